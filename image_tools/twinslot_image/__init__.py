@@ -1,0 +1,1 @@
+"""Build-host tools: make, sign, inspect and verify update images."""

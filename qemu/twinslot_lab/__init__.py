@@ -1,0 +1,1 @@
+"""Boards, real and emulated, and the pytest fixtures that drive them."""
