@@ -1,0 +1,1 @@
+"""The boot environment, behind one protocol."""

@@ -1,0 +1,1 @@
+"""The update image: bytes in, checked objects out."""

@@ -1,0 +1,1 @@
+"""The D-Bus surface (only importer of dbus_next)."""

@@ -1,0 +1,168 @@
+"""What can go wrong, sorted by who must act.
+
+The class says who must act; `code` is a stable word for programs (JSON, D-Bus, logs); `exit_status` is what the
+command line ends with. Every message states what was expected and what was found, in quotes, and where possible a hint.
+Codes and exit statuses are part of the public interface: add, never change.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class TwinslotError(Exception):
+    """Base of every expected failure; never raised itself.
+
+    Args:
+        message: One sentence, no full stop, values quoted.
+        code: Stable word, `family.detail`, for example `bundle.truncated`.
+        expected: What should have been there, as text.
+        found: What was there, as text.
+        hint: What the reader can do next.
+    """
+
+    family: ClassVar[str] = "error"
+    exit_status: ClassVar[int] = 1
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        expected: object = None,
+        found: object = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = f"{self.family}.{code}" if code else self.family
+        self.expected = None if expected is None else str(expected)
+        self.found = None if found is None else str(found)
+        self.hint = hint
+
+    def __str__(self) -> str:
+        text = self.message
+        if self.expected is not None:
+            text += f": expected '{self.expected}'"
+            text += f", found '{self.found}'" if self.found is not None else ""
+        elif self.found is not None:
+            text += f": found '{self.found}'"
+        return text + (f" (hint: {self.hint})" if self.hint else "")
+
+    def as_dict(self) -> dict[str, object]:
+        """The error as JSON-ready data, the same shape on every surface."""
+        fields = {"expected": self.expected, "found": self.found, "hint": self.hint}
+        return {"code": self.code, "message": self.message} | {
+            k: v for k, v in fields.items() if v is not None
+        }
+
+    @staticmethod
+    def from_dict(data: dict[str, object]) -> TwinslotError:
+        """Rebuild an error that crossed a process border; an unknown family becomes a `DeviceError`."""
+        code = str(data.get("code", ""))
+        family, _, detail = code.partition(".")
+        kind = _FAMILIES.get(family, DeviceError)
+        reasons = data.get("reasons")
+        if kind is RefusedError and isinstance(reasons, list):
+            return RefusedError(tuple(Refusal.from_dict(r) for r in reasons if isinstance(r, dict)))
+        return kind(
+            str(data.get("message", code or "no message")),
+            code=detail or None,
+            expected=data.get("expected"),
+            found=data.get("found"),
+            hint=None if data.get("hint") is None else str(data["hint"]),
+        )
+
+
+class BundleError(TwinslotError):
+    """The image is wrong: whoever made or carried it must act. Nothing unverified was written."""
+
+    family = "bundle"
+    exit_status = 3
+
+
+class TransportError(TwinslotError):
+    """The way to the image failed: try again later."""
+
+    family = "transport"
+    exit_status = 5
+
+
+class DeviceError(TwinslotError):
+    """This device cannot do it: a technician must look (storage, boot environment, configuration)."""
+
+    family = "device"
+    exit_status = 6
+
+
+class LifecycleError(TwinslotError):
+    """Our own mistake: an event that the table does not allow. The state is unchanged."""
+
+    family = "lifecycle"
+    exit_status = 1
+
+
+class CancelledError(TwinslotError):
+    """Somebody asked to stop. The target slot stays unbootable; the next install starts clean."""
+
+    family = "cancelled"
+    exit_status = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One reason for saying no: the code, the sentence and what to do."""
+
+    code: str
+    message: str
+    expected: str | None = None
+    found: str | None = None
+    hint: str | None = None
+
+    def __str__(self) -> str:
+        return str(TwinslotError(self.message, expected=self.expected, found=self.found, hint=self.hint))
+
+    def as_dict(self) -> dict[str, object]:
+        """The refusal as JSON-ready data."""
+        fields = {"expected": self.expected, "found": self.found, "hint": self.hint}
+        head: dict[str, object] = {"code": f"refused.{self.code}", "message": self.message}
+        return head | {k: v for k, v in fields.items() if v is not None}
+
+    @staticmethod
+    def from_dict(data: dict[str, object]) -> Refusal:
+        """Rebuild a refusal that crossed a process border."""
+
+        def text(key: str) -> str | None:
+            return None if data.get(key) is None else str(data[key])
+
+        code = str(data.get("code", "unknown")).removeprefix("refused.")
+        return Refusal(code, str(data.get("message", code)), text("expected"), text("found"), text("hint"))
+
+
+class RefusedError(TwinslotError):
+    """Policy says no; nothing is broken and nothing was written. Carries every reason, not the first one."""
+
+    family = "refused"
+    exit_status = 4
+
+    def __init__(self, reasons: tuple[Refusal, ...] | Refusal) -> None:
+        self.reasons = reasons if isinstance(reasons, tuple) else (reasons,)
+        first = self.reasons[0]
+        super().__init__(
+            "; ".join(str(reason) for reason in self.reasons) if len(self.reasons) > 1 else first.message,
+            code=first.code,
+            expected=first.expected if len(self.reasons) == 1 else None,
+            found=first.found if len(self.reasons) == 1 else None,
+            hint=first.hint if len(self.reasons) == 1 else None,
+        )
+
+    def as_dict(self) -> dict[str, object]:
+        """The error with all its reasons."""
+        return super().as_dict() | {"reasons": [reason.as_dict() for reason in self.reasons]}
+
+
+_FAMILIES: dict[str, type[TwinslotError]] = {
+    kind.family: kind for kind in (BundleError, TransportError, DeviceError, LifecycleError, CancelledError)
+}
+_FAMILIES["refused"] = RefusedError
