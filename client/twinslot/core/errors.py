@@ -1,7 +1,8 @@
 """What can go wrong, sorted by who must act.
 
 The class says who must act; `code` is a stable word for programs (JSON, D-Bus, logs); `exit_status` is what the
-command line ends with. Every message states what was expected and what was found, in quotes, and where possible a hint.
+command line ends with. Every message states what was expected and what was found, in quotes, and where possible a
+hint.
 Codes and exit statuses are part of the public interface: add, never change.
 """
 
@@ -53,9 +54,7 @@ class TwinslotError(Exception):
     def as_dict(self) -> dict[str, object]:
         """The error as JSON-ready data, the same shape on every surface."""
         fields = {"expected": self.expected, "found": self.found, "hint": self.hint}
-        return {"code": self.code, "message": self.message} | {
-            k: v for k, v in fields.items() if v is not None
-        }
+        return {"code": self.code, "message": self.message} | {k: v for k, v in fields.items() if v is not None}
 
     @staticmethod
     def from_dict(data: dict[str, object]) -> TwinslotError:

@@ -60,9 +60,7 @@ class Floors:
 
     def highest(self, other: Floors) -> Floors:
         """The higher of each, since the floors stand in two places and losing one lowers nothing."""
-        return Floors(
-            max(self.sequence, other.sequence), max(self.epoch, other.epoch), max(self.root, other.root)
-        )
+        return Floors(max(self.sequence, other.sequence), max(self.epoch, other.epoch), max(self.root, other.root))
 
 
 @dataclass(frozen=True, slots=True)
