@@ -54,7 +54,8 @@ class TwinslotError(Exception):
     def as_dict(self) -> dict[str, object]:
         """The error as JSON-ready data, the same shape on every surface."""
         fields = {"expected": self.expected, "found": self.found, "hint": self.hint}
-        return {"code": self.code, "message": self.message} | {k: v for k, v in fields.items() if v is not None}
+        head: dict[str, object] = {"code": self.code, "message": self.message}
+        return head | {k: v for k, v in fields.items() if v is not None}
 
     @staticmethod
     def from_dict(data: dict[str, object]) -> TwinslotError:

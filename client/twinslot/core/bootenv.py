@@ -1,0 +1,189 @@
+"""The boot environment's variables as decisions (docs/boot-contract.md sections 2 and 3).
+
+`BootState` reads the variables; each function below is one decision and returns the variables that change, for one
+redundant write. Nothing here touches a device.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from twinslot.core.model import Floors, Release, SlotName, SlotState
+
+Changes = dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class BootState:
+    """The contract's variables, typed. A variable that is missing or malformed takes its safest reading.
+
+    Attributes:
+        slot: The slot that the script starts next.
+        states: What is known of each slot; unreadable means bad.
+        counting: Tries are counted (`upgrade_available`).
+        bootcount: Tries so far.
+        generation: Number of client decisions; 0 means U-Boot's built-in default.
+        transaction: Id of the transaction that decided last.
+        trial_sequence: Release sequence of the image on trial; None when none is.
+        floors: As kept by the environment.
+        failed_sequence: Release that last rolled back here (S13); None: none.
+        reason: Why a slot was left; empty: nothing happened since the last decision.
+    """
+
+    slot: SlotName
+    states: Mapping[SlotName, SlotState]
+    counting: bool
+    bootcount: int
+    generation: int
+    transaction: str
+    trial_sequence: int | None
+    floors: Floors
+    failed_sequence: int | None
+    reason: str
+
+    @property
+    def trial(self) -> SlotName | None:
+        """The slot on trial, if the script would start one."""
+        return self.slot if self.counting and self.states[self.slot] is SlotState.TRIAL else None
+
+
+def read_state(variables: Mapping[str, str]) -> BootState:
+    """Type the variables of the current copy."""
+    return BootState(
+        slot=SlotName.B if variables.get("slot") == "b" else SlotName.A,
+        states={name: _slot_state(variables.get(f"slot_{name}", "")) for name in SlotName},
+        counting=variables.get("upgrade_available") == "1",
+        bootcount=_number(variables.get("bootcount")) or 0,
+        generation=_number(variables.get("ts_generation")) or 0,
+        transaction=variables.get("ts_txn", ""),
+        trial_sequence=_number(variables.get("ts_release")),
+        floors=Floors(
+            _number(variables.get("ts_sequence")) or 0,
+            _number(variables.get("ts_epoch")) or 0,
+            _number(variables.get("ts_root")) or 1,
+        ),
+        failed_sequence=_number(variables.get("ts_failed")),
+        reason=variables.get("ts_reason", ""),
+    )
+
+
+def prepare(state: BootState, target: SlotName, transaction: str) -> Changes:
+    """Before the target's first byte changes: it no longer counts as bootable (S5)."""
+    return _decision(state, transaction) | {f"slot_{target}": SlotState.BAD, "ts_reason": "", "ts_release": ""}
+
+
+def arm(state: BootState, target: SlotName, transaction: str, release: Release) -> Changes:
+    """Start the target on trial at the next boot."""
+    return _decision(state, transaction) | {
+        "slot": target,
+        f"slot_{target}": SlotState.TRIAL,
+        "upgrade_available": "1",
+        "bootcount": "0",
+        "ts_release": str(release.sequence),
+        "ts_reason": "",
+    }
+
+
+def commit(state: BootState, target: SlotName, transaction: str, floors: Floors, other_epoch: int | None) -> Changes:
+    """Keep the target and raise the floors (S8), all in one write.
+
+    Args:
+        state: What stands in the environment.
+        target: The slot on trial.
+        transaction: Its transaction.
+        floors: The new floors; never lower than those that stand.
+        other_epoch: Security epoch of the other slot's release; None when unknown. Below the floor it turns bad.
+    """
+    raised = state.floors.highest(floors)
+    changes = _decision(state, transaction) | _quiet() | _floors(raised)
+    changes |= {"slot": target, f"slot_{target}": SlotState.GOOD, "ts_release": "", "ts_reason": ""}
+    if other_epoch is None or other_epoch < raised.epoch:
+        changes[f"slot_{target.other}"] = SlotState.BAD if raised.epoch else state.states[target.other]
+    return changes
+
+
+def give_up(state: BootState, target: SlotName, transaction: str, sequence: int | None, reason: str) -> Changes:
+    """Leave the target for good and start the other slot, counting its tries."""
+    failed = state.trial_sequence if sequence is None else sequence
+    return _decision(state, transaction) | {
+        "slot": target.other,
+        f"slot_{target}": SlotState.BAD,
+        "upgrade_available": "1",
+        "bootcount": "0",
+        "ts_failed": "" if failed is None else str(failed),
+        "ts_reason": reason,
+    }
+
+
+def disarm(state: BootState, target: SlotName, transaction: str) -> Changes:
+    """The running slot boots again; the target was armed but never tried, so nothing is held against its release."""
+    return prepare(state, target, transaction) | _quiet() | {"slot": target.other}
+
+
+def calm(state: BootState, running: SlotName, transaction: str) -> Changes:
+    """The running slot came up after a rollback or a loss: keep it, stop counting. The reason stays for readers."""
+    return _decision(state, transaction) | _quiet() | {"slot": running, f"slot_{running}": SlotState.GOOD}
+
+
+def rebuild(
+    running: SlotName,
+    other: SlotState,
+    transaction: str,
+    generation: int,
+    floors: Floors,
+    *,
+    trial: int | None,
+    failed: int | None,
+) -> Changes:
+    """Both copies were lost: everything anew, from the record and from the slot that really runs.
+
+    Args:
+        running: The slot that runs; it becomes good, or stays on trial when `trial` names its release.
+        other: State of the other slot, bad unless the record vouches for it.
+        transaction: The open or last transaction; empty when there is none.
+        generation: Higher than any that the record saw.
+        floors: As the record has them.
+        trial: Release sequence when the running slot is still on trial.
+        failed: Release that last rolled back here.
+    """
+    state = SlotState.GOOD if trial is None else SlotState.TRIAL
+    quiet = _quiet() if trial is None else {"upgrade_available": "1", "bootcount": "1"}
+    return (
+        quiet
+        | _floors(floors)
+        | {
+            "slot": running,
+            f"slot_{running}": state,
+            f"slot_{running.other}": other,
+            "ts_generation": str(generation),
+            "ts_txn": transaction,
+            "ts_release": "" if trial is None else str(trial),
+            "ts_failed": "" if failed is None else str(failed),
+            "ts_reason": "",
+        }
+    )
+
+
+def _decision(state: BootState, transaction: str) -> Changes:
+    return {"ts_generation": str(state.generation + 1), "ts_txn": transaction}
+
+
+def _quiet() -> Changes:
+    return {"upgrade_available": "0", "bootcount": "0"}
+
+
+def _floors(floors: Floors) -> Changes:
+    return {"ts_sequence": str(floors.sequence), "ts_epoch": str(floors.epoch), "ts_root": str(floors.root)}
+
+
+def _slot_state(text: str) -> SlotState:
+    with contextlib.suppress(ValueError):
+        return SlotState(text)
+    return SlotState.BAD
+
+
+def _number(text: str | None) -> int | None:
+    """Decimal digits only, at most 20 (U64): what U-Boot and the client write."""
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) <= 20 else None

@@ -1,0 +1,90 @@
+"""One update from acceptance to its outcome, as the record stores it."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from twinslot.core.lifecycle import State
+from twinslot.core.model import CheckResult, Floors, Release, SlotName, StoredPayload
+
+
+class Outcome(enum.StrEnum):
+    """How a transaction ended."""
+
+    COMMITTED = "committed"
+    ROLLED_BACK = "rolled-back"
+    ABANDONED = "abandoned"
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """All that is known of one update. Saved before each effect, so it survives a power cut at any instant.
+
+    Attributes:
+        id: 32 random hex digits; also in the boot environment (`ts_txn`).
+        state: Where it stands.
+        target: The slot being filled or tried; the other one is what runs.
+        release: What the target will hold.
+        floors: What the floors become at commit.
+        payloads: The target's payloads with their digests, for later read-backs.
+        kind: `install`, or `rollback` for a committed slot that is tried again.
+        boot_id: Boot in which the target was last read back; activation in a later boot reads back first.
+        boots: Boot ids of the trial so far, with how far each came (`kernel`, `client`, `checks`).
+        checks: Health results of the last run.
+        bytes_fetched: Bytes over the wire or from the file, so far.
+        bytes_written: Bytes written to the target, so far.
+        seconds: Wall seconds by phase.
+        started: UTC time by the device's clock, ISO 8601; for people only (S16).
+        ended: As `started`; empty while open.
+        outcome: How it ended; None while open.
+        reason: Why it did not commit; empty when it did.
+        forced: Somebody overrode a check; who and what is in the audit.
+    """
+
+    id: str
+    state: State
+    target: SlotName
+    release: Release
+    floors: Floors = field(default_factory=Floors)
+    payloads: dict[str, StoredPayload] = field(default_factory=dict)
+    kind: str = "install"
+    boot_id: str = ""
+    boots: dict[str, str] = field(default_factory=dict)
+    checks: tuple[CheckResult, ...] = ()
+    bytes_fetched: int = 0
+    bytes_written: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+    started: str = ""
+    ended: str = ""
+    outcome: Outcome | None = None
+    reason: str = ""
+    forced: bool = False
+
+    @property
+    def source(self) -> SlotName:
+        """The slot that ran when the transaction began."""
+        return self.target.other
+
+    def with_seconds(self, phase: str, seconds: float) -> Transaction:
+        """The same with time added to one phase, rounded to milliseconds."""
+        total = round(self.seconds.get(phase, 0.0) + seconds, 3)
+        return replace(self, seconds=self.seconds | {phase: total})
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready, the same shape in the record, in `--json` and on D-Bus."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(data: dict[str, Any]) -> Transaction:
+        """Rebuild from `as_dict`. Keys that this version does not know are left out (a newer client wrote them)."""
+        known = {k: v for k, v in data.items() if k in Transaction.__dataclass_fields__}
+        known["state"] = State(data["state"])
+        known["target"] = SlotName(data["target"])
+        known["release"] = Release(**data["release"])
+        known["floors"] = Floors(**data.get("floors", {}))
+        known["payloads"] = {k: StoredPayload(**v) for k, v in data.get("payloads", {}).items()}
+        known["checks"] = tuple(CheckResult(**c) for c in data.get("checks", ()))
+        known["outcome"] = Outcome(data["outcome"]) if data.get("outcome") else None
+        return Transaction(**known)
