@@ -1,0 +1,260 @@
+"""The record: what happened, on the data partition, in SQLite.
+
+It explains; it never decides what boots (S12). Losing it costs history, nothing else: the engine rebuilds what matters
+from the boot environment and the slots.
+
+Durability: journal mode TRUNCATE with `synchronous=FULL`. A transaction that returned survives a power cut, one that
+was cut is as if it had never begun (SQLite, "Atomic Commit In SQLite"). Anyone may read the file; only root writes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import sqlite3
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from twinslot.core.errors import DeviceError
+from twinslot.core.model import Floors, Release, SlotName, SlotRecord, StoredPayload
+from twinslot.core.transaction import Transaction
+from twinslot.storage import record_file
+from twinslot.storage.record_file import Opened
+
+FILE_NAME: Final = "record.sqlite"
+FIRST_LINK: Final = "0" * 64  # what the first audit row is chained to
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRow:
+    """One thing that was done or seen. `hash` covers the row and the hash before it."""
+
+    number: int
+    at: str
+    boot: str
+    event: str
+    body: dict[str, Any]
+    hash: str
+
+
+class Record:
+    """The open database. Owned by one process under the update lock for writing; readers need no lock.
+
+    Args:
+        directory: Where the database stands; must exist.
+        now: UTC time for people, ISO 8601; no decision asks it (S16).
+        boot_id: Stamped on each audit row.
+        on_trial: The running system is not committed: an old database keeps its version (S15).
+    """
+
+    def __init__(self, directory: Path, now: Callable[[], str], boot_id: str = "", *, on_trial: bool = False) -> None:
+        self._now, self._boot = now, boot_id
+        with _as_device_error(directory):
+            self._opened: Opened = record_file.open_for_writing(directory / FILE_NAME, on_trial=on_trial)
+        self._db = self._opened.connection
+        for name in self._opened.set_aside:
+            self.audit("record-set-aside", file=name)
+
+    @property
+    def fresh(self) -> bool:
+        """The database was created just now: whatever it should know must be rebuilt."""
+        return self._opened.fresh
+
+    @property
+    def set_aside(self) -> tuple[str, ...]:
+        """Names of files that could not be used and were kept beside (damaged, or of a newer client)."""
+        return self._opened.set_aside
+
+    def close(self) -> None:
+        """Close the file; everything saved is durable already."""
+        self._db.close()
+
+    # Transactions
+
+    def save(self, transaction: Transaction, event: str, **detail: Any) -> None:
+        """Store the transaction and one audit row, together or not at all."""
+        body = json.dumps(transaction.as_dict(), sort_keys=True)
+        is_open = int(transaction.outcome is None)
+        with self._saving():
+            self._db.execute(
+                "INSERT INTO transactions (id, open, body) VALUES (?, ?, ?) "
+                "ON CONFLICT (id) DO UPDATE SET open = excluded.open, body = excluded.body",
+                (transaction.id, is_open, body),
+            )
+            state: dict[str, Any] = {"transaction": transaction.id, "state": str(transaction.state)}
+            self._append_audit(event, state | detail)
+
+    def current(self) -> Transaction | None:
+        """The open transaction, if there is one."""
+        row = self._db.execute("SELECT body FROM transactions WHERE open ORDER BY number DESC LIMIT 1").fetchone()
+        return Transaction.from_dict(json.loads(row[0])) if row else None
+
+    def history(self, limit: int = 50) -> list[Transaction]:
+        """Transactions, newest first."""
+        rows = self._db.execute("SELECT body FROM transactions ORDER BY number DESC LIMIT ?", (limit,))
+        return [Transaction.from_dict(json.loads(row[0])) for row in rows]
+
+    # Slots, floors, failed releases
+
+    def save_slot(self, slot: SlotRecord) -> None:
+        """Store what a slot now holds."""
+        with self._saving():
+            body = json.dumps(asdict(slot), sort_keys=True)
+            self._db.execute("INSERT OR REPLACE INTO slots (name, body) VALUES (?, ?)", (slot.slot, body))
+
+    def forget_slot(self, name: SlotName) -> None:
+        """The slot's content is about to change: what was known of it no longer holds."""
+        with self._saving():
+            self._db.execute("DELETE FROM slots WHERE name = ?", (name,))
+
+    def slot(self, name: SlotName) -> SlotRecord | None:
+        """What the record knows of a slot."""
+        row = self._db.execute("SELECT body FROM slots WHERE name = ?", (name,)).fetchone()
+        return _slot_from(json.loads(row[0])) if row else None
+
+    def floors(self) -> Floors:
+        """The floors as the record has them (S8)."""
+        value = self._meta("floors")
+        return Floors(**json.loads(value)) if value else Floors()
+
+    def raise_floors(self, floors: Floors) -> None:
+        """Raise the floors; a lower value changes nothing."""
+        self._set_meta("floors", json.dumps(asdict(self.floors().highest(floors))))
+
+    def add_failed(self, sequence: int, reason: str, transaction: str) -> None:
+        """Remember that this release rolled back here (S13)."""
+        with self._saving():
+            self._db.execute(
+                "INSERT OR REPLACE INTO failed (sequence, reason, id, at) VALUES (?, ?, ?, ?)",
+                (sequence, reason, transaction, self._now()),
+            )
+
+    def forgive(self, sequence: int) -> None:
+        """An operator said `--retry`: the release may be tried again."""
+        with self._saving():
+            self._db.execute("DELETE FROM failed WHERE sequence = ?", (sequence,))
+
+    def failed(self) -> dict[int, str]:
+        """Releases that rolled back here, with the reason."""
+        return dict(self._db.execute("SELECT sequence, reason FROM failed ORDER BY sequence"))
+
+    def generation(self) -> int:
+        """Highest generation of the boot environment that this record has seen."""
+        return int(self._meta("generation") or 0)
+
+    def saw_generation(self, generation: int) -> None:
+        """Remember the generation, to notice an environment that went back to an older copy."""
+        if generation > self.generation():
+            self._set_meta("generation", str(generation))
+
+    def document(self, name: str) -> str | None:
+        """A trust document kept by name (root chain, targets), or the last verified date."""
+        return self._meta(f"document.{name}")
+
+    def keep_document(self, name: str, text: str) -> None:
+        """Keep a verified trust document."""
+        self._set_meta(f"document.{name}", text)
+
+    # Audit
+
+    def audit(self, event: str, **detail: Any) -> None:
+        """Add one row to the chain."""
+        with self._saving():
+            self._append_audit(event, detail)
+
+    def audit_rows(self, limit: int = 100) -> list[AuditRow]:
+        """Rows, newest first."""
+        query = "SELECT number, at, boot, event, body, hash FROM audit ORDER BY number DESC LIMIT ?"
+        return [
+            AuditRow(n, at, b, e, json.loads(body), h) for n, at, b, e, body, h in self._db.execute(query, (limit,))
+        ]
+
+    def first_broken_link(self) -> int | None:
+        """Number of the first audit row whose hash does not follow from the row before; None when all hold."""
+        link, expected = FIRST_LINK, 1
+        for number, at, boot, event, body, stored in self._db.execute(
+            "SELECT number, at, boot, event, body, hash FROM audit ORDER BY number"
+        ):
+            link = _link(link, at, boot, event, body)
+            if stored != link or number != expected:
+                return int(number)
+            expected += 1
+        return None
+
+    # Migration
+
+    def migrate(self) -> bool:
+        """Bring an old database to this client's version, with a copy kept beside. Call only after commit (S15)."""
+        with _as_device_error(self._opened.path):
+            moved = record_file.migrate(self._opened)
+        if moved:
+            self.audit("record-migrated", version=record_file.version(self._db))
+        return moved
+
+    # Plumbing
+
+    def _append_audit(self, event: str, detail: dict[str, Any]) -> None:
+        row = self._db.execute("SELECT hash FROM audit ORDER BY number DESC LIMIT 1").fetchone()
+        at, body = self._now(), json.dumps(detail, sort_keys=True, default=str)
+        link = _link(row[0] if row else FIRST_LINK, at, self._boot, event, body)
+        self._db.execute(
+            "INSERT INTO audit (at, boot, event, body, hash) VALUES (?, ?, ?, ?, ?)",
+            (at, self._boot, event, body, link),
+        )
+
+    def _meta(self, key: str) -> str | None:
+        row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return str(row[0]) if row else None
+
+    def _set_meta(self, key: str, value: str) -> None:
+        if self._meta(key) != value:
+            with self._saving():
+                self._db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
+
+    @contextlib.contextmanager
+    def _saving(self) -> Iterator[None]:
+        """One durable database transaction."""
+        with _as_device_error(self._opened.path):
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._commit()
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):
+                    self._db.execute("ROLLBACK")
+                raise
+
+    def _commit(self) -> None:
+        self._db.execute("COMMIT")
+
+
+@contextlib.contextmanager
+def _as_device_error(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as e:
+        full = "full" in str(e)
+        raise DeviceError(
+            f"the record '{path}' cannot be used ({e})",
+            code="record-full" if full else "record",
+            hint="free some space on the data partition" if full else "see 'twinslot doctor'",
+        ) from e
+    except OSError as e:
+        raise DeviceError(f"the record '{path}' cannot be used ({e.strerror})", code="record") from e
+
+
+def _link(before: str, at: str, boot: str, event: str, body: str) -> str:
+    return hashlib.sha256(f"{before}\n{at}\n{boot}\n{event}\n{body}".encode()).hexdigest()
+
+
+def _slot_from(data: dict[str, Any]) -> SlotRecord:
+    return SlotRecord(
+        SlotName(data["slot"]),
+        Release(**data["release"]),
+        {name: StoredPayload(**payload) for name, payload in data["payloads"].items()},
+        data["transaction"],
+        data["installed_at"],
+    )

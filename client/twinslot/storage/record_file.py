@@ -1,0 +1,150 @@
+"""Opening the record's database whatever state it is in, and moving it to a new version.
+
+A file that cannot be used is set aside under another name, never changed and never deleted.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+
+from twinslot.core.errors import DeviceError
+from twinslot.storage import schema
+from twinslot.storage.sync import sync_directory, sync_file
+
+
+@dataclass(slots=True)
+class Opened:
+    """An open database and how it came about."""
+
+    path: Path
+    connection: sqlite3.Connection
+    fresh: bool = False
+    set_aside: tuple[str, ...] = ()
+
+
+def open_for_writing(path: Path, *, on_trial: bool) -> Opened:
+    """Open, or set aside and create.
+
+    Args:
+        path: The database file.
+        on_trial: A new file takes the oldest version, so that the old client can read it after a rollback (S15).
+    """
+    set_aside: tuple[str, ...] = ()
+    if path.exists():
+        problem = _problem(path)
+        if problem is None:
+            connection = _connect(path)
+            return Opened(path, connection)
+        set_aside = (_set_aside(path, problem),)
+        _restore_kept_copy(path)
+        if path.exists() and _problem(path) is None:
+            return Opened(path, _connect(path), set_aside=set_aside)
+    fresh = Opened(path, _connect(path), fresh=True, set_aside=set_aside)
+    _step_up(fresh.connection, schema.OLDEST if on_trial else schema.NEWEST)
+    path.chmod(0o644)  # anyone may read what happened (design section 4)
+    sync_directory(path.parent)
+    return fresh
+
+
+def open_for_reading(path: Path) -> sqlite3.Connection:
+    """Open for `status` and `history`, as any user.
+
+    Raises:
+        DeviceError: There is none, or it cannot be read.
+    """
+    if not path.exists():
+        raise DeviceError(f"there is no record at '{path}'", code="record-missing", hint="has the device booted once?")
+    try:
+        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)
+        connection.execute("SELECT count(*) FROM transactions").fetchone()
+    except sqlite3.Error as e:
+        raise DeviceError(f"the record '{path}' cannot be read ({e})", code="record") from e
+    return connection
+
+
+def migrate(opened: Opened) -> bool:
+    """Step the database up to this client's version; False when it is there already.
+
+    A copy of the old one is kept as `NAME.vN` first, so that the old client finds what it can read.
+    """
+    before = version(opened.connection)
+    if before >= schema.NEWEST:
+        return False
+    kept = kept_copy(opened.path, before)
+    _copy_durably(opened.path, kept)
+    _step_up(opened.connection, schema.NEWEST)
+    return True
+
+
+def kept_copy(path: Path, of_version: int) -> Path:
+    """Where the copy of an older version is kept."""
+    return path.with_name(f"{path.name}.v{of_version}")
+
+
+def version(connection: sqlite3.Connection) -> int:
+    """The database's version; 0 for an empty file."""
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode = TRUNCATE")
+    connection.execute("PRAGMA synchronous = FULL")
+    return connection
+
+
+def _problem(path: Path) -> str | None:
+    """Why the file cannot be used: `damaged` or `newer`; None when it can."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        if version(connection) > schema.NEWEST:
+            return f"newer-v{version(connection)}"
+        healthy = connection.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok"
+        return None if healthy and version(connection) >= schema.OLDEST else "damaged"
+    except sqlite3.OperationalError as e:
+        if "disk" in str(e) or "unable to open" in str(e):
+            raise
+        return "damaged"
+    except sqlite3.DatabaseError:
+        return "damaged"
+    finally:
+        connection.close()
+
+
+def _set_aside(path: Path, problem: str) -> str:
+    number = 1
+    while (aside := path.with_name(f"{path.name}.{problem}.{number}")).exists():
+        number += 1
+    path.rename(aside)
+    journal = path.with_name(path.name + "-journal")
+    if journal.exists():
+        journal.rename(aside.with_name(aside.name + "-journal"))
+    sync_directory(path.parent)
+    return aside.name
+
+
+def _restore_kept_copy(path: Path) -> None:
+    """Start from the newest copy that this client can read, made before somebody migrated."""
+    for number in range(schema.NEWEST, schema.OLDEST - 1, -1):
+        kept = kept_copy(path, number)
+        if kept.exists():
+            _copy_durably(kept, path)
+            return
+
+
+def _copy_durably(source: Path, destination: Path) -> None:
+    partial = destination.with_name(destination.name + ".partial")
+    shutil.copyfile(source, partial)
+    partial.chmod(0o644)
+    sync_file(partial)
+    partial.rename(destination)
+    sync_directory(destination.parent)
+
+
+def _step_up(connection: sqlite3.Connection, to: int) -> None:
+    """Apply the missing steps in one transaction."""
+    steps = "".join(schema.MIGRATIONS[version(connection) : to])
+    connection.executescript(f"BEGIN IMMEDIATE; {steps} PRAGMA user_version = {to}; COMMIT;")
