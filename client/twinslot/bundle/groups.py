@@ -1,0 +1,116 @@
+"""Lists, tables and groups: each checked against the digest above it before it is used (S2).
+
+The pure rules, for whoever reads an image: front to back (`bundle.reader`) or by ranges.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+
+from twinslot.bundle.codec import CodecError, Decoder
+from twinslot.bundle.wire import ENTRY_SIZE, Encoding, StoredEntry, StoredTable, parse_table
+from twinslot.core.errors import BundleError
+from twinslot.core.manifest import Attachment, Payload
+from twinslot.core.model import DIGEST_SIZE
+
+
+def check_plain_list(payload: Payload, data: bytes) -> bytes:
+    """The plain list, once its digest matched the manifest's: 32 bytes for each group.
+
+    Raises:
+        BundleError: `bundle.list`.
+    """
+    _check(
+        f"the plain list of payload '{payload.name}'", "list", data, payload.groups * DIGEST_SIZE, payload.plain_list
+    )
+    return data
+
+
+def check_stored_table(payload: Payload, data: bytes) -> StoredTable:
+    """The stored table, once its digest matched the manifest's and each entry makes sense for its group.
+
+    Raises:
+        BundleError: `bundle.table`, naming the group.
+    """
+    what = f"the stored table of payload '{payload.name}'"
+    _check(what, "table", data, payload.groups * ENTRY_SIZE, payload.stored_table)
+    entries = parse_table(data)
+    for index, entry in enumerate(entries):
+        low, high = _stored_bounds(entry.encoding, payload.group_length(index))
+        if not low <= entry.length <= high:
+            raise BundleError(
+                f"{what}, group {index}, {entry.encoding.name.lower()}",
+                code="table",
+                expected=f"{low} to {high} bytes",
+                found=f"{entry.length} bytes",
+            )
+    if (total := sum(entry.length for entry in entries)) != payload.stored_size:
+        raise BundleError(f"{what}: sum of the lengths", code="table", expected=payload.stored_size, found=total)
+    return entries
+
+
+def check_attachment(attachment: Attachment, data: bytes) -> bytes:
+    """An attachment, once its digest matched the manifest's.
+
+    Raises:
+        BundleError: `bundle.attachment`.
+    """
+    _check(f"attachment '{attachment.name}'", "attachment", data, attachment.size, attachment.digest)
+    return data
+
+
+def open_group(
+    payload: Payload, index: int, entry: StoredEntry, stored: bytes, plain_digest: bytes, decoder: Decoder
+) -> bytes:
+    """The plain content of one group: stored digest first, then decode, then plain digest.
+
+    Args:
+        payload: From the verified manifest.
+        index: Of the group.
+        entry: From the checked stored table.
+        stored: The bytes as they stand in the image.
+        plain_digest: 32 bytes from the checked plain list.
+        decoder: Reused from group to group.
+
+    Raises:
+        BundleError: `bundle.group`, naming payload and group.
+    """
+    what = f"the 'groups' section: payload '{payload.name}', group {index}"
+    _check(f"{what}, stored bytes", "group", stored, entry.length, entry.digest.hex())
+    length = payload.group_length(index)
+    try:
+        plain = _decode(entry.encoding, stored, length, decoder)
+    except CodecError as e:
+        raise BundleError(f"{what} cannot be decoded", code="group", expected=f"{length} bytes", found=e) from e
+    _check(f"{what}, content", "group", plain, length, plain_digest.hex())
+    return plain
+
+
+def _decode(encoding: Encoding, stored: bytes, length: int, decoder: Decoder) -> bytes:
+    match encoding:
+        case Encoding.ZERO:
+            return bytes(length)
+        case Encoding.RAW:
+            return stored
+        case Encoding.ZSTD:
+            return decoder.decode(stored, length)
+
+
+def _stored_bounds(encoding: Encoding, plain: int) -> tuple[int, int]:
+    """What a group of `plain` bytes may take: a frame that saves nothing is stored raw."""
+    match encoding:
+        case Encoding.ZERO:
+            return 0, 0
+        case Encoding.RAW:
+            return plain, plain
+        case Encoding.ZSTD:
+            return 1, plain - 1
+
+
+def _check(what: str, code: str, data: bytes, length: int, digest: str) -> None:
+    if len(data) != length:
+        raise BundleError(what, code=code, expected=f"{length} bytes", found=f"{len(data)} bytes")
+    found = hashlib.sha256(data).hexdigest()
+    if not hmac.compare_digest(found, digest):
+        raise BundleError(f"{what}: digest", code=code, expected=digest, found=found)

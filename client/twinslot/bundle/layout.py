@@ -1,0 +1,73 @@
+"""Where everything stands in an image (docs/image-format.md section 9): arithmetic for readers by ranges."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import accumulate
+
+from twinslot.bundle.wire import ENTRY_SIZE, Header, Section, StoredTable
+from twinslot.core.errors import BundleError
+from twinslot.core.manifest import Manifest
+from twinslot.core.model import DIGEST_SIZE
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A run of bytes in the image: offset from its start, and length, both in bytes."""
+
+    offset: int
+    length: int
+
+    @property
+    def end(self) -> int:
+        """The offset of the first byte after it."""
+        return self.offset + self.length
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Spans by name; every payload of the manifest is in each of the last three."""
+
+    attachments: Mapping[str, Span]
+    plain_lists: Mapping[str, Span]
+    stored_tables: Mapping[str, Span]
+    groups: Mapping[str, Span]
+
+
+def layout(header: Header, manifest: Manifest) -> Layout:
+    """The spans that the signed manifest implies, once the header's lengths agree with it.
+
+    Raises:
+        BundleError: `bundle.length`: a length in the header is not what the manifest adds up to.
+    """
+    sizes = {
+        Section.ATTACHMENTS: {a.name: a.size for a in manifest.attachments},
+        Section.PLAIN_LISTS: {p.name: p.groups * DIGEST_SIZE for p in manifest.payloads},
+        Section.STORED_TABLES: {p.name: p.groups * ENTRY_SIZE for p in manifest.payloads},
+        Section.GROUPS: {p.name: p.stored_size for p in manifest.payloads},
+    }
+    for section, parts in sizes.items():
+        if (expected := sum(parts.values())) != (found := header.length(section)):
+            raise BundleError(
+                f"the length of the '{section}' section",
+                code="length",
+                expected=f"{expected} bytes",
+                found=f"{found} bytes",
+            )
+    return Layout(*(_spans(header.offset(section), parts) for section, parts in sizes.items()))
+
+
+def group_spans(groups: Span, table: StoredTable) -> tuple[Span, ...]:
+    """Each group's span inside a payload's groups, from its checked stored table."""
+    lengths = [entry.length for entry in table]
+    offsets = accumulate(lengths, initial=groups.offset)
+    return tuple(Span(offset, length) for offset, length in zip(offsets, lengths, strict=False))
+
+
+def _spans(offset: int, parts: Mapping[str, int]) -> dict[str, Span]:
+    spans = {}
+    for name, length in parts.items():
+        spans[name] = Span(offset, length)
+        offset += length
+    return spans

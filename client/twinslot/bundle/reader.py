@@ -1,0 +1,205 @@
+"""Reads an image front to back, in the spirit of h11: bytes in, events out, no file and no clock.
+
+    reader = Reader()
+    for event in reader.feed(chunk):        # ... until it yields Head, then it waits
+    verdict = verify(...)                   # somebody else's work, in another process
+    for event in reader.proceed(parse_manifest(head.manifest)):
+    for event in reader.feed(chunk):        # attachments, plain lists, groups
+    reader.close()                          # at the end of the input: whole, or an error
+
+Memory: one chunk, plus the lists and tables (0.11 % of the content), plus the largest attachment or group. Iterate
+each result to its end before the next call: a few stored bytes can stand for gigabytes of zeros, so groups are made one
+by one.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+
+from twinslot.bundle import groups
+from twinslot.bundle.codec import Decoder
+from twinslot.bundle.events import AttachmentEvent, EndOfImage, Event, Group, Head, PlainList
+from twinslot.bundle.layout import layout
+from twinslot.bundle.wire import ENTRY_SIZE, HEADER_SIZE, Header, Section, StoredTable, parse_header, truncated
+from twinslot.core.errors import BundleError, LifecycleError, TwinslotError
+from twinslot.core.manifest import GROUP_SIZE_MAX, GROUPS_MAX, Manifest, Payload
+from twinslot.core.model import DIGEST_SIZE
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Tighter bounds than the format's own, for a device with little memory.
+
+    Attributes:
+        group_size: Bytes; the largest group that is decoded.
+        groups: In all payloads together; lists and tables take 72 bytes for each.
+    """
+
+    group_size: int = GROUP_SIZE_MAX
+    groups: int = GROUPS_MAX
+
+
+class _Wait(enum.Enum):
+    DATA = enum.auto()
+    PROCEED = enum.auto()
+
+
+_Steps = Generator[Event | _Wait, None, None]
+
+
+class Reader:
+    """One image. After an error it stays in error: every later call raises the same again.
+
+    Raises:
+        BundleError: From every method, naming section, expected and found.
+        LifecycleError: Our own mistake: calls in the wrong order.
+    """
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self._limits = limits or Limits()
+        self._buffer = bytearray()
+        self._received = 0
+        self._header: Header | None = None
+        self._manifest: Manifest | None = None
+        self._manifest_digest = ""
+        self._error: TwinslotError | None = None
+        self._waits_for: _Wait | None = _Wait.DATA  # None: an earlier result was not iterated to its end
+        self._done = False
+        self._decoder = Decoder()
+        self._steps = self._read_image()
+
+    @property
+    def received(self) -> int:
+        """Bytes fed so far."""
+        return self._received
+
+    @property
+    def complete(self) -> bool:
+        """Everything has been read and handed out; only `close` is left."""
+        return self._done
+
+    def feed(self, data: bytes | memoryview) -> Iterator[Event]:
+        """Take the next bytes, in order and of any length, and hand out what they complete."""
+        self._raise_earlier()
+        if self._waits_for is not _Wait.DATA:
+            what = "proceed() comes first" if self._waits_for else "the last result was not iterated to its end"
+            raise LifecycleError(f"reader: {what}", code="reader")
+        self._buffer += data
+        self._received += len(data)
+        self._waits_for = None
+        return self._events()
+
+    def proceed(self, manifest: Manifest) -> Iterator[Event]:
+        """Go on past the head. The caller has verified these manifest bytes against the device's trust.
+
+        Args:
+            manifest: What `parse_manifest` made of `Head.manifest`; another one's digest is refused.
+        """
+        self._raise_earlier()
+        if self._waits_for is not _Wait.PROCEED:
+            raise LifecycleError("reader: proceed() without a head that waits for it", code="reader")
+        if manifest.digest != self._manifest_digest:
+            raise LifecycleError("reader: the manifest is not this image's", code="reader")
+        self._manifest, self._waits_for = manifest, None
+        return self._events()
+
+    def close(self) -> EndOfImage:
+        """The input has ended: was that the whole image?
+
+        Raises:
+            BundleError: `bundle.truncated`, with the section, its length and how much of it arrived.
+        """
+        self._raise_earlier()
+        total = self._header.total if self._header else HEADER_SIZE
+        if self._received < total:
+            raise self._truncated()
+        if not self._done:
+            raise LifecycleError("reader: closed before everything was read", code="reader")
+        return EndOfImage(total)
+
+    def _events(self) -> Iterator[Event]:
+        try:
+            self._check_length()
+            for step in self._steps:
+                if isinstance(step, _Wait):
+                    self._waits_for = step
+                    return
+                yield step
+        except TwinslotError as e:
+            self._error = e
+            raise
+        self._done, self._waits_for = True, _Wait.DATA
+
+    # The order of the format, as one story; each `yield from self._take(...)` waits until that many bytes are there.
+
+    def _read_image(self) -> _Steps:
+        self._header = parse_header((yield from self._take(HEADER_SIZE)))
+        self._check_length()
+        trust = yield from self._take(self._header.trust)
+        manifest = yield from self._take(self._header.manifest)
+        self._manifest_digest = hashlib.sha256(manifest).hexdigest()
+        yield Head(self._header, trust, manifest)
+        while self._manifest is None:
+            yield _Wait.PROCEED
+        self._check_manifest(self._header, self._manifest)
+        yield from self._read_body(self._manifest)
+
+    def _read_body(self, manifest: Manifest) -> _Steps:
+        for attachment in manifest.attachments:
+            data = yield from self._take(attachment.size)
+            yield AttachmentEvent(attachment, groups.check_attachment(attachment, data))
+        lists: dict[str, bytes] = {}
+        for payload in manifest.payloads:
+            data = yield from self._take(payload.groups * DIGEST_SIZE)
+            lists[payload.name] = groups.check_plain_list(payload, data)
+            yield PlainList(payload, data)
+        tables: dict[str, StoredTable] = {}
+        for payload in manifest.payloads:
+            data = yield from self._take(payload.groups * ENTRY_SIZE)
+            tables[payload.name] = groups.check_stored_table(payload, data)
+        for payload in manifest.payloads:
+            yield from self._read_groups(payload, lists.pop(payload.name), tables.pop(payload.name))
+
+    def _read_groups(self, payload: Payload, plain_list: bytes, table: StoredTable) -> _Steps:
+        for index, entry in enumerate(table):
+            stored = yield from self._take(entry.length)
+            digest = plain_list[index * DIGEST_SIZE : (index + 1) * DIGEST_SIZE]
+            data = groups.open_group(payload, index, entry, stored, digest, self._decoder)
+            yield Group(payload, index, entry.encoding, data)
+
+    def _take(self, length: int) -> Generator[Event | _Wait, None, bytes]:
+        while len(self._buffer) < length:
+            yield _Wait.DATA
+        data = bytes(self._buffer[:length])
+        del self._buffer[:length]
+        return data
+
+    def _check_manifest(self, header: Header, manifest: Manifest) -> None:
+        layout(header, manifest)
+        largest = max(payload.group_size for payload in manifest.payloads)
+        if largest > self._limits.group_size:
+            expected = f"at most {self._limits.group_size} bytes"
+            raise BundleError(
+                "the group size is above this device's bound", code="limit", expected=expected, found=largest
+            )
+        if (count := sum(payload.groups for payload in manifest.payloads)) > self._limits.groups:
+            expected = f"at most {self._limits.groups} groups"
+            raise BundleError("the image is above this device's bound", code="limit", expected=expected, found=count)
+
+    def _check_length(self) -> None:
+        if self._header is not None and self._received > self._header.total:
+            expected, found = f"{self._header.total} bytes", f"{self._received} or more"
+            raise BundleError("bytes follow the 'groups' section", code="trailing", expected=expected, found=found)
+
+    def _truncated(self) -> BundleError:
+        if self._header is None:
+            return truncated(Section.HEADER, HEADER_SIZE, self._received)
+        section = next(s for s in Section if self._received < self._header.offset(s) + self._header.length(s))
+        return truncated(section, self._header.length(section), self._received - self._header.offset(section))
+
+    def _raise_earlier(self) -> None:
+        if self._error is not None:
+            raise self._error

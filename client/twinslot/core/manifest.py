@@ -1,0 +1,245 @@
+"""The manifest: the one signed statement that an image is made of (docs/image-format.md section 5).
+
+Bytes in, frozen data out. This module checks form and bounds; signatures are `bundle.trust`'s, and whether this device
+wants the release is `core.acceptance`'s.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from twinslot.core.canonical import parse_document
+from twinslot.core.fields import Fields, bad
+from twinslot.core.model import Release
+
+FORMAT: Final = 1  # of the `x-twinslot` object
+MANIFEST_MAX: Final = 256 * 1024  # bytes
+GROUP_SIZE_MIN: Final = 4 * 1024  # bytes; one page, one file-system block
+GROUP_SIZE_MAX: Final = 1024 * 1024  # bytes; what a reader holds at once
+GROUP_SIZE_DEFAULT: Final = 64 * 1024  # bytes
+GROUPS_MAX: Final = 256 * 1024  # groups in one image: 16 GiB at the default size, lists of 8 MiB and tables of 10 MiB
+PAYLOADS_MAX: Final = 16
+ATTACHMENTS_MAX: Final = 32
+ATTACHMENT_SIZE_MAX: Final = 4 * 1024 * 1024  # bytes
+ATTACHMENTS_SIZE_MAX: Final = 16 * 1024 * 1024  # bytes, all together
+SIGNATURES_MAX: Final = 32
+NAMES_MAX: Final = 64  # entries of `compatible` and of `checks`
+SEQUENCE_MAX: Final = 2**53 - 1  # the largest whole number that every JSON reader holds exactly (RFC 8259, section 6)
+EPOCH_MAX: Final = 2**31 - 1
+
+NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")  # payloads, attachments, checks, roles
+COMPATIBLE: Final = re.compile(r"[a-z0-9][a-z0-9._,-]{0,63}")  # with the comma of devicetree's `vendor,board`
+RELEASE_NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 ._+~-]{0,62}[A-Za-z0-9])?")
+MEDIA_TYPE: Final = re.compile(r"[a-z0-9][a-z0-9.+-]{0,63}/[a-z0-9][a-z0-9.+-]{0,63}")  # RFC 6838, section 4.2
+TYPES: Final = ("feature", "security")
+
+_SPEC = re.compile(r"1\.[0-9]{1,3}\.[0-9]{1,3}")  # TUF specification's version
+_KEY_ID = re.compile(r"[0-9a-f]{64}")
+_SIGNATURE = re.compile(r"(?:[0-9a-f]{2}){1,1024}")
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """One stream of bytes for one partition.
+
+    Attributes:
+        name: What local configuration maps to a partition (S11).
+        size: Bytes of plain content.
+        digest: SHA-256 of the plain content, 64 hex digits, as every digest here.
+        group_size: Bytes of plain content per group, a power of two; the last group may be shorter.
+        groups: How many.
+        plain_list: Digest of its plain list.
+        stored_table: Digest of its stored table.
+        stored_size: Bytes of its groups as they stand in the image.
+    """
+
+    name: str
+    size: int
+    digest: str
+    group_size: int
+    groups: int
+    plain_list: str
+    stored_table: str
+    stored_size: int
+
+    def group_length(self, index: int) -> int:
+        """Bytes of plain content in one group.
+
+        Raises:
+            IndexError: There is no such group.
+        """
+        if not 0 <= index < self.groups:
+            raise IndexError(f"group {index} of {self.groups}")
+        return min(self.group_size, self.size - index * self.group_size)
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A document for people or tools, readable before anyone consents: release notes, known anomalies, SBOM.
+
+    Attributes:
+        name: For choosing it; never a path.
+        size: Bytes.
+        digest: SHA-256.
+        media_type: For example `text/markdown`.
+    """
+
+    name: str
+    size: int
+    digest: str
+    media_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The manifest as parsed; trustworthy only together with a verdict of `bundle.trust` over the same `digest`.
+
+    Attributes:
+        digest: SHA-256 of the manifest's bytes, signatures included.
+        product: Family name, for people.
+        release: Name, sequence and epoch; `release.manifest` is `digest`.
+        type: `feature` or `security`.
+        compatible: Device types that may take it, sorted.
+        checks: Health checks that the device must know and pass, sorted.
+        built: When it was built, by the build host.
+        expires: After this it is stale.
+        payloads: Sorted by name; their sections follow this order.
+        attachments: Sorted by name; their section follows this order.
+        key_ids: Who claims to have signed; nothing here is verified.
+    """
+
+    digest: str
+    product: str
+    release: Release
+    type: str
+    compatible: tuple[str, ...]
+    checks: tuple[str, ...]
+    built: datetime
+    expires: datetime
+    payloads: tuple[Payload, ...]
+    attachments: tuple[Attachment, ...]
+    key_ids: tuple[str, ...]
+
+    def payload(self, name: str) -> Payload:
+        """The payload of this name.
+
+        Raises:
+            KeyError: There is none.
+        """
+        for payload in self.payloads:
+            if payload.name == name:
+                return payload
+        raise KeyError(name)
+
+
+def parse_manifest(data: bytes) -> Manifest:
+    """Read a manifest strictly: canonical bytes, no unknown key, every value in its bounds.
+
+    Raises:
+        BundleError: `bundle.json`, `bundle.not-canonical` or `bundle.manifest`, naming the field.
+    """
+    if len(data) > MANIFEST_MAX:
+        raise bad("length", f"at most {MANIFEST_MAX} bytes", f"{len(data)} bytes")
+    whole = Fields(parse_document(data, "manifest"), "", ("signatures", "signed"))
+    key_ids = _parse_signatures(whole)
+    signed = Fields(
+        whole.get("signed"), "signed", ("_type", "expires", "spec_version", "targets", "version", "x-twinslot")
+    )
+    signed.choice("_type", ("targets",))
+    signed.text("spec_version", _SPEC)
+    ours = Fields(
+        signed.get("x-twinslot"),
+        "signed.x-twinslot",
+        ("built", "checks", "compatible", "epoch", "format", "product", "release", "type"),
+    )
+    ours.integer("format", FORMAT, FORMAT)
+    payloads, attachments = _parse_targets(signed)
+    digest = hashlib.sha256(data).hexdigest()
+    built, expires = ours.time("built"), signed.time("expires")
+    if built >= expires:
+        raise bad("signed.x-twinslot.built", f"before {expires:%Y-%m-%dT%H:%M:%SZ}", f"{built:%Y-%m-%dT%H:%M:%SZ}")
+    sequence, epoch = signed.integer("version", 1, SEQUENCE_MAX), ours.integer("epoch", 0, EPOCH_MAX)
+    return Manifest(
+        digest=digest,
+        product=ours.text("product", RELEASE_NAME),
+        release=Release(ours.text("release", RELEASE_NAME), sequence, epoch, digest),
+        type=ours.choice("type", TYPES),
+        compatible=ours.names("compatible", COMPATIBLE, 1, NAMES_MAX),
+        checks=ours.names("checks", NAME, 0, NAMES_MAX),
+        built=built,
+        expires=expires,
+        payloads=payloads,
+        attachments=attachments,
+        key_ids=key_ids,
+    )
+
+
+def _parse_signatures(whole: Fields) -> tuple[str, ...]:
+    key_ids = []
+    for index, value in enumerate(whole.objects("signatures", SIGNATURES_MAX)):
+        entry = Fields(value, f"signatures.{index}", ("keyid", "sig"))
+        entry.text("sig", _SIGNATURE)
+        key_ids.append(entry.text("keyid", _KEY_ID))
+    if key_ids != sorted(set(key_ids)):
+        raise bad("signatures", "sorted by key id, none twice", key_ids)
+    return tuple(key_ids)
+
+
+def _parse_targets(signed: Fields) -> tuple[tuple[Payload, ...], tuple[Attachment, ...]]:
+    payloads: list[Payload] = []
+    attachments: list[Attachment] = []
+    targets = signed.mapping("targets", NAME, PAYLOADS_MAX + ATTACHMENTS_MAX)
+    for name in sorted(targets):
+        where = f"signed.targets.{name}"
+        target = Fields(targets[name], where, ("custom", "hashes", "length"))
+        digest = Fields(target.get("hashes"), f"{where}.hashes", ("sha256",)).digest("sha256")
+        custom = target.get("custom")
+        if isinstance(custom, dict) and custom.get("kind") == "attachment":
+            attachments.append(_parse_attachment(name, target, digest))
+        else:
+            payloads.append(_parse_payload(name, target, digest))
+    _check_totals(payloads, attachments)
+    return tuple(payloads), tuple(attachments)
+
+
+def _parse_attachment(name: str, target: Fields, digest: str) -> Attachment:
+    custom = Fields(target.get("custom"), f"{target.where}.custom", ("kind", "media_type"))
+    size = target.integer("length", 1, ATTACHMENT_SIZE_MAX)
+    return Attachment(name, size, digest, custom.text("media_type", MEDIA_TYPE))
+
+
+def _parse_payload(name: str, target: Fields, digest: str) -> Payload:
+    keys = ("group_size", "groups", "kind", "plain_list", "stored_size", "stored_table")
+    custom = Fields(target.get("custom"), f"{target.where}.custom", keys)
+    custom.choice("kind", ("payload",))
+    group_size = custom.integer("group_size", GROUP_SIZE_MIN, GROUP_SIZE_MAX)
+    if group_size & (group_size - 1):
+        raise bad(custom.name("group_size"), "a power of two", group_size)
+    size = target.integer("length", 1, GROUPS_MAX * group_size)
+    groups = -(-size // group_size)
+    return Payload(
+        name=name,
+        size=size,
+        digest=digest,
+        group_size=group_size,
+        groups=custom.integer("groups", groups, groups),
+        plain_list=custom.digest("plain_list"),
+        stored_table=custom.digest("stored_table"),
+        stored_size=custom.integer("stored_size", 0, size),
+    )
+
+
+def _check_totals(payloads: list[Payload], attachments: list[Attachment]) -> None:
+    where = "signed.targets"
+    if not 1 <= len(payloads) <= PAYLOADS_MAX:
+        raise bad(where, f"1 to {PAYLOADS_MAX} payloads", str(len(payloads)))
+    if len(attachments) > ATTACHMENTS_MAX:
+        raise bad(where, f"at most {ATTACHMENTS_MAX} attachments", str(len(attachments)))
+    if (groups := sum(payload.groups for payload in payloads)) > GROUPS_MAX:
+        raise bad(where, f"at most {GROUPS_MAX} groups", str(groups))
+    if (size := sum(attachment.size for attachment in attachments)) > ATTACHMENTS_SIZE_MAX:
+        raise bad(where, f"at most {ATTACHMENTS_SIZE_MAX} bytes of attachments", str(size))
