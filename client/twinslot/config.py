@@ -1,0 +1,202 @@
+"""The configuration of a device: every key with its type, bounds, unit and meaning.
+
+`load` reads it; `config_reference` prints the manual (docs/config.md). A key that nobody declared is refused, since a
+typing mistake in a safety bound must not go unnoticed.
+"""
+
+# ruff: noqa: RUF009 - `option` makes dataclass fields, it does not make values
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from twinslot.config_fields import build, option
+from twinslot.config_files import find, merge
+from twinslot.core.errors import DeviceError
+from twinslot.core.model import SlotName
+
+KIB: Final = 1 << 10
+MIB: Final = 1 << 20
+GIB: Final = 1 << 30
+DAY: Final = 86_400
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """Who this device is; an image must be made for it."""
+
+    compatible: tuple[str, ...] = option("Product names that an image may be for; one string or a list.", low=1)
+    hardware: str | None = option("Hardware revision; absent: images are not asked for one.", default=None)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Slots:
+    """Which partition takes which payload. Only what stands here is ever written (S11)."""
+
+    a: Mapping[str, Path] = option('Payload name = device of slot a, e.g. rootfs = "/dev/disk/by-partlabel/slot_a".')
+    b: Mapping[str, Path] = option("The same payload names, with the devices of slot b.")
+
+    def of(self, slot: SlotName) -> Mapping[str, Path]:
+        """The devices of one slot, by payload name."""
+        return self.a if slot is SlotName.A else self.b
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Boot:
+    """How the boot environment is reached."""
+
+    backend: str = option("Which boot loader.", default="uboot", choices=("uboot", "hook"))
+    fw_env_config: Path = option("Where the environment's copies stand.", default=Path("/etc/fw_env.config"))
+    default_env: Path | None = option(
+        "Default environment, name=value lines, for when both copies are lost.",
+        default=Path("/usr/lib/twinslot/default-env.txt"),
+    )
+    fw_setenv: str = option("Program that writes the environment (libubootenv).", default="fw_setenv")
+    hook: Path | None = option('Executable for `backend = "hook"` (bootloader_hooks/README.md).', default=None)
+    timeout: float = option("One call of the program or hook.", default=30.0, unit="seconds", low=1, high=600)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Trust:
+    """Whose signatures count."""
+
+    root: Path = option("First trusted TUF root.", default=Path("/usr/lib/twinslot/root.json"))
+    roles: tuple[str, ...] = option("Roles that must each have signed the manifest.", low=1)
+    build_time: dt.datetime | None = option(
+        "When the root file system was built: no earlier now is believed.", default=None
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Install:
+    """Limits and policy of an install."""
+
+    reboot: str = option("Who starts the trial boot after arming.", default="manual", choices=("manual", "automatic"))
+    max_image_size: int = option("Largest image.", default=16 * GIB, unit="bytes", low=MIB, high=1 << 44)
+    max_group_size: int = option(
+        "Largest group; bounds memory.", default=MIB, unit="bytes", low=64 * KIB, high=16 * MIB
+    )
+    allow_reinstall: bool = option("Accept the release that already runs.", default=False)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Http:
+    """Patience with a network."""
+
+    connect_timeout: float = option("Until a connection stands.", default=20.0, unit="seconds", low=1, high=600)
+    read_timeout: float = option("Silence within an answer.", default=60.0, unit="seconds", low=1, high=3600)
+    rate_floor: int = option(
+        "Slower than this over a read timeout counts as broken.", default=256, unit="bytes per second", low=0, high=GIB
+    )
+    retries: int = option("Further tries after a failure.", default=10, unit="tries", low=0, high=10_000)
+    retry_wait: float = option("Longest pause between two tries.", default=300.0, unit="seconds", low=0, high=DAY)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class HealthCommand:
+    """One program asked on trial; exit status 0 means well."""
+
+    name: str = option("Unique name.")
+    argv: tuple[str, ...] = option("Program and arguments; no shell.", low=1)
+    timeout: float = option("Of one try.", default=30.0, unit="seconds", low=0.1, high=3600)
+    retries: int = option("Further tries.", default=0, unit="tries", low=0, high=1000)
+    delay: float = option("Pause between tries.", default=1.0, unit="seconds", low=0, high=600)
+    required: bool = option("Failing ends the trial; otherwise it is only reported.", default=True)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class HealthHttp:
+    """One GET to a service of this device."""
+
+    name: str = option("Unique name.")
+    url: str = option("http:// and 127.0.0.1, [::1] or localhost; nothing else.")
+    status: int = option("The status that means well.", default=200, low=100, high=599)
+    timeout: float = option("Of one try.", default=10.0, unit="seconds", low=0.1, high=3600)
+    retries: int = option("Further tries.", default=5, unit="tries", low=0, high=1000)
+    delay: float = option("Pause between tries.", default=2.0, unit="seconds", low=0, high=600)
+    required: bool = option("Failing ends the trial; otherwise it is only reported.", default=True)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """What a healthy device is. All checks must pass on trial before the commit."""
+
+    units: tuple[str, ...] = option("systemd units that must be active.", default=())
+    no_failed_units: bool = option("No unit may be in the state failed.", default=False)
+    timeout: float = option(
+        "Of one unit, and of one program in a directory.", default=60.0, unit="seconds", low=0.1, high=3600
+    )
+    directories: tuple[Path, ...] = option(
+        "Every executable in these is a required check; an earlier directory hides the same name in a later one.",
+        default=(Path("/etc/twinslot/health.d"), Path("/usr/lib/twinslot/health.d")),
+    )
+    command: tuple[HealthCommand, ...] = option("Further programs.", default=())
+    http: tuple[HealthHttp, ...] = option("Further HTTP services.", default=())
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """The trial boot."""
+
+    deadline: int = option(
+        "From the start of systemd to the commit; then the deadline unit goes back.",
+        default=300,
+        unit="seconds",
+        low=10,
+        high=DAY,
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """Where state lives, on the data partition."""
+
+    directory: Path = option("Database, journal and reports.", default=Path("/var/lib/twinslot"))
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Everything local configuration says."""
+
+    device: Device = option("Who this device is.")
+    slots: Slots = option("Which partition takes which payload.")
+    trust: Trust = option("Whose signatures count.")
+    boot: Boot = option("How the boot environment is reached.", factory=Boot)
+    install: Install = option("Limits and policy.", factory=Install)
+    http: Http = option("Patience with a network.", factory=Http)
+    health: Health = option("What a healthy device is.", factory=Health)
+    trial: Trial = option("The trial boot.", factory=Trial)
+    record: Record = option("Where state lives.", factory=Record)
+
+
+def load(root: str | Path = "/") -> Config:
+    """Read the configuration below `root` (paths inside it are taken as they stand).
+
+    Raises:
+        DeviceError: `device.config-*`, naming file, key, expected and found.
+    """
+    table, origins = merge(find(Path(root)))
+    config = build(Config, table, origins)
+    _check_slots(config.slots)
+    if config.boot.backend == "hook" and config.boot.hook is None:
+        raise DeviceError("'boot.backend' is 'hook' but 'boot.hook' names no executable", code="config-missing")
+    return config
+
+
+def _check_slots(slots: Slots) -> None:
+    if not slots.a or set(slots.a) != set(slots.b):
+        raise DeviceError(
+            "Both slots must name the same payloads, at least one",
+            code="config-value",
+            expected=", ".join(sorted(slots.a)) or "rootfs",
+            found=", ".join(sorted(slots.b)),
+        )
+    devices = [*slots.a.values(), *slots.b.values()]
+    for device in devices:
+        if devices.count(device) > 1:
+            raise DeviceError(
+                f"The device '{device}' stands twice in '[slots]'", code="config-value", expected="once", found="twice"
+            )

@@ -1,0 +1,81 @@
+"""Finding and merging configuration files, in the manner of systemd: /etc over /run over /usr/lib, and drop-ins.
+
+The first `config.toml` that exists is the main file. Then every `config.d/*.toml` of all three directories, sorted by
+name, adds to it; a name in /etc hides the same name in /run and /usr/lib (an empty file or a link to /dev/null masks).
+Tables merge key by key; anything else, lists too, is replaced.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Final
+
+from twinslot.config_fields import KeyPath
+from twinslot.core.errors import DeviceError
+
+DIRECTORIES: Final = ("etc/twinslot", "run/twinslot", "usr/lib/twinslot")
+FILE_LIMIT: Final = 1 << 20  # bytes; a configuration is a few hundred lines, anything larger is a mistake
+
+
+def find(root: Path) -> tuple[Path, ...]:
+    """The files that count, in the order in which they are merged.
+
+    Raises:
+        DeviceError: `device.config-missing`: there is no main file.
+    """
+    places = [root / directory for directory in DIRECTORIES]
+    main = next((place / "config.toml" for place in places if (place / "config.toml").exists()), None)
+    if main is None:
+        raise DeviceError(
+            "There is no configuration",
+            code="config-missing",
+            expected=" | ".join(str(place / "config.toml") for place in places),
+            hint="docs/config.md lists every key",
+        )
+    drop_ins: dict[str, Path] = {}
+    for place in reversed(places):  # so that /etc is put last and wins
+        drop_ins.update({path.name: path for path in (place / "config.d").glob("*.toml")})
+    return (main, *(drop_ins[name] for name in sorted(drop_ins)))
+
+
+def merge(files: tuple[Path, ...]) -> tuple[dict[str, Any], dict[KeyPath, Path]]:
+    """Read and merge; the second value says which file said each key."""
+    merged: dict[str, Any] = {}
+    origins: dict[KeyPath, Path] = {}
+    for path in files:
+        _merge_table(merged, _parse(path), origins, (), path)
+    return merged, origins
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(FILE_LIMIT + 1)
+        if len(data) > FILE_LIMIT:
+            raise DeviceError(
+                f"The configuration '{path}' is too large",
+                code="config-syntax",
+                expected=f"at most {FILE_LIMIT} bytes",
+                found="more",
+            )
+        return tomllib.loads(data.decode())
+    except OSError as e:
+        raise DeviceError(f"The configuration '{path}' cannot be read", code="config-unreadable", found=e) from e
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as e:
+        raise DeviceError(
+            f"The configuration '{path}' is not TOML", code="config-syntax", expected="TOML 1.0", found=e
+        ) from e
+
+
+def _merge_table(
+    into: dict[str, Any], table: dict[str, Any], origins: dict[KeyPath, Path], at: KeyPath, path: Path
+) -> None:
+    for key, value in table.items():
+        origins[(*at, key)] = path
+        if isinstance(value, dict):
+            if not isinstance(into.get(key), dict):
+                into[key] = {}
+            _merge_table(into[key], value, origins, (*at, key), path)
+        else:
+            into[key] = value

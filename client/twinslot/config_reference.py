@@ -1,0 +1,89 @@
+"""The manual of the configuration, printed from its declaration."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import typing
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from twinslot.config import Config
+from twinslot.config_fields import Option, bounds
+
+
+def reference() -> str:
+    """The manual of every key, as Markdown tables (docs/config.md)."""
+    lines = list(_REFERENCE_HEAD)
+    for title, kind in _tables(Config, ()):
+        lines += ["", f"## `{title}`", "", str(kind.__doc__), "", "| key | type | default | allowed | meaning |"]
+        lines += ["|---|---|---|---|---|", *(_row(kind, field) for field in dataclasses.fields(kind))]
+    return "\n".join(lines) + "\n"
+
+
+_REFERENCE_HEAD: Final = (
+    "# Configuration reference",
+    "",
+    "Printed by `python3 -m twinslot.config_reference`; a test holds this page to the code.",
+    "",
+    "The main file is the first that exists of `/etc/twinslot/config.toml`, `/run/twinslot/config.toml` and",
+    "`/usr/lib/twinslot/config.toml`. Then every `config.d/*.toml` beside these three, sorted by name, adds to it; a",
+    "name in `/etc` hides the same name elsewhere. Tables merge key by key, lists are replaced.",
+    "An unknown key is refused.",
+)
+
+
+def _tables(kind: type[Any], at: tuple[str, ...]) -> Iterator[tuple[str, type[Any]]]:
+    hints = typing.get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        hint, path = hints[field.name], (*at, field.name)
+        items = typing.get_args(hint)
+        if dataclasses.is_dataclass(hint):
+            table = typing.cast(type[Any], hint)
+            yield f"[{'.'.join(path)}]", table
+            yield from _tables(table, path)
+        elif items and dataclasses.is_dataclass(items[0]):
+            yield f"[[{'.'.join(path)}]]", typing.cast(type[Any], items[0])
+
+
+def _row(kind: type[Any], field: dataclasses.Field[Any]) -> str:
+    declared: Option = field.metadata["option"]
+    default = "**required**" if declared.required else _shown(field.default)
+    allowed = " \\| ".join(f"`{word}`" for word in declared.choices)
+    if not allowed and _is_number(kind, field.name):
+        allowed = f"{bounds(declared)} {declared.unit}".strip()
+    named = _type_name(typing.get_type_hints(kind)[field.name])
+    return f"| `{field.name}` | {named} | {default} | {allowed} | {declared.help} |"
+
+
+def _is_number(kind: type[Any], name: str) -> bool:
+    return typing.get_type_hints(kind)[name] in (int, float)
+
+
+def _shown(default: object) -> str:
+    if default is None or default == ():
+        return "none"
+    if isinstance(default, tuple):
+        return ", ".join(_shown(item) for item in default)
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
+    if isinstance(default, float):
+        return f"`{default:g}`"
+    return f'`"{default}"`' if isinstance(default, str | Path) else f"`{default}`"
+
+
+def _type_name(hint: Any) -> str:
+    names = {str: "string", int: "integer", float: "number", bool: "boolean", Path: "path", dt.datetime: "date-time"}
+    if hint in names:
+        return names[hint]
+    first = typing.get_args(hint)[0]
+    if typing.get_origin(hint) is tuple:
+        return "tables" if dataclasses.is_dataclass(first) else f"list of {names[first]}s"
+    return "table of paths" if typing.get_origin(hint) is Mapping else names[first]
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.stdout.write(reference())
