@@ -27,6 +27,7 @@ class BootState:
         generation: Number of client decisions; 0 means U-Boot's built-in default.
         transaction: Id of the transaction that decided last.
         trial_sequence: Release sequence of the image on trial; None when none is.
+        trial_epoch: Its security epoch, so that the floor rises even when the record is lost.
         floors: As kept by the environment.
         failed_sequence: Release that last rolled back here (S13); None: none.
         reason: Why a slot was left; empty: nothing happened since the last decision.
@@ -39,6 +40,7 @@ class BootState:
     generation: int
     transaction: str
     trial_sequence: int | None
+    trial_epoch: int
     floors: Floors
     failed_sequence: int | None
     reason: str
@@ -59,6 +61,7 @@ def read_state(variables: Mapping[str, str]) -> BootState:
         generation=_number(variables.get("ts_generation")) or 0,
         transaction=variables.get("ts_txn", ""),
         trial_sequence=_number(variables.get("ts_release")),
+        trial_epoch=_number(variables.get("ts_release_epoch")) or 0,
         floors=Floors(
             _number(variables.get("ts_sequence")) or 0,
             _number(variables.get("ts_epoch")) or 0,
@@ -71,7 +74,7 @@ def read_state(variables: Mapping[str, str]) -> BootState:
 
 def prepare(state: BootState, target: SlotName, transaction: str) -> Changes:
     """Before the target's first byte changes: it no longer counts as bootable (S5)."""
-    return _decision(state, transaction) | {f"slot_{target}": SlotState.BAD, "ts_reason": "", "ts_release": ""}
+    return _decision(state, transaction) | {f"slot_{target}": SlotState.BAD} | _NO_TRIAL
 
 
 def arm(state: BootState, target: SlotName, transaction: str, release: Release) -> Changes:
@@ -82,6 +85,7 @@ def arm(state: BootState, target: SlotName, transaction: str, release: Release) 
         "upgrade_available": "1",
         "bootcount": "0",
         "ts_release": str(release.sequence),
+        "ts_release_epoch": str(release.epoch),
         "ts_reason": "",
     }
 
@@ -98,7 +102,8 @@ def commit(state: BootState, target: SlotName, transaction: str, floors: Floors,
     """
     raised = state.floors.highest(floors)
     changes = _decision(state, transaction) | _quiet() | _floors(raised)
-    changes |= {"slot": target, f"slot_{target}": SlotState.GOOD, "ts_release": "", "ts_reason": ""}
+    changes |= {"slot": target, f"slot_{target}": SlotState.GOOD}
+    changes |= _NO_TRIAL
     if other_epoch is None or other_epoch < raised.epoch:
         changes[f"slot_{target.other}"] = SlotState.BAD if raised.epoch else state.states[target.other]
     return changes
@@ -134,18 +139,18 @@ def rebuild(
     generation: int,
     floors: Floors,
     *,
-    trial: int | None,
+    trial: Release | None,
     failed: int | None,
 ) -> Changes:
     """Both copies were lost: everything anew, from the record and from the slot that really runs.
 
     Args:
-        running: The slot that runs; it becomes good, or stays on trial when `trial` names its release.
+        running: The slot that runs; it becomes good, or stays on trial when `trial` is its release.
         other: State of the other slot, bad unless the record vouches for it.
         transaction: The open or last transaction; empty when there is none.
         generation: Higher than any that the record saw.
         floors: As the record has them.
-        trial: Release sequence when the running slot is still on trial.
+        trial: Its release when the running slot is still on trial.
         failed: Release that last rolled back here.
     """
     state = SlotState.GOOD if trial is None else SlotState.TRIAL
@@ -159,7 +164,8 @@ def rebuild(
             f"slot_{running.other}": other,
             "ts_generation": str(generation),
             "ts_txn": transaction,
-            "ts_release": "" if trial is None else str(trial),
+            "ts_release": "" if trial is None else str(trial.sequence),
+            "ts_release_epoch": "" if trial is None else str(trial.epoch),
             "ts_failed": "" if failed is None else str(failed),
             "ts_reason": "",
         }
@@ -176,6 +182,9 @@ def _quiet() -> Changes:
 
 def _floors(floors: Floors) -> Changes:
     return {"ts_sequence": str(floors.sequence), "ts_epoch": str(floors.epoch), "ts_root": str(floors.root)}
+
+
+_NO_TRIAL: Changes = {"ts_release": "", "ts_release_epoch": "", "ts_reason": ""}
 
 
 def _slot_state(text: str) -> SlotState:

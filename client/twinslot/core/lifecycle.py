@@ -118,7 +118,7 @@ TABLE: Final[Mapping[State, Mapping[Event, Transition]]] = {
     },
     State.CHECKING: {
         Event.VERIFIED: (State.ARMED, (Effect.ARM, Effect.REBOOT)),
-        Event.FAILED: _DROP,
+        Event.FAILED: _DISARM,
         Event.CANCELLED: _DROP,
         Event.BOOTED_OLD: _DROP,
         Event.BOOTED_NEW: _LEAVE,
