@@ -79,8 +79,8 @@ def _refuse_number(text: str) -> NoReturn:
 
 
 def _parse_int(text: str) -> int:
-    if len(text) > DIGITS_MAX:
-        raise ValueError(f"number of {len(text)} characters, more than {DIGITS_MAX}")
+    if (digits := len(text.lstrip("-"))) > DIGITS_MAX:
+        raise ValueError(f"number of {digits} digits, more than {DIGITS_MAX}")
     return int(text)
 
 

@@ -197,13 +197,20 @@ def _parse_targets(signed: Fields) -> tuple[tuple[Payload, ...], tuple[Attachmen
         where = f"signed.targets.{name}"
         target = Fields(targets[name], where, ("custom", "hashes", "length"))
         digest = Fields(target.get("hashes"), f"{where}.hashes", ("sha256",)).digest("sha256")
-        custom = target.get("custom")
-        if isinstance(custom, dict) and custom.get("kind") == "attachment":
-            attachments.append(_parse_attachment(name, target, digest))
-        else:
-            payloads.append(_parse_payload(name, target, digest))
+        match _kind(target):
+            case "attachment":
+                attachments.append(_parse_attachment(name, target, digest))
+            case "payload":
+                payloads.append(_parse_payload(name, target, digest))
+            case other:
+                raise bad(f"{where}.custom.kind", "payload or attachment", other)
     _check_totals(payloads, attachments)
     return tuple(payloads), tuple(attachments)
+
+
+def _kind(target: Fields) -> object:
+    custom = target.get("custom")
+    return custom.get("kind") if isinstance(custom, dict) else None
 
 
 def _parse_attachment(name: str, target: Fields, digest: str) -> Attachment:
@@ -215,7 +222,6 @@ def _parse_attachment(name: str, target: Fields, digest: str) -> Attachment:
 def _parse_payload(name: str, target: Fields, digest: str) -> Payload:
     keys = ("group_size", "groups", "kind", "plain_list", "stored_size", "stored_table")
     custom = Fields(target.get("custom"), f"{target.where}.custom", keys)
-    custom.choice("kind", ("payload",))
     group_size = custom.integer("group_size", GROUP_SIZE_MIN, GROUP_SIZE_MAX)
     if group_size & (group_size - 1):
         raise bad(custom.name("group_size"), "a power of two", group_size)

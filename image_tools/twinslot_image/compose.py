@@ -1,0 +1,173 @@
+"""Puts an image together from its parts, and swaps the manifest of one that exists (docs/image-format.md section 1)."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from twinslot.bundle.wire import HEADER_SIZE, Header, Section, TrustDocuments, build_header, build_trust, parse_header
+from twinslot.core.canonical import encode
+from twinslot.core.errors import BundleError
+from twinslot.core.manifest import FORMAT, parse_manifest
+from twinslot_image.files import replacing
+from twinslot_image.pack import PackedPayload
+
+SPEC_VERSION = "1.0.31"  # TUF specification; fixed, so that another python-tuf gives the same image
+_COPY = 1024 * 1024  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseFacts:
+    """What the manifest says of the release (docs/image-format.md section 5.2); `built` and `expires` in UTC."""
+
+    product: str
+    release: str
+    sequence: int
+    epoch: int
+    type: str
+    compatible: tuple[str, ...]
+    checks: tuple[str, ...]
+    built: datetime
+    expires: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AttachedFile:
+    """An attachment with its content."""
+
+    name: str
+    media_type: str
+    data: bytes = field(repr=False)
+
+    def target(self) -> dict[str, object]:
+        """Its entry among the manifest's targets (docs/image-format.md section 5.3)."""
+        custom = {"kind": "attachment", "media_type": self.media_type}
+        return {
+            "custom": custom,
+            "hashes": {"sha256": hashlib.sha256(self.data).hexdigest()},
+            "length": len(self.data),
+        }
+
+
+def compose_manifest(
+    facts: ReleaseFacts, payloads: Iterable[PackedPayload], attachments: Iterable[AttachedFile]
+) -> bytes:
+    """An unsigned manifest; what comes out has been read back by the device's own parser.
+
+    Raises:
+        BundleError: `bundle.manifest`: a value is out of its bounds, or one name stands for two things.
+    """
+    targets: dict[str, object] = {}
+    parts: list[PackedPayload | AttachedFile] = [*payloads, *attachments]
+    for part in parts:
+        if part.name in targets:
+            raise BundleError("two parts of one name", code="manifest", found=part.name)
+        targets[part.name] = part.target()
+    ours = {
+        "built": _time(facts.built),
+        "checks": sorted(facts.checks),
+        "compatible": sorted(facts.compatible),
+        "epoch": facts.epoch,
+        "format": FORMAT,
+        "product": facts.product,
+        "release": facts.release,
+        "type": facts.type,
+    }
+    signed = {
+        "_type": "targets",
+        "expires": _time(facts.expires),
+        "spec_version": SPEC_VERSION,
+        "targets": targets,
+        "version": facts.sequence,
+        "x-twinslot": ours,
+    }
+    manifest = encode({"signatures": [], "signed": signed})
+    parse_manifest(manifest)
+    return manifest
+
+
+def write_image(
+    sink: BinaryIO,
+    trust: TrustDocuments,
+    manifest: bytes,
+    payloads: Iterable[PackedPayload],
+    attachments: Iterable[AttachedFile],
+    groups: Iterable[BinaryIO],
+) -> Header:
+    """Write every section in order.
+
+    Args:
+        sink: Where to.
+        trust: Root chain and targets document.
+        manifest: Signed or not.
+        payloads: In any order; written by name.
+        attachments: In any order; written by name.
+        groups: For each payload by name, a file at the start of its groups.
+    """
+    ordered = sorted(payloads, key=lambda part: part.name)
+    attached = b"".join(part.data for part in sorted(attachments, key=lambda part: part.name))
+    plain_lists = b"".join(part.plain_list for part in ordered)
+    stored_tables = b"".join(part.stored_table for part in ordered)
+    trust_bytes = build_trust(trust)
+    stored = sum(part.stored_size for part in ordered)
+    header = Header(len(trust_bytes), len(manifest), len(attached), len(plain_lists), len(stored_tables), stored)
+    sink.writelines((build_header(header), trust_bytes, manifest, attached, plain_lists, stored_tables))
+    for source in groups:
+        shutil.copyfileobj(source, sink, _COPY)
+    return header
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """The front of an image file, unverified."""
+
+    header: Header
+    trust: bytes = field(repr=False)
+    manifest: bytes = field(repr=False)
+
+
+def read_front(source: BinaryIO) -> Front:
+    """Read header, trust section and manifest from the start of an image.
+
+    Raises:
+        BundleError: Not an image, or it ends before the manifest does.
+    """
+    header = parse_header(source.read(HEADER_SIZE))
+    trust, manifest = source.read(header.trust), source.read(header.manifest)
+    if len(manifest) < header.manifest:
+        raise BundleError(
+            "the image ends before its manifest does",
+            code="truncated",
+            expected=f"{header.offset(Section.ATTACHMENTS)} bytes",
+            found=f"{HEADER_SIZE + len(trust) + len(manifest)} bytes",
+        )
+    return Front(header, trust, manifest)
+
+
+def replace_manifest(path: Path, manifest: bytes, on_progress: Callable[[int], None] = lambda _: None) -> None:
+    """Give an image another manifest; nothing after it changes. The file is replaced as a whole or not at all."""
+    with path.open("rb") as source, replacing(path) as sink:
+        front = read_front(source)
+        lengths = {name: getattr(front.header, name) for name in Header.__slots__}
+        sink.write(build_header(Header(**(lengths | {"manifest": len(manifest)}))))
+        sink.write(front.trust)
+        sink.write(manifest)
+        done = 0
+        for block in iter(lambda: source.read(_COPY), b""):
+            sink.write(block)
+            done += len(block)
+            on_progress(done)
+
+
+def signed_part(document: Mapping[str, object]) -> bytes:
+    """The bytes that a signature covers: the canonical form of `signed`."""
+    return encode(document["signed"])
+
+
+def _time(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

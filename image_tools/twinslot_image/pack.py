@@ -1,0 +1,122 @@
+"""Turns one stream of plain content into groups, its plain list and its stored table (docs/image-format.md 7 and 8)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from twinslot.bundle.codec import LEVEL_DEFAULT, Encoder
+from twinslot.bundle.wire import Encoding, StoredEntry, build_table
+from twinslot.core.errors import BundleError
+from twinslot.core.manifest import GROUP_SIZE_DEFAULT, GROUPS_MAX
+
+WORKERS = 2  # threads; zstd and SHA-256 let go of the interpreter lock
+WINDOW = 64  # groups in flight, so memory does not grow with the payload
+
+
+@dataclass(frozen=True, slots=True)
+class PackedPayload:
+    """What the manifest says of one payload, and the bytes of its list and table. Sizes in bytes."""
+
+    name: str
+    size: int
+    digest: str
+    group_size: int
+    plain_list: bytes
+    stored_table: bytes
+    stored_size: int
+
+    def target(self) -> dict[str, object]:
+        """Its entry among the manifest's targets (docs/image-format.md section 5.3)."""
+        custom = {
+            "group_size": self.group_size,
+            "groups": -(-self.size // self.group_size),
+            "kind": "payload",
+            "plain_list": hashlib.sha256(self.plain_list).hexdigest(),
+            "stored_size": self.stored_size,
+            "stored_table": hashlib.sha256(self.stored_table).hexdigest(),
+        }
+        return {"custom": custom, "hashes": {"sha256": self.digest}, "length": self.size}
+
+
+@dataclass(frozen=True, slots=True)
+class _PackedGroup:
+    entry: StoredEntry
+    stored: bytes
+    plain_digest: bytes
+
+
+def pack_payload(
+    name: str,
+    source: BinaryIO,
+    sink: BinaryIO,
+    group_size: int = GROUP_SIZE_DEFAULT,
+    *,
+    level: int = LEVEL_DEFAULT,
+    on_progress: Callable[[int], None] = lambda _: None,
+) -> PackedPayload:
+    """Read `source` to its end and write its groups to `sink`. The same input gives the same bytes.
+
+    Args:
+        name: Of the payload.
+        source: Plain content, from its current position.
+        sink: Takes the groups, nothing else.
+        group_size: Bytes.
+        level: zstd's.
+        on_progress: Called with the bytes of plain content done so far.
+
+    Raises:
+        BundleError: `bundle.payload`: empty, or more groups than an image may have.
+    """
+    whole = hashlib.sha256()
+    plain_list, entries, size, stored_size = bytearray(), list[StoredEntry](), 0, 0
+    for plain, group in _pack_groups(source, group_size, level):
+        whole.update(plain)
+        sink.write(group.stored)
+        plain_list += group.plain_digest
+        entries.append(group.entry)
+        size, stored_size = size + len(plain), stored_size + len(group.stored)
+        if len(entries) > GROUPS_MAX:
+            raise _bad_size(name, f"at most {GROUPS_MAX * group_size} bytes", "more")
+        on_progress(size)
+    if not entries:
+        raise _bad_size(name, "at least 1 byte", "0 bytes")
+    return PackedPayload(
+        name, size, whole.hexdigest(), group_size, bytes(plain_list), build_table(entries), stored_size
+    )
+
+
+def _bad_size(name: str, expected: str, found: str) -> BundleError:
+    return BundleError(f"the size of payload '{name}'", code="payload", expected=expected, found=found)
+
+
+def _pack_groups(source: BinaryIO, group_size: int, level: int) -> Iterator[tuple[bytes, _PackedGroup]]:
+    """Groups in order, packed by a few threads with a bounded number in flight."""
+    encoders = deque(Encoder(level) for _ in range(WORKERS))  # one for each thread; deque's pop and append are atomic
+    waiting: deque[tuple[bytes, Future[_PackedGroup]]] = deque()
+    with ThreadPoolExecutor(WORKERS) as pool:
+        for plain in iter(lambda: source.read(group_size), b""):
+            waiting.append((plain, pool.submit(_pack_group, plain, encoders)))
+            if len(waiting) >= WINDOW:
+                done, future = waiting.popleft()
+                yield done, future.result()
+        for plain, future in waiting:
+            yield plain, future.result()
+
+
+def _pack_group(plain: bytes, encoders: deque[Encoder]) -> _PackedGroup:
+    digest = hashlib.sha256(plain).digest()
+    if not plain.strip(b"\0"):
+        return _group(Encoding.ZERO, b"", digest)
+    encoder = encoders.pop()
+    stored = encoder.encode(plain)
+    encoders.append(encoder)
+    return _group(Encoding.ZSTD, stored, digest) if len(stored) < len(plain) else _group(Encoding.RAW, plain, digest)
+
+
+def _group(encoding: Encoding, stored: bytes, plain_digest: bytes) -> _PackedGroup:
+    return _PackedGroup(StoredEntry(encoding, len(stored), hashlib.sha256(stored).digest()), stored, plain_digest)
