@@ -1,0 +1,123 @@
+"""What the kernel says of block devices: mounts, and which device stands on which. Parsing is pure; I/O is thin.
+
+Sources: proc_pid_mountinfo(5) for the fields of /proc/self/mountinfo; Documentation/ABI/stable/sysfs-block for
+`holders`, `slaves` and the partition directories below /sys/dev/block/MAJOR:MINOR.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+Device = tuple[int, int]  # major and minor number
+
+MOUNTINFO: Final = Path("/proc/self/mountinfo")
+SYS_BLOCK: Final = Path("/sys/dev/block")
+_OCTAL: Final = re.compile(r"\\([0-7]{3})")
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """One line of mountinfo.
+
+    Attributes:
+        device: Of the file system; major 0 means that it is not one block device (overlay, btrfs, tmpfs).
+        point: Where it is mounted.
+        fstype: Kind of file system.
+        source: As given to mount(2); a path for block devices.
+        options: Of the super block, as written there.
+    """
+
+    device: Device
+    point: str
+    fstype: str
+    source: str
+    options: str
+
+
+def parse_mountinfo(text: str) -> tuple[Mount, ...]:
+    """Read /proc/self/mountinfo; a line that does not fit the format is left out."""
+    return tuple(mount for mount in map(_parse_line, text.splitlines()) if mount is not None)
+
+
+def _parse_line(line: str) -> Mount | None:
+    head, separator, tail = line.partition(" - ")
+    fields, rest = head.split(" "), tail.split(" ")
+    major, _, minor = fields[2].partition(":") if len(fields) > 5 else ("", "", "")
+    if not separator or len(rest) < 3 or not (_is_number(major) and _is_number(minor)):
+        return None
+    return Mount((int(major), int(minor)), _unescape(fields[4]), rest[0], _unescape(rest[1]), _unescape(rest[2]))
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
+
+
+def _unescape(text: str) -> str:
+    return _OCTAL.sub(lambda match: chr(int(match[1], 8)), text)
+
+
+def name(device: Device) -> str:
+    """A device as the kernel writes it."""
+    return f"{device[0]}:{device[1]}"
+
+
+def device_of(path: Path) -> Device | None:
+    """The block device at this path, links followed; None when there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    number = status.st_rdev
+    return (os.major(number), os.minor(number)) if stat.S_ISBLK(status.st_mode) else None
+
+
+def partitions(device: Device, sys_block: Path = SYS_BLOCK) -> frozenset[Device]:
+    """The partitions of a whole disk."""
+    return _numbers(path.parent for path in (sys_block / name(device)).glob("*/partition"))
+
+
+def holders(device: Device, sys_block: Path = SYS_BLOCK) -> frozenset[Device]:
+    """Devices that stand on this one (device mapper, md, bcache)."""
+    return _numbers((sys_block / name(device) / "holders").glob("*"))
+
+
+def slaves(device: Device, sys_block: Path = SYS_BLOCK) -> frozenset[Device]:
+    """Devices on which this one stands."""
+    return _numbers((sys_block / name(device) / "slaves").glob("*"))
+
+
+def _numbers(directories: Iterable[Path]) -> frozenset[Device]:
+    found = set()
+    for directory in directories:
+        try:
+            major, _, minor = (directory / "dev").read_text().strip().partition(":")
+            found.add((int(major), int(minor)))
+        except (OSError, ValueError):  # a device that vanished while we looked
+            continue
+    return frozenset(found)
+
+
+def closure(device: Device, *steps: Callable[[Device], frozenset[Device]]) -> frozenset[Device]:
+    """The device and everything reached from it by these steps."""
+    seen: set[Device] = set()
+    waiting = {device}
+    while waiting:
+        seen |= waiting
+        waiting = {found for each in waiting for step in steps for found in step(each)} - seen
+    return frozenset(seen)
+
+
+def above(device: Device) -> frozenset[Device]:
+    """Everything that a write to this device would change: itself, its partitions, and what stands on them."""
+    return closure(device, partitions, holders)
+
+
+def below(device: Device) -> frozenset[Device]:
+    """Itself and the devices on which it stands: what a verity or encrypted root really reads."""
+    return closure(device, slaves)

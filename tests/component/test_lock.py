@@ -1,0 +1,147 @@
+"""The update lock against real other processes: Python, shell, and one that dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from twinslot.core.errors import DeviceError, RefusedError
+from twinslot.storage.lock import UpdateLock
+
+HOLD = """
+import sys, pathlib
+from twinslot.storage.lock import UpdateLock
+with UpdateLock("install of 2026.11", pathlib.Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "run" / "lock"
+
+
+@pytest.fixture
+def python_holder(path: Path) -> Iterator[subprocess.Popen[str]]:
+    yield from holder([sys.executable, "-c", HOLD, str(path)])
+
+
+@pytest.fixture
+def shell_holder(path: Path) -> Iterator[subprocess.Popen[str]]:
+    path.parent.mkdir()
+    # No fork: then the holder is the flock program, as when a unit's shell takes the lock on its own descriptor.
+    yield from holder(["flock", "--no-fork", str(path), "sh", "-c", "echo held; read _"])
+
+
+def holder(argv: list[str]) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield process
+        if process.poll() is None:
+            process.communicate("\n")
+
+
+def loser(path: Path, wait: float = 0.0) -> RefusedError:
+    with pytest.raises(RefusedError) as caught:
+        with UpdateLock("rollback", path, wait=wait):
+            pass
+    return caught.value
+
+
+def test_the_loser_is_told_who_holds_the_lock_and_what_for(path: Path, python_holder: subprocess.Popen[str]) -> None:
+    error = loser(path)
+    assert error.code == "refused.locked"
+    assert f"install of 2026.11 (process {python_holder.pid}, for " in str(error.found)
+
+
+def test_a_shell_that_holds_the_lock_is_named_by_the_kernel(path: Path, shell_holder: subprocess.Popen[str]) -> None:
+    assert loser(path).found == f"sh (process {shell_holder.pid})"
+
+
+def test_a_shell_cannot_take_the_lock_that_we_hold(path: Path) -> None:
+    with UpdateLock("install", path):
+        assert subprocess.run(["flock", "--nonblock", path, "true"]).returncode == 1
+    assert subprocess.run(["flock", "--nonblock", path, "true"]).returncode == 0
+
+
+def test_what_a_dead_holder_wrote_is_not_blamed_on_the_next_one(path: Path) -> None:
+    for process in holder([sys.executable, "-c", HOLD, str(path)]):
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert "install of 2026.11" in path.read_text()  # left behind
+    for shell in holder(["flock", "--no-fork", str(path), "sh", "-c", "echo held; read _"]):
+        assert loser(path).found == f"sh (process {shell.pid})"
+
+
+def test_a_killed_holder_leaves_no_lock(path: Path, python_holder: subprocess.Popen[str]) -> None:
+    python_holder.send_signal(signal.SIGKILL)
+    python_holder.wait()
+    with UpdateLock("install", path):
+        assert "install" in path.read_text()
+
+
+def test_the_lock_is_free_and_its_file_empty_after_an_error(path: Path) -> None:
+    with pytest.raises(ValueError, match="inside"):
+        with UpdateLock("install", path):
+            raise ValueError("inside")
+    assert path.read_text() == ""
+    with UpdateLock("again", path):
+        pass
+
+
+def test_waiting_ends_when_the_holder_ends(path: Path, python_holder: subprocess.Popen[str]) -> None:
+    def let_go(_seconds: float) -> None:
+        if python_holder.poll() is None:
+            python_holder.communicate("\n")
+
+    with UpdateLock("rollback", path, wait=30, sleep=let_go):
+        assert "rollback" in path.read_text()
+
+
+def test_waiting_gives_up_at_its_time(path: Path, python_holder: subprocess.Popen[str]) -> None:
+    now = [100.0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    with pytest.raises(RefusedError):
+        with UpdateLock("rollback", path, wait=5, clock=lambda: now[0], sleep=sleep):
+            pass
+    assert 105 <= now[0] < 105.3
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": "x"}', "\x00\xff", '{"pid": 1}'])
+def test_nonsense_in_the_file_does_not_break_the_message(
+    path: Path, shell_holder: subprocess.Popen[str], text: str
+) -> None:
+    path.write_text(text)
+    assert f"process {shell_holder.pid}" in str(loser(path).found)
+
+
+def test_the_file_is_readable_by_all_and_writable_by_root_only(path: Path) -> None:
+    old = os.umask(0)
+    try:
+        with UpdateLock("install", path):
+            pass
+    finally:
+        os.umask(old)
+    assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o644, 0o755)
+
+
+def test_a_link_in_place_of_the_lock_is_not_followed(path: Path, tmp_path: Path) -> None:
+    path.parent.mkdir()
+    (tmp_path / "victim").write_text("precious")
+    path.symlink_to(tmp_path / "victim")
+    with pytest.raises(DeviceError) as caught:
+        with UpdateLock("install", path):
+            pass
+    assert caught.value.code == "device.lock"
+    assert (tmp_path / "victim").read_text() == "precious"

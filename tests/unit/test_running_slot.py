@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twinslot.core.errors import DeviceError
+from twinslot.core.model import SlotName
+from twinslot.storage.mounts import Device, closure, parse_mountinfo
+from twinslot.storage.slots import running_slot
+
+A, B = SlotName.A, SlotName.B
+SLOTS = {A: {"rootfs": Path("/dev/disk/by-partlabel/slot_a")}, B: {"rootfs": Path("/dev/disk/by-partlabel/slot_b")}}
+NUMBERS = {
+    "/dev/disk/by-partlabel/slot_a": (179, 2),
+    "/dev/disk/by-partlabel/slot_b": (179, 3),
+    "/dev/mmcblk0p3": (179, 3),
+}
+
+
+def lookup(path: Path) -> Device | None:
+    return NUMBERS.get(str(path))
+
+
+def line(device: str, point: str = "/", fstype: str = "ext4", source: str = "/dev/root", options: str = "rw") -> str:
+    return f"25 1 {device} / {point} ro,relatime shared:1 - {fstype} {source} {options}\n"
+
+
+def test_the_device_of_the_root_mount_decides() -> None:
+    found = running_slot(SLOTS, line("0:5", "/proc", "proc", "proc") + line("179:3"), lookup)
+    assert found.require() is B
+    assert found.devices == {(179, 3)}
+    assert found.disagreements == ()
+
+
+def test_the_topmost_root_mount_counts() -> None:
+    table = line("0:2", fstype="rootfs", source="rootfs") + line("179:3") + line("179:2")
+    assert running_slot(SLOTS, table, lookup).slot is A
+
+
+def test_command_line_and_environment_never_decide_but_are_reported() -> None:
+    found = running_slot(SLOTS, line("179:2"), lookup, cmdline="quiet twinslot.slot=b\n", environment="b")
+    assert found.slot is A
+    assert found.disagreements == (
+        "the kernel command line says slot 'b', but 'a' runs",
+        "the boot environment says slot 'b', but 'a' runs",
+    )
+
+
+def test_agreement_is_no_disagreement() -> None:
+    found = running_slot(SLOTS, line("179:2"), lookup, cmdline="twinslot.slot=a", environment="a")
+    assert found.disagreements == ()
+
+
+def test_a_foreign_root_is_no_slot_even_if_everything_else_says_so() -> None:
+    found = running_slot(SLOTS, line("8:1"), lookup, cmdline="twinslot.slot=a", environment="a")
+    assert found.slot is None
+    assert found.devices == {(8, 1)}
+    with pytest.raises(DeviceError, match="no configured slot is on 8:1") as caught:
+        found.require()
+    assert caught.value.code == "device.running-slot"
+
+
+def test_a_verity_root_is_traced_to_the_partition_below() -> None:
+    found = running_slot(SLOTS, line("253:0"), lookup, lambda device: frozenset({device, (179, 3)}))
+    assert found.slot is B
+    assert found.devices == {(253, 0), (179, 3)}
+
+
+def test_an_overlay_root_is_looked_through_and_says_so() -> None:
+    table = line("179:3", "/run/lower", source="/dev/mmcblk0p3") + line(
+        "0:30", fstype="overlay", source="overlay", options="rw,lowerdir=/run/extra:/run/lower,upperdir=/run/up"
+    )
+    found = running_slot(SLOTS, table, lookup)
+    assert found.slot is B
+    assert "the root mount is an overlay" in found.evidence
+    assert "its lowest layer is '/run/lower'" in found.evidence
+
+
+def test_an_overlay_whose_layer_is_not_visible_is_undecided() -> None:
+    table = line("179:3", "/data") + line("0:30", fstype="overlay", source="overlay", options="rw,lowerdir=/lower")
+    found = running_slot(SLOTS, table, lookup, cmdline="twinslot.slot=b")
+    assert found.slot is None
+    assert "its lowest layer is '/lower', whose mount is not visible" in found.evidence
+
+
+def test_btrfs_is_found_by_the_name_of_its_source() -> None:
+    assert running_slot(SLOTS, line("0:27", fstype="btrfs", source="/dev/mmcblk0p3"), lookup).slot is B
+
+
+@pytest.mark.parametrize(("fstype", "source"), [("nfs", "10.0.2.2:/root"), ("tmpfs", "none"), ("btrfs", "/dev/gone")])
+def test_a_root_without_a_block_device_is_undecided(fstype: str, source: str) -> None:
+    assert running_slot(SLOTS, line("0:27", fstype=fstype, source=source), lookup).slot is None
+
+
+def test_both_slots_on_one_device_is_undecided() -> None:
+    slots = {A: {"rootfs": Path("/dev/mmcblk0p3")}, B: SLOTS[B]}
+    found = running_slot(slots, line("179:3"), lookup)
+    assert found.slot is None
+    assert "both slots name the device of the root mount" in found.evidence
+
+
+def test_the_other_payloads_of_the_running_slot_are_forbidden_too() -> None:
+    slots = {A: SLOTS[A], B: {"rootfs": Path("/dev/mmcblk0p3"), "boot": Path("/dev/disk/by-partlabel/slot_a")}}
+    assert running_slot({B: slots[B]}, line("179:3"), lookup).devices == {(179, 3), (179, 2)}
+
+
+def test_blanks_in_mount_points_are_unescaped() -> None:
+    (mount,) = parse_mountinfo(line("8:1", "/a\\040b\\134c"))
+    assert mount.point == "/a b\\c"
+
+
+@given(st.text(max_size=300))
+def test_any_mount_table_is_read_without_a_traceback(text: str) -> None:
+    assert running_slot(SLOTS, text, lookup).slot in (A, B, None)
+
+
+@given(st.lists(st.text(alphabet="0123456789:/ -\\\noverlayextlowdir=,", max_size=40), max_size=12))
+def test_any_mangled_line_is_read_without_a_traceback(words: list[str]) -> None:
+    assert running_slot(SLOTS, " ".join(words), lookup).slot in (A, B, None)
+
+
+def test_a_ring_of_devices_ends() -> None:
+    ring = {(1, 1): frozenset({(1, 2)}), (1, 2): frozenset({(1, 1)})}
+    assert closure((1, 1), ring.__getitem__) == {(1, 1), (1, 2)}
