@@ -1,0 +1,38 @@
+"""`python -m twinslot_lab build` makes a board; `boot` starts one with its console on the terminal."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from twinslot_lab.build import build_board
+from twinslot_lab.command import say
+from twinslot_lab.errors import LabError
+
+
+def main() -> int:
+    """The command line; 0 if it worked, 1 with one sentence on stderr if not."""
+    parser = argparse.ArgumentParser(prog="python -m twinslot_lab", description=__doc__)
+    parser.add_argument("verb", choices=["build", "boot"])
+    parser.add_argument("--board", default="virt-arm64", help="file name in qemu/boards, without .toml")
+    parser.add_argument("--deb", action="append", default=[], type=Path, help="package to install in slot a")
+    arguments = parser.parse_args()
+    try:
+        files = build_board(arguments.board, debs=arguments.deb)
+        if arguments.verb == "build":
+            sys.stdout.write(f"{files.folder}\n")
+        else:
+            from twinslot_lab.interactive import boot
+
+            with tempfile.TemporaryDirectory(prefix="board-") as folder:
+                boot(files, Path(folder))
+    except LabError as e:
+        say(f"failed: {e}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""Debian packages for the board, through a private apt state: the host's own packages stay untouched.
+
+The mirrors are the ones that the host already uses; no host name stands in any file of the project.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twinslot_lab.command import run
+from twinslot_lab.errors import BuildError
+
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")  # package debian-archive-keyring
+_ORIGIN = "Debian"
+
+
+def mirrors() -> tuple[str, str]:
+    """The host's mirror of the main archive, and that of the security archive.
+
+    Raises:
+        BuildError: The host's apt knows no Debian mirror.
+    """
+    lines = run(
+        "apt-get", "indextargets", "--format", "$(ORIGIN)|$(CODENAME)|$(REPO_URI)", "Created-By: Packages"
+    )
+    main = security = ""
+    for line in lines.splitlines():
+        origin, codename, uri = line.split("|", 2)
+        if origin == _ORIGIN and codename.endswith("-security"):
+            security = security or uri
+        elif origin == _ORIGIN and "-" not in codename:
+            main = main or uri
+    if not main:
+        raise BuildError("the host's apt knows no Debian mirror", hint="run apt-get update")
+    return main, security or main.rstrip("/") + "-security"
+
+
+def sources(suite: str, *, kind: str = "deb") -> str:
+    """The text of a sources list for a suite with its security updates."""
+    main, security = mirrors()
+    signed = f"[signed-by={KEYRING}]"
+    return f"{kind} {signed} {main} {suite} main\n{kind} {signed} {security} {suite}-security main\n"
+
+
+class PrivateApt:
+    """An apt whose whole state is in one directory.
+
+    Args:
+        home: The directory; made if needed.
+        suite: Debian suite.
+        architecture: Whose packages; empty for sources only.
+    """
+
+    def __init__(self, home: Path, suite: str, architecture: str = "") -> None:
+        for folder in ("lists/partial", "cache/archives/partial"):
+            (home / folder).mkdir(parents=True, exist_ok=True)
+        (home / "status").touch()
+        (home / "sources.list").write_text(sources(suite, kind="deb" if architecture else "deb-src"))
+        settings = {
+            "Dir::State": home,
+            "Dir::State::status": home / "status",
+            "Dir::State::lists": home / "lists",
+            "Dir::Cache": home / "cache",
+            "Dir::Etc::sourcelist": home / "sources.list",
+            "Dir::Etc::sourceparts": "/dev/null",
+            "APT::Sandbox::User": "root",
+            "Acquire::Languages": "none",
+        }
+        if architecture:
+            settings |= {"APT::Architecture": architecture, "APT::Architectures::": architecture}
+        self._options = [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
+        run("apt-get", *self._options, "-q", "update")
+
+    def dependency_of(self, package: str) -> str:
+        """The first package that a meta package depends on, such as the kernel of today."""
+        shown = run("apt-cache", *self._options, "show", "--no-all-versions", package)
+        for line in shown.splitlines():
+            if line.startswith("Depends:"):
+                return line.split()[1].rstrip(",")
+        raise BuildError(f"package '{package}' depends on nothing")
+
+    def unpack(self, packages: list[str], out: Path) -> None:
+        """Download packages, verified by apt, and unpack their files below `out`."""
+        debs = out.with_name(out.name + ".debs")
+        debs.mkdir()
+        run("apt-get", *self._options, "-q", "download", *packages, cwd=debs)
+        for deb in sorted(debs.glob("*.deb")):
+            run("dpkg-deb", "-x", deb, out)
+
+    def unpack_source(self, package: str, out: Path) -> None:
+        """Download a source package, verified by apt, and unpack it with Debian's patches at `out`."""
+        downloads = out.with_name(out.name + ".dsc")
+        downloads.mkdir()
+        run("apt-get", *self._options, "-q", "source", "--download-only", package, cwd=downloads)
+        (dsc,) = downloads.glob("*.dsc")
+        run("dpkg-source", "-q", "-x", dsc, out)

@@ -1,0 +1,62 @@
+"""Build results that are kept: one directory for each hash of the inputs."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from twinslot_lab.command import BUILD, step
+
+CACHE = BUILD / "cache"
+
+
+def fingerprint(*parts: object) -> str:
+    """SHA-256, shortened to 16 hex digits, of anything that prints as JSON; paths stand for their contents.
+
+    A directory counts with the relative name, mode, and bytes (or link target) of everything in it.
+    """
+    digest = hashlib.sha256()
+    for part in parts:
+        for line in _describe(part):
+            digest.update(line.encode() + b"\n")
+    return digest.hexdigest()[:16]
+
+
+def _describe(part: object) -> Iterable[str]:
+    if not isinstance(part, Path):
+        yield json.dumps(part, sort_keys=True, default=str)
+        return
+    files = sorted(part.rglob("*")) if part.is_dir() else [part]
+    for file in files:
+        if "__pycache__" in file.parts:
+            continue
+        name = str(file.relative_to(part)) if part.is_dir() else part.name
+        if file.is_symlink():
+            yield f"{name} -> {file.readlink()}"
+        elif file.is_file():
+            yield f"{name} {file.stat().st_mode & 0o111:o} {hashlib.sha256(file.read_bytes()).hexdigest()}"
+
+
+def cached(name: str, key: str, make: Callable[[Path], None], *, base: Path | None = None) -> Path:
+    """The directory `<name>-<key>` of the cache, made if it is not there.
+
+    `make` fills an empty directory, which takes its final name only when `make` is done: what has that name is whole.
+    Two builders at once wait for each other.
+    """
+    home = base or CACHE
+    home.mkdir(parents=True, exist_ok=True)
+    final = home / f"{name}-{key}"
+    with (home / f".{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not final.exists():
+            work = home / f".{name}-{key}.part"
+            shutil.rmtree(work, ignore_errors=True)
+            work.mkdir()
+            with step(f"build {name}"):
+                make(work)
+            work.rename(final)
+    return final

@@ -1,0 +1,38 @@
+"""What goes wrong in the lab: a build step, or a board."""
+
+from __future__ import annotations
+
+
+class LabError(Exception):
+    """A step of the lab failed; the message is one sentence with the first cause.
+
+    Args:
+        message: What failed, no full stop.
+        hint: What to look at or to install.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(f"{message} (hint: {hint})" if hint else message)
+        self.message = message
+        self.hint = hint
+
+
+class BuildError(LabError):
+    """A board could not be built. Nothing half-built stays in the cache."""
+
+
+class BoardError(LabError):
+    """A board broke, or did not get somewhere in time.
+
+    Args:
+        message: The first cause.
+        tail: The last lines of its console, for the report.
+    """
+
+    def __init__(self, message: str, tail: str = "") -> None:
+        super().__init__(f"{message}\n--- end of the console:\n{tail}" if tail else message)
+        self.cause = message
+
+
+class GuestError(LabError):
+    """A command in the guest ended with another status than expected; the board itself is fine."""

@@ -1,0 +1,121 @@
+"""Debian's kernel for a slot: the image, a subset of its modules, and a small initrd of our own."""
+
+from __future__ import annotations
+
+import lzma
+import os
+import shutil
+from pathlib import Path
+
+from twinslot_lab.apt import PrivateApt
+from twinslot_lab.cache import cached, fingerprint
+from twinslot_lab.command import ROOT, run
+from twinslot_lab.description import BoardDescription
+
+INIT = ROOT / "qemu" / "rootfs" / "initrd" / "init"
+_APPLETS = ("cat", "echo", "grep", "modprobe", "mount", "sh", "switch_root", "umount", "usleep")
+
+
+def packages(board: BoardDescription) -> Path:
+    """Kernel and static busybox, unpacked; the newest that the suite has when this is first built."""
+    system = board.system
+
+    def make(work: Path) -> None:
+        apt = PrivateApt(work / "apt", system.suite, system.architecture)
+        tree = work / "tree"
+        apt.unpack([apt.dependency_of(system.kernel), "busybox-static"], tree)
+        shutil.rmtree(work / "tree.debs")
+        if not (tree / "lib").exists():
+            (tree / "lib").symlink_to("usr/lib")
+        run("depmod", "-b", tree, _version(tree))
+
+    key = fingerprint(system.suite, system.architecture, system.kernel, Path(__file__))
+    return cached(f"kernel-{board.name}", key, make) / "tree"
+
+
+def _version(tree: Path) -> str:
+    (folder,) = (tree / "usr" / "lib" / "modules").iterdir()
+    return folder.name
+
+
+def _closure(tree: Path, modules: list[str]) -> list[Path]:
+    """The modules and what they need, in load order without repeats; built-in ones are left out."""
+    files: dict[Path, None] = {}
+    for module in modules:
+        for line in run("modprobe", "-d", tree, "-S", _version(tree), "-D", module).splitlines():
+            word = line.split()
+            if word and word[0] == "insmod":
+                files[Path(word[1])] = None
+    return list(files)
+
+
+def _install_modules(tree: Path, modules: list[str], out: Path, *, plain: bool) -> None:
+    """Copy a module subset below `out`; `plain` unpacks them for loaders that know no compression."""
+    version = _version(tree)
+    for file in _closure(tree, modules):
+        relative = Path("usr/lib/modules") / version / file.relative_to(tree / "lib" / "modules" / version)
+        target = out / relative
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if plain and file.suffix == ".xz":
+            target.with_suffix("").write_bytes(lzma.decompress(file.read_bytes()))
+        else:
+            shutil.copyfile(file, target)
+    folder = out / "usr" / "lib" / "modules" / version
+    for name in ("modules.builtin", "modules.builtin.modinfo", "modules.order"):
+        shutil.copyfile(tree / "usr" / "lib" / "modules" / version / name, folder / name)
+    run("depmod", "-b", out, version)
+
+
+def install(board: BoardDescription, out: Path, work: Path) -> None:
+    """Put /boot/vmlinuz, /boot/initrd and the modules into a root file system tree.
+
+    Args:
+        board: Names the kernel and the modules.
+        out: The tree.
+        work: A directory for scratch files; the caller removes it.
+    """
+    tree = packages(board)
+    system = board.system
+    (out / "boot").mkdir(exist_ok=True)
+    shutil.copyfile(tree / "boot" / f"vmlinuz-{_version(tree)}", out / "boot" / "vmlinuz")
+    _install_modules(tree, [*system.modules, *system.initrd_modules], out, plain=False)
+    (out / "boot" / "initrd").write_bytes(_initrd(tree, system.initrd_modules, work / "initrd"))
+
+
+def _initrd(tree: Path, modules: list[str], work: Path) -> bytes:
+    """A cpio archive in the kernel's newc format (Documentation/driver-api/early-userspace/buffer-format.rst).
+
+    Not compressed: it is small, and a patch between two releases finds what did not change.
+    """
+    for folder in ("bin", "dev", "proc", "sys", "mnt", "root"):
+        (work / folder).mkdir(parents=True)
+    shutil.copyfile(tree / "usr" / "bin" / "busybox", work / "bin" / "busybox")
+    shutil.copyfile(INIT, work / "init")
+    (work / "modules").write_text("\n".join(modules) + "\n")
+    for name in _APPLETS:
+        (work / "bin" / name).symlink_to("busybox")
+    (work / "lib").symlink_to("usr/lib")
+    _install_modules(tree, modules, work, plain=True)
+    for path in sorted(work.rglob("*")):
+        if not path.is_symlink():
+            path.chmod(0o755)
+            os.utime(path, (0, 0))
+        else:
+            os.utime(path, (0, 0), follow_symlinks=False)
+    names = "\n".join(sorted(str(path.relative_to(work)) for path in work.rglob("*")))
+    archive = work.with_suffix(".cpio")
+    run(
+        "cpio",
+        "--quiet",
+        "--reproducible",
+        "-o",
+        "-H",
+        "newc",
+        "-R",
+        "0:0",
+        "-O",
+        archive,
+        cwd=work,
+        stdin=names.encode() + b"\n",
+    )
+    return archive.read_bytes()

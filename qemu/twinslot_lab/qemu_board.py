@@ -1,0 +1,231 @@
+"""A board inside QEMU, with its own copies of disk and card."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+
+from twinslot_lab.agent import Agent, Hello, Result
+from twinslot_lab.build import BoardFiles
+from twinslot_lab.command import run
+from twinslot_lab.console import Console
+from twinslot_lab.deadline import Deadline
+from twinslot_lab.envcard import EnvCard
+from twinslot_lab.errors import BoardError, GuestError
+from twinslot_lab.qmp import Monitor
+
+HOST = "10.0.2.2"  # the test host's loopback, seen from the guest (QEMU user networking)
+PORT = "org.twinslot.lab"
+_STOP = 20  # seconds for QEMU to go away
+
+
+class QemuBoard:
+    """One emulated board; implements `Board`. Use it as a context manager: leaving cuts the power.
+
+    Args:
+        files: What it is built from; copied.
+        folder: Its disks, console log and QEMU's messages. Made if needed; kept.
+        extra: More QEMU arguments.
+        stop_on_reset: QEMU ends when the guest resets or switches off, for tests of single starts.
+    """
+
+    def __init__(
+        self, files: BoardFiles, folder: Path, *, extra: tuple[str, ...] = (), stop_on_reset: bool = False
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.files = files
+        self.folder = folder
+        self.disk = folder / "disk.img"
+        self.log = folder / "console.log"
+        self.card = EnvCard(folder / "card.img", files.board.environment.place)
+        self._extra = (*extra, *(("-no-reboot",) if stop_on_reset else ()))
+        self._process: subprocess.Popen[bytes] | None = None
+        self._monitor: Monitor | None = None
+        self._console: Console | None = None
+        self._agent: Agent | None = None
+        self._lenient = False
+        self._watch_from = 0
+        for name, source in (("disk.img", files.disk), ("card.img", files.card)):
+            if not (folder / name).exists():
+                run("cp", "--sparse=always", "--reflink=auto", source, folder / name)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.cut()
+
+    # --- power
+
+    def power_on(self) -> None:
+        """Start QEMU, connect everything, then let the processors run, so that nothing is missed."""
+        if self._process is not None:
+            raise BoardError("the board is on already")
+        listener = socket.create_server(("127.0.0.1", 0))
+        monitor, monitor_end = socket.socketpair()
+        agent, agent_end = socket.socketpair()
+        ends = (listener, monitor_end, agent_end)
+        argv = self._command(*(end.fileno() for end in ends))
+        with (self.folder / "qemu.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=[end.fileno() for end in ends],
+            )
+        address = listener.getsockname()
+        for end in ends:
+            end.close()
+        self._agent = Agent(agent, self._check_alive)
+        try:
+            self._monitor = Monitor(monitor)
+            self._console = Console(f"socket://127.0.0.1:{address[1]}")
+        except (BoardError, OSError) as e:
+            monitor.close()
+            self._fail_start(e)
+        self._watch_from = 0
+        self.monitor.execute("cont")
+
+    def _fail_start(self, cause: Exception) -> None:
+        self.cut()
+        said = (self.folder / "qemu.log").read_text(errors="replace")[-1000:]
+        raise BoardError(f"QEMU did not start: {said.strip() or cause}") from cause
+
+    def _command(self, console: int, monitor: int, agent: int) -> list[str]:
+        """QEMU's command line; the numbers are descriptors that it inherits."""
+        m = self.files.board.machine
+        watchdog = ["-device", m.watchdog, "-action", "watchdog=reset"] if m.watchdog else []
+        drive = "if=none,format=raw,cache=writethrough"
+        return [
+            *(m.emulator, "-M", m.machine, "-cpu", m.cpu, "-smp", str(m.cpus), "-m", str(m.memory_mib)),
+            *("-accel", m.accel, "-nodefaults", "-display", "none", "-S", "-bios", str(self.files.firmware)),
+            *(
+                "-chardev",
+                f"socket,id=console,fd={console},server=on,wait=off,logfile={self.log},logappend=on",
+            ),
+            *("-serial", "chardev:console"),
+            *("-chardev", f"socket,id=qmp,fd={monitor}", "-mon", "chardev=qmp,mode=control"),
+            *("-drive", f"{drive},id=disk,file={self.disk}", "-device", "virtio-blk-pci,drive=disk"),
+            *("-device", "sdhci-pci", "-drive", f"{drive},id=card,file={self.card.path}"),
+            *("-device", "sd-card,drive=card"),
+            *("-nic", "user,model=virtio-net-pci,mac=52:54:00:12:34:56"),
+            *("-device", "virtio-serial-pci", "-chardev", f"socket,id=agent,fd={agent}"),
+            *("-device", f"virtserialport,chardev=agent,name={PORT}"),
+            *(word for device in m.devices for word in ("-device", device)),
+            *watchdog,
+            *self._extra,
+        ]
+
+    def cut(self) -> None:
+        """Kill QEMU in this instant. Raw files in writethrough mode keep all that the guest was told is written."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGKILL)
+            self._process.wait(_STOP)
+        self._release()
+
+    def _release(self) -> None:
+        for part in (self._agent, self._console, self._monitor):
+            if part is not None:
+                with suppress(BoardError):
+                    part.close()
+        self._process = self._monitor = self._agent = None
+
+    def wait_off(self, seconds: float = 60) -> None:
+        """Wait until QEMU ends by itself (the guest switched off, or reset with `stop_on_reset`)."""
+        if self._process is not None:
+            deadline = Deadline(seconds, "the board switches off")
+            try:
+                self._process.wait(deadline.left)
+            except subprocess.TimeoutExpired as e:
+                raise deadline.failure(self.console.tail()) from e
+        self._release()
+
+    def reset(self) -> None:
+        """Press the reset button."""
+        self._watch_from = self.console.mark
+        self.monitor.execute("system_reset")
+
+    # --- what it says
+
+    @property
+    def console(self) -> Console:
+        """The serial console; its text stays after the power is cut."""
+        if self._console is None:
+            raise BoardError("the board was never on")
+        return self._console
+
+    @property
+    def monitor(self) -> Monitor:
+        """QEMU's monitor: commands and events such as RESET and WATCHDOG."""
+        if self._monitor is None:
+            raise BoardError("the board is off")
+        return self._monitor
+
+    @property
+    def agent(self) -> Agent:
+        """The agent in the guest."""
+        if self._agent is None:
+            raise BoardError("the board is off")
+        return self._agent
+
+    def _check_alive(self) -> None:
+        if self._process is None or self._process.poll() is not None:
+            said = (self.folder / "qemu.log").read_text(errors="replace")[-1000:]
+            raise BoardError(f"QEMU ended: {said.strip() or 'without a word'}", self.console.tail())
+        cause = "" if self._lenient else self.console.fatal(self._watch_from)
+        if cause:
+            raise BoardError(cause, self.console.tail())
+
+    def wait_up(self, seconds: float = 180, *, slot: str = "", through_failures: bool = False) -> Hello:
+        """As in `Board`."""
+        deadline = Deadline(seconds, f"slot {slot or 'any'} is up")
+        self._lenient = through_failures
+        try:
+            hello = self.agent.wait_hello(deadline)
+            while through_failures and slot and hello.slot != slot:
+                hello = self.agent.wait_hello(deadline)
+        except BoardError as e:
+            raise BoardError(e.cause, self.console.tail()) from e
+        finally:
+            self._lenient = False
+            self._watch_from = self.console.mark
+        if slot and hello.slot != slot:
+            raise BoardError(f"slot '{hello.slot}' is up, not '{slot}'", self.console.tail())
+        target = ("systemctl", "is-active", "--quiet", "default.target")
+        deadline.poll(lambda: self.run(*target).exit == 0, every=0.5)
+        return hello
+
+    # --- the guest
+
+    def run(self, *argv: str, timeout: float = 60, text: str = "") -> Result:
+        """As in `Board`."""
+        return self.agent.run(*argv, timeout=timeout, text=text)
+
+    def check(self, *argv: str, timeout: float = 60, text: str = "") -> str:
+        """As in `Board`."""
+        result = self.run(*argv, timeout=timeout, text=text)
+        if result.exit != 0:
+            said = (result.stderr or result.stdout).strip()
+            raise GuestError(f"'{' '.join(argv)}' ended with status {result.exit}: {said}")
+        return result.stdout
+
+    def slot(self) -> str:
+        """The slot that the last start named."""
+        return self.agent.hello.slot if self.agent.hello else ""
+
+    def reboot(self) -> None:
+        """As in `Board`."""
+        self.agent.start("systemctl", "reboot", "--no-block")
+
+    def put(self, path: str, data: bytes, mode: int = 0o644) -> None:
+        """As in `Board`."""
+        self.agent.put(path, data, mode)
+
+    def get(self, path: str) -> bytes:
+        """As in `Board`."""
+        return self.agent.get(path)

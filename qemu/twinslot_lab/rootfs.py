@@ -1,0 +1,195 @@
+"""The board's root file system: Debian as a base, kernel, board, lab, and the product's packages on top.
+
+Two layers are cached: the base as a tar file (minutes under emulation) and the complete system without the product.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from twinslot_lab import apt, kernel
+from twinslot_lab.cache import cached, fingerprint
+from twinslot_lab.command import BUILD, ROOT, run, run_logged, tidy
+from twinslot_lab.description import BoardDescription
+from twinslot_lab.errors import BuildError
+from twinslot_lab.uboot import initial_environment
+
+ROOTFS = ROOT / "qemu" / "rootfs"
+_EPOCH = "1700000000"  # seconds; mmdebstrap clamps file times to it
+_BINFMT = Path("/proc/sys/fs/binfmt_misc")
+_UNITS = {  # unit -> target that wants it; what a package's postinst would do
+    "board-machine-id.service": "sysinit.target",
+    "systemd-networkd.service": "multi-user.target",
+    "tmp.mount": "local-fs.target",
+    "twinslot-lab-agent.service": "multi-user.target",
+}
+
+Overlay = Path | Callable[[Path], None]
+
+
+def enable_foreign_programs(architecture: str) -> None:
+    """Let this host run the board's programs: mount binfmt_misc and register qemu-user (needs root)."""
+    name = {"arm64": "qemu-aarch64", "armhf": "qemu-arm"}[architecture]
+    if not (_BINFMT / "status").exists():
+        run("mount", "-t", "binfmt_misc", "binfmt_misc", _BINFMT)
+    if not (_BINFMT / name).exists():
+        run("update-binfmts", "--enable", name)
+
+
+def base_tar(board: BoardDescription) -> Path:
+    """Debian with the board's packages as a tar file, from the cache or made by mmdebstrap (six to eight minutes)."""
+    system = board.system
+
+    def make(work: Path) -> None:
+        enable_foreign_programs(system.architecture)
+        (work / "sources.list").write_text(apt.sources(system.suite))
+        log = BUILD / "log" / f"base-{board.name}.log"
+        argv = ["mmdebstrap", f"--architectures={system.architecture}", "--variant=minbase"]
+        argv += [f"--include={tidy(system.packages)}", '--aptopt=Acquire::Languages "none"']
+        argv += ['--aptopt=APT::Install-Recommends "false"', "--dpkgopt=path-exclude=/usr/share/man/*"]
+        argv += ["--dpkgopt=path-exclude=/usr/share/locale/*", "--dpkgopt=path-exclude=/usr/share/doc/*"]
+        argv += ["--dpkgopt=path-include=/usr/share/doc/*/copyright"]
+        argv += [system.suite, str(work / "base.tar"), str(work / "sources.list")]
+        run_logged(log, *argv, env={"SOURCE_DATE_EPOCH": _EPOCH})
+
+    key = fingerprint(system.suite, system.architecture, sorted(system.packages), 1)
+    return cached(f"base-{board.name}", key, make) / "base.tar"
+
+
+def system_tree(board: BoardDescription) -> Path:
+    """The complete system without the product, as a directory owned by the cache: copy it, never change it."""
+
+    def make(work: Path) -> None:
+        tree = work / "tree"
+        tree.mkdir()
+        run("tar", "-C", tree, "-xf", base_tar(board))
+        kernel.install(board, tree, work)
+        shutil.rmtree(work / "initrd")
+        (work / "initrd.cpio").unlink()
+        for layer in ("board", "lab"):
+            apply_overlay(ROOTFS / layer, tree)
+        _configure(board, tree)
+
+    parts = [
+        ROOTFS,
+        board.hooks,
+        board.hooks.parent / "common.env",
+        board.system.masked_units,
+        board.system.modules,
+    ]
+    parts += [board.system.initrd_modules, base_tar(board).parent.name, kernel.packages(board).parent.name]
+    parts += [Path(__file__), Path(kernel.__file__)]
+    return cached(f"system-{board.name}", fingerprint(*parts), make) / "tree"
+
+
+def apply_overlay(overlay: Overlay, tree: Path) -> None:
+    """Copy a directory's files over the tree, owned by root, or let a function change the tree."""
+    if callable(overlay):
+        overlay(tree)
+    else:
+        run("cp", "-dR", "--preserve=mode,links", "--no-preserve=ownership,timestamps", f"{overlay}/.", tree)
+
+
+def _configure(board: BoardDescription, tree: Path) -> None:
+    """Links and generated files: fw_env.config, units masked and wanted, an empty root password for the lab."""
+    etc = tree / "etc"
+    shutil.copyfile(board.hooks / "fw_env.config", etc / "fw_env.config")
+    (etc / "u-boot-initial-env").write_text(initial_environment(board))
+    units = etc / "systemd" / "system"
+    for name in board.system.masked_units:
+        (units / name).unlink(missing_ok=True)
+        (units / name).symlink_to("/dev/null")
+    for name, target in _UNITS.items():
+        wants = units / f"{target}.wants"
+        wants.mkdir(exist_ok=True)
+        (wants / name).unlink(missing_ok=True)
+        where = "/etc" if (units / name).exists() else "/usr/lib"
+        (wants / name).symlink_to(f"{where}/systemd/system/{name}")
+    (units / "default.target").unlink(missing_ok=True)
+    (units / "default.target").symlink_to("/usr/lib/systemd/system/multi-user.target")
+    shadow = etc / "shadow"
+    lines = [
+        line if not line.startswith("root:") else "root::" + line.split(":", 2)[2] for line in _lines(shadow)
+    ]
+    shadow.write_text("\n".join(lines) + "\n")
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text().splitlines()
+
+
+def build_rootfs(
+    board: BoardDescription, out: Path, *, debs: Sequence[Path] = (), overlays: Iterable[Overlay] = ()
+) -> Path:
+    """A root file system tree, ready to become a slot image (see `slotimage.build`).
+
+    Args:
+        board: What it is for.
+        out: The tree; must not exist.
+        debs: The product's packages, installed by dpkg in this order; their dependencies must be in the base.
+        overlays: Directories copied over the tree, or functions that change it, in this order.
+
+    Raises:
+        BuildError: A package did not install; its last output is in the message.
+    """
+    source = system_tree(board)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    run("cp", "-a", "--reflink=auto", source, out)
+    if debs:
+        _install_debs(board, out, debs)
+    for overlay in overlays:
+        apply_overlay(overlay, out)
+    _finish(out)
+    return out
+
+
+def _install_debs(board: BoardDescription, tree: Path, debs: Sequence[Path]) -> None:
+    enable_foreign_programs(board.system.architecture)
+    inbox = tree / "inbox"
+    inbox.mkdir()
+    names = []
+    for deb in debs:
+        if not deb.is_file():
+            raise BuildError(f"there is no package '{deb}'")
+        shutil.copyfile(deb, inbox / deb.name)
+        names.append(f"/inbox/{deb.name}")
+    # No service manager runs in the tree; without this, maintainer scripts would look for one.
+    policy = tree / "usr" / "sbin" / "policy-rc.d"
+    policy.write_text("#!/bin/sh\nexit 101\n")
+    policy.chmod(0o755)
+    env = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8", "SOURCE_DATE_EPOCH": _EPOCH}
+    run("chroot", tree, "dpkg", "--install", *names, env=env)
+    policy.unlink()
+    shutil.rmtree(inbox)
+
+
+def _finish(tree: Path) -> None:
+    """What must be so in every slot: nothing of the build's moment, and a /var that starts empty elsewhere."""
+    for folder in ("var/cache", "var/log", "var/lib/apt", "var/tmp", "tmp", "run"):
+        for path in (tree / folder).iterdir():
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    database = tree / "var" / "lib" / "dpkg"
+    for path in database.glob("*-old"):
+        path.unlink()
+    factory = tree / "usr" / "share" / "factory" / "var" / "lib"
+    factory.mkdir(parents=True, exist_ok=True)
+    shutil.move(database, factory / "dpkg")
+    database.symlink_to("/usr/share/factory/var/lib/dpkg")
+    for file in tree.rglob("*.pyc"):
+        _settle_bytecode(file)
+
+
+def _settle_bytecode(file: Path) -> None:
+    """Make compiled Python independent of file times, which an image does not keep (PEP 552, unchecked hash).
+
+    Without this every import on the board would find its bytecode stale and compile again, every time.
+    """
+    raw = file.read_bytes()
+    if len(raw) < 16 or raw[4:8] != bytes(4):  # magic, flags, then time and size; flags 0: checked by time
+        return
+    source = file.parent.parent / (file.name.split(".", 1)[0] + ".py")
+    text = source.read_bytes() if source.is_file() else b""
+    file.write_bytes(raw[:4] + (1).to_bytes(4, "little") + hashlib.sha256(text).digest()[:8] + raw[16:])
