@@ -1,4 +1,4 @@
-"""Strict access to one JSON object of a manifest: every key known, every value of its type and inside its bounds."""
+"""Strict access to one JSON object of an image: every key known, every value of its type and inside its bounds."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")  # SHA-256, FIPS 180-4, as hex
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)  # TUF specification 1.0, section 4.2
 
 
-def bad(where: str, expected: object, found: object) -> BundleError:
-    """The error for one field of the manifest; `found` is cut short, since it comes from outside."""
+def bad(where: str, expected: object, found: object, section: str = "manifest") -> BundleError:
+    """The error for one field, `bundle.<section>`; `found` is cut short, since it comes from outside."""
     text = found if isinstance(found, str) else repr(found)
-    return BundleError(f"the 'manifest' section: '{where}'", code="manifest", expected=expected, found=text[:120])
+    return BundleError(f"the '{section}' section: '{where}'", code=section, expected=expected, found=text[:120])
 
 
 class Fields:
@@ -25,25 +25,31 @@ class Fields:
         value: What the parser found.
         where: Dotted place, for errors.
         keys: Every key it must have; no other is allowed.
+        section: Where the document stands in the image.
 
     Raises:
-        BundleError: `bundle.manifest`, from here and from each getter.
+        BundleError: `bundle.<section>`, from here and from each getter.
     """
 
-    def __init__(self, value: object, where: str, keys: Iterable[str]) -> None:
+    def __init__(self, value: object, where: str, keys: Iterable[str], section: str = "manifest") -> None:
         self.where = where
+        self.section = section
         if not isinstance(value, dict):
-            raise bad(where or "manifest", "object", value)
+            raise self.bad("", "object", value)
         self._value: dict[str, object] = value
         wanted = set(keys)
         if missing := sorted(wanted - value.keys()):
-            raise bad(self.name(missing[0]), "a value", "nothing")
+            raise self.bad(missing[0], "a value", "nothing")
         if unknown := sorted(value.keys() - wanted):
-            raise bad(self.name(unknown[0]), "no such key", value[unknown[0]])
+            raise self.bad(unknown[0], "no such key", value[unknown[0]])
+
+    def bad(self, key: str, expected: object, found: object) -> BundleError:
+        """The error for one key."""
+        return bad(self.name(key), expected, found, self.section)
 
     def name(self, key: str) -> str:
         """The dotted place of a key."""
-        return f"{self.where}.{key[:64]}" if self.where else key[:64]
+        return ".".join(part for part in (self.where, key[:64]) if part)
 
     def get(self, key: str) -> object:
         """The raw value."""
@@ -53,18 +59,18 @@ class Fields:
         """A whole number from `low` to `high`, both included; True and False are no numbers."""
         value = self._value[key]
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise bad(self.name(key), f"{low} to {high}", value)
+            raise self.bad(key, f"{low} to {high}", value)
         return value
 
     def text(self, key: str, pattern: re.Pattern[str]) -> str:
         """A string that the pattern matches whole."""
-        return _match(self._value[key], self.name(key), pattern)
+        return self._match(self._value[key], key, pattern)
 
     def choice(self, key: str, words: Iterable[str]) -> str:
         """One of the words."""
         value, allowed = self._value[key], tuple(words)
         if not isinstance(value, str) or value not in allowed:
-            raise bad(self.name(key), " or ".join(allowed), value)
+            raise self.bad(key, " or ".join(allowed), value)
         return value
 
     def digest(self, key: str) -> str:
@@ -77,34 +83,40 @@ class Fields:
         try:
             return datetime.strptime(value, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
         except ValueError as e:
-            raise bad(self.name(key), "a date that exists", value) from e
+            raise self.bad(key, "a date that exists", value) from e
 
     def objects(self, key: str, high: int) -> list[object]:
         """A list of at most `high` values."""
         value = self._value[key]
         if not isinstance(value, list) or len(value) > high:
-            raise bad(self.name(key), f"a list of at most {high}", value)
+            raise self.bad(key, f"a list of at most {high}", value)
         return value
 
     def names(self, key: str, pattern: re.Pattern[str], low: int, high: int) -> tuple[str, ...]:
         """A sorted list of distinct names, `low` to `high` of them."""
         values = self.objects(key, high)
-        names = tuple(_match(value, self.name(key), pattern) for value in values)
+        names = tuple(self._match(value, key, pattern) for value in values)
         if len(names) < low or list(names) != sorted(set(names)):
-            raise bad(self.name(key), f"{low} to {high} names, sorted, none twice", values)
+            raise self.bad(key, f"{low} to {high} names, sorted, none twice", values)
         return names
+
+    def flag(self, key: str) -> bool:
+        """True or False."""
+        value = self._value[key]
+        if not isinstance(value, bool):
+            raise self.bad(key, "true or false", value)
+        return value
 
     def mapping(self, key: str, pattern: re.Pattern[str], high: int) -> dict[str, object]:
         """An object whose keys the pattern matches, at most `high` of them."""
         value = self._value[key]
         if not isinstance(value, dict) or len(value) > high:
-            raise bad(self.name(key), f"an object of at most {high} names", value)
+            raise self.bad(key, f"an object of at most {high} names", value)
         for name in value:
-            _match(name, self.name(key), pattern)
+            self._match(name, key, pattern)
         return value
 
-
-def _match(value: object, where: str, pattern: re.Pattern[str]) -> str:
-    if not isinstance(value, str) or not pattern.fullmatch(value):
-        raise bad(where, f"text like {pattern.pattern}", value)
-    return value
+    def _match(self, value: object, key: str, pattern: re.Pattern[str]) -> str:
+        if not isinstance(value, str) or not pattern.fullmatch(value):
+            raise self.bad(key, f"text like {pattern.pattern}", value)
+        return value

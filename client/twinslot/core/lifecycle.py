@@ -6,8 +6,10 @@ Rules:
    *store the new state, do the effects in order, feed back the event that the last effect reports.*
 2. An event that a state does not list is our own mistake (`LifecycleError`), and nothing changes.
 3. Power may return in any state. So each state lists every boot event (`BOOT_EVENTS`).
-4. Each effect may be done twice. A cut between storing and doing repeats at most one of them.
-5. The environment alone decides what boots and whether it is committed (S12). `evidence.interpret` turns what stands
+4. The closing effects (`CLOSING`) store the end of a transaction themselves, and stand last: until then the record
+   keeps the state before, so that a cut repeats the whole transition.
+5. Each effect may be done twice. A cut between storing and doing repeats at most one of them.
+6. The environment alone decides what boots and whether it is committed (S12). `evidence.interpret` turns what stands
    there into a boot event; the record's state only says what to do about it.
 
 The diagram in docs/lifecycle.md is printed from this table.
@@ -78,9 +80,11 @@ BOOT_EVENTS: Final = frozenset(
     {Event.BOOTED_OLD, Event.BOOTED_NEW, Event.STILL_ARMED, Event.ROLLED_BACK, Event.BOOTED_COMMITTED}
 )
 
+CLOSING: Final = frozenset({Effect.ABANDON, Effect.CLOSE_COMMITTED, Effect.CLOSE_ROLLED_BACK})
+
 Transition = tuple[State, tuple[Effect, ...]]
 
-_BACK: Final[Transition] = (State.IDLE, (Effect.CLOSE_ROLLED_BACK, Effect.CALM))
+_BACK: Final[Transition] = (State.IDLE, (Effect.CALM, Effect.CLOSE_ROLLED_BACK))
 _KEPT: Final[Transition] = (State.IDLE, (Effect.CLOSE_COMMITTED,))
 _LEAVE: Final[Transition] = (State.LEAVING, (Effect.GIVE_UP, Effect.REBOOT))
 _DROP: Final[Transition] = (State.IDLE, (Effect.ABANDON,))

@@ -33,6 +33,7 @@ class Transaction:
         boot_id: Boot in which the target was last read back; activation in a later boot reads back first.
         boots: Boot ids of the trial so far, with how far each came (`kernel`, `client`, `checks`).
         checks: Health results of the last run.
+        required_checks: Checks that the manifest asks for, by name.
         bytes_fetched: Bytes over the wire or from the file, so far.
         bytes_written: Bytes written to the target, so far.
         seconds: Wall seconds by phase.
@@ -53,6 +54,7 @@ class Transaction:
     boot_id: str = ""
     boots: dict[str, str] = field(default_factory=dict)
     checks: tuple[CheckResult, ...] = ()
+    required_checks: tuple[str, ...] = ()
     bytes_fetched: int = 0
     bytes_written: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
@@ -86,5 +88,6 @@ class Transaction:
         known["floors"] = Floors(**data.get("floors", {}))
         known["payloads"] = {k: StoredPayload(**v) for k, v in data.get("payloads", {}).items()}
         known["checks"] = tuple(CheckResult(**c) for c in data.get("checks", ()))
+        known["required_checks"] = tuple(data.get("required_checks", ()))
         known["outcome"] = Outcome(data["outcome"]) if data.get("outcome") else None
         return Transaction(**known)

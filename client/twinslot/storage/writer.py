@@ -80,6 +80,11 @@ class PayloadWriter:
             self._write(index * self._payload.group_size, data)
 
     @property
+    def partition_size(self) -> int:
+        """Bytes of the whole partition."""
+        return self._device.size
+
+    @property
     def complete(self) -> bool:
         """Every group was taken."""
         return self._next == self._payload.groups

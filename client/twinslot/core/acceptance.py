@@ -1,0 +1,127 @@
+"""Does this device want this release? Pure policy over a manifest whose signatures were already verified.
+
+Every reason is given at once, not the first one, so that a release engineer fixes them in one round. What needs a look
+at the device (target mounted, lock held) is the engine's; what needs keys or dates is `bundle.trust`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from twinslot.core.errors import Refusal, RefusedError
+from twinslot.core.manifest import GROUP_SIZE_MAX, Manifest
+from twinslot.core.model import Floors, Release
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceFacts:
+    """What is true of this device now, gathered by the engine.
+
+    Attributes:
+        compatible: Names of this device type, from local configuration; one match is enough.
+        partitions: Payload name to bytes of its partition in the target slot; exactly these payloads must come.
+        checks: Names of the health checks that local configuration knows (S11).
+        floors: The higher of environment and record (S8).
+        running: The release of the running slot; None when it is not known.
+        on_trial: The running system is not committed yet (S7).
+        failed: Sequences that rolled back here (S13).
+    """
+
+    compatible: tuple[str, ...]
+    partitions: Mapping[str, int]
+    checks: frozenset[str] = frozenset()
+    floors: Floors = field(default_factory=Floors)
+    running: Release | None = None
+    on_trial: bool = False
+    failed: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptancePolicy:
+    """What the operator or the configuration allows.
+
+    Attributes:
+        reinstall: Take the release that runs already.
+        retry: Take a release that rolled back here before.
+        group_size: Bytes; the largest group that this device decodes.
+    """
+
+    reinstall: bool = False
+    retry: bool = False
+    group_size: int = GROUP_SIZE_MAX
+
+
+def check(manifest: Manifest, facts: DeviceFacts, policy: AcceptancePolicy) -> tuple[Refusal, ...]:
+    """Every reason against this release, in a fixed order; empty means welcome."""
+    return (
+        *_check_state(facts),
+        *_check_device_type(manifest, facts),
+        *_check_payloads(manifest, facts, policy),
+        *_check_age(manifest, facts, policy),
+        *_check_health(manifest, facts),
+    )
+
+
+def require(manifest: Manifest, facts: DeviceFacts, policy: AcceptancePolicy) -> None:
+    """Raise what `check` finds.
+
+    Raises:
+        RefusedError: With every reason; nothing was written.
+    """
+    if reasons := check(manifest, facts, policy):
+        raise RefusedError(reasons)
+
+
+def _check_state(facts: DeviceFacts) -> Iterator[Refusal]:
+    if facts.on_trial:
+        hint = "wait for its health checks, or run 'twinslot commit' or 'twinslot rollback'"
+        yield Refusal("on-trial", "the running system is on trial and needs the other slot to go back to", hint=hint)
+
+
+def _check_device_type(manifest: Manifest, facts: DeviceFacts) -> Iterator[Refusal]:
+    if not set(facts.compatible) & set(manifest.compatible):
+        expected, found = ", ".join(facts.compatible) or "(none configured)", ", ".join(manifest.compatible)
+        yield Refusal("compatible", "the image is for another device type", expected, found)
+
+
+def _check_payloads(manifest: Manifest, facts: DeviceFacts, policy: AcceptancePolicy) -> Iterator[Refusal]:
+    known = ", ".join(sorted(facts.partitions))
+    for payload in manifest.payloads:
+        size = facts.partitions.get(payload.name)
+        if size is None:
+            yield Refusal("payload-unknown", "this device has no place for a payload", known, payload.name)
+        elif payload.size > size:
+            what = f"payload '{payload.name}' is larger than its partition"
+            yield Refusal("payload-size", what, f"at most {size} bytes", f"{payload.size} bytes")
+        if payload.group_size > policy.group_size:
+            what = f"the groups of payload '{payload.name}' are too large for this device"
+            yield Refusal("group-size", what, f"at most {policy.group_size} bytes", f"{payload.group_size} bytes")
+    for name in sorted(facts.partitions.keys() - {payload.name for payload in manifest.payloads}):
+        yield Refusal("payload-missing", "the image lacks a payload that this device needs", name, "nothing")
+
+
+def _check_age(manifest: Manifest, facts: DeviceFacts, policy: AcceptancePolicy) -> Iterator[Refusal]:
+    release, floors = manifest.release, facts.floors
+    if release.sequence < floors.sequence:
+        what = f"release '{release.name}' is a downgrade: sequence"
+        yield Refusal("downgrade", what, f"at least {floors.sequence}", str(release.sequence))
+    if release.epoch < floors.epoch:
+        what = f"release '{release.name}' is below the security epoch"
+        yield Refusal("epoch", what, f"at least {floors.epoch}", str(release.epoch))
+    if facts.running and release.sequence == facts.running.sequence and not policy.reinstall:
+        what = f"release '{release.name}', sequence {release.sequence}, is installed and running"
+        yield Refusal("already-installed", what, hint="use '--reinstall' to write it again")
+    if release.sequence in facts.failed and not policy.retry:
+        what = f"release '{release.name}', sequence {release.sequence}, rolled back on this device before"
+        yield Refusal("failed-before", what, hint="see 'twinslot history'; use '--retry' to try it again")
+
+
+def _check_health(manifest: Manifest, facts: DeviceFacts) -> Iterator[Refusal]:
+    for name in sorted(set(manifest.checks) - facts.checks):
+        yield Refusal(
+            "check-unknown",
+            "the image requires a health check that this device does not have",
+            ", ".join(sorted(facts.checks)) or "(none configured)",
+            name,
+        )

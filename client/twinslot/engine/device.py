@@ -1,0 +1,78 @@
+"""The edges that the engine acts through, gathered so that a simulated board can stand in for a real one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from twinslot.bootloader.base import Bootloader
+from twinslot.core.model import CheckResult, Floors, SlotName
+from twinslot.core.progress import Observer
+from twinslot.storage.base import TargetDevice
+from twinslot.storage.record import Record
+from twinslot.transport.base import ImageHead
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What the trust process said of a head.
+
+    Attributes:
+        root_version: Of the root that the verification ended with.
+        documents: What the next verification needs, by name; to be kept once the release is committed, not before.
+        notes: What was compared, for the audit: dates, roles with their counts, overrides.
+    """
+
+    root_version: int
+    documents: Mapping[str, str]
+    notes: Mapping[str, object]
+
+
+class Verify(Protocol):
+    """Asks the short-lived trust process. Raises `BundleError` or `RefusedError` when the manifest is not trusted."""
+
+    def __call__(self, head: ImageHead, record: Record, floors: Floors, *, force_time: bool) -> Verified:
+        """Verify the head against what the record keeps and the floors."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One device, seen from the engine.
+
+    Attributes:
+        running: Slot whose partition holds the root file system (S1).
+        boot_id: The kernel's id of this boot.
+        bootloader: The boot environment.
+        open_record: Opens the record for writing, told whether the running system is on trial (S15).
+        open_targets: Opens a slot's partitions exclusively, by payload name; the caller closes them.
+        verify: The trust process.
+        run_checks: Runs the configured checks and those that a manifest requires by name.
+        reboot: Asks the system manager for a reboot; returns.
+        lock: The one lock (S17), held for the `with` block; named for whoever loses.
+        compatible: Names of this device type.
+        check_names: Health checks that local configuration knows (S11).
+        group_size_max: Bytes; the largest group that this device decodes.
+        reinstall: Whether policy accepts the release that runs.
+        monotonic: Seconds that only rise.
+        now: The device's clock, for people (S16).
+    """
+
+    running: SlotName
+    boot_id: str
+    bootloader: Bootloader
+    open_record: Callable[[bool], Record]
+    open_targets: Callable[[SlotName], Mapping[str, TargetDevice]]
+    verify: Verify
+    run_checks: Callable[[tuple[str, ...], Observer], tuple[CheckResult, ...]]
+    reboot: Callable[[], None]
+    lock: Callable[[str], AbstractContextManager[None]]
+    compatible: tuple[str, ...]
+    check_names: frozenset[str]
+    group_size_max: int
+    reinstall: bool
+    monotonic: Callable[[], float]
+    now: Callable[[], datetime]

@@ -1,0 +1,236 @@
+"""What each effect of the table does. Each may be done twice and leaves the same behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from twinslot.core import bootenv
+from twinslot.core.bootenv import BootState, read_state
+from twinslot.core.errors import DeviceError, LifecycleError, TwinslotError
+from twinslot.core.lifecycle import Effect, Event
+from twinslot.core.model import Floors, Reason, SlotRecord
+from twinslot.core.transaction import Outcome
+from twinslot.engine.device import Device
+from twinslot.engine.job import InstallJob, check_target
+from twinslot.engine.machine import Machine, Perform, timestamp
+
+TRUST_DOCUMENTS: Final = ("root", "targets-version", "verified-date")  # kept under the transaction's id until commit
+BOOT_LIMIT: Final = 3  # bootlimit of the boot contract
+
+
+class Effects:
+    """The effects, bound to one device and one machine.
+
+    Args:
+        device: The edges.
+        machine: Whose transaction is meant.
+        job: The image being installed, for WRITE; None otherwise.
+        want_reboot: Whether REBOOT reboots.
+    """
+
+    def __init__(self, device: Device, machine: Machine) -> None:
+        self._device, self._machine = device, machine
+        self.job: InstallJob | None = None
+        self.want_reboot = True
+        self.documents: Mapping[str, str] = {}
+
+    def table(self) -> Mapping[Effect, Perform]:
+        """Each effect with what does it."""
+        return {
+            Effect.PREPARE: self.prepare,
+            Effect.WRITE: self.write,
+            Effect.CHECK_TARGET: self.check_target,
+            Effect.ABANDON: self.abandon,
+            Effect.ARM: self.arm,
+            Effect.REBOOT: self.reboot,
+            Effect.DISARM: self.disarm,
+            Effect.COMMIT: self.commit,
+            Effect.GIVE_UP: self.give_up,
+            Effect.CALM: self.calm,
+            Effect.CLOSE_COMMITTED: self.close_committed,
+            Effect.CLOSE_ROLLED_BACK: self.close_rolled_back,
+        }
+
+    # Filling the target
+
+    def prepare(self) -> None:
+        """Mark the target bad in both copies, then wipe its first groups (S4, S5)."""
+        transaction, job = self._machine.open, self._need_job()
+        if transaction.target is self._device.running:
+            raise LifecycleError("the running slot was chosen as target", code="target", found=transaction.target)
+        if self._machine.record:
+            self._machine.record.forget_slot(transaction.target)
+        self._decide(bootenv.prepare(self._environment(), transaction.target, transaction.id), settle=True)
+        self._timed("prepare", job.wipe)
+
+    def write(self) -> Event:
+        """Stream the groups in, read everything back, write the first groups last."""
+        job = self._need_job()
+        try:
+            self._timed("write", job.write)
+            self._timed("read-back", job.read_back)
+            self._timed("finish", job.finish)
+        finally:
+            self._machine.change(bytes_fetched=job.fetched, bytes_written=job.written)
+        self._machine.change(boot_id=self._device.boot_id)
+        return Event.VERIFIED
+
+    def check_target(self) -> Event:
+        """Read the target back against the digests that were stored when it was installed."""
+        transaction = self._machine.open
+        self._timed("read-back", lambda: check_target(self._device, transaction))
+        self._machine.change(boot_id=self._device.boot_id)
+        return Event.VERIFIED
+
+    def abandon(self) -> None:
+        """Close the transaction; the target stays as it is (bad, if it was being filled)."""
+        reason = self._machine.open.reason or Reason.INTERRUPTED
+        self._machine.close("abandoned", outcome=Outcome.ABANDONED, reason=reason)
+
+    # Switching
+
+    def arm(self) -> None:
+        """The one write that makes the target next. Not settled: if this copy is lost, the other boots the old."""
+        transaction = self._machine.open
+        changes = bootenv.arm(self._environment(), transaction.target, transaction.id, transaction.release)
+        self._timed("arm", lambda: self._decide(changes, settle=False))
+
+    def disarm(self) -> None:
+        """Nothing points at the target any more, and it is bad."""
+        transaction = self._machine.open
+        self._decide(bootenv.disarm(self._environment(), transaction.target, transaction.id), settle=True)
+
+    def reboot(self) -> None:
+        """Ask for a reboot, if it is wanted."""
+        if self.want_reboot:
+            self._device.reboot()
+
+    def commit(self) -> Event:
+        """The one write that keeps the target and raises the floors (S6, S8), then the other copy."""
+        transaction, state = self._machine.open, self._environment()
+        if transaction.target is not self._device.running:
+            raise LifecycleError("commit is only possible from inside the new system", code="commit")
+        other = self._machine.record.slot(transaction.source) if self._machine.record else None
+        epoch = other.release.epoch if other else None
+        changes = bootenv.commit(state, transaction.target, transaction.id, self._floors_after(state), epoch)
+        self._decide(changes, settle=False)
+        self._try_settle()
+        return Event.COMMITTED
+
+    def give_up(self) -> None:
+        """Leave the target for good; the next boot is the other slot, its tries counted."""
+        transaction, state = self._machine.open, self._environment()
+        sequence = transaction.release.sequence
+        changes = bootenv.give_up(state, transaction.target, transaction.id, sequence, transaction.reason)
+        self._decide(changes, settle=True)
+
+    def calm(self) -> None:
+        """The running slot stays; tries are no longer counted."""
+        state = self._environment()
+        if state.counting or state.slot is not self._device.running:
+            self._decide(bootenv.calm(state, self._device.running, state.transaction), settle=True)
+
+    # Telling what happened
+
+    def close_committed(self) -> None:
+        """Record what the slot now holds, raise the record's floors, migrate the record, forget old failures."""
+        transaction, record = self._machine.open, self._machine.record
+        if record is not None:
+            state = self._environment()
+            slot = SlotRecord(
+                transaction.target,
+                transaction.release,
+                transaction.payloads,
+                transaction.id,
+                timestamp(self._device.now()),
+            )
+            self._tolerate(lambda: record.save_slot(slot))
+            self._tolerate(lambda: record.raise_floors(state.floors.highest(transaction.floors)))
+            for name, text in self._pending_documents().items():
+                self._tolerate(lambda name=name, text=text: record.keep_document(name, text))  # type: ignore[misc]
+        self._machine.close("committed", outcome=Outcome.COMMITTED, reason="")
+        if record is not None:
+            self._tolerate(record.migrate)
+
+    def close_rolled_back(self) -> None:
+        """Record why the target was left, and never try that release again unasked (S13)."""
+        transaction, record = self._machine.open, self._machine.record
+        reason = self._why()
+        if record is not None:
+            self._tolerate(lambda: record.add_failed(transaction.release.sequence, reason, transaction.id))
+        self._machine.close("rolled-back", outcome=Outcome.ROLLED_BACK, reason=reason)
+
+    # Plumbing
+
+    def _why(self) -> str:
+        """The stored reason. Tries that ran out although the client came up each time were innocent resets."""
+        transaction = self._machine.open
+        environment = self._device.bootloader.read()
+        state = read_state(environment.variables)
+        if state.reason == Reason.BOOTLIMIT and len(transaction.boots) >= BOOT_LIMIT:
+            return Reason.RESETS
+        return state.reason or transaction.reason or Reason.ENVIRONMENT
+
+    def _floors_after(self, state: BootState) -> Floors:
+        """Never lower than what any place says, nor than the release that is being kept."""
+        release = self._machine.open.release
+        own = Floors(
+            max(release.sequence, state.trial_sequence or 0) if self._machine.open.kind == "install" else 0,
+            max(release.epoch, state.trial_epoch),
+        )
+        floors = self._machine.open.floors.highest(own)
+        return floors.highest(self._machine.record.floors()) if self._machine.record else floors
+
+    def _pending_documents(self) -> dict[str, str]:
+        record, transaction = self._machine.record, self._machine.open
+        kept = {name: record.document(f"{transaction.id}.{name}") for name in TRUST_DOCUMENTS} if record else {}
+        return {name: text for name, text in kept.items() if text is not None}
+
+    def _environment(self) -> BootState:
+        environment = self._device.bootloader.read()
+        if environment.lost:
+            raise DeviceError(
+                "both copies of the boot environment are lost", code="env-lost", hint="run 'twinslot boot' to repair it"
+            )
+        return read_state(environment.variables)
+
+    def _decide(self, changes: Mapping[str, str], *, settle: bool) -> None:
+        self._device.bootloader.write(changes)
+        record = self._machine.record
+        if record is not None:
+            self._tolerate(lambda: record.saw_generation(int(changes["ts_generation"])))
+        if settle:
+            self._device.bootloader.settle()
+
+    def _try_settle(self) -> None:
+        """After the decision has landed, a failure to settle is only worth a note: the next start settles."""
+        self._tolerate(self._device.bootloader.settle)
+
+    def _tolerate(self, do: Callable[[], object]) -> None:
+        """The environment has decided; what only explains may fail (S12)."""
+        try:
+            do()
+        except TwinslotError as e:
+            if self._machine.record is not None:
+                self._note(e)
+
+    def _note(self, error: TwinslotError) -> None:
+        try:
+            assert self._machine.record is not None
+            self._machine.record.audit("tolerated", **error.as_dict())
+        except DeviceError:
+            return
+
+    def _timed(self, phase: str, do: Callable[[], Any]) -> None:
+        began = self._device.monotonic()
+        try:
+            do()
+        finally:
+            seconds = self._device.monotonic() - began
+            self._machine.transaction = self._machine.open.with_seconds(phase, seconds)
+
+    def _need_job(self) -> InstallJob:
+        if self.job is None:
+            raise LifecycleError("there is no image to write", code="job")
+        return self.job

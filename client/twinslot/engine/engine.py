@@ -1,0 +1,242 @@
+"""The verbs. Each is one session at the device: facts first, then the event that the verb stands for."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+
+from twinslot.core.errors import Refusal, RefusedError
+from twinslot.core.lifecycle import Event, State
+from twinslot.core.model import CheckResult, Reason, SlotName, SlotState
+from twinslot.core.progress import Meter, Observer, Phase
+from twinslot.core.transaction import Transaction
+from twinslot.engine.cancellation import Cancellation
+from twinslot.engine.device import Device
+from twinslot.engine.install import InstallOptions, install
+from twinslot.engine.machine import timestamp
+from twinslot.engine.session import Session, open_session
+from twinslot.transport.base import ImageStream
+
+
+@dataclass(frozen=True, slots=True)
+class BootReport:
+    """What a start of the client found.
+
+    Attributes:
+        event: The boot event.
+        state: Where things stand now.
+        transaction: The update that is still open; None when there is none.
+        notes: Disagreements that were found, one sentence each; audited.
+    """
+
+    event: Event
+    state: State
+    transaction: Transaction | None
+    notes: tuple[str, ...]
+
+
+def quiet(_: object) -> None:
+    """An observer that does not care."""
+
+
+class Engine:
+    """What a device can be asked to do. Blocking; one at a time (S17). Holds nothing between calls.
+
+    Args:
+        device: The edges.
+    """
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+
+    def install(
+        self,
+        stream: ImageStream,
+        options: InstallOptions,
+        observer: Observer = quiet,
+        cancelled: Cancellation | None = None,
+    ) -> Transaction:
+        """Stream an image into the slot that does not run; unless told otherwise, arm it and reboot.
+
+        Args:
+            stream: The image; closed in any case.
+            options: See there.
+            observer: Told of progress, from this thread.
+            cancelled: Set from another thread to stop; the target then stays unbootable.
+
+        Raises:
+            TwinslotError: Of any family; the running slot is untouched, and the record says how far it came.
+        """
+        try:
+            with open_session(self._device, "install") as session:
+                return install(session, stream, options, observer, cancelled or Cancellation())
+        finally:
+            stream.close()
+
+    def activate(self, *, reboot: bool = True) -> Transaction:
+        """Arm a slot that was written but not activated; read back first when that was in an earlier boot."""
+        with open_session(self._device, "activate") as session:
+            if session.machine.state is not State.WRITTEN:
+                raise _refused("nothing-written", "there is no installed slot that waits", session)
+            session.effects.want_reboot = reboot
+            fresh = session.machine.open.boot_id == self._device.boot_id
+            session.machine.feed(Event.ACTIVATE if fresh else Event.RECHECK)
+            return session.machine.open
+
+    def boot(self) -> BootReport:
+        """After each start of the system: find out what happened, repair, record. Safe to repeat.
+
+        Raises:
+            DeviceError: The boot environment can neither be read nor repaired.
+        """
+        with open_session(self._device, "boot") as session:
+            for note in session.notes:
+                session.record.audit("disagreement", note=note)
+            return BootReport(session.event, session.machine.state, session.machine.transaction, session.notes)
+
+    def check(self, observer: Observer = quiet) -> Transaction | None:
+        """Run the health checks. On trial, a failed required check leaves the new system at once.
+
+        Returns:
+            The transaction with the results; None when nothing is on trial.
+        """
+        required = self._on_trial("check")
+        if required is None:
+            return None
+        results = self._checked(required, observer)  # without the lock: the deadline must be able to take it
+        with open_session(self._device, "check") as session:
+            if session.machine.state is not State.TRIAL:
+                return session.machine.transaction
+            return _judge(session, results)
+
+    def commit(self, *, force: str = "", if_trial: bool = False, observer: Observer = quiet) -> Transaction | None:
+        """Keep the system on trial, after its checks.
+
+        Args:
+            force: A reason to commit without the checks; audited.
+            if_trial: For the unit: no trial is fine, and checks that passed in this boot count.
+            observer: Told of progress.
+
+        Raises:
+            RefusedError: Nothing is on trial, or a required check failed (the trial is being left).
+            DeviceError: The commit write did not land; the system stays on trial.
+        """
+        required = self._on_trial("commit")
+        if required is None:
+            if if_trial:
+                return None
+            raise RefusedError(Refusal("not-on-trial", "the running system is not on trial"))
+        if not force and not (if_trial and self._passed()):
+            checked = self.check(observer)
+            if checked is None or not _well(checked.checks):
+                raise RefusedError(Refusal("unhealthy", "a required check failed; the system goes back"))
+        with open_session(self._device, "commit") as session:
+            if session.machine.state is not State.TRIAL:
+                raise _refused("not-on-trial", "the running system is not on trial", session)
+            session.machine.change(forced=bool(force))
+            committed = session.machine.open
+            session.machine.feed(Event.HEALTHY, **({"force": force} if force else {}))
+            return _finished(session, committed)
+
+    def rollback(self, *, reason: str = "", reboot: bool = True) -> Transaction:
+        """On trial: leave it at once. After a commit: read the other slot back and boot it as a trial.
+
+        Args:
+            reason: For the audit.
+            reboot: False leaves the reboot to the caller.
+
+        Raises:
+            RefusedError: The other slot is bad, unknown or below the epoch.
+            DeviceError: The other slot no longer holds what was installed.
+        """
+        with open_session(self._device, "rollback") as session:
+            session.effects.want_reboot = reboot
+            machine = session.machine
+            if machine.state is State.TRIAL:
+                machine.change(reason=Reason.OPERATOR)
+                machine.feed(Event.GO_BACK, why=reason)
+                return machine.open
+            if machine.state is not State.IDLE:
+                raise _refused("busy", "an update is under way", session)
+            machine.begin(_revert(session))
+            machine.feed(Event.REVERT, why=reason)
+            return machine.open
+
+    def cancel(self) -> Transaction:
+        """Drop an installed or armed update that was not booted yet; the target stays unbootable."""
+        with open_session(self._device, "cancel") as session:
+            if session.machine.state not in (State.WRITTEN, State.ARMED):
+                raise _refused("nothing-written", "there is no installed update that waits", session)
+            session.machine.change(reason=Reason.CANCELLED)
+            dropped = session.machine.open
+            session.machine.feed(Event.CANCELLED)
+            return _finished(session, dropped)
+
+    def _on_trial(self, what: str) -> tuple[str, ...] | None:
+        """Names of the checks that the manifest on trial requires; None when nothing is on trial."""
+        with open_session(self._device, what) as session:
+            if session.machine.state is not State.TRIAL:
+                return None
+            return session.machine.open.required_checks
+
+    def _passed(self) -> bool:
+        with open_session(self._device, "commit") as session:
+            transaction = session.machine.transaction
+            return (
+                transaction is not None
+                and transaction.boots.get(self._device.boot_id) == "checks"
+                and _well(transaction.checks)
+            )
+
+    def _checked(self, required: tuple[str, ...], observer: Observer) -> tuple[CheckResult, ...]:
+        Meter(observer, self._device.monotonic).begin(Phase.CHECK)
+        return self._device.run_checks(required, observer)
+
+
+def _judge(session: Session, results: tuple[CheckResult, ...]) -> Transaction:
+    machine = session.machine
+    came_to = machine.open.boots | {session.device.boot_id: "checks"}
+    machine.change(checks=results, boots=came_to)
+    machine.save("checked", {"well": _well(results)})
+    if not _well(results):
+        machine.change(reason=Reason.UNHEALTHY)
+        machine.feed(Event.UNHEALTHY, failed=[r.name for r in results if r.required and not r.passed])
+    return machine.open
+
+
+def _well(results: tuple[CheckResult, ...]) -> bool:
+    return all(result.passed for result in results if result.required)
+
+
+def _revert(session: Session) -> Transaction:
+    """The transaction that tries the other, committed slot again."""
+    device, state = session.device, session.environment()
+    other = device.running.other
+    known = session.record.slot(other)
+    if state.states[other] is not SlotState.GOOD or known is None:
+        raise _refused("no-other-slot", f"slot '{other}' holds no release that was committed", session)
+    floor = session.floors().epoch
+    if known.release.epoch < floor:
+        raise RefusedError(
+            Refusal("epoch", f"slot '{other}' is below the security epoch", str(floor), str(known.release.epoch))
+        )
+    return Transaction(
+        id=secrets.token_hex(16),
+        state=State.IDLE,
+        target=SlotName(other),
+        release=known.release,
+        payloads=known.payloads,
+        kind="rollback",
+        started=timestamp(device.now()),
+    )
+
+
+def _finished(session: Session, transaction: Transaction) -> Transaction:
+    """The transaction as it was stored when it was closed."""
+    if session.machine.record is None:
+        return transaction
+    return next((t for t in session.machine.record.history(5) if t.id == transaction.id), transaction)
+
+
+def _refused(code: str, message: str, session: Session) -> RefusedError:
+    return RefusedError(Refusal(code, message, found=session.machine.state, hint="see 'twinslot status'"))

@@ -1,0 +1,160 @@
+"""From a stream to an armed slot: verify, ask policy, then let the table run.
+
+Nothing of the target changes before every question was answered; no payload byte is read before that either (S2).
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from twinslot.core.acceptance import AcceptancePolicy, DeviceFacts, check
+from twinslot.core.errors import CancelledError, Refusal, RefusedError, TwinslotError
+from twinslot.core.lifecycle import Event, State
+from twinslot.core.manifest import Manifest, parse_manifest
+from twinslot.core.model import Floors, StoredPayload
+from twinslot.core.progress import Meter, Observer, Phase
+from twinslot.core.transaction import Transaction
+from twinslot.engine.cancellation import Cancellation
+from twinslot.engine.device import Verified
+from twinslot.engine.job import InstallJob
+from twinslot.engine.machine import timestamp
+from twinslot.engine.session import Session
+from twinslot.storage.base import TargetDevice
+from twinslot.transport.base import ImageStream
+
+
+@dataclass(frozen=True, slots=True)
+class InstallOptions:
+    """What the caller may choose.
+
+    Attributes:
+        activate: Arm the slot once it is written.
+        reboot: Reboot once it is armed.
+        retry: Accept a release that rolled back here (S13); audited.
+        reinstall: Accept the release that is running.
+        force_time: Accept an expired manifest (S16); audited.
+    """
+
+    activate: bool = True
+    reboot: bool = False
+    retry: bool = False
+    reinstall: bool = False
+    force_time: bool = False
+
+
+def install(
+    session: Session, stream: ImageStream, options: InstallOptions, observer: Observer, cancelled: Cancellation
+) -> Transaction:
+    """Run one install inside a session.
+
+    Raises:
+        TwinslotError: As `Engine.install`.
+    """
+    _refuse_during_trial(session)
+    meter = Meter(observer, session.device.monotonic)
+    meter.begin(Phase.VERIFY)
+    with cancelled.ending(stream):
+        try:
+            verified, manifest = _verify(session, stream, options)
+            targets = session.device.open_targets(session.device.running.other)
+            try:
+                _accept(session, manifest, targets, options)
+                transaction = _transaction(session, manifest, verified, meter)
+                _drop_waiting(session)
+                _remember(session, transaction, verified, options)
+                session.machine.begin(transaction)
+                session.effects.job = InstallJob(stream, manifest, targets, meter, cancelled)
+                session.machine.feed(Event.ACCEPTED, **verified.notes)
+            finally:
+                for target in targets.values():
+                    target.close()
+        except TwinslotError as e:
+            if cancelled.is_set() and not isinstance(e, CancelledError):
+                raise CancelledError("the install was cancelled", hint="install again at any time") from e
+            raise
+    if options.activate:
+        session.effects.want_reboot = options.reboot
+        meter.begin(Phase.ARM)
+        session.machine.feed(Event.ACTIVATE)
+    return session.machine.open
+
+
+def _refuse_during_trial(session: Session) -> None:
+    """The other slot is what the device goes back to (S7)."""
+    running = session.device.running
+    trial = session.environment().trial is running
+    if trial or session.machine.state in (State.TRIAL, State.COMMITTING, State.LEAVING):
+        raise RefusedError(
+            Refusal(
+                "on-trial",
+                f"slot '{running}' is on trial and slot '{running.other}' is the way back",
+                hint="wait for the commit, or use 'twinslot commit' or 'twinslot rollback'",
+            )
+        )
+
+
+def _verify(session: Session, stream: ImageStream, options: InstallOptions) -> tuple[Verified, Manifest]:
+    """Signatures first, then the form of the very same bytes."""
+    head = stream.head()
+    verified = session.device.verify(head, session.record, session.floors(), force_time=options.force_time)
+    return verified, parse_manifest(head.manifest)
+
+
+def _accept(session: Session, manifest: Manifest, targets: Mapping[str, TargetDevice], options: InstallOptions) -> None:
+    facts = device_facts(session, {name: target.size for name, target in targets.items()})
+    policy = AcceptancePolicy(
+        reinstall=options.reinstall or session.device.reinstall,
+        retry=options.retry,
+        group_size=session.device.group_size_max,
+    )
+    reasons = check(manifest, facts, policy)
+    if reasons:
+        session.record.audit("refused", release=manifest.release.name, reasons=[reason.as_dict() for reason in reasons])
+        raise RefusedError(reasons)
+
+
+def device_facts(session: Session, partitions: Mapping[str, int]) -> DeviceFacts:
+    """What acceptance needs to know of this device; the failed release is remembered in two places (S13)."""
+    running = session.record.slot(session.device.running)
+    in_environment = session.environment().failed_sequence
+    failed = set(session.record.failed()) | ({in_environment} if in_environment is not None else set())
+    return DeviceFacts(
+        compatible=session.device.compatible,
+        partitions=partitions,
+        checks=session.device.check_names,
+        floors=session.floors(),
+        running=running.release if running else None,
+        failed=frozenset(failed),
+    )
+
+
+def _transaction(session: Session, manifest: Manifest, verified: Verified, meter: Meter) -> Transaction:
+    release = manifest.release
+    return Transaction(
+        id=secrets.token_hex(16),
+        state=State.IDLE,
+        target=session.device.running.other,
+        release=release,
+        floors=Floors(release.sequence, release.epoch, verified.root_version),
+        payloads={p.name: StoredPayload(p.size, p.group_size, p.digest) for p in manifest.payloads},
+        required_checks=manifest.checks,
+        started=timestamp(session.device.now()),
+    ).with_seconds("verify", meter.seconds)
+
+
+def _drop_waiting(session: Session) -> None:
+    """An update that waits for activation or reboot gives way to the new one."""
+    if session.machine.state in (State.WRITTEN, State.ARMED):
+        session.machine.feed(Event.CANCELLED)
+
+
+def _remember(session: Session, transaction: Transaction, verified: Verified, options: InstallOptions) -> None:
+    """What must be found again at commit, and who overrode what."""
+    record = session.record
+    for name, text in verified.documents.items():
+        record.keep_document(f"{transaction.id}.{name}", text)
+    overridden = [name for name in ("retry", "reinstall", "force_time") if getattr(options, name)]
+    if overridden:
+        record.audit("overridden", options=overridden, release=transaction.release.name)

@@ -1,0 +1,134 @@
+"""Where the table meets the world: store the record, do the effects, feed back the event.
+
+The loop is the same for every verb. What an effect does stands in `effects.py`; what follows from an event stands in
+`core/lifecycle.py`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Final
+
+from twinslot.core.errors import CancelledError, DeviceError, TwinslotError
+from twinslot.core.lifecycle import CLOSING, TABLE, Effect, Event, State, step
+from twinslot.core.model import Reason
+from twinslot.core.transaction import Transaction
+from twinslot.storage.record import Record
+
+log = logging.getLogger(__name__)
+
+# In these states the new content depends on the record: without it, no further step. In the others the environment
+# decides and the record is brought forward later (S12).
+_RECORD_NEEDED: Final = frozenset({State.WRITING, State.WRITTEN, State.CHECKING, State.ARMED})
+
+Perform = Callable[[], Event | None]
+
+
+class Machine:
+    """One transaction being driven through the table. Used under the update lock.
+
+    Args:
+        record: Where each state is stored before its effects; None when it cannot be opened.
+        transaction: The open transaction; None when there is none.
+        now: For the time stamps that people read.
+    """
+
+    def __init__(self, record: Record | None, transaction: Transaction | None, now: Callable[[], datetime]) -> None:
+        self.record, self.transaction = record, transaction
+        self._now = now
+        self.effects: Mapping[Effect, Perform] = {}
+        self._detail: dict[str, Any] = {}  # of the event that led to the closing
+
+    @property
+    def state(self) -> State:
+        """Where the open transaction stands."""
+        return self.transaction.state if self.transaction else State.IDLE
+
+    @property
+    def open(self) -> Transaction:
+        """The transaction that is being driven.
+
+        Raises:
+            DeviceError: There is none; the record was lost at this very moment.
+        """
+        if self.transaction is None:
+            raise DeviceError("there is no open transaction", code="record")
+        return self.transaction
+
+    def begin(self, transaction: Transaction) -> None:
+        """Take a new transaction; it is stored by the event that follows."""
+        self.transaction = transaction
+
+    def change(self, **fields: Any) -> None:
+        """Change fields of the transaction; they are stored with the next event."""
+        self.transaction = replace(self.open, **fields)
+
+    def feed(self, event: Event, **detail: Any) -> None:
+        """Drive the table from one event until no effect reports another.
+
+        Raises:
+            TwinslotError: An effect failed. If the table knows `FAILED` (or `CANCELLED`) here, it was fed first, so the
+                state that the error leaves behind is defined and stored.
+        """
+        pending: Event | None = event
+        while pending is not None:
+            state, effects = step(self.state, pending)
+            self._store(state, pending, detail, closing=not CLOSING.isdisjoint(effects))
+            pending = self._perform(effects)
+            detail = {}
+
+    def _perform(self, effects: tuple[Effect, ...]) -> Event | None:
+        reported: Event | None = None
+        try:
+            for effect in effects:
+                reported = self.effects[effect]()
+        except TwinslotError as e:
+            event = Event.CANCELLED if isinstance(e, CancelledError) else Event.FAILED
+            if event in TABLE[self.state]:
+                self._feed_after(event, e)
+            raise
+        return reported
+
+    def _feed_after(self, event: Event, error: TwinslotError) -> None:
+        """Leave the state behind that the table names; a second failure must not hide the first."""
+        if self.state in _RECORD_NEEDED:  # the transaction is about to be closed: with the kind of failure as reason
+            self.change(reason=Reason.CANCELLED if event is Event.CANCELLED else Reason.FAILED)
+        try:
+            self.feed(event, **error.as_dict())
+        except TwinslotError as second:
+            log.error("while dealing with '%s': %s", error, second)  # noqa: TRY400 - both are expected errors
+
+    def _store(self, state: State, event: Event, detail: Mapping[str, Any], *, closing: bool) -> None:
+        """Store before doing; the end of a transaction is stored by the effect that closes it."""
+        if self.transaction is None:
+            return
+        if closing:
+            self._detail = dict(detail)
+        self.change(state=state)
+        if not closing:
+            self.save(event, detail)
+
+    def save(self, event: str, detail: Mapping[str, Any]) -> None:
+        """Store the transaction as it is, with one audit row."""
+        try:
+            if self.record is None:
+                raise DeviceError("the record is not available", code="record", hint="see 'twinslot doctor'")
+            self.record.save(self.open, event, **detail)
+        except DeviceError as e:
+            if self.open.state in _RECORD_NEEDED:
+                raise
+            log.error("going on without the record: %s", e)  # noqa: TRY400
+
+    def close(self, event: str, **fields: Any) -> None:
+        """End the transaction: stored with its outcome, and no longer open."""
+        self.change(ended=timestamp(self._now()), **fields)
+        self.save(event, self._detail | {"outcome": str(self.open.outcome), "reason": self.open.reason})
+        self.transaction = None
+
+
+def timestamp(moment: datetime) -> str:
+    """ISO 8601 in UTC, whole seconds; for people."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

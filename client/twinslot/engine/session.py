@@ -1,0 +1,205 @@
+"""One turn at the device: lock taken, record opened, facts read, and the record brought to agree with them (S12, S17).
+
+Every verb begins with `open_session`. What it finds is the same whether the client starts after a power cut or is asked
+a second time in the same boot; all of it may be repeated.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from twinslot.bootloader.base import CopyState, Environment
+from twinslot.core import bootenv
+from twinslot.core.bootenv import BootState, read_state
+from twinslot.core.errors import DeviceError
+from twinslot.core.evidence import BootFacts, disagreements, interpret
+from twinslot.core.lifecycle import Event, State
+from twinslot.core.model import Floors, Release, SlotName, SlotState
+from twinslot.core.transaction import Outcome, Transaction
+from twinslot.engine.device import Device
+from twinslot.engine.effects import Effects
+from twinslot.engine.machine import Machine, timestamp
+from twinslot.storage.record import Record
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Session:
+    """A turn at the device, facts and record in agreement."""
+
+    device: Device
+    machine: Machine
+    effects: Effects
+    event: Event
+    notes: tuple[str, ...]
+
+    @property
+    def record(self) -> Record:
+        """The record.
+
+        Raises:
+            DeviceError: It cannot be opened; only what must not wait for it goes on without.
+        """
+        if self.machine.record is None:
+            raise DeviceError("the record is not available", code="record", hint="see 'twinslot doctor'")
+        return self.machine.record
+
+    def environment(self) -> BootState:
+        """The boot environment as it stands now."""
+        return read_state(self.device.bootloader.read().variables)
+
+    def floors(self) -> Floors:
+        """The higher of environment and record (S8)."""
+        floors = self.environment().floors
+        return floors.highest(self.machine.record.floors()) if self.machine.record else floors
+
+
+@contextlib.contextmanager
+def open_session(device: Device, what: str, *, reboot: bool = True) -> Iterator[Session]:
+    """Take the lock, read the facts, and bring the record forward.
+
+    Args:
+        device: The edges.
+        what: The verb, for whoever loses the lock.
+        reboot: Whether a leaving that was cut short may reboot now.
+
+    Raises:
+        RefusedError: `refused.locked`: somebody else is at it.
+        DeviceError: The environment cannot be read or repaired.
+    """
+    with device.lock(what):
+        environment = device.bootloader.read()
+        state = _readable(environment)
+        record = _open_record(device, on_trial=state is None or state.trial is device.running)
+        try:
+            yield _reconcile(device, record, state, reboot=reboot)
+        finally:
+            if record is not None:
+                record.close()
+
+
+def _readable(environment: Environment) -> BootState | None:
+    """None when both copies were lost, also when U-Boot has saved its built-in default since (generation 0)."""
+    state = read_state(environment.variables)
+    return None if environment.lost or state.generation == 0 else state
+
+
+def _open_record(device: Device, *, on_trial: bool) -> Record | None:
+    try:
+        return device.open_record(on_trial)
+    except DeviceError as e:
+        log.error("going on without the record: %s", e)  # noqa: TRY400 - expected on a full or lost data partition
+        return None
+
+
+def _reconcile(device: Device, record: Record | None, state: BootState | None, *, reboot: bool) -> Session:
+    facts = BootFacts(device.running, device.boot_id, state)
+    transaction = _current(record, state)
+    machine = Machine(record, transaction, device.now)
+    effects = Effects(device, machine)
+    effects.want_reboot = reboot
+    machine.effects = effects.table()
+    target = transaction.target if transaction else None
+    notes = disagreements(facts, target) + _went_back(record, state)
+    event = interpret(facts, target, transaction.id if transaction else "")
+    if state is None:
+        _rebuild(device, machine)
+    if transaction is None and event in (Event.BOOTED_NEW, Event.STILL_ARMED, Event.ROLLED_BACK) and state:
+        machine.begin(_adopt(device, state, event))
+    _count_boot(device, machine, event)
+    machine.feed(event)
+    _bring_forward(device, machine)
+    return Session(device, machine, effects, event, notes)
+
+
+def _current(record: Record | None, state: BootState | None) -> Transaction | None:
+    """The open transaction, unless the environment is on trial with another slot: then it is closed as overtaken."""
+    transaction = record.current() if record else None
+    overtaken = transaction and state and state.trial is not None and state.trial is not transaction.target
+    if record and transaction and overtaken:
+        closed = replace(transaction, state=State.IDLE, outcome=Outcome.ABANDONED, reason="overtaken")
+        record.save(closed, "overtaken")
+        return None
+    return transaction
+
+
+def _adopt(device: Device, state: BootState, event: Event) -> Transaction:
+    """The record was lost: what the environment still tells about the update under way."""
+    target = device.running if event is Event.BOOTED_NEW else device.running.other
+    sequence = state.failed_sequence if event is Event.ROLLED_BACK else state.trial_sequence
+    return Transaction(
+        id=state.transaction or secrets.token_hex(16),
+        state=State.IDLE,
+        target=target,
+        release=Release("", sequence or 0, state.trial_epoch),
+        started=timestamp(device.now()),
+        reason=state.reason,
+    )
+
+
+def _count_boot(device: Device, machine: Machine, event: Event) -> None:
+    """Remember that the client came up in this try, to tell innocent resets from a system that never starts."""
+    if event is Event.BOOTED_NEW and machine.transaction and device.boot_id not in machine.transaction.boots:
+        machine.change(boots=machine.transaction.boots | {device.boot_id: "client"})
+
+
+def _went_back(record: Record | None, state: BootState | None) -> tuple[str, ...]:
+    if record is None or state is None or state.generation >= record.generation():
+        return ()
+    return (f"the environment went back from generation {record.generation()} to {state.generation}",)
+
+
+def _rebuild(device: Device, machine: Machine) -> None:
+    """Write a new environment from the record and from what runs (boot contract, section 3, built-in default)."""
+    record, transaction = machine.record, machine.transaction
+    running = device.running
+    on_trial = transaction is not None and transaction.target is running
+    trial = transaction.release if transaction and on_trial else None
+    failed = max(record.failed(), default=None) if record else None
+    changes = bootenv.rebuild(
+        running,
+        _other_state(machine, running),
+        transaction.id if transaction else "",
+        (record.generation() if record else 0) + 1,
+        record.floors() if record else Floors(),
+        trial=trial,
+        failed=failed,
+    )
+    device.bootloader.reset(changes)
+    if record:
+        record.audit("environment-rebuilt", running=running, on_trial=on_trial)
+
+
+def _other_state(machine: Machine, running: SlotName) -> SlotState:
+    """Good only if the record vouches for it: it holds a committed release that is not below the epoch."""
+    transaction, record = machine.transaction, machine.record
+    if transaction is not None and transaction.target is running:
+        return SlotState.GOOD  # the old system, which was running when the update began
+    if transaction is not None or record is None:
+        return SlotState.BAD
+    known = record.slot(running.other)
+    return SlotState.GOOD if known and known.release.epoch >= record.floors().epoch else SlotState.BAD
+
+
+def _bring_forward(device: Device, machine: Machine) -> None:
+    """Repair what can be repaired, and let the record learn what the environment knows."""
+    environment = device.bootloader.read()
+    broken = any(copy.state in (CopyState.CORRUPT, CopyState.UNREADABLE) for copy in environment.copies)
+    if broken or (machine.state is State.IDLE and not environment.settled):
+        environment = device.bootloader.settle()
+    state, record = read_state(environment.variables), machine.record
+    if record is None:
+        return
+    with contextlib.suppress(DeviceError):  # a full data partition must not stop a boot, a commit or a rollback
+        if broken:
+            record.audit("environment-repaired")
+        record.saw_generation(state.generation)
+        if machine.state is State.IDLE:
+            record.raise_floors(state.floors)
+        if state.failed_sequence is not None and state.failed_sequence not in record.failed() and record.fresh:
+            record.add_failed(state.failed_sequence, state.reason or "unknown", state.transaction)

@@ -1,0 +1,214 @@
+"""The board: two slots on a caching disk, an environment card, a data partition, and a life of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from simulation import rawcopy
+from simulation.bootloader import DEFAULT, SimulatedBootloader, power_on
+from simulation.disk import SimulatedCard, SimulatedDisk
+from simulation.image import GROUP, SmallImage, SmallStream
+from simulation.power import Power, PowerCut
+from twinslot.core.errors import Refusal, RefusedError
+from twinslot.core.model import CheckResult, Floors, Release, SlotName, SlotRecord, StoredPayload
+from twinslot.core.progress import Observer
+from twinslot.engine.device import Device, Verified
+from twinslot.engine.engine import Engine
+from twinslot.engine.install import InstallOptions
+from twinslot.storage.record import Record
+from twinslot.transport.base import ImageHead
+
+SLOT_SIZE = 8 * GROUP  # bytes; larger than the images, so that there is a tail
+CARD_SIZE = 0x6000
+
+
+class SimulatedRecord(Record):
+    """The real record, on a power supply. SQLite's own promise is taken as given: a commit happened or did not."""
+
+    power: Power
+
+    def _commit(self) -> None:
+        if self.power.call("record"):
+            if self.power.random.random() < 0.5:
+                super()._commit()
+            raise PowerCut("record")
+        super()._commit()
+
+
+class SimulatedBoard:
+    """A device that boots, counts, tears and forgets.
+
+    Args:
+        directory: Holds the data partition's files.
+        factory: The release in slot a.
+        releases: Every release that may ever run here, to name contents by digest.
+    """
+
+    def __init__(self, directory: Path, factory: SmallImage, *releases: SmallImage) -> None:
+        self.data = directory / "data"
+        self.data.mkdir()
+        self.disks = {name: SimulatedDisk(f"slot_{name}", SLOT_SIZE) for name in SlotName}
+        self.card = SimulatedCard(CARD_SIZE)
+        self.releases = {image.content.ljust(SLOT_SIZE, b"\0"): image for image in (factory, *releases)}
+        self.running: SlotName | None = None
+        self.starts = 0
+        self.wants_reboot = False
+        self._seconds = 0.0
+        self._record: SimulatedRecord | None = None
+        self.set_power(Power())
+        self._leave_factory(factory)
+
+    # The outside world
+
+    def set_power(self, power: Power) -> None:
+        """Plug into this supply."""
+        self.power = self.card.power = power
+        for disk in self.disks.values():
+            disk.power = power
+
+    def lose_power(self) -> None:
+        """Everything volatile is settled; the board is off."""
+        for disk in self.disks.values():
+            disk.lose_power()
+        if self._record is not None:
+            self._record.close()  # SQLite rolls back what was not committed
+            self._record = None
+        self.running = None
+        self.wants_reboot = False
+
+    def start(self) -> SlotName | None:
+        """Power-on or reboot: U-Boot, boot script, kernel. None: nothing may start."""
+        self.wants_reboot = False
+        self.running = None
+        self.starts += 1
+        slot = power_on(self.card, lambda name: any(self.disks[SlotName(name)].content()[:GROUP]))
+        self.running = SlotName(slot) if slot else None
+        return self.running
+
+    def system(self) -> SmallImage | None:
+        """Which release runs, by the digest of the running slot; None when it is none that was ever signed."""
+        assert self.running is not None
+        return self.holds(self.running)
+
+    def holds(self, slot: SlotName) -> SmallImage | None:
+        """Which release a slot holds, byte for byte, tail included."""
+        return self.releases.get(self.disks[slot].content())
+
+    # What the device does by itself
+
+    def live(self) -> None:
+        """From power-on until nothing more happens: the boot unit, the checks, the commit, and any reboot."""
+        for _ in range(12):
+            if self.start() is None:
+                return
+            self.run_units()
+            if not self.wants_reboot:
+                return
+        raise AssertionError("the board never comes to rest")
+
+    def run_units(self) -> None:
+        """What systemd starts (systemd/twinslot-*.service)."""
+        engine = self.engine()
+        engine.boot()
+        engine.check()
+        if not self.wants_reboot:
+            engine.commit(if_trial=True)
+
+    def install(self, image: SmallImage, **options: bool) -> None:
+        """Install and, as the device does, reboot into the trial."""
+        self.engine().install(SmallStream(image), InstallOptions(**({"reboot": True} | options)))
+
+    def engine(self) -> Engine:
+        """The real engine on this board's edges."""
+        return Engine(self.device())
+
+    def device(self) -> Device:
+        """This board's edges."""
+        assert self.running is not None
+        return Device(
+            running=self.running,
+            boot_id=f"{self.starts:032x}",
+            bootloader=SimulatedBootloader(self.card),
+            open_record=lambda on_trial: self.open_record(on_trial=on_trial),
+            open_targets=self._open_targets,
+            verify=_trusting,
+            run_checks=self._run_checks,
+            reboot=self._reboot,
+            lock=lambda _: contextlib.nullcontext(),
+            compatible=("sim",),
+            check_names=frozenset(),
+            group_size_max=1 << 20,
+            reinstall=False,
+            monotonic=self._clock,
+            now=lambda: datetime(2026, 1, 1, tzinfo=UTC),
+        )
+
+    def open_record(self, *, on_trial: bool = False) -> Record:
+        """The record on the data partition."""
+        SimulatedRecord.power = self.power
+        self._record = SimulatedRecord(self.data, lambda: "2026-01-01T00:00:00Z", on_trial=on_trial)
+        return self._record
+
+    def environment(self) -> dict[str, str]:
+        """The current copy's variables; empty when both are lost."""
+        now = rawcopy.current(self.card)
+        copy = None if now is None else rawcopy.copies(self.card)[now]
+        return copy[1] if copy else {}
+
+    # Plumbing
+
+    def _leave_factory(self, factory: SmallImage) -> None:
+        self.disks[SlotName.A].fill(factory.content)
+        variables = DEFAULT | {
+            "upgrade_available": "0",
+            "slot_b": "bad",
+            "ts_generation": "1",
+            "ts_sequence": str(factory.sequence),
+            "ts_epoch": str(factory.epoch),
+            "ts_root": "1",
+        }
+        for place in rawcopy.PLACES:
+            self.card.data[place : place + rawcopy.SIZE] = rawcopy.pack(variables, 1)
+        record = self.open_record()
+        payload = StoredPayload(len(factory.content), GROUP, hashlib.sha256(factory.content).hexdigest())
+        release = Release(factory.name, factory.sequence, factory.epoch)
+        record.save_slot(SlotRecord(SlotName.A, release, {"rootfs": payload}))
+        record.raise_floors(Floors(factory.sequence, factory.epoch))
+        record.close()
+
+    def _open_targets(self, slot: SlotName) -> dict[str, SimulatedDisk]:
+        disk = self.disks[slot]
+        if slot is self.running or disk.opened:
+            raise RefusedError(Refusal("target-running", f"slot '{slot}' runs or is open"))
+        disk.opened = True
+        return {"rootfs": disk}
+
+    def _run_checks(self, required: tuple[str, ...], observer: Observer) -> tuple[CheckResult, ...]:
+        system = self.system()
+        return (CheckResult("system", required=True, passed=system is not None and system.well),)
+
+    def _reboot(self) -> None:
+        self.wants_reboot = True
+
+    def _clock(self) -> float:
+        self._seconds += 0.01
+        return self._seconds
+
+
+def _trusting(head: ImageHead, record: Record, floors: Floors, *, force_time: bool) -> Verified:
+    """Trust is tested elsewhere; here every image counts as signed."""
+    return Verified(1, {"root": "{}"}, {})
+
+
+@contextlib.contextmanager
+def power_may_go(board: SimulatedBoard) -> Iterator[None]:
+    """Run until the power goes; afterwards the board is off and plugged in again."""
+    try:
+        yield
+    except PowerCut:
+        board.lose_power()
+        board.set_power(Power())
