@@ -1,0 +1,106 @@
+"""Public keys and the roles that hold them, checked before tuf sees them. The device's only importer of cryptography.
+
+tuf counts key ids. We count keys: one key under two ids, or in two roles that must both agree, would let one person
+sign twice (docs/image-format.md section 10.3).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
+
+from twinslot.core.errors import Refusal
+from twinslot.core.fields import Fields
+
+KEYS_MAX = 64  # keys in one document
+THRESHOLD_MAX = 32  # what we are ready to read as a threshold; the number of keys bounds it further
+SECTION = "trust"
+KEY_ID = re.compile(r"[0-9a-f]{64}")
+_ED25519 = re.compile(r"[0-9a-f]{64}")  # RFC 8032, section 5.1.5: 32 bytes
+_PEM = re.compile(r"-----BEGIN PUBLIC KEY-----\n[A-Za-z0-9+/=\n]{1,1000}-----END PUBLIC KEY-----\n?")
+_CURVES = {"ecdsa-sha2-nistp256": "secp256r1", "ecdsa-sha2-nistp384": "secp384r1"}
+SCHEMES = ("ed25519", *_CURVES)
+
+
+@dataclass(frozen=True, slots=True)
+class RoleKeys:
+    """Who may sign for a role, and how many of them must."""
+
+    name: str
+    key_ids: tuple[str, ...]
+    threshold: int
+
+
+def check_keys(document: Fields, key: str) -> frozenset[str]:
+    """The ids of a document's keys, once each is of a kind we know and no key stands there twice.
+
+    Raises:
+        BundleError: `bundle.trust`: unknown scheme, not a key, or one key under two ids.
+    """
+    seen: dict[bytes, str] = {}
+    entries = document.mapping(key, KEY_ID, KEYS_MAX)
+    for key_id, value in entries.items():
+        fields = Fields(value, document.name(f"{key}.{key_id[:8]}"), ("keytype", "keyval", "scheme"), SECTION)
+        public = _public_bytes(fields)
+        if public in seen:
+            raise fields.bad("keyval", "a key that no other id names", f"the key of {seen[public][:8]}")
+        seen[public] = key_id
+    return frozenset(entries)
+
+
+def read_role(fields: Fields, name: str, key_ids: frozenset[str]) -> RoleKeys:
+    """A role's keys and threshold as the document says them; `refuse_role` judges whether they make sense.
+
+    Raises:
+        BundleError: `bundle.trust`: not key ids, an id twice or without a key, or a threshold that is no whole number.
+    """
+    ids = fields.objects("keyids", KEYS_MAX)
+    known = [value for value in ids if isinstance(value, str) and value in key_ids]
+    if len(known) != len(ids) or len(set(known)) != len(known):
+        raise fields.bad("keyids", "ids of keys in this document, none twice", ids)
+    threshold = fields.integer("threshold", -(2**53), 2**53)
+    return RoleKeys(name, tuple(known), threshold)
+
+
+def refuse_role(role: RoleKeys, what: str) -> tuple[Refusal, ...]:
+    """Why a role can never mean anything: its threshold is below one, or above its number of distinct keys."""
+    high = min(len(role.key_ids), THRESHOLD_MAX)
+    if 1 <= role.threshold <= high:
+        return ()
+    return (Refusal("threshold", f"{what}: threshold", f"1 to {high}, its number of keys", str(role.threshold)),)
+
+
+def refuse_shared_keys(roles: Mapping[str, RoleKeys]) -> tuple[Refusal, ...]:
+    """Why two required roles are not two: a key that stands in both."""
+    reasons = []
+    names = sorted(roles)
+    for index, first in enumerate(names):
+        for second in names[index + 1 :]:
+            shared = set(roles[first].key_ids) & set(roles[second].key_ids)
+            if shared:
+                ids = ", ".join(sorted(key_id[:8] for key_id in shared))
+                what = f"roles '{first}' and '{second}' are both required"
+                reasons.append(Refusal("shared-key", what, "no key in both", f"{len(shared)}: {ids}"))
+    return tuple(reasons)
+
+
+def _public_bytes(fields: Fields) -> bytes:
+    """One form for one key, whatever spaces its PEM holds."""
+    scheme = fields.choice("scheme", SCHEMES)
+    value = Fields(fields.get("keyval"), fields.name("keyval"), ("public",), SECTION)
+    if scheme == "ed25519":
+        fields.choice("keytype", ("ed25519",))
+        return bytes.fromhex(value.text("public", _ED25519))
+    fields.choice("keytype", ("ecdsa",))
+    text = value.text("public", _PEM)
+    try:
+        key = load_pem_public_key(text.encode())
+    except ValueError as e:
+        raise value.bad("public", "a public key", text) from e
+    if not isinstance(key, EllipticCurvePublicKey) or key.curve.name != _CURVES[scheme]:
+        raise value.bad("public", f"a key on {_CURVES[scheme]}", text)
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

@@ -1,0 +1,122 @@
+"""Does this device want the release? Every reason at once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from image_samples import FACTS, PAYLOADS, make_sample
+from twinslot.core.acceptance import AcceptancePolicy, DeviceFacts, check, require
+from twinslot.core.errors import RefusedError
+from twinslot.core.model import Floors, Release
+
+MANIFEST = make_sample().manifest
+SIZE = len(PAYLOADS["rootfs"])
+WELCOMING = DeviceFacts(
+    compatible=("acme,pump-3",),
+    partitions={"rootfs": SIZE, "firmware": 4096},
+    checks=frozenset({"link", "pump-motor", "unused"}),
+    floors=Floors(sequence=7, epoch=1),
+    running=Release("2026.10", 6, 1),
+)
+POLICY = AcceptancePolicy()
+
+
+def test_a_release_made_for_this_device_is_welcome() -> None:
+    assert check(MANIFEST, WELCOMING, POLICY) == ()
+    require(MANIFEST, WELCOMING, POLICY)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (
+            {"compatible": ("acme,pump-1",)},
+            "the image is for another device type: expected 'acme,pump-1', found 'acme,pump-3, acme,pump-4'",
+        ),
+        (
+            {"compatible": ()},
+            "the image is for another device type: expected '(none configured)', found 'acme,pump-3, acme,pump-4'",
+        ),
+        (
+            {"partitions": {"rootfs": SIZE - 1, "firmware": 4096}},
+            f"payload 'rootfs' is larger than its partition: expected 'at most {SIZE - 1} bytes', found '{SIZE} bytes'",
+        ),
+        (
+            {"partitions": {"rootfs": SIZE}},
+            "this device has no place for a payload: expected 'rootfs', found 'firmware'",
+        ),
+        (
+            {"partitions": {"rootfs": SIZE, "firmware": 4096, "modem": 1}},
+            "the image lacks a payload that this device needs: expected 'modem', found 'nothing'",
+        ),
+        (
+            {"floors": Floors(sequence=8, epoch=1)},
+            "release '2026.11' is a downgrade: sequence: expected 'at least 8', found '7'",
+        ),
+        (
+            {"floors": Floors(sequence=7, epoch=2)},
+            "release '2026.11' is below the security epoch: expected 'at least 2', found '1'",
+        ),
+        (
+            {"running": Release("2026.11", 7, 1)},
+            "release '2026.11', sequence 7, is installed and running (hint: use '--reinstall' to write it again)",
+        ),
+        (
+            {"failed": frozenset({7})},
+            (
+                "release '2026.11', sequence 7, rolled back on this device before "
+                "(hint: see 'twinslot history'; use '--retry' to try it again)"
+            ),
+        ),
+        (
+            {"on_trial": True},
+            (
+                "the running system is on trial and needs the other slot to go back to "
+                "(hint: wait for its health checks, or run 'twinslot commit' or 'twinslot rollback')"
+            ),
+        ),
+        (
+            {"checks": frozenset({"link"})},
+            "the image requires a health check that this device does not have: expected 'link', found 'pump-motor'",
+        ),
+    ],
+)
+def test_each_reason_says_what_was_expected_and_found(change: dict[str, object], sentence: str) -> None:
+    reasons = check(MANIFEST, replace(WELCOMING, **change), POLICY)  # type: ignore[arg-type]
+    assert [str(reason) for reason in reasons] == [sentence]
+
+
+def test_groups_above_the_devices_bound_are_refused_for_each_payload() -> None:
+    reasons = check(MANIFEST, WELCOMING, AcceptancePolicy(group_size=2048))
+    assert [reason.code for reason in reasons] == ["group-size", "group-size"]
+
+
+def test_an_operator_may_reinstall_and_retry_but_not_go_below_a_floor() -> None:
+    facts = replace(
+        WELCOMING, running=Release("2026.11", 7, 1), failed=frozenset({7}), floors=Floors(sequence=8, epoch=2)
+    )
+    reasons = check(MANIFEST, facts, AcceptancePolicy(reinstall=True, retry=True))
+    assert [reason.code for reason in reasons] == ["downgrade", "epoch"]
+
+
+def test_all_reasons_come_at_once_and_the_error_carries_each() -> None:
+    facts = DeviceFacts(
+        compatible=("other",),
+        partitions={"rootfs": 1, "modem": 1},
+        floors=Floors(sequence=9, epoch=9),
+        running=Release("2026.11", 7, 1),
+        on_trial=True,
+        failed=frozenset({7}),
+    )
+    with pytest.raises(RefusedError) as caught:
+        require(MANIFEST, facts, AcceptancePolicy(group_size=2048))
+    assert [reason.code for reason in caught.value.reasons] == [
+        *("on-trial", "compatible", "payload-unknown", "group-size", "payload-size", "group-size", "payload-missing"),
+        *("downgrade", "epoch", "already-installed", "failed-before", "check-unknown", "check-unknown"),
+    ]
+
+
+def test_the_floor_itself_is_not_below_the_floor() -> None:
+    assert check(MANIFEST, replace(WELCOMING, floors=Floors(FACTS.sequence, FACTS.epoch)), POLICY) == ()
