@@ -153,6 +153,17 @@ class SimulatedBoard:
         self._record = SimulatedRecord(self.data, lambda: "2026-01-01T00:00:00Z", on_trial=on_trial)
         return self._record
 
+    def lose_environment(self, *copies: int) -> None:
+        """Overwrite these copies with noise."""
+        for copy in copies:
+            place = rawcopy.PLACES[copy]
+            self.card.data[place : place + rawcopy.SIZE] = self.power.random.randbytes(rawcopy.SIZE)
+
+    def lose_data(self) -> None:
+        """Format the data partition."""
+        for path in self.data.iterdir():
+            path.unlink()
+
     def environment(self) -> dict[str, str]:
         """The current copy's variables; empty when both are lost."""
         now = rawcopy.current(self.card)

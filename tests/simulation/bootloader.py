@@ -48,6 +48,7 @@ class SimulatedBootloader:
         return self.read()
 
     def reset(self, changes: Mapping[str, str]) -> Environment:
+        assert self.read().lost, "a good copy is never thrown away"
         for _ in rawcopy.PLACES:
             self._store(DEFAULT | dict(changes), "reset")
         return self.read()

@@ -161,18 +161,27 @@ def _rebuild(device: Device, machine: Machine) -> None:
     on_trial = transaction is not None and transaction.target is running
     trial = transaction.release if transaction and on_trial else None
     failed = max(record.failed(), default=None) if record else None
+    keep, other = running, _other_state(machine, running)
+    if transaction is None and other is SlotState.GOOD and _below_epoch(record, running):
+        keep, other = running.other, SlotState.BAD  # U-Boot's default could not know that this slot is too old (S8)
     changes = bootenv.rebuild(
-        running,
-        _other_state(machine, running),
+        keep,
+        other,
         transaction.id if transaction else "",
         (record.generation() if record else 0) + 1,
         record.floors() if record else Floors(),
         trial=trial,
         failed=failed,
     )
-    device.bootloader.reset(changes)
+    if device.bootloader.read().lost:
+        device.bootloader.reset(changes)
+    else:  # U-Boot has saved its built-in default since
+        device.bootloader.write(changes)
+        device.bootloader.settle()
     if record:
-        record.audit("environment-rebuilt", running=running, on_trial=on_trial)
+        record.audit("environment-rebuilt", running=running, kept=keep, on_trial=on_trial)
+    if keep is not running:
+        device.reboot()
 
 
 def _other_state(machine: Machine, running: SlotName) -> SlotState:
@@ -184,6 +193,11 @@ def _other_state(machine: Machine, running: SlotName) -> SlotState:
         return SlotState.BAD
     known = record.slot(running.other)
     return SlotState.GOOD if known and known.release.epoch >= record.floors().epoch else SlotState.BAD
+
+
+def _below_epoch(record: Record | None, slot: SlotName) -> bool:
+    known = record.slot(slot) if record else None
+    return bool(record and known and known.release.epoch < record.floors().epoch)
 
 
 def _bring_forward(device: Device, machine: Machine) -> None:

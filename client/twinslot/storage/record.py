@@ -48,12 +48,25 @@ class Record:
         now: UTC time for people, ISO 8601; no decision asks it (S16).
         boot_id: Stamped on each audit row.
         on_trial: The running system is not committed: an old database keeps its version (S15).
+        read_only: For `status` and `history`, as any user; nothing is created, repaired or set aside.
     """
 
-    def __init__(self, directory: Path, now: Callable[[], str], boot_id: str = "", *, on_trial: bool = False) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        now: Callable[[], str],
+        boot_id: str = "",
+        *,
+        on_trial: bool = False,
+        read_only: bool = False,
+    ) -> None:
         self._now, self._boot = now, boot_id
         with _as_device_error(directory):
-            self._opened: Opened = record_file.open_for_writing(directory / FILE_NAME, on_trial=on_trial)
+            self._opened: Opened = (
+                record_file.open_for_reading(directory / FILE_NAME)
+                if read_only
+                else record_file.open_for_writing(directory / FILE_NAME, on_trial=on_trial)
+            )
         self._db = self._opened.connection
         for name in self._opened.set_aside:
             self.audit("record-set-aside", file=name)

@@ -49,7 +49,7 @@ def open_for_writing(path: Path, *, on_trial: bool) -> Opened:
     return fresh
 
 
-def open_for_reading(path: Path) -> sqlite3.Connection:
+def open_for_reading(path: Path) -> Opened:
     """Open for `status` and `history`, as any user.
 
     Raises:
@@ -62,7 +62,7 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
         connection.execute("SELECT count(*) FROM transactions").fetchone()
     except sqlite3.Error as e:
         raise DeviceError(f"the record '{path}' cannot be read ({e})", code="record") from e
-    return connection
+    return Opened(path, connection)
 
 
 def migrate(opened: Opened) -> bool:

@@ -19,10 +19,11 @@ from typing import Final
 
 from twinslot.core.errors import BundleError, DeviceError
 from twinslot.core.manifest import Payload
-from twinslot.core.model import DIGEST_SIZE, SECTOR, StoredPayload
+from twinslot.core.model import DIGEST_SIZE, StoredPayload
 from twinslot.storage.base import TargetDevice
 
 READ_SIZE: Final = 1024 * 1024  # bytes asked of the medium at once; a multiple of every group size up to 1 MiB
+PAGE: Final = 4096  # bytes; the largest logical sector size in use (NVMe and UFS "4Kn"), so that O_DIRECT accepts it
 
 Tick = Callable[[int], None]  # told how many bytes are done
 
@@ -39,7 +40,7 @@ class PayloadWriter:
 
     def wipe(self) -> None:
         """Make the partition unloadable, durably."""
-        length = padded(self._payload.group_length(0))
+        length = padded(self._device, self._payload.group_length(0))
         self._device.write(0, bytes(length))
         self._device.flush()
         if any(self._device.read_direct(0, length)):
@@ -103,11 +104,11 @@ class PayloadWriter:
                 expected=f"{self._payload.groups} groups",
                 found=f"{self._next} groups",
             )
-        end = padded(self._payload.size)
+        end = padded(self._device, self._payload.size)
         if end < self._device.size:
             self._device.zero(end, self._device.size - end)
         self._device.flush()
-        if any(self._device.read_direct(0, padded(self._payload.group_length(0)))):
+        if any(self._device.read_direct(0, padded(self._device, self._payload.group_length(0)))):
             raise self._differs(0)
         for index, data in _groups_on(self._device, self._payload.size, self._payload.group_size, tick):
             if index:
@@ -119,10 +120,10 @@ class PayloadWriter:
         self._write(0, self._first)
         self._device.flush()
         length = self._payload.group_length(0)
-        self._check(0, self._device.read_direct(0, padded(length))[:length], "as read back")
+        self._check(0, self._device.read_direct(0, padded(self._device, length))[:length], "as read back")
 
     def _write(self, offset: int, data: bytes) -> None:
-        missing = padded(len(data)) - len(data)
+        missing = padded(self._device, offset + len(data)) - offset - len(data)
         self._device.write(offset, data + bytes(missing) if missing else data)
         self.written += len(data)
 
@@ -153,7 +154,7 @@ def digest_on(device: TargetDevice, stored: StoredPayload, tick: Tick) -> str:
     Raises:
         DeviceError: The device cannot be read, is smaller than the payload, or its tail is not zeros.
     """
-    if padded(stored.size) > device.size:
+    if stored.size > device.size:
         raise DeviceError(f"'{device.path}' is too small", code="size", expected=stored.size, found=device.size)
     whole = hashlib.sha256()
     for _, data in _groups_on(device, stored.size, stored.group_size, tick):
@@ -168,23 +169,23 @@ def check_tail(device: TargetDevice, size: int, tick: Tick) -> None:
     Raises:
         DeviceError: `device.tail` with the offset.
     """
-    for offset in range(padded(size), device.size, READ_SIZE):
+    for offset in range(padded(device, size), device.size, READ_SIZE):
         length = min(READ_SIZE, device.size - offset)
         if any(device.read_direct(offset, length)):
             raise DeviceError(f"'{device.path}' is not zero after its payload", code="tail", found=f"offset {offset}")
         tick(offset + length)
 
 
-def padded(length: int) -> int:
-    """Bytes rounded up to whole sectors."""
-    return -(-length // SECTOR) * SECTOR
+def padded(device: TargetDevice, end: int) -> int:
+    """An end position rounded up to a whole page, or to the end of the partition if that comes first."""
+    return min(-(-end // PAGE) * PAGE, device.size)
 
 
 def _groups_on(device: TargetDevice, size: int, group_size: int, tick: Tick) -> Iterator[tuple[int, memoryview]]:
     """Each group as the medium holds it, read in large pieces."""
     for start in range(0, size, READ_SIZE):
         length = min(READ_SIZE, size - start)
-        piece = memoryview(device.read_direct(start, padded(length)))[:length]
+        piece = memoryview(device.read_direct(start, padded(device, start + length) - start))[:length]
         for offset in range(0, length, group_size):
             yield (start + offset) // group_size, piece[offset : offset + group_size]
         tick(start + length)
