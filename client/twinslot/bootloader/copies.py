@@ -1,0 +1,93 @@
+"""The raw copies of the boot environment at one moment, and what they mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from twinslot.bootloader import rawenv
+from twinslot.bootloader.base import CopyState, Environment, EnvironmentCopy
+from twinslot.bootloader.medium import Medium
+from twinslot.core.errors import DeviceError
+
+
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """All copies at one moment: raw bytes (None: unreadable) and what they mean."""
+
+    raw: tuple[bytes | None, ...]
+    environment: Environment
+
+
+def read_copies(medium: Medium) -> Copies:
+    """Read and judge every place.
+
+    Raises:
+        DeviceError: `device.env-gone`: nothing could be read; `device.env-size`.
+    """
+    places = medium.places
+    raw: list[bytes | None] = []
+    faults: list[OSError] = []
+    for index in range(len(places)):
+        try:
+            raw.append(_whole(medium.read(index), places[index]))
+        except OSError as e:
+            raw.append(None)
+            faults.append(e)
+    if len(faults) == len(places):
+        raise DeviceError(
+            "No copy of the boot environment can be read",
+            code="env-gone",
+            expected=", ".join(map(str, places)),
+            found=faults[0].strerror,
+        ) from faults[0]
+    redundant = len(places) > 1
+    decoded = [None if data is None else rawenv.decode(data, redundant=redundant) for data in raw]
+    if all(copy is None for copy in decoded):
+        _explain_loss(medium, raw)
+    return Copies(tuple(raw), _environment(places, raw, decoded))
+
+
+def _whole(data: bytes, place: rawenv.Place) -> bytes:
+    if len(data) < place.size:
+        raise OSError(None, f"{place} ends after {len(data)} of {place.size} bytes")
+    return data
+
+
+def _environment(
+    places: tuple[rawenv.Place, ...], raw: list[bytes | None], decoded: list[rawenv.RawCopy | None]
+) -> Environment:
+    serials = [None if copy is None else copy.flags or 0 for copy in decoded]
+    now = rawenv.current(serials[0], serials[1] if len(serials) > 1 else None)
+    copies = []
+    for index, copy in enumerate(decoded):
+        if copy is None:
+            state = CopyState.UNREADABLE if raw[index] is None else CopyState.CORRUPT
+            copies.append(EnvironmentCopy(str(places[index]), state))
+        else:
+            state = CopyState.CURRENT if index == now else CopyState.OLDER
+            copies.append(EnvironmentCopy(str(places[index]), state, copy.flags, copy.variables))
+    return Environment({} if now is None else copies[now].variables, tuple(copies))
+
+
+def _explain_loss(medium: Medium, raw: list[bytes | None]) -> None:
+    """Lost, or only looked at with the wrong size? Then a write would land where U-Boot does not look."""
+    places = medium.places
+    for index, place in enumerate(places):
+        if raw[index] is None:
+            continue
+        others = [p.offset - place.offset for p in places if p.device == place.device and p.offset > place.offset]
+        try:
+            data = medium.read(index, min([rawenv.SIZE_LIMIT, *others]))
+        except OSError:
+            continue
+        fits = rawenv.fitting_size(data)
+        if fits is not None and fits != (place.size, len(places) > 1):
+            size, redundant = fits
+            kind = "" if redundant == (len(places) > 1) else ", redundant" if redundant else ", not redundant"
+            raise DeviceError(
+                f"U-Boot wrote {place} with another size",
+                code="env-size",
+                expected=f"{place.size:#x}",
+                found=f"{size:#x}{kind}",
+                hint="fw_env.config must say what CONFIG_ENV_SIZE and the board's configuration say",
+            )

@@ -1,0 +1,169 @@
+"""One raw copy of the U-Boot environment, and the file that says where the copies stand. Pure: bytes and text only.
+
+Layout (docs/boot-contract.md section 1; U-Boot include/env_internal.h, `env_t`): CRC-32 little endian, a flags byte if
+the environment is redundant, then `name=value` NUL ... NUL, padded to the size of the copy. The CRC covers all that
+follows the header.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+
+from twinslot.core.errors import DeviceError, LifecycleError
+
+CRC_SIZE: Final = 4  # bytes; uint32_t crc
+HEADER_SIZE: Final = CRC_SIZE + 1  # bytes; crc and unsigned char flags (U-Boot ENV_HEADER_SIZE)
+SIZE_LIMIT: Final = 1 << 20  # bytes of one copy; boards use 8 to 256 KiB
+SIZE_GRAIN: Final = 512  # bytes; every CONFIG_ENV_SIZE is a multiple of it
+
+# libubootenv keeps each variable's attributes under this name and writes them in its own order: not a variable of ours.
+ATTRIBUTES: Final = ".flags"
+
+
+@dataclass(frozen=True, slots=True)
+class RawCopy:
+    """A copy whose CRC is good: its serial byte (None when not redundant) and its variables."""
+
+    flags: int | None
+    variables: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one copy stands: device, and offset and size in bytes."""
+
+    device: str
+    offset: int
+    size: int
+
+    def __str__(self) -> str:
+        return f"{self.device} at {self.offset:#x}"
+
+
+def decode(raw: bytes, *, redundant: bool = True) -> RawCopy | None:
+    """Read one copy; None when its CRC is wrong.
+
+    An empty entry ends the list, entries without '=' count for nothing, and of two with one name the later counts: as
+    in U-Boot (himport_r in lib/hashtable.c) and libubootenv. Backslashes, which U-Boot writes before some characters,
+    are left as they stand, as libubootenv does; no value of the boot contract has one.
+    """
+    header = HEADER_SIZE if redundant else CRC_SIZE
+    if len(raw) <= header or zlib.crc32(raw[header:]) != _stored_crc(raw):
+        return None
+    variables = {}
+    for entry in raw[header:].split(b"\0"):
+        if not entry:
+            break
+        name, separator, value = entry.decode("utf-8", "surrogateescape").partition("=")
+        if separator and name and name != ATTRIBUTES:
+            variables[name] = value
+    return RawCopy(raw[CRC_SIZE] if redundant else None, variables)
+
+
+def encode(variables: Mapping[str, str], size: int, flags: int | None) -> bytes:
+    """Build one copy of `size` bytes; `flags` is None when not redundant.
+
+    Raises:
+        LifecycleError: A name or value that cannot stand there, or too many of them.
+    """
+    entries = []
+    for name, value in sorted(variables.items()):
+        if not name or "=" in name or "\0" in name + value or name == ATTRIBUTES:
+            raise LifecycleError("This cannot stand in a boot environment", code="env-value", found=f"{name}={value}")
+        entries.append(f"{name}={value}".encode("utf-8", "surrogateescape") + b"\0")
+    header = CRC_SIZE if flags is None else HEADER_SIZE
+    # An empty environment ends with two NUL, so that no reader takes the padding for an entry.
+    data = (b"".join(entries) or b"\0") + b"\0"
+    if len(data) > size - header:
+        raise LifecycleError(
+            "The boot environment does not fit", code="env-full", expected=f"at most {size - header}", found=len(data)
+        )
+    data = data.ljust(size - header, b"\0")
+    return struct.pack("<I", zlib.crc32(data)) + (b"" if flags is None else bytes([flags])) + data
+
+
+def current(first: int | None, second: int | None) -> int | None:
+    """Which copy counts, from the flags bytes of those with a good CRC: 0, 1, or None when none does.
+
+    U-Boot env/common.c, `env_check_redund`, in its order: 255 is older than 0 and nothing else wraps; with equal flags
+    the first counts.
+    """
+    if first is None or second is None:
+        return 0 if first is not None else 1 if second is not None else None
+    if (first, second) == (255, 0):
+        return 1
+    if (first, second) == (0, 255):
+        return 0
+    return 1 if second > first else 0
+
+
+def fitting_size(raw: bytes) -> tuple[int, bool] | None:
+    """At which size the CRC at the start of `raw` fits: bytes, and whether there is a flags byte.
+
+    For the hint when U-Boot and fw_env.config disagree. One pass: the running CRC is compared at every grain.
+    """
+    stored = _stored_crc(raw) if len(raw) >= SIZE_GRAIN else None
+    for header in (HEADER_SIZE, CRC_SIZE):
+        crc, at = 0, header
+        for size in range(SIZE_GRAIN, len(raw) + 1, SIZE_GRAIN):
+            crc, at = zlib.crc32(raw[at:size], crc), size
+            if crc == stored:
+                return size, header == HEADER_SIZE
+    return None
+
+
+def parse_config(text: str, path: str = "fw_env.config") -> tuple[Place, ...]:
+    """Read the classic fw_env.config: `device offset size [sector size [sectors]]`, numbers as in C, `#` comments.
+
+    Raises:
+        DeviceError: `device.env-config`: not one or two lines, or numbers that cannot be right.
+    """
+    places = tuple(
+        _parse_line(line.split("#")[0].split(), number, path)
+        for number, line in enumerate(text.splitlines(), 1)
+        if line.split("#")[0].strip()
+    )
+    if len(places) not in (1, 2):
+        raise _config_error(path, "one or two lines (a redundant environment has two)", f"{len(places)} lines")
+    for first, second in pairwise(places):
+        if first.size != second.size:
+            raise _config_error(path, "copies of one size", f"{first.size:#x} and {second.size:#x}")
+        if first.device == second.device and abs(first.offset - second.offset) < first.size:
+            raise _config_error(path, "copies that do not overlap", f"{first.offset:#x} and {second.offset:#x}")
+    return places
+
+
+def _parse_line(fields: list[str], number: int, path: str) -> Place:
+    where = f"{path}, line {number}"
+    if not 3 <= len(fields) <= 5:
+        raise _config_error(where, "device, offset, size", " ".join(fields))
+    if not fields[0].startswith("/"):
+        raise _config_error(where, "an absolute path", fields[0])
+    offset, size = (_number(word, where) for word in fields[1:3])
+    if not HEADER_SIZE < size <= SIZE_LIMIT:
+        raise _config_error(where, f"a size of {HEADER_SIZE + 1} to {SIZE_LIMIT} bytes", fields[2])
+    return Place(fields[0], offset, size)
+
+
+def _number(word: str, where: str) -> int:
+    """An offset or size; the tool counts negative offsets from the end of the device, which is too easy to mistake."""
+    try:
+        value = int(word, 8) if len(word) > 1 and word.startswith("0") and word.isdigit() else int(word, 0)
+    except ValueError:
+        value = -1
+    if not 0 <= value < 1 << 63 or "_" in word:
+        raise _config_error(where, "a number such as 0x80000, not negative", word)
+    return value
+
+
+def _config_error(where: str, expected: str, found: str) -> DeviceError:
+    return DeviceError(f"{where} does not describe an environment", code="env-config", expected=expected, found=found)
+
+
+def _stored_crc(raw: bytes) -> int:
+    return int.from_bytes(raw[:CRC_SIZE], "little")
