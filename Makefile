@@ -1,0 +1,62 @@
+# The commands that a person needs; `make help` prints them. Every target installs what it needs first.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PYTEST := $(BIN)/pytest
+LISTS := qemu/apt-packages.txt tests/apt-packages.txt
+
+.PHONY: help demo test check test-host test-debian13 test-board board deb mutants docs clean
+
+help: ## this list
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+demo: packages $(STAMP) ## a board takes a good update and commits, takes a bad one and comes back: build/demo/report.json
+	$(BIN)/python -m twinslot_lab demo
+
+test: packages $(STAMP) ## everything: linters, unit, component, simulation, Debian 13's Python, boards
+	@mkdir -p build/log
+	$(BIN)/python -m twinslot_lab build > build/log/board.log 2>&1 & board=$$!; \
+	$(MAKE) test-host; host=$$?; \
+	$(MAKE) test-debian13; thirteen=$$?; \
+	wait $$board || { tail -n 40 build/log/board.log; exit 1; }; \
+	$(MAKE) test-board; boards=$$?; \
+	exit $$((host | thirteen | boards))
+
+check: packages $(STAMP) ## the fast part: linters and tests that take seconds
+	$(PYTEST) -q -m "not slow and not board"
+
+test-host: $(STAMP)
+	$(PYTEST) -q -m "not board" --durations=10
+
+test-debian13: $(STAMP) ## the tests of the client with Debian 13's own Python and libraries
+	tests/debian13.sh
+
+test-board: $(STAMP)
+	$(PYTEST) -q -m board --durations=0
+
+board: packages $(STAMP) ## build the emulated board, or reuse it
+	$(BIN)/python -m twinslot_lab build
+
+deb: packages ## the Debian package of the client: build/deb/
+	debian/build.sh build/deb
+
+mutants: $(STAMP) ## break each safety rule on purpose; its test must notice
+	$(BIN)/python tests/mutants/run.py
+
+docs: $(STAMP) ## print the generated pages anew
+	$(BIN)/python -m twinslot.config_reference > docs/config.md
+	$(BIN)/python docs/make_lifecycle.py > docs/lifecycle.md
+
+packages:
+	@tests/install-packages.sh $(LISTS)
+.PHONY: packages
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --disable-pip-version-check -e '.[image-tools,lab,test]'
+	@touch $@
+
+clean: ## remove what was built; caches in build/cache stay
+	rm -rf build/demo build/deb build/artifacts $(VENV)

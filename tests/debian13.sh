@@ -1,0 +1,42 @@
+#!/bin/bash
+# The client's tests once more, with Debian 13's own Python and library versions: in a tree made by mmdebstrap, entered
+# with chroot in a mount namespace of its own. Needs root (or sudo). The tree is cached by the hash of this file.
+set -eu
+cd "$(dirname "$0")/.."
+source_tree=$PWD
+packages=python3,python3-construct,python3-cryptography,python3-dbus-next,python3-hypothesis,python3-pyelftools
+packages+=,python3-pytest,python3-securesystemslib,python3-tuf,python3-zstandard,dbus,e2fsprogs,erofs-utils,fdisk
+packages+=,iproute2,libubootenv-tool,mount,systemd,u-boot-tools,util-linux
+key=$(sha256sum "$0" | cut -c1-16)
+tree=$source_tree/build/cache/debian13-$key
+sudo=""
+[ "$(id -u)" = 0 ] || sudo=sudo
+
+if [ ! -e "$tree/.complete" ]; then
+    echo "building the Debian 13 tree" >&2
+    $sudo rm -rf "$tree"
+    mkdir -p "$(dirname "$tree")" build/log
+    .venv/bin/python -c 'from twinslot_lab import apt; print(apt.sources("trixie"), end="")' > build/cache/debian13.list
+    $sudo mmdebstrap --variant=minbase --include="$packages" --aptopt='APT::Install-Recommends "false"' \
+        trixie "$tree" build/cache/debian13.list > build/log/debian13.log 2>&1 ||
+        { tail -n 20 build/log/debian13.log; exit 1; }
+    $sudo touch "$tree/.complete"
+fi
+
+# shellcheck disable=SC2016 # expanded inside
+$sudo unshare --mount --pid --fork --kill-child sh -c '
+    set -eu
+    tree=$1 source_tree=$2
+    shift 2
+    mount --make-rprivate /
+    mkdir -p "$tree/src"
+    mount --bind "$source_tree" "$tree/src"
+    for place in dev sys; do mount --rbind "/$place" "$tree/$place"; done
+    mount -t proc proc "$tree/proc"
+    mount -t tmpfs tmpfs "$tree/tmp"
+    mount -t tmpfs tmpfs "$tree/run"
+    exec chroot "$tree" sh -c "cd /src && exec env HOME=/tmp PYTHONDONTWRITEBYTECODE=1 \
+        PYTHONPATH=/src/client:/src/image_tools python3 -m pytest -p no:cacheprovider \
+        --ignore-glob=\"*test_lab_*\" --ignore=tests/unit/test_linters.py --ignore=tests/unit/test_layers.py \
+        -q -m \"not board\" $*"
+' sh "$tree" "$source_tree" "${@:-tests/unit tests/component tests/simulation}"

@@ -1,0 +1,89 @@
+"""Break each safety rule by one small patch; the rule's test must notice.
+
+Each patch in this folder begins with two lines:
+
+    Rule: S5 first group written last
+    Test: tests/simulation/test_power_cuts.py::test_name
+
+The patch is applied to a copy of the tree, the test is run there, and it must fail. A mutant that survives is printed
+and makes the exit status 1; so does a patch that no longer applies.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+PARTS = ("bootloader_hooks", "client", "image_tools", "qemu", "systemd", "tests", "pyproject.toml")
+RULES = {f"S{number}" for number in range(1, 18)}
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One way of breaking a rule."""
+
+    patch: Path
+    rule: str
+    test: str
+
+    @staticmethod
+    def read(patch: Path) -> Mutant:
+        """From the patch's first lines."""
+        lines = dict(line.split(": ", 1) for line in patch.read_text().splitlines()[:2])
+        return Mutant(patch, lines["Rule"], lines["Test"])
+
+
+def survives(mutant: Mutant) -> str:
+    """Why the mutant is a problem; empty when its test noticed."""
+    with tempfile.TemporaryDirectory(prefix="mutant-") as directory:
+        tree = Path(directory)
+        for part in PARTS:
+            source = ROOT / part
+            if source.is_dir():
+                ignore = shutil.ignore_patterns("__pycache__")
+                shutil.copytree(source, tree / part, ignore=ignore, symlinks=True)
+            else:
+                shutil.copy(source, tree / part)
+        applied = subprocess.run(
+            ["patch", "-p1", "--forward", "--fuzz=0", "-i", mutant.patch], cwd=tree, capture_output=True, text=True
+        )
+        if applied.returncode:
+            return f"does not apply: {applied.stdout.strip()}"
+        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *mutant.test.split()]
+        # The copy must win over the installed project.
+        paths = os.pathsep.join(str(tree / part) for part in ("client", "image_tools", "qemu", "tests"))
+        environment = os.environ | {"PYTHONPATH": paths, "TWINSLOT_SEEDS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        result = subprocess.run(command, cwd=tree, capture_output=True, text=True, env=environment, timeout=900)
+    if result.returncode == 0:
+        return "survives"
+    return "" if result.returncode == 1 else f"the test did not run: {result.stdout[-500:]}"
+
+
+def main() -> int:
+    """Run all, or those named on the command line."""
+    mutants = [Mutant.read(patch) for patch in sorted(HERE.glob("*.patch"))]
+    if names := sys.argv[1:]:
+        mutants = [m for m in mutants if any(name in m.patch.name for name in names)]
+    else:
+        missing = RULES - {m.rule.split()[0] for m in mutants}
+        if missing:
+            print("rules without a mutant:", ", ".join(sorted(missing, key=lambda rule: int(rule[1:]))))
+    with ThreadPoolExecutor(2) as pool:
+        problems = list(pool.map(survives, mutants))
+    for mutant, problem in zip(mutants, problems, strict=True):
+        print(f"{'FAILED' if problem else 'killed':7} {mutant.patch.name:45} {mutant.rule} {problem}")
+    killed = sum(not problem for problem in problems)
+    print(f"{killed} of {len(mutants)} mutants killed")
+    return 0 if killed == len(mutants) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""The arrows between the layers: cli, service, bus -> engine -> core <- bundle; edges know core, not each other."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+CLIENT = Path(__file__).parents[2] / "client"
+ROOT = CLIENT.parent
+
+# Who may import whom, by the first folder or module below `twinslot`. Everything may import `core`.
+ALLOWED = {
+    "core": set(),
+    "bundle": set(),
+    "bootloader": {"config", "process"},
+    "storage": set(),
+    "transport": {"bundle", "config"},
+    "health": {"config", "process"},
+    "worker": {"bundle", "transport", "config"},
+    "process": set(),
+    "config": {"config_fields", "config_files"},
+    "config_fields": set(),
+    "config_files": {"config_fields"},
+    "config_reference": {"config", "config_fields"},
+    "engine": {"bootloader", "storage", "transport", "health", "bundle", "worker", "config", "process"},
+    "bus": {"engine", "config"},
+    "service": {"engine", "bus", "config"},
+    "cli": {"engine", "bus", "config", "service", "bundle"},
+    "__main__": {"cli"},
+}
+
+# One door per library: which modules may import it.
+DOORS = {
+    "construct": {"twinslot/bundle/wire.py"},
+    "tuf": {"twinslot/bundle/trust.py", "twinslot/bundle/keys.py", "twinslot_image/"},
+    "securesystemslib": {"twinslot/bundle/trust.py", "twinslot/bundle/keys.py", "twinslot_image/"},
+    "zstandard": {"twinslot/bundle/codec.py"},
+    "dbus_next": {"twinslot/bus/"},
+    "sqlite3": {"twinslot/storage/record.py", "twinslot/storage/record_file.py"},
+    "elftools": {"twinslot_image/elf.py"},
+    "qemu": {"twinslot_lab/qmp.py"},
+    "serial": {"twinslot_lab/console.py"},
+}
+
+
+def modules() -> list[Path]:
+    """Every module that ships or drives a board."""
+    return sorted(p for top in ("client", "image_tools", "qemu") for p in (ROOT / top).rglob("*.py"))
+
+
+def imports(path: Path) -> set[str]:
+    """Full names of what a module imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def layer_of(path: Path) -> str:
+    """First folder or module below the package; `cli_render` counts as `cli`."""
+    part = path.relative_to(CLIENT / "twinslot").parts[0].removesuffix(".py")
+    return "cli" if part.startswith("cli") else part
+
+
+@pytest.mark.parametrize("path", [p for p in modules() if p.is_relative_to(CLIENT)], ids=lambda p: p.name)
+def test_a_module_imports_only_downwards(path: Path) -> None:
+    layer = layer_of(path)
+    if layer == "__init__":
+        return
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[0] != "twinslot" or len(parts) == 1:
+            assert parts[0] not in ("twinslot_image", "twinslot_lab"), f"{path} imports {name}"
+            continue
+        other = "cli" if parts[1].startswith("cli") else parts[1]
+        assert other in ALLOWED[layer] | {layer, "core", "__version__"}, f"'{layer}' must not import '{name}'"
+
+
+@pytest.mark.parametrize("path", [p for p in modules() if "/core/" in str(p)], ids=lambda p: p.name)
+def test_the_core_needs_only_the_standard_library(path: Path) -> None:
+    roots = {name.split(".")[0] for name in imports(path)}
+    assert roots <= set(sys.stdlib_module_names) | {"twinslot"}
+    assert not roots & {"os", "io", "time", "socket", "subprocess", "threading", "pathlib"}, "no I/O, no clock"
+
+
+@pytest.mark.parametrize("library", DOORS)
+def test_a_library_has_one_door(library: str) -> None:
+    importers = {
+        str(Path(*p.relative_to(ROOT).parts[1:]))  # without client/, image_tools/, qemu/
+        for p in modules()
+        if library in {name.split(".")[0] for name in imports(p)}
+    }
+    strangers = {p for p in importers if not any(p.startswith(door) for door in DOORS[library])}
+    assert not strangers, f"{library} is imported beside its door"
+    assert importers, f"nobody imports {library}: remove it from this table and from the dependencies"
