@@ -146,7 +146,7 @@ def load_signer(pem: bytes, where: str, passphrase: bytes | None = None) -> Cryp
         DeviceError: `device.key`: not a key, or the passphrase does not open it.
     """
     try:
-        return CryptoSigner(load_pem_private_key(pem, passphrase))
+        return CryptoSigner(load_pem_private_key(pem, passphrase if b"ENCRYPTED" in pem else None))
     except (ValueError, TypeError) as e:
         hint = "an encrypted key needs its passphrase in TWINSLOT_KEY_PASSPHRASE"
         raise DeviceError(f"the private key from '{where}' cannot be used", code="key", found=e, hint=hint) from e

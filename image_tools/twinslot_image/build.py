@@ -1,0 +1,125 @@
+"""Builds an unsigned image from its description. The same inputs give the same bytes."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import BinaryIO
+
+from twinslot.bundle.wire import Header
+from twinslot.core.errors import BundleError, Refusal, RefusedError
+from twinslot_image.compose import AttachedFile, ReleaseFacts, compose_manifest, write_image
+from twinslot_image.description import Description, PayloadSource
+from twinslot_image.files import replacing
+from twinslot_image.keys import load_trust
+from twinslot_image.pack import PackedPayload, pack_payload
+from twinslot_image.progress import Progress
+from twinslot_image.rootfs import check_rootfs
+
+
+def build_image(description: Description, output: Path, now: datetime) -> Header:
+    """Check, pack and write an image. It appears under its name whole or not at all.
+
+    Args:
+        description: What it is made of.
+        output: Where it goes.
+        now: When it is built, in UTC, whole seconds; `build_time` says.
+
+    Raises:
+        BundleError: Something in the description cannot be made into an image.
+        RefusedError: A root file system is for another architecture, or lacks a unit that brings the device back;
+            every reason at once.
+        DeviceError: No keys, or a program is missing.
+    """
+    trust = load_trust(description.trust)
+    attachments = [AttachedFile(a.name, a.media_type, _read(a.file)) for a in description.attachments]
+    facts = _facts(description, now)
+    # Mistakes in names and numbers show before minutes go into packing.
+    compose_manifest(facts, [_placeholder(source.name) for source in description.payloads], attachments)
+    _check_payloads(description)
+    with ExitStack() as stack:
+        packed, groups = [], []
+        for source in description.payloads:
+            spool = stack.enter_context(tempfile.TemporaryFile(dir=output.parent))
+            packed.append(_pack(source, description, spool))
+            spool.seek(0)
+            groups.append(spool)
+        manifest = compose_manifest(facts, packed, attachments)
+        with replacing(output) as sink:
+            return write_image(sink, trust, manifest, packed, attachments, groups)
+
+
+def build_time(environ: Mapping[str, str]) -> datetime:
+    """When the build happens: `SOURCE_DATE_EPOCH` (reproducible-builds.org specification) or the clock.
+
+    Raises:
+        BundleError: `bundle.description`: the variable is no number of seconds.
+    """
+    text = environ.get("SOURCE_DATE_EPOCH")
+    if text is None:
+        return datetime.now(UTC).replace(microsecond=0)
+    try:
+        return datetime.fromtimestamp(int(text), UTC)
+    except (ValueError, OverflowError, OSError) as e:
+        raise BundleError("'SOURCE_DATE_EPOCH'", code="description", expected="seconds since 1970", found=text) from e
+
+
+def _facts(description: Description, now: datetime) -> ReleaseFacts:
+    return ReleaseFacts(
+        product=description.product,
+        release=description.release,
+        sequence=description.sequence,
+        epoch=description.epoch,
+        type=description.type,
+        compatible=description.compatible,
+        checks=description.checks,
+        built=now,
+        expires=description.expires or now + timedelta(days=description.valid_days),
+    )
+
+
+def _placeholder(name: str) -> PackedPayload:
+    return PackedPayload(name, 1, "0" * 64, 4096, b"", b"", 0)
+
+
+def _check_payloads(description: Description) -> None:
+    reasons: tuple[Refusal, ...] = ()
+    for source in description.payloads:
+        if not source.file.is_file():
+            raise _unreadable(source.file, FileNotFoundError("no such file"))
+        if source.kind == "rootfs":
+            reasons += check_rootfs(source.file, description.architecture, source.foreign)
+    if reasons:
+        raise RefusedError(reasons)
+
+
+def _pack(source: PayloadSource, description: Description, spool: BinaryIO) -> PackedPayload:
+    try:
+        with source.file.open("rb") as file:
+            total = os.fstat(file.fileno()).st_size
+            with Progress(f"packing {source.name}", total) as progress:
+                return pack_payload(
+                    source.name,
+                    file,
+                    spool,
+                    description.group_size,
+                    level=description.level,
+                    on_progress=progress.update,
+                )
+    except OSError as e:
+        raise _unreadable(source.file, e) from e
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as e:
+        raise _unreadable(path, e) from e
+
+
+def _unreadable(path: Path, error: OSError) -> BundleError:
+    return BundleError(f"cannot read '{path}'", code="description", found=error.strerror or error)

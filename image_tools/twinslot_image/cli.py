@@ -1,0 +1,115 @@
+"""`twinslot-image`: builds, signs, inspects and verifies update images. See docs/man/twinslot-image.1.md."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from twinslot import __version__
+from twinslot.core.errors import DeviceError, TwinslotError
+from twinslot_image import cli_commands as commands
+
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as a shell says it
+EXIT_PIPE = 141  # 128 + SIGPIPE
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status is documented in the man page."""
+    arguments = make_parser().parse_args(argv)
+    try:
+        arguments.run(arguments)
+        sys.stdout.flush()
+    except TwinslotError as e:
+        return _report(e, as_json=getattr(arguments, "json", False))
+    except BrokenPipeError:
+        # Whoever read our output has had enough; nothing may be written at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_PIPE
+    except OSError as e:
+        found = e.strerror or str(e)
+        return _report(DeviceError(f"cannot use '{e.filename}'", code="file", found=found), as_json=False)
+    except KeyboardInterrupt:
+        print("twinslot-image: interrupted; the image is as it was", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    return 0
+
+
+def _report(error: TwinslotError, *, as_json: bool) -> int:
+    if as_json:
+        print(json.dumps({"error": error.as_dict()}, indent=2))
+    print(f"twinslot-image: {error}", file=sys.stderr)
+    return error.exit_status
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The whole command line; also read by the man page's test."""
+    parser = argparse.ArgumentParser(prog="twinslot-image", description="Make and check Twinslot update images.")
+    parser.add_argument("--version", action="version", version=f"twinslot-image {__version__}")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="COMMAND")
+    _add_keys(verbs)
+    _add_build(verbs)
+    _add_sign(verbs)
+    _add_readers(verbs)
+    return parser
+
+
+def _add_keys(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    keys = verbs.add_parser("keys", help="make and replace signing keys")
+    actions = keys.add_subparsers(dest="action", required=True, metavar="ACTION")
+    init = actions.add_parser("init", help="make root, targets and role keys and the documents that name them")
+    init.add_argument("directory", type=Path, metavar="DIR")
+    init.add_argument(
+        "--roles",
+        default="engineering,clinical",
+        metavar="ROLE[=K/N],...",
+        help="roles; K of N keys must sign, 1/1 unless given (default: %(default)s)",
+    )
+    init.add_argument("--root", default="1/1", metavar="K/N", help="root keys (default: %(default)s)")
+    init.set_defaults(run=commands.init_keys)
+    rotate = actions.add_parser("rotate", help="replace every key of a role, and renew the dates")
+    rotate.add_argument("directory", type=Path, metavar="DIR")
+    rotate.add_argument("role", metavar="ROLE", help="root, targets, or one of the signing roles")
+    rotate.set_defaults(run=commands.rotate_keys)
+
+
+def _add_build(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    build = verbs.add_parser("build", help="build an unsigned image from its description")
+    build.add_argument("description", type=Path, metavar="IMAGE.toml")
+    build.add_argument("-o", "--output", type=Path, required=True, metavar="NAME.twin")
+    build.add_argument("--release", help="overrides the description's")
+    build.add_argument("--sequence", type=int, help="overrides the description's")
+    build.set_defaults(run=commands.build)
+
+
+def _add_sign(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    sign = verbs.add_parser("sign", help="add a signature; again for each role")
+    sign.add_argument("image", type=Path, metavar="NAME.twin")
+    sign.add_argument("--role", metavar="ROLE", help="for which role; needed with --key and --attach")
+    ways = sign.add_mutually_exclusive_group(required=True)
+    ways.add_argument("--key", metavar="FILE|env:VARIABLE", help="private key in PEM")
+    ways.add_argument("--detached-payload", type=Path, metavar="FILE", help="write the bytes to be signed elsewhere")
+    ways.add_argument("--attach", type=Path, metavar="FILE", help="add a signature made elsewhere, raw or hex")
+    sign.set_defaults(run=commands.sign)
+
+
+def _add_readers(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    inspect = verbs.add_parser("inspect", help="show what an image says of itself; verifies nothing")
+    inspect.add_argument("image", type=Path, metavar="NAME.twin")
+    inspect.add_argument("--json", action="store_true")
+    inspect.set_defaults(run=commands.inspect)
+    verify = verbs.add_parser("verify", help="check everything a device would, down to each group")
+    verify.add_argument("image", type=Path, metavar="NAME.twin")
+    verify.add_argument("--root", type=Path, required=True, metavar="ROOT.json", help="what the device trusts")
+    verify.add_argument("--roles", required=True, metavar="ROLE,...", help="roles that must each have signed")
+    verify.add_argument("--ignore-expiry", action="store_true", help="let expired documents pass, and name them")
+    verify.add_argument("--json", action="store_true")
+    verify.set_defaults(run=commands.verify)
+    extract = verbs.add_parser("extract-attachment", help="write an attachment to stdout or a file")
+    extract.add_argument("image", type=Path, metavar="NAME.twin")
+    extract.add_argument("name", metavar="ATTACHMENT")
+    extract.add_argument("-o", "--output", type=Path, metavar="FILE")
+    extract.set_defaults(run=commands.extract)

@@ -1,0 +1,113 @@
+"""What an image says of itself, for people and for programs. Nothing here is verified."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twinslot.bundle.layout import layout
+from twinslot.bundle.wire import Section, parse_trust
+from twinslot.core.manifest import Manifest, Payload, parse_manifest
+from twinslot_image.compose import Front
+from twinslot_image.keys import describe_document, role_key_ids
+from twinslot_image.progress import size_text
+
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
+
+
+def describe_image(front: Front) -> dict[str, Any]:
+    """The image as JSON-ready data; stable keys, sizes in bytes.
+
+    Raises:
+        BundleError: Malformed.
+    """
+    manifest = parse_manifest(front.manifest)
+    layout(front.header, manifest)
+    trust = parse_trust(front.trust)
+    roles = role_key_ids(trust.targets)
+    return {
+        "product": manifest.product,
+        "release": manifest.release.name,
+        "sequence": manifest.release.sequence,
+        "epoch": manifest.release.epoch,
+        "type": manifest.type,
+        "compatible": list(manifest.compatible),
+        "checks": list(manifest.checks),
+        "built": manifest.built.strftime(_TIME),
+        "expires": manifest.expires.strftime(_TIME),
+        "manifest": manifest.digest,
+        "size": front.header.total,
+        "sections": {str(section): front.header.length(section) for section in Section},
+        "payloads": [_describe_payload(payload) for payload in manifest.payloads],
+        "attachments": [
+            {"name": a.name, "size": a.size, "media_type": a.media_type, "sha256": a.digest}
+            for a in manifest.attachments
+        ],
+        "documents": [_describe_document(data) for data in (*trust.roots, trust.targets)],
+        "roles": [_describe_role(name, *roles[name], manifest) for name in sorted(roles)],
+        "signatures": list(manifest.key_ids),
+        "unknown_signatures": sorted(set(manifest.key_ids) - {key for _, keys in roles.values() for key in keys}),
+    }
+
+
+def _describe_payload(payload: Payload) -> dict[str, Any]:
+    return {
+        "name": payload.name,
+        "size": payload.size,
+        "stored_size": payload.stored_size,
+        "group_size": payload.group_size,
+        "groups": payload.groups,
+        "sha256": payload.digest,
+    }
+
+
+def _describe_document(data: bytes) -> dict[str, Any]:
+    kind, version, expires = describe_document(data)
+    return {"type": kind, "version": version, "expires": expires.strftime(_TIME)}
+
+
+def _describe_role(name: str, threshold: int, keys: tuple[str, ...], manifest: Manifest) -> dict[str, Any]:
+    signed = sorted(set(keys) & set(manifest.key_ids))
+    return {"role": name, "threshold": threshold, "keys": len(keys), "signatures": signed}
+
+
+def render_image(data: dict[str, Any]) -> str:
+    """The same for people."""
+    checks = ", ".join(data["checks"]) or "none"
+    lines = [
+        f"{data['product']} {data['release']}  ({data['type']})",
+        f"  sequence     {data['sequence']}, security epoch {data['epoch']}",
+        f"  for          {', '.join(data['compatible'])}",
+        f"  built        {data['built']}, expires {data['expires']}",
+        f"  checks       {checks}",
+        f"  manifest     {data['manifest']}",
+        f"  image        {size_text(data['size'])}",
+        "",
+        *_rows(["payload", "size", "stored", "ratio", "groups"], [_payload_row(p) for p in data["payloads"]]),
+    ]
+    if data["attachments"]:
+        rows = [[a["name"], size_text(a["size"]), a["media_type"]] for a in data["attachments"]]
+        lines += ["", *_rows(["attachment", "size", "type"], rows)]
+    rows = [[r["role"], f"{len(r['signatures'])} of {r['threshold']}", _key_names(r)] for r in data["roles"]]
+    lines += ["", *_rows(["role", "signatures", "keys"], rows)]
+    if data["unknown_signatures"]:
+        lines.append(f"  and {len(data['unknown_signatures'])} by keys of no role")
+    documents = ", ".join(f"{d['type']} {d['version']} (until {d['expires'][:10]})" for d in data["documents"])
+    lines += ["", f"  trust        {documents}", "  Nothing above is verified; 'twinslot-image verify' does that."]
+    return "\n".join(lines)
+
+
+def _payload_row(payload: dict[str, Any]) -> list[str]:
+    ratio = f"{payload['stored_size'] / payload['size']:.0%}"
+    groups = f"{payload['groups']} of {size_text(payload['group_size'])}"
+    return [payload["name"], size_text(payload["size"]), size_text(payload["stored_size"]), ratio, groups]
+
+
+def _key_names(role: dict[str, Any]) -> str:
+    return ", ".join(key_id[:8] for key_id in role["signatures"]) or "not signed"
+
+
+def _rows(head: list[str], rows: list[list[str]]) -> list[str]:
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    return [
+        "  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in [head, *rows]
+    ]

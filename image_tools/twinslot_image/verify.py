@@ -1,0 +1,101 @@
+"""Reads an image as a device would: trust, then every group; and what a device leaves to its read-back, too."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from twinslot.bundle.events import AttachmentEvent, Event, Group, Head
+from twinslot.bundle.reader import Reader
+from twinslot.bundle.trust import verify
+from twinslot.bundle.verdict import TrustPolicy, TrustRequest, TrustTime, Verdict
+from twinslot.core.errors import BundleError
+from twinslot.core.manifest import Manifest, parse_manifest
+
+_CHUNK = 1024 * 1024  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What was found good: the manifest, who signed, and how many groups and bytes were read."""
+
+    manifest: Manifest
+    verdict: Verdict
+    groups: int
+    size: int
+
+
+def verify_image(
+    path: Path,
+    root: bytes,
+    policy: TrustPolicy,
+    now: datetime,
+    on_progress: Callable[[int], None] = lambda _: None,
+) -> Verified:
+    """Everything there is to check about an image file.
+
+    Args:
+        path: The image.
+        root: The root document that the device trusts.
+        policy: What it demands.
+        now: In UTC.
+        on_progress: Called with the bytes read so far.
+
+    Raises:
+        BundleError: Damaged or malformed, naming the section.
+        RefusedError: Not trusted, with every reason.
+    """
+    reader = Reader()
+    check = _Check(root, policy, now)
+    with path.open("rb") as file:
+        for chunk in iter(lambda: file.read(_CHUNK), b""):
+            for event in reader.feed(chunk):
+                check.take(event)
+            if check.manifest and not check.proceeded:
+                check.proceeded = True
+                for event in reader.proceed(check.manifest):
+                    check.take(event)
+            on_progress(reader.received)
+    size = reader.close().size
+    return check.finish(size)
+
+
+class _Check:
+    """Collects what the reader says, and holds each payload to its whole digest."""
+
+    def __init__(self, root: bytes, policy: TrustPolicy, now: datetime) -> None:
+        self._root, self._policy, self._now = root, policy, now
+        self._hashes: dict[str, hashlib._Hash] = {}
+        self._groups = 0
+        self._verdict: Verdict | None = None
+        self.manifest: Manifest | None = None
+        self.proceeded = False
+
+    def take(self, event: Event) -> None:
+        if isinstance(event, Head):
+            self._believe(event)
+        elif isinstance(event, Group):
+            self._groups += 1
+            self._hashes[event.payload.name].update(event.data)
+        elif isinstance(event, AttachmentEvent):
+            pass  # the reader has held it to its digest
+
+    def _believe(self, head: Head) -> None:
+        epoch = datetime.fromtimestamp(0, UTC)
+        time = TrustTime(self._now, epoch, epoch)
+        self._verdict = verify(TrustRequest(self._root, head.trust, head.manifest, self._policy, time))
+        self.manifest = parse_manifest(head.manifest)
+        self._hashes = {payload.name: hashlib.sha256() for payload in self.manifest.payloads}
+
+    def finish(self, size: int) -> Verified:
+        assert self.manifest
+        assert self._verdict
+        for payload in self.manifest.payloads:
+            found = self._hashes[payload.name].hexdigest()
+            if found != payload.digest:
+                what = f"payload '{payload.name}': digest of the whole"
+                raise BundleError(what, code="payload", expected=payload.digest, found=found)
+        return Verified(self.manifest, self._verdict, self._groups, size)
