@@ -162,4 +162,4 @@ def _lost() -> DeviceError:
 
 def _rauc_state(state: str | None) -> str | None:
     """RAUC knows two words; a slot on trial may boot, so it is good."""
-    return None if state is None else "bad" if state == SlotState.BAD else "good"
+    return None if state is None else "good" if state in (SlotState.GOOD, SlotState.TRIAL) else "bad"
