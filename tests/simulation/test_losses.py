@@ -45,13 +45,10 @@ def cut_boards(image: SmallImage) -> Iterator[tuple[int, SimulatedBoard]]:
 
 def recorded_state(board: SimulatedBoard) -> str:
     """State of the open transaction, as the data partition has it."""
-    record = board.open_record()
-    try:
+    with board.open_record() as record:
         transaction = record.current()
         newest = record.history(1)[0]
-        return transaction.state if transaction else str(newest.outcome) + newest.release.name
-    finally:
-        record.close()
+    return transaction.state if transaction else str(newest.outcome) + newest.release.name
 
 
 @pytest.mark.slow

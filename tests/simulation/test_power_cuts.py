@@ -107,18 +107,16 @@ def assert_at_rest(board: SimulatedBoard) -> None:
     assert environment["slot"] == board.running
     assert environment[f"slot_{board.running}"] == "good"
     assert environment["upgrade_available"] == "0"
-    with_record = board.open_record()
-    try:
-        assert with_record.current() is None or with_record.current().state == "written"  # type: ignore[union-attr]
-        assert with_record.first_broken_link() is None
-        known = with_record.slot(board.running)
+    with board.open_record() as record:
+        waiting = record.current()
+        assert waiting is None or waiting.state == "written"
+        assert record.first_broken_link() is None
+        known = record.slot(board.running)
         system = board.system()
         assert known is not None
         assert system is not None
         assert known.release.name == system.name
-        assert with_record.floors().sequence == max(system.sequence, int(environment["ts_sequence"]))
-    finally:
-        with_record.close()
+        assert record.floors().sequence == max(system.sequence, int(environment["ts_sequence"]))
 
 
 def test_the_story_has_its_decisions_where_the_table_says(good_story: Story, sick_story: Story) -> None:
@@ -165,10 +163,11 @@ def test_a_cut_at_any_call_of_a_sick_update_ends_in_the_old_system(sick_story: S
             board.live()
             assert board.system() is OLD, f"cut {cut} of {sick_story.calls}, seed {seed}"
             assert_at_rest(board)
-            record = board.open_record()
-            assert (SICK.sequence in record.failed()) == was_armed, f"cut {cut}"
+            with board.open_record() as record:
+                assert (SICK.sequence in record.failed()) == was_armed, f"cut {cut}"
+                told = next(iter(record.history()), None)
             if was_armed:
-                told = record.history()[0]
+                assert told is not None
                 assert (told.outcome, bool(told.reason)) == (Outcome.ROLLED_BACK, True), f"cut {cut}"
                 assert board.environment()["ts_failed"] == str(SICK.sequence)
 

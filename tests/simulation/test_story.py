@@ -31,7 +31,8 @@ def test_a_good_update_is_tried_and_committed(board: SimulatedBoard) -> None:
     assert board.system() is NEW
     assert board.environment()["slot_b"] == "good"
     assert board.environment()["ts_sequence"] == "20"
-    (transaction,) = board.open_record().history()
+    with board.open_record() as record:
+        (transaction,) = record.history()
     assert (transaction.outcome, transaction.reason) == (Outcome.COMMITTED, "")
 
 
@@ -39,12 +40,12 @@ def test_an_update_that_is_not_well_is_left_and_the_reason_is_kept(board: Simula
     board.install(SICK)
     board.live()
     assert board.system() is OLD
-    record = board.open_record()
-    (transaction,) = record.history()
-    assert (transaction.outcome, transaction.reason) == (Outcome.ROLLED_BACK, "unhealthy")
-    assert record.failed() == {30: "unhealthy"}
     assert board.environment()["slot_b"] == "bad"
-    assert record.floors().sequence == 10
+    with board.open_record() as record:
+        (transaction,) = record.history()
+        assert (transaction.outcome, transaction.reason) == (Outcome.ROLLED_BACK, "unhealthy")
+        assert record.failed() == {30: "unhealthy"}
+        assert record.floors().sequence == 10
 
 
 def test_a_release_that_rolled_back_is_refused_until_somebody_says_retry(board: SimulatedBoard) -> None:

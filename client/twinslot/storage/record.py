@@ -16,7 +16,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from twinslot.core.errors import DeviceError
 from twinslot.core.model import Floors, Release, SlotName, SlotRecord, StoredPayload
@@ -68,8 +68,18 @@ class Record:
                 else record_file.open_for_writing(directory / FILE_NAME, on_trial=on_trial)
             )
         self._db = self._opened.connection
-        for name in self._opened.set_aside:
-            self.audit("record-set-aside", file=name)
+        try:
+            for name in self._opened.set_aside:
+                self.audit("record-set-aside", file=name)
+        except BaseException:
+            self._db.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @property
     def fresh(self) -> bool:

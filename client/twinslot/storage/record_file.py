@@ -43,9 +43,13 @@ def open_for_writing(path: Path, *, on_trial: bool) -> Opened:
         if path.exists() and _problem(path) is None:
             return Opened(path, _connect(path), set_aside=set_aside)
     fresh = Opened(path, _connect(path), fresh=True, set_aside=set_aside)
-    _step_up(fresh.connection, schema.OLDEST if on_trial else schema.NEWEST)
-    path.chmod(0o644)  # anyone may read what happened (design section 4)
-    sync_directory(path.parent)
+    try:
+        _step_up(fresh.connection, schema.OLDEST if on_trial else schema.NEWEST)
+        path.chmod(0o644)  # anyone may read what happened (design section 4)
+        sync_directory(path.parent)
+    except BaseException:
+        fresh.connection.close()
+        raise
     return fresh
 
 
@@ -59,8 +63,12 @@ def open_for_reading(path: Path) -> Opened:
         raise DeviceError(f"there is no record at '{path}'", code="record-missing", hint="has the device booted once?")
     try:
         connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)
+    except sqlite3.Error as e:
+        raise DeviceError(f"the record '{path}' cannot be opened ({e})", code="record") from e
+    try:
         connection.execute("SELECT count(*) FROM transactions").fetchone()
     except sqlite3.Error as e:
+        connection.close()
         raise DeviceError(f"the record '{path}' cannot be read ({e})", code="record") from e
     return Opened(path, connection)
 
@@ -91,8 +99,12 @@ def version(connection: sqlite3.Connection) -> int:
 
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    connection.execute("PRAGMA journal_mode = TRUNCATE")
-    connection.execute("PRAGMA synchronous = FULL")
+    try:
+        connection.execute("PRAGMA journal_mode = TRUNCATE")
+        connection.execute("PRAGMA synchronous = FULL")
+    except sqlite3.Error:
+        connection.close()
+        raise
     return connection
 
 
