@@ -1,0 +1,121 @@
+"""Health checks: what a check is, and the runner that asks them within a deadline.
+
+Checks are asked one after the other, in the order given, so that their programs do not fight for a small processor at
+boot. Nothing here looks at the calendar: all times are seconds on a monotonic clock (S16).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from twinslot.core.errors import DeviceError, TwinslotError
+from twinslot.core.model import CheckResult
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The answer of one try: well or not, and one line for people."""
+
+    passed: bool
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How a check is asked.
+
+    Attributes:
+        timeout: Seconds for one try.
+        retries: Further tries after the first.
+        delay: Seconds between two tries.
+        required: A failed required check ends the trial; a wanted one is only reported.
+    """
+
+    timeout: float = 30.0
+    retries: int = 0
+    delay: float = 1.0
+    required: bool = True
+
+
+class Check(Protocol):
+    """One question to the running system."""
+
+    @property
+    def name(self) -> str:
+        """Unique among the checks."""
+        ...
+
+    @property
+    def terms(self) -> Terms:
+        """How it is asked."""
+        ...
+
+    def probe(self, seconds: float) -> Verdict:
+        """Ask once, and answer within `seconds` (a little more is allowed to clean up)."""
+        ...
+
+
+class Runner:
+    """Asks checks.
+
+    Args:
+        checks: In the order in which they are asked.
+        clock: Monotonic seconds.
+        sleep: Waits seconds.
+
+    Raises:
+        DeviceError: `device.health-names`: two checks share a name.
+    """
+
+    def __init__(
+        self,
+        checks: Sequence[Check],
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        names = [check.name for check in checks]
+        for name in names:
+            if names.count(name) > 1:
+                raise DeviceError(
+                    f"Two health checks are named '{name}'",
+                    code="health-names",
+                    expected="unique names",
+                    hint="a file in health.d and an entry of the configuration may not share one",
+                )
+        self._checks, self._clock, self._sleep = tuple(checks), clock, sleep
+
+    def run(self, deadline: float) -> tuple[CheckResult, ...]:
+        """Ask all; one result each, in order. When the clock reaches `deadline`, whatever is left has failed."""
+        return tuple(self._ask(check, deadline) for check in self._checks)
+
+    def _ask(self, check: Check, deadline: float) -> CheckResult:
+        started, terms = self._clock(), check.terms
+        tries, verdict = 0, Verdict(passed=False, detail="not asked: no time left before the deadline")
+        while tries <= terms.retries:
+            left = deadline - self._clock()
+            if left <= 0:
+                break
+            verdict = _probe(check, min(terms.timeout, left))
+            tries += 1
+            if verdict.passed or tries > terms.retries:
+                break
+            self._sleep(max(0.0, min(terms.delay, deadline - self._clock())))
+        seconds = self._clock() - started
+        return CheckResult(check.name, terms.required, verdict.passed, verdict.detail, seconds, tries)
+
+
+def _probe(check: Check, seconds: float) -> Verdict:
+    try:
+        return check.probe(seconds)
+    except TwinslotError as e:
+        return Verdict(passed=False, detail=str(e))
+    except Exception as e:  # noqa: BLE001 - whatever a check stumbles over, the device is not known to be well
+        return Verdict(passed=False, detail=f"the check itself failed: {type(e).__name__}: {e}")
+
+
+def healthy(results: Sequence[CheckResult]) -> bool:
+    """Whether every required check passed; a system that was asked nothing counts as healthy."""
+    return all(result.passed for result in results if result.required)

@@ -1,0 +1,76 @@
+"""A check that asks a web service of this device."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import socket
+import threading
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import urlsplit
+
+from twinslot.core.errors import DeviceError
+from twinslot.health.base import Terms, Verdict
+
+# Names are not looked up: a resolver could lead elsewhere.
+LOOPBACK: Final = {"localhost": "127.0.0.1", "127.0.0.1": "127.0.0.1", "::1": "::1"}
+
+
+@dataclass(frozen=True, slots=True)
+class HttpCheck:
+    """A GET on the loopback interface answers with the expected status; redirects are not followed.
+
+    Raises:
+        DeviceError: `device.config-value`: the URL leaves the device or is none.
+    """
+
+    name: str
+    url: str
+    status: int = 200
+    terms: Terms = field(default_factory=Terms)
+
+    def __post_init__(self) -> None:
+        _split(self.url)
+
+    def probe(self, seconds: float) -> Verdict:
+        """Ask once."""
+        host, port, target = _split(self.url)
+        connection = http.client.HTTPConnection(host, port, timeout=seconds)
+        # The timeout of a socket starts anew with each byte; the timer bounds the whole.
+        timer = threading.Timer(seconds, _hang_up, (connection,))
+        timer.daemon = True
+        try:
+            timer.start()
+            connection.request("GET", target, headers={"Connection": "close"})
+            found = connection.getresponse().status
+        except (OSError, http.client.HTTPException) as e:
+            late = not timer.is_alive()
+            return Verdict(passed=False, detail=f"no answer within {seconds:g} s" if late else f"no answer: {e}")
+        finally:
+            timer.cancel()
+            connection.close()
+        detail = f"status {found}" if found == self.status else f"expected status '{self.status}', found '{found}'"
+        return Verdict(found == self.status, detail)
+
+
+def _hang_up(connection: http.client.HTTPConnection) -> None:
+    with contextlib.suppress(OSError, AttributeError):  # not connected yet: then the connect timeout counts
+        connection.sock.shutdown(socket.SHUT_RDWR)
+
+
+def _split(url: str) -> tuple[str, int, str]:
+    try:
+        parts = urlsplit(url)
+        host, port = LOOPBACK.get(parts.hostname or ""), parts.port or 80
+    except ValueError:
+        host, port, parts = None, 0, urlsplit("")
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    if parts.scheme != "http" or host is None or parts.username or not target.isascii() or " " in target:
+        raise DeviceError(
+            "The URL of a health check must stay on this device",
+            code="config-value",
+            expected="http://127.0.0.1[:PORT]/...",
+            found=url,
+        )
+    return host, port, target

@@ -1,0 +1,267 @@
+"""Health checks against real programs, a real HTTP server and a systemctl that behaves."""
+
+from __future__ import annotations
+
+import http.server
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fakes.rigs import FAKE_BIN
+from twinslot.config import Health, HealthCommand, HealthHttp
+from twinslot.core.errors import DeviceError
+from twinslot.health.base import Runner, Terms, Verdict
+from twinslot.health.command import CommandCheck, discover
+from twinslot.health.http import HttpCheck
+from twinslot.health.selection import configured_checks
+from twinslot.health.systemd import NoFailedUnits, UnitCheck
+
+
+def script(path: Path, text: str, mode: int = 0o755) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(mode)
+    return path
+
+
+def command(text: str) -> CommandCheck:
+    return CommandCheck("c", ("sh", "-c", text))
+
+
+# Programs
+
+
+def test_exit_status_zero_is_well_and_the_last_line_is_the_detail() -> None:
+    assert command("echo first; echo pump answers; echo").probe(5) == Verdict(passed=True, detail="pump answers")
+
+
+@pytest.mark.parametrize(
+    ("text", "detail"),
+    [
+        ("echo no pump; exit 4", "no pump (exit status 4)"),
+        ("echo broken >&2; exit 1", "broken (exit status 1)"),
+        ("exit 1", "exit status 1"),
+        ("kill -SEGV $$", "killed by signal 11"),
+        ("echo waiting; sleep 9", "did not end within 0.2 s: waiting"),
+    ],
+)
+def test_anything_else_is_not_well_and_says_how(text: str, detail: str) -> None:
+    verdict = command(text).probe(0.2)
+    assert (verdict.passed, verdict.detail) == (False, detail)
+
+
+def test_a_missing_program_is_not_well() -> None:
+    verdict = CommandCheck("c", ("/nonexistent/check",)).probe(1)
+    assert (verdict.passed, verdict.detail) == (False, "cannot be started: No such file or directory")
+
+
+def test_a_hanging_program_is_killed_with_its_children(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    command(f"(sleep 0.6; touch {mark}) & wait").probe(0.2)
+    time.sleep(0.8)
+    assert not mark.exists()
+
+
+def test_every_executable_in_the_directories_is_a_check_and_the_earlier_directory_hides(tmp_path: Path) -> None:
+    etc, lib = tmp_path / "etc", tmp_path / "lib"
+    script(etc / "20-pump", "echo mine")
+    script(lib / "20-pump", "echo vendor; exit 1")
+    script(lib / "10-net.sh", "exit 0")
+    script(lib / "30-masked", "exit 1")
+    (etc / "30-masked").symlink_to("/dev/null")
+    script(lib / "README", "not executable", 0o644)
+    for leftover in ("10-net.sh~", ".hidden", "x.dpkg-old", "y.bak", "z y"):
+        script(lib / leftover, "exit 1")
+    (lib / "directory").mkdir()
+    (lib / "dangling").symlink_to("nowhere")
+    checks = discover([etc, tmp_path / "absent", lib], Terms(timeout=5))
+    assert [check.name for check in checks] == ["10-net.sh", "20-pump"]
+    assert checks[1].probe(5).detail == "mine"
+    assert all(check.terms.required for check in checks)
+
+
+# systemd
+
+
+@pytest.fixture
+def units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "units"
+    path.mkdir()
+    monkeypatch.setenv("FAKE_SYSTEMD", str(path))
+    monkeypatch.setenv("PATH", str(FAKE_BIN), prepend=os.pathsep)
+    return path
+
+
+def unit_check(seconds: float = 10.0) -> tuple[bool, str, float]:
+    """Passed, detail, and how long it would have waited."""
+    now = [0.0]
+
+    def sleep(pause: float) -> None:
+        now[0] += pause
+
+    verdict = UnitCheck("app.service", clock=lambda: now[0], sleep=sleep).probe(seconds)
+    return verdict.passed, verdict.detail, now[0]
+
+
+def test_an_active_unit_is_well(units: Path) -> None:
+    (units / "app.service").write_text("active running success\n")
+    assert unit_check() == (True, "active (running)", 0.0)
+
+
+def test_a_unit_that_is_starting_is_waited_for(units: Path) -> None:
+    (units / "app.service").write_text(
+        "activating start-pre success\nactivating start success\nactive running success\n"
+    )
+    assert unit_check() == (True, "active (running)", 1.0)
+
+
+def test_a_unit_whose_job_is_still_queued_is_waited_for(units: Path) -> None:
+    (units / "app.service").write_text("inactive dead success job\nactive running success\n")
+    assert unit_check() == (True, "active (running)", 0.5)
+
+
+def test_a_unit_that_never_gets_ready_fails_when_the_time_is_over(units: Path) -> None:
+    (units / "app.service").write_text("activating start success\n")
+    passed, detail, waited = unit_check(3)
+    assert (passed, detail) == (False, "activating (start) after 3 s")
+    assert 2 <= waited <= 3
+
+
+@pytest.mark.parametrize(
+    ("state", "detail"),
+    [
+        ("failed failed exit-code", "failed (failed), result exit-code"),
+        ("inactive dead success", "inactive (dead)"),
+    ],
+)
+def test_a_unit_that_is_down_fails_at_once(units: Path, state: str, detail: str) -> None:
+    (units / "app.service").write_text(state + "\n")
+    assert unit_check() == (False, detail, 0.0)
+
+
+def test_a_missing_unit_says_so(units: Path) -> None:
+    assert unit_check() == (False, "unit is not-found", 0.0)
+
+
+def test_without_systemd_no_unit_is_well(units: Path) -> None:
+    (units / "broken").touch()
+    passed, detail, _ = unit_check()
+    assert not passed
+    assert "has not been booted" in detail
+    assert not NoFailedUnits().probe(5).passed
+
+
+def test_failed_units_are_named(units: Path) -> None:
+    (units / "good.service").write_text("active running\n")
+    assert NoFailedUnits().probe(5).passed
+    for number in range(7):
+        (units / f"u{number}.service").write_text("failed failed\n")
+    verdict = NoFailedUnits().probe(5)
+    assert not verdict.passed
+    assert verdict.detail == "failed: u0.service, u1.service, u2.service, u3.service, u4.service and 2 more"
+
+
+# HTTP
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        if self.path == "/drip":
+            for _ in range(100):
+                self.wfile.write(b"H")
+                time.sleep(0.05)
+        self.send_response({"/health?full=1": 200, "/moved": 302}.get(self.path, 503))
+        self.send_header("Location", "/health?full=1")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        running.handle_error = lambda *_: None  # type: ignore[method-assign] # clients that hang up are the point
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
+        thread.join()
+
+
+def test_the_expected_status_is_well(server: str) -> None:
+    assert HttpCheck("h", f"{server}/health?full=1").probe(5).passed
+    assert HttpCheck("h", f"{server.replace('127.0.0.1', 'localhost')}/x", status=503).probe(5).passed
+
+
+@pytest.mark.parametrize(("path", "status"), [("/", 503), ("/moved", 302)])
+def test_another_status_is_not_and_redirects_are_not_followed(server: str, path: str, status: int) -> None:
+    verdict = HttpCheck("h", server + path).probe(5)
+    assert (verdict.passed, verdict.detail) == (False, f"expected status '200', found '{status}'")
+
+
+def test_an_answer_that_drips_is_cut_off_in_time(server: str) -> None:
+    started = time.monotonic()
+    verdict = HttpCheck("h", f"{server}/drip").probe(0.3)
+    assert (verdict.passed, verdict.detail) == (False, "no answer within 0.3 s")
+    assert time.monotonic() - started < 1
+
+
+def test_a_closed_port_is_not_well() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    verdict = HttpCheck("h", f"http://127.0.0.1:{port}/").probe(1)
+    assert (verdict.passed, verdict.detail) == (False, "no answer: [Errno 111] Connection refused")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://example.org/",
+        "https://127.0.0.1/",
+        "http://127.0.0.1.evil/",
+        "http://u@127.0.0.1/",
+        "file:///etc/passwd",
+        "http://[::1",
+        "http://127.0.0.1:99999/",
+        "http://127.0.0.1/a b",
+        "",
+        "127.0.0.1",
+    ],
+)
+def test_a_url_that_leaves_the_device_is_refused(url: str) -> None:
+    with pytest.raises(DeviceError) as caught:
+        HttpCheck("h", url)
+    assert caught.value.code == "device.config-value"
+
+
+# All together
+
+
+def test_the_configuration_gives_all_checks_in_order(units: Path, server: str, tmp_path: Path) -> None:
+    script(tmp_path / "health.d/50-disk", "exit 0")
+    (units / "app.service").write_text("active running\n")
+    health = Health(
+        units=("app.service",),
+        no_failed_units=True,
+        directories=(tmp_path / "health.d",),
+        command=(HealthCommand(name="pump", argv=("false",), required=False),),
+        http=(HealthHttp(name="web", url=f"{server}/health?full=1"),),
+    )
+    results = Runner(configured_checks(health)).run(time.monotonic() + 30)
+    assert [(result.name, result.passed) for result in results] == [
+        ("unit:app.service", True),
+        ("50-disk", True),
+        ("pump", False),
+        ("web", True),
+        ("no-failed-units", True),
+    ]
+
+
+def test_no_configuration_asks_nothing() -> None:
+    assert configured_checks(Health(directories=())) == ()
