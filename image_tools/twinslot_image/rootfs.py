@@ -75,9 +75,11 @@ def _check_units(tree: Path) -> Iterator[Refusal]:
 
 def _is_enabled(tree: Path, unit: str) -> bool:
     """Some unit pulls it in. The link's target is systemd's business; it goes by the name (systemd.unit(5))."""
-    kinds = ("wants", "requires", "upholds")
-    links = (p for d in _UNIT_DIRECTORIES for kind in kinds for p in (tree / d).glob(f"*.{kind}/{unit}"))
-    return any(link.is_symlink() or link.is_file() for link in links)
+    pulling = (
+        p for d in _UNIT_DIRECTORIES for kind in ("wants", "requires", "upholds") for p in (tree / d).glob(f"*.{kind}")
+    )
+    # is_symlink first: seen from the build host most of these links lead nowhere.
+    return any((directory / unit).is_symlink() or (directory / unit).is_file() for directory in pulling)
 
 
 def _regular_files(tree: Path) -> Iterator[Path]:

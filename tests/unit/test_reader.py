@@ -252,10 +252,34 @@ def test_a_gigabyte_of_zeros_comes_out_group_by_group() -> None:
         assert len(event.data) == group
 
 
+def claim(frame: bytes, size: int) -> bytes:
+    """The frame with another content size in its header (RFC 8878, section 3.1.1.1: four bytes after the descriptor)."""
+    assert frame[4] >> 5 == 0b101, "a single segment with a four-byte content size"
+    return frame[:5] + struct.pack("<I", size) + frame[9:]
+
+
+class NoDecoder(Decoder):
+    """A decoder that must not be reached."""
+
+    def decode(self, frame: bytes, length: int) -> bytes:
+        raise AssertionError("damaged bytes reached the decoder")
+
+
+def test_damaged_stored_bytes_never_reach_the_decoder() -> None:
+    payload, table = FRAME.manifest.payload("p"), layout(FRAME.header, FRAME.manifest).groups["p"]
+    stored = bytearray(FRAME.data[table.offset : table.end])
+    entry = StoredEntry(Encoding.ZSTD, len(stored), hashlib.sha256(stored).digest())
+    stored[20] ^= 1
+    with pytest.raises(BundleError, match="stored bytes: digest"):
+        open_group(payload, 0, entry, bytes(stored), hashlib.sha256(b"line\n" * 2000).digest(), NoDecoder())
+
+
 FRAME = make_sample(payloads={"p": b"line\n" * 2000}, attachments=(), group_size=16384)
 
 
-@pytest.mark.parametrize("case", ["bomb", "short", "two frames", "skippable", "no size", "empty", "noise"])
+@pytest.mark.parametrize(
+    "case", ["bomb", "lying bomb", "short", "two frames", "skippable", "no size", "empty", "noise"]
+)
 def test_a_frame_that_is_not_exactly_its_group_is_refused_by_name(case: str) -> None:
     """The digests all match: a hostile builder, or a tool with a fault, made it so."""
     import zstandard
@@ -264,6 +288,7 @@ def test_a_frame_that_is_not_exactly_its_group_is_refused_by_name(case: str) -> 
     whole = zstandard.ZstdCompressor(write_content_size=True)
     stored = {
         "bomb": whole.compress(bytes(1 << 28)),
+        "lying bomb": claim(whole.compress(bytes(1 << 20)), len(plain)),
         "short": whole.compress(plain[:-1]),
         "two frames": whole.compress(plain[:5000]) + whole.compress(plain[5000:]),
         "skippable": b"\x50\x2a\x4d\x18\x01\x00\x00\x00x" + whole.compress(plain),

@@ -1,0 +1,129 @@
+"""The description of an image: a typing mistake is found, and the right name offered."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from twinslot.core.errors import BundleError
+from twinslot_image.build import build_time
+from twinslot_image.description import Description, read_description
+
+GOOD = """
+product = "Pump"
+release = "2026.11"
+sequence = 7
+compatible = ["acme,pump-3"]
+architecture = "arm64"
+trust = "keys"
+[payloads.rootfs]
+file = "rootfs.ext4"
+[payloads.firmware]
+file = "firmware.bin"
+kind = "raw"
+[attachments."release-notes.md"]
+file = "notes.md"
+"""
+
+
+def read(tmp_path: Path, text: str, **overrides: object) -> Description:
+    file = tmp_path / "image.toml"
+    file.write_text(text)
+    return read_description(file, overrides)
+
+
+def test_a_description_is_read_with_its_defaults(tmp_path: Path) -> None:
+    found = read(tmp_path, GOOD)
+    assert (found.product, found.release, found.sequence, found.epoch, found.type) == (
+        "Pump",
+        "2026.11",
+        7,
+        0,
+        "feature",
+    )
+    assert (found.group_size, found.level, found.valid_days, found.expires) == (65536, 9, 365, None)
+    assert [(p.name, p.kind, p.file) for p in found.payloads] == [
+        ("firmware", "raw", tmp_path / "firmware.bin"),
+        ("rootfs", "rootfs", tmp_path / "rootfs.ext4"),
+    ]
+    assert [(a.name, a.media_type) for a in found.attachments] == [("release-notes.md", "text/markdown")]
+    assert found.trust == tmp_path / "keys"
+
+
+def test_the_command_line_stands_above_the_file(tmp_path: Path) -> None:
+    found = read(tmp_path, GOOD, release="2026.12", sequence=8)
+    assert (found.release, found.sequence) == ("2026.12", 8)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "near"),
+    [
+        ("compatible =", "compatable =", "compatible"),
+        ("sequence = 7", "sequence = 7\nepoc = 1", "epoch"),
+        ('file = "rootfs.ext4"', 'file = "rootfs.ext4"\nforeing = []', "foreign"),
+        ('file = "notes.md"', 'file = "notes.md"\nmediatype = "a/b"', "media_type"),
+        ("[payloads.firmware]", "[payload.firmware]", "payloads"),
+    ],
+)
+def test_an_unknown_key_is_refused_with_the_nearest_name(tmp_path: Path, old: str, new: str, near: str) -> None:
+    with pytest.raises(BundleError) as caught:
+        read(tmp_path, GOOD.replace(old, new))
+    text = str(caught.value)
+    assert f"did you mean '{near}'?" in text or f"'{near}': expected" in text
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "where"),
+    [
+        ("sequence = 7", "", "sequence"),
+        ("sequence = 7", "sequence = true", "sequence"),
+        ("sequence = 7", 'sequence = "7"', "sequence"),
+        ("sequence = 7", "sequence = 7\ngroup_size = 100000", "group_size"),
+        ("sequence = 7", "sequence = 7\ngroup_size = 5000", "group_size"),
+        ("sequence = 7", "sequence = 7\nlevel = 20", "level"),
+        ("sequence = 7", "sequence = 7\nvalid_days = 0", "valid_days"),
+        ("sequence = 7", "sequence = 7\nexpires = 2027-01-01T00:00:00", "expires"),
+        ("sequence = 7", 'sequence = 7\ntype = "urgent"', "type"),
+        ('architecture = "arm64"', "", "architecture"),
+        ('architecture = "arm64"', 'architecture = "aarch64"', "architecture"),
+        ('["acme,pump-3"]', "[1]", "compatible"),
+        ('kind = "raw"', 'kind = "ext4"', "kind"),
+        ('file = "rootfs.ext4"', "", "file"),
+        ('trust = "keys"', "", "trust"),
+        ("[payloads.rootfs]", "[[payloads.rootfs]]", "payloads.rootfs"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_its_name(tmp_path: Path, old: str, new: str, where: str) -> None:
+    with pytest.raises(BundleError, match=where) as caught:
+        read(tmp_path, GOOD.replace(old, new))
+    assert caught.value.code == "bundle.description"
+
+
+def test_an_image_needs_a_payload_and_a_raw_one_no_architecture(tmp_path: Path) -> None:
+    head = GOOD.split("[payloads", maxsplit=1)[0].replace('architecture = "arm64"', "")
+    with pytest.raises(BundleError, match="payloads"):
+        read(tmp_path, head)
+    assert read(tmp_path, head + '[payloads.fw]\nfile = "x"\nkind = "raw"\n').architecture == ""
+
+
+@pytest.mark.parametrize("text", ["= 1", "a = 1\na = 2", "\x00"])
+def test_what_is_no_toml_is_a_bundle_error(tmp_path: Path, text: str) -> None:
+    with pytest.raises(BundleError, match="cannot read"):
+        read(tmp_path, text)
+    with pytest.raises(BundleError, match="cannot read"):
+        read_description(tmp_path / "absent.toml")
+
+
+def test_expires_is_turned_to_utc(tmp_path: Path) -> None:
+    found = read(tmp_path, GOOD.replace("sequence = 7", "sequence = 7\nexpires = 2027-01-01T01:00:00+01:00"))
+    assert found.expires == datetime(2027, 1, 1, tzinfo=UTC)
+
+
+def test_the_build_time_may_be_given_from_outside() -> None:
+    assert build_time({"SOURCE_DATE_EPOCH": "86400"}) == datetime(1970, 1, 2, tzinfo=UTC)
+    assert build_time({}).microsecond == 0
+    for text in ("", "soon", "9" * 30):
+        with pytest.raises(BundleError, match="SOURCE_DATE_EPOCH"):
+            build_time({"SOURCE_DATE_EPOCH": text})

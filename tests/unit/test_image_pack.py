@@ -1,0 +1,78 @@
+"""Packing: the smallest encoding, in order, and the same bytes each time."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from image_samples import ATTACHMENTS, FACTS, make_sample, sample_content
+from independent_reader import read_image
+from twinslot.core.errors import BundleError
+from twinslot_image.compose import AttachedFile, compose_manifest
+from twinslot_image.pack import WINDOW, pack_payload
+from twinslot_image.progress import Progress, render, size_text
+
+KIB = 1024
+CONTENT = st.builds(
+    lambda parts, tail: b"".join(byte * size for byte, size in parts) + tail,
+    st.lists(st.tuples(st.sampled_from([b"\0", b"a", b"xyz"]), st.integers(1, 9000)), max_size=5),
+    st.binary(min_size=1, max_size=200),
+)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.dictionaries(st.sampled_from(["a", "b-2", "c.d"]), CONTENT, min_size=1), st.sampled_from([4, 8, 64]))
+def test_whatever_is_packed_comes_out_of_a_reader_written_from_the_document_alone(
+    payloads: dict[str, bytes], group: int
+) -> None:
+    contents = read_image(make_sample(payloads, group_size=group * KIB).data)
+    assert contents.payloads == payloads
+    assert contents.attachments == {a.name: a.data for a in ATTACHMENTS}
+    assert contents.signed["version"] == FACTS.sequence
+
+
+def test_building_twice_gives_the_same_bytes() -> None:
+    """More groups than are in flight at once, on two threads."""
+    payloads = {"rootfs": b"".join(sample_content(seed) for seed in range(WINDOW // 4))}
+    assert make_sample(payloads).data == make_sample(payloads).data
+
+
+def test_an_empty_payload_is_refused() -> None:
+    with pytest.raises(BundleError, match="payload 'empty'"):
+        pack_payload("empty", io.BytesIO(), io.BytesIO())
+
+
+def test_two_parts_of_one_name_are_refused() -> None:
+    packed = pack_payload("same", io.BytesIO(b"x"), io.BytesIO())
+    with pytest.raises(BundleError, match="two parts of one name"):
+        compose_manifest(FACTS, [packed], [AttachedFile("same", "text/plain", b"y")])
+
+
+def test_progress_is_silent_for_what_is_quick_and_has_no_control_codes_in_a_log(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("twinslot_image.progress.time.monotonic", lambda: now[0])
+    stream = io.StringIO()
+    with Progress("packing", 10, stream) as progress:
+        now[0] += 0.9
+        progress.update(9)
+    assert stream.getvalue() == ""
+    with Progress("packing", 10 * KIB * KIB, stream) as progress:
+        for done in range(1, 11):
+            now[0] += 1.5
+            progress.update(done * KIB * KIB)
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 4
+    assert lines[0].startswith("packing: [###...")
+    assert lines[-1].startswith(f"packing: [{'#' * 30}] 100% of 10.0 MiB")
+    assert "\r" not in stream.getvalue()
+
+
+def test_sizes_and_rates_are_for_people() -> None:
+    assert [size_text(n) for n in (0, 1023, 1536, 3 * 1024**3)] == ["0 B", "1023 B", "1.5 KiB", "3.0 GiB"]
+    assert render("x", 512, 1024, 2.0) == "x: [" + "#" * 15 + "." * 15 + "]  50% of 1.0 KiB, 256 B/s, 2 s left"
+    assert render("x", 512, 0, 0.0) == "x: 512 B, 0 B/s"
