@@ -21,4 +21,4 @@ def open_bootloader(config: Boot) -> Bootloader:
         )
     if config.hook is None:
         raise DeviceError("'boot.backend' is 'hook' but 'boot.hook' names no executable", code="config-missing")
-    return Hook(config.hook, timeout=config.timeout)
+    return Hook(config.hook, default_env=config.default_env, timeout=config.timeout)

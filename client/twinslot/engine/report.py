@@ -104,7 +104,12 @@ class Diagnosis:
 def doctor(config: Config) -> Diagnosis:
     """Every piece of evidence about slots, both environment copies and the record. Root is needed for the copies."""
     view = _look(config)
-    findings = (*_running_findings(view), *_environment_findings(view), *_record_findings(view), *_slot_findings(config))
+    findings = (
+        *_running_findings(view),
+        *_environment_findings(view),
+        *_record_findings(view),
+        *_slot_findings(config),
+    )
     return Diagnosis(findings, _decision(view))
 
 

@@ -1,0 +1,218 @@
+"""Puts the real edges together, from the configuration."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from twinslot.bootloader.choose import open_bootloader
+from twinslot.bundle.verdict import TrustFloors, TrustPolicy, TrustRequest, TrustTime, Verdict
+from twinslot.config import Config
+from twinslot.core.errors import DeviceError, LifecycleError
+from twinslot.core.model import CheckResult, Floors, SlotName
+from twinslot.core.progress import Observer, Phase, Progress
+from twinslot.engine.device import Device, Verified
+from twinslot.engine.engine import Engine
+from twinslot.engine.machine import timestamp
+from twinslot.health.base import Runner
+from twinslot.health.selection import configured_checks
+from twinslot.storage.base import TargetDevice
+from twinslot.storage.blockdev import open_target
+from twinslot.storage.lock import BOOT_ID, UpdateLock
+from twinslot.storage.record import Record
+from twinslot.storage.slots import RunningSlot, find_running_slot
+from twinslot.transport.base import ImageHead, ImageStream
+from twinslot.worker import launch
+from twinslot.worker.stream import WorkerStream, verify_in_worker
+
+LOCK_WAIT: Final = 15.0  # seconds that a boot, check or commit waits for another
+_PATIENT: Final = frozenset({"boot", "check", "commit"})
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+GetWorker = Callable[[str], launch.Worker]
+
+
+def open_engine(config: Config, *, service_workers: bool) -> Engine:
+    """The engine on this machine.
+
+    Args:
+        config: As loaded.
+        service_workers: Workers from systemd's sockets; otherwise they are started as children.
+
+    Raises:
+        DeviceError: It is not known which slot runs, or the configuration does not fit.
+    """
+    return Engine(open_device(config, launch.connect if service_workers else launch.start))
+
+
+def open_stream(config: Config, source: str | int, *, service_workers: bool) -> ImageStream:
+    """A stream of an image from a URL or an open descriptor; the caller keeps and closes its descriptor."""
+    get_worker = launch.connect if service_workers else launch.start
+    request: dict[str, Any] = {"limits": {"group_size": config.install.max_group_size}}
+    if isinstance(source, int):
+        return WorkerStream(get_worker("fetch"), request, source)
+    return WorkerStream(get_worker("fetch"), request | {"url": source, "http": asdict(config.http)})
+
+
+def open_device(config: Config, get_worker: GetWorker) -> Device:
+    """The edges of this machine."""
+    running = find_running_slot({name: config.slots.of(name) for name in SlotName})
+    boot_id = BOOT_ID.read_text().strip()
+    checks = configured_checks(config.health)
+    return Device(
+        running=running.require(),
+        boot_id=boot_id,
+        bootloader=open_bootloader(config.boot),
+        open_record=lambda on_trial: _open_record(config, boot_id, on_trial=on_trial),
+        open_targets=lambda slot: _open_targets(config.slots.of(slot), running),
+        verify=_Verifier(config, get_worker),
+        run_checks=_Checks(config),
+        reboot=_reboot,
+        lock=_lock,
+        compatible=config.device.compatible,
+        check_names=frozenset(check.name for check in checks),
+        group_size_max=config.install.max_group_size,
+        reinstall=config.install.allow_reinstall,
+        monotonic=time.monotonic,
+        now=_now,
+    )
+
+
+def verify_head(
+    config: Config, head: ImageHead, record: Record | None, floors: Floors, get_worker: GetWorker
+) -> Verdict:
+    """Ask the trust process what it thinks of a head, changing nothing.
+
+    Raises:
+        BundleError: The documents are malformed.
+        RefusedError: They are not trusted, with every reason.
+        DeviceError: This device has no root of trust.
+    """
+    return _Verifier(config, get_worker).ask(head, record, floors, force_time=False)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _open_record(config: Config, boot_id: str, *, on_trial: bool) -> Record:
+    directory = config.record.directory
+    try:
+        directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+    except OSError as e:
+        raise DeviceError(
+            f"'{directory}' cannot be made", code="record", found=e.strerror, hint="is the data partition mounted?"
+        ) from e
+    return Record(directory, lambda: timestamp(_now()), boot_id, on_trial=on_trial)
+
+
+def _open_targets(devices: Mapping[str, Path], running: RunningSlot) -> Mapping[str, TargetDevice]:
+    """All partitions of a slot, or none."""
+    with contextlib.ExitStack() as stack:
+        targets = {}
+        for payload, path in devices.items():
+            targets[payload] = open_target(path, running.devices)
+            stack.callback(targets[payload].close)
+        stack.pop_all()
+        return targets
+
+
+def _lock(what: str) -> AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def held() -> Iterator[None]:
+        with UpdateLock(what, wait=LOCK_WAIT if what in _PATIENT else 0.0):
+            yield
+
+    return held()
+
+
+def _reboot() -> None:
+    """Ask systemd, which stops services in order; the caller goes on until it is stopped."""
+    result = subprocess.run(
+        ["systemctl", "--no-block", "reboot"], capture_output=True, text=True, timeout=60, check=False
+    )
+    if result.returncode:
+        raise DeviceError("the reboot was refused", code="reboot", found=result.stderr.strip(), hint="reboot by hand")
+
+
+class _Checks:
+    """Runs the configured checks within the trial's deadline."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+
+    def __call__(self, required: tuple[str, ...], observer: Observer) -> tuple[CheckResult, ...]:
+        """One result for each check, and a failed one for each that the manifest names and nobody knows."""
+        checks = configured_checks(self._config.health)
+        results: list[CheckResult] = []
+        until = time.monotonic() + self._config.trial.deadline
+        for check in checks:
+            results += Runner([check]).run(until)
+            observer(Progress(Phase.CHECK, len(results), len(checks)))
+        unknown = sorted(set(required) - {check.name for check in checks})
+        results += [CheckResult(name, required=True, passed=False, detail="not configured here") for name in unknown]
+        return tuple(
+            result if result.name not in required or result.required else _as_required(result) for result in results
+        )
+
+
+def _as_required(result: CheckResult) -> CheckResult:
+    """The manifest asks for it: whoever configured it as wanted is overruled."""
+    return CheckResult(result.name, True, result.passed, result.detail, result.seconds, result.tries)  # noqa: FBT003
+
+
+class _Verifier:
+    """Asks the trust process, with what this device knows of roots, dates and floors (S8, S16)."""
+
+    def __init__(self, config: Config, get_worker: GetWorker) -> None:
+        self._config, self._get_worker = config, get_worker
+
+    def __call__(self, head: ImageHead, record: Record, floors: Floors, *, force_time: bool) -> Verified:
+        """See `device.Verify`."""
+        verdict = self.ask(head, record, floors, force_time=force_time)
+        documents = {
+            "targets-version": str(verdict.targets_version),
+            "verified-date": verdict.verified_date.strftime("%Y-%m-%dT%H:%M:%S+00:00"),
+        }
+        if verdict.new_roots:
+            documents["root"] = verdict.new_roots[-1].decode()
+        return Verified(verdict.root_version, documents, {"trust": verdict.summary()})
+
+    def ask(self, head: ImageHead, record: Record | None, floors: Floors, *, force_time: bool) -> Verdict:
+        """One question to the trust process."""
+        keep = record.document if record else lambda _: None
+        request = TrustRequest(
+            trusted_root=(keep("root") or self._first_root()).encode(),
+            trust_section=head.trust,
+            manifest=head.manifest,
+            policy=TrustPolicy(self._config.trust.roles, ignore_expiry=force_time),
+            time=self._time(keep("verified-date")),
+            floors=TrustFloors(floors.root, int(keep("targets-version") or 1)),
+        )
+        verdict = verify_in_worker(lambda: self._get_worker("verify"), request)
+        if verdict.manifest_digest != hashlib.sha256(head.manifest).hexdigest():
+            raise LifecycleError("the trust process answered for another manifest", code="trust-pipe")
+        return verdict
+
+    def _first_root(self) -> str:
+        path = self._config.trust.root
+        try:
+            return path.read_text()
+        except OSError as e:
+            raise DeviceError(f"the root of trust '{path}' cannot be read", code="trust-root", found=e.strerror) from e
+
+    def _time(self, verified: str | None) -> TrustTime:
+        build = self._config.trust.build_time or _EPOCH
+        return TrustTime(
+            clock=_now(),
+            build=build.astimezone(UTC),
+            verified=datetime.fromisoformat(verified) if verified else build.astimezone(UTC),
+        )

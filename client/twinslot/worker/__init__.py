@@ -1,0 +1,1 @@
+"""The unprivileged processes: one fetches, parses and decodes; one verifies trust."""
