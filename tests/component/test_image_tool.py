@@ -8,12 +8,15 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from independent_reader import read_image
 from rootfs_samples import elf_header, make_ext4, make_tree
+from twinslot.core.canonical import encode, parse_document
 from twinslot_image.cli import main, make_parser
+from twinslot_image.compose import read_front, replace_manifest
 
 TOML = """
 product = "Pump"
@@ -179,12 +182,25 @@ def test_signing_elsewhere_gives_the_same_image_as_signing_here(bench: Path) -> 
 
 
 def strip_signatures(path: Path) -> None:
-    from twinslot.core.canonical import encode, parse_document
-    from twinslot_image.compose import read_front, replace_manifest
+    replace_manifest(path, encode({**read_manifest(path), "signatures": []}))
 
+
+def read_manifest(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
-        document = parse_document(read_front(file).manifest, "manifest")
-    replace_manifest(path, encode({**document, "signatures": []}))
+        return parse_document(read_front(file).manifest, "manifest")
+
+
+def test_a_whole_that_is_not_the_sum_of_its_groups_is_found_by_verify(
+    bench: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Only a builder with a fault makes such an image; a device finds it when it reads the partition back."""
+    (bench / "whole.twin").write_bytes((bench / "signed.twin").read_bytes())
+    manifest = read_manifest(bench / "whole.twin")
+    manifest["signed"]["targets"]["rootfs"]["hashes"]["sha256"] = "0" * 64
+    replace_manifest(bench / "whole.twin", encode({**manifest, "signatures": []}))
+    sign(bench, "whole.twin", "engineering", 1)
+    assert verify(bench, "whole.twin", "engineering") == 3
+    assert "payload 'rootfs': digest of the whole" in capsys.readouterr().err
 
 
 def test_a_key_of_another_role_does_not_sign(bench: Path, capsys: pytest.CaptureFixture[str]) -> None:

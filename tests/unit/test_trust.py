@@ -425,6 +425,13 @@ def test_everything_that_expired_is_named_with_the_clock_that_said_so(authority:
     assert "by 'clock'" in reasons[0]
 
 
+def test_a_document_expires_at_its_very_second(authority: Authority) -> None:
+    end = verify(authority.request()).dates[2].expires
+    before = TrustTime(end - timedelta(seconds=1), MADE, MADE)
+    assert verify(authority.request(time=before)).reference == before.clock
+    assert "the manifest has expired" in refused(authority.request(time=replace(before, clock=end)))[0]
+
+
 def test_a_clock_at_1970_is_held_up_by_what_was_verified_before(authority: Authority) -> None:
     long_ago = datetime(1970, 1, 1, tzinfo=UTC)
     build, verified = datetime(2026, 10, 1, tzinfo=UTC), datetime(2026, 11, 2, tzinfo=UTC)
