@@ -57,6 +57,7 @@ class SimulatedBoard:
         self.running: SlotName | None = None
         self.starts = 0
         self.wants_reboot = False
+        self.fails_every_check = False
         self._seconds = 0.0
         self._record: SimulatedRecord | None = None
         self.set_power(Power())
@@ -200,7 +201,11 @@ class SimulatedBoard:
 
     def _run_checks(self, required: tuple[str, ...], observer: Observer) -> tuple[CheckResult, ...]:
         system = self.system()
-        return (CheckResult("system", required=True, passed=system is not None and system.well),)
+        return (
+            CheckResult(
+                "system", required=True, passed=system is not None and system.well and not self.fails_every_check
+            ),
+        )
 
     def _reboot(self) -> None:
         self.wants_reboot = True

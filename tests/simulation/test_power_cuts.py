@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from simulation import rawcopy
 from simulation.board import SimulatedBoard, power_may_go
 from simulation.image import SmallImage
 from simulation.power import Power
@@ -148,10 +149,33 @@ def test_a_cut_at_any_call_leaves_old_before_arming_and_new_after(good_story: St
 def test_once_the_commit_landed_no_cut_brings_the_old_system_back(good_story: Story, seed: int) -> None:
     for cut in range(good_story.committed + 1, good_story.calls + 1):
         for board in boards(NEW, cut, seed):
+            board.fails_every_check = True  # whatever happens to the device now, the decision has been taken (S12)
             assert board.start() is SlotName.B, f"cut {cut}"
             assert board.system() is NEW
             board.run_units()
-            assert not board.wants_reboot
+            assert not board.wants_reboot, f"cut {cut}"
+            assert_at_rest(board)
+
+
+def test_both_copies_call_the_target_bad_before_its_first_byte_changes() -> None:
+    with TemporaryDirectory(dir=memory()) as directory:
+        newer = SmallImage("4.0", 40)
+        board = SimulatedBoard(Path(directory), OLD, NEW, newer)
+        board.live()
+        run(board, NEW)
+        assert board.environment()["slot_a"] == "good"
+        said: list[list[str]] = []
+
+        class Watch(Power):
+            def call(self, name: str) -> bool:
+                if name.startswith("write slot_a"):
+                    said.append([copy[1]["slot_a"] for copy in rawcopy.copies(board.card) if copy])
+                return super().call(name)
+
+        board.set_power(Watch())
+        board.install(newer)
+        assert said
+        assert all(copies == ["bad", "bad"] for copies in said)
 
 
 @pytest.mark.slow

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
-from twinslot.core.errors import BundleError, CancelledError, DeviceError
+from twinslot.core.errors import BundleError, CancelledError, DeviceError, TransportError
 from twinslot.core.manifest import Manifest
 from twinslot.core.progress import Meter, Phase
 from twinslot.core.transaction import Transaction
@@ -12,7 +12,7 @@ from twinslot.engine.cancellation import Cancellation
 from twinslot.engine.device import Device
 from twinslot.storage.base import TargetDevice
 from twinslot.storage.writer import PayloadWriter, digest_on
-from twinslot.transport.base import GroupPart, ImageStream
+from twinslot.transport.base import GroupPart, ImageStream, Part
 
 
 class InstallJob:
@@ -59,8 +59,7 @@ class InstallJob:
         """Take every part. Nothing that is not what was signed is written."""
         self._meter.begin(Phase.WRITE, self._total)
         done = 0
-        for part in self._stream.parts(self._manifest):
-            self._stop_if_cancelled()
+        for part in self._parts():
             writer = self._writers.get(part.payload)
             if writer is None:
                 raise BundleError(f"a part of payload '{part.payload}' came unasked", code="order")
@@ -70,6 +69,16 @@ class InstallJob:
                 self._meter.at(done, self.fetched)
             else:
                 writer.take_list(part.data)
+
+    def _parts(self) -> Iterator[Part]:
+        """The stream's parts; when somebody cancels, the stream ends under us."""
+        try:
+            for part in self._stream.parts(self._manifest):
+                self._stop_if_cancelled()
+                yield part
+        except TransportError:
+            self._stop_if_cancelled()
+            raise
 
     def read_back(self) -> None:
         """Compare every partition, tail included, with what was signed."""

@@ -215,5 +215,3 @@ def _bring_forward(device: Device, machine: Machine) -> None:
         record.saw_generation(state.generation)
         if machine.state is State.IDLE:
             record.raise_floors(state.floors)
-        if state.failed_sequence is not None and state.failed_sequence not in record.failed() and record.fresh:
-            record.add_failed(state.failed_sequence, state.reason or "unknown", state.transaction)

@@ -94,7 +94,7 @@ class PayloadWriter:
         """Zero the tail, flush, and compare the whole partition but the first group with what was signed.
 
         Raises:
-            BundleError: A group never came.
+            BundleError: A group never came, or the whole has another digest than the manifest names.
             DeviceError: `device.read-back`: the medium returns something else than what was written.
         """
         if not self.complete:
@@ -110,9 +110,19 @@ class PayloadWriter:
         self._device.flush()
         if any(self._device.read_direct(0, padded(self._device, self._payload.group_length(0)))):
             raise self._differs(0)
+        whole = hashlib.sha256(self._first)
         for index, data in _groups_on(self._device, self._payload.size, self._payload.group_size, tick):
             if index:
                 self._check(index, data, "as read back")
+                whole.update(data)
+        if whole.hexdigest() != self._payload.digest:
+            raise BundleError(
+                f"payload '{self._payload.name}' has other content than its manifest says",
+                code="payload",
+                expected=self._payload.digest,
+                found=whole.hexdigest(),
+                hint="every group is as signed, so the image was built wrongly",
+            )
         check_tail(self._device, self._payload.size, tick)
 
     def finish(self) -> None:

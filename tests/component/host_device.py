@@ -1,0 +1,139 @@
+"""A device on this host: slots are files, the environment is libubootenv's, workers are real processes.
+
+Only the root mount is not real, so the running slot is said instead of found, and a reboot is noted instead of done.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from release_bench import ReleaseBench
+
+from fakes.rigs import UBootRig
+from twinslot.bootloader.uboot import UBoot
+from twinslot.config import Config, Device, Slots, Trust
+from twinslot.config import Record as RecordConfig
+from twinslot.core.model import CheckResult, SlotName
+from twinslot.core.progress import Observer
+from twinslot.core.transaction import Transaction
+from twinslot.engine import assemble
+from twinslot.engine.cancellation import Cancellation
+from twinslot.engine.device import Device as Edges
+from twinslot.engine.device import Verify
+from twinslot.engine.engine import Engine, quiet
+from twinslot.engine.install import InstallOptions
+from twinslot.storage.blockdev import BlockTarget, open_target
+from twinslot.storage.lock import UpdateLock
+from twinslot.storage.record import Record
+from twinslot.worker import launch
+
+SLOT_SIZE = 1 << 20  # bytes
+
+
+@dataclass
+class HostDevice:
+    """One device in a directory."""
+
+    directory: Path
+    bench: ReleaseBench
+    running: SlotName = SlotName.A
+    well: bool = True
+    boots: int = 1
+    rebooted: int = 0
+    slots: dict[SlotName, Path] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in SlotName:
+            self.slots[name] = self.directory / f"slot_{name}"
+            self.slots[name].write_bytes(bytes([ord(name)]) * SLOT_SIZE)
+        medium = self.directory / "card"
+        medium.write_bytes(bytes(0x8000))
+        self.rig = UBootRig(self.directory, medium)
+        self.rig.boot.reset(
+            {"slot": "a", "slot_a": "good", "slot_b": "bad", "ts_generation": "1", "upgrade_available": "0"}
+        )
+        (self.directory / "data").mkdir()
+        paths = {name: {"rootfs": self.slots[name]} for name in SlotName}
+        self.config = Config(
+            device=Device(compatible=("acme,pump-3",)),
+            slots=Slots(a=paths[SlotName.A], b=paths[SlotName.B]),
+            trust=Trust(root=self.bench.root, roles=("engineering", "clinical")),
+            record=RecordConfig(directory=self.directory / "data"),
+        )
+
+    def edges(self) -> Edges:
+        """The real edges, but for the root mount and the reboot."""
+        return Edges(
+            running=self.running,
+            boot_id=f"{self.boots:032x}",
+            bootloader=UBoot(self.rig.config, default_env=self.rig.default, timeout=10),
+            open_record=lambda on_trial: self.record(on_trial=on_trial),
+            open_targets=lambda slot: {"rootfs": self.open_slot(slot)},
+            verify=self.verifier(),
+            run_checks=lambda _, __: (CheckResult("system", required=True, passed=self.well),),
+            reboot=self.reboot,
+            lock=self.lock,
+            compatible=self.config.device.compatible,
+            check_names=frozenset({"system"}),
+            group_size_max=self.config.install.max_group_size,
+            reinstall=False,
+            monotonic=time.monotonic,
+            now=assemble._now,
+        )
+
+    def verifier(self) -> Verify:
+        """The real trust process."""
+        return assemble._Verifier(self.config, launch.start)
+
+    def record(self, *, on_trial: bool = False) -> Record:
+        """The record."""
+        return Record(self.directory / "data", lambda: "2026-01-01T00:00:00Z", "boot", on_trial=on_trial)
+
+    def open_slot(self, slot: SlotName) -> BlockTarget:
+        """A slot's file."""
+        return open_target(self.slots[slot], (), allow_files=True)
+
+    @contextmanager
+    def lock(self, what: str) -> Iterator[None]:
+        """The real lock, in this directory."""
+        with UpdateLock(what, self.directory / "lock"):
+            yield
+
+    def reboot(self) -> None:
+        """Note it."""
+        self.rebooted += 1
+
+    def engine(self) -> Engine:
+        """The engine on these edges."""
+        return Engine(self.edges())
+
+    def install(
+        self,
+        source: Path | str | int,
+        options: InstallOptions | None = None,
+        observer: Observer = quiet,
+        cancelled: Cancellation | None = None,
+        **settings: Any,
+    ) -> Transaction:
+        """Install from a file, a URL or a descriptor, through a worker process."""
+        config = replace(self.config, http=replace(self.config.http, **settings)) if settings else self.config
+        options = options or InstallOptions()
+        if isinstance(source, Path):
+            with source.open("rb") as file:
+                stream = assemble.open_stream(config, file.fileno(), service_workers=False)
+                return self.engine().install(stream, options, observer, cancelled)
+        stream = assemble.open_stream(config, source, service_workers=False)
+        return self.engine().install(stream, options, observer, cancelled)
+
+    def content(self, slot: SlotName) -> bytes:
+        """A slot's bytes."""
+        return self.slots[slot].read_bytes()
+
+    def environment(self) -> dict[str, str]:
+        """What U-Boot would read."""
+        return self.rig.seen()

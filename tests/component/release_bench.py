@@ -1,0 +1,76 @@
+"""A release team in a directory: keys, and signed images of any content, made by the real tools."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from twinslot_image.cli import main
+
+TOML = """
+product = "Pump"
+release = "{release}"
+sequence = {sequence}
+epoch = {epoch}
+compatible = {compatible}
+checks = {checks}
+trust = "keys"
+expires = {expires}
+group_size = 65536
+[payloads.rootfs]
+file = "{file}"
+kind = "raw"
+"""
+
+
+@dataclass(frozen=True)
+class ReleaseBench:
+    """Makes images. `directory/keys/1.root.json` is what a device trusts."""
+
+    directory: Path
+
+    @staticmethod
+    def make(directory: Path) -> ReleaseBench:
+        """With fresh keys: one for engineering, one for clinical."""
+        assert main(["keys", "init", str(directory / "keys"), "--roles", "engineering,clinical"]) == 0
+        return ReleaseBench(directory)
+
+    @property
+    def root(self) -> Path:
+        """The root of trust."""
+        return self.directory / "keys/1.root.json"
+
+    def image(
+        self,
+        name: str,
+        sequence: int,
+        content: bytes,
+        *,
+        epoch: int = 0,
+        compatible: tuple[str, ...] = ("acme,pump-3",),
+        checks: tuple[str, ...] = (),
+        roles: tuple[str, ...] = ("engineering", "clinical"),
+        expires: datetime = datetime(2099, 1, 1, tzinfo=UTC),
+    ) -> Path:
+        """One image, signed by these roles."""
+        content_file = self.directory / f"{name}.bin"
+        content_file.write_bytes(content)
+        description = self.directory / f"{name}.toml"
+        description.write_text(
+            TOML.format(
+                release=name,
+                sequence=sequence,
+                epoch=epoch,
+                compatible=list(compatible),
+                checks=list(checks),
+                expires=expires.strftime("%Y-%m-%dT%H:%M:%SZ"),
+                file=content_file.name,
+            )
+        )
+        image = self.directory / f"{name}.twin"
+        assert main(["build", str(description), "-o", str(image)]) == 0
+        for role in roles:
+            (key,) = (self.directory / "keys/private").glob(f"{role}.*.pem")
+            assert main(["sign", str(image), "--role", role, "--key", str(key)]) == 0
+        return image

@@ -1,0 +1,330 @@
+"""The whole client on this host: signed images, real workers, real libubootenv (issue table "bad input")."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import subprocess
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from host_device import SLOT_SIZE, HostDevice
+from release_bench import ReleaseBench
+
+from twinslot.core.errors import (
+    BundleError,
+    CancelledError,
+    DeviceError,
+    RefusedError,
+    TransportError,
+)
+from twinslot.core.model import SlotName
+from twinslot.core.progress import Phase, Progress
+from twinslot.engine.cancellation import Cancellation
+from twinslot.engine.install import InstallOptions
+
+CONTENT = b"superblock".ljust(4096, b"\1") + random.Random(1).randbytes(700_000) + bytes(100_000)
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> ReleaseBench:
+    bench = ReleaseBench.make(tmp_path_factory.mktemp("bench"))
+    bench.image("2.0", 20, CONTENT)
+    return bench
+
+
+@pytest.fixture
+def image(bench: ReleaseBench) -> Path:
+    return bench.directory / "2.0.twin"
+
+
+@pytest.fixture
+def device(tmp_path: Path, bench: ReleaseBench) -> HostDevice:
+    return HostDevice(tmp_path, bench)
+
+
+def assert_untouched(device: HostDevice) -> None:
+    """Neither the slot nor the decision changed."""
+    assert device.content(SlotName.B) == b"b" * SLOT_SIZE
+    assert device.content(SlotName.A) == b"a" * SLOT_SIZE
+    assert device.environment()["ts_generation"] == "1"
+    assert device.environment()["slot"] == "a"
+
+
+def assert_unbootable(device: HostDevice) -> None:
+    """The target neither counts nor loads, and the running slot is as it was."""
+    assert not any(device.content(SlotName.B)[:65536])
+    assert device.content(SlotName.A) == b"a" * SLOT_SIZE
+    environment = device.environment()
+    assert (environment["slot"], environment["slot_b"], environment["upgrade_available"]) == ("a", "bad", "0")
+
+
+def codes(error: pytest.ExceptionInfo[RefusedError]) -> list[str]:
+    return [reason.code for reason in error.value.reasons]
+
+
+def test_an_image_is_streamed_into_the_other_slot_and_armed(device: HostDevice, image: Path) -> None:
+    reports: list[Progress] = []
+    transaction = device.install(image, InstallOptions(reboot=True), reports.append)
+    assert device.content(SlotName.B) == CONTENT.ljust(SLOT_SIZE, b"\0"), "the tail is zeroed"
+    environment = device.environment()
+    assert environment["slot"] == "b"
+    assert environment["slot_b"] == "trial"
+    assert environment["ts_release"] == "20"
+    assert environment["ts_txn"] == transaction.id
+    assert device.rebooted == 1
+    assert transaction.bytes_fetched == image.stat().st_size
+    assert transaction.bytes_written == len(CONTENT)
+    phases = list(dict.fromkeys(report.phase for report in reports))
+    assert phases == [Phase.VERIFY, Phase.PREPARE, Phase.WRITE, Phase.READ_BACK, Phase.FINISH, Phase.ARM]
+
+
+def test_the_whole_life_with_the_real_environment(device: HostDevice, image: Path) -> None:
+    device.install(image)
+    device.running, device.boots = SlotName.B, 2
+    report = device.engine().boot()
+    assert report.state == "trial"
+    device.engine().check()
+    kept = device.engine().commit(if_trial=True)
+    assert kept is not None
+    assert kept.outcome == "committed"
+    assert device.environment()["slot_b"] == "good"
+    assert device.environment()["ts_sequence"] == "20"
+    with device.record() as record:
+        assert record.first_broken_link() is None
+        assert record.slot(SlotName.B).release.name == "2.0"  # type: ignore[union-attr]
+
+
+def test_a_piped_image_is_installed_like_a_file(device: HostDevice, image: Path) -> None:
+    reader, writer = os.pipe()
+
+    def pour() -> None:
+        with os.fdopen(writer, "wb") as pipe:
+            pipe.write(image.read_bytes())
+
+    thread = threading.Thread(target=pour)
+    thread.start()
+    device.install(reader)
+    thread.join()
+    os.close(reader)
+    assert device.environment()["slot"] == "b"
+
+
+@pytest.mark.parametrize(
+    ("roles", "expires", "sentence"),
+    [
+        ((), datetime(2099, 1, 1, tzinfo=UTC), "role 'engineering'"),
+        (("engineering",), datetime(2099, 1, 1, tzinfo=UTC), "role 'clinical'"),
+        (("engineering", "clinical"), datetime(2026, 11, 2, tzinfo=UTC), "expired"),
+    ],
+)
+def test_what_is_not_signed_as_policy_demands_is_refused_before_any_payload_byte(
+    device: HostDevice, bench: ReleaseBench, roles: tuple[str, ...], expires: datetime, sentence: str
+) -> None:
+    os.environ["SOURCE_DATE_EPOCH"] = "1750000000"  # built before it expires
+    image = bench.image("9.0", 90, CONTENT, roles=roles, expires=expires)
+    del os.environ["SOURCE_DATE_EPOCH"]
+    with pytest.raises(RefusedError, match=sentence):
+        device.install(image)
+    assert_untouched(device)
+
+
+def test_all_reasons_come_at_once(device: HostDevice, bench: ReleaseBench) -> None:
+    image = bench.image("8.0", 80, bytes(SLOT_SIZE + 1), compatible=("acme,ventilator",), checks=("lungs",))
+    with pytest.raises(RefusedError) as error:
+        device.install(image)
+    assert codes(error) == ["compatible", "payload-size", "check-unknown"]
+    assert_untouched(device)
+
+
+def test_a_downgrade_is_refused_by_the_floor_in_the_environment_alone(device: HostDevice, bench: ReleaseBench) -> None:
+    device.rig.boot.write({"ts_sequence": "50", "ts_generation": "1"})
+    with pytest.raises(RefusedError, match="downgrade"):
+        device.install(bench.directory / "2.0.twin")
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.001, 0.02, 0.3, 0.7, 0.999])
+def test_a_truncated_image_leaves_nothing_that_boots(
+    device: HostDevice, image: Path, tmp_path: Path, fraction: float
+) -> None:
+    data = image.read_bytes()
+    short = tmp_path / "short.twin"
+    short.write_bytes(data[: int(len(data) * fraction)])
+    with pytest.raises(BundleError, match=r"truncated|ends|expected"):
+        device.install(short)
+    if fraction < 0.02:
+        assert_untouched(device)
+    else:
+        assert_unbootable(device)
+    device.install(image)  # and the next one works
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(12))
+def test_a_flipped_byte_anywhere_never_reaches_a_slot(
+    device: HostDevice, image: Path, tmp_path: Path, seed: int
+) -> None:
+    data = bytearray(image.read_bytes())
+    position = random.Random(seed).randrange(len(data))
+    data[position] ^= 1 << (seed % 8)
+    damaged = tmp_path / "damaged.twin"
+    damaged.write_bytes(data)
+    with pytest.raises((BundleError, RefusedError)):
+        device.install(damaged)
+    written = device.content(SlotName.B)
+    for at in range(0, SLOT_SIZE, 65536):
+        group = written[at : at + 65536]
+        assert group in (b"b" * 65536, bytes(65536), CONTENT[at : at + 65536].ljust(65536, b"b")), at
+    assert device.environment()["slot"] == "a"
+    assert device.environment()["slot_b"] == "bad"
+
+
+def test_trailing_bytes_are_refused_and_the_slot_does_not_boot(device: HostDevice, image: Path, tmp_path: Path) -> None:
+    long = tmp_path / "long.twin"
+    long.write_bytes(image.read_bytes() + b"x")
+    with pytest.raises(BundleError, match="follow"):
+        device.install(long)
+    assert device.environment()["slot"] == "a"
+    assert device.environment()["slot_b"] == "bad"
+
+
+def test_a_file_that_is_rewritten_while_it_is_read_never_reaches_a_slot(
+    device: HostDevice, image: Path, tmp_path: Path
+) -> None:
+    moving = tmp_path / "moving.twin"
+    moving.write_bytes(image.read_bytes())
+
+    def rewrite(report: Progress) -> None:
+        if report.phase is Phase.PREPARE:
+            with moving.open("r+b") as file:
+                file.seek(400_000)
+                file.write(random.Random(2).randbytes(300_000))
+
+    try:
+        device.install(moving, observer=rewrite)
+    except (BundleError, TransportError):
+        assert_unbootable(device)
+    else:
+        assert device.content(SlotName.B) == CONTENT.ljust(SLOT_SIZE, b"\0")  # it had been read before
+
+
+def test_cancelling_in_the_middle_leaves_a_defined_state_and_the_next_install_works(
+    device: HostDevice, image: Path
+) -> None:
+    cancelled = Cancellation()
+
+    def cancel(report: Progress) -> None:
+        if report.phase is Phase.WRITE:
+            cancelled.set()
+
+    with pytest.raises(CancelledError):
+        device.install(image, observer=cancel, cancelled=cancelled)
+    assert_unbootable(device)
+    with device.record() as record:
+        assert record.history(1)[0].reason == "cancelled"
+    device.install(image)
+
+
+def test_a_worker_that_is_killed_in_the_middle_is_noticed(
+    device: HostDevice, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from twinslot.worker import launch
+
+    started = []
+    real = launch.start
+
+    def start(kind: str) -> launch.Worker:
+        worker = real(kind)
+        started.append(worker)
+        return worker
+
+    monkeypatch.setattr(launch, "start", start)
+
+    def kill(report: Progress) -> None:
+        if report.phase is Phase.PREPARE:
+            process = started[0]._process
+            assert process is not None
+            process.kill()
+
+    with pytest.raises(TransportError, match="process is gone"):
+        device.install(image, observer=kill)
+    assert_unbootable(device)
+    device.install(image)
+
+
+def test_a_second_job_is_told_who_holds_the_lock(device: HostDevice, image: Path) -> None:
+    with device.lock("factory test"), pytest.raises(RefusedError, match="factory test"):
+        device.install(image)
+    assert_untouched(device)
+
+
+@pytest.mark.root
+def test_a_full_data_partition_refuses_the_install_and_nothing_is_written(device: HostDevice, image: Path) -> None:
+    data = device.directory / "data"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", data], check=True)
+    try:
+        device.engine().boot()
+        with (data / "filler").open("wb", buffering=0) as filler, contextlib.suppress(OSError):
+            while True:
+                filler.write(bytes(4096))
+        with pytest.raises(DeviceError, match="full") as error:
+            device.install(image)
+        assert error.value.code == "device.record-full"
+        assert_untouched(device)
+        (data / "filler").unlink()
+        device.install(image)
+    finally:
+        subprocess.run(["umount", data], check=True)
+
+
+@pytest.mark.root
+def test_a_trial_is_committed_although_the_data_partition_is_full(device: HostDevice, image: Path) -> None:
+    data = device.directory / "data"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", data], check=True)
+    try:
+        device.install(image)
+        with (data / "filler").open("wb", buffering=0) as filler, contextlib.suppress(OSError):
+            while True:
+                filler.write(bytes(4096))
+        device.running, device.boots = SlotName.B, 2
+        device.engine().boot()
+        device.engine().check()
+        device.engine().commit(if_trial=True)
+        assert device.environment()["slot_b"] == "good"
+        (data / "filler").unlink()
+        device.engine().boot()  # and the record is brought forward
+        with device.record() as record:
+            assert record.history(1)[0].outcome == "committed"
+    finally:
+        subprocess.run(["umount", data], check=True)
+
+
+def test_a_damaged_record_is_set_aside_and_the_install_goes_on(device: HostDevice, image: Path) -> None:
+    (device.directory / "data/record.sqlite").write_bytes(b"SQLite format 3\0" + os.urandom(9000))
+    device.install(image)
+    names = [path.name for path in (device.directory / "data").iterdir()]
+    assert "record.sqlite.damaged.1" in names
+    assert device.environment()["slot"] == "b"
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_one_lost_environment_copy_is_repaired_and_the_install_goes_on(
+    device: HostDevice, image: Path, lost: int
+) -> None:
+    device.rig.damage(lost)
+    device.install(image)
+    assert device.environment()["slot"] == "b"
+    with device.record() as record:
+        assert "environment-repaired" in [row.event for row in record.audit_rows()]
+
+
+def test_both_lost_environment_copies_are_rebuilt_from_what_runs(device: HostDevice) -> None:
+    device.rig.damage(0)
+    device.rig.damage(1)
+    device.engine().boot()
+    environment = device.environment()
+    assert (environment["slot"], environment["slot_a"], environment["slot_b"]) == ("a", "good", "bad")
+    assert environment["bootcmd"], "the script came back with the default"

@@ -1,0 +1,9 @@
+"""What every test shares."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+
+# The machines are shared and slow at times; a test is wrong for what it finds, not for how long it takes.
+settings.register_profile("twinslot", deadline=None)
+settings.load_profile("twinslot")

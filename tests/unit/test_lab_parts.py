@@ -1,0 +1,178 @@
+"""Small parts of the lab: cache, deadline, bytecode, and the agent talking to its other end."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import py_compile
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from twinslot_lab.agent import Agent, Hello
+from twinslot_lab.cache import cached, fingerprint
+from twinslot_lab.command import run
+from twinslot_lab.deadline import Deadline
+from twinslot_lab.errors import BoardError, BuildError, GuestError
+from twinslot_lab.rootfs import ROOTFS, settle_bytecode
+
+
+def writer(name: str, text: str) -> Callable[[Path], None]:
+    def write(work: Path) -> None:
+        (work / name).write_text(text)
+
+    return write
+
+
+def test_a_build_that_fails_leaves_nothing_that_looks_whole(tmp_path: Path) -> None:
+    def fail(work: Path) -> None:
+        (work / "half").write_text("x")
+        raise BuildError("broken")
+
+    with pytest.raises(BuildError):
+        cached("thing", "k", fail, base=tmp_path)
+    made = cached("thing", "k", writer("whole", "x"), base=tmp_path)
+    assert [path.name for path in made.iterdir()] == ["whole"]
+
+
+def test_what_was_built_is_not_built_again(tmp_path: Path) -> None:
+    first = cached("thing", "k", writer("x", "1"), base=tmp_path)
+    again = cached("thing", "k", writer("x", "2"), base=tmp_path)
+    assert first == again
+    assert (again / "x").read_text() == "1"
+
+
+@pytest.mark.parametrize("change", ["content", "name", "mode", "link"])
+def test_a_fingerprint_sees_any_change_below_a_directory(tmp_path: Path, change: str) -> None:
+    file = tmp_path / "d" / "x"
+    file.parent.mkdir()
+    file.write_text("1")
+    (file.parent / "link").symlink_to("x")
+    before = fingerprint(tmp_path / "d")
+    if change == "content":
+        file.write_text("2")
+    elif change == "name":
+        file.rename(file.with_name("y"))
+    elif change == "mode":
+        file.chmod(0o755)
+    else:
+        (file.parent / "link").unlink()
+        (file.parent / "link").symlink_to("y")
+    assert fingerprint(tmp_path / "d") != before
+
+
+def test_a_missing_program_is_named_with_what_to_do() -> None:
+    with pytest.raises(BuildError, match=r"'no-such-program' is not installed \(hint: .*apt-packages"):
+        run("no-such-program")
+
+
+def test_a_failing_program_is_shown_with_what_it_said() -> None:
+    with pytest.raises(BuildError, match=r"ended with status 3:\nbecause"):
+        run("sh", "-c", "echo because >&2; exit 3")
+
+
+def test_a_deadline_says_what_was_waited_for() -> None:
+    with pytest.raises(BoardError, match=r"waited 0.05 s in vain: the moon"):
+        Deadline(0.05, "the moon").poll(lambda: False, every=0.01)
+
+
+def test_settled_bytecode_is_used_whatever_the_times_are(tmp_path: Path) -> None:
+    source = tmp_path / "m.py"
+    source.write_text("import sys\nsys.stdout.write('compiled')\n")
+    compiled = Path(str(py_compile.compile(str(source), doraise=True)))
+    settle_bytecode(compiled)
+    settled = compiled.read_bytes()
+    source.write_text("import sys\nsys.stdout.write('from source')\n")
+    os.utime(source, (0, 0))
+    argv = [sys.executable, "-c", "import m"]
+    said = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert said == "compiled"
+    assert compiled.read_bytes() == settled
+
+
+@pytest.fixture(scope="module")
+def guest() -> ModuleType:
+    path = ROOTFS / "lab" / "usr" / "lib" / "twinslot-lab" / "agent.py"
+    spec = importlib.util.spec_from_file_location("guest_agent", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
+    one, two = socket.socketpair()
+    with one, two:
+        yield one, two
+
+
+@pytest.fixture
+def agent(guest: ModuleType, ends: tuple[socket.socket, socket.socket]) -> Iterator[Agent]:
+    """The host's end, with the guest's real code behind the other end of a socket."""
+    host, far = ends
+
+    def serve() -> None:
+        port = far.makefile("rwb", buffering=0)
+        guest.serve(port)
+        port.close()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    agent = Agent(host, lambda: None)
+    assert agent.wait_hello(Deadline(5, "hello")).boot
+    yield agent
+    host.shutdown(socket.SHUT_RDWR)
+    thread.join()
+
+
+def test_the_agent_runs_commands_and_says_how_they_ended(agent: Agent) -> None:
+    result = agent.run("sh", "-c", "cat; echo oops >&2; exit 7", text="input")
+    assert (result.exit, result.stdout, result.stderr) == (7, "input", "oops\n")
+
+
+def test_a_command_that_takes_too_long_is_killed_with_its_children(agent: Agent, tmp_path: Path) -> None:
+    result = agent.run("sh", "-c", f"(sleep 1.5; touch {tmp_path}/late) & sleep 60", timeout=0.5)
+    assert result.exit == 124
+    assert agent.run("sleep", "1.5").exit == 0
+    assert not (tmp_path / "late").exists()
+
+
+def test_a_command_that_cannot_start_is_an_error_of_the_guest(agent: Agent) -> None:
+    with pytest.raises(GuestError, match="FileNotFoundError"):
+        agent.run("/no/such/program")
+
+
+def test_files_go_there_and_back_in_pieces(agent: Agent, tmp_path: Path) -> None:
+    data = os.urandom(700_000)
+    agent.put(f"{tmp_path}/new/file", data, mode=0o600)
+    assert agent.get(f"{tmp_path}/new/file") == data
+    assert (tmp_path / "new" / "file").stat().st_mode & 0o777 == 0o600
+    agent.put(f"{tmp_path}/empty", b"")
+    assert agent.get(f"{tmp_path}/empty") == b""
+
+
+def test_a_restart_in_the_middle_of_a_command_is_an_error_and_the_new_boot_is_known(
+    ends: tuple[socket.socket, socket.socket],
+) -> None:
+    host, far = ends
+    far.sendall(b'{"id": 1, "ex\n{"hello": "two", "slot": "b"}\n')
+    agent = Agent(host, lambda: None)
+    with pytest.raises(BoardError, match="started anew"):
+        agent.run("true")
+    assert agent.hello == Hello("two", "b")
+
+
+def test_a_board_that_breaks_is_noticed_while_waiting(ends: tuple[socket.socket, socket.socket]) -> None:
+    def broken() -> None:
+        raise BoardError("Kernel panic")
+
+    with pytest.raises(BoardError, match="Kernel panic"):
+        Agent(ends[0], broken).run("true", timeout=60)
