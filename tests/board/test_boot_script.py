@@ -196,10 +196,19 @@ def test_a_script_on_the_card_is_not_obeyed(board: QemuBoard) -> None:
         "bootcmd": "echo payload c; poweroff",
         "altbootcmd": "poweroff",
         "bootlimit": "0",
-        "ts_load": "true",
+        "board_load": "true",
+        "do_start": "poweroff",
     }
     board.card.update_both(**foreign, preboot="echo payload d; poweroff", bootdelay="-1")
     assert start(board) == "a"
+
+
+def test_a_variable_of_a_later_client_is_kept_when_tries_are_counted(board: QemuBoard) -> None:
+    board.card.update_both(**TRIAL, bootcount="0", ts_of_tomorrow="x y", unknown="z")
+    assert start(board) == "b"
+    found = board.card.variables()
+    assert (found["bootcount"], found["ts_of_tomorrow"]) == ("1", "x y")
+    assert "unknown" not in found
 
 
 def test_a_count_that_is_no_number_is_taken_for_none(board: QemuBoard) -> None:

@@ -11,11 +11,13 @@ and makes the exit status 1; so does a patch that no longer applies.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,27 +43,36 @@ class Mutant:
         return Mutant(patch, lines["Rule"], lines["Test"])
 
 
-def survives(mutant: Mutant) -> str:
-    """Why the mutant is a problem; empty when its test noticed."""
+@contextlib.contextmanager
+def copied_tree() -> Iterator[Path]:
+    """A copy of what the tests need."""
     with tempfile.TemporaryDirectory(prefix="mutant-") as directory:
         tree = Path(directory)
         for part in PARTS:
             source = ROOT / part
             if source.is_dir():
-                ignore = shutil.ignore_patterns("__pycache__")
-                shutil.copytree(source, tree / part, ignore=ignore, symlinks=True)
+                shutil.copytree(source, tree / part, ignore=shutil.ignore_patterns("__pycache__"), symlinks=True)
             else:
                 shutil.copy(source, tree / part)
-        applied = subprocess.run(
-            ["patch", "-p1", "--forward", "--fuzz=0", "-i", mutant.patch], cwd=tree, capture_output=True, text=True
-        )
+        yield tree
+
+
+def run_tests(tree: Path, tests: Iterable[str]) -> subprocess.CompletedProcess[str]:
+    """pytest in the copy, which must win over the installed project."""
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
+    paths = os.pathsep.join(str(tree / part) for part in ("client", "image_tools", "qemu", "tests"))
+    environment = os.environ | {"PYTHONPATH": paths, "TWINSLOT_SEEDS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run(command, cwd=tree, capture_output=True, text=True, env=environment, timeout=900)
+
+
+def survives(mutant: Mutant) -> str:
+    """Why the mutant is a problem; empty when its test noticed."""
+    with copied_tree() as tree:
+        apply = ["patch", "-p1", "--forward", "--fuzz=0", "-i", mutant.patch]
+        applied = subprocess.run(apply, cwd=tree, capture_output=True, text=True)
         if applied.returncode:
             return f"does not apply: {applied.stdout.strip()}"
-        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *mutant.test.split()]
-        # The copy must win over the installed project.
-        paths = os.pathsep.join(str(tree / part) for part in ("client", "image_tools", "qemu", "tests"))
-        environment = os.environ | {"PYTHONPATH": paths, "TWINSLOT_SEEDS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-        result = subprocess.run(command, cwd=tree, capture_output=True, text=True, env=environment, timeout=900)
+        result = run_tests(tree, mutant.test.split())
     if result.returncode == 0:
         return "survives"
     return "" if result.returncode == 1 else f"the test did not run: {result.stdout[-500:]}"
@@ -76,6 +87,11 @@ def main() -> int:
         missing = RULES - {m.rule.split()[0] for m in mutants}
         if missing:
             print("rules without a mutant:", ", ".join(sorted(missing, key=lambda rule: int(rule[1:]))))
+    with copied_tree() as tree:  # a test that fails anyway would kill every mutant
+        whole = run_tests(tree, sorted({test for mutant in mutants for test in mutant.test.split()}))
+    if whole.returncode:
+        print(f"the tests fail without any mutant:\n{whole.stdout[-3000:]}")
+        return 1
     with ThreadPoolExecutor(2) as pool:
         problems = list(pool.map(survives, mutants))
     for mutant, problem in zip(mutants, problems, strict=True):

@@ -8,7 +8,7 @@ import pytest
 
 from simulation.board import SimulatedBoard
 from simulation.image import SmallImage
-from twinslot.core.errors import RefusedError
+from twinslot.core.errors import DeviceError, RefusedError
 from twinslot.core.model import SlotName
 from twinslot.core.transaction import Outcome
 
@@ -65,3 +65,114 @@ def test_back_and_forth_between_two_committed_slots(board: SimulatedBoard) -> No
     assert board.running is SlotName.A
     assert board.system() is OLD
     assert board.environment()["ts_sequence"] == "20"  # going back lowers nothing
+
+
+def test_the_way_back_is_not_overwritten_while_a_system_is_on_trial(board: SimulatedBoard) -> None:
+    board.install(NEW)
+    board.start()
+    board.engine().boot()
+    with pytest.raises(RefusedError, match="slot 'b' is on trial and slot 'a' is the way back"):
+        board.install(SICK, retry=True)
+    assert board.holds(SlotName.A) is OLD
+
+
+def test_nothing_is_called_a_success_before_the_commit(board: SimulatedBoard) -> None:
+    board.install(NEW)
+    board.start()
+    board.engine().boot()
+    board.engine().check()
+    with board.open_record() as record:
+        assert [transaction.outcome for transaction in record.history()] == [None]
+    board.engine().commit(if_trial=True)
+    with board.open_record() as record:
+        assert [transaction.outcome for transaction in record.history()] == [Outcome.COMMITTED]
+
+
+def test_an_installed_slot_may_wait_and_is_read_back_before_it_is_armed_in_a_later_boot(board: SimulatedBoard) -> None:
+    board.install(NEW, activate=False)
+    board.live()
+    assert board.system() is OLD
+    board.disks[SlotName.B].fill(b"rot")
+    with pytest.raises(DeviceError, match="is not what was installed"):
+        board.engine().activate()
+    assert board.environment()["slot"] == "a"
+    board.install(NEW, activate=False)
+    board.live()
+    board.engine().activate()
+    board.live()
+    assert board.system() is NEW
+
+
+def test_an_armed_update_gives_way_to_a_newer_one_and_can_be_dropped(board: SimulatedBoard) -> None:
+    board.install(SICK, reboot=False)
+    board.install(NEW, reboot=False)
+    dropped = board.engine().cancel()
+    assert (dropped.outcome, dropped.reason) == (Outcome.ABANDONED, "cancelled")
+    board.live()
+    assert board.system() is OLD
+    with board.open_record() as record:
+        assert record.failed() == {}, "nothing is held against a release that was never tried"
+
+
+def test_tries_that_run_out_although_the_client_came_up_have_a_reason_of_their_own(board: SimulatedBoard) -> None:
+    board.install(NEW)
+    for _ in range(3):
+        assert board.start() is SlotName.B
+        board.engine().boot()  # and then somebody pulls the plug
+    board.live()
+    assert board.system() is OLD
+    with board.open_record() as record:
+        assert record.history()[0].reason == "resets"
+
+
+def test_tries_that_run_out_without_the_client_blame_the_release(board: SimulatedBoard) -> None:
+    board.install(NEW)
+    for _ in range(3):
+        assert board.start() is SlotName.B
+    board.live()
+    with board.open_record() as record:
+        assert record.history()[0].reason == "bootlimit"
+
+
+def test_a_slot_that_does_not_load_hands_over_with_its_reason(board: SimulatedBoard) -> None:
+    board.install(NEW)
+    board.disks[SlotName.B].fill(bytes(4096))
+    board.live()
+    assert board.system() is OLD
+    with board.open_record() as record:
+        assert record.history()[0].reason == "load-failed"
+
+
+def test_leaving_a_trial_by_hand_is_told_as_the_operators_wish(board: SimulatedBoard) -> None:
+    board.install(NEW)
+    board.start()
+    board.engine().boot()
+    board.engine().rollback(reason="the display flickers")
+    board.live()
+    assert board.system() is OLD
+    with board.open_record() as record:
+        assert record.history()[0].reason == "operator"
+        assert any(row.body.get("why") == "the display flickers" for row in record.audit_rows())
+
+
+def test_a_forced_commit_is_audited_with_its_reason(board: SimulatedBoard) -> None:
+    board.install(SICK)
+    board.start()
+    board.engine().boot()
+    kept = board.engine().commit(force="the sensor is known to be broken")
+    assert kept is not None
+    assert kept.forced
+    with board.open_record() as record:
+        assert any(row.body.get("force") == "the sensor is known to be broken" for row in record.audit_rows())
+    board.live()
+    assert board.system() is SICK
+
+
+def test_going_back_to_a_slot_below_the_security_epoch_is_refused(board: SimulatedBoard) -> None:
+    fixed = SmallImage("5.0", 50, epoch=1)
+    board.releases[fixed.content.ljust(8 * 4096, b"\0")] = fixed
+    board.install(fixed)
+    board.live()
+    with pytest.raises(RefusedError, match="holds no release that was committed"):
+        board.engine().rollback()
+    assert board.environment()["slot_a"] == "bad"

@@ -182,8 +182,13 @@ def check_tail(device: TargetDevice, size: int, tick: Tick) -> None:
     for offset in range(padded(device, size), device.size, READ_SIZE):
         length = min(READ_SIZE, device.size - offset)
         if any(device.read_direct(offset, length)):
-            raise DeviceError(f"'{device.path}' is not zero after its payload", code="tail", found=f"offset {offset}")
+            raise _not_zero(device, offset)
         tick(offset + length)
+
+
+def _not_zero(device: TargetDevice, offset: int) -> DeviceError:
+    found = f"something else at or after offset {offset}"
+    return DeviceError(f"'{device.path}' is not zero after its payload", code="tail", expected="zeros", found=found)
 
 
 def padded(device: TargetDevice, end: int) -> int:
@@ -195,7 +200,10 @@ def _groups_on(device: TargetDevice, size: int, group_size: int, tick: Tick) -> 
     """Each group as the medium holds it, read in large pieces."""
     for start in range(0, size, READ_SIZE):
         length = min(READ_SIZE, size - start)
-        piece = memoryview(device.read_direct(start, padded(device, start + length) - start))[:length]
+        piece = memoryview(device.read_direct(start, padded(device, start + length) - start))
+        if any(piece[length:]):
+            raise _not_zero(device, start + length)
+        piece = piece[:length]
         for offset in range(0, length, group_size):
             yield (start + offset) // group_size, piece[offset : offset + group_size]
         tick(start + length)

@@ -1,0 +1,51 @@
+"""Memory is bounded and does not grow with the image (S9): measured in the real processes, for two sizes."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from release_bench import ReleaseBench
+
+MIB = 1 << 20
+RATIO = 12  # the large image is so many times the small one
+
+INSTALL = """
+import resource, sys
+sys.path[:0] = {path!r}
+from pathlib import Path
+from release_bench import ReleaseBench
+import host_device
+host_device.SLOT_SIZE = {size}
+device = HostDevice(Path({directory!r}), ReleaseBench(Path({bench!r})))
+device.install(Path({image!r}))
+own, workers = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+print(own, workers)
+"""
+
+
+def peaks(directory: Path, bench: ReleaseBench, size: int) -> tuple[int, int]:
+    """KiB of resident memory at the peak: the engine with its writer, and the largest worker."""
+    content = b"".join(random.Random(n).randbytes(MIB) for n in range(size // MIB))
+    image = bench.image(f"s{size // MIB}", size // MIB, content)
+    directory.mkdir()
+    code = INSTALL.format(
+        path=sys.path, size=size, directory=str(directory), bench=str(bench.directory), image=str(image)
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    own, workers = map(int, done.stdout.split()[-2:])
+    return own, workers
+
+
+@pytest.mark.slow
+def test_an_image_twelve_times_as_large_needs_no_more_memory(tmp_path: Path) -> None:
+    bench = ReleaseBench.make(tmp_path)
+    small = peaks(tmp_path / "small", bench, 8 * MIB)
+    large = peaks(tmp_path / "large", bench, 8 * RATIO * MIB)
+    print(f"peak KiB, engine and largest worker: {small} for 8 MiB, {large} for {8 * RATIO} MiB")
+    for before, after in zip(small, large, strict=True):
+        assert after - before < 6 * 1024, "KiB; the lists grow by 6 KiB for each 12 MiB"
