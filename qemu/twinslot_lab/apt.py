@@ -20,9 +20,7 @@ def mirrors() -> tuple[str, str]:
     Raises:
         BuildError: The host's apt knows no Debian mirror.
     """
-    lines = run(
-        "apt-get", "indextargets", "--format", "$(ORIGIN)|$(CODENAME)|$(REPO_URI)", "Created-By: Packages"
-    )
+    lines = run("apt-get", "indextargets", "--format", "$(ORIGIN)|$(CODENAME)|$(REPO_URI)", "Created-By: Packages")
     main = security = ""
     for line in lines.splitlines():
         origin, codename, uri = line.split("|", 2)

@@ -60,9 +60,7 @@ def build_slot(
     return slotimage.build(tree, out, limit_mib=board.disk.slot_mib)
 
 
-def build_board(
-    name: str = "virt-arm64", *, debs: Sequence[Path] = (), overlays: Sequence[Path] = ()
-) -> BoardFiles:
+def build_board(name: str = "virt-arm64", *, debs: Sequence[Path] = (), overlays: Sequence[Path] = ()) -> BoardFiles:
     """The board, from the cache or built (some ten minutes from nothing, a second if nothing changed).
 
     Args:

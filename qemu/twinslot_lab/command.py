@@ -46,9 +46,7 @@ def run(
     """
     words = [str(word) for word in argv]
     if shutil.which(words[0]) is None:
-        raise BuildError(
-            f"program '{words[0]}' is not installed", hint="apt install the list in qemu/apt-packages.txt"
-        )
+        raise BuildError(f"program '{words[0]}' is not installed", hint="apt install the list in qemu/apt-packages.txt")
     done = subprocess.run(
         words,
         cwd=cwd,
@@ -63,9 +61,7 @@ def run(
     return done.stdout.decode(errors="replace")
 
 
-def run_logged(
-    log: Path, *argv: str | Path, cwd: Path | None = None, env: Mapping[str, str] | None = None
-) -> None:
+def run_logged(log: Path, *argv: str | Path, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> None:
     """Run a long job with its output in a file.
 
     Raises:
@@ -74,9 +70,7 @@ def run_logged(
     log.parent.mkdir(parents=True, exist_ok=True)
     words = [str(word) for word in argv]
     if shutil.which(words[0]) is None:
-        raise BuildError(
-            f"program '{words[0]}' is not installed", hint="apt install the list in qemu/apt-packages.txt"
-        )
+        raise BuildError(f"program '{words[0]}' is not installed", hint="apt install the list in qemu/apt-packages.txt")
     with log.open("ab") as out:
         done = subprocess.run(
             words,

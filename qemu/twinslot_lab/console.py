@@ -15,9 +15,7 @@ from twinslot_lab.errors import BoardError
 
 _TAIL_LINES = 25
 # What means that waiting longer is of no use, unless the test is about just that.
-FATAL = re.compile(
-    r"Kernel panic - not syncing: [^\r\n]*|Twinslot: no slot can be started|You are in emergency mode"
-)
+FATAL = re.compile(r"Kernel panic - not syncing: [^\r\n]*|Twinslot: no slot can be started|You are in emergency mode")
 
 
 class Console:

@@ -11,9 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-_HEAD = struct.Struct(
-    "<IB"
-)  # CRC-32 little endian, flags: U-Boot include/env_internal.h, struct environment_s
+_HEAD = struct.Struct("<IB")  # CRC-32 little endian, flags: U-Boot include/env_internal.h, struct environment_s
 _SERIALS = 256  # the flags byte wraps
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
@@ -15,9 +15,22 @@ if TYPE_CHECKING:
     from twinslot_lab.build import BoardFiles
     from twinslot_lab.qemu_board import QemuBoard
 
-    BoardFactory = Callable[..., QemuBoard]
-
 _FAILED = pytest.StashKey[bool]()
+
+
+class BoardFactory(Protocol):
+    """Makes boards with their own disks; off at first, cut when the test ends."""
+
+    def __call__(
+        self,
+        name: str = "board",
+        files: BoardFiles | None = None,
+        *,
+        extra: tuple[str, ...] = (),
+        stop_on_reset: bool = False,
+    ) -> QemuBoard:
+        """A board in the directory `name` of the test's artifacts; the options are those of `QemuBoard`."""
+        ...
 
 
 @pytest.hookimpl(wrapper=True)
@@ -52,16 +65,20 @@ def artifacts(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture
-def board_factory(
-    request: pytest.FixtureRequest, board_files: BoardFiles, artifacts: Path
-) -> Iterator[BoardFactory]:
-    """Make boards with their own disks, off at first; `board_factory(name="board", files=..., **QemuBoard options)`."""
+def board_factory(request: pytest.FixtureRequest, board_files: BoardFiles, artifacts: Path) -> Iterator[BoardFactory]:
+    """See `BoardFactory`."""
     from twinslot_lab.qemu_board import QemuBoard
 
     boards: list[QemuBoard] = []
 
-    def make(name: str = "board", files: BoardFiles | None = None, **options: Any) -> QemuBoard:
-        board = QemuBoard(files or board_files, artifacts / name, **options)
+    def make(
+        name: str = "board",
+        files: BoardFiles | None = None,
+        *,
+        extra: tuple[str, ...] = (),
+        stop_on_reset: bool = False,
+    ) -> QemuBoard:
+        board = QemuBoard(files or board_files, artifacts / name, extra=extra, stop_on_reset=stop_on_reset)
         boards.append(board)
         return board
 

@@ -196,9 +196,18 @@ class QemuBoard:
             self._watch_from = self.console.mark
         if slot and hello.slot != slot:
             raise BoardError(f"slot '{hello.slot}' is up, not '{slot}'", self.console.tail())
-        target = ("systemctl", "is-active", "--quiet", "default.target")
-        deadline.poll(lambda: self.run(*target).exit == 0, every=0.5)
+        deadline.poll(self._settled, every=0.5)
         return hello
+
+    def _settled(self) -> bool:
+        """The default target is reached; an error if systemd has nothing left to do and it is not."""
+        if self.run("systemctl", "is-active", "--quiet", "default.target").exit == 0:
+            return True
+        if self.run("systemctl", "is-system-running").stdout.strip() in ("running", "degraded"):
+            failed = self.run("systemctl", "--failed", "--plain", "--no-legend").stdout.split("\n")
+            names = ", ".join(line.split()[0] for line in failed if line.strip())
+            raise BoardError(f"the default target was not reached; failed units: {names}", self.console.tail())
+        return False
 
     # --- the guest
 

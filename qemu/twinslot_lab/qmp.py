@@ -59,9 +59,7 @@ class Monitor:
     async def _listen(self, listener: EventListener) -> None:
         async for message in listener:
             data = message.get("data")
-            self.events.append(
-                Event(str(message["event"]), data if isinstance(data, dict) else {}, time.monotonic())
-            )
+            self.events.append(Event(str(message["event"]), data if isinstance(data, dict) else {}, time.monotonic()))
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         try:

@@ -111,9 +111,7 @@ def _configure(board: BoardDescription, tree: Path) -> None:
     (units / "default.target").unlink(missing_ok=True)
     (units / "default.target").symlink_to("/usr/lib/systemd/system/multi-user.target")
     shadow = etc / "shadow"
-    lines = [
-        line if not line.startswith("root:") else "root::" + line.split(":", 2)[2] for line in _lines(shadow)
-    ]
+    lines = [line if not line.startswith("root:") else "root::" + line.split(":", 2)[2] for line in _lines(shadow)]
     shadow.write_text("\n".join(lines) + "\n")
 
 
@@ -179,10 +177,10 @@ def _finish(tree: Path) -> None:
     shutil.move(database, factory / "dpkg")
     database.symlink_to("/usr/share/factory/var/lib/dpkg")
     for file in tree.rglob("*.pyc"):
-        _settle_bytecode(file)
+        settle_bytecode(file)
 
 
-def _settle_bytecode(file: Path) -> None:
+def settle_bytecode(file: Path) -> None:
     """Make compiled Python independent of file times, which an image does not keep (PEP 552, unchecked hash).
 
     Without this every import on the board would find its bytecode stale and compile again, every time.

@@ -12,9 +12,7 @@ from twinslot_lab.errors import BuildError
 _EPOCH = 1700000000  # seconds; every file in a slot has this time
 _SPACE = uuid.UUID("6f2e6a0c-3c4e-5b0a-9a0e-7a1f0d2b8c11")  # name space for fixed ids; any constant
 _BLOCK = 1 << 20
-_SLOT_TYPE = (
-    "0FC63DAF-8483-4772-8E79-3D69D8477DE4"  # GPT "Linux filesystem data" (UEFI discoverable partitions)
-)
+_SLOT_TYPE = "0FC63DAF-8483-4772-8E79-3D69D8477DE4"  # GPT "Linux filesystem data" (UEFI discoverable partitions)
 
 
 def fixed_id(name: str) -> str:

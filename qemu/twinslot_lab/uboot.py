@@ -15,9 +15,19 @@ from twinslot_lab.errors import BuildError
 
 HOOKS = ROOT / "bootloader_hooks" / "uboot"
 _EPOCH = "1700000000"  # any fixed time: it ends up in the version banner
-# docs/boot-contract.md section 2; the same list stands in the patch as what the card may set.
+# docs/boot-contract.md section 2; the patch lists the same as what the card may set, with a pattern for ts_*.
 CONTRACT = (
-    *("slot", "slot_a", "slot_b", "upgrade_available", "bootcount", "ts_generation", "ts_txn", "ts_release"),
+    *(
+        "slot",
+        "slot_a",
+        "slot_b",
+        "upgrade_available",
+        "bootcount",
+        "ts_generation",
+        "ts_txn",
+        "ts_release",
+        "ts_release_epoch",
+    ),
     *("ts_sequence", "ts_epoch", "ts_root", "ts_failed", "ts_reason"),
 )
 
@@ -47,9 +57,7 @@ def default_environment(board: BoardDescription) -> dict[str, str]:
     return dict(line.partition("=")[::2] for line in flatten(text))
 
 
-def factory_environment(
-    board: BoardDescription, sequence: int = 1, epoch: int = 0, root: int = 1
-) -> dict[str, str]:
+def factory_environment(board: BoardDescription, sequence: int = 1, epoch: int = 0, root: int = 1) -> dict[str, str]:
     """What manufacture writes to both copies: slot a is good, slot b is empty, and the floors stand."""
     defaults = {name: value for name, value in default_environment(board).items() if name in CONTRACT}
     floors = {"ts_sequence": str(sequence), "ts_epoch": str(epoch), "ts_root": str(root)}

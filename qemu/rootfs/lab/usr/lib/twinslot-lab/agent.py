@@ -16,7 +16,7 @@ import os
 import signal
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 PORT = "org.twinslot.lab"
 TIMED_OUT = 124  # as timeout(1)
@@ -87,17 +87,18 @@ def answer(line: bytes) -> dict[str, Any]:
         return {"id": request.get("id"), "error": f"{type(e).__name__}: {e}"}
 
 
-def main() -> None:
-    """Serve until the port closes."""
-    with find_port().open("r+b", buffering=0) as port:
-        port.write(b"\n" + json.dumps(hello()).encode() + b"\n")
-        pending = b""
-        while data := port.read(65536):
-            *lines, pending = (pending + data).split(b"\n")
-            for line in filter(None, lines):
-                reply = json.dumps(answer(line)).encode() + b"\n"
-                while reply:
-                    reply = reply[port.write(reply) or 0 :]
+def serve(port: BinaryIO) -> None:
+    """Say hello, then answer line by line until the port closes."""
+    port.write(b"\n" + json.dumps(hello()).encode() + b"\n")
+    pending = b""
+    while data := port.read(65536):
+        *lines, pending = (pending + data).split(b"\n")
+        for line in filter(None, lines):
+            reply = json.dumps(answer(line)).encode() + b"\n"
+            while reply:
+                reply = reply[port.write(reply) or 0 :]
 
 
-main()
+if __name__ == "__main__":
+    with find_port().open("r+b", buffering=0) as lab:
+        serve(lab)
