@@ -50,7 +50,9 @@ class HostDevice:
     def __post_init__(self) -> None:
         for name in SlotName:
             self.slots[name] = self.directory / f"slot_{name}"
-            self.slots[name].write_bytes(bytes([ord(name)]) * SLOT_SIZE)
+            with self.slots[name].open("wb") as file:
+                for _ in range(0, SLOT_SIZE, 1 << 20):  # in pieces: memory is measured with this device
+                    file.write(name.encode() * (1 << 20))
         medium = self.directory / "card"
         medium.write_bytes(bytes(0x8000))
         self.rig = UBootRig(self.directory, medium)

@@ -19,6 +19,7 @@ sys.path[:0] = {path!r}
 from pathlib import Path
 from release_bench import ReleaseBench
 import host_device
+from host_device import HostDevice
 host_device.SLOT_SIZE = {size}
 device = HostDevice(Path({directory!r}), ReleaseBench(Path({bench!r})))
 device.install(Path({image!r}))
