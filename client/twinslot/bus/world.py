@@ -1,0 +1,99 @@
+"""What the service asks of everything else: one seam, so that tests can put another world behind it."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from twinslot.config import Config
+from twinslot.core.progress import Observer
+from twinslot.core.transaction import Transaction
+from twinslot.engine.cancellation import Cancellation
+from twinslot.engine.install import InstallOptions
+from twinslot.transport.base import ImageStream
+
+JsonObject = dict[str, Any]
+
+
+class Verbs(Protocol):
+    """The verbs that the bus offers; `engine.Engine` has them, see there. Blocking, called from one thread at a time."""
+
+    def install(
+        self, stream: ImageStream, options: InstallOptions, observer: Observer, cancelled: Cancellation
+    ) -> Transaction:
+        """Install from a stream; closes it in any case."""
+        ...
+
+    def activate(self, *, reboot: bool) -> Transaction:
+        """Arm what was written."""
+        ...
+
+    def commit(self, *, force: str, if_trial: bool, observer: Observer) -> Transaction | None:
+        """Keep the system on trial."""
+        ...
+
+    def rollback(self, *, reason: str, reboot: bool) -> Transaction:
+        """Go back."""
+        ...
+
+    def cancel(self) -> Transaction:
+        """Drop what waits."""
+        ...
+
+
+class World(Protocol):
+    """Everything outside of the bus. All methods block; all may raise `TwinslotError`."""
+
+    def engine(self) -> Verbs:
+        """The engine; opened anew for each job, it holds nothing between them."""
+        ...
+
+    def stream(self, source: str | int) -> ImageStream:
+        """An image from a URL or an open descriptor, which stays the caller's to close."""
+        ...
+
+    def install_defaults(self) -> InstallOptions:
+        """What holds for options that a caller leaves out."""
+        ...
+
+    def status(self) -> JsonObject:
+        """`engine.report.status`."""
+        ...
+
+    def history(self, limit: int) -> list[JsonObject]:
+        """`engine.report.history`."""
+        ...
+
+
+class RealWorld:
+    """Implements `World` with this machine and with the workers behind systemd's sockets."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+
+    def engine(self) -> Verbs:
+        """See `World`."""
+        from twinslot.engine.assemble import open_engine
+
+        return open_engine(self._config, service_workers=True)
+
+    def stream(self, source: str | int) -> ImageStream:
+        """See `World`."""
+        from twinslot.engine.assemble import open_stream
+
+        return open_stream(self._config, source, service_workers=True)
+
+    def install_defaults(self) -> InstallOptions:
+        """See `World`."""
+        return InstallOptions(reboot=self._config.install.reboot == "automatic")
+
+    def status(self) -> JsonObject:
+        """See `World`."""
+        from twinslot.engine import report
+
+        return report.status(self._config)
+
+    def history(self, limit: int) -> list[JsonObject]:
+        """See `World`."""
+        from twinslot.engine import report
+
+        return report.history(self._config, limit)
