@@ -1,0 +1,115 @@
+"""`twinslot`: the command of a device. See docs/man/twinslot.1.
+
+Exit status: that of the error's class (`core.errors`); 0 done, 2 wrong command line, 128 + signal when interrupted.
+Whatever happens is said in a sentence; `TWINSLOT_DEBUG=1` adds the traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from types import FrameType
+from typing import TYPE_CHECKING, Final
+
+from twinslot.cli_output import Output
+from twinslot.cli_parser import parse
+from twinslot.core.errors import CancelledError, DeviceError, LifecycleError, TwinslotError
+
+if TYPE_CHECKING:
+    from twinslot.cli_world import World
+
+EXIT_PIPE: Final = 141  # 128 + SIGPIPE: the reader of our output went away
+LOOKING: Final = ("status", "history", "doctor", "info")  # without their output they did nothing
+_MODULES: Final = {"info": "twinslot.cli_info"} | dict.fromkeys(("status", "history", "doctor"), "twinslot.cli_look")
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, treated as Ctrl-C is."""
+
+
+def main(argv: list[str] | None = None, world: World | None = None) -> int:
+    """Run one verb and say how it ended.
+
+    Args:
+        argv: Without the program's name; the process's own unless given.
+        world: Everything outside; this machine unless given.
+    """
+    try:
+        arguments = parse(argv)
+    except SystemExit as e:  # argparse has said why
+        return e.code if isinstance(e.code, int) else 1
+    output = Output(as_json=arguments.json)
+    with _sigterm_as_interrupt():
+        status = _guarded(arguments, world, output)
+    if output.lost is not None and arguments.verb in LOOKING:
+        return _lost(output.lost)
+    return status
+
+
+def _guarded(arguments: argparse.Namespace, world: World | None, output: Output) -> int:
+    """The verb; every way in which it may fail becomes a sentence and a status."""
+    try:
+        return _run(arguments, world, output)
+    except TwinslotError as e:
+        return _report(e, e.exit_status, output)
+    except KeyboardInterrupt as e:
+        number = signal.SIGTERM if isinstance(e, _Terminated) else signal.SIGINT
+        error = CancelledError("interrupted", code="interrupted", hint="see 'twinslot status'")
+        return _report(error, 128 + number, output)
+    except OSError as e:
+        what = f"'{e.filename}' cannot be used" if e.filename else "the system refused"
+        return _report(DeviceError(what, code="system", found=e.strerror or e), DeviceError.exit_status, output)
+    except Exception as e:  # noqa: BLE001 - a fault of ours, told as one
+        hint = "TWINSLOT_DEBUG=1 shows where; please report it"
+        fault = LifecycleError("a fault in the program", code="fault", found=repr(e), hint=hint)
+        return _report(fault, fault.exit_status, output)
+
+
+def _run(arguments: argparse.Namespace, world: World | None, output: Output) -> int:
+    from twinslot.cli_world import RealWorld
+
+    module = importlib.import_module(_MODULES.get(arguments.verb, "twinslot.cli_verbs"))
+    status: int = getattr(module, arguments.verb)(arguments, world or RealWorld(), output)
+    return status
+
+
+def _report(error: TwinslotError, exit_status: int, output: Output) -> int:
+    if os.environ.get("TWINSLOT_DEBUG") == "1":
+        import traceback
+
+        output.aside(traceback.format_exc())
+    output.error(error, exit_status)
+    return exit_status
+
+
+def _lost(error: OSError) -> int:
+    """Nobody got the answer."""
+    if isinstance(error, BrokenPipeError):
+        return EXIT_PIPE
+    sys.stderr.write(f"twinslot: the output cannot be written: {error.strerror}\n")
+    return DeviceError.exit_status
+
+
+@contextlib.contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise _Terminated
+
+    try:
+        before = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # not the main thread: whoever called us minds the signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

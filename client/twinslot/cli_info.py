@@ -1,0 +1,209 @@
+"""`info`: what an image says of itself, and whether this device would take it.
+
+Nothing past header and manifest is parsed in this process (S2): trust is the trust process's, and an attachment is
+only held to its digest and passed on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import os
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+from twinslot.cli_output import Output, error_lines, printable
+from twinslot.cli_progress import size_text
+from twinslot.cli_render import table
+from twinslot.cli_source import opened
+from twinslot.cli_world import Front, JsonObject, World
+from twinslot.core.errors import DeviceError, Refusal, RefusedError, TransportError
+from twinslot.core.manifest import Manifest, parse_manifest
+
+if TYPE_CHECKING:
+    from twinslot.bundle.events import Event
+    from twinslot.bundle.reader import Reader
+    from twinslot.config import Config
+    from twinslot.engine.preview import Preview
+
+_CHUNK: Final = 64 * 1024  # bytes
+_TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
+UNCHECKED: Final = "this machine has no Twinslot configuration, so trust is not checked"
+
+
+def info(arguments: argparse.Namespace, world: World, output: Output) -> int:
+    """Show an image or one of its attachments; ends with 4 when this device would refuse it."""
+    config = _configuration(world, arguments.config_root)
+    with opened(arguments.image) as source:
+        if isinstance(source, int):
+            front, data = _read(source, arguments.attachment)
+        else:
+            front, data = _front_of_url(world, config, source, arguments.attachment), b""
+    manifest = parse_manifest(front[1])
+    preview = world.preview(config, front) if config else None
+    if arguments.attachment is None:
+        _show(manifest, preview, output)
+    else:
+        _show_attachment(manifest, arguments.attachment, data, preview, output)
+    return RefusedError.exit_status if preview and preview.refusals else 0
+
+
+def _configuration(world: World, root: str) -> Config | None:
+    try:
+        return world.config(root)
+    except DeviceError as e:
+        if e.code != "device.config-missing":
+            raise
+        return None
+
+
+def _front_of_url(world: World, config: Config | None, url: str, attachment: str | None) -> Front:
+    if config is None or attachment is not None:
+        what = "an attachment is read" if config else "without a configuration an image is read"
+        raise TransportError(f"{what} from a file only", code="file", found=url, hint="fetch the image first")
+    return world.head(config, url)
+
+
+def _read(descriptor: int, attachment: str | None) -> tuple[Front, bytes]:
+    """Trust section and manifest, and the bytes of one attachment; reads little more than it must."""
+    from twinslot.bundle.events import AttachmentEvent, Head
+    from twinslot.bundle.reader import Reader
+
+    reader = Reader()
+    events: list[Event] = []
+    while not events:
+        events = list(reader.feed(_chunk(reader, descriptor)))
+    (head,) = events
+    assert isinstance(head, Head)  # the reader's first event, and it waits there
+    front = (head.trust, head.manifest)
+    if attachment is None:
+        return front, b""
+    manifest = parse_manifest(head.manifest)
+    _require_attachment(manifest, attachment)
+    found = reader.proceed(manifest)
+    while True:
+        for event in found:
+            if isinstance(event, AttachmentEvent) and event.attachment.name == attachment:
+                return front, event.data
+        found = reader.feed(_chunk(reader, descriptor))
+
+
+def _chunk(reader: Reader, descriptor: int) -> bytes:
+    """The next bytes of the image.
+
+    Raises:
+        BundleError: `bundle.truncated`.
+        TransportError: The file cannot be read.
+    """
+    try:
+        data = os.read(descriptor, _CHUNK)
+    except OSError as e:
+        raise TransportError("the image cannot be read", code="file", found=e.strerror) from e
+    if not data:
+        reader.close()  # says which section ends too early
+    return data
+
+
+def _require_attachment(manifest: Manifest, name: str) -> None:
+    known = [attachment.name for attachment in manifest.attachments]
+    if name not in known:
+        expected = ", ".join(known) or "(it has none)"
+        raise RefusedError(Refusal("attachment-unknown", "the image has no such attachment", expected, name))
+
+
+def _show(manifest: Manifest, preview: Preview | None, output: Output) -> None:
+    if output.as_json:
+        output.line({"type": "info", "image": _image(manifest)} | _opinion(preview))
+        return
+    output.text(map(printable, _lines(_image(manifest))))
+    output.text([""])
+    output.text(map(printable, _opinion_lines(preview)))
+
+
+def _image(manifest: Manifest) -> JsonObject:
+    """What the manifest says, JSON-ready, sizes in bytes; the same keys as `twinslot-image inspect`."""
+    return {
+        "product": manifest.product,
+        "release": manifest.release.name,
+        "sequence": manifest.release.sequence,
+        "epoch": manifest.release.epoch,
+        "type": manifest.type,
+        "compatible": list(manifest.compatible),
+        "checks": list(manifest.checks),
+        "built": manifest.built.strftime(_TIME),
+        "expires": manifest.expires.strftime(_TIME),
+        "manifest": manifest.digest,
+        "payloads": [
+            {"name": p.name, "size": p.size, "stored_size": p.stored_size, "sha256": p.digest}
+            for p in manifest.payloads
+        ],
+        "attachments": [
+            {"name": a.name, "size": a.size, "media_type": a.media_type, "sha256": a.digest}
+            for a in manifest.attachments
+        ],
+        "signatures": list(manifest.key_ids),
+    }
+
+
+def _opinion(preview: Preview | None) -> JsonObject:
+    """What this device thinks of it; null where nobody was asked."""
+    if preview is None:
+        return {"trusted": None, "accepted": None, "trust": None, "reasons": [], "notes": [UNCHECKED]}
+    return {
+        "trusted": preview.verdict is not None,
+        "accepted": not preview.refusals,
+        "trust": preview.verdict.summary() if preview.verdict else None,
+        "reasons": [reason.as_dict() for reason in preview.refusals],
+        "notes": list(preview.notes),
+    }
+
+
+def _lines(image: dict[str, Any]) -> Iterator[str]:
+    yield f"{image['product']} {image['release']} ({image['type']})"
+    yield f"  sequence  {image['sequence']}, security epoch {image['epoch']}"
+    yield f"  for       {', '.join(image['compatible'])}"
+    yield f"  built     {image['built']}, expires {image['expires']}"
+    yield f"  checks    {', '.join(image['checks']) or 'none'}"
+    yield f"  manifest  {image['manifest']}"
+    yield f"  signed    by {', '.join(key[:8] for key in image['signatures']) or 'nobody'} (as the image claims)"
+    rows = [[p["name"], size_text(p["size"]), size_text(p["stored_size"])] for p in image["payloads"]]
+    yield from ("", *table(("payload", "size", "stored"), rows))
+    if image["attachments"]:
+        rows = [[a["name"], size_text(a["size"]), a["media_type"]] for a in image["attachments"]]
+        yield from ("", *table(("attachment", "size", "type"), rows))
+
+
+def _opinion_lines(preview: Preview | None) -> Iterator[str]:
+    if preview is None:
+        yield f"note: {UNCHECKED}"
+        return
+    if preview.verdict is not None:
+        signed = (f"{role.role} {len(role.key_ids)} of {role.threshold}" for role in preview.verdict.roles)
+        yield f"trusted: signed by {', '.join(signed)}"
+    else:
+        yield "NOT TRUSTED by this device"
+    if preview.refusals:
+        yield "this device would refuse it:"
+        yield from (f"  {line.removeprefix('twinslot: ')}" for line in error_lines(RefusedError(preview.refusals)))
+    else:
+        yield "this device would take it"
+    yield from (f"note: {note}" for note in preview.notes)
+
+
+def _show_attachment(manifest: Manifest, name: str, data: bytes, preview: Preview | None, output: Output) -> None:
+    attachment = next(each for each in manifest.attachments if each.name == name)
+    if output.as_json:
+        described = {"name": name, "size": attachment.size, "media_type": attachment.media_type}
+        content = {"sha256": attachment.digest, "base64": base64.b64encode(data).decode()}
+        output.line({"type": "attachment"} | described | content | _opinion(preview))
+        return
+    if sys.stdout.isatty():  # what it says must not steer a terminal
+        output.text(printable(line) for line in data.decode(errors="replace").splitlines())
+    else:
+        output.data(data)
+    if preview is None:
+        output.aside(f"twinslot: {UNCHECKED}\n")
+    elif preview.verdict is None:
+        output.aside("twinslot: this device does not trust whoever made this\n")
+        output.aside("".join(f"{line}\n" for line in error_lines(RefusedError(preview.refusals))))

@@ -1,0 +1,42 @@
+"""The verbs that only look: `status`, `history`, `doctor`. No bus, no lock, any user."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Final
+
+from twinslot.cli_output import Output, printable
+from twinslot.cli_render import doctor_lines, history_lines, status_lines
+from twinslot.cli_world import World
+
+FAULTY: Final = 6  # `doctor` found a fault: as DeviceError
+
+
+def status(arguments: argparse.Namespace, world: World, output: Output) -> int:
+    """Slots, releases, and what is under way."""
+    data = world.status(world.config(arguments.config_root))
+    if output.as_json:
+        output.line({"type": "status"} | data)
+    else:
+        output.text(map(printable, status_lines(data)))
+    return 0
+
+
+def history(arguments: argparse.Namespace, world: World, output: Output) -> int:
+    """Past updates, newest first."""
+    transactions = world.history(world.config(arguments.config_root), arguments.number)
+    if output.as_json:
+        output.line({"type": "history", "transactions": transactions})
+    else:
+        output.text(map(printable, history_lines(transactions)))
+    return 0
+
+
+def doctor(arguments: argparse.Namespace, world: World, output: Output) -> int:
+    """All evidence; ends with 6 when something is broken."""
+    diagnosis = world.doctor(world.config(arguments.config_root))
+    if output.as_json:
+        output.line({"type": "doctor"} | diagnosis.as_dict())
+    else:
+        output.text(map(printable, doctor_lines(diagnosis.as_dict())))
+    return 0 if diagnosis.healthy else FAULTY

@@ -1,0 +1,109 @@
+"""Where the words go: results to standard output, human errors and progress to standard error.
+
+A reader that went away never stops a job. `Output.lost` remembers it; `cli.main` decides what it means.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TextIO
+
+from twinslot.core.errors import Refusal, RefusedError, TwinslotError
+
+JsonObject = dict[str, object]
+
+
+class Output:
+    """Both streams of one call. Used from one thread at a time.
+
+    Args:
+        as_json: One JSON object per line on standard output, and nothing else anywhere.
+    """
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+        self.lost: OSError | None = None
+
+    @property
+    def watched(self) -> bool:
+        """A person looks at a terminal that shows progress."""
+        return sys.stderr is not None and sys.stderr.isatty()
+
+    def line(self, data: Mapping[str, object]) -> None:
+        """One JSON object on a line."""
+        self._write(json.dumps(data, default=str) + "\n")
+
+    def text(self, lines: Iterable[str]) -> None:
+        """Lines for people."""
+        self._write("".join(f"{line}\n" for line in lines))
+
+    def data(self, data: bytes) -> None:
+        """Bytes as they are."""
+        with self._guarded():
+            sys.stdout.flush()
+            sys.stdout.buffer.write(data)
+            sys.stdout.flush()
+
+    def aside(self, text: str) -> None:
+        """To standard error, as it stands; lost words there are no error."""
+        with contextlib.suppress(OSError, ValueError):
+            _put(sys.stderr, text)
+
+    def error(self, error: TwinslotError, exit_status: int, **more: object) -> None:
+        """A failure, in the form that was asked for."""
+        if self.as_json:
+            self.line(error_object(error, exit_status) | more)
+        else:
+            self.aside("".join(f"{line}\n" for line in error_lines(error)))
+
+    def _write(self, text: str) -> None:
+        with self._guarded():
+            _put(sys.stdout, text)
+
+    @contextlib.contextmanager
+    def _guarded(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as e:
+            self.lost = self.lost or e
+            with contextlib.suppress(OSError, ValueError):  # from here on, and at exit, it is nobody's
+                nobody = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nobody, sys.stdout.fileno())
+                os.close(nobody)
+
+
+def _put(stream: TextIO | None, text: str) -> None:
+    if stream is None:  # closed by whoever started us
+        return
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    stream.flush()
+
+
+def error_object(error: TwinslotError, exit_status: int) -> JsonObject:
+    """The last line of a failed call; absent values are null."""
+    empty: JsonObject = {"expected": None, "found": None, "hint": None}
+    return {"type": "error"} | empty | error.as_dict() | {"exit_status": exit_status}
+
+
+def error_lines(error: TwinslotError) -> Iterator[str]:
+    """Each reason on its line, each hint below its reason."""
+    reasons: tuple[TwinslotError | Refusal, ...] = error.reasons if isinstance(error, RefusedError) else (error,)
+    for reason in reasons:
+        yield printable(f"twinslot: {sentence(reason)}")
+        if reason.hint:
+            yield printable(f"  hint: {reason.hint}")
+
+
+def sentence(reason: TwinslotError | Refusal) -> str:
+    """Message, expected and found; without the hint."""
+    return str(TwinslotError(reason.message, expected=reason.expected, found=reason.found))
+
+
+def printable(text: str) -> str:
+    """One line without control characters: what an image or a server said must not steer a terminal."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)

@@ -1,0 +1,116 @@
+"""The whole command line. The man page docs/man/twinslot.1 is held to this parser by a test."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
+
+from twinslot import __version__
+
+if TYPE_CHECKING:
+    _Verbs: TypeAlias = argparse._SubParsersAction["_Parser"]  # argparse has no public name for it
+
+EXIT_USAGE: Final = 2  # what argparse ends with
+_GLOBAL: Final = {"json": False, "no_service": False, "config_root": "/"}
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """The arguments, typed as the parser declares them.
+
+    Raises:
+        SystemExit: Help was asked for (0) or the command line is wrong (2).
+    """
+    return make_parser().parse_args(argv, argparse.Namespace(**_GLOBAL))
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser with every verb; global options may stand before or after the verb."""
+    anywhere = _global_options()
+    parser = _Parser(prog="twinslot", description="Update this device, and come back if it is not well.")
+    _add_global(parser)
+    parser.add_argument("--version", action="version", version=f"twinslot {__version__}")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="COMMAND")
+    _add_changing(verbs, anywhere)
+    _add_looking(verbs, anywhere)
+    _add_units(verbs, anywhere)
+    return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """Takes no abbreviations, since a script would break when an option is added; says errors as we say them."""
+
+    def __init__(self, **arguments: object) -> None:
+        super().__init__(**({"allow_abbrev": False} | arguments))  # type: ignore[arg-type]
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_USAGE, f"twinslot: {message}\n  hint: see '{self.prog} --help'\n")
+
+
+def _global_options() -> _Parser:
+    """What every verb takes, too."""
+    parser = _Parser(add_help=False)
+    _add_global(parser)
+    return parser
+
+
+def _add_global(parser: argparse.ArgumentParser) -> None:
+    """No defaults here: a verb's would overwrite what was said before the verb."""
+    absent = argparse.SUPPRESS
+    parser.add_argument("--json", action="store_true", default=absent, help="one JSON object per line")
+    parser.add_argument(
+        "--no-service", action="store_true", default=absent, help="do it in this process, without the bus (needs root)"
+    )
+    parser.add_argument("--config-root", metavar="DIR", default=absent, help="where etc/twinslot stands (default: /)")
+
+
+def _add_changing(verbs: _Verbs, anywhere: _Parser) -> None:
+    install = verbs.add_parser("install", parents=[anywhere], help="write an image into the slot that does not run")
+    install.add_argument("image", metavar="FILE|URL|-", help="the image; - is standard input")
+    install.add_argument("--no-activate", action="store_true", help="write only; 'twinslot activate' goes on")
+    _add_reboot(install)
+    install.add_argument("--retry", action="store_true", help="accept a release that rolled back here; audited")
+    install.add_argument("--reinstall", action="store_true", help="accept the release that runs; audited")
+    install.add_argument("--ignore-expiry", action="store_true", help="accept what has expired; audited")
+    _add_reboot(verbs.add_parser("activate", parents=[anywhere], help="start the written slot at the next boot"))
+    verbs.add_parser("cancel", parents=[anywhere], help="drop an update that was not booted yet, or stop an install")
+    commit = verbs.add_parser("commit", parents=[anywhere], help="keep the system on trial, after its health checks")
+    commit.add_argument("--force", metavar="REASON", default="", type=_reason, help="without the checks; audited")
+    commit.add_argument("--if-trial", action="store_true", help="for the unit: no trial is no error")
+    rollback = verbs.add_parser("rollback", parents=[anywhere], help="leave the trial, or try the other slot again")
+    rollback.add_argument("--reason", metavar="TEXT", default="", help="for the audit")
+    rollback.add_argument("--no-reboot", dest="reboot", action="store_false", help="leave the reboot to you")
+
+
+def _add_reboot(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--reboot", action=argparse.BooleanOptionalAction, help="reboot into the trial (default: 'install.reboot')"
+    )
+
+
+def _add_looking(verbs: _Verbs, anywhere: _Parser) -> None:
+    verbs.add_parser("status", parents=[anywhere], help="slots, releases, and what is under way")
+    info = verbs.add_parser("info", parents=[anywhere], help="what an image is, and whether this device would take it")
+    info.add_argument("image", metavar="FILE|URL|-", help="the image; - is standard input")
+    info.add_argument("--attachment", metavar="NAME", help="print this attachment instead")
+    history = verbs.add_parser("history", parents=[anywhere], help="past updates, newest first")
+    history.add_argument("-n", "--number", metavar="N", type=_positive, default=20, help="how many (default: 20)")
+    verbs.add_parser("doctor", parents=[anywhere], help="all evidence, and the decision that it leads to")
+
+
+def _add_units(verbs: _Verbs, anywhere: _Parser) -> None:
+    verbs.add_parser("boot", parents=[anywhere], help="for the unit: after each start, find out what happened")
+    verbs.add_parser("check", parents=[anywhere], help="run the health checks; on trial, a failed one ends the trial")
+    verbs.add_parser("service", parents=[anywhere], help="for the unit: the service on the bus")
+
+
+def _positive(text: str) -> int:
+    number = int(text) if text.isascii() and text.isdigit() else 0
+    if not 1 <= number <= 1_000_000:
+        raise argparse.ArgumentTypeError(f"a number from 1 to 1000000 is expected, not '{text}'")
+    return number
+
+
+def _reason(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("a reason is expected; it goes into the audit")
+    return text

@@ -1,0 +1,175 @@
+"""What people read: status, history, and how an update stands. Text in lines, no printing, nothing heavy imported.
+
+Input is the JSON-ready data of `engine.report`, so that both outputs say the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from twinslot.core.lifecycle import State
+from twinslot.core.model import Reason
+from twinslot.core.transaction import Outcome, Transaction
+
+STATES: Final = {
+    State.IDLE: "nothing is under way",
+    State.WRITING: "is being written to slot {target}",
+    State.WRITTEN: "waits in slot {target}; 'twinslot activate' makes it start",
+    State.CHECKING: "in slot {target} is being read back",
+    State.ARMED: "starts on trial from slot {target} at the next boot",
+    State.TRIAL: "runs on trial in slot {target}",
+    State.COMMITTING: "in slot {target} is being committed",
+    State.LEAVING: "in slot {target} is being left; the next boot is slot {source}",
+}
+
+REASONS: Final = {
+    Reason.LOAD_FAILED: "it did not load",
+    Reason.BOOTLIMIT: "it ran out of tries",
+    Reason.DEADLINE: "it did not commit in time",
+    Reason.UNHEALTHY: "a required health check failed",
+    Reason.OPERATOR: "somebody asked to go back",
+    Reason.RESETS: "it came up each time and was reset too often",
+    Reason.ENVIRONMENT: "the boot environment was lost",
+    Reason.INTERRUPTED: "power or process went away",
+    Reason.CANCELLED: "it was cancelled",
+    Reason.FAILED: "the install failed",
+}
+
+
+def status_lines(status: dict[str, Any]) -> Iterator[str]:
+    """Slots in a table, then what is worth a line."""
+    yield from slot_table(status)
+    yield ""
+    floors = status["floors"]
+    yield f"floors    sequence {floors['sequence']}, security epoch {floors['epoch']}, trust root {floors['root']}"
+    yield f"update    {_under_way(status['transaction'])}"
+    if (last := status["last"]) and last["outcome"]:
+        yield f"last      {ended_text(Transaction.from_dict(last))}"
+    if failed := status["failed"]:
+        named = ", ".join(f"sequence {sequence} ({reason})" for sequence, reason in failed.items())
+        yield f"refused   {named}: rolled back here; '--retry' allows them"
+    yield from _environment_lines(status["environment"])
+
+
+def slot_table(status: dict[str, Any]) -> Iterator[str]:
+    """One row for each slot; `*` marks the one that runs."""
+    yield from table(
+        ("", "slot", "state", "release", "sequence", "epoch", "installed"),
+        [_slot_row(name, slot) for name, slot in status["slots"].items()],
+    )
+    if not any(slot["running"] for slot in status["slots"].values()):
+        yield "  no configured slot holds the root file system; see 'twinslot doctor'"
+
+
+def _slot_row(name: str, slot: dict[str, Any]) -> Sequence[str]:
+    mark, state = "*" if slot["running"] else "", slot["state"] or "unknown"
+    release = slot["release"]
+    if release is None:
+        return (mark, name, state, "-", "-", "-", "-")
+    installed = when(slot["installed_at"]) or "-"
+    return (mark, name, state, release["name"], str(release["sequence"]), str(release["epoch"]), installed)
+
+
+def _under_way(data: dict[str, Any] | None) -> str:
+    if data is None:
+        return STATES[State.IDLE]
+    return standing_text(Transaction.from_dict(data))
+
+
+def _environment_lines(environment: dict[str, Any] | None) -> Iterator[str]:
+    if environment is None:
+        yield "boot      the environment cannot be read; only root may, see 'twinslot doctor'"
+    elif environment["lost"]:
+        yield "boot      both copies of the environment are lost; 'twinslot boot' repairs them"
+    elif not environment["settled"]:
+        yield "boot      the copies of the environment differ; 'twinslot boot' or the next update settles them"
+
+
+def standing_text(transaction: Transaction) -> str:
+    """How an open update stands."""
+    text = STATES[transaction.state].format(target=transaction.target, source=transaction.source)
+    return text if transaction.state is State.IDLE else f"{release_text(transaction)} {text}"
+
+
+def ended_text(transaction: Transaction) -> str:
+    """How an update ended, and why."""
+    match transaction.outcome:
+        case Outcome.COMMITTED:
+            text = f"was committed in slot {transaction.target}" + (" by force" if transaction.forced else "")
+        case Outcome.ROLLED_BACK:
+            text = f"rolled back from slot {transaction.target} to {transaction.source}"
+        case _:
+            text = f"was abandoned in slot {transaction.target}"
+    reason = f": {reason_text(transaction.reason)}" if transaction.reason else ""
+    at = f", {when(transaction.ended)}" if transaction.ended else ""
+    return f"{release_text(transaction)} {text}{reason}{at}"
+
+
+def transaction_text(transaction: Transaction) -> str:
+    """One sentence, open or ended."""
+    return standing_text(transaction) if transaction.outcome is None else ended_text(transaction)
+
+
+def release_text(transaction: Transaction) -> str:
+    """Name and sequence."""
+    return f"{transaction.release.name} (sequence {transaction.release.sequence})"
+
+
+def reason_text(reason: str) -> str:
+    """The reason in words, with the word that programs see."""
+    words = REASONS.get(Reason(reason)) if reason in set(Reason) else None
+    return f"{words} ({reason})" if words else reason
+
+
+def check_lines(transaction: Transaction) -> Iterator[str]:
+    """The health checks of the last run."""
+    for check in transaction.checks:
+        verdict = "ok" if check.passed else "FAILED" if check.required else "failed, not required"
+        tries = f", {check.tries} tries" if check.tries > 1 else ""
+        detail = f": {check.detail}" if check.detail else ""
+        yield f"  {check.name}: {verdict} ({check.seconds:.1f} s{tries}){detail}"
+
+
+def history_lines(transactions: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """A table, newest first."""
+    if not transactions:
+        yield "no update was ever begun"
+        return
+    rows = [_history_row(Transaction.from_dict(data)) for data in transactions]
+    yield from table(("started", "release", "sequence", "slot", "kind", "outcome", "reason"), rows)
+
+
+def _history_row(transaction: Transaction) -> Sequence[str]:
+    return (
+        when(transaction.started) or "-",
+        transaction.release.name,
+        str(transaction.release.sequence),
+        transaction.target,
+        transaction.kind,
+        str(transaction.outcome or f"{transaction.state} ...") + (", forced" if transaction.forced else ""),
+        reason_text(transaction.reason) if transaction.reason else "",
+    )
+
+
+def doctor_lines(diagnosis: dict[str, Any]) -> Iterator[str]:
+    """Every finding with its verdict and hint, and the decision."""
+    marks = {"fine": "ok", "warning": "WARN", "fault": "FAULT"}
+    for finding in diagnosis["findings"]:
+        yield f"{marks[finding['severity']]:<6}{finding['area']}: {finding['text']}"
+        if finding["hint"]:
+            yield f"        hint: {finding['hint']}"
+    yield ""
+    yield f"decision  {diagnosis['decision']}"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Columns as wide as they must be, two spaces between."""
+    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
+    for row in (head, *rows):
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def when(moment: str) -> str:
+    """An ISO 8601 time to the second, as people write it."""
+    return f"{moment[:10]} {moment[11:19]} UTC" if moment else ""

@@ -1,0 +1,208 @@
+"""The verbs that change something: through the service, or with `--no-service` in this process."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+from twinslot.cli_output import Output, printable, sentence
+from twinslot.cli_progress import Reporter, duration_text, size_text
+from twinslot.cli_render import check_lines, slot_table, transaction_text
+from twinslot.cli_world import JsonObject, ServiceClient, World, require_root
+from twinslot.core.errors import CancelledError, Refusal, RefusedError, TwinslotError
+from twinslot.core.lifecycle import Event
+from twinslot.core.transaction import Transaction
+
+if TYPE_CHECKING:
+    from twinslot.cli_job import Ended
+    from twinslot.config import Config
+
+EVENTS: Final = {
+    Event.BOOTED_OLD: "the committed system runs",
+    Event.BOOTED_NEW: "the new system runs on trial",
+    Event.STILL_ARMED: "the next boot tries the other slot",
+    Event.ROLLED_BACK: "the new system was left; the old one runs",
+    Event.BOOTED_COMMITTED: "the new system runs and is committed",
+}
+
+
+def install(arguments: argparse.Namespace, world: World, output: Output) -> int:
+    """Write an image into the slot that does not run. Ctrl-C and SIGTERM stop it in a defined state."""
+    from twinslot.cli_job import run_job
+    from twinslot.cli_source import opened
+
+    config = world.config(arguments.config_root)
+    options = {
+        "activate": not arguments.no_activate,
+        "reboot": _reboot(arguments, config),
+        "retry": arguments.retry,
+        "reinstall": arguments.reinstall,
+        "force_time": arguments.ignore_expiry,
+    }
+    job = _Install(arguments, world, config, output)
+    reporter = Reporter(output)
+    with opened(arguments.image) as source:
+        ended = run_job(lambda: job.client.install(source, options, reporter), job.stop)
+    reporter.end()
+    if ended.signal:
+        return _stopped(ended, world, config, output)
+    if ended.error is not None:
+        raise ended.error
+    return _show(ended.value, output)
+
+
+class _Install:
+    """Who does it, and how to ask for its end."""
+
+    def __init__(self, arguments: argparse.Namespace, world: World, config: Config, output: Output) -> None:
+        from twinslot.cli_direct import DirectClient
+
+        self._world, self._output = world, output
+        self._direct: DirectClient | None = None
+        if arguments.no_service:
+            require_root(world)
+            self._direct = DirectClient(world, config)
+        self.client: ServiceClient = self._direct or world.service()
+
+    def stop(self, first: bool) -> None:
+        """Ask once; later signals only say that we wait."""
+        if not self._output.as_json:
+            self._output.aside("\ntwinslot: stopping\n" if first else "twinslot: still stopping\n")
+        if not first:
+            return
+        if self._direct is not None:
+            self._direct.stop()
+            return
+        try:
+            self._world.service().cancel()  # another connection: the first one waits for the job
+        except TwinslotError as e:
+            self._output.aside(f"twinslot: it cannot be stopped: {sentence(e)}\n")
+
+
+def _stopped(ended: Ended[JsonObject], world: World, config: Config, output: Output) -> int:
+    """Say how it ended and what the slots hold now."""
+    if ended.error is not None and not isinstance(ended.error, TwinslotError):
+        raise ended.error
+    try:
+        status: JsonObject | None = world.status(config)
+    except TwinslotError:
+        status = None
+    if ended.error is None:
+        hint = "'twinslot cancel' drops it"
+        error: TwinslotError = CancelledError("it was too late to stop: the update is complete", hint=hint)
+    else:
+        error = ended.error
+    output.error(error, ended.exit_status, slots=status["slots"] if status else None, transaction=ended.value)
+    if status and not output.as_json:
+        output.text(slot_table(status))
+    return ended.exit_status
+
+
+def activate(arguments: argparse.Namespace, world: World, output: Output) -> int:
+    """Start the written slot at the next boot."""
+    config = world.config(arguments.config_root)
+    reporter = Reporter(output)
+    data = _client(arguments, world, config).activate({"reboot": _reboot(arguments, config)}, reporter)
+    reporter.end()
+    return _show(data, output)
+
+
+def rollback(arguments: argparse.Namespace, world: World, output: Output) -> int:
+    """Leave the trial, or try the other slot again."""
+    reporter = Reporter(output)
+    options = {"reason": arguments.reason, "reboot": arguments.reboot}
+    data = _client(arguments, world, world.config(arguments.config_root)).rollback(options, reporter)
+    reporter.end()
+    return _show(data, output)
+
+
+def cancel(arguments: argparse.Namespace, world: World, output: Output) -> int:
+    """Drop an update that was not booted yet, or stop an install of the service."""
+    return _show(_client(arguments, world, world.config(arguments.config_root)).cancel(), output)
+
+
+def commit(arguments: argparse.Namespace, world: World, output: Output) -> int:
+    """Keep the system on trial. `--if-trial` is the unit's, and never uses the bus."""
+    config = world.config(arguments.config_root)
+    reporter = Reporter(output)
+    if arguments.if_trial:
+        require_root(world)
+        kept = world.engine(config).commit(force=arguments.force, if_trial=True, observer=reporter)
+        data = kept.as_dict() if kept else None
+    else:
+        data = _client(arguments, world, config).commit({"force": arguments.force}, reporter)
+    reporter.end()
+    return _show(data, output, nothing="nothing is on trial")
+
+
+def check(arguments: argparse.Namespace, world: World, output: Output) -> int:
+    """Run the health checks.
+
+    Raises:
+        RefusedError: `refused.unhealthy`: a required one failed, and the trial is being left.
+    """
+    require_root(world)
+    reporter = Reporter(output)
+    found = world.engine(world.config(arguments.config_root)).check(reporter)
+    reporter.end()
+    _show(found.as_dict() if found else None, output, nothing="nothing is on trial")
+    failed = [result.name for result in found.checks if result.required and not result.passed] if found else []
+    if failed:
+        hint = "the system goes back; see 'twinslot history' in the old slot"
+        raise RefusedError(Refusal("unhealthy", "a required check failed", found=", ".join(failed), hint=hint))
+    return 0
+
+
+def boot(arguments: argparse.Namespace, world: World, output: Output) -> int:
+    """After each start: find out what happened, repair, record."""
+    require_root(world)
+    found = world.engine(world.config(arguments.config_root)).boot()
+    if output.as_json:
+        transaction = found.transaction.as_dict() if found.transaction else None
+        result: JsonObject = {"type": "result", "event": found.event, "state": found.state, "notes": found.notes}
+        output.line(result | {"transaction": transaction})
+    else:
+        lines = [EVENTS[found.event], *(f"  note: {note}" for note in found.notes)]
+        lines += [transaction_text(found.transaction)] if found.transaction else []
+        output.text(map(printable, lines))
+    return 0
+
+
+def service(arguments: argparse.Namespace, world: World, output: Output) -> int:  # noqa: ARG001 - as all verbs
+    """Be the service until it is idle."""
+    require_root(world)
+    return world.serve(world.config(arguments.config_root))
+
+
+def _client(arguments: argparse.Namespace, world: World, config: Config) -> ServiceClient:
+    if not arguments.no_service:
+        return world.service()
+    require_root(world)
+    from twinslot.cli_direct import DirectClient
+
+    return DirectClient(world, config)
+
+
+def _reboot(arguments: argparse.Namespace, config: Config) -> bool:
+    """What the caller said; otherwise the configuration."""
+    return config.install.reboot == "automatic" if arguments.reboot is None else bool(arguments.reboot)
+
+
+def _show(data: JsonObject | None, output: Output, *, nothing: str = "nothing is under way") -> int:
+    if output.as_json:
+        output.line({"type": "result", "transaction": data})
+    elif data is None:
+        output.text([nothing])
+    else:
+        output.text(map(printable, _result_lines(Transaction.from_dict(data))))
+    return 0
+
+
+def _result_lines(transaction: Transaction) -> Iterator[str]:
+    yield transaction_text(transaction)
+    yield from check_lines(transaction)
+    if transaction.bytes_written:
+        phases = ", ".join(f"{name} {duration_text(seconds)}" for name, seconds in transaction.seconds.items())
+        fetched, written = size_text(transaction.bytes_fetched), size_text(transaction.bytes_written)
+        yield f"  fetched {fetched}, wrote {written}; {phases}"

@@ -1,0 +1,139 @@
+"""Would this device take this image? For `info`: every reason at once, no lock, nothing changed, any user.
+
+What only root can read (the raw environment) is left out for others, and said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeVar
+
+from twinslot.bootloader.choose import open_bootloader
+from twinslot.bundle.verdict import Verdict
+from twinslot.config import Config
+from twinslot.core.acceptance import AcceptancePolicy, DeviceFacts, check
+from twinslot.core.bootenv import BootState, read_state
+from twinslot.core.errors import DeviceError, Refusal, RefusedError
+from twinslot.core.manifest import parse_manifest
+from twinslot.core.model import SECTOR, Floors, SlotName
+from twinslot.engine.assemble import open_stream, verify_head
+from twinslot.engine.report import open_record
+from twinslot.health.selection import configured_checks
+from twinslot.storage import mounts
+from twinslot.storage.record import Record
+from twinslot.storage.slots import find_running_slot
+from twinslot.transport.base import ImageHead
+from twinslot.worker import launch
+
+_ANY_SIZE: Final = 1 << 63  # bytes; stands for a partition whose size is not known
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What an install of this image would begin with.
+
+    Attributes:
+        verdict: What the trust process said; None when it did not trust.
+        refusals: Every reason against it, of trust and of policy; empty means welcome.
+        notes: What could not be looked at, one sentence each.
+    """
+
+    verdict: Verdict | None
+    refusals: tuple[Refusal, ...]
+    notes: tuple[str, ...]
+
+
+def fetch_head(config: Config, url: str) -> tuple[bytes, bytes]:
+    """Trust section and manifest of an image behind a URL, through a worker without privileges.
+
+    Raises:
+        BundleError: The image is wrong.
+        TransportError: The source does not answer.
+    """
+    stream = open_stream(config, url, service_workers=False)
+    try:
+        head = stream.head()
+    finally:
+        stream.close()
+    return head.trust, head.manifest
+
+
+def preview(config: Config, trust: bytes, manifest: bytes) -> Preview:
+    """Ask trust and policy, as an install would. The trust process is started without privileges.
+
+    Args:
+        config: Of this device.
+        trust: The image's trust section; not parsed here (S2).
+        manifest: The image's, unverified.
+
+    Raises:
+        BundleError: The image is malformed.
+        DeviceError: This device cannot ask: no root of trust, no worker.
+    """
+    notes: list[str] = []
+    record = _try(lambda: open_record(config), notes)
+    try:
+        state = _try(lambda: read_state(open_bootloader(config.boot).read().variables), notes)
+        floors = (state.floors if state else Floors()).highest(record.floors() if record else Floors())
+        verdict, untrusted = _ask_trust(config, ImageHead(trust, manifest), record, floors)
+        policy = AcceptancePolicy(reinstall=config.install.allow_reinstall, group_size=config.install.max_group_size)
+        unwanted = check(parse_manifest(manifest), _facts(config, record, state, floors, notes), policy)
+    finally:
+        if record is not None:
+            record.close()
+    return Preview(verdict, untrusted + unwanted, tuple(notes))
+
+
+def _try(look: Callable[[], T], notes: list[str]) -> T | None:
+    try:
+        return look()
+    except DeviceError as e:
+        notes.append(str(e))
+        return None
+
+
+def _ask_trust(
+    config: Config, head: ImageHead, record: Record | None, floors: Floors
+) -> tuple[Verdict | None, tuple[Refusal, ...]]:
+    try:
+        return verify_head(config, head, record, floors, launch.start), ()
+    except RefusedError as e:
+        return None, e.reasons
+
+
+def _facts(
+    config: Config, record: Record | None, state: BootState | None, floors: Floors, notes: list[str]
+) -> DeviceFacts:
+    running = find_running_slot({name: config.slots.of(name) for name in SlotName}).slot
+    if running is None:
+        notes.append("it is not known which slot runs")
+    devices = config.slots.of(running.other if running else SlotName.B)
+    known = record.slot(running) if record and running else None
+    failed = set(record.failed()) if record else set()
+    if state and state.failed_sequence is not None:
+        failed.add(state.failed_sequence)
+    return DeviceFacts(
+        compatible=config.device.compatible,
+        partitions={payload: _size(path, notes) for payload, path in devices.items()},
+        checks=frozenset(each.name for each in configured_checks(config.health)),
+        floors=floors,
+        running=known.release if known else None,
+        on_trial=running is not None and state is not None and state.trial is running,
+        failed=frozenset(failed),
+    )
+
+
+def _size(path: Path, notes: list[str]) -> int:
+    """Bytes of a partition as the kernel tells anyone (sysfs-block: `size` counts sectors of 512 bytes)."""
+    device = mounts.device_of(path)
+    try:
+        if device is not None:
+            return int((mounts.SYS_BLOCK / mounts.name(device) / "size").read_text()) * SECTOR
+    except (OSError, ValueError):
+        pass
+    notes.append(f"the size of '{path}' is not known")
+    return _ANY_SIZE
