@@ -3,12 +3,14 @@
 Rules:
 
 1. 4xx is final; 5xx and a broken connection are not. Tries are spaced by a doubling, jittered pause up to a bound, and
-   the count starts anew whenever bytes have arrived.
+   the count starts anew after a try that brought something at more than the rate floor.
 2. A broken download goes on where it stopped (`Range`), and only if the server still has the same file (`If-Range`
    with its strong ETag or its date; RFC 9110, sections 13.1.5 and 14). A server that answers 200 starts from the
    front: what was read is skipped.
-3. No compression is accepted, at most five redirects, never from https to http.
-4. Slower than the rate floor over a read timeout counts as broken.
+3. No compression is accepted, at most five redirects, never from https to http. No proxy.
+4. Slower than the rate floor over a read timeout counts as broken. Only time spent waiting for the server counts: we
+   may be the slow ones, while flash is written.
+5. Whoever listens hears an empty chunk at least every ten seconds of a pause.
 """
 
 from __future__ import annotations
@@ -19,18 +21,20 @@ import random
 import re
 import ssl
 import time
-import urllib.parse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
 import twinslot
-from twinslot.core.errors import BundleError, TransportError
+from twinslot.core.errors import BundleError, DeviceError, TransportError
+from twinslot.transport.address import Address, follow, parse_address
 
 CHUNK: Final = 256 * 1024  # bytes read at once
 REDIRECTS_MAX: Final = 5
 FIRST_PAUSE: Final = 0.5  # seconds before the second try
-_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")  # RFC 9110, section 14.4
+TICK: Final = 10.0  # seconds; the longest sleep at once
+PROGRESS: Final = 1024  # bytes; a try that brought less counts as failed, so that dripping bytes are no way to hold us
+_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)")  # RFC 9110, section 14.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,11 @@ class HttpSettings:
         rate_floor: Bytes a second, over a read timeout.
         retries: Further tries without a byte of progress.
         retry_wait: Seconds; the longest pause between two tries.
+        deadline: Seconds that the whole download may take; 0: as long as it takes.
         ca_file: PEM file of the authorities to believe; empty: the system's.
+        client_cert: PEM file of our certificate, for servers that ask for one; the worker's user must be able to read
+            it.
+        client_key: PEM file of its key; empty: it stands in the same file.
     """
 
     connect_timeout: float = 20.0
@@ -51,20 +59,40 @@ class HttpSettings:
     rate_floor: int = 256
     retries: int = 10
     retry_wait: float = 300.0
+    deadline: float = 0.0
     ca_file: str = ""
+    client_cert: str = ""
+    client_key: str = ""
 
 
 class _Broken(Exception):  # noqa: N818 - never leaves this module
-    """This try failed in a way that another one may mend."""
+    """This try failed in a way that another one may mend. `code` is for when none does."""
+
+    def __init__(self, found: object, code: str = "network") -> None:
+        super().__init__(str(found) or type(found).__name__)
+        self.code = code
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Answer:
     """An open answer whose next byte is `at` bytes into the file."""
 
-    connection: http.client.HTTPConnection
     response: http.client.HTTPResponse
     at: int
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What the server said of the file when we began; None or empty: nothing."""
+
+    etag: str = ""
+    modified: str = ""
+    length: int | None = None  # bytes, whole
+
+    @property
+    def validator(self) -> str:
+        """For `If-Range`."""
+        return self.etag or self.modified
 
 
 @dataclass(slots=True)
@@ -76,178 +104,224 @@ class HttpSource:
         settings: Patience.
         sleep: Waits seconds.
         clock: Monotonic seconds.
+
+    Raises:
+        TransportError: `transport.url`.
     """
 
     url: str
     settings: HttpSettings = field(default_factory=HttpSettings)
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
-    _validator: str = ""  # ETag or date of the file that was begun
-    _length: int | None = None  # its whole length
+    _address: Address = field(init=False)
+    _seen: _Seen = field(init=False, default_factory=_Seen)
+    _context: ssl.SSLContext | None = field(init=False, default=None)
+    _waited: float = field(init=False, default=0.0)  # seconds for the server, in this try
+    _rate: tuple[int, float] = field(init=False, default=(0, 0.0))  # bytes and seconds in this window
+
+    def __post_init__(self) -> None:
+        self._address = parse_address(self.url)
+
+    def explain(self, error: BundleError) -> BundleError:
+        """The error as it is; a file that was replaced has been noticed by its headers."""
+        return error
 
     def chunks(self) -> Iterator[bytes]:
-        """The bytes in order, each once.
+        """The bytes in order, each once, and empty chunks during pauses.
 
         Raises:
-            TransportError: `transport.http-NNN`, `transport.network`, `transport.url`, `transport.redirect` and others.
+            TransportError: `transport.http-NNN`, `transport.network`, `transport.too-slow`, `transport.deadline`,
+                `transport.redirect`, `transport.tls`, `transport.encoding`, `transport.range`.
             BundleError: `bundle.changed`: the server replaced the file in the middle.
+            DeviceError: `device.tls-files`: our own certificates cannot be read.
         """
-        have, failures = 0, 0
+        have, failures, until = 0, 0, self.clock() + (self.settings.deadline or float("inf"))
         while True:
+            began, self._waited, self._rate = have, 0.0, (0, 0.0)
             try:
-                answer = self._open(have)
-                with contextlib.closing(answer.connection):
-                    for chunk in self._body(answer, have):
-                        have += len(chunk)
-                        failures = 0
-                        yield chunk
+                for chunk in self._try(have):
+                    have += len(chunk)
+                    yield chunk
+                    self._keep(until, have)
                 return
             except _Broken as e:
-                failures += 1
+                failures = 1 if self._progressed(have - began) else failures + 1
                 if failures > self.settings.retries:
-                    raise TransportError(
-                        f"the download failed {failures} times without progress",
-                        code="network",
-                        found=e,
-                        hint=f"{have} bytes had arrived; try again later",
-                    ) from e
-                self.sleep(self._pause(failures))
+                    raise self._given_up(e, failures, have) from e
+                for nap in _naps(self._pause(failures)):
+                    yield b""
+                    self._keep(until, have)
+                    self.sleep(nap)
+
+    def _try(self, have: int) -> Iterator[bytes]:
+        with contextlib.ExitStack() as stack:
+            yield from self._body(self._open(have, stack), have)
+
+    def _progressed(self, new: int) -> bool:
+        """Bytes that were skipped do not count: a server that starts anew each time may never get further."""
+        return new >= max(PROGRESS, self.settings.rate_floor * self._waited)
+
+    def _keep(self, until: float, have: int) -> None:
+        if self.clock() > until:
+            expected = f"the whole file within {self.settings.deadline:g} seconds"
+            raise TransportError(
+                "the download takes too long", code="deadline", expected=expected, found=f"{have} bytes"
+            )
+
+    def _given_up(self, last: _Broken, failures: int, have: int) -> TransportError:
+        times = "once" if failures == 1 else f"{failures} times"
+        return TransportError(
+            f"the download from '{self._address}' failed {times} without progress",
+            code=last.code,
+            found=last,
+            hint=f"{have} bytes had arrived; try again later",
+        )
 
     def _pause(self, failures: int) -> float:
         """Doubling, capped, and between half and the whole of it, so that a fleet does not knock in step."""
         longest = min(self.settings.retry_wait, FIRST_PAUSE * 2.0 ** min(failures - 1, 30))
         return random.uniform(longest / 2, longest)  # noqa: S311 - spreading load, not a secret
 
-    def _open(self, have: int) -> _Answer:
-        url = self.url
+    def _open(self, have: int, stack: contextlib.ExitStack) -> _Answer:
+        address = self._address
         for _ in range(REDIRECTS_MAX + 1):
-            connection, response = self._request(url, have)
-            if response.status in (301, 302, 303, 307, 308):
-                connection.close()
-                url = _redirected(url, response.headers.get("Location", ""))
-                continue
-            try:
-                return self._judge(connection, response, have)
-            except BaseException:
-                connection.close()
-                raise
-        raise TransportError("too many redirects", code="redirect", expected=f"at most {REDIRECTS_MAX}", found=url)
+            connection = self._connection(address)
+            stack.callback(connection.close)
+            response = self._request(connection, address, have)
+            if response.status not in (301, 302, 303, 307, 308):
+                return self._judge(address, response, have)
+            connection.close()
+            address = follow(address, response.headers.get("Location", ""))
+        raise TransportError(
+            f"'{self._address}' redirects without end", code="redirect", expected=f"at most {REDIRECTS_MAX} redirects"
+        )
 
-    def _request(self, url: str, have: int) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
-        parts = _split(url)
+    def _request(self, connection: http.client.HTTPConnection, address: Address, have: int) -> http.client.HTTPResponse:
         headers = {"User-Agent": f"twinslot/{twinslot.__version__}", "Accept-Encoding": "identity"}
         if have:
             headers["Range"] = f"bytes={have}-"
-            headers |= {"If-Range": self._validator} if self._validator else {}
-        connection = self._connect(parts)
+            headers |= {"If-Range": self._seen.validator} if self._seen.validator else {}
         try:
-            connection.request(
-                "GET", urllib.parse.urlunsplit(("", "", parts.path or "/", parts.query, "")), None, headers
-            )
+            connection.request("GET", address.target, None, headers)
             if connection.sock is not None:
                 connection.sock.settimeout(self.settings.read_timeout)
-            return connection, connection.getresponse()
+            return connection.getresponse()
         except ssl.SSLCertVerificationError as e:
-            connection.close()
-            raise TransportError("the server is not the one it says", code="tls", found=e.verify_message) from e
+            raise TransportError(f"'{address}' is not who it says", code="tls", found=e.verify_message) from e
         except (OSError, http.client.HTTPException) as e:
-            connection.close()
-            raise _Broken(str(e) or type(e).__name__) from e
+            raise _Broken(e) from e
 
-    def _connect(self, parts: urllib.parse.SplitResult) -> http.client.HTTPConnection:
-        assert parts.hostname is not None
+    def _connection(self, address: Address) -> http.client.HTTPConnection:
         timeout = self.settings.connect_timeout
-        if parts.scheme == "http":
-            return http.client.HTTPConnection(parts.hostname, parts.port, timeout=timeout)
-        context = ssl.create_default_context(cafile=self.settings.ca_file or None)
-        return http.client.HTTPSConnection(parts.hostname, parts.port, timeout=timeout, context=context)
+        if address.scheme == "http":
+            return http.client.HTTPConnection(address.host, address.port, timeout=timeout)
+        self._context = self._context or _tls(self.settings)
+        return http.client.HTTPSConnection(address.host, address.port, timeout=timeout, context=self._context)
 
-    def _judge(self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse, have: int) -> _Answer:
+    def _judge(self, address: Address, response: http.client.HTTPResponse, have: int) -> _Answer:
         """Is this the file, from the byte we asked for?"""
         status = response.status
         if status >= 500 or status in (408, 429):  # server's fault, or its wish that we wait (RFC 9110 15.5.9, 6585)
             raise _Broken(f"HTTP status {status} {response.reason}")
+        if status == 416 and have:  # RFC 9110, section 15.5.17: the file is no longer that long
+            raise _changed(f"more than {have} bytes", response.headers.get("Content-Range", "less"))
         if status not in (200, 206) or (status == 206 and not have):
             hint = "the file is not on the server" if status in (404, 410) else None
-            raise TransportError(f"the server answered '{self.url}'", code=f"http-{status}", found=status, hint=hint)
-        if response.headers.get("Content-Encoding", "identity") != "identity":
-            found = response.headers["Content-Encoding"]
-            raise TransportError("the server compresses what is compressed", code="encoding", found=found)
-        start, length = (0, response.length) if status == 200 else self._parse_range(response, have)
+            found = f"{status} {response.reason}"
+            what = f"the server does not give '{address}'"
+            raise TransportError(what, code=f"http-{status}", expected="200", found=found, hint=hint)
+        if (encoding := response.headers.get("Content-Encoding", "identity").lower()) != "identity":
+            raise TransportError("the server compresses what is compressed", code="encoding", found=encoding)
+        length = response.length if status == 200 else _whole_length(response, have)
         self._check_same(response, length)
-        return _Answer(connection, response, start)
-
-    def _parse_range(self, response: http.client.HTTPResponse, have: int) -> tuple[int, int | None]:
-        text = response.headers.get("Content-Range", "")
-        match = _RANGE.fullmatch(text)
-        if match is None or int(match[1]) != have:
-            raise TransportError(
-                "the server sent another range than the one asked for",
-                code="range",
-                expected=f"bytes {have}-",
-                found=text or "no Content-Range",
-            )
-        return have, None if match[3] == "*" else int(match[3])
+        return _Answer(response, 0 if status == 200 else have)
 
     def _check_same(self, response: http.client.HTTPResponse, length: int | None) -> None:
         """The file must not be replaced while we are at it; If-Range already asks, this one believes nobody."""
         etag = response.headers.get("ETag", "")
         strong = "" if etag.startswith("W/") else etag  # a weak one does not promise the same bytes (RFC 9110, 8.8.1)
-        validator = strong or response.headers.get("Last-Modified", "")
-        changed = bool(self._validator and validator and validator != self._validator)
-        changed |= self._length is not None and length is not None and length != self._length
-        if changed:
-            raise BundleError(
-                "the file on the server was replaced during the download",
-                code="changed",
-                expected=self._validator or self._length,
-                found=validator or length,
-                hint="install again",
-            )
-        self._validator = self._validator or validator
-        self._length = self._length if self._length is not None else length
+        now, seen = _Seen(strong, response.headers.get("Last-Modified", ""), length), self._seen
+        for before, after in ((seen.etag, now.etag), (seen.modified, now.modified), (seen.length, now.length)):
+            if before and after and before != after:
+                raise _changed(before, after)
+        self._seen = _Seen(
+            seen.etag or now.etag,
+            seen.modified or now.modified,
+            now.length if seen.length is None else seen.length,
+        )
 
     def _body(self, answer: _Answer, have: int) -> Iterator[bytes]:
         """What follows the first `have` bytes."""
-        skip, began, got = have - answer.at, self.clock(), 0
-        at = answer.at
-        while True:
-            try:
-                chunk = answer.response.read1(CHUNK)
-            except (OSError, http.client.HTTPException) as e:
-                raise _Broken(str(e) or type(e).__name__) from e
-            if not chunk:
-                break
+        at, skip = answer.at, have - answer.at
+        while chunk := self._read(answer.response):
             at += len(chunk)
-            got += len(chunk)
-            if (waited := self.clock() - began) > self.settings.read_timeout:
-                if got < self.settings.rate_floor * waited:
-                    raise _Broken(f"only {got} bytes in {waited:.0f} seconds")
-                began, got = self.clock(), 0
             dropped = min(skip, len(chunk))
             skip -= dropped
-            if dropped < len(chunk):
-                yield chunk[dropped:]
-        if self._length is not None and at < self._length:
-            raise _Broken(f"the connection ended after {at} of {self._length} bytes")
+            yield chunk[dropped:]  # may be empty: a sign of life while the front is skipped
+        if self._seen.length is not None and at < self._seen.length:
+            raise _Broken(f"the connection ended after {at} of {self._seen.length} bytes")
+
+    def _read(self, response: http.client.HTTPResponse) -> bytes:
+        began = self.clock()
+        try:
+            chunk = response.read1(CHUNK)
+        except (OSError, http.client.HTTPException) as e:
+            raise _Broken(e) from e
+        took = self.clock() - began
+        self._waited += took
+        got, waited = self._rate[0] + len(chunk), self._rate[1] + took
+        if waited > self.settings.read_timeout:
+            if got < self.settings.rate_floor * waited:
+                raise _Broken(f"only {got} bytes in {waited:.0f} seconds", code="too-slow")
+            got, waited = 0, 0.0
+        self._rate = (got, waited)
+        return chunk
 
 
-def _split(url: str) -> urllib.parse.SplitResult:
+def _naps(seconds: float) -> Iterator[float]:
+    """A pause in pieces."""
+    while seconds > 0:
+        yield min(seconds, TICK)
+        seconds -= TICK
+
+
+def _tls(settings: HttpSettings) -> ssl.SSLContext:
     try:
-        parts = urllib.parse.urlsplit(url)
-        good = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
-    except ValueError:
-        good = False
-        parts = urllib.parse.SplitResult("", "", "", "", "")
-    if not good:
-        raise TransportError("this is not an address", code="url", expected="http://... or https://...", found=url)
-    return parts
+        context = ssl.create_default_context(cafile=settings.ca_file or None)
+        if settings.client_cert:
+            context.load_cert_chain(settings.client_cert, settings.client_key or None)
+    except (OSError, ssl.SSLError) as e:
+        files = ", ".join(filter(None, (settings.ca_file, settings.client_cert, settings.client_key)))
+        raise DeviceError(f"the certificates '{files}' cannot be used", code="tls-files", found=e) from e
+    return context
 
 
-def _redirected(url: str, location: str) -> str:
-    target = urllib.parse.urljoin(url, location)
-    if not location or (_split(url).scheme == "https" and _split(target).scheme != "https"):
+def _whole_length(response: http.client.HTTPResponse, have: int) -> int | None:
+    """The length of the file that a 206 is a part of; None: the server does not know.
+
+    Raises:
+        TransportError: `transport.range`: it is another part than the one asked for.
+    """
+    text = response.headers.get("Content-Range", "")
+    match = _RANGE.fullmatch(text)
+    first, last = (int(match[1]), int(match[2])) if match else (-1, -1)
+    total = None if match is None or match[3] == "*" else int(match[3])
+    sound = first == have and last >= first and (total is None or last < total)
+    if not sound or response.length not in (None, last - first + 1):
         raise TransportError(
-            "the server redirects to where we do not follow", code="redirect", expected="https", found=location
+            "the server sent another range than the one asked for",
+            code="range",
+            expected=f"bytes {have}-",
+            found=text or "no Content-Range",
         )
-    return target
+    return total
+
+
+def _changed(before: object, after: object) -> BundleError:
+    return BundleError(
+        "the file on the server was replaced during the download",
+        code="changed",
+        expected=before,
+        found=after,
+        hint="install again",
+    )

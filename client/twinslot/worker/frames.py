@@ -1,13 +1,15 @@
 """What engine and worker say to each other over one unix stream socket.
 
 A frame is `kind (1 byte) | length (4 bytes, big endian) | payload`. Both ends bound the length by its kind before they
-allocate anything; neither trusts the other.
+allocate anything; neither trusts the other. Only the fetching worker takes a descriptor, and only with OPEN: everywhere
+else the kernel drops what a hostile end sends along.
 
 | from | kind | payload |
 |---|---|---|
 | engine | OPEN | JSON: source and limits; a descriptor rides along (SCM_RIGHTS) when the source is one |
 | worker | HEAD | length of the trust section (4 bytes), trust section, manifest |
 | engine | PROCEED | the verified manifest, the same bytes |
+| worker | FETCHED | bytes fetched so far (8); at once when a fetch begins, then as a sign of life |
 | worker | LIST | payload number (2 bytes), plain list |
 | worker | GROUP | payload number (2 bytes), group number (4), bytes fetched so far (8), plain content |
 | worker | END | bytes fetched (8) |
@@ -19,16 +21,19 @@ allocate anything; neither trusts the other.
 from __future__ import annotations
 
 import array
+import contextlib
 import enum
-import json
+import os
 import socket
 import struct
+import time
 from dataclasses import dataclass
 from typing import Final
 
 from twinslot.core.errors import DeviceError, TransportError, TwinslotError
 from twinslot.core.manifest import GROUP_SIZE_MAX, GROUPS_MAX, MANIFEST_MAX
 from twinslot.core.model import DIGEST_SIZE
+from twinslot.worker.reports import read_error, write_error
 
 _HEADER: Final = struct.Struct(">BI")
 LIST_PREFIX: Final = struct.Struct(">H")
@@ -36,6 +41,8 @@ GROUP_PREFIX: Final = struct.Struct(">HIQ")
 TRUST_LENGTH: Final = struct.Struct(">I")
 COUNT: Final = struct.Struct(">Q")
 JSON_MAX: Final = 64 * 1024  # bytes
+GONE: Final = "transport.worker-gone"  # code: the other end closed, or died
+SILENT: Final = "transport.worker-silent"  # code: it is there, and says nothing
 TRUST_MAX: Final = 1024 * 1024  # bytes; the trust section's bound (docs/image-format.md section 4)
 
 
@@ -51,6 +58,7 @@ class Kind(enum.IntEnum):
     ERROR = 7
     REQUEST = 8
     VERDICT = 9
+    FETCHED = 10
 
 
 MAX: Final = {  # bytes of payload
@@ -63,6 +71,7 @@ MAX: Final = {  # bytes of payload
     Kind.ERROR: JSON_MAX,
     Kind.REQUEST: 4 * (TRUST_MAX + MANIFEST_MAX),  # base64 of trusted root, trust section and manifest
     Kind.VERDICT: 4 * TRUST_MAX,
+    Kind.FETCHED: COUNT.size,
 }
 
 
@@ -74,29 +83,28 @@ class Frame:
     payload: bytes
     descriptor: int = -1
 
-    def error(self) -> TwinslotError:
-        """The error that an ERROR frame carries."""
-        try:
-            data = json.loads(self.payload)
-        except ValueError as e:
-            return DeviceError("the worker's error cannot be read", code="worker", found=e)
-        return TwinslotError.from_dict(data if isinstance(data, dict) else {})
-
 
 class Channel:
-    """One end of the socket. Owns it; `close` may be called from another thread to end a blocked call."""
+    """One end of the socket. Owns it; `close` may be called from another thread to end a blocked call.
 
-    def __init__(self, sock: socket.socket) -> None:
+    Args:
+        sock: Connected unix stream socket.
+        patience: Seconds that one message may take, in either direction; None: as long as it takes.
+    """
+
+    def __init__(self, sock: socket.socket, patience: float | None = None) -> None:
         self._socket = sock
+        self.patience = patience
 
     def send(self, kind: Kind, *parts: bytes, descriptor: int = -1) -> None:
-        """Send one frame, whole.
+        """Send one frame, whole. The caller keeps its descriptor.
 
         Raises:
-            TransportError: `transport.worker-gone`: the other end is gone.
+            TransportError: `transport.worker-gone`, `transport.worker-silent`: the other end does not take it.
         """
         head = _HEADER.pack(kind, sum(len(part) for part in parts))
         try:
+            self._socket.settimeout(self.patience)
             if descriptor >= 0:
                 rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))]
                 self._socket.sendmsg([head], rights)
@@ -105,74 +113,89 @@ class Channel:
             for part in parts:
                 self._socket.sendall(part)
         except OSError as e:
-            raise _gone(e.strerror) from e
+            raise self._lost(e) from e
 
     def send_error(self, error: TwinslotError) -> None:
         """Tell the other end what went wrong; if it is gone, nobody needs to know."""
-        try:
-            self.send(Kind.ERROR, json.dumps(error.as_dict()).encode()[:JSON_MAX])
-        except TransportError:
-            return
+        with contextlib.suppress(TransportError):
+            self.send(Kind.ERROR, write_error(error, JSON_MAX))
 
     def receive(self, *expected: Kind) -> Frame:
         """Wait for one frame of these kinds; an ERROR frame is raised.
 
         Raises:
             TwinslotError: Whatever the worker reported.
-            TransportError: `transport.worker-gone`.
+            TransportError: `transport.worker-gone`, `transport.worker-silent`.
             DeviceError: `device.worker`: the other end does not speak this language.
         """
-        head, descriptor = self._receive_head()
-        number, length = _HEADER.unpack(head)
-        kind = Kind(number) if number in Kind.__members__.values() else None
-        if kind is None or length > MAX[kind] or kind not in (*expected, Kind.ERROR):
-            names = ", ".join(k.name for k in expected)
-            raise DeviceError(
-                "the other end sent what was not asked",
-                code="worker",
-                expected=names,
-                found=f"kind {number}, {length} bytes",
-            )
-        frame = Frame(kind, self._receive_exactly(length), descriptor)
-        if kind is Kind.ERROR and Kind.ERROR not in expected:
-            raise frame.error()
-        return frame
+        until = None if self.patience is None else time.monotonic() + self.patience
+        descriptors: list[int] = []
+        try:
+            head = self._receive(_HEADER.size, until, descriptors if Kind.OPEN in expected else None)
+            kind, length = _judge(head, expected)
+            payload = self._receive(length, until)
+            if kind is Kind.ERROR:
+                raise read_error(payload)
+            return Frame(kind, payload, descriptors.pop() if descriptors else -1)
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
 
     def close(self) -> None:
         """End the conversation; may be called twice."""
-        try:
+        with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
-        finally:
-            self._socket.close()
+        self._socket.close()
 
-    def _receive_head(self) -> tuple[bytes, int]:
-        try:
-            data, ancillary, _, _ = self._socket.recvmsg(_HEADER.size, socket.CMSG_SPACE(4))
-        except OSError as e:
-            raise _gone(e.strerror) from e
-        descriptor = -1
-        for level, kind, rights in ancillary:
-            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                descriptor = array.array("i", rights[:4])[0]
-        if not data:
-            raise _gone("it closed the connection")
-        return data + self._receive_exactly(_HEADER.size - len(data)), descriptor
-
-    def _receive_exactly(self, length: int) -> bytes:
+    def _receive(self, length: int, until: float | None, descriptors: list[int] | None = None) -> bytes:
         buffer = bytearray(length)
         view, have = memoryview(buffer), 0
         while have < length:
             try:
-                count = self._socket.recv_into(view[have:])
+                self._socket.settimeout(None if until is None else max(until - time.monotonic(), 0.001))
+                if descriptors is None:  # and the kernel closes any that come along (unix(7), SCM_RIGHTS)
+                    count = self._socket.recv_into(view[have:])
+                else:
+                    count = self._receive_rights(view[have:], descriptors)
             except OSError as e:
-                raise _gone(e.strerror) from e
+                raise self._lost(e) from e
             if not count:
-                raise _gone("it ended in the middle of a message")
+                raise _gone("it ended in the middle of a message" if have else "it closed the connection")
             have += count
         return bytes(buffer)
 
+    def _receive_rights(self, view: memoryview, descriptors: list[int]) -> int:
+        """As `recv_into`, and takes one descriptor; CMSG_LEN, since CMSG_SPACE has room for a second one."""
+        count, ancillary, _, _ = self._socket.recvmsg_into([view], socket.CMSG_LEN(4), socket.MSG_CMSG_CLOEXEC)
+        for level, kind, rights in ancillary:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                descriptors += array.array("i", rights[: len(rights) // 4 * 4])
+        return count
+
+    def _lost(self, error: OSError) -> TransportError:
+        if isinstance(error, TimeoutError):
+            return TransportError(
+                "the other process is silent",
+                code=SILENT.partition(".")[2],
+                expected=f"a message within {self.patience:g} seconds",
+                hint="see the journal",
+            )
+        return _gone(error.strerror)
+
+
+def _judge(head: bytes, expected: tuple[Kind, ...]) -> tuple[Kind, int]:
+    """Kind and length of a frame that may be taken, before anything is allocated for it."""
+    number, length = _HEADER.unpack(head)
+    kind = next((kind for kind in (*expected, Kind.ERROR) if kind == number), None)
+    if kind is None or length > MAX[kind]:
+        raise DeviceError(
+            "the other process sent what was not asked",
+            code="worker",
+            expected=" or ".join(f"{kind.name} of at most {MAX[kind]} bytes" for kind in expected),
+            found=f"kind {number}, {length} bytes",
+        )
+    return kind, length
+
 
 def _gone(found: object) -> TransportError:
-    return TransportError("the other process is gone", code="worker-gone", found=found, hint="see the journal")
+    return TransportError("the other process is gone", code=GONE.partition(".")[2], found=found, hint="see the journal")

@@ -3,49 +3,90 @@
 Under systemd each connection to /run/twinslot/fetch.sock or verify.sock starts a sandboxed instance
 (systemd/twinslot-fetch@.service, twinslot-verify@.service). Without it (`--no-service`: factory, rescue), root starts
 the worker through setpriv(1): another user, no groups, no capabilities, no new privileges; the verifying one also
-without network, through unshare(1). Both programs are util-linux's, which every Debian has.
+without network, through unshare(1). Both programs are util-linux's, which every Debian has. The rest a worker takes
+from itself (worker/__main__.py), before it reads a byte.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import pwd
+import re
+import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Final
 
 import twinslot
-from twinslot.core.errors import DeviceError
-from twinslot.worker.frames import Channel
+from twinslot.core.errors import DeviceError, TransportError
+from twinslot.worker.frames import GONE, Channel, Frame, Kind
+from twinslot.worker.reports import printable
+
+log = logging.getLogger(__name__)
 
 SOCKETS: Final = Path("/run/twinslot")
 USERS: Final = ("twinslot-fetch", "nobody")  # the first that exists
-TIMEOUT: Final = (
-    120.0  # seconds of silence from a started worker before its first answer; tuf takes seconds on slow cores
-)
+CONNECT: Final = 20.0  # seconds for systemd to take a connection
+END: Final = 5.0  # seconds for the kernel to collect a killed worker; longer means that it hangs in a device
+WORDS: Final = 16 * 1024  # bytes read of what a worker said on its standard error
+CAP_SYS_ADMIN: Final = 1 << 21  # include/uapi/linux/capability.h; unshare(2) asks for it
 
 
 class Worker:
-    """A running worker and the channel to it. `close` ends both; it may be called from any thread, and twice."""
+    """A running worker and the channel to it. `close` ends both; it may be called from any thread, and twice.
+
+    Args:
+        channel: Owned.
+        process: The child, with its standard error in a pipe; None: systemd's, who collects it.
+    """
 
     def __init__(self, channel: Channel, process: subprocess.Popen[bytes] | None) -> None:
         self.channel = channel
         self._process = process
+        self._guard = threading.Lock()
+        self._closed = False
+
+    def send(self, kind: Kind, *parts: bytes, descriptor: int = -1) -> None:
+        """As `Channel.send`; when the worker is gone, the error says how it ended."""
+        try:
+            self.channel.send(kind, *parts, descriptor=descriptor)
+        except TransportError as e:
+            raise self._explained(e) from e
+
+    def receive(self, *expected: Kind) -> Frame:
+        """As `Channel.receive`; when the worker is gone, the error says how it ended."""
+        try:
+            return self.channel.receive(*expected)
+        except TransportError as e:
+            raise self._explained(e) from e
 
     def close(self) -> None:
-        """Hang up, and collect the process if it is ours."""
-        self.channel.close()
-        process, self._process = self._process, None
-        if process is not None:
-            process.terminate()
-            try:
-                process.wait(5)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        """Hang up, and kill and collect the process if it is ours; it has nothing to put in order."""
+        with self._guard:
+            self._closed = True
+            self.channel.close()
+            process, self._process = self._process, None
+            if process is None:
+                return
+            process.kill()
+            _collect(process)
+            if process.stderr is not None:
+                process.stderr.close()
+
+    def _explained(self, error: TransportError) -> TransportError:
+        with self._guard:
+            if error.code != GONE or self._closed or self._process is None:
+                return error
+            status = _collect(self._process)
+            words = _last_words(self._process)
+        log.warning("a worker %s: %s", _how(status), words or "it said nothing")
+        found = f"it {_how(status)}" + (f": {words.splitlines()[-1]}" if words else "")
+        return TransportError(error.message, code=GONE.partition(".")[2], found=found, hint="install again")
 
 
 def connect(kind: str) -> Worker:
@@ -55,6 +96,7 @@ def connect(kind: str) -> Worker:
         DeviceError: `device.worker`: the socket unit does not listen.
     """
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    sock.settimeout(CONNECT)
     path = SOCKETS / f"{kind}.sock"
     try:
         sock.connect(str(path))
@@ -63,7 +105,7 @@ def connect(kind: str) -> Worker:
         raise DeviceError(
             f"no worker answers at '{path}'",
             code="worker",
-            found=e.strerror,
+            found=e.strerror or e,
             hint=f"systemctl start twinslot-{kind}.socket",
         ) from e
     return Worker(Channel(sock), None)
@@ -76,32 +118,44 @@ def start(kind: str) -> Worker:
         DeviceError: `device.worker`: it cannot be started.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-    with contextlib.closing(theirs):
+    with contextlib.closing(theirs), contextlib.ExitStack() as stack:
+        stack.callback(ours.close)
         try:
             process = subprocess.Popen(
-                [*_without_privileges(kind), sys.executable, "-s", "-P", "-m", "twinslot.worker", kind],
+                [*without_privileges(kind), sys.executable, "-s", "-P", "-m", "twinslot.worker", kind],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,  # never our terminal: what parses an image must not write there
                 env=_environment(),
                 cwd="/",
                 start_new_session=True,
             )
         except OSError as e:
-            ours.close()
             raise DeviceError("a worker cannot be started", code="worker", found=e) from e
+        stack.pop_all()
     return Worker(Channel(ours), process)
 
 
-def _without_privileges(kind: str) -> list[str]:
-    """The programs that take them away, when there are any to take."""
+def without_privileges(kind: str) -> list[str]:
+    """The programs that take a worker's privileges away, when there are any to take.
+
+    Raises:
+        DeviceError: `device.worker`: there is no user to become.
+    """
     if os.geteuid() != 0:
         return []
     account = next(filter(None, map(_account, USERS)), None)
     if account is None:
         raise DeviceError("no user for workers exists", code="worker", expected=" or ".join(USERS))
-    no_network = ["unshare", "--net", "--"] if kind == "verify" else []
+    no_network = ["unshare", "--net", "--"] if kind == "verify" and _may_unshare() else []
     user = [f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"]
     return [*no_network, "setpriv", *user, "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all", "--"]
+
+
+def _may_unshare() -> bool:
+    """Root in a container may lack the right; trust is then verified by another user all the same."""
+    found = re.search(r"^CapEff:\s*([0-9a-f]+)$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    return bool(found and int(found[1], 16) & CAP_SYS_ADMIN)
 
 
 def _account(name: str) -> pwd.struct_passwd | None:
@@ -120,3 +174,31 @@ def _environment() -> dict[str, str]:
         "LC_ALL": "C.UTF-8",
         "MALLOC_ARENA_MAX": "1",
     }
+
+
+def _collect(process: subprocess.Popen[bytes]) -> int | None:
+    """Its exit status, or None when it does not end: then the next start of a program collects it."""
+    try:
+        return process.wait(END)
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def _how(status: int | None) -> str:
+    if status is None:
+        return "closed the connection"
+    if status < 0:
+        return f"was ended by signal {-status} ({signal.strsignal(-status)})"
+    return f"ended with status {status}"
+
+
+def _last_words(process: subprocess.Popen[bytes]) -> str:
+    """What it said, the last lines; a worker that is gone writes no more, so this does not block."""
+    assert process.stderr is not None
+    os.set_blocking(process.stderr.fileno(), False)
+    try:
+        data = os.read(process.stderr.fileno(), WORDS)
+    except BlockingIOError:
+        return ""
+    lines = [printable(line.strip()) for line in data.decode(errors="replace").splitlines() if line.strip()]
+    return "\n".join(lines)

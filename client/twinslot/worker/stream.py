@@ -1,65 +1,99 @@
-"""The engine's end of the workers: an `ImageStream`, and one question to the trust process."""
+"""The engine's end of the workers: an `ImageStream`, and one question to the trust process.
+
+Nothing that a worker says is believed: frames are bounded and in order here, digests are checked by the writer.
+"""
 
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from twinslot.bundle.verdict import TrustRequest, Verdict, decode_verdict, encode_request
 from twinslot.core.errors import BundleError, DeviceError
-from twinslot.core.manifest import Manifest, Payload
+from twinslot.core.manifest import MANIFEST_MAX, Manifest, Payload
 from twinslot.transport.base import GroupPart, ImageHead, ListPart, Part
-from twinslot.worker.frames import COUNT, GROUP_PREFIX, LIST_PREFIX, TRUST_LENGTH, Frame, Kind
+from twinslot.worker.frames import COUNT, GROUP_PREFIX, LIST_PREFIX, TRUST_LENGTH, TRUST_MAX, Frame, Kind
 from twinslot.worker.launch import Worker
+
+START: Final = 120.0  # seconds until a worker speaks, and for a verdict: importing tuf takes many on a slow core
+STALL: Final = 600.0  # seconds; a source that waits says so every ten, so this is a medium that hangs
+FETCHED_MAX: Final = 2**63 - 1  # bytes; what the record can hold (SQLite's INTEGER)
+HOPS: Final = 6  # the first address and five redirects
+ADDRESSES: Final = 8  # of one server, each tried for a connect timeout
 
 
 class WorkerStream:
-    """Implements `transport.base.ImageStream` on a fetching worker. Owns the worker.
+    """Implements `transport.base.ImageStream` on a fetching worker. Owns the worker, from the first moment.
 
     Args:
         worker: Fresh.
-        request: `limits`, and `url` with `http` settings unless a descriptor is given.
+        request: `limits` (`group_size`, `image_size` in bytes), and `url` with `http` settings unless a descriptor is
+            given.
         descriptor: Open file or pipe to read from; the caller keeps its own copy. -1: the URL.
+
+    Raises:
+        TransportError: The worker died at once.
     """
 
     def __init__(self, worker: Worker, request: Mapping[str, Any], descriptor: int = -1) -> None:
         self._worker = worker
         self._manifest = b""
-        self.fetched = 0
-        worker.channel.send(Kind.OPEN, json.dumps(dict(request)).encode(), descriptor=descriptor)
+        self._fetched = 0
+        self._patience = _patience(request) if descriptor < 0 else STALL
+        worker.channel.patience = START
+        try:
+            worker.send(Kind.OPEN, json.dumps(dict(request)).encode(), descriptor=descriptor)
+        except BaseException:
+            worker.close()
+            raise
+
+    @property
+    def fetched(self) -> int:
+        """Bytes read from the source so far, as the worker says."""
+        return self._fetched
 
     def head(self) -> ImageHead:
         """Wait for the head; see `ImageStream`."""
-        payload = self._worker.channel.receive(Kind.HEAD).payload
-        length = TRUST_LENGTH.unpack_from(payload)[0] if len(payload) >= TRUST_LENGTH.size else -1
-        if not 0 <= length <= len(payload) - TRUST_LENGTH.size:
-            raise DeviceError("the worker sent no head", code="worker")
-        body = payload[TRUST_LENGTH.size :]
-        self._manifest = body[length:]
-        return ImageHead(body[:length], self._manifest)
+        payload = self._receive(Kind.HEAD).payload
+        (length,) = _unpack(TRUST_LENGTH, payload)
+        trust, manifest = payload[TRUST_LENGTH.size :][:length], payload[TRUST_LENGTH.size + length :]
+        if len(trust) != length or length > TRUST_MAX or len(manifest) > MANIFEST_MAX:
+            found = f"{length} and {len(manifest)} bytes"
+            raise DeviceError("the worker sent no head of an image", code="worker", found=found)
+        self._manifest = manifest
+        return ImageHead(trust, manifest)
 
     def parts(self, manifest: Manifest) -> Iterator[Part]:
         """Lists and groups; see `ImageStream`."""
-        self._worker.channel.send(Kind.PROCEED, self._manifest)
-        while (frame := self._worker.channel.receive(Kind.LIST, Kind.GROUP, Kind.END)).kind is not Kind.END:
+        self._worker.send(Kind.PROCEED, self._manifest)
+        while (frame := self._receive(Kind.LIST, Kind.GROUP, Kind.END)).kind is not Kind.END:
             yield self._part(frame, manifest)
-        self.fetched = COUNT.unpack(frame.payload)[0]
+        self._count(*_unpack(COUNT, frame.payload))
 
     def close(self) -> None:
         """End the worker; see `ImageStream`."""
         self._worker.close()
 
+    def _receive(self, *kinds: Kind) -> Frame:
+        while (frame := self._worker.receive(*kinds, Kind.FETCHED)).kind is Kind.FETCHED:
+            self._worker.channel.patience = self._patience
+            self._count(*_unpack(COUNT, frame.payload))
+        return frame
+
     def _part(self, frame: Frame, manifest: Manifest) -> Part:
-        prefix = LIST_PREFIX if frame.kind is Kind.LIST else GROUP_PREFIX
-        if len(frame.payload) < prefix.size:
-            raise DeviceError("the worker sent half a part", code="worker")
-        numbers = prefix.unpack_from(frame.payload)
-        payload = _payload(manifest, numbers[0])
         if frame.kind is Kind.LIST:
-            return ListPart(payload.name, frame.payload[prefix.size :])
-        self.fetched = numbers[2]
-        return GroupPart(payload.name, numbers[1], frame.payload[prefix.size :])
+            (number,) = _unpack(LIST_PREFIX, frame.payload)
+            return ListPart(_payload(manifest, number).name, frame.payload[LIST_PREFIX.size :])
+        number, index, fetched = _unpack(GROUP_PREFIX, frame.payload)
+        self._count(fetched)
+        return GroupPart(_payload(manifest, number).name, index, frame.payload[GROUP_PREFIX.size :])
+
+    def _count(self, fetched: int) -> None:
+        if not self._fetched <= fetched <= FETCHED_MAX:
+            raise DeviceError("the worker counts wrongly", code="worker", expected=self._fetched, found=fetched)
+        self._fetched = fetched
 
 
 def verify_in_worker(get: Callable[[], Worker], request: TrustRequest) -> Verdict:
@@ -68,14 +102,29 @@ def verify_in_worker(get: Callable[[], Worker], request: TrustRequest) -> Verdic
     Raises:
         BundleError: The documents are malformed.
         RefusedError: They are not trusted, with every reason.
-        TransportError: The worker died.
+        TransportError: The worker died, or did not answer.
+        DeviceError: It did not answer what was asked.
     """
     worker = get()
     try:
-        worker.channel.send(Kind.REQUEST, encode_request(request))
-        return decode_verdict(worker.channel.receive(Kind.VERDICT).payload)
+        worker.channel.patience = START
+        worker.send(Kind.REQUEST, encode_request(request))
+        return decode_verdict(worker.receive(Kind.VERDICT).payload)
     finally:
         worker.close()
+
+
+def _patience(request: Mapping[str, Any]) -> float:
+    """Seconds within which a download says that it lives: one try at its slowest; pauses tick by themselves."""
+    http = request.get("http", {})
+    return STALL + HOPS * (ADDRESSES * float(http.get("connect_timeout", 0)) + float(http.get("read_timeout", 0)))
+
+
+def _unpack(form: struct.Struct, payload: bytes) -> tuple[int, ...]:
+    """The numbers at the front; a counter has nothing behind it, which its length in frames.MAX says already."""
+    if len(payload) < form.size:
+        raise DeviceError("the worker sent half a message", code="worker", found=f"{len(payload)} bytes")
+    return form.unpack_from(payload)
 
 
 def _payload(manifest: Manifest, number: int) -> Payload:
