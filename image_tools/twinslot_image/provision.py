@@ -1,0 +1,57 @@
+"""What manufacture gives a new device beside the slot itself: a first record, and the environment's variables.
+
+Without it a device knows nothing of the release that it left the factory with, and could not go back to it later.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+from twinslot.core.manifest import parse_manifest
+from twinslot.core.model import Floors, SlotName, SlotRecord, SlotState, StoredPayload
+from twinslot.storage.record import FILE_NAME, Record
+from twinslot_image.compose import read_front
+from twinslot_image.files import write_whole
+
+
+def provision(image: Path, slot: SlotName, record: Path, built: datetime) -> dict[str, str]:
+    """Write the record of a device that leaves the factory with this image in one slot.
+
+    Args:
+        image: A signed image; its payloads are what manufacture writes to the slot.
+        slot: Which slot.
+        record: The database to write; goes to /var/lib/twinslot/record.sqlite on the data partition.
+        built: Stamped on it.
+
+    Returns:
+        The variables for both copies of the boot environment (docs/boot-contract.md section 2).
+
+    Raises:
+        BundleError: Not an image.
+        OSError: The record cannot be written.
+    """
+    with image.open("rb") as source:
+        manifest = parse_manifest(read_front(source).manifest)
+    release = manifest.release
+    payloads = {p.name: StoredPayload(p.size, p.group_size, p.digest) for p in manifest.payloads}
+    stamp = built.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    with tempfile.TemporaryDirectory() as directory:
+        with Record(Path(directory), lambda: stamp, "factory") as new:
+            new.audit("provisioned", slot=slot, release=release.name, manifest=release.manifest)
+            new.save_slot(SlotRecord(slot, release, payloads, "", stamp))
+            new.raise_floors(Floors(release.sequence, release.epoch, 1))
+            new.saw_generation(1)
+        write_whole(record, (Path(directory) / FILE_NAME).read_bytes())
+    return {
+        "slot": slot,
+        f"slot_{slot}": SlotState.GOOD,
+        f"slot_{slot.other}": SlotState.BAD,
+        "upgrade_available": "0",
+        "bootcount": "0",
+        "ts_generation": "1",
+        "ts_sequence": str(release.sequence),
+        "ts_epoch": str(release.epoch),
+        "ts_root": "1",
+    }

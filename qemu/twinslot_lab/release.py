@@ -1,0 +1,202 @@
+"""A release team for tests: keys, systems with small differences, signed images of them.
+
+Everything is made by the project's own tools (`debian/build.sh`, `twinslot-image`) and cached by what it is made of.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from twinslot.core.model import SlotName
+from twinslot_image.cli import main as image_tool
+from twinslot_image.provision import provision
+from twinslot_lab import rootfs, slotimage, uboot
+from twinslot_lab.build import BoardFiles
+from twinslot_lab.cache import cached, fingerprint
+from twinslot_lab.command import BUILD, ROOT, run, run_logged, say
+from twinslot_lab.description import BoardDescription, load
+from twinslot_lab.errors import BuildError
+
+PRODUCT = ROOT / "qemu" / "product"
+_EPOCH = 1700000000  # seconds; nothing in a factory image is of the build's moment
+ROLES = ("engineering", "clinical")
+_DESCRIPTION = """
+product = "Twinslot demonstration pump"
+release = "{name}"
+sequence = {sequence}
+epoch = {epoch}
+type = "feature"
+compatible = ["{compatible}"]
+checks = ["10-pump-motor"]
+architecture = "{architecture}"
+trust = "{keys}"
+[payloads.rootfs]
+file = "slot.img"
+[attachments."release-notes.md"]
+file = "notes.md"
+"""
+
+Change = Callable[[Path], None]
+
+
+@dataclass(frozen=True)
+class Release:
+    """One release of the emulated product.
+
+    Attributes:
+        name: For people, for example `2.0`.
+        sequence: Orders releases.
+        motor: What the motor controller answers; anything but `ready` fails the health check.
+        epoch: Security epoch.
+        change: Further changes to the root file system.
+        marker: Names `change` for the cache; needed with it.
+    """
+
+    name: str
+    sequence: int
+    motor: str = "ready"
+    epoch: int = 0
+    change: Change | None = None
+    marker: str = ""
+
+    def apply(self, tree: Path) -> None:
+        """Make the tree this release."""
+        (tree / "usr/lib/product").mkdir(parents=True)
+        (tree / "usr/lib/product/motor").write_text(self.motor + "\n")
+        (tree / "usr/lib/product/release").write_text(f"{self.name}\n")
+        if self.change is not None:
+            self.change(tree)
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A signed image and what it holds."""
+
+    release: Release
+    path: Path
+    slot: Path
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the slot image, 64 hex digits."""
+        return hashlib.sha256(self.slot.read_bytes()).hexdigest()
+
+
+class ReleaseTeam:
+    """Builds releases for one board.
+
+    Args:
+        board: Name of the board.
+    """
+
+    def __init__(self, board: str = "virt-arm64") -> None:
+        self.board: BoardDescription = load(board)
+
+    @functools.cached_property
+    def deb(self) -> Path:
+        """The client's Debian package, built from this checkout."""
+        out = BUILD / "deb"
+        run_logged(BUILD / "log" / "deb.log", ROOT / "debian" / "build.sh", out)
+        packages = sorted(out.glob("twinslot_*.deb"), key=lambda path: path.stat().st_mtime)
+        if not packages:
+            raise BuildError("debian/build.sh made no package")
+        return packages[-1]
+
+    @functools.cached_property
+    def keys(self) -> Path:
+        """Keys of the team: one for each role; made once, for this machine only."""
+
+        def make(work: Path) -> None:
+            _tool("keys", "init", str(work / "keys"), "--roles", ",".join(ROLES))
+
+        return cached("lab-keys", fingerprint(*ROLES), make) / "keys"
+
+    def factory(self, release: Release) -> BoardFiles:
+        """A board that leaves the factory with this release in slot a, its record and its environment set."""
+        image = self.image(release)
+        firmware = uboot.build(self.board)
+
+        def make(work: Path) -> None:
+            shutil.copy(firmware, work / self.board.firmware.image)
+            built = datetime.fromtimestamp(_EPOCH, UTC)
+            variables = provision(image.path, SlotName.A, work / "record.sqlite", built)
+            data = slotimage.make_data(work / "data.img", self.board.disk.data_mib)
+            _put_record(data, work / "record.sqlite")
+            shutil.copy(image.slot, work / "slot.img")
+            slotimage.make_disk(self.board, work / "disk.img", {"slot_a": image.slot, "data": data})
+            data.unlink()
+            uboot.make_card(self.board, work / "card.img", uboot.factory_environment(self.board) | variables)
+
+        return BoardFiles(self.board, cached("factory", fingerprint(str(firmware), str(image.path), 1), make))
+
+    def image(self, release: Release) -> Image:
+        """A signed image of the release; from the cache or built (half a minute)."""
+
+        def make(work: Path) -> None:
+            say(f"building release {release.name}")
+            slot = self._slot(release, work)
+            (work / "notes.md").write_text(f"# Release {release.name}\n\nThe motor says '{release.motor}'.\n")
+            description = _DESCRIPTION.format(
+                name=release.name,
+                sequence=release.sequence,
+                epoch=release.epoch,
+                compatible=f"twinslot,{self.board.name}",
+                architecture=self.board.system.architecture,
+                keys=self.keys,
+            )
+            (work / "image.toml").write_text(description)
+            _tool("build", str(work / "image.toml"), "-o", str(work / "image.twin"))
+            for role in ROLES:
+                (key,) = (self.keys / "private").glob(f"{role}.*.pem")
+                _tool("sign", str(work / "image.twin"), "--role", role, "--key", str(key))
+
+        folder = cached("release", self._key(release), make)
+        return Image(release, folder / "image.twin", folder / "slot.img")
+
+    def _slot(self, release: Release, work: Path) -> Path:
+        tree = work / "tree"
+        run("cp", "-a", "--reflink=auto", self._product_tree(), tree)
+        for overlay in (PRODUCT, self._install_root, release.apply):
+            rootfs.apply_overlay(overlay, tree)
+        slot = slotimage.build(tree, work / "slot.img", limit_mib=self.board.disk.slot_mib)
+        shutil.rmtree(tree)
+        return slot
+
+    def _product_tree(self) -> Path:
+        """The system with the client's package installed, as dpkg does it; shared by all releases."""
+
+        def make(work: Path) -> None:
+            rootfs.build_rootfs(self.board, work / "tree", debs=[self.deb])
+
+        return cached(f"product-{self.board.name}", self._system_key(), make) / "tree"
+
+    def _system_key(self) -> str:
+        deb = hashlib.sha256(self.deb.read_bytes()).hexdigest()
+        return fingerprint(str(rootfs.system_tree(self.board)), deb, Path(rootfs.__file__))
+
+    def _install_root(self, tree: Path) -> None:
+        shutil.copyfile(self.keys / "1.root.json", tree / "usr/lib/twinslot/root.json")
+
+    def _key(self, release: Release) -> str:
+        if (release.change is None) != (not release.marker):
+            raise BuildError(f"release '{release.name}' needs a marker for its change")
+        what = [release.name, release.sequence, release.motor, release.epoch, release.marker]
+        return fingerprint(what, self._system_key(), self.keys / "1.root.json", PRODUCT, Path(__file__))
+
+
+def _put_record(data: Path, record: Path) -> None:
+    """Into the data partition's image, which becomes /var."""
+    commands = f"mkdir lib\nmkdir lib/twinslot\nwrite {record} lib/twinslot/record.sqlite\n"
+    run("debugfs", "-w", "-f", "-", data, stdin=commands.encode())
+
+
+def _tool(*arguments: str) -> None:
+    status = image_tool(list(arguments))
+    if status:
+        raise BuildError(f"twinslot-image {arguments[0]} ended with status {status}")
