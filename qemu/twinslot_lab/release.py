@@ -140,7 +140,7 @@ class ReleaseTeam:
 
         def make(work: Path) -> None:
             say(f"building release {release.name}")
-            slot = self._slot(release, work)
+            self._slot(release, work)
             (work / "notes.md").write_text(f"# Release {release.name}\n\nThe motor says '{release.motor}'.\n")
             description = _DESCRIPTION.format(
                 name=release.name,
