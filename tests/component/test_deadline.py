@@ -1,0 +1,413 @@
+"""The deadline: a trial that nobody committed ends, with the real fw_setenv and without Python."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from fakes import rigs
+from fakes.rigs import HOOK, OFFSETS, REPOSITORY, SIZE, UBootRig
+from twinslot.bootloader import rawenv
+from twinslot.core.bootenv import give_up, read_state
+from twinslot.core.model import SlotName
+from twinslot.storage.lock import UpdateLock
+
+SCRIPT = REPOSITORY / "systemd/deadline"
+TOOLS = ("sh", "timeout", "flock", "sleep", "mkdir", "sync", "fw_printenv", "fw_setenv")
+PATIENCE = 20.0  # seconds until a test gives up
+BEFORE = rigs.DEFAULT | {
+    "slot_b": "bad",
+    "upgrade_available": "0",
+    "bootcount": "0",
+    "ts_generation": "6",
+    "ts_sequence": "41",
+}
+ARMED = {
+    "slot": "b",
+    "slot_b": "trial",
+    "upgrade_available": "1",
+    "bootcount": "1",
+    "ts_release": "42",
+    "ts_release_epoch": "3",
+    "ts_txn": "0123456789abcdef0123456789abcdef",
+    "ts_generation": "7",
+}
+COMMITTED = {"slot_b": "good", "upgrade_available": "0", "bootcount": "0", "ts_release": "", "ts_generation": "8"}
+ENDED = {
+    "slot": "a",
+    "slot_b": "bad",
+    "upgrade_available": "1",
+    "bootcount": "0",
+    "ts_failed": "42",
+    "ts_reason": "deadline",
+    "ts_generation": "8",
+}
+
+
+class Bench:
+    """A machine that runs slot b, as far as the script sees it: an environment, a PATH, and ways to be reset."""
+
+    def __init__(self, directory: Path) -> None:
+        self.bin, self.lock, self.sysrq = directory / "bin", directory / "run/lock", directory / "sysrq"
+        self.calls, self.cmdline, self.log = directory / "calls", directory / "cmdline", directory / "log"
+        self.bin.mkdir()
+        for tool in TOOLS:
+            found = shutil.which(tool)
+            assert found, f"'{tool}' is needed"
+            (self.bin / tool).symlink_to(found)
+        self.program("systemctl", f'echo "$*" >>{self.calls}')
+        assert shutil.which("python3", path=str(self.bin)) is None
+        self.calls.touch()
+        self.sysrq.touch()
+        self.boot_line("quiet twinslot.slot=b panic=1")
+        self.rig = UBootRig(directory, make_environment(directory))
+        self.settings = {
+            "PATH": str(self.bin),
+            "TWINSLOT_DEADLINE": "0",
+            "TWINSLOT_LOCK": str(self.lock),
+            "TWINSLOT_LOCK_WAIT": "10",
+            "TWINSLOT_STEP": "5",
+            "TWINSLOT_GRACE": "1",
+            "TWINSLOT_FW_ENV_CONFIG": str(self.rig.config),
+            "TWINSLOT_CMDLINE": str(self.cmdline),
+            "TWINSLOT_SYSRQ": str(self.sysrq),
+            "TWINSLOT_TOOL_LOCKS": str(directory / "run/tools"),
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def boot_line(self, text: str) -> None:
+        self.cmdline.write_text(text + "\n")
+
+    def program(self, name: str, body: str | None) -> None:
+        """Replace a program of the machine; None: take it away."""
+        (self.bin / name).unlink(missing_ok=True)
+        if body is not None:
+            (self.bin / name).write_text(f"#!/bin/sh\n{body}\n")
+            (self.bin / name).chmod(0o755)
+
+    def set(self, changes: dict[str, str]) -> None:
+        """What U-Boot or the client writes; one write, so only one copy changes."""
+        script = "".join(f"{name}={value}\n" for name, value in changes.items())
+        argv = ["fw_setenv", "-c", str(self.rig.config), "-f", "/dev/null/none", "-s", "-"]
+        subprocess.run(argv, input=script.encode(), check=True)
+
+    def start(self, *arguments: str, **settings: str) -> None:
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [SCRIPT, *arguments],
+                env=self.settings | settings,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def run(self, *arguments: str, **settings: str) -> int | None:
+        """Exit status, or None when the machine was reset; then the script is stopped as a reset would stop it."""
+        self.start(*arguments, **settings)
+        return self.ended()
+
+    def ended(self) -> int | None:
+        assert self.process is not None
+        wait_until(lambda: self.process is not None and (self.process.poll() is not None or bool(self.asked())))
+        status = self.process.poll()
+        self.switch_off()
+        return status
+
+    def switch_off(self) -> None:
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+    def asked(self) -> list[str]:
+        """What systemd was asked for."""
+        return self.calls.read_text().splitlines()
+
+    def said(self) -> str:
+        return self.log.read_text()
+
+    def copies(self) -> list[dict[str, str]]:
+        decoded = [rawenv.decode(raw) for raw in self.rig.raw()]
+        return [dict(copy.variables) if copy else {} for copy in decoded]
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    until = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < until, "nothing happened in time"
+        time.sleep(0.02)
+
+
+def make_environment(directory: Path) -> Path:
+    """Both copies as the factory writes them, with U-Boot's own tool."""
+    text, image, device = directory / "text", directory / "image", directory / "medium"
+    text.write_text("".join(f"{name}={value}\n" for name, value in BEFORE.items()))
+    subprocess.run(["mkenvimage", "-r", "-s", str(SIZE), "-o", image, text], check=True)
+    medium = bytearray(b"\xff" * (OFFSETS[1] + SIZE))
+    for offset in OFFSETS:
+        medium[offset : offset + SIZE] = image.read_bytes()
+    device.write_bytes(medium)
+    return device
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    """Slot b on trial, as arming leaves it: one copy is new, the other still says the old decision."""
+    made = Bench(tmp_path)
+    made.set(ARMED)
+    assert made.copies()[0] != made.copies()[1]
+    yield made
+    made.switch_off()
+
+
+def after(changes: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in (BEFORE | ARMED | changes).items() if value}
+
+
+# Ends the trial.
+
+
+def test_a_trial_that_nobody_committed_ends_in_both_copies_and_the_machine_is_reset(bench: Bench) -> None:
+    assert bench.run() is None
+    assert bench.copies() == [after(ENDED), after(ENDED)]
+    assert bench.rig.seen() == after(ENDED)
+    assert bench.asked() == ["reboot --force"]
+    assert "back to slot 'a'" in bench.said()
+
+
+def test_it_decides_what_the_client_would_decide(bench: Bench) -> None:
+    before = read_state(bench.rig.seen())
+    bench.run()
+    wanted = give_up(before, SlotName.B, before.transaction, before.trial_sequence, "deadline")
+    assert {name: bench.rig.seen().get(name, "") for name in wanted} == wanted
+
+
+def test_it_ends_the_trial_of_slot_a_too(bench: Bench) -> None:
+    bench.boot_line("twinslot.slot=a")
+    bench.set({"slot": "a", "slot_a": "trial", "slot_b": "good"})
+    assert bench.run() is None
+    seen = bench.rig.seen()
+    assert (seen["slot"], seen["slot_a"], seen["slot_b"], seen["ts_failed"]) == ("b", "bad", "good", "42")
+
+
+def test_now_does_not_wait_and_gives_its_own_reason(bench: Bench) -> None:
+    assert bench.run("--now", "unhealthy", TWINSLOT_DEADLINE="1000") is None
+    assert bench.copies() == [after(ENDED | {"ts_reason": "unhealthy"})] * 2
+    assert bench.asked() == ["reboot --force"]
+
+
+def test_it_waits_for_the_deadline(bench: Bench) -> None:
+    began = time.monotonic()
+    assert bench.run(TWINSLOT_DEADLINE="2") is None
+    assert time.monotonic() - began >= 2
+
+
+def test_a_deadline_that_is_no_number_is_five_minutes(bench: Bench) -> None:
+    bench.program("sleep", f'echo "sleep $1" >>{bench.calls}; exit 0')
+    bench.run(TWINSLOT_DEADLINE="5 min")
+    assert bench.asked()[0] == "sleep 300"
+
+
+@pytest.mark.parametrize(("stands", "becomes"), [("0", "1"), ("9", "10"), ("0017", "18"), ("", ""), ("x9", "x9")])
+def test_the_generation_rises_by_one_in_decimal(bench: Bench, stands: str, becomes: str) -> None:
+    bench.set({"ts_generation": stands})
+    bench.run()
+    assert bench.rig.seen().get("ts_generation", "") == becomes
+
+
+@pytest.mark.parametrize("release", ["", "4\\2", "42x", "9" * 40])
+def test_a_release_that_is_no_number_is_not_carried_on(bench: Bench, release: str) -> None:
+    bench.set({"ts_release": release, "ts_failed": "7"})
+    bench.run()
+    assert bench.rig.seen()["slot_b"] == "bad"
+    assert "ts_failed" not in bench.rig.seen()
+
+
+def test_one_damaged_copy_does_not_save_the_trial(bench: Bench) -> None:
+    stale = next(n for n, copy in enumerate(bench.copies()) if copy.get("slot_b") == "bad")
+    bench.rig.damage(stale)
+    assert bench.run() is None
+    assert bench.copies() == [after(ENDED)] * 2
+
+
+def test_another_boot_loader_is_reached_through_its_hook(bench: Bench, tmp_path: Path) -> None:
+    store = {"TWINSLOT_HOOK_DIR": str(tmp_path), "PATH": os.environ["PATH"]}
+    script = "".join(f"{name}={value}\n" for name, value in (BEFORE | ARMED).items())
+    subprocess.run([HOOK, "set-environment"], input=script.encode(), env=store, check=True)
+    untouched = bench.rig.raw()
+    bench.run(TWINSLOT_HOOK=str(HOOK), TWINSLOT_HOOK_DIR=str(tmp_path), PATH=f"{bench.bin}:{store['PATH']}")
+    printed = subprocess.run([HOOK, "get-environment"], env=store, capture_output=True, text=True, check=True).stdout
+    assert dict(line.split("=", 1) for line in printed.splitlines()) == after(ENDED)
+    assert bench.rig.raw() == untouched
+    assert bench.asked() == ["reboot --force"]
+
+
+# Leaves alone what is not on trial.
+
+
+@pytest.mark.parametrize("arguments", [(), ("--now", "unhealthy")])
+def test_a_committed_slot_is_left_alone(bench: Bench, arguments: tuple[str, ...]) -> None:
+    bench.set(COMMITTED)
+    before = bench.rig.raw()
+    assert bench.run(*arguments) == 0
+    assert (bench.rig.raw(), bench.asked(), bench.sysrq.read_text()) == (before, [], "")
+    assert "not on trial" in bench.said()
+
+
+def test_the_old_slot_is_left_alone_while_the_new_one_waits_for_its_trial(bench: Bench) -> None:
+    bench.boot_line("twinslot.slot=a")
+    before = bench.rig.raw()
+    assert bench.run() == 0
+    assert (bench.rig.raw(), bench.asked()) == (before, [])
+
+
+@pytest.mark.parametrize("line", ["quiet", "twinslot.slot=c", "twinslot.slot=", "nottwinslot.slot=b", ""])
+def test_without_a_slot_on_the_command_line_nothing_is_decided(bench: Bench, line: str) -> None:
+    bench.boot_line(line)
+    before = bench.rig.raw()
+    assert bench.run() == 1
+    assert (bench.rig.raw(), bench.asked()) == (before, [])
+
+
+@pytest.mark.parametrize("arguments", [("--now",), ("--now", "because"), ("later", "unhealthy"), ("--now", "a", "b")])
+def test_a_wrong_call_is_refused(bench: Bench, arguments: tuple[str, ...]) -> None:
+    before = bench.rig.raw()
+    assert bench.run(*arguments) == 2
+    assert (bench.rig.raw(), bench.asked()) == (before, [])
+
+
+# The race with a commit (S12).
+
+
+def test_a_commit_that_holds_the_lock_wins_and_nothing_is_reset(bench: Bench) -> None:
+    with UpdateLock("commit", bench.lock):
+        bench.start()
+        wait_until(lambda: waits_for(bench.lock))
+        bench.set(COMMITTED)
+        committed = bench.rig.raw()
+    assert bench.ended() == 0
+    assert (bench.rig.raw(), bench.asked(), bench.sysrq.read_text()) == (committed, [], "")
+    assert "decided meanwhile" in bench.said()
+
+
+def test_a_lock_that_is_never_released_does_not_save_the_trial(bench: Bench) -> None:
+    before = bench.rig.raw()
+    with UpdateLock("a client that hangs", bench.lock):
+        assert bench.run(TWINSLOT_LOCK_WAIT="1") is None
+    assert bench.rig.raw() == before, "without the lock nothing may be written; the reset counts as a try"
+    assert bench.asked() == ["reboot --force"]
+
+
+def test_a_commit_whose_holder_hangs_afterwards_stays_committed(bench: Bench) -> None:
+    with UpdateLock("commit", bench.lock):
+        bench.start(TWINSLOT_LOCK_WAIT="1")
+        wait_until(lambda: waits_for(bench.lock))
+        bench.set(COMMITTED)
+        assert bench.ended() == 0
+    assert bench.asked() == []
+
+
+def waits_for(lock: Path) -> bool:
+    """Somebody is blocked on the lock: `1: -> FLOCK ...` in /proc/locks, proc_locks(5)."""
+    inode = f":{lock.stat().st_ino} "
+    return any("->" in line and inode in line for line in Path("/proc/locks").read_text().splitlines())
+
+
+# Resets whatever fails.
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param("exit 1", id="fails"),
+        pytest.param("exit 0", id="lies"),
+        pytest.param("exec sleep 1000", id="hangs"),
+        pytest.param("trap '' TERM; while :; do sleep 1000; done", id="ignores-signals"),
+        pytest.param(None, id="is-missing"),
+    ],
+)
+def test_a_broken_fw_setenv_still_ends_in_a_reset(bench: Bench, body: str | None) -> None:
+    bench.program("fw_setenv", body)
+    before = bench.rig.raw()
+    assert bench.run(TWINSLOT_STEP="1") is None
+    assert bench.rig.raw() == before
+    assert bench.asked() == ["reboot --force"]
+
+
+def test_a_systemd_that_does_not_answer_is_reset_by_the_kernel(bench: Bench) -> None:
+    bench.program("systemctl", f'echo "$*" >>{bench.calls}; exec sleep 1000')
+    bench.start()
+    wait_until(lambda: bench.sysrq.read_text() == "b\n")
+    assert bench.asked() == ["reboot --force", "reboot --force --force"]
+
+
+def test_a_program_that_cannot_be_killed_is_ended_by_the_last_resort(bench: Bench) -> None:
+    bench.boot_line("twinslot.slot=b twinslot.state=trial")
+    bench.program("timeout", "exec sleep 1000")  # as it waits for a program that the kernel does not let go
+    bench.start(TWINSLOT_LOCK_WAIT="0", TWINSLOT_STEP="0", TWINSLOT_GRACE="1")
+    wait_until(lambda: bench.sysrq.read_text() == "b\n")
+
+
+def test_the_last_resort_is_called_off_with_the_deadline(bench: Bench) -> None:
+    bench.boot_line("twinslot.slot=b twinslot.state=trial")
+    bench.set(COMMITTED)
+    settings = bench.settings | {"TWINSLOT_GRACE": "100"}
+    # The pipe ends when its last holder does, so this returns only if nothing was left behind.
+    ended = subprocess.run([SCRIPT], env=settings, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=PATIENCE)
+    assert (ended.returncode, bench.sysrq.read_text()) == (0, "")
+
+
+def test_with_no_other_good_slot_the_trial_gets_another_try(bench: Bench) -> None:
+    bench.set({"slot_a": "bad"})
+    before = bench.rig.raw()
+    assert bench.run() is None
+    assert bench.rig.raw() == before, "two bad slots would never start again"
+    assert bench.asked() == ["reboot --force"]
+
+
+def test_a_slot_that_was_given_up_and_still_runs_is_reset(bench: Bench) -> None:
+    bench.set(ENDED)
+    before = bench.rig.raw()
+    assert bench.run() is None
+    assert (bench.rig.raw(), bench.asked()) == (before, ["reboot --force"])
+
+
+def test_a_reset_that_the_client_has_asked_for_is_not_hurried(bench: Bench) -> None:
+    bench.set(ENDED)
+    assert bench.run("--now", "unhealthy") == 0
+    assert bench.asked() == []
+
+
+# An environment that cannot be read.
+
+
+def lose(bench: Bench) -> None:
+    for copy in (0, 1):
+        bench.rig.damage(copy)
+
+
+def test_a_lost_environment_in_a_trial_boot_ends_in_a_reset(bench: Bench) -> None:
+    bench.boot_line("twinslot.slot=b twinslot.state=trial")
+    lose(bench)
+    before = bench.rig.raw()
+    assert bench.run() is None
+    assert (bench.rig.raw(), bench.asked()) == (before, ["reboot --force"])
+
+
+@pytest.mark.parametrize("line", ["twinslot.slot=b", "twinslot.slot=b twinslot.state=good"])
+def test_a_lost_environment_does_not_reset_a_device_at_work(bench: Bench, line: str) -> None:
+    bench.boot_line(line)
+    lose(bench)
+    before = bench.rig.raw()
+    assert bench.run() == 1
+    assert (bench.rig.raw(), bench.asked()) == (before, [])
+    assert "cannot be read" in bench.said()

@@ -1,0 +1,313 @@
+"""The units: what systemd itself says of them, that the package brings what they start, and how exposed each is."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+import twinslot
+from fakes.rigs import REPOSITORY
+
+UNITS = REPOSITORY / "systemd"
+SYSTEM = Path("/usr/lib/systemd/system")
+
+# Upper bounds of `systemd-analyze security`, times ten; 0 is closed, 100 open. Check and commit run the product's own
+# health commands; deadline and giveup must work on a broken system, so they set up no mount namespace.
+EXPOSURE = {
+    "twinslot.service": 14,
+    "twinslot-boot.service": 14,
+    "twinslot-check.service": 88,
+    "twinslot-commit.service": 88,
+    "twinslot-deadline.service": 45,
+    "twinslot-giveup.service": 45,
+    "twinslot-fetch@.service": 13,
+    "twinslot-verify@.service": 5,
+}
+ENABLED = {
+    "boot-complete.target.requires/twinslot-check.service",
+    "emergency.target.wants/twinslot-deadline.service",
+    "multi-user.target.wants/twinslot-boot.service",
+    "multi-user.target.wants/twinslot-commit.service",
+    "sockets.target.wants/twinslot-fetch.socket",
+    "sockets.target.wants/twinslot-verify.socket",
+    "sysinit.target.wants/twinslot-deadline.service",
+}
+
+
+def read(name: str) -> dict[str, list[str]]:
+    """A unit's settings; a key that stands several times has several values."""
+    settings: dict[str, list[str]] = {}
+    for line in (UNITS / name).read_text().splitlines():
+        key, separator, value = line.partition("=")
+        if separator and not line.startswith(("#", "[")):
+            settings.setdefault(key, []).append(value)
+    return settings
+
+
+def words(settings: dict[str, list[str]], key: str) -> set[str]:
+    return {word for value in settings.get(key, []) for word in value.split()}
+
+
+def names(suffix: str) -> list[str]:
+    return sorted(path.name for path in UNITS.glob(f"twinslot*{suffix}"))
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what the package is made from, so that nobody changes it meanwhile."""
+    if shutil.which("dh") is None:
+        pytest.skip("debhelper is not installed: this is not the host that builds the package")
+    copy = tmp_path_factory.mktemp("checkout")
+    for name in ("client", "systemd", "debian", "bootloader_hooks", "docs"):
+        shutil.copytree(REPOSITORY / name, copy / name)
+    shutil.copy2(REPOSITORY / "LICENSE", copy)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def package(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built .deb."""
+    return build(checkout, tmp_path_factory.mktemp("deb"))
+
+
+def build(checkout: Path, out: Path) -> Path:
+    said = subprocess.run([checkout / "debian/build.sh", out], capture_output=True, text=True)
+    assert said.returncode == 0, said.stderr
+    assert Path(said.stdout.strip()).parent == out
+    return Path(said.stdout.strip())
+
+
+@pytest.fixture(scope="module")
+def tree(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the package brings, beside this host's own units, as one system root."""
+    root = tmp_path_factory.mktemp("root")
+    subprocess.run(["dpkg-deb", "--extract", package, root], check=True)
+    for unit in SYSTEM.iterdir():
+        if unit.is_symlink() or unit.is_file():
+            shutil.copy2(unit, root / "usr/lib/systemd/system" / unit.name, follow_symlinks=False)
+    interpreter = root / "usr/bin/python3"  # only asked whether it is there
+    interpreter.write_text("#!/bin/sh\n")
+    interpreter.chmod(0o755)
+    return root
+
+
+def enable(root: Path) -> set[str]:
+    """The links that `systemctl enable` makes in this root."""
+    enabled = [name for name in names("") if "@" not in name and "[Install]" in (UNITS / name).read_text()]
+    subprocess.run(["systemctl", f"--root={root}", "enable", *enabled], check=True, capture_output=True)
+    made = root / "etc/systemd/system"
+    return {str(path.relative_to(made)) for path in made.glob("*.*/*") if path.name.startswith("twinslot")}
+
+
+# The units themselves.
+
+
+@pytest.mark.parametrize("name", [*names(".service"), *names(".socket")])
+def test_systemd_has_no_complaint_about_a_unit(tree: Path, name: str) -> None:
+    instance = name.replace("@.", "@1.")
+    argv = ["systemd-analyze", "verify", f"--root={tree}", "--man=no", "--recursive-errors=yes", instance]
+    said = subprocess.run(argv, capture_output=True, text=True)
+    complaints = [line for line in (said.stdout + said.stderr).splitlines() if "twinslot" in line]
+    assert complaints == []
+
+
+def test_every_service_has_an_upper_bound_of_its_exposure() -> None:
+    assert set(EXPOSURE) == set(names(".service"))
+
+
+@pytest.mark.parametrize(("name", "bound"), EXPOSURE.items())
+def test_the_exposure_stays_below_its_bound(name: str, bound: int) -> None:
+    argv = ["systemd-analyze", "security", "--offline=yes", f"--threshold={bound}", "--no-pager", str(UNITS / name)]
+    said = subprocess.run(argv, capture_output=True, text=True)
+    assert said.returncode == 0, said.stdout[-300:] + said.stderr
+
+
+def test_the_exposure_is_measured_and_not_assumed() -> None:
+    argv = ["systemd-analyze", "security", "--offline=yes", "--threshold=1", str(UNITS / "twinslot.service")]
+    assert subprocess.run(argv, capture_output=True).returncode != 0
+
+
+@pytest.mark.parametrize("name", names(".service"))
+def test_what_a_unit_starts_is_in_the_package(tree: Path, name: str) -> None:
+    for command in read(name)["ExecStart"]:
+        program = tree / command.split()[0].lstrip("-/")
+        assert program.exists(), command
+        assert program.is_symlink() or program.stat().st_mode & stat.S_IXUSR
+
+
+@pytest.mark.parametrize("name", ["twinslot.service", "twinslot-verify@.service", "twinslot-boot.service"])
+def test_what_needs_no_network_has_none(name: str) -> None:
+    unit = read(name)
+    assert words(unit, "PrivateNetwork") == {"yes"}
+    assert words(unit, "RestrictAddressFamilies") == {"AF_UNIX"}
+
+
+@pytest.mark.parametrize("kind", ["fetch", "verify"])
+def test_a_worker_has_no_device_no_privilege_and_a_user_of_its_own(kind: str) -> None:
+    unit, socket = read(f"twinslot-{kind}@.service"), read(f"twinslot-{kind}.socket")
+    assert words(unit, "PrivateDevices") == {"yes"}
+    assert unit["CapabilityBoundingSet"] == [""]
+    assert "DeviceAllow" not in unit
+    assert f"u twinslot-{kind} " in (UNITS / "twinslot.sysusers").read_text()
+    assert words(unit, "User") == {f"twinslot-{kind}"}
+    assert words(unit, "StandardInput") == {"socket"}
+    assert (words(socket, "SocketMode"), words(socket, "Accept")) == ({"0600"}, {"yes"})
+    assert words(socket, "ListenStream") == {f"/run/twinslot/{kind}.sock"}
+
+
+@pytest.mark.parametrize("name", ["twinslot-check.service", "twinslot-commit.service"])
+def test_health_commands_reach_devices_and_network(name: str) -> None:
+    closing = {"DevicePolicy", "DeviceAllow", "PrivateDevices", "ProtectClock", "PrivateNetwork", "ProtectHome"}
+    closing |= {"RestrictAddressFamilies", "CapabilityBoundingSet", "SystemCallFilter", "NoNewPrivileges"}
+    assert closing & read(name).keys() == set()
+
+
+def test_the_tool_that_writes_the_environment_may_lock() -> None:
+    for name in ("twinslot.service", "twinslot-boot.service"):
+        assert {"-/run/lock", "-/run/twinslot", "-/var/lib/twinslot"} <= words(read(name), "ReadWritePaths")
+
+
+# Order.
+
+
+def test_the_deadline_waits_for_nothing_and_nothing_stops_it() -> None:
+    unit = read("twinslot-deadline.service")
+    assert {
+        "After",
+        "Before",
+        "Requires",
+        "Requisite",
+        "BindsTo",
+        "Wants",
+        "Conflicts",
+        "PartOf",
+    } & unit.keys() == set()
+    assert [key for key in unit if key.startswith(("Condition", "Assert"))] == []
+    assert words(unit, "DefaultDependencies") == {"no"}
+    assert words(unit, "IgnoreOnIsolate") == words(unit, "RefuseManualStop") == {"yes"}
+    assert words(unit, "WantedBy") == {"sysinit.target", "emergency.target"}
+
+
+def test_the_deadline_needs_no_python() -> None:
+    script = (UNITS / "deadline").read_text()
+    assert script.startswith("#!/bin/sh\n")
+    code = [line for line in script.splitlines() if not line.lstrip().startswith("#")]
+    assert [line for line in code if "python" in line or "twinslot " in line.replace("# twinslot", "")] == []
+
+
+def test_a_client_that_cannot_run_ends_the_trial_at_once() -> None:
+    for name in ("twinslot-boot.service", "twinslot-check.service", "twinslot-commit.service"):
+        assert words(read(name), "OnFailure") == {"twinslot-giveup.service"}
+
+
+def test_a_commit_needs_the_boot_to_be_complete_and_a_complete_boot_the_checks() -> None:
+    commit, check = read("twinslot-commit.service"), read("twinslot-check.service")
+    assert "boot-complete.target" in words(commit, "Requires") & words(commit, "After")
+    assert "boot-complete.target" in words(check, "RequiredBy") & words(check, "Before")
+    assert "systemd-bless-boot.service" in words(commit, "Conflicts")
+    assert words(commit, "DefaultDependencies") == {"no"}, "multi-user.target would wait for the commit: a cycle"
+
+
+def test_a_whole_start_has_no_ordering_cycle(tree: Path) -> None:
+    assert enable(tree) == ENABLED
+    argv = ["systemd-analyze", "verify", f"--root={tree}", "--man=no", "multi-user.target", "emergency.target"]
+    said = subprocess.run(argv, capture_output=True, text=True)
+    text = said.stdout + said.stderr
+    assert "cycle" not in text.lower(), text
+    assert [line for line in text.splitlines() if "twinslot" in line] == []
+
+
+def test_the_cycle_that_default_dependencies_would_make_is_seen(tree: Path, tmp_path: Path) -> None:
+    """The check above can fail: without DefaultDependencies=no systemd reports the cycle."""
+    root = tmp_path / "root"
+    shutil.copytree(tree, root, symlinks=True)
+    enable(root)
+    unit = root / "usr/lib/systemd/system/twinslot-commit.service"
+    unit.write_text(unit.read_text().replace("DefaultDependencies=no\n", ""))
+    argv = ["systemd-analyze", "verify", f"--root={root}", "--man=no", "multi-user.target"]
+    said = subprocess.run(argv, capture_output=True, text=True)
+    assert "cycle" in (said.stdout + said.stderr).lower()
+
+
+# The bus.
+
+
+def test_anybody_may_look_and_only_root_and_the_group_may_change() -> None:
+    policies = ElementTree.parse(UNITS / "org.twinslot.Update1.conf").getroot().findall("policy")
+    rules = {tuple(sorted(policy.attrib.items())): policy.findall("*") for policy in policies}
+    owners = [who for who, allowed in rules.items() if any("own" in rule.attrib for rule in allowed)]
+    assert owners == [(("user", "root"),)]
+    everybody = rules[(("context", "default"),)]
+    assert all(rule.tag == "allow" for rule in everybody)
+    opened = {(rule.get("send_interface"), rule.get("send_member")) for rule in everybody}
+    standard = "org.freedesktop.DBus"
+    assert opened == {
+        (f"{standard}.Introspectable", None),
+        (f"{standard}.Peer", None),
+        (f"{standard}.ObjectManager", None),
+        (f"{standard}.Properties", "Get"),
+        (f"{standard}.Properties", "GetAll"),
+    }
+
+
+def test_the_bus_name_leads_to_the_unit() -> None:
+    activation = (UNITS / "org.twinslot.Update1.service").read_text().splitlines()
+    assert {"Name=org.twinslot.Update1", "SystemdService=twinslot.service"} <= set(activation)
+    assert words(read("twinslot.service"), "BusName") == {"org.twinslot.Update1"}
+
+
+# The package.
+
+
+def test_the_same_tree_gives_the_same_package_whoever_checked_it_out(
+    checkout: Path, package: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "another-place"
+    shutil.copytree(checkout, other)
+    for path in other.rglob("*"):  # a checkout of another day, with another umask
+        path.chmod(path.stat().st_mode | stat.S_IWGRP)
+        os.utime(path, (1, 1))
+    assert build(other, tmp_path).read_bytes() == package.read_bytes()
+
+
+def test_the_package_carries_every_module_of_the_client_and_nothing_else(tree: Path, checkout: Path) -> None:
+    packages = tree / "usr/lib/python3/dist-packages"
+    carried = {str(p.relative_to(packages)) for p in packages.rglob("*") if p.is_file()}
+    client = checkout / "client"
+    files = {p for p in (client / "twinslot").rglob("*") if p.is_file() and p.suffix != ".pyc"}
+    assert carried == {str(path.relative_to(client)) for path in files}
+
+
+def test_the_package_has_the_client_s_version_and_debian_s_names(package: Path) -> None:
+    fields = subprocess.run(["dpkg-deb", "--field", package], capture_output=True, text=True, check=True).stdout
+    assert f"Version: {twinslot.__version__}\n" in fields
+    assert "Architecture: all\n" in fields
+    for name in ("construct", "cryptography", "dbus-next", "securesystemslib", "tuf", "zstandard"):
+        assert f"python3-{name}" in fields
+
+
+def test_the_maintainer_script_the_preset_and_the_units_agree_on_what_is_enabled() -> None:
+    enabled = {link.split("/")[1] for link in ENABLED}
+    preset = {line.split()[1] for line in (UNITS / "50-twinslot.preset").read_text().splitlines() if line[:1] == "e"}
+    postinst = (REPOSITORY / "debian/postinst").read_text()
+    listed = set(postinst.split('units="')[1].split('"')[0].split())
+    assert enabled == preset == listed
+
+
+def test_the_command_is_the_installed_client_wherever_it_is_called(tree: Path, tmp_path: Path) -> None:
+    launcher = (tree / "usr/bin/twinslot").read_text()
+    assert launcher.startswith("#!/usr/bin/python3 -I\n")
+    (tmp_path / "twinslot.py").write_text("raise SystemExit('the wrong code')")
+    installed = str(tree / "usr/lib/python3/dist-packages")
+    (tmp_path / "start").write_text(launcher.replace("import sys\n", f"import sys\n\nsys.path.append({installed!r})\n"))
+    argv = [sys.executable, "-I", str(tmp_path / "start"), "--version"]
+    env = {"PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
+    said = subprocess.run(argv, text=True, capture_output=True, cwd=tmp_path, env=env)
+    assert (said.returncode, said.stdout, said.stderr) == (0, f"twinslot {twinslot.__version__}\n", "")
