@@ -6,8 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Final
 
-from dbus_next import Variant
-
+from twinslot.bus.library import Variant
 from twinslot.bus.names import text
 from twinslot.core.errors import Refusal, RefusedError
 from twinslot.engine.install import InstallOptions

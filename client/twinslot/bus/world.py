@@ -15,7 +15,7 @@ JsonObject = dict[str, Any]
 
 
 class Verbs(Protocol):
-    """The verbs that the bus offers; `engine.Engine` has them, see there. Blocking, called from one thread at a time."""
+    """The verbs that the bus offers, as `engine.Engine` has them. Blocking; one at a time."""
 
     def install(
         self, stream: ImageStream, options: InstallOptions, observer: Observer, cancelled: Cancellation

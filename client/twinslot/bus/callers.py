@@ -1,0 +1,83 @@
+"""Who calls: may they change the device, and are they still there?"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+from collections.abc import Callable
+
+from twinslot.bus.library import DAEMON, Message, MessageBus, MessageType, ask_daemon
+from twinslot.bus.names import GROUP, not_allowed
+
+
+class Callers:
+    """Asks the bus about callers, behind the bus' own policy: defence in depth.
+
+    Args:
+        bus: The connection on which they call.
+    """
+
+    def __init__(self, bus: MessageBus) -> None:
+        self._bus = bus
+        self._watched: dict[str, Callable[[], None]] = {}
+        bus.add_message_handler(self._notice)
+
+    async def require_change(self, sender: str) -> None:
+        """Root, the user that the service runs as, and members of the group `twinslot` may change the device.
+
+        Raises:
+            RefusedError: `refused.not-allowed`.
+            DeviceError: The bus does not tell who it is.
+        """
+        (credentials,) = await ask_daemon(self._bus, "GetConnectionCredentials", "s", sender)
+        user = int(credentials["UnixUserID"].value)
+        if user in (0, os.geteuid()):
+            return
+        groups = credentials["UnixGroupIDs"].value if "UnixGroupIDs" in credentials else _groups_of(user)
+        if _group_id() not in groups:
+            raise not_allowed(user)
+
+    async def watch(self, sender: str, gone: Callable[[], None]) -> None:
+        """Call `gone` once when the caller leaves the bus, or at once when it has left."""
+        self._watched[sender] = gone
+        await ask_daemon(self._bus, "AddMatch", "s", _rule(sender))
+        (present,) = await ask_daemon(self._bus, "NameHasOwner", "s", sender)
+        if not present:
+            self._left(sender)
+
+    async def forget(self, sender: str) -> None:
+        """The caller no longer matters."""
+        self._watched.pop(sender, None)
+        await ask_daemon(self._bus, "RemoveMatch", "s", _rule(sender))
+
+    def _notice(self, message: Message) -> bool:
+        told = message.message_type is MessageType.SIGNAL and message.sender == DAEMON
+        if told and message.member == "NameOwnerChanged" and message.body[2] == "":
+            self._left(message.body[0])
+        return False
+
+    def _left(self, sender: str) -> None:
+        gone = self._watched.pop(sender, None)
+        if gone is not None:
+            gone()
+
+
+def _rule(sender: str) -> str:
+    return f"type='signal',sender='{DAEMON}',interface='{DAEMON}',member='NameOwnerChanged',arg0='{sender}'"
+
+
+def _group_id() -> int | None:
+    try:
+        return grp.getgrnam(GROUP).gr_gid
+    except KeyError:
+        return None
+
+
+def _groups_of(user: int) -> list[int]:
+    """For a bus that does not tell groups (before 1.13.20 of the reference implementation)."""
+    try:
+        entry = pwd.getpwuid(user)
+    except KeyError:
+        return []
+    return os.getgrouplist(entry.pw_name, entry.pw_gid)

@@ -1,0 +1,86 @@
+"""The interfaces as `org.twinslot.Update1.xml` declares them: the one place where a signature stands."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import xml.etree.ElementTree as ET
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from twinslot.bus.names import DESCRIPTION
+
+# D-Bus specification, "Standard Interfaces"
+_STANDARD: Final = """<node>
+<interface name="org.freedesktop.DBus.Introspectable">
+<method name="Introspect"><arg name="xml_data" type="s" direction="out"/></method>
+</interface>
+<interface name="org.freedesktop.DBus.Peer">
+<method name="Ping"/>
+<method name="GetMachineId"><arg name="machine_uuid" type="s" direction="out"/></method>
+</interface>
+<interface name="org.freedesktop.DBus.Properties">
+<method name="Get"><arg name="interface_name" type="s" direction="in"/>
+<arg name="property_name" type="s" direction="in"/><arg name="value" type="v" direction="out"/></method>
+<method name="GetAll"><arg name="interface_name" type="s" direction="in"/>
+<arg name="properties" type="a{sv}" direction="out"/></method>
+<method name="Set"><arg name="interface_name" type="s" direction="in"/>
+<arg name="property_name" type="s" direction="in"/><arg name="value" type="v" direction="in"/></method>
+<signal name="PropertiesChanged"><arg name="interface_name" type="s"/>
+<arg name="changed_properties" type="a{sv}"/><arg name="invalidated_properties" type="as"/></signal>
+</interface>
+</node>"""
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """Signatures of one interface, by member name.
+
+    Attributes:
+        name: Name of the interface.
+        methods: What goes in and what comes out.
+        signals: What is carried.
+        properties: Type of each.
+    """
+
+    name: str
+    methods: Mapping[str, tuple[str, str]]
+    signals: Mapping[str, str]
+    properties: Mapping[str, str]
+
+
+@functools.cache
+def interface(name: str) -> Interface:
+    """One of the interfaces in the file."""
+    element = _element(name)
+    return Interface(
+        name,
+        methods={m.attrib["name"]: (_signature(m, "in"), _signature(m, "out")) for m in element.iter("method")},
+        signals={s.attrib["name"]: _signature(s, "out") for s in element.iter("signal")},
+        properties={p.attrib["name"]: p.attrib["type"] for p in element.iter("property")},
+    )
+
+
+def introspection(name: str | None, children: Iterable[str]) -> str:
+    """What an object answers to `Introspect`: its interface as it stands in the file, and the objects below it."""
+    node = ET.fromstring(_STANDARD)  # noqa: S314 - our own text
+    if name is not None:
+        node.append(copy.deepcopy(_element(name)))
+    for child in sorted(children):
+        ET.SubElement(node, "node", {"name": child})
+    return ET.tostring(node, encoding="unicode")
+
+
+@functools.cache
+def _file() -> ET.Element:
+    return ET.parse(DESCRIPTION).getroot()  # noqa: S314 - our own file
+
+
+def _element(name: str) -> ET.Element:
+    return next(element for element in _file() if element.get("name") == name)
+
+
+def _signature(member: ET.Element, direction: str) -> str:
+    args = (arg for arg in member.iter("arg") if arg.get("direction", "out") == direction)
+    return "".join(arg.attrib["type"] for arg in args)

@@ -1,0 +1,188 @@
+"""The interface `org.twinslot.Update1`: what a caller may ask of the service."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import stat
+from collections.abc import Coroutine, Mapping
+from typing import Any, Final
+
+import twinslot
+from twinslot.bus import names, options
+from twinslot.bus.callers import Callers
+from twinslot.bus.jobs import Jobs
+from twinslot.bus.library import Variant
+from twinslot.bus.objects import Call, Exporter, Method
+from twinslot.bus.options import Options
+from twinslot.bus.work import install_work
+from twinslot.bus.world import JsonObject, World
+from twinslot.core.errors import Refusal, RefusedError, TwinslotError
+from twinslot.engine.cancellation import Cancellation
+
+HISTORY: Final = 1000  # most transactions in one answer
+
+_log: Final = logging.getLogger(__name__)
+
+
+class Update:
+    """The service's one lasting object.
+
+    Args:
+        world: What the verbs act on.
+        exporter: Where this object is exported.
+        callers: Tells when a caller leaves.
+    """
+
+    interface = names.UPDATE
+    readers = frozenset({"GetStatus", "GetHistory"})
+
+    def __init__(self, world: World, exporter: Exporter, callers: Callers) -> None:
+        self._world, self._exporter, self._callers = world, exporter, callers
+        self.jobs = Jobs(exporter, self._refresh_soon)
+        self._told: dict[str, Any] = {}
+        self._telling = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        exporter.add(names.PATH, self)
+
+    @property
+    def methods(self) -> Mapping[str, Method]:
+        """See `BusObject`."""
+        return {
+            "Install": self._install,
+            "InstallFile": self._install_file,
+            "Activate": self._activate,
+            "Commit": self._commit,
+            "Rollback": self._rollback,
+            "Cancel": self._cancel,
+            "GetStatus": self._get_status,
+            "GetHistory": self._get_history,
+        }
+
+    async def properties(self) -> dict[str, Any]:
+        """See `BusObject`. Looked up anew each time, since others change the device as well."""
+        status = await asyncio.to_thread(self._world.status)
+        last = self.jobs.last
+        return {
+            "Version": twinslot.__version__,
+            "RunningSlot": str(status["running"] or ""),
+            "State": str(status["state"]),
+            "Slots": {name: _slot(slot) for name, slot in status["slots"].items()},
+            "Busy": self.jobs.current is not None,
+            "CurrentJob": self.jobs.current_path,
+            "LastResult": last.result() if last else "",
+        }
+
+    async def settle(self) -> None:
+        """Wait until what changed was told."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _install(self, call: Call) -> list[Any]:
+        url, given = call.body
+        wanted = Options(given, options.INSTALL).over(self._world.install_defaults())
+        cancellation = Cancellation()
+        return [self.jobs.start("install", install_work(self._world, url, wanted, cancellation), cancellation).path]
+
+    async def _install_file(self, call: Call) -> list[Any]:
+        index, given = call.body
+        wanted = Options(given, options.INSTALL).over(self._world.install_defaults())
+        self.jobs.require_idle()
+        descriptor = _duplicate(call.descriptors, index)
+        lasting = stat.S_IFMT(os.fstat(descriptor).st_mode) in (stat.S_IFREG, stat.S_IFBLK)
+        cancellation = Cancellation()
+        work = install_work(self._world, descriptor, wanted, cancellation)
+
+        def finished() -> None:
+            if not lasting:
+                self._later(self._callers.forget(call.sender))
+
+        job = self.jobs.start("install", work, cancellation, finished)
+        if not lasting:
+            try:
+                await self._callers.watch(call.sender, cancellation.set)
+            except TwinslotError:
+                cancellation.set()
+                raise
+        return [job.path]
+
+    async def _activate(self, call: Call) -> list[Any]:
+        chosen = Options(call.body[0], options.ACTIVATE)
+        reboot = chosen.flag("reboot", default=True)
+        return [self.jobs.start("activate", lambda _: self._world.engine().activate(reboot=reboot)).path]
+
+    async def _commit(self, call: Call) -> list[Any]:
+        chosen = Options(call.body[0], options.COMMIT)
+        force, if_trial = chosen.words("force"), chosen.flag("if_trial", default=False)
+        job = self.jobs.start(
+            "commit", lambda observer: self._world.engine().commit(force=force, if_trial=if_trial, observer=observer)
+        )
+        return [job.path]
+
+    async def _rollback(self, call: Call) -> list[Any]:
+        chosen = Options(call.body[0], options.ROLLBACK)
+        reason, reboot = chosen.words("reason"), chosen.flag("reboot", default=True)
+        job = self.jobs.start("rollback", lambda _: self._world.engine().rollback(reason=reason, reboot=reboot))
+        return [job.path]
+
+    async def _cancel(self, _: Call) -> list[Any]:
+        running = self.jobs.current
+        if running is not None:
+            running.cancel()
+            return [running.path]
+        return [self.jobs.start("cancel", lambda _: self._world.engine().cancel()).path]
+
+    async def _get_status(self, _: Call) -> list[Any]:
+        return [json.dumps(await asyncio.to_thread(self._world.status), default=str)]
+
+    async def _get_history(self, call: Call) -> list[Any]:
+        limit = min(call.body[0], HISTORY)
+        return [json.dumps(await asyncio.to_thread(self._world.history, limit), default=str)]
+
+    def _refresh_soon(self) -> None:
+        self._later(self._refresh())
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _refresh(self) -> None:
+        """Tell the properties that changed since they were told last."""
+        async with self._telling:
+            try:
+                now = await self.properties()
+            except TwinslotError as e:
+                _log.warning("the status cannot be told: %s", e)
+                return
+            changed = {name: value for name, value in now.items() if self._told.get(name) != value}
+            self._told = now
+            if changed:
+                self._exporter.changed(names.PATH, names.UPDATE, changed)
+
+
+def _duplicate(descriptors: list[int], index: int) -> int:
+    """A descriptor of our own; the received ones are closed once the call was answered."""
+    if index >= len(descriptors):
+        raise RefusedError(Refusal("no-descriptor", "the message carries no descriptor", str(index + 1), "0"))
+    return os.dup(descriptors[index])
+
+
+def _slot(known: JsonObject) -> dict[str, Variant]:
+    """One slot of `engine.report.status`; what is not known is left out."""
+    release = known.get("release") or {}
+    told = {
+        "running": ("b", known.get("running")),
+        "state": ("s", known.get("state")),
+        "release": ("s", release.get("name")),
+        "sequence": ("t", release.get("sequence")),
+        "epoch": ("t", release.get("epoch")),
+        "installed-at": ("s", known.get("installed_at")),
+    }
+    return {name: Variant(kind, _plain(value)) for name, (kind, value) in told.items() if value is not None}
+
+
+def _plain(value: object) -> object:
+    return names.text(str(value)) if isinstance(value, str) else value

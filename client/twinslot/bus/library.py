@@ -1,0 +1,87 @@
+"""The one door to the D-Bus library: whoever swaps it changes this module."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any, Final
+
+from dbus_next.aio.message_bus import MessageBus
+from dbus_next.constants import BusType, MessageFlag, MessageType, NameFlag, RequestNameReply
+from dbus_next.errors import AuthError, InvalidAddressError
+from dbus_next.message import Message
+from dbus_next.signature import Variant
+
+from twinslot.bus.names import WITHOUT_SERVICE
+from twinslot.core.errors import DeviceError
+
+__all__ = ["Message", "MessageBus", "MessageFlag", "MessageType", "NameFlag", "RequestNameReply", "Variant"]
+
+DAEMON: Final = "org.freedesktop.DBus"
+PATIENCE: Final = 30.0  # seconds for an answer; longer than the bus waits for an activated service (25 s)
+
+
+async def open_bus(address: str | None) -> MessageBus:
+    """Connect to a bus, able to pass descriptors. `close_bus` ends it.
+
+    Args:
+        address: D-Bus server address; None is the system bus.
+
+    Raises:
+        DeviceError: `device.bus`: there is none, or it refuses.
+    """
+    try:
+        where: dict[str, Any] = {"bus_address": address} if address else {"bus_type": BusType.SYSTEM}
+        bus = MessageBus(**where, negotiate_unix_fd=True)
+        await asyncio.wait_for(bus.connect(), PATIENCE)
+    except (OSError, EOFError, TimeoutError, AuthError, InvalidAddressError) as e:
+        found = str(e) or type(e).__name__
+        raise DeviceError("there is no message bus", code="bus", found=found, hint=WITHOUT_SERVICE) from e
+    return bus
+
+
+async def close_bus(bus: MessageBus) -> None:
+    """End the connection; the library leaves its socket open."""
+    bus.disconnect()  # type: ignore[no-untyped-call]
+    with contextlib.suppress(OSError, EOFError):
+        await until_lost(bus)
+    bus._stream.close()
+    bus._sock.close()
+
+
+async def until_lost(bus: MessageBus) -> None:
+    """Wait for the end of the connection.
+
+    Raises:
+        OSError, EOFError: It did not end by our wish.
+    """
+    await bus.wait_for_disconnect()  # type: ignore[no-untyped-call]
+
+
+async def ask(bus: MessageBus, message: Message) -> Message:
+    """Send a call and wait for its answer, which may be an error.
+
+    Raises:
+        DeviceError: `device.bus`: no answer came.
+    """
+    try:
+        reply = await asyncio.wait_for(bus.call(message), PATIENCE)
+    except (OSError, EOFError, TimeoutError) as e:
+        found = str(e) or type(e).__name__
+        raise DeviceError("no answer came over the bus", code="bus", found=found, hint=WITHOUT_SERVICE) from e
+    if reply is None:
+        raise DeviceError("the connection to the bus was lost", code="bus", hint=WITHOUT_SERVICE)
+    return reply
+
+
+async def ask_daemon(bus: MessageBus, member: str, signature: str = "", *body: Any) -> list[Any]:
+    """Call a method of the message bus itself.
+
+    Raises:
+        DeviceError: `device.bus`: it refuses or does not answer.
+    """
+    message = Message(DAEMON, "/org/freedesktop/DBus", DAEMON, member, signature=signature, body=list(body))
+    reply = await ask(bus, message)
+    if reply.message_type is MessageType.ERROR:
+        raise DeviceError(f"the message bus refused '{member}'", code="bus", found=f"{reply.error_name}: {reply.body}")
+    return list(reply.body)

@@ -1,0 +1,187 @@
+"""Our objects on one connection: calls in, checked against the description; answers, signals and changes out.
+
+The library's own service classes hide who calls and who owns a received descriptor, and answer a mistake of ours with
+a traceback. So calls are taken one level lower.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from twinslot.bus import description, names
+from twinslot.bus.library import Message, MessageBus, MessageFlag, MessageType, Variant
+from twinslot.core.errors import LifecycleError, TwinslotError
+
+_log: Final = logging.getLogger(__name__)
+_PROPERTIES: Final = "org.freedesktop.DBus.Properties"
+_PEER: Final = "org.freedesktop.DBus.Peer"
+_ERROR: Final = "org.freedesktop.DBus.Error."
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a method. Its descriptors are closed when it was answered: duplicate what must live longer.
+
+    Attributes:
+        sender: Unique name of the caller.
+        body: Arguments, of the declared types.
+        descriptors: What an argument of type `h` is an index into.
+    """
+
+    sender: str
+    body: list[Any]
+    descriptors: list[int]
+
+
+Method = Callable[[Call], Awaitable[list[Any]]]
+
+
+class BusObject(Protocol):
+    """Something with an interface of the description."""
+
+    interface: str
+    readers: frozenset[str]
+    """Methods that any user may call; all others need a caller who may change the device."""
+
+    @property
+    def methods(self) -> Mapping[str, Method]:
+        """Each method of the interface by name."""
+        ...
+
+    async def properties(self) -> dict[str, Any]:
+        """Each property of the interface with its value now."""
+        ...
+
+
+class _FaultError(Exception):
+    """An answer with one of the bus' own error names."""
+
+    def __init__(self, name: str, words: str) -> None:
+        super().__init__(words)
+        self.name = _ERROR + name
+
+
+class Exporter:
+    """Answers for the objects that were added.
+
+    Args:
+        bus: A connection; stays the caller's.
+        require_change: Asked with the caller's unique name before a method that changes something; raises to refuse.
+        called: Told of each call before it is answered.
+    """
+
+    def __init__(
+        self, bus: MessageBus, require_change: Callable[[str], Awaitable[None]], called: Callable[[], None]
+    ) -> None:
+        self._bus, self._require_change, self._called = bus, require_change, called
+        self._objects: dict[str, BusObject] = {}
+        self._answers: set[asyncio.Task[None]] = set()
+        bus.add_message_handler(self._take)
+
+    def add(self, path: str, thing: BusObject) -> None:
+        """The object answers from now on."""
+        self._objects[path] = thing
+
+    def remove(self, path: str) -> None:
+        """The object is gone."""
+        del self._objects[path]
+
+    def changed(self, path: str, interface: str, values: Mapping[str, Any]) -> None:
+        """Tell new values of properties."""
+        types = description.interface(interface).properties
+        variants = {name: Variant(types[name], value) for name, value in values.items()}
+        self._signal(path, _PROPERTIES, "PropertiesChanged", "sa{sv}as", [interface, variants, []])
+
+    def signal(self, path: str, interface: str, member: str, body: list[Any]) -> None:
+        """Send a declared signal."""
+        self._signal(path, interface, member, description.interface(interface).signals[member], body)
+
+    async def settle(self) -> None:
+        """Wait until calls that came in are answered."""
+        while self._answers:
+            await asyncio.wait(self._answers)
+
+    def _signal(self, path: str, interface: str, member: str, signature: str, body: list[Any]) -> None:
+        message = Message.new_signal(path, interface, member, signature, body)
+        if self._bus.connected:
+            self._bus.send(message)
+
+    def _take(self, message: Message) -> bool:
+        if message.message_type is not MessageType.METHOD_CALL or message.interface == _PEER:
+            return False
+        self._called()
+        task = asyncio.get_running_loop().create_task(self._answer(message))
+        self._answers.add(task)
+        task.add_done_callback(self._answers.discard)
+        return True
+
+    async def _answer(self, message: Message) -> None:
+        try:
+            reply = await self._reply(message)
+        except TwinslotError as e:
+            reply = Message.new_error(message, names.error_name(e), names.error_text(e))
+        except _FaultError as e:
+            reply = Message.new_error(message, e.name, names.text(str(e)))
+        except Exception:  # noqa: BLE001 - a caller gets a sentence, the log gets the rest
+            _log.exception("the call of '%s' failed by a mistake of ours", message.member)
+            mistake = LifecycleError("the call failed by a mistake in the service", code="internal", hint="see its log")
+            reply = Message.new_error(message, names.error_name(mistake), names.error_text(mistake))
+        finally:
+            for descriptor in message.unix_fds:
+                with contextlib.suppress(OSError):
+                    os.close(descriptor)
+        if not message.flags & MessageFlag.NO_REPLY_EXPECTED and self._bus.connected:
+            self._bus.send(reply)
+
+    async def _reply(self, message: Message) -> Message:
+        if message.interface == "org.freedesktop.DBus.Introspectable" and message.member == "Introspect":
+            return Message.new_method_return(message, "s", [self._introspect(message.path)])
+        thing = self._objects.get(message.path)
+        if thing is None:
+            raise _FaultError("UnknownObject", f"there is no object '{message.path}'")
+        if message.interface == _PROPERTIES:
+            return await _property_call(message, thing)
+        declared = description.interface(thing.interface).methods.get(message.member)
+        if declared is None or message.interface not in (thing.interface, None):
+            raise _FaultError("UnknownMethod", f"'{message.path}' has no method '{message.interface}.{message.member}'")
+        if message.signature != declared[0]:
+            words = f"wrong arguments for '{message.member}': expected '{declared[0]}', found '{message.signature}'"
+            raise _FaultError("InvalidArgs", words)
+        if message.member not in thing.readers:
+            await self._require_change(message.sender)
+        body = await thing.methods[message.member](Call(message.sender, message.body, message.unix_fds))
+        return Message.new_method_return(message, declared[1], body)
+
+    def _introspect(self, path: str) -> str:
+        prefix = "/" if path == "/" else path + "/"
+        below = {other.removeprefix(prefix).split("/")[0] for other in self._objects if other.startswith(prefix)}
+        thing = self._objects.get(path)
+        if thing is None and not below:
+            raise _FaultError("UnknownObject", f"there is no object '{path}'")
+        return description.introspection(thing.interface if thing else None, below)
+
+
+async def _property_call(message: Message, thing: BusObject) -> Message:
+    """D-Bus specification, `org.freedesktop.DBus.Properties`."""
+    types = description.interface(thing.interface).properties
+    expected = {"Get": "ss", "GetAll": "s", "Set": "ssv"}.get(message.member)
+    if message.signature != expected:
+        raise _FaultError("UnknownMethod", f"properties have no '{message.member}' with '{message.signature}'")
+    if message.body[0] not in (thing.interface, ""):
+        raise _FaultError("UnknownInterface", f"'{message.path}' has no interface '{message.body[0]}'")
+    if message.member == "GetAll":
+        values = await thing.properties()
+        everything = {name: Variant(types[name], value) for name, value in values.items()}
+        return Message.new_method_return(message, "a{sv}", [everything])
+    name = message.body[1]
+    if name not in types:
+        raise _FaultError("UnknownProperty", f"'{thing.interface}' has no property '{name}'")
+    if message.member == "Set":
+        raise _FaultError("PropertyReadOnly", f"'{name}' can only be read")
+    return Message.new_method_return(message, "v", [Variant(types[name], (await thing.properties())[name])])
