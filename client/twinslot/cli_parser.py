@@ -74,7 +74,7 @@ def _add_changing(verbs: _Verbs, anywhere: _Parser) -> None:
     _add_reboot(verbs.add_parser("activate", parents=[anywhere], help="start the written slot at the next boot"))
     verbs.add_parser("cancel", parents=[anywhere], help="drop an update that was not booted yet, or stop an install")
     commit = verbs.add_parser("commit", parents=[anywhere], help="keep the system on trial, after its health checks")
-    commit.add_argument("--force", metavar="REASON", default="", type=_reason, help="without the checks; audited")
+    commit.add_argument("--force", metavar="REASON", type=_reason, help="without the checks; audited")
     commit.add_argument("--if-trial", action="store_true", help="for the unit: no trial is no error")
     rollback = verbs.add_parser("rollback", parents=[anywhere], help="leave the trial, or try the other slot again")
     rollback.add_argument("--reason", metavar="TEXT", default="", help="for the audit")

@@ -125,13 +125,13 @@ def cancel(arguments: argparse.Namespace, world: World, output: Output) -> int:
 def commit(arguments: argparse.Namespace, world: World, output: Output) -> int:
     """Keep the system on trial. `--if-trial` is the unit's, and never uses the bus."""
     config = world.config(arguments.config_root)
-    reporter = Reporter(output)
+    reporter, force = Reporter(output), arguments.force or ""
     if arguments.if_trial:
         require_root(world)
-        kept = world.engine(config).commit(force=arguments.force, if_trial=True, observer=reporter)
+        kept = world.engine(config).commit(force=force, if_trial=True, observer=reporter)
         data = kept.as_dict() if kept else None
     else:
-        data = _client(arguments, world, config).commit({"force": arguments.force}, reporter)
+        data = _client(arguments, world, config).commit({"force": force}, reporter)
     reporter.end()
     return _show(data, output, nothing="nothing is on trial")
 

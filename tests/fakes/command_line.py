@@ -1,0 +1,166 @@
+"""The world behind the command line, made of the simulated board: its engine, its record, its environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from simulation.board import SimulatedBoard
+from simulation.image import SmallImage, SmallStream
+from twinslot.cli_direct import DirectClient
+from twinslot.cli_world import Front, JsonObject, ServiceClient, Verbs
+from twinslot.config import Config, load
+from twinslot.core.bootenv import read_state
+from twinslot.core.errors import TransportError
+from twinslot.core.model import SlotName
+from twinslot.core.progress import Observer
+from twinslot.core.transaction import Transaction
+from twinslot.engine.cancellation import Cancellation
+from twinslot.engine.install import InstallOptions
+from twinslot.engine.preview import Preview
+from twinslot.engine.report import Diagnosis
+
+CONFIG = """
+[device]
+compatible = "sim"
+[slots]
+a = { rootfs = "/nowhere/a" }
+b = { rootfs = "/nowhere/b" }
+[trust]
+roles = ["engineering"]
+[record]
+directory = "/nowhere/data"
+"""
+
+
+def write_config(root: Path, more: str = "") -> Path:
+    """A configuration below a directory, for `--config-root`."""
+    path = root / "etc/twinslot/config.toml"
+    path.parent.mkdir(parents=True)
+    path.write_text(CONFIG + more)
+    return root
+
+
+class BoardWorld:
+    """Implements `cli_world.World`. An image file holds the name of a release of the board.
+
+    Args:
+        board: Runs already.
+        releases: By name.
+    """
+
+    def __init__(self, board: SimulatedBoard, *releases: SmallImage) -> None:
+        self.board = board
+        self.releases = {release.name: release for release in releases}
+        self.root = True
+        self.by_service: list[str] = []  # what was asked of the service
+        self.before: Callable[[str], object] = lambda _: None  # called with each verb; may raise
+        self.options: InstallOptions | None = None
+
+    def is_root(self) -> bool:
+        return self.root
+
+    def config(self, root: str) -> Config:
+        return load(root)
+
+    def engine(self, config: Config) -> Verbs:
+        self.before("engine")
+        return self.board.engine()
+
+    def install(
+        self,
+        config: Config,
+        source: str | int,
+        options: InstallOptions,
+        observer: Observer,
+        cancelled: Cancellation,
+    ) -> Transaction:
+        self.options = options
+        self.before("install")
+        if isinstance(source, str):
+            raise TransportError("the server does not answer", code="connect", found=source, hint="try again later")
+        release = self.releases[os.read(source, 100).decode()]
+        return self.board.engine().install(SmallStream(release), options, observer, cancelled)
+
+    def service(self) -> ServiceClient:
+        return _Service(self)
+
+    def status(self, config: Config) -> JsonObject:
+        self.before("status")
+        return self._status()
+
+    def history(self, config: Config, limit: int) -> list[JsonObject]:
+        with self.board.open_record() as record:
+            return [transaction.as_dict() for transaction in record.history(limit)]
+
+    def doctor(self, config: Config) -> Diagnosis:
+        raise NotImplementedError
+
+    def head(self, config: Config, url: str) -> Front:
+        raise TransportError("the server does not answer", code="connect", found=url)
+
+    def preview(self, config: Config, front: Front) -> Preview:
+        raise NotImplementedError
+
+    def serve(self, config: Config) -> int:
+        self.before("serve")
+        return 0
+
+    def _status(self) -> dict[str, Any]:
+        state = read_state(self.board.environment())
+        with self.board.open_record() as record:
+            current, history = record.current(), record.history(1)
+            known = {name: record.slot(name) for name in SlotName}
+            failed = {str(sequence): reason for sequence, reason in record.failed().items()}
+            floors = asdict(state.floors.highest(record.floors()))
+        slots = {
+            str(name): {
+                "state": state.states[name],
+                "running": self.board.running is name,
+                "release": asdict(slot.release) if (slot := known[name]) else None,
+                "installed_at": slot.installed_at if slot else None,
+            }
+            for name in SlotName
+        }
+        return {
+            "version": "0",
+            "running": self.board.running,
+            "state": current.state if current else "idle",
+            "slots": slots,
+            "floors": floors,
+            "transaction": current.as_dict() if current else None,
+            "last": history[0].as_dict() if history else None,
+            "failed": failed,
+            "environment": {"settled": True, "lost": False, "copies": []},
+        }
+
+
+class _Service:
+    """Implements `cli_world.ServiceClient` and notes what it was asked."""
+
+    def __init__(self, world: BoardWorld) -> None:
+        self._world = world
+        self._direct = DirectClient(world, Config(device=None, slots=None, trust=None))  # type: ignore[arg-type]
+
+    def install(self, source: str | int, options: JsonObject, observer: Observer) -> JsonObject:
+        self._world.by_service.append("install")
+        return self._direct.install(source, options, observer)
+
+    def commit(self, options: JsonObject, observer: Observer) -> JsonObject | None:
+        self._world.by_service.append("commit")
+        return self._direct.commit(options, observer)
+
+    def rollback(self, options: JsonObject, observer: Observer) -> JsonObject:
+        self._world.by_service.append("rollback")
+        return self._direct.rollback(options, observer)
+
+    def activate(self, options: JsonObject, observer: Observer) -> JsonObject:
+        self._world.by_service.append("activate")
+        return self._direct.activate(options, observer)
+
+    def cancel(self) -> JsonObject:
+        self._world.by_service.append("cancel")
+        return self._direct.cancel()

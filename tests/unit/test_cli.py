@@ -1,0 +1,223 @@
+"""The verbs on a simulated board, as units and operators call them; both outputs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fakes.command_line import BoardWorld, write_config
+from simulation.board import SimulatedBoard
+from simulation.image import SmallImage
+from twinslot.cli import main
+from twinslot.core.model import SlotName
+
+OLD = SmallImage("1.0", 10)
+NEW = SmallImage("2.0", 20)
+SICK = SmallImage("3.0", 30, well=False)
+
+
+class Shell:
+    """Types commands at the board's prompt."""
+
+    def __init__(self, world: BoardWorld, directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.world, self.directory, self._capsys = world, directory, capsys
+        self.out = self.err = ""
+
+    def __call__(self, *argv: str) -> int:
+        """Run one command; `out` and `err` are what it said."""
+        status = main([*argv, "--config-root", str(self.directory)], self.world)
+        self.out, self.err = self._capsys.readouterr()
+        return status
+
+    def json(self, *argv: str) -> list[dict[str, Any]]:
+        """Run one command with `--json`; its lines."""
+        self(*argv, "--json")
+        assert self.err == ""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+    def image(self, name: str) -> str:
+        """A file that the board takes for this release."""
+        path = self.directory / f"{name}.twin"
+        path.write_text(name)
+        return str(path)
+
+    def reboot(self) -> None:
+        """Start the board again; no unit runs by itself."""
+        self.world.board.start()
+
+
+@pytest.fixture
+def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Shell:
+    board = SimulatedBoard(tmp_path, OLD, NEW, SICK)
+    board.start()
+    return Shell(BoardWorld(board, OLD, NEW, SICK), write_config(tmp_path), capsys)
+
+
+def test_an_update_from_install_to_commit_by_commands(shell: Shell) -> None:
+    assert shell("--no-service", "install", shell.image("2.0")) == 0
+    assert shell.out.splitlines()[0] == "2.0 (sequence 20) starts on trial from slot b at the next boot"
+    assert "writing: 0 %" in shell.err
+    shell.reboot()
+    assert shell("boot") == 0
+    assert shell.out.splitlines() == ["the new system runs on trial", "2.0 (sequence 20) runs on trial in slot b"]
+    assert shell("check") == 0
+    assert "  system: ok (0.0 s)" in shell.out
+    assert shell("commit", "--if-trial") == 0
+    assert shell.out.startswith("2.0 (sequence 20) was committed in slot b, 2026-01-01 00:00:00 UTC\n")
+    assert shell.world.board.environment()["slot_b"] == "good"
+    assert shell.world.by_service == []
+
+
+def test_what_changes_something_goes_to_the_service(shell: Shell) -> None:
+    assert shell("install", shell.image("2.0"), "--no-activate") == 0
+    assert shell.out.startswith("2.0 (sequence 20) waits in slot b; 'twinslot activate' makes it start\n")
+    assert shell("activate") == 0
+    assert shell("cancel") == 0
+    assert shell.out.startswith("2.0 (sequence 20) was abandoned in slot b: it was cancelled (cancelled)")
+    assert shell("install", shell.image("2.0")) == 0
+    shell.reboot()
+    assert shell("commit", "--force", "demo") == 0
+    assert shell.out.startswith("2.0 (sequence 20) was committed in slot b by force")
+    assert shell("rollback", "--reason", "alarm too quiet") == 0
+    assert shell.world.board.wants_reboot
+    assert shell.world.by_service == ["install", "activate", "cancel", "install", "commit", "rollback"]
+
+
+def test_a_sick_system_makes_check_fail_and_is_told_by_the_old_one(shell: Shell) -> None:
+    shell("--no-service", "install", shell.image("3.0"))
+    shell.reboot()
+    shell("boot")
+    assert shell("check") == 4
+    assert "  system: FAILED" in shell.out
+    assert shell.err.splitlines()[-2:] == [
+        "twinslot: a required check failed: found 'system'",
+        "  hint: the system goes back; see 'twinslot history' in the old slot",
+    ]
+    shell.reboot()
+    assert shell("boot") == 0
+    assert shell.out.splitlines()[0] == "the new system was left; the old one runs"
+    assert shell("history") == 0
+    assert "a required health check failed (unhealthy)" in shell.out
+    assert shell("status") == 0
+    assert "refused   sequence 30 (unhealthy): rolled back here; '--retry' allows them" in shell.out
+
+
+def test_checks_and_commit_with_nothing_on_trial(shell: Shell) -> None:
+    assert shell("check") == 0
+    assert shell.out == "nothing is on trial\n"
+    assert shell("commit", "--if-trial") == 0
+    assert shell.json("commit", "--if-trial") == [{"type": "result", "transaction": None}]
+    assert shell("commit") == 4
+    assert shell.err == "twinslot: the running system is not on trial\n"
+
+
+def test_options_of_an_install_reach_the_engine(shell: Shell) -> None:
+    shell("install", shell.image("2.0"), "--no-activate", "--retry", "--reinstall", "--ignore-expiry", "--reboot")
+    options = shell.world.options
+    assert options is not None
+    assert (options.activate, options.reboot, options.retry) == (False, True, True)
+    assert (options.reinstall, options.force_time) == (True, True)
+
+
+@pytest.mark.parametrize(("policy", "reboots"), [("manual", False), ("automatic", True)])
+def test_the_configuration_decides_on_the_reboot_unless_the_caller_does(
+    shell: Shell, policy: str, reboots: bool
+) -> None:
+    with (shell.directory / "etc/twinslot/config.toml").open("a") as file:
+        file.write(f'[install]\nreboot = "{policy}"\n')
+    shell("install", shell.image("2.0"))
+    assert shell.world.board.wants_reboot is reboots
+    shell("install", shell.image("2.0"), "--no-reboot")
+    assert shell.world.options is not None
+    assert not shell.world.options.reboot
+
+
+def test_install_with_json_is_progress_and_then_one_result(shell: Shell) -> None:
+    *progress, result = shell.json("install", shell.image("2.0"))
+    assert {line["type"] for line in progress} == {"progress"}
+    assert list(dict.fromkeys(line["phase"] for line in progress)) == [
+        "verify",
+        "prepare",
+        "write",
+        "read-back",
+        "finish",
+        "arm",
+    ]
+    write = [line for line in progress if line["phase"] == "write"][-1]
+    assert write.keys() == {"type", "phase", "done", "total", "percent", "rate", "left", "fetched"}
+    assert (write["done"], write["percent"]) == (len(NEW.content), 100)
+    assert result["type"] == "result"
+    assert (result["transaction"]["state"], result["transaction"]["target"]) == ("armed", "b")
+    assert result["transaction"]["release"]["name"] == "2.0"
+
+
+def test_json_of_boot_history_and_status(shell: Shell) -> None:
+    (boot,) = shell.json("boot")
+    assert boot == {"type": "result", "event": "booted-old", "state": "idle", "transaction": None, "notes": []}
+    shell("install", shell.image("2.0"))
+    (history,) = shell.json("history", "-n", "1")
+    assert history["type"] == "history"
+    assert [transaction["release"]["name"] for transaction in history["transactions"]] == ["2.0"]
+    (status,) = shell.json("status")
+    assert (status["type"], status["running"], status["state"]) == ("status", "a", "armed")
+
+
+def test_a_refusal_is_told_whole_and_nothing_changed(shell: Shell) -> None:
+    before = shell.world.board.card.data[:]
+    assert shell("install", shell.image("1.0")) == 4
+    assert shell.err.splitlines()[-2:] == [
+        "twinslot: release '1.0', sequence 10, is installed and running",
+        "  hint: use '--reinstall' to write it again",
+    ]
+    *_, error = shell.json("install", shell.image("1.0"))
+    assert (error["type"], error["code"], error["exit_status"]) == ("error", "refused.already-installed", 4)
+    assert [reason["code"] for reason in error["reasons"]] == ["refused.already-installed"]
+    assert shell.world.board.card.data == before
+
+
+@pytest.mark.parametrize("verb", ["boot", "check", "service", "commit --if-trial", "--no-service rollback"])
+def test_without_root_this_process_changes_nothing(shell: Shell, verb: str) -> None:
+    shell.world.root = False
+    assert shell(*verb.split()) == 4
+    assert shell.err.splitlines() == [
+        "twinslot: only root may change the device in this process",
+        "  hint: use 'sudo', or leave out '--no-service'",
+    ]
+
+
+def test_without_root_the_service_is_asked_and_anyone_may_look(shell: Shell) -> None:
+    shell.world.root = False
+    assert shell("install", shell.image("2.0")) == 0
+    assert shell.world.by_service == ["install"]
+    assert shell("status") == shell("history") == 0
+
+
+def test_global_options_stand_before_or_after_the_verb(shell: Shell) -> None:
+    assert shell.json("status") == [json.loads(line) for line in _run(shell, "--json", "status")]
+    assert shell("--no-service", "cancel") == shell("cancel", "--no-service") == 4
+    assert shell.world.by_service == []
+
+
+def _run(shell: Shell, *argv: str) -> list[str]:
+    shell(*argv)
+    return shell.out.splitlines()
+
+
+def test_rollback_may_leave_the_reboot_to_the_caller(shell: Shell) -> None:
+    shell("install", shell.image("2.0"))
+    shell.reboot()
+    assert shell("rollback", "--no-reboot") == 0
+    assert not shell.world.board.wants_reboot
+    assert shell.out.startswith("2.0 (sequence 20) in slot b is being left; the next boot is slot a\n")
+    shell.reboot()
+    assert shell.world.board.running is SlotName.A
+
+
+def test_the_service_verb_serves(shell: Shell) -> None:
+    asked: list[str] = []
+    shell.world.before = asked.append
+    assert shell("service") == 0
+    assert asked == ["serve"]

@@ -1,0 +1,99 @@
+"""The manual pages say what the programs do: every verb, option and exit status, no more and no less."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from twinslot import cli, cli_look, cli_parser
+from twinslot.core.errors import TwinslotError
+from twinslot_image.cli import make_parser as make_image_parser
+
+MANUAL = Path(__file__).parents[2] / "docs/man"
+
+
+def verbs_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """The verbs below a parser, `keys init` as two words."""
+    found: dict[str, argparse.ArgumentParser] = {}
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, below in action.choices.items():
+                deeper = verbs_of(below)
+                found |= {f"{name} {rest}": each for rest, each in deeper.items()} or {name: below}
+    return found
+
+
+def options_of(parser: argparse.ArgumentParser) -> set[str]:
+    """Every option of a parser."""
+    return {option for action in parser._actions for option in action.option_strings} - {"-h", "--help"}
+
+
+def synopsis_of(page: str) -> Iterator[tuple[str, set[str]]]:
+    """Verb and options of each line of the synopsis; mdoc writes `--json` as `Fl -json`."""
+    text = (MANUAL / page).read_text().split(".Sh SYNOPSIS\n")[1].split(".Sh ")[0]
+    for line in text.split(".Nm\n")[1:]:
+        verb = re.search(r"^\.Cm ([a-z -]+)$", line, re.MULTILINE)
+        yield verb[1] if verb else "", {f"-{flag}" for flag in re.findall(r"\bFl (\S+)", line)}
+
+
+def merged(page: str) -> dict[str, set[str]]:
+    """The synopsis, lines of the same verb together."""
+    found: dict[str, set[str]] = {}
+    for verb, options in synopsis_of(page):
+        found[verb] = found.get(verb, set()) | options
+    return found
+
+
+def test_twinslot_1_names_every_verb_and_option() -> None:
+    parser = cli_parser.make_parser()
+    everywhere = options_of(parser) - {"--version"}
+    page = merged("twinslot.1")
+    assert page.pop("") == {"--version"}
+    assert page == {verb: options_of(below) - everywhere for verb, below in verbs_of(parser).items()}
+
+
+def test_twinslot_1_explains_each_option() -> None:
+    parser = cli_parser.make_parser()
+    text = (MANUAL / "twinslot.1").read_text().split(".Sh DESCRIPTION")[1]
+    items = " ".join(line for line in text.splitlines() if line.startswith((".It Fl", ".Fl")))
+    wanted = set.union(options_of(parser), *map(options_of, verbs_of(parser).values()))
+    assert not {option for option in wanted if f"Fl {option[1:]}" not in items}
+    for verb in verbs_of(parser):
+        assert re.search(rf"^\.It Cm {verb}\b", text, re.MULTILINE), verb
+
+
+def test_twinslot_image_1_names_every_verb_and_option() -> None:
+    parser = make_image_parser()
+    page, text = merged("twinslot-image.1"), (MANUAL / "twinslot-image.1").read_text()
+    assert page.pop("") == {"--version"}
+    assert page.keys() == verbs_of(parser).keys()
+    for verb, below in verbs_of(parser).items():
+        assert page[verb] <= options_of(below), verb
+        assert not {option for option in options_of(below) if f"Fl {option[1:]}" not in text}, verb
+
+
+def test_twinslot_1_lists_the_exit_statuses_of_the_code() -> None:
+    text = (MANUAL / "twinslot.1").read_text().split(".Sh EXIT STATUS")[1].split(".Sh ")[0]
+    listed = {int(number) for number in re.findall(r"^\.It (\d+)$", text, re.MULTILINE)}
+    families = {kind.exit_status for kind in TwinslotError.__subclasses__()}
+    interrupted = {128 + 2, 128 + 15}  # SIGINT, SIGTERM (signal(7))
+    assert listed == families | interrupted | {0, cli_parser.EXIT_USAGE, cli.EXIT_PIPE, cli_look.FAULTY}
+
+
+def test_the_page_of_the_configuration_is_printed_from_the_code() -> None:
+    printed = subprocess.run(
+        [sys.executable, MANUAL / "make_config_page.py"], capture_output=True, text=True, check=True
+    )
+    assert printed.stdout == (MANUAL / "twinslot-config.5").read_text(), "print it anew: see its first line"
+
+
+@pytest.mark.parametrize("page", ["twinslot.1", "twinslot-image.1", "twinslot-config.5"])
+def test_each_page_is_clean(page: str) -> None:
+    done = subprocess.run(["mandoc", "-Tlint", "-Wwarning", MANUAL / page], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")

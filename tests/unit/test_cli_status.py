@@ -1,0 +1,239 @@
+"""What `status`, `history` and `doctor` say to people, word for word, and what they cost."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fakes.command_line import write_config
+from twinslot.cli_render import doctor_lines, history_lines, reason_text, status_lines
+from twinslot.config import load
+from twinslot.core.lifecycle import State
+from twinslot.core.model import Floors, Reason, Release, SlotName
+from twinslot.core.transaction import Outcome, Transaction
+from twinslot.engine import report
+
+BUDGET = 0.150  # seconds above an empty Python
+HEAVY = {"asyncio", "dbus_next", "tuf", "securesystemslib", "construct", "zstandard", "cryptography", "http", "ssl"}
+
+UPDATE = Transaction(
+    id="0" * 32,
+    state=State.WRITING,
+    target=SlotName.B,
+    release=Release("2026.11", 20),
+    started="2026-11-20T10:00:00.123456+00:00",
+)
+
+
+def ended(outcome: Outcome, reason: str = "", **more: Any) -> dict[str, Any]:
+    """The update, over."""
+    over = replace(UPDATE, state=State.IDLE, outcome=outcome, reason=reason, ended="2026-11-20T10:09:08+00:00", **more)
+    return over.as_dict()
+
+
+def slot(state: str | None, *, running: bool = False, release: Release | None = None) -> dict[str, Any]:
+    """One slot as `report.status` has it."""
+    return {
+        "state": state,
+        "running": running,
+        "release": asdict(release) if release else None,
+        "installed_at": "2026-05-04T03:02:01+00:00" if release else None,
+    }
+
+
+def status(**changes: Any) -> dict[str, Any]:
+    """A device on which nothing happens, changed."""
+    quiet = {
+        "version": "0.1.0",
+        "running": "a",
+        "state": "idle",
+        "slots": {
+            "a": slot("good", running=True, release=Release("2026.05", 10)),
+            "b": slot("bad"),
+        },
+        "floors": asdict(Floors(10, 1, 2)),
+        "transaction": None,
+        "last": None,
+        "failed": {},
+        "environment": {"settled": True, "lost": False, "copies": []},
+    }
+    return quiet | changes
+
+
+def test_a_device_on_which_nothing_happens() -> None:
+    assert list(status_lines(status())) == [
+        "   slot  state  release  sequence  epoch  installed",
+        "*  a     good   2026.05  10        0      2026-05-04 03:02:01 UTC",
+        "   b     bad    -        -         -      -",
+        "",
+        "floors    sequence 10, security epoch 1, trust root 2",
+        "update    nothing is under way",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("state", "sentence"),
+    [
+        (State.WRITING, "2026.11 (sequence 20) is being written to slot b"),
+        (State.WRITTEN, "2026.11 (sequence 20) waits in slot b; 'twinslot activate' makes it start"),
+        (State.CHECKING, "2026.11 (sequence 20) in slot b is being read back"),
+        (State.ARMED, "2026.11 (sequence 20) starts on trial from slot b at the next boot"),
+        (State.TRIAL, "2026.11 (sequence 20) runs on trial in slot b"),
+        (State.COMMITTING, "2026.11 (sequence 20) in slot b is being committed"),
+        (State.LEAVING, "2026.11 (sequence 20) in slot b is being left; the next boot is slot a"),
+        (State.IDLE, "nothing is under way"),
+    ],
+)
+def test_what_is_under_way_in_each_state(state: State, sentence: str) -> None:
+    lines = list(status_lines(status(transaction=replace(UPDATE, state=state).as_dict())))
+    assert lines[-1] == f"update    {sentence}"
+
+
+def test_a_device_on_trial_marks_the_slot_that_runs() -> None:
+    slots = {
+        "a": slot("good", release=Release("2026.05", 10)),
+        "b": slot("trial", running=True, release=Release("2026.11", 20, 3)),
+    }
+    assert list(status_lines(status(slots=slots, running="b")))[:3] == [
+        "   slot  state  release  sequence  epoch  installed",
+        "   a     good   2026.05  10        0      2026-05-04 03:02:01 UTC",
+        "*  b     trial  2026.11  20        3      2026-05-04 03:02:01 UTC",
+    ]
+
+
+def test_after_a_rollback_the_reason_and_the_refused_release_are_told() -> None:
+    last = ended(Outcome.ROLLED_BACK, Reason.DEADLINE)
+    assert list(status_lines(status(last=last, failed={"20": "deadline"})))[-3:] == [
+        "update    nothing is under way",
+        (
+            "last      2026.11 (sequence 20) rolled back from slot b to a: it did not commit in time (deadline), "
+            "2026-11-20 10:09:08 UTC"
+        ),
+        "refused   sequence 20 (deadline): rolled back here; '--retry' allows them",
+    ]
+
+
+def test_what_was_committed_by_force_says_so() -> None:
+    lines = list(status_lines(status(last=ended(Outcome.COMMITTED, forced=True))))
+    assert lines[-1] == "last      2026.11 (sequence 20) was committed in slot b by force, 2026-11-20 10:09:08 UTC"
+
+
+def test_for_a_user_who_may_not_read_the_environment_it_is_unknown() -> None:
+    lines = list(status_lines(status(slots={"a": slot(None, running=True), "b": slot(None)}, environment=None)))
+    assert lines[1:3] == [
+        "*  a     unknown  -        -         -      -",
+        "   b     unknown  -        -         -      -",
+    ]
+    assert lines[-1] == "boot      the environment cannot be read; only root may, see 'twinslot doctor'"
+
+
+def test_lost_and_differing_environments_are_named() -> None:
+    lost = list(status_lines(status(environment={"settled": False, "lost": True, "copies": []})))
+    assert lost[-1] == "boot      both copies of the environment are lost; 'twinslot boot' repairs them"
+    differ = list(status_lines(status(environment={"settled": False, "lost": False, "copies": []})))
+    assert differ[-1].startswith("boot      the copies of the environment differ")
+
+
+def test_a_machine_that_runs_no_configured_slot_is_told() -> None:
+    slots = {"a": slot("good"), "b": slot("bad")}
+    assert (
+        list(status_lines(status(slots=slots)))[3]
+        == "  no configured slot holds the root file system; see 'twinslot doctor'"
+    )
+
+
+def test_the_samples_have_the_keys_of_the_real_report(tmp_path: Path) -> None:
+    real = report.status(load(write_config(tmp_path)))
+    assert real.keys() == status().keys()
+    assert real["slots"].keys() == status()["slots"].keys()
+    assert real["slots"]["a"].keys() == slot("good").keys()
+    assert list(status_lines(json.loads(json.dumps(real, default=str))))
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_every_reason_has_words(reason: Reason) -> None:
+    assert reason_text(reason).endswith(f" ({reason})")
+
+
+def test_a_reason_that_this_version_does_not_know_is_shown_as_it_stands() -> None:
+    assert reason_text("moonshine") == "moonshine"
+
+
+def test_history_is_a_table_newest_first() -> None:
+    rows = [ended(Outcome.ROLLED_BACK, Reason.UNHEALTHY), UPDATE.as_dict()]
+    assert list(history_lines(rows)) == [
+        "started                  release  sequence  slot  kind     outcome      reason",
+        (
+            "2026-11-20 10:00:00 UTC  2026.11  20        b     install  rolled-back  "
+            "a required health check failed (unhealthy)"
+        ),
+        "2026-11-20 10:00:00 UTC  2026.11  20        b     install  writing ...",
+    ]
+    assert list(history_lines([])) == ["no update was ever begun"]
+
+
+def test_doctor_names_every_finding_and_the_decision() -> None:
+    findings = (
+        report.Finding("running slot", report.Severity.FINE, "the root mount is /dev/vda1"),
+        report.Finding("environment", report.Severity.FAULT, "copy is corrupt", "'twinslot boot' repairs it"),
+    )
+    diagnosis = report.Diagnosis(findings, "slot a runs; the next boot starts slot a")
+    assert list(doctor_lines(diagnosis.as_dict())) == [
+        "ok    running slot: the root mount is /dev/vda1",
+        "FAULT environment: copy is corrupt",
+        "        hint: 'twinslot boot' repairs it",
+        "",
+        "decision  slot a runs; the next boot starts slot a",
+    ]
+
+
+def test_doctor_on_this_machine_ends_with_6_since_no_slot_runs(tmp_path: Path) -> None:
+    argv = [sys.executable, "-m", "twinslot", "--config-root", str(write_config(tmp_path)), "doctor"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 6
+    assert "FAULT running slot: no configured slot holds the root file system" in done.stdout
+    told = json.loads(subprocess.run([*argv, "--json"], capture_output=True, text=True, check=False).stdout)
+    assert (told["type"], told["healthy"]) == ("doctor", False)
+    assert {"area", "severity", "text", "hint"} == told["findings"][0].keys()
+
+
+# What it costs
+
+MODULES = """
+import sys
+from twinslot.cli import main
+main(["--config-root", {root!r}, {verb!r}])
+print("\\n" + " ".join(sys.modules), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("verb", ["status", "history"])
+def test_looking_imports_nothing_heavy(tmp_path: Path, verb: str) -> None:
+    code = MODULES.format(root=str(write_config(tmp_path)), verb=verb)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    modules = {name.split(".")[0] for name in done.stderr.splitlines()[-1].split()}
+    assert "twinslot" in modules
+    assert not modules & HEAVY
+
+
+def test_status_costs_little_more_than_an_empty_python(tmp_path: Path) -> None:
+    root = str(write_config(tmp_path))
+    empty = min(_cpu_seconds("-c", "pass") for _ in range(5))
+    ours = min(_cpu_seconds("-m", "twinslot", "--config-root", root, "status") for _ in range(5))
+    print(f"status: {ours * 1000:.0f} ms of CPU, an empty Python: {empty * 1000:.0f} ms")
+    assert ours - empty < BUDGET
+
+
+def _cpu_seconds(*argv: str) -> float:
+    """CPU time of one call: unlike the clock, it does not depend on what else the machine does."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, *argv], stdout=subprocess.DEVNULL, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return (after.ru_utime + after.ru_stime) - (before.ru_utime + before.ru_stime)
