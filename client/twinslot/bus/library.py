@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable
 from typing import Any, Final
 
 from dbus_next.aio.message_bus import MessageBus
@@ -30,11 +31,13 @@ async def open_bus(address: str | None) -> MessageBus:
     Raises:
         DeviceError: `device.bus`: there is none, or it refuses.
     """
+    where: dict[str, Any] = {"bus_address": address} if address else {"bus_type": BusType.SYSTEM}
+    bus = MessageBus.__new__(MessageBus)  # held here, since a constructor that fails leaves its socket open
     try:
-        where: dict[str, Any] = {"bus_address": address} if address else {"bus_type": BusType.SYSTEM}
-        bus = MessageBus(**where, negotiate_unix_fd=True)
+        bus.__init__(**where, negotiate_unix_fd=True)  # type: ignore[misc]
         await asyncio.wait_for(bus.connect(), PATIENCE)
     except (OSError, EOFError, TimeoutError, AuthError, InvalidAddressError) as e:
+        _release(bus)
         found = str(e) or type(e).__name__
         raise DeviceError("there is no message bus", code="bus", found=found, hint=WITHOUT_SERVICE) from e
     return bus
@@ -45,8 +48,13 @@ async def close_bus(bus: MessageBus) -> None:
     bus.disconnect()  # type: ignore[no-untyped-call]
     with contextlib.suppress(OSError, EOFError):
         await until_lost(bus)
-    bus._stream.close()
-    bus._sock.close()
+    _release(bus)
+
+
+def _release(bus: MessageBus) -> None:
+    for name in ("_stream", "_sock"):
+        if hasattr(bus, name):
+            getattr(bus, name).close()
 
 
 async def until_lost(bus: MessageBus) -> None:
@@ -55,7 +63,8 @@ async def until_lost(bus: MessageBus) -> None:
     Raises:
         OSError, EOFError: It did not end by our wish.
     """
-    await bus.wait_for_disconnect()  # type: ignore[no-untyped-call]
+    ended: Awaitable[None] = bus.wait_for_disconnect()  # type: ignore[no-untyped-call]
+    await asyncio.shield(ended)  # the library shares one future between all who wait
 
 
 async def ask(bus: MessageBus, message: Message) -> Message:

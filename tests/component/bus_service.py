@@ -1,0 +1,178 @@
+"""The real service with a device that only pretends: run as a process of its own on a private bus.
+
+What an install does is told by its source: the last part of the URL, or the first line of the file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import select
+import sys
+import threading
+import time
+from pathlib import Path
+
+from twinslot.bus.server import serve
+from twinslot.core.errors import (
+    BundleError,
+    CancelledError,
+    DeviceError,
+    LifecycleError,
+    Refusal,
+    RefusedError,
+    TransportError,
+)
+from twinslot.core.lifecycle import State
+from twinslot.core.model import Release, SlotName
+from twinslot.core.progress import Phase, Progress
+from twinslot.core.transaction import Outcome, Transaction
+from twinslot.engine.install import InstallOptions
+
+SIZE = 1 << 33  # bytes; past 32 bits, as images may be
+
+REASONS = (
+    Refusal("compatible", "the image is for another device", "pump-3", "pump-2", "ask for the right image"),
+    Refusal("too-large", "payload 'rootfs' does not fit", "1024", "2048"),
+    Refusal("downgrade", "the release is older than what was committed"),
+)
+
+ERRORS = {
+    "bundle": BundleError("section 'groups' ends early", code="truncated", expected=10, found=7, hint="copy it again"),
+    "refused": RefusedError(REASONS),
+    "transport": TransportError("the server went away", code="gone", found="connection reset"),
+    "device": DeviceError("partition 'ü\u2028\0' cannot be\nwritten", code="write", found="I/O error\udcff"),
+    "lifecycle": LifecycleError("event 'x' cannot happen", code="event"),
+    "cancelled": CancelledError("the install was cancelled", hint="install again"),
+}
+
+
+def transaction(**more) -> Transaction:
+    """A transaction as the engine gives it."""
+    return Transaction("ab" * 16, State.ARMED, SlotName.B, Release("2026.11 'ü'", 7), started="2026-01-01", **more)
+
+
+class PretendStream:
+    """Reads its scenario like a head: waits for it, and ends when it is closed."""
+
+    fetched = 0
+
+    def __init__(self, source: str | int) -> None:
+        self._source = source
+        self._wake, self._waker = os.pipe()
+        self.closed = threading.Event()
+
+    def scenario(self) -> str:
+        if isinstance(self._source, str):
+            return self._source.rsplit("/", 1)[-1]
+        ready, _, _ = select.select([self._source, self._wake], [], [])
+        if self._wake in ready:
+            raise TransportError("the stream was closed", code="closed")
+        return os.read(self._source, 100).decode().strip()
+
+    def close(self) -> None:
+        if not self.closed.is_set():
+            self.closed.set()
+            os.close(self._waker)
+
+
+class PretendEngine:
+    """Behaves like the engine towards its caller, without a device."""
+
+    def __init__(self, world: PretendWorld) -> None:
+        self._world = world
+
+    def install(self, stream, options, observer, cancelled) -> Transaction:
+        try:
+            self._world.state = "writing"
+            observer(Progress(Phase.VERIFY))
+            scenario = stream.scenario()
+            self._play(scenario, observer, cancelled)
+            self._world.state = "armed" if options.activate else "written"
+            return transaction(reason=repr(options))
+        except TransportError as e:
+            if cancelled.is_set():
+                raise ERRORS["cancelled"] from e
+            raise
+        finally:
+            stream.close()
+            if self._world.state == "writing":
+                self._world.state = "idle"
+
+    def _play(self, scenario, observer, cancelled) -> None:
+        observer(Progress(Phase.WRITE, 0, SIZE))
+        if scenario in ERRORS:
+            raise ERRORS[scenario]
+        if scenario == "mistake":
+            raise KeyError("a mistake of ours")
+        if scenario == "wait" and cancelled.wait(60):
+            raise ERRORS["cancelled"]
+        if scenario == "deaf":
+            time.sleep(60)
+        for part in range(1, 101 if scenario == "chatty" else 5):
+            time.sleep(0.01)
+            observer(Progress(Phase.WRITE, part * 1000, SIZE, 5.5, None if part == 1 else 2.5, part * 900))
+        observer(Progress(Phase.READ_BACK, 0, SIZE))
+        observer(Progress(Phase.READ_BACK, SIZE, SIZE, 7.0, 0.0, 3600))
+
+    def activate(self, *, reboot) -> Transaction:
+        return transaction(reason=f"reboot={reboot}")
+
+    def commit(self, *, force, if_trial, observer) -> Transaction | None:
+        if force == "slowly":
+            time.sleep(3)
+        if if_trial:
+            return None
+        observer(Progress(Phase.CHECK, 1, 3))
+        if not force:
+            raise RefusedError(Refusal("unhealthy", "a required check failed; the system goes back"))
+        return transaction(forced=True, outcome=Outcome.COMMITTED)
+
+    def rollback(self, *, reason, reboot) -> Transaction:
+        return transaction(kind="rollback", reason=f"{reason} reboot={reboot}")
+
+    def cancel(self) -> Transaction:
+        return transaction(outcome=Outcome.ABANDONED)
+
+
+class PretendWorld:
+    """A device on paper."""
+
+    def __init__(self) -> None:
+        self.state = "idle"
+
+    def engine(self) -> PretendEngine:
+        return PretendEngine(self)
+
+    def stream(self, source: str | int) -> PretendStream:
+        if source == "http://nowhere/":
+            raise TransportError("no such server", code="resolve")
+        return PretendStream(source)
+
+    def install_defaults(self) -> InstallOptions:
+        return InstallOptions(reboot=True)
+
+    def status(self) -> dict:
+        known = {"name": "2026.10", "sequence": 6, "epoch": 1, "manifest": ""}
+        good = {"state": "good", "running": True, "release": known, "installed_at": "2026-01-01T00:00:00+00:00"}
+        empty = {"state": None, "running": False, "release": None, "installed_at": None}
+        return {"version": "1", "running": SlotName.A, "state": self.state, "slots": {"a": good, "b": empty}}
+
+    def history(self, limit: int) -> list[dict]:
+        return [transaction().as_dict()] * min(limit, 2)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("address")
+    parser.add_argument("--idle", type=float, default=60)
+    parser.add_argument("--grace", type=float, default=5)
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO)
+    serve(PretendWorld(), address=arguments.address, idle=arguments.idle, grace=arguments.grace)
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[2] / "client"))
+    main()
