@@ -29,7 +29,7 @@ class Board(Protocol):
         """Press the reset button."""
         ...
 
-    def wait_up(self, seconds: float = 180, *, slot: str = "", through_failures: bool = False) -> Hello:
+    def wait_up(self, seconds: float = 300, *, slot: str = "", through_failures: bool = False) -> Hello:
         """Wait for the next start of the guest until its default target is reached.
 
         Args:

@@ -6,10 +6,11 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from twinslot_lab import rootfs, slotimage, uboot
+from twinslot_lab import kernel, rootfs, slotimage, uboot
 from twinslot_lab.cache import cached, fingerprint
 from twinslot_lab.command import BUILD
 from twinslot_lab.description import BoardDescription, load
@@ -69,7 +70,9 @@ def build_board(name: str = "virt-arm64", *, debs: Sequence[Path] = (), overlays
         overlays: Directories copied over the root file system of slot a.
     """
     board = load(name)
-    firmware = uboot.build(board)
+    with ThreadPoolExecutor() as pool:  # what does not need the other; each is a host program most of the time
+        parts = [pool.submit(make, board) for make in (uboot.build, rootfs.base_tar, kernel.packages)]
+    firmware, *_ = [part.result() for part in parts]
     system = rootfs.system_tree(board)
     code = [Path(slotimage.__file__), Path(rootfs.__file__), Path(uboot.__file__), Path(__file__)]
     key = fingerprint(str(firmware), str(system), vars_of(board), list(map(_digest, debs)), *overlays, *code)

@@ -181,7 +181,7 @@ class QemuBoard:
         if cause:
             raise BoardError(cause, self.console.tail())
 
-    def wait_up(self, seconds: float = 180, *, slot: str = "", through_failures: bool = False) -> Hello:
+    def wait_up(self, seconds: float = 300, *, slot: str = "", through_failures: bool = False) -> Hello:
         """As in `Board`."""
         deadline = Deadline(seconds, f"slot {slot or 'any'} is up")
         self._lenient = through_failures

@@ -19,6 +19,7 @@ from twinslot_lab.uboot import initial_environment
 
 ROOTFS = ROOT / "qemu" / "rootfs"
 _EPOCH = "1700000000"  # seconds; mmdebstrap clamps file times to it
+_BY_TIME, _UNCHECKED_HASH = 0, 1  # flags of a .pyc file (PEP 552)
 _BINFMT = Path("/proc/sys/fs/binfmt_misc")
 _UNITS = {  # unit -> target that wants it; what a package's postinst would do
     "board-machine-id.service": "sysinit.target",
@@ -183,11 +184,17 @@ def _finish(tree: Path) -> None:
 def settle_bytecode(file: Path) -> None:
     """Make compiled Python independent of file times, which an image does not keep (PEP 552, unchecked hash).
 
-    Without this every import on the board would find its bytecode stale and compile again, every time.
+    With a time in it, every import on the board would find it stale and compile again; with a hash to be checked (which
+    is what packages get when SOURCE_DATE_EPOCH is set), every import would read and hash the source.
     """
     raw = file.read_bytes()
-    if len(raw) < 16 or raw[4:8] != bytes(4):  # magic, flags, then time and size; flags 0: checked by time
+    if len(raw) < 16:
         return
-    source = file.parent.parent / (file.name.split(".", 1)[0] + ".py")
-    text = source.read_bytes() if source.is_file() else b""
-    file.write_bytes(raw[:4] + (1).to_bytes(4, "little") + hashlib.sha256(text).digest()[:8] + raw[16:])
+    flags = int.from_bytes(raw[4:8], "little")  # magic, flags, then time and size, or hash
+    if flags == _BY_TIME:
+        source = file.parent.parent / (file.name.split(".", 1)[0] + ".py")
+        text = source.read_bytes() if source.is_file() else b""
+        proof = hashlib.sha256(text).digest()[:8]
+    else:
+        proof = raw[8:16]
+    file.write_bytes(raw[:4] + _UNCHECKED_HASH.to_bytes(4, "little") + proof + raw[16:])

@@ -96,7 +96,7 @@ def test_the_guest_changes_the_environment_that_the_boot_script_obeys(board_fact
 def test_the_watchdog_resets_a_board_that_hangs(fresh_board: QemuBoard, hang: str) -> None:
     first = boot_id(fresh_board)
     fresh_board.agent.start("sh", "-c", hang)
-    fresh_board.wait_up(150)
+    fresh_board.wait_up()
     assert fresh_board.monitor.count("WATCHDOG") == 1
     assert boot_id(fresh_board) != first
 

@@ -82,10 +82,11 @@ def test_a_deadline_says_what_was_waited_for() -> None:
         Deadline(0.05, "the moon").poll(lambda: False, every=0.01)
 
 
-def test_settled_bytecode_is_used_whatever_the_times_are(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", list(py_compile.PycInvalidationMode))
+def test_settled_bytecode_is_used_whatever_the_times_are(tmp_path: Path, mode: py_compile.PycInvalidationMode) -> None:
     source = tmp_path / "m.py"
     source.write_text("import sys\nsys.stdout.write('compiled')\n")
-    compiled = Path(str(py_compile.compile(str(source), doraise=True)))
+    compiled = Path(str(py_compile.compile(str(source), doraise=True, invalidation_mode=mode)))
     settle_bytecode(compiled)
     settled = compiled.read_bytes()
     source.write_text("import sys\nsys.stdout.write('from source')\n")
