@@ -14,6 +14,7 @@ import pytest
 
 import twinslot
 from fakes.rigs import REPOSITORY
+from twinslot.bus.names import DESCRIPTION
 
 UNITS = REPOSITORY / "systemd"
 SYSTEM = Path("/usr/lib/systemd/system")
@@ -251,10 +252,18 @@ def test_anybody_may_look_and_only_root_and_the_group_may_change() -> None:
     assert opened == {
         (f"{standard}.Introspectable", None),
         (f"{standard}.Peer", None),
-        (f"{standard}.ObjectManager", None),
         (f"{standard}.Properties", "Get"),
         (f"{standard}.Properties", "GetAll"),
+        ("org.twinslot.Update1", "GetStatus"),
+        ("org.twinslot.Update1", "GetHistory"),
     }
+    methods = {
+        (interface.get("name"), method.get("name"))
+        for interface in ElementTree.parse(DESCRIPTION).getroot().findall("interface")
+        for method in interface.findall("method")
+    }
+    closed = {"Install", "InstallFile", "Activate", "Commit", "Rollback", "Cancel"}
+    assert {member for interface, member in methods - opened} == closed
 
 
 def test_the_bus_name_leads_to_the_unit() -> None:
