@@ -9,12 +9,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 from twinslot.bus import names
 from twinslot.bus.library import Message, MessageBus, MessageType, ask, ask_daemon, close_bus, open_bus
 
+T = TypeVar("T")
+PROPERTIES = "org.freedesktop.DBus.Properties"
 SERVICE = Path(__file__).with_name("bus_service.py")
 HEAD = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
@@ -76,7 +79,7 @@ def service_on(address: str, *arguments: str) -> Iterator[subprocess.Popen[bytes
         process.wait(10)
 
 
-def wait_for(condition, seconds: float = 15.0) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 15.0) -> None:
     """Until the condition holds."""
     until = time.monotonic() + seconds
     while not condition():
@@ -106,19 +109,19 @@ class Caller:
 
         return self.run(ask_owner)
 
-    def call(self, member, signature="", *body, path=names.PATH, interface=names.UPDATE, files=()):
-        """One call on a connection of its own."""
-        return self.run(lambda bus: call(bus, member, signature, *body, path=path, interface=interface, files=files))
+    def call(self, member: str, signature: str = "", *body: Any, **where: Any) -> list[Any]:
+        """One call on a connection of its own; `path` and `interface` as for `call`."""
+        return self.run(lambda bus: call(bus, member, signature, *body, **where))
 
-    def get(self, name, path=names.PATH, interface=names.UPDATE):
+    def get(self, name: str, path: str = names.PATH, interface: str = names.UPDATE) -> Any:
         """A property."""
-        (variant,) = self.call("Get", "ss", interface, name, path=path, interface="org.freedesktop.DBus.Properties")
+        (variant,) = self.call("Get", "ss", interface, name, path=path, interface=PROPERTIES)
         return variant.value
 
-    def run(self, work):
+    def run(self, work: Callable[[MessageBus], Awaitable[T]]) -> T:
         """Run a coroutine function with a connection."""
 
-        async def connected():
+        async def connected() -> T:
             bus = await open_bus(self._address)
             try:
                 return await work(bus)
@@ -128,7 +131,15 @@ class Caller:
         return asyncio.run(connected())
 
 
-async def call(bus, member, signature="", *body, path=names.PATH, interface=names.UPDATE, files=()):
+async def call(
+    bus: MessageBus,
+    member: str,
+    signature: str = "",
+    *body: Any,
+    path: str = names.PATH,
+    interface: str = names.UPDATE,
+    files: Sequence[int] = (),
+) -> list[Any]:
     """One call."""
     message = Message(
         names.SERVICE, path, interface, member, signature=signature, body=list(body), unix_fds=list(files)
@@ -136,24 +147,25 @@ async def call(bus, member, signature="", *body, path=names.PATH, interface=name
     reply = await ask(bus, message)
     if reply.message_type is MessageType.ERROR:
         raise Answered(reply.error_name, reply.body[0])
-    return reply.body
+    return list(reply.body)
 
 
 class Listener:
     """Hears every signal of the service, on a connection of its own, in the order in which they come."""
 
     def __init__(self, bus: MessageBus) -> None:
-        self.bus, self.heard = bus, []
+        self.bus = bus
+        self.heard: list[tuple[float, str, str, list[Any]]] = []
         bus.add_message_handler(self._hear)
 
     async def begin(self) -> None:
         await ask_daemon(self.bus, "AddMatch", "s", f"type='signal',path_namespace='{names.PATH}'")
 
-    def _hear(self, message) -> None:
+    def _hear(self, message: Message) -> None:
         if message.message_type is MessageType.SIGNAL and message.path.startswith(names.PATH):
             self.heard.append((time.monotonic(), message.path, message.member, message.body))
 
-    async def until(self, member: str, seconds: float = 15.0) -> list:
+    async def until(self, member: str, seconds: float = 15.0) -> list[Any]:
         """Arguments of the first such signal."""
         async with asyncio.timeout(seconds):
             while True:
@@ -162,7 +174,7 @@ class Listener:
                         return body
                 await asyncio.sleep(0.02)
 
-    def values(self, path: str, name: str) -> list:
+    def values(self, path: str, name: str) -> list[Any]:
         """What a property became, in order."""
         bodies = [b for _, p, m, b in self.heard if m == "PropertiesChanged" and p == path]
         return [body[1][name].value for body in bodies if name in body[1]]

@@ -9,12 +9,13 @@ import argparse
 import logging
 import os
 import select
-import sys
 import threading
 import time
-from pathlib import Path
+from collections.abc import Iterator
+from typing import Any
 
 from twinslot.bus.server import serve
+from twinslot.bus.world import JsonObject
 from twinslot.core.errors import (
     BundleError,
     CancelledError,
@@ -25,10 +26,13 @@ from twinslot.core.errors import (
     TransportError,
 )
 from twinslot.core.lifecycle import State
+from twinslot.core.manifest import Manifest
 from twinslot.core.model import Release, SlotName
-from twinslot.core.progress import Phase, Progress
+from twinslot.core.progress import Observer, Phase, Progress
 from twinslot.core.transaction import Outcome, Transaction
+from twinslot.engine.cancellation import Cancellation
 from twinslot.engine.install import InstallOptions
+from twinslot.transport.base import ImageHead, ImageStream, Part
 
 SIZE = 1 << 33  # bytes; past 32 bits, as images may be
 
@@ -48,7 +52,7 @@ ERRORS = {
 }
 
 
-def transaction(**more) -> Transaction:
+def transaction(**more: Any) -> Transaction:
     """A transaction as the engine gives it."""
     return Transaction("ab" * 16, State.ARMED, SlotName.B, Release("2026.11 'ü'", 7), started="2026-01-01", **more)
 
@@ -56,20 +60,25 @@ def transaction(**more) -> Transaction:
 class PretendStream:
     """Reads its scenario like a head: waits for it, and ends when it is closed."""
 
-    fetched = 0
+    @property
+    def fetched(self) -> int:
+        return 0
 
     def __init__(self, source: str | int) -> None:
         self._source = source
         self._wake, self._waker = os.pipe()
         self.closed = threading.Event()
 
-    def scenario(self) -> str:
+    def head(self) -> ImageHead:
         if isinstance(self._source, str):
-            return self._source.rsplit("/", 1)[-1]
+            return ImageHead(b"", self._source.rsplit("/", 1)[-1].encode())
         ready, _, _ = select.select([self._source, self._wake], [], [])
         if self._wake in ready:
             raise TransportError("the stream was closed", code="closed")
-        return os.read(self._source, 100).decode().strip()
+        return ImageHead(b"", os.read(self._source, 100).strip())
+
+    def parts(self, manifest: Manifest) -> Iterator[Part]:
+        raise NotImplementedError
 
     def close(self) -> None:
         if not self.closed.is_set():
@@ -83,11 +92,13 @@ class PretendEngine:
     def __init__(self, world: PretendWorld) -> None:
         self._world = world
 
-    def install(self, stream, options, observer, cancelled) -> Transaction:
+    def install(
+        self, stream: ImageStream, options: InstallOptions, observer: Observer, cancelled: Cancellation
+    ) -> Transaction:
         try:
             self._world.state = "writing"
             observer(Progress(Phase.VERIFY))
-            scenario = stream.scenario()
+            scenario = stream.head().manifest.decode()
             self._play(scenario, observer, cancelled)
             self._world.state = "armed" if options.activate else "written"
             return transaction(reason=repr(options))
@@ -100,7 +111,7 @@ class PretendEngine:
             if self._world.state == "writing":
                 self._world.state = "idle"
 
-    def _play(self, scenario, observer, cancelled) -> None:
+    def _play(self, scenario: str, observer: Observer, cancelled: Cancellation) -> None:
         observer(Progress(Phase.WRITE, 0, SIZE))
         if scenario in ERRORS:
             raise ERRORS[scenario]
@@ -116,10 +127,10 @@ class PretendEngine:
         observer(Progress(Phase.READ_BACK, 0, SIZE))
         observer(Progress(Phase.READ_BACK, SIZE, SIZE, 7.0, 0.0, 3600))
 
-    def activate(self, *, reboot) -> Transaction:
+    def activate(self, *, reboot: bool) -> Transaction:
         return transaction(reason=f"reboot={reboot}")
 
-    def commit(self, *, force, if_trial, observer) -> Transaction | None:
+    def commit(self, *, force: str, if_trial: bool, observer: Observer) -> Transaction | None:
         if force == "slowly":
             time.sleep(3)
         if if_trial:
@@ -129,7 +140,7 @@ class PretendEngine:
             raise RefusedError(Refusal("unhealthy", "a required check failed; the system goes back"))
         return transaction(forced=True, outcome=Outcome.COMMITTED)
 
-    def rollback(self, *, reason, reboot) -> Transaction:
+    def rollback(self, *, reason: str, reboot: bool) -> Transaction:
         return transaction(kind="rollback", reason=f"{reason} reboot={reboot}")
 
     def cancel(self) -> Transaction:
@@ -153,13 +164,13 @@ class PretendWorld:
     def install_defaults(self) -> InstallOptions:
         return InstallOptions(reboot=True)
 
-    def status(self) -> dict:
+    def status(self) -> JsonObject:
         known = {"name": "2026.10", "sequence": 6, "epoch": 1, "manifest": ""}
         good = {"state": "good", "running": True, "release": known, "installed_at": "2026-01-01T00:00:00+00:00"}
         empty = {"state": None, "running": False, "release": None, "installed_at": None}
         return {"version": "1", "running": SlotName.A, "state": self.state, "slots": {"a": good, "b": empty}}
 
-    def history(self, limit: int) -> list[dict]:
+    def history(self, limit: int) -> list[JsonObject]:
         return [transaction().as_dict()] * min(limit, 2)
 
 
@@ -174,5 +185,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[2] / "client"))
     main()

@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,13 +21,13 @@ from twinslot.engine.install import InstallOptions
 
 
 @pytest.fixture(scope="module")
-def address():
+def address() -> Iterator[str]:
     with private_bus() as found, service_on(found):
         yield found
 
 
 @pytest.fixture
-def client(address):
+def client(address: str) -> Iterator[ServiceClient]:
     with connect(address) as found:
         yield found
 

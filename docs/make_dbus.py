@@ -1,0 +1,105 @@
+"""Prints docs/dbus.md from the comments in org.twinslot.Update1.xml: the comment before an element documents it."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from typing import Any
+
+from twinslot.bus.names import DESCRIPTION, ERROR, GROUP
+from twinslot.core import errors
+
+PREFACE = """\
+# The D-Bus interface
+
+Printed from `client/twinslot/bus/org.twinslot.Update1.xml` by `make docs`; a test holds this page to the file. The
+service answers `Introspect` from that file and checks every call against it. Members are added, never changed.
+
+    busctl introspect org.twinslot.Update1 /org/twinslot/Update1
+    busctl call org.twinslot.Update1 /org/twinslot/Update1 org.twinslot.Update1 \\
+        Install 'sa{{sv}}' http://192.0.2.7/pump.twin 1 reboot b true
+    busctl monitor org.twinslot.Update1
+
+The bus starts the service; it leaves after 60 seconds without a job and without a call. On SIGTERM it cancels the
+running job, waits for its end (45 seconds at most) and emits `Finished` before it leaves.
+
+## Who may do what
+
+Any user may read properties, introspect, and call `GetStatus` and `GetHistory`. Everything else is for root and members
+of the group `{group}`. The bus' policy (`org.twinslot.Update1.conf`) says so, and the service asks the bus for the
+caller's credentials as well.
+
+## Errors
+
+A D-Bus error carries one string. Its first line is a sentence for people; its second line is a JSON object for
+programs: `code`, `message`, and where known `expected`, `found`, `hint`; a refusal also has `reasons`, a list of such
+objects. The property `Error` and the signal `Finished` of a job carry the same object.
+
+    org.twinslot.Error.Refused
+    a job of kind 'install' is running: found '/org/twinslot/Update1/job/3' (hint: wait for its end)
+    {{"code": "refused.busy", "message": "a job of kind 'install' is running", ...}}
+
+| name | exit status | who must act |
+|---|---|---|
+{errors}
+
+Wrong argument types, unknown members and unknown objects are answered with the bus' own `org.freedesktop.DBus.Error.*`.
+"""
+
+
+Documented = tuple[ET.Element, str]
+
+
+def page() -> str:
+    """The page as Markdown."""
+    kinds = errors.TwinslotError.__subclasses__()
+    rows = "\n".join(f"| `{ERROR}{k.family.capitalize()}` | {k.exit_status} | {_first_line(k)} |" for k in kinds)
+    lines = [PREFACE.format(errors=rows, group=GROUP)]
+    for interface, words in documented(description()):
+        lines += [f"## `{interface.attrib['name']}`", "", words, ""]
+        for member, meaning in documented(interface):
+            lines += _member(member, meaning)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def description() -> ET.Element:
+    """The file with its comments."""
+    parser = ET.XMLParser(target=ET.TreeBuilder(insert_comments=True))  # noqa: S314 - our own file
+    return ET.parse(DESCRIPTION, parser).getroot()  # noqa: S314
+
+
+def documented(parent: ET.Element) -> Iterator[Documented]:
+    """Each element in a parent, with the comment before it; empty when there is none."""
+    words = ""
+    elements: list[ET.Element[Any]] = list(parent)
+    for element in elements:
+        if not isinstance(element.tag, str):  # a comment
+            words = "\n\n".join(" ".join(part.split()) for part in (element.text or "").split("\n\n"))
+        else:
+            yield element, words
+            words = ""
+
+
+def _member(member: ET.Element, words: str) -> list[str]:
+    name, args = member.attrib["name"], list(documented(member))
+    if member.tag == "property":
+        title = f"### property `{name}` {member.attrib['type']}"
+    else:
+        inward = [arg for arg, _ in args if arg.get("direction") == "in"]
+        outward = [arg for arg, _ in args if arg.get("direction") != "in"]
+        title = f"### {member.tag} `{name}({_args(inward if member.tag == 'method' else outward)})`"
+        title += f" → `{_args(outward)}`" if member.tag == "method" and outward else ""
+    listed = [f"- `{arg.attrib['name']}` ({arg.attrib['type']}): {meaning}" for arg, meaning in args]
+    return [title, "", words, "", *listed, *([""] if listed else [])]
+
+
+def _args(args: list[ET.Element]) -> str:
+    return ", ".join(f"{arg.attrib['type']} {arg.attrib['name']}" for arg in args)
+
+
+def _first_line(kind: type) -> str:
+    return (kind.__doc__ or "").split("\n")[0]
+
+
+if __name__ == "__main__":
+    print(page(), end="")

@@ -1,0 +1,123 @@
+"""Errors on their way across the bus, the description, and its manual."""
+
+from __future__ import annotations
+
+import inspect
+import runpy
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twinslot.bus import description, names, options
+from twinslot.bus.interface import Update
+from twinslot.bus.job import Job
+from twinslot.bus.library import Message, Variant
+from twinslot.core import errors
+from twinslot.core.errors import DeviceError, Refusal, RefusedError, TwinslotError
+from twinslot.engine.install import InstallOptions
+
+ROOT = Path(__file__).parents[2]
+DOCS = runpy.run_path(str(ROOT / "docs" / "make_dbus.py"))
+WORDS = st.text(st.characters())  # surrogates too: names of files may hold them
+KINDS = [k for k in TwinslotError.__subclasses__() if k is not RefusedError]
+
+
+def refusals() -> st.SearchStrategy[Refusal]:
+    maybe = st.none() | WORDS
+    codes = st.from_regex(r"[a-z-]{1,9}", fullmatch=True)
+    return st.builds(Refusal, codes, WORDS, maybe, maybe, maybe)
+
+
+@given(st.sampled_from(KINDS), WORDS, st.none() | WORDS, st.none() | WORDS)
+def test_any_error_crosses_the_bus_whole(
+    kind: type[TwinslotError], message: str, found: str | None, hint: str | None
+) -> None:
+    error = kind(message, code="some-code", found=found, hint=hint)
+    back = names.error_from(names.error_name(error), names.error_text(error))
+    assert type(back) is kind
+    assert back.as_dict() == error.as_dict()
+
+
+@given(st.lists(refusals(), min_size=1, max_size=4))
+def test_all_reasons_of_a_refusal_cross_the_bus(reasons: list[Refusal]) -> None:
+    error = RefusedError(tuple(reasons))
+    back = names.error_from(names.error_name(error), names.error_text(error))
+    assert isinstance(back, RefusedError)
+    assert back.reasons == tuple(reasons)
+
+
+@given(WORDS, WORDS)
+def test_the_text_of_an_error_is_one_line_and_json_and_can_be_marshalled(message: str, found: str) -> None:
+    words = names.error_text(DeviceError(message, found=found))
+    assert words.count("\n") == 1
+    Message("a.b", "/", member="M", signature="s", body=[words], serial=1)._marshall()  # type: ignore[no-untyped-call]
+
+
+@given(st.text(), st.text())
+def test_any_answer_of_a_stranger_becomes_a_device_error(name: str, body: str) -> None:
+    assert names.error_from("com.example." + name, body).code == "device.bus"
+
+
+@given(st.text())
+def test_a_broken_answer_of_the_service_still_becomes_an_error(body: str) -> None:
+    assert isinstance(names.error_from(names.ERROR + "Refused", body), TwinslotError)
+
+
+def test_the_policy_of_the_bus_says_the_same_as_the_service() -> None:
+    assert names.error_from(names.ACCESS_DENIED, "rejected").code == names.not_allowed(1000).code
+
+
+@pytest.mark.parametrize("kind", [Update, Job])
+def test_the_code_has_exactly_the_methods_that_are_declared(kind: type[Update | Job]) -> None:
+    declared = description.interface(kind.interface)
+    source = inspect.getsource(kind.__dict__["methods"].fget)
+    assert {name for name in declared.methods if f'"{name}":' in source} == set(declared.methods)
+    assert source.count('": self.') == len(declared.methods)
+    assert kind.readers <= set(declared.methods)
+
+
+def test_the_options_in_the_manual_are_those_of_the_code() -> None:
+    taken = {"Install": options.INSTALL, "Activate": options.ACTIVATE}
+    taken |= {"Commit": options.COMMIT, "Rollback": options.ROLLBACK}
+    assert set(options.INSTALL) == set(inspect.signature(InstallOptions).parameters)
+    for interface, _ in DOCS["documented"](DOCS["description"]()):
+        for method, _ in DOCS["documented"](interface):
+            told = [words for arg, words in DOCS["documented"](method) if arg.get("name") == "options"]
+            for name, kind in taken.get(method.get("name"), {}).items():
+                assert f"{name} {kind}: " in told[0]
+
+
+@given(st.dictionaries(st.sampled_from(["retry", "activate", "nonsense", "Retry", ""]), st.sampled_from("bsu")))
+def test_only_known_options_of_the_right_type_pass(given_types: dict[str, str]) -> None:
+    samples: dict[str, object] = {"b": True, "s": "yes", "u": 1}
+    given_options = {name: Variant(kind, samples[kind]) for name, kind in given_types.items()}
+    wrong = {name for name, kind in given_types.items() if options.INSTALL.get(name) != kind}
+    if not wrong:
+        assert options.Options(given_options, options.INSTALL).flag("retry", default=False) is ("retry" in given_types)
+        return
+    with pytest.raises(RefusedError) as caught:
+        options.Options(given_options, options.INSTALL)
+    assert len(caught.value.reasons) == len(wrong)
+
+
+def test_every_element_of_the_description_is_documented() -> None:
+    def check(parent: ET.Element, where: str) -> int:
+        seen = 0
+        for element, words in DOCS["documented"](parent):
+            assert words, f"{where} {element.get('name')} has no comment"
+            seen += 1 + check(element, f"{where}/{element.get('name')}")
+        return seen
+
+    assert check(DOCS["description"](), "") > 30
+
+
+def test_the_manual_of_the_bus_is_current() -> None:
+    assert (ROOT / "docs" / "dbus.md").read_text() == DOCS["page"](), "run 'make docs'"
+
+
+def test_each_family_of_errors_stands_in_the_manual() -> None:
+    for kind in errors.TwinslotError.__subclasses__():
+        assert f"`{names.ERROR}{kind.family.capitalize()}`" in DOCS["page"]()
