@@ -67,8 +67,11 @@ def follow(address: Address, location: str) -> Address:
     Raises:
         TransportError: `transport.redirect`, `transport.url`.
     """
-    base = f"{address}"
-    target = parse_address(urllib.parse.urljoin(base, location), "latin-1")
+    try:
+        joined = urllib.parse.urljoin(str(address), location)
+    except ValueError as e:
+        raise _bad(location) from e
+    target = parse_address(joined, "latin-1")
     if not location or (address.scheme == "https" and target.scheme != "https"):
         raise TransportError(
             f"'{address}' redirects to where we do not follow",

@@ -188,9 +188,9 @@ class HttpSource:
             connection = self._connection(address)
             stack.callback(connection.close)
             response = self._request(connection, address, have)
+            stack.callback(response.close)  # which owns the socket once the server said "Connection: close"
             if response.status not in (301, 302, 303, 307, 308):
                 return self._judge(address, response, have)
-            connection.close()
             address = follow(address, response.headers.get("Location", ""))
         raise TransportError(
             f"'{self._address}' redirects without end", code="redirect", expected=f"at most {REDIRECTS_MAX} redirects"

@@ -1,0 +1,585 @@
+"""Real worker processes: what they hand over, how they end, and what they cannot do."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from http_bench import give, say, serving
+
+import twinslot
+from image_samples import Sample, make_sample
+from trust_samples import Authority, make_authority
+from twinslot.core.errors import BundleError, DeviceError, LifecycleError, RefusedError, TransportError
+from twinslot.transport.base import GroupPart, ListPart
+from twinslot.transport.http import HttpSettings
+from twinslot.worker import __main__ as entry
+from twinslot.worker import launch, stream
+from twinslot.worker.frames import Channel, Kind
+from twinslot.worker.launch import Worker
+from twinslot.worker.stream import WorkerStream, verify_in_worker
+
+SAMPLE = make_sample()
+BLOCK_MAJOR, BLOCK_MINOR = 1, 0  # /dev/ram0 (Documentation/admin-guide/devices.txt); it need not exist to be refused
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left() -> Iterator[None]:
+    """No zombie and no descriptor stays behind, however a test ends its worker."""
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    yield
+    assert children() == []
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def children() -> list[str]:
+    return Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split()
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    path = tmp_path / "x.twin"
+    path.write_bytes(SAMPLE.data)
+    return path
+
+
+@contextlib.contextmanager
+def reading(source: Path | str | int, request: dict[str, Any] | None = None) -> Iterator[tuple[WorkerStream, Worker]]:
+    """A stream from a real worker, and the worker."""
+    worker = launch.start("fetch")
+    request = {"limits": {}} | (request or {})
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            taken = WorkerStream(worker, request, file.fileno())
+    elif isinstance(source, int):
+        taken = WorkerStream(worker, request, source)
+    else:
+        settings = HttpSettings(connect_timeout=5, read_timeout=5, retries=2, retry_wait=0.01)
+        taken = WorkerStream(worker, {"url": source, "http": asdict(settings)} | request)
+    try:
+        yield taken, worker
+    finally:
+        taken.close()
+
+
+def process_of(worker: Worker) -> subprocess.Popen[bytes]:
+    assert worker._process is not None
+    return worker._process
+
+
+def contents(taken: WorkerStream, sample: Sample = SAMPLE) -> dict[str, bytes]:
+    """Everything that a stream hands over."""
+    assert taken.head().manifest == sample.manifest_bytes
+    found: dict[str, bytes] = {}
+    lists = []
+    for part in taken.parts(sample.manifest):
+        if isinstance(part, ListPart):
+            lists.append(part.payload)
+        else:
+            assert isinstance(part, GroupPart)
+            found[part.payload] = found.get(part.payload, b"") + part.data
+    assert lists == [payload.name for payload in sample.manifest.payloads]
+    return found
+
+
+def test_a_file_comes_out_as_its_payloads(image: Path) -> None:
+    with reading(image) as (taken, _):
+        assert contents(taken) == SAMPLE.payloads
+        assert taken.fetched == len(SAMPLE.data)
+
+
+def test_a_download_comes_out_as_its_payloads() -> None:
+    with serving(give(SAMPLE.data, breaks=3000), say(503), give(SAMPLE.data)) as web:
+        with reading(f"{web.url}/x.twin") as (taken, _):
+            assert contents(taken) == SAMPLE.payloads
+            assert taken.fetched == len(SAMPLE.data)
+
+
+def test_a_pipe_comes_out_as_its_payloads_and_shows_life_while_it_waits() -> None:
+    reader, writer = os.pipe()
+    with reading(reader) as (taken, worker):
+        assert worker.receive(Kind.FETCHED).payload == bytes(8), "at once, before the first byte"
+        os.write(writer, SAMPLE.data)
+        os.close(writer)
+        assert contents(taken) == SAMPLE.payloads
+    os.close(reader)
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (say(404), "transport.http-404"),
+        (give(b"<html>" + bytes(100)), "bundle.header"),
+        (give(b""), "bundle.truncated"),
+    ],
+)
+def test_what_goes_wrong_out_there_arrives_as_its_own_error(answer: Any, code: str) -> None:
+    with serving(answer) as web, reading(f"{web.url}/x.twin") as (taken, _):
+        with pytest.raises((TransportError, BundleError)) as error:
+            taken.head()
+    assert error.value.code == code
+
+
+def test_a_wrong_address_and_missing_certificates_arrive_as_errors(tmp_path: Path) -> None:
+    with reading("file:///etc/shadow") as (taken, _), pytest.raises(TransportError, match="not an address"):
+        taken.head()
+    http = asdict(HttpSettings(ca_file=str(tmp_path / "missing.pem")))
+    with reading("https://127.0.0.1:9/", {"http": http}) as (taken, _):
+        with pytest.raises(DeviceError, match=r"missing\.pem"):
+            taken.head()
+
+
+def test_a_truncated_list_is_named_and_its_groups_never_come(tmp_path: Path) -> None:
+    short = tmp_path / "short.twin"
+    start = SAMPLE.header.total - SAMPLE.header.groups - SAMPLE.header.stored_tables - 3
+    short.write_bytes(SAMPLE.data[:start])
+    with reading(short) as (taken, _):
+        taken.head()
+        with pytest.raises(BundleError, match="'plain-lists'") as error:
+            list(taken.parts(SAMPLE.manifest))
+    assert error.value.code == "bundle.truncated"
+
+
+def test_a_file_that_changes_under_the_reader_is_explained(image: Path) -> None:
+    with reading(image) as (taken, _):
+        taken.head()  # small: all of it has been read; what follows is the next chunk
+    grown = make_sample({"rootfs": os.urandom(3_000_000)}, group_size=65536)
+    image.write_bytes(grown.data)
+    with reading(image) as (taken, _):
+        taken.head()
+        with image.open("r+b") as file:
+            file.seek(2_000_000)
+            file.write(bytes(600_000))
+        with pytest.raises(BundleError, match="changed while it was read") as error:
+            list(taken.parts(grown.manifest))
+    assert error.value.code == "bundle.changed"
+
+
+def test_an_image_above_the_devices_bounds_is_refused_by_its_header(image: Path) -> None:
+    with reading(image, {"limits": {"image_size": len(SAMPLE.data)}}) as (taken, _):
+        assert contents(taken) == SAMPLE.payloads
+    with reading(image, {"limits": {"image_size": len(SAMPLE.data) - 1}}) as (taken, _):
+        with pytest.raises(BundleError, match="larger than this device takes"):
+            taken.head()
+    with reading(image, {"limits": {"group_size": 2048}}) as (taken, _):
+        taken.head()
+        with pytest.raises(BundleError, match="group size"):
+            list(taken.parts(SAMPLE.manifest))
+
+
+def test_another_manifest_than_the_one_that_was_read_is_refused(image: Path) -> None:
+    other = make_sample({"rootfs": b"other"})
+    with reading(image) as (taken, _):
+        taken.head()
+        taken._manifest = other.manifest_bytes
+        with pytest.raises(LifecycleError, match="not this image's"):
+            list(taken.parts(other.manifest))
+
+
+def test_a_worker_that_is_killed_says_so_and_is_collected(image: Path) -> None:
+    with reading(image) as (taken, worker):
+        taken.head()
+        process_of(worker).kill()
+        with pytest.raises(TransportError, match=r"process is gone.*signal 9") as error:
+            list(taken.parts(SAMPLE.manifest))
+    assert error.value.code == "transport.worker-gone"
+
+
+def test_a_worker_that_is_killed_while_groups_flow_is_noticed(tmp_path: Path) -> None:
+    large = make_sample({"rootfs": os.urandom(4_000_000)}, group_size=65536)
+    path = tmp_path / "large.twin"
+    path.write_bytes(large.data)
+    with reading(path) as (taken, worker):
+        taken.head()
+        parts = taken.parts(large.manifest)
+        for _ in range(5):
+            next(parts)
+        process_of(worker).kill()
+        with pytest.raises(TransportError, match="signal 9"):
+            list(parts)
+
+
+def test_a_worker_that_hangs_is_left_when_patience_ends(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "STALL", 0.3)
+    with reading(image) as (taken, worker):
+        taken.head()
+        process_of(worker).send_signal(signal.SIGSTOP)
+        with pytest.raises(TransportError, match="silent") as error:
+            list(taken.parts(SAMPLE.manifest))
+    assert error.value.code == "transport.worker-silent"
+
+
+def test_closing_from_another_thread_ends_a_wait_for_a_silent_pipe() -> None:
+    reader, writer = os.pipe()
+    with reading(reader) as (taken, worker):
+        pid = process_of(worker).pid
+        timer = threading.Timer(0.3, taken.close)
+        timer.start()
+        began = time.monotonic()
+        with pytest.raises(TransportError):
+            taken.head()
+        assert time.monotonic() - began < 5
+        timer.join()
+        assert not Path(f"/proc/{pid}").exists()
+        taken.close()
+    os.close(reader)
+    os.close(writer)
+
+
+def ending(worker: Worker, end: Callable[[subprocess.Popen[bytes]], object]) -> tuple[int, bytes]:
+    """How the process ends after this, and its last words."""
+    process = process_of(worker)
+    end(process)
+    assert process.stderr is not None
+    return process.wait(10), process.stderr.read()
+
+
+def test_sigterm_ends_a_worker_quietly(image: Path) -> None:
+    with reading(image) as (taken, worker):
+        taken.head()
+        assert ending(worker, lambda process: process.terminate()) == (0, b"")
+
+
+def test_ctrl_c_in_the_terminal_is_for_the_engine_to_judge(image: Path) -> None:
+    with reading(image) as (taken, worker):
+        taken.head()
+        process_of(worker).send_signal(signal.SIGINT)
+        assert sum(len(part.data) for part in taken.parts(SAMPLE.manifest) if isinstance(part, GroupPart)) > 0
+
+
+@pytest.mark.parametrize("parts", [-1, 0, 3])
+def test_a_worker_whose_engine_is_gone_ends_quietly(tmp_path: Path, parts: int) -> None:
+    large = make_sample({"rootfs": os.urandom(4_000_000)}, group_size=65536)
+    path = tmp_path / "large.twin"
+    path.write_bytes(large.data)
+    with reading(path) as (taken, worker):
+        if parts >= 0:
+            taken.head()
+            flow = taken.parts(large.manifest)
+            for _ in range(parts):
+                next(flow)
+        assert ending(worker, lambda _: worker.channel.close()) == (0, b"")
+
+
+def test_what_is_no_request_is_answered_with_an_error() -> None:
+    for payload in (b"", b"[]", b'{"limits": {"colour": 1}}', b"[" * 1000):
+        worker = launch.start("fetch")
+        worker.send(Kind.OPEN, payload)
+        with pytest.raises(DeviceError, match="request to the worker"):
+            worker.receive(Kind.HEAD)
+        worker.close()
+
+
+def test_a_worker_that_dies_at_its_start_says_why(monkeypatch: pytest.MonkeyPatch, image: Path) -> None:
+    monkeypatch.setattr(launch, "_environment", lambda: {"PATH": os.environ["PATH"], "PYTHONPATH": "/nonexistent"})
+    monkeypatch.setattr(sys, "executable", sys._base_executable)  # type: ignore[attr-defined]  # knows no twinslot
+    with pytest.raises(TransportError, match="No module named") as error, reading(image) as (taken, _):
+        taken.head()
+    assert error.value.code == "transport.worker-gone"
+
+
+def test_a_worker_that_cannot_be_started_is_the_devices_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "without_privileges", lambda _: ["/nonexistent/setpriv"])
+    with pytest.raises(DeviceError, match="cannot be started"):
+        launch.start("fetch")
+
+
+def run_entry(*arguments: str, stdin: Any = subprocess.DEVNULL) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-s", "-P", "-m", "twinslot.worker", *arguments]
+    return subprocess.run(
+        command, stdin=stdin, capture_output=True, text=True, env=launch._environment(), timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize("arguments", [(), ("fetch",), ("sign",), ("fetch", "verify")])
+def test_a_worker_started_by_hand_explains_itself(arguments: tuple[str, ...]) -> None:
+    done = run_entry(*arguments)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", entry.USAGE + "\n")
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("kind", ["fetch", "verify"])
+def test_a_worker_that_is_root_refuses_to_read_anything(kind: str) -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        assert run_entry(kind, stdin=theirs.fileno()).returncode == 0
+    channel = Channel(ours, 5.0)
+    with pytest.raises(DeviceError, match="started as root"):
+        channel.receive(Kind.HEAD, Kind.VERDICT)
+    channel.close()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root's workers are tried by their privileges below")
+def test_without_root_a_worker_runs_as_whoever_started_it() -> None:
+    assert launch.without_privileges("verify") == []
+
+
+# What a worker cannot do
+
+
+def status_of(worker: Worker) -> dict[str, list[str]]:
+    """/proc/PID/status of a worker that has taken everything from itself."""
+    text = Path(f"/proc/{process_of(worker).pid}/status").read_text()
+    return {name: value.split() for name, value in re.findall(r"^(\w+):\t(.*)$", text, re.MULTILINE)}
+
+
+@pytest.mark.root
+def test_a_fetching_worker_is_nobody_and_can_become_nobody_else() -> None:
+    reader, writer = os.pipe()
+    with reading(reader) as (_, worker):
+        worker.receive(Kind.FETCHED)
+        status = status_of(worker)
+        limits = Path(f"/proc/{process_of(worker).pid}/limits").read_text()
+        names = sorted(str(link.readlink()) for link in Path(f"/proc/{process_of(worker).pid}/fd").iterdir())
+    account = next(filter(None, map(launch._account, launch.USERS)))
+    assert status["Uid"] == [str(account.pw_uid)] * 4
+    assert status["Gid"] == [str(account.pw_gid)] * 4
+    assert account.pw_uid != 0
+    assert status["Groups"] == []
+    assert status["NoNewPrivs"] == ["1"]
+    for capabilities in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+        assert status[capabilities] == ["0" * 16], capabilities
+    for name, value in {"core file size": 0, "file size": 0, "processes": 0, "open files": 32}.items():
+        assert re.search(rf"^Max {name} +{value} +{value} ", limits, re.MULTILINE), name
+    kinds = [re.sub(r":.*", "", name) for name in names]
+    assert kinds == ["/dev/null", "pipe", "pipe", "socket", "socket"], "the image, its last words, and the engine"
+    os.close(reader)
+    os.close(writer)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("kind", ["fetch", "verify"])
+@pytest.mark.parametrize("flags", [os.O_RDONLY, os.O_RDWR])
+def test_with_a_workers_privileges_no_block_device_opens(kind: str, flags: int) -> None:
+    node = Path(f"/dev/twinslot-test-{os.getpid()}")  # where device nodes work and anybody may look
+    os.mknod(node, 0o660 | stat.S_IFBLK, os.makedev(BLOCK_MAJOR, BLOCK_MINOR))
+    try:
+        code = f"import os; os.open('{node}', {flags})"
+        command = [*launch.without_privileges(kind), sys.executable, "-c", code]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert "PermissionError" in done.stderr
+        as_root = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert "PermissionError" not in as_root.stderr, "else the refusal above would prove nothing"
+    finally:
+        node.unlink()
+
+
+CONNECT = "import socket, sys; socket.create_connection(('127.0.0.1', int(sys.argv[1])), 5).close()"
+
+
+@pytest.mark.root
+def test_a_verifying_worker_reaches_no_network_and_a_fetching_one_does() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        results = {}
+        for kind in ("verify", "fetch"):
+            command = [*launch.without_privileges(kind), sys.executable, "-c", CONNECT, str(server.getsockname()[1])]
+            results[kind] = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert results["fetch"].returncode == 0
+    assert "Network is unreachable" in results["verify"].stderr
+    worker = launch.start("verify")
+    until = time.monotonic() + 10
+    ours, theirs = Path("/proc/self/ns/net"), Path(f"/proc/{process_of(worker).pid}/ns/net")
+    while theirs.readlink() == ours.readlink():  # until unshare ran
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    worker.close()
+
+
+@pytest.mark.root
+def test_without_the_right_to_a_network_namespace_the_verifying_worker_still_is_somebody_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(launch, "CAP_SYS_ADMIN", 0)
+    assert launch.without_privileges("verify") == launch.without_privileges("fetch")
+
+
+def test_a_worker_can_neither_write_a_file_nor_start_a_child_nor_take_all_memory(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    attempts = {
+        "File too large": "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); os.write(1, b'x')",
+        "Resource temporarily unavailable": "os.fork()",
+        "MemoryError": "bytearray(600 * 1024 * 1024)",
+    }
+    for complaint, attempt in attempts.items():
+        code = f"import os, signal; from twinslot.worker.__main__ import drop; drop(); {attempt}"
+        command = [*launch.without_privileges("fetch"), sys.executable, "-s", "-P", "-c", code]
+        with target.open("wb") as out:
+            done = subprocess.run(
+                command, stdout=out, stderr=subprocess.PIPE, text=True, env=launch._environment(), check=False
+            )
+        assert complaint in done.stderr
+    assert target.read_bytes() == b""
+
+
+# Memory
+
+
+def peak_of(tmp_path: Path, mebibytes: int) -> int:
+    """KiB that a fetching worker needs at most for an image of that size with the largest groups."""
+    noise = os.urandom(1 << 20)
+    data = b"".join(bytes([number]) + noise[1:] for number in range(mebibytes))
+    sample = make_sample({"rootfs": data}, group_size=1 << 20)
+    path = tmp_path / f"{mebibytes}.twin"
+    path.write_bytes(sample.data)
+    with reading(path) as (taken, worker):
+        manifest = sample.manifest
+        taken.head()
+        peak = 0
+        for part in taken.parts(manifest):
+            if isinstance(part, GroupPart) and part.index == manifest.payloads[0].groups - 1:
+                peak = int(status_of(worker)["VmHWM"][0])
+    assert peak
+    return peak
+
+
+@pytest.mark.slow
+def test_the_memory_of_a_fetching_worker_does_not_grow_with_the_image(tmp_path: Path) -> None:
+    small, large = peak_of(tmp_path, 4), peak_of(tmp_path, 48)
+    print(f"\npeak of a fetching worker: {small} KiB for 4 MiB, {large} KiB for 48 MiB")
+    assert large < small + 2048
+    assert large < 48 * 1024
+
+
+# The verifying worker
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return make_authority(tmp_path_factory.mktemp("keys"))
+
+
+def verifier() -> Worker:
+    return launch.start("verify")
+
+
+def test_trust_is_decided_in_another_process(authority: Authority) -> None:
+    verdict = verify_in_worker(verifier, authority.request())
+    assert [role.role for role in verdict.roles] == ["engineering", "clinical"]
+
+
+def test_a_refusal_arrives_with_its_reasons(authority: Authority) -> None:
+    unsigned = authority.signed_manifest(roles=())
+    with pytest.raises(RefusedError) as error:
+        verify_in_worker(verifier, authority.request(manifest=unsigned))
+    assert len(error.value.reasons) == 2
+    assert "clinical" in str(error.value)
+
+
+def test_what_is_no_question_is_answered_with_an_error() -> None:
+    for payload in (b"", b"{}", b"\xff", b"[" * 100_000):
+        worker = verifier()
+        worker.send(Kind.REQUEST, payload)
+        with pytest.raises(LifecycleError):
+            worker.receive(Kind.VERDICT)
+        worker.close()
+
+
+def test_a_verifying_worker_that_dies_decides_nothing(authority: Authority) -> None:
+    def killed() -> Worker:
+        worker = verifier()
+        process_of(worker).kill()
+        return worker
+
+    with pytest.raises(TransportError, match="process is gone"):
+        verify_in_worker(killed, authority.request())
+
+
+def test_a_verifying_worker_that_hangs_decides_nothing(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "START", 0.2)
+
+    def stopped() -> Worker:
+        worker = verifier()
+        process_of(worker).send_signal(signal.SIGSTOP)
+        return worker
+
+    with pytest.raises(TransportError, match="silent"):
+        verify_in_worker(stopped, authority.request())
+
+
+# Workers from systemd's sockets
+
+
+@contextlib.contextmanager
+def accepting(directory: Path, kind: str) -> Iterator[None]:
+    """A socket unit with Accept=yes: each connection becomes the standard input of a worker."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(directory / f"{kind}.sock"))
+    listener.listen()
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            connection, _ = listener.accept()
+            command = [*launch.without_privileges(kind), sys.executable, "-s", "-P", "-m", "twinslot.worker", kind]
+            with connection:
+                process = subprocess.Popen(command, stdin=connection.fileno(), env=launch._environment())
+            process.wait(20)
+
+    thread = threading.Thread(target=accept)
+    thread.start()
+    try:
+        yield
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join()
+
+
+def test_a_worker_behind_a_socket_is_used_like_a_child(
+    image: Path, tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "SOCKETS", tmp_path)
+    with accepting(tmp_path, "fetch"), image.open("rb") as file:
+        taken = WorkerStream(launch.connect("fetch"), {"limits": {}}, file.fileno())
+        assert contents(taken) == SAMPLE.payloads
+        taken.close()
+    with accepting(tmp_path, "verify"):
+        assert verify_in_worker(lambda: launch.connect("verify"), authority.request()).root_version >= 1
+
+
+def test_without_socket_units_it_is_said_what_to_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "SOCKETS", tmp_path)
+    with pytest.raises(DeviceError) as error:
+        launch.connect("fetch")
+    assert str(error.value) == (
+        f"no worker answers at '{tmp_path}/fetch.sock': found 'No such file or directory'"
+        " (hint: systemctl start twinslot-fetch.socket)"
+    )
+
+
+def test_a_stream_whose_worker_is_dead_at_once_closes_it(image: Path) -> None:
+    worker = launch.start("fetch")
+    process_of(worker).kill()
+    process_of(worker).wait()
+    with image.open("rb") as file, pytest.raises(TransportError, match="process is gone"):
+        WorkerStream(worker, {"limits": {}}, file.fileno()).head()
+    worker.close()
+
+
+def test_the_environment_of_a_worker_holds_nothing_of_ours() -> None:
+    os.environ["TWINSLOT_TEST_SECRET"] = "geheim"
+    try:
+        reader, writer = os.pipe()
+        with reading(reader) as (_, worker):
+            worker.receive(Kind.FETCHED)
+            environment = Path(f"/proc/{process_of(worker).pid}/environ").read_bytes()
+            folder = Path(f"/proc/{process_of(worker).pid}/cwd").readlink()
+    finally:
+        del os.environ["TWINSLOT_TEST_SECRET"]
+    assert b"geheim" not in environment
+    assert folder == Path("/")
+    assert str(Path(twinslot.__file__).parents[1]).encode() in environment
+    os.close(reader)
+    os.close(writer)
