@@ -41,7 +41,7 @@ class Update:
 
     def __init__(self, world: World, exporter: Exporter, callers: Callers) -> None:
         self._world, self._exporter, self._callers = world, exporter, callers
-        self.jobs = Jobs(exporter, self._refresh_soon)
+        self.jobs = Jobs(exporter, self._jobs_changed)
         self._told: dict[str, Any] = {}
         self._telling = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -63,17 +63,7 @@ class Update:
 
     async def properties(self) -> dict[str, Any]:
         """See `BusObject`. Looked up anew each time, since others change the device as well."""
-        status = await asyncio.to_thread(self._world.status)
-        last = self.jobs.last
-        return {
-            "Version": twinslot.__version__,
-            "RunningSlot": str(status["running"] or ""),
-            "State": str(status["state"]),
-            "Slots": {name: _slot(slot) for name, slot in status["slots"].items()},
-            "Busy": self.jobs.current is not None,
-            "CurrentJob": self.jobs.current_path,
-            "LastResult": last.result() if last else "",
-        }
+        return await self._of_the_device() | self._of_jobs()
 
     async def settle(self) -> None:
         """Wait until what changed was told."""
@@ -141,7 +131,23 @@ class Update:
         limit = min(call.body[0], HISTORY)
         return [json.dumps(await asyncio.to_thread(self._world.history, limit), default=str)]
 
-    def _refresh_soon(self) -> None:
+    async def _of_the_device(self) -> dict[str, Any]:
+        status = await asyncio.to_thread(self._world.status)
+        return {
+            "Version": twinslot.__version__,
+            "RunningSlot": str(status["running"] or ""),
+            "State": str(status["state"]),
+            "Slots": {name: _slot(slot) for name, slot in status["slots"].items()},
+        }
+
+    def _of_jobs(self) -> dict[str, Any]:
+        jobs = self.jobs
+        last = jobs.last.result() if jobs.last else ""
+        return {"Busy": jobs.current is not None, "CurrentJob": jobs.current_path, "LastResult": last}
+
+    def _jobs_changed(self) -> None:
+        """What the job itself changed is told at once; what it changed of the device takes a look at the device."""
+        self._tell(self._of_jobs())
         self._later(self._refresh())
 
     def _later(self, work: Coroutine[Any, Any, None]) -> None:
@@ -150,17 +156,18 @@ class Update:
         task.add_done_callback(self._tasks.discard)
 
     async def _refresh(self) -> None:
-        """Tell the properties that changed since they were told last."""
-        async with self._telling:
+        async with self._telling:  # in the order in which the device was looked at
             try:
-                now = await self.properties()
+                self._tell(await self._of_the_device())
             except TwinslotError as e:
                 _log.warning("the status cannot be told: %s", e)
-                return
-            changed = {name: value for name, value in now.items() if self._told.get(name) != value}
-            self._told = now
-            if changed:
-                self._exporter.changed(names.PATH, names.UPDATE, changed)
+
+    def _tell(self, now: dict[str, Any]) -> None:
+        """Tell the properties that changed since they were told last."""
+        changed = {name: value for name, value in now.items() if self._told.get(name) != value}
+        self._told |= changed
+        if changed:
+            self._exporter.changed(names.PATH, names.UPDATE, changed)
 
 
 def _duplicate(descriptors: list[int], index: int) -> int:
