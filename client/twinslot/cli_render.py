@@ -55,7 +55,7 @@ def status_lines(status: dict[str, Any]) -> Iterator[str]:
 def slot_table(status: dict[str, Any]) -> Iterator[str]:
     """One row for each slot; `*` marks the one that runs."""
     yield from table(
-        ("", "slot", "state", "release", "sequence", "epoch", "installed"),
+        (" ", "slot", "state", "release", "sequence", "epoch", "installed"),
         [_slot_row(name, slot) for name, slot in status["slots"].items()],
     )
     if not any(slot["running"] for slot in status["slots"].values()):
@@ -63,7 +63,7 @@ def slot_table(status: dict[str, Any]) -> Iterator[str]:
 
 
 def _slot_row(name: str, slot: dict[str, Any]) -> Sequence[str]:
-    mark, state = "*" if slot["running"] else "", slot["state"] or "unknown"
+    mark, state = "*" if slot["running"] else " ", slot["state"] or "unknown"
     release = slot["release"]
     if release is None:
         return (mark, name, state, "-", "-", "-", "-")
