@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from twinslot.cli_world import JsonObject, World
-from twinslot.engine.cancellation import Cancellation
 from twinslot.engine.install import InstallOptions
 
 if TYPE_CHECKING:
     from twinslot.config import Config
     from twinslot.core.progress import Observer
+    from twinslot.engine.cancellation import Cancellation
 
 
 class DirectClient:
-    """Implements `cli_world.ServiceClient`. `stop` may be called from another thread.
+    """Implements `cli_world.ServiceClient`.
 
     Args:
         world: Where the engine comes from.
@@ -23,16 +23,13 @@ class DirectClient:
 
     def __init__(self, world: World, config: Config) -> None:
         self._world, self._config = world, config
-        self._cancelled = Cancellation()
 
-    def install(self, source: str | int, options: JsonObject, observer: Observer) -> JsonObject:
+    def install(
+        self, source: str | int, options: JsonObject, observer: Observer, cancelled: Cancellation
+    ) -> JsonObject:
         """See `ServiceClient`."""
         chosen = InstallOptions(**options)
-        return self._world.install(self._config, source, chosen, observer, self._cancelled).as_dict()
-
-    def stop(self) -> None:
-        """Ask a running install to stop; it ends with `CancelledError`, or was past the point where it could."""
-        self._cancelled.set()
+        return self._world.install(self._config, source, chosen, observer, cancelled).as_dict()
 
     def commit(self, options: JsonObject, observer: Observer) -> JsonObject | None:
         """See `ServiceClient`."""
@@ -50,3 +47,6 @@ class DirectClient:
     def cancel(self) -> JsonObject:
         """See `ServiceClient`."""
         return self._world.engine(self._config).cancel().as_dict()
+
+    def close(self) -> None:
+        """Holds nothing."""

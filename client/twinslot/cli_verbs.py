@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from twinslot.cli_output import Output, printable, sentence
+from twinslot.cli_output import Output, printable
 from twinslot.cli_progress import Reporter, duration_text, size_text
 from twinslot.cli_render import check_lines, slot_table, transaction_text
 from twinslot.cli_world import JsonObject, ServiceClient, World, require_root
@@ -31,6 +32,7 @@ def install(arguments: argparse.Namespace, world: World, output: Output) -> int:
     """Write an image into the slot that does not run. Ctrl-C and SIGTERM stop it in a defined state."""
     from twinslot.cli_job import run_job
     from twinslot.cli_source import opened
+    from twinslot.engine.cancellation import Cancellation
 
     config = world.config(arguments.config_root)
     options = {
@@ -40,44 +42,21 @@ def install(arguments: argparse.Namespace, world: World, output: Output) -> int:
         "reinstall": arguments.reinstall,
         "force_time": arguments.ignore_expiry,
     }
-    job = _Install(arguments, world, config, output)
-    reporter = Reporter(output)
-    with opened(arguments.image) as source:
-        ended = run_job(lambda: job.client.install(source, options, reporter), job.stop)
+    cancelled, reporter = Cancellation(), Reporter(output)
+
+    def stop(first: bool) -> None:
+        if not output.as_json:
+            output.aside("\ntwinslot: stopping\n" if first else "twinslot: still stopping\n")
+        cancelled.set()
+
+    with opened(arguments.image) as source, _client(arguments, world, config) as client:
+        ended = run_job(lambda: client.install(source, options, reporter, cancelled), stop)
     reporter.end()
     if ended.signal:
         return _stopped(ended, world, config, output)
     if ended.error is not None:
         raise ended.error
     return _show(ended.value, output)
-
-
-class _Install:
-    """Who does it, and how to ask for its end."""
-
-    def __init__(self, arguments: argparse.Namespace, world: World, config: Config, output: Output) -> None:
-        from twinslot.cli_direct import DirectClient
-
-        self._world, self._output = world, output
-        self._direct: DirectClient | None = None
-        if arguments.no_service:
-            require_root(world)
-            self._direct = DirectClient(world, config)
-        self.client: ServiceClient = self._direct or world.service()
-
-    def stop(self, first: bool) -> None:
-        """Ask once; later signals only say that we wait."""
-        if not self._output.as_json:
-            self._output.aside("\ntwinslot: stopping\n" if first else "twinslot: still stopping\n")
-        if not first:
-            return
-        if self._direct is not None:
-            self._direct.stop()
-            return
-        try:
-            self._world.service().cancel()  # another connection: the first one waits for the job
-        except TwinslotError as e:
-            self._output.aside(f"twinslot: it cannot be stopped: {sentence(e)}\n")
 
 
 def _stopped(ended: Ended[JsonObject], world: World, config: Config, output: Output) -> int:
@@ -101,25 +80,27 @@ def _stopped(ended: Ended[JsonObject], world: World, config: Config, output: Out
 
 def activate(arguments: argparse.Namespace, world: World, output: Output) -> int:
     """Start the written slot at the next boot."""
-    config = world.config(arguments.config_root)
-    reporter = Reporter(output)
-    data = _client(arguments, world, config).activate({"reboot": _reboot(arguments, config)}, reporter)
+    config, reporter = world.config(arguments.config_root), Reporter(output)
+    with _client(arguments, world, config) as client:
+        data = client.activate({"reboot": _reboot(arguments, config)}, reporter)
     reporter.end()
     return _show(data, output)
 
 
 def rollback(arguments: argparse.Namespace, world: World, output: Output) -> int:
     """Leave the trial, or try the other slot again."""
-    reporter = Reporter(output)
-    options = {"reason": arguments.reason, "reboot": arguments.reboot}
-    data = _client(arguments, world, world.config(arguments.config_root)).rollback(options, reporter)
+    config, reporter = world.config(arguments.config_root), Reporter(output)
+    with _client(arguments, world, config) as client:
+        data = client.rollback({"reason": arguments.reason, "reboot": arguments.reboot}, reporter)
     reporter.end()
     return _show(data, output)
 
 
 def cancel(arguments: argparse.Namespace, world: World, output: Output) -> int:
     """Drop an update that was not booted yet, or stop an install of the service."""
-    return _show(_client(arguments, world, world.config(arguments.config_root)).cancel(), output)
+    with _client(arguments, world, world.config(arguments.config_root)) as client:
+        data = client.cancel()
+    return _show(data, output, nothing="the install was stopped")
 
 
 def commit(arguments: argparse.Namespace, world: World, output: Output) -> int:
@@ -131,7 +112,8 @@ def commit(arguments: argparse.Namespace, world: World, output: Output) -> int:
         kept = world.engine(config).commit(force=force, if_trial=True, observer=reporter)
         data = kept.as_dict() if kept else None
     else:
-        data = _client(arguments, world, config).commit({"force": force}, reporter)
+        with _client(arguments, world, config) as client:
+            data = client.commit({"force": force}, reporter)
     reporter.end()
     return _show(data, output, nothing="nothing is on trial")
 
@@ -175,13 +157,17 @@ def service(arguments: argparse.Namespace, world: World, output: Output) -> int:
     return world.serve(world.config(arguments.config_root))
 
 
-def _client(arguments: argparse.Namespace, world: World, config: Config) -> ServiceClient:
-    if not arguments.no_service:
-        return world.service()
-    require_root(world)
-    from twinslot.cli_direct import DirectClient
+@contextlib.contextmanager
+def _client(arguments: argparse.Namespace, world: World, config: Config) -> Iterator[ServiceClient]:
+    """Whoever does it: the service, or with `--no-service` this process."""
+    if arguments.no_service:
+        require_root(world)
+        from twinslot.cli_direct import DirectClient
 
-    return DirectClient(world, config)
+        yield DirectClient(world, config)
+        return
+    with contextlib.closing(world.service()) as client:
+        yield client
 
 
 def _reboot(arguments: argparse.Namespace, config: Config) -> bool:

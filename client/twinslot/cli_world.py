@@ -5,8 +5,9 @@ Nothing heavy is imported before a verb needs it: `status` costs little more tha
 
 from __future__ import annotations
 
-import importlib
+import contextlib
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from twinslot.core.errors import DeviceError, Refusal, RefusedError
@@ -59,8 +60,13 @@ class ServiceClient(Protocol):
     Every method raises `TwinslotError`, of the service's family or `DeviceError` when the bus or service is away.
     """
 
-    def install(self, source: str | int, options: JsonObject, observer: Observer) -> JsonObject:
-        """Install from a URL or an open descriptor; `options` are the fields of `InstallOptions`. Waits."""
+    def install(
+        self, source: str | int, options: JsonObject, observer: Observer, cancelled: Cancellation
+    ) -> JsonObject:
+        """Install from a URL or an open descriptor; `options` are the fields of `InstallOptions`.
+
+        Waits for the end, also after `cancelled` was set: then it is a `CancelledError`, unless it was too late.
+        """
         ...
 
     def commit(self, options: JsonObject, observer: Observer) -> JsonObject | None:
@@ -77,6 +83,10 @@ class ServiceClient(Protocol):
 
     def cancel(self) -> JsonObject | None:
         """Stop the job that runs, or drop what waits."""
+        ...
+
+    def close(self) -> None:
+        """End the connection; a job goes on."""
         ...
 
 
@@ -107,7 +117,7 @@ class World(Protocol):
         ...
 
     def service(self) -> ServiceClient:
-        """A connection to the service."""
+        """A connection to the service, for the caller to close."""
         ...
 
     def status(self, config: Config) -> JsonObject:
@@ -185,8 +195,9 @@ class RealWorld:
 
     def service(self) -> ServiceClient:
         """See `World`."""
-        client: ServiceClient = _optional("twinslot.bus.client").connect()
-        return client
+        with _bus_library():
+            from twinslot.bus.client import connect
+        return connect()
 
     def status(self, config: Config) -> JsonObject:
         """See `World`."""
@@ -220,18 +231,21 @@ class RealWorld:
 
     def serve(self, config: Config) -> int:
         """See `World`."""
-        status: int = _optional("twinslot.service").run(config)
-        return status
+        from twinslot.service import run
+
+        with _bus_library():
+            return run(config)
 
 
-def _optional(name: str) -> Any:
-    """A module that needs the bus library, which a rescue system may lack.
+@contextlib.contextmanager
+def _bus_library() -> Iterator[None]:
+    """A rescue system may lack the library of the bus.
 
     Raises:
         DeviceError: `device.bus`.
     """
     try:
-        return importlib.import_module(name)
+        yield
     except ModuleNotFoundError as e:
         hint = "install python3-dbus-next, or use '--no-service'"
         raise DeviceError("the bus cannot be used", code="bus", found=e, hint=hint) from e

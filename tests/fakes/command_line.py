@@ -57,6 +57,7 @@ class BoardWorld:
         self.releases = {release.name: release for release in releases}
         self.root = True
         self.by_service: list[str] = []  # what was asked of the service
+        self.closed = 0  # connections to the service
         self.before: Callable[[str], object] = lambda _: None  # called with each verb; may raise
         self.options: InstallOptions | None = None
 
@@ -145,9 +146,11 @@ class _Service:
         self._world = world
         self._direct = DirectClient(world, Config(device=None, slots=None, trust=None))  # type: ignore[arg-type]
 
-    def install(self, source: str | int, options: JsonObject, observer: Observer) -> JsonObject:
+    def install(
+        self, source: str | int, options: JsonObject, observer: Observer, cancelled: Cancellation
+    ) -> JsonObject:
         self._world.by_service.append("install")
-        return self._direct.install(source, options, observer)
+        return self._direct.install(source, options, observer, cancelled)
 
     def commit(self, options: JsonObject, observer: Observer) -> JsonObject | None:
         self._world.by_service.append("commit")
@@ -164,3 +167,6 @@ class _Service:
     def cancel(self) -> JsonObject:
         self._world.by_service.append("cancel")
         return self._direct.cancel()
+
+    def close(self) -> None:
+        self._world.closed += 1

@@ -9,8 +9,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from twinslot import cli, cli_look, cli_parser
 from twinslot.core.errors import TwinslotError
 from twinslot_image.cli import make_parser as make_image_parser
@@ -91,9 +89,3 @@ def test_the_page_of_the_configuration_is_printed_from_the_code() -> None:
         [sys.executable, MANUAL / "make_config_page.py"], capture_output=True, text=True, check=True
     )
     assert printed.stdout == (MANUAL / "twinslot-config.5").read_text(), "print it anew: see its first line"
-
-
-@pytest.mark.parametrize("page", ["twinslot.1", "twinslot-image.1", "twinslot-config.5"])
-def test_each_page_is_clean(page: str) -> None:
-    done = subprocess.run(["mandoc", "-Tlint", "-Wwarning", MANUAL / page], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, "")

@@ -84,6 +84,7 @@ def test_what_changes_something_goes_to_the_service(shell: Shell) -> None:
     assert shell("rollback", "--reason", "alarm too quiet") == 0
     assert shell.world.board.wants_reboot
     assert shell.world.by_service == ["install", "activate", "cancel", "install", "commit", "rollback"]
+    assert shell.world.closed == len(shell.world.by_service)
 
 
 def test_a_sick_system_makes_check_fail_and_is_told_by_the_old_one(shell: Shell) -> None:
