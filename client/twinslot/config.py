@@ -142,7 +142,7 @@ class Trial:
     """The trial boot."""
 
     deadline: int = option(
-        "From the start of systemd to the commit; then the deadline unit goes back.",
+        "Bounds all checks together. The deadline unit has its own TWINSLOT_DEADLINE in deadline.env; doctor compares.",
         default=300,
         unit="seconds",
         low=10,

@@ -43,6 +43,7 @@ class HostDevice:
     bench: ReleaseBench
     running: SlotName = SlotName.A
     well: bool = True
+    may_check: bool = True
     boots: int = 1
     rebooted: int = 0
     slots: dict[SlotName, Path] = field(default_factory=dict)
@@ -78,6 +79,7 @@ class HostDevice:
             open_targets=lambda slot: {"rootfs": self.open_slot(slot)},
             verify=self.verifier(),
             run_checks=lambda _, __: (CheckResult("system", required=True, passed=self.well),),
+            may_check=self.may_check,
             reboot=self.reboot,
             lock=self.lock,
             compatible=self.config.device.compatible,

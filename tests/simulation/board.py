@@ -13,7 +13,7 @@ from simulation.bootloader import DEFAULT, SimulatedBootloader, power_on
 from simulation.disk import SimulatedCard, SimulatedDisk
 from simulation.image import GROUP, SmallImage, SmallStream
 from simulation.power import Power, PowerCut
-from twinslot.core.errors import Refusal, RefusedError
+from twinslot.core.errors import DeviceError, Refusal, RefusedError
 from twinslot.core.model import CheckResult, Floors, Release, SlotName, SlotRecord, StoredPayload
 from twinslot.core.progress import Observer
 from twinslot.engine.device import Device, Verified
@@ -58,6 +58,8 @@ class SimulatedBoard:
         self.starts = 0
         self.wants_reboot = False
         self.fails_every_check = False
+        self.may_check = True
+        self.record_broken = False
         self._seconds = 0.0
         self._record: SimulatedRecord | None = None
         self.set_power(Power())
@@ -138,6 +140,7 @@ class SimulatedBoard:
             open_targets=self._open_targets,
             verify=_trusting,
             run_checks=self._run_checks,
+            may_check=self.may_check,
             reboot=self._reboot,
             lock=lambda _: contextlib.nullcontext(),
             compatible=("sim",),
@@ -150,6 +153,8 @@ class SimulatedBoard:
 
     def open_record(self, *, on_trial: bool = False) -> Record:
         """The record on the data partition."""
+        if self.record_broken:
+            raise DeviceError("the data partition is gone", code="record")
         SimulatedRecord.power = self.power
         self._record = SimulatedRecord(self.data, lambda: "2026-01-01T00:00:00Z", on_trial=on_trial)
         return self._record

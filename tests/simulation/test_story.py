@@ -176,3 +176,45 @@ def test_going_back_to_a_slot_below_the_security_epoch_is_refused(board: Simulat
     with pytest.raises(RefusedError, match="holds no release that was committed"):
         board.engine().rollback()
     assert board.environment()["slot_a"] == "bad"
+
+
+def test_a_trial_whose_data_partition_cannot_be_opened_is_still_committed(board: SimulatedBoard) -> None:
+    board.install(NEW)
+    board.record_broken = True
+    board.live()
+    assert board.system() is NEW
+    assert board.environment()["slot_b"] == "good"
+    assert board.environment()["ts_sequence"] == "20"
+    board.record_broken = False
+    board.live()
+    with board.open_record() as record:
+        assert record.history()[0].outcome == Outcome.COMMITTED
+        assert record.floors().sequence == 20
+
+
+def test_a_sick_system_whose_data_partition_cannot_be_opened_still_goes_back(board: SimulatedBoard) -> None:
+    board.install(SICK)
+    board.record_broken = True
+    board.live()
+    assert board.system() is OLD
+    assert board.environment()["ts_failed"] == "30"
+
+
+def test_where_checks_cannot_run_a_commit_needs_those_that_passed_and_never_ends_the_trial(
+    board: SimulatedBoard,
+) -> None:
+    board.install(NEW)
+    board.start()
+    board.engine().boot()
+    board.may_check = False
+    board.fails_every_check = True  # as a check that needs the network does in a sandbox
+    with pytest.raises(RefusedError, match="have not passed in this boot"):
+        board.engine().commit()
+    assert not board.wants_reboot
+    assert board.environment()["slot_b"] == "trial"
+    board.may_check, board.fails_every_check = True, False
+    board.engine().check()
+    board.may_check, board.fails_every_check = False, True
+    kept = board.engine().commit()
+    assert kept is not None
+    assert kept.outcome == Outcome.COMMITTED

@@ -75,6 +75,7 @@ def open_device(config: Config, get_worker: GetWorker) -> Device:
         open_targets=lambda slot: _open_targets(config.slots.of(slot), running),
         verify=_Verifier(config, get_worker),
         run_checks=_Checks(config),
+        may_check=get_worker is launch.start,
         reboot=_reboot,
         lock=_lock,
         compatible=config.device.compatible,

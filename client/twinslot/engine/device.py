@@ -51,6 +51,8 @@ class Device:
         open_targets: Opens a slot's partitions exclusively, by payload name; the caller closes them.
         verify: The trust process.
         run_checks: Runs the configured checks and those that a manifest requires by name.
+        may_check: False in the sandboxed service: a check that needs network or hardware would fail there and end a
+            healthy trial. Then only checks that passed elsewhere count.
         reboot: Asks the system manager for a reboot; returns.
         lock: The one lock (S17), held for the `with` block; named for whoever loses.
         compatible: Names of this device type.
@@ -68,6 +70,7 @@ class Device:
     open_targets: Callable[[SlotName], Mapping[str, TargetDevice]]
     verify: Verify
     run_checks: Callable[[tuple[str, ...], Observer], tuple[CheckResult, ...]]
+    may_check: bool
     reboot: Callable[[], None]
     lock: Callable[[str], AbstractContextManager[None]]
     compatible: tuple[str, ...]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from dataclasses import dataclass
 
-from twinslot.core.errors import Refusal, RefusedError
+from twinslot.core.errors import DeviceError, Refusal, RefusedError
 from twinslot.core.lifecycle import Event, State
 from twinslot.core.model import CheckResult, Reason, SlotName, SlotState
 from twinslot.core.progress import Meter, Observer, Phase
@@ -90,8 +91,11 @@ class Engine:
             DeviceError: The boot environment can neither be read nor repaired.
         """
         with open_session(self._device, "boot") as session:
-            for note in session.notes:
-                session.record.audit("disagreement", note=note)
+            record = session.machine.record
+            if record is not None:
+                with contextlib.suppress(DeviceError):  # a full or lost data partition must not end a good trial
+                    for note in session.notes:
+                        record.audit("disagreement", note=note)
             return BootReport(session.event, session.machine.state, session.machine.transaction, session.notes)
 
     def check(self, observer: Observer = quiet) -> Transaction | None:
@@ -118,7 +122,8 @@ class Engine:
             observer: Told of progress.
 
         Raises:
-            RefusedError: Nothing is on trial, or a required check failed (the trial is being left).
+            RefusedError: Nothing is on trial; a required check failed (the trial is being left); or the checks have not
+                passed in this boot and cannot be run in this process (the trial goes on).
             DeviceError: The commit write did not land; the system stays on trial.
         """
         required = self._on_trial("commit")
@@ -126,10 +131,8 @@ class Engine:
             if if_trial:
                 return None
             raise RefusedError(Refusal("not-on-trial", "the running system is not on trial"))
-        if not force and not (if_trial and self._passed()):
-            checked = self.check(observer)
-            if checked is None or not _well(checked.checks):
-                raise RefusedError(Refusal("unhealthy", "a required check failed; the system goes back"))
+        if not force:
+            self._require_health(if_trial=if_trial, observer=observer)
         with open_session(self._device, "commit") as session:
             if session.machine.state is not State.TRIAL:
                 raise _refused("not-on-trial", "the running system is not on trial", session)
@@ -171,6 +174,17 @@ class Engine:
             dropped = session.machine.open
             session.machine.feed(Event.CANCELLED)
             return _finished(session, dropped)
+
+    def _require_health(self, *, if_trial: bool, observer: Observer) -> None:
+        """Checks that passed in this boot count for the unit, and where they cannot be run (see `Device.may_check`)."""
+        if (if_trial or not self._device.may_check) and self._passed():
+            return
+        if not self._device.may_check:
+            hint = "'systemctl start twinslot-check.service' runs them, or 'twinslot --no-service commit'"
+            raise RefusedError(Refusal("not-checked", "the health checks have not passed in this boot", hint=hint))
+        checked = self.check(observer)
+        if checked is None or not _well(checked.checks):
+            raise RefusedError(Refusal("unhealthy", "a required check failed; the system goes back"))
 
     def _on_trial(self, what: str) -> tuple[str, ...] | None:
         """Names of the checks that the manifest on trial requires; None when nothing is on trial."""

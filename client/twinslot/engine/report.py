@@ -6,11 +6,12 @@ is left out for others.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import twinslot
 from twinslot.bootloader.base import Bootloader, CopyState, Environment
@@ -64,6 +65,9 @@ def history(config: Config, limit: int = 50) -> list[dict[str, Any]]:
         return [transaction.as_dict() for transaction in record.history(limit)]
     finally:
         record.close()
+
+
+DEADLINE_FILES: Final = tuple(f"/{place}/twinslot/deadline.env" for place in ("usr/lib", "run", "etc"))  # last wins
 
 
 class Severity(enum.StrEnum):
@@ -219,6 +223,20 @@ def _slot_findings(config: Config) -> Iterator[Finding]:
         for payload, path in config.slots.of(name).items():
             if not Path(path).exists():
                 yield Finding("slots", Severity.FAULT, f"'{path}' ({payload} of slot {name}) is missing", "partitions?")
+
+
+def _deadline_findings(config: Config) -> Iterator[Finding]:
+    """The deadline unit needs no Python, so it cannot read the configuration: two places must say the same."""
+    seconds = "300"  # as in systemd/deadline
+    for path in DEADLINE_FILES:
+        with contextlib.suppress(OSError):
+            for line in Path(path).read_text().splitlines():
+                name, _, value = line.partition("=")
+                seconds = value.strip() if name.strip() == "TWINSLOT_DEADLINE" else seconds
+    same = seconds == str(config.trial.deadline)
+    text = f"the deadline unit waits {seconds} seconds, 'trial.deadline' says {config.trial.deadline}"
+    hint = "" if same else f"write TWINSLOT_DEADLINE={config.trial.deadline} to {DEADLINE_FILES[-1]}"
+    yield Finding("deadline", Severity.FINE if same else Severity.WARNING, text, hint)
 
 
 def _decision(view: _View) -> str:
