@@ -9,11 +9,13 @@ import random
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import pytest
+from bus_bench import Caller, private_bus, service_on
 from host_device import SLOT_SIZE, HostDevice
 from release_bench import ReleaseBench
 
@@ -26,6 +28,7 @@ PROGRAM = """
 import sys
 sys.path[:0] = {path!r}
 from pathlib import Path
+from bus_bench import Caller, private_bus, service_on
 from host_device import HostDevice
 from release_bench import ReleaseBench
 from twinslot import cli, cli_world
@@ -298,3 +301,91 @@ def test_info_on_what_is_cut_or_no_image_names_the_section(
     cut.write_bytes(random.Random(keep).randbytes(5000))
     assert main(["info", str(cut), "--config-root", str(tmp_path)]) == 3
     assert "Traceback" not in capsys.readouterr().err
+
+
+# Over a real bus, to a service whose device only pretends: the first line of a file tells it what to do
+
+
+@pytest.fixture(scope="module")
+def bus() -> Iterator[str]:
+    with private_bus() as address, service_on(address):
+        yield address
+
+
+def over_bus(address: str, machine: Machine, *argv: str) -> subprocess.Popen[str]:
+    """`twinslot`, as anyone types it."""
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        [sys.executable, "-m", "twinslot", "--config-root", str(machine.directory), *argv],
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+        env=os.environ | {"DBUS_SYSTEM_BUS_ADDRESS": address},
+    )
+
+
+def script(machine: Machine, scenario: str) -> str:
+    """An image file for the pretending service."""
+    path = machine.directory / f"{scenario}.twin"
+    path.write_text(f"{scenario}\n")
+    return str(path)
+
+
+def test_an_install_over_the_bus_shows_progress_and_the_result(bus: str, machine: Machine) -> None:
+    out, err = over_bus(bus, machine, "install", script(machine, "good")).communicate(timeout=60)
+    assert out.startswith("2026.11 'ü' (sequence 7) starts on trial from slot b at the next boot\n")
+    assert "checking who signed ...\nwriting: 0 %" in err
+    out, err = over_bus(bus, machine, "install", script(machine, "good"), "--json").communicate(timeout=60)
+    assert [line["type"] for line in lines(out)][-1] == "result"
+    assert err == ""
+
+
+@pytest.mark.parametrize(
+    ("scenario", "status"),
+    [("bundle", 3), ("refused", 4), ("transport", 5), ("device", 6), ("lifecycle", 1), ("cancelled", 8)],
+)
+def test_errors_of_the_service_end_as_errors_of_this_process(
+    bus: str, machine: Machine, scenario: str, status: int
+) -> None:
+    process = over_bus(bus, machine, "install", script(machine, scenario), "--json")
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == status
+    assert lines(out)[-1]["code"].startswith(scenario)
+    process = over_bus(bus, machine, "install", script(machine, scenario))
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == status
+    assert len([line for line in err.splitlines() if line.startswith("twinslot: ")]) == (
+        3 if scenario == "refused" else 1
+    )
+    assert "Traceback" not in err
+
+
+def test_interrupting_cancels_the_job_of_the_service(bus: str, machine: Machine) -> None:
+    process = over_bus(bus, machine, "install", script(machine, "wait"), "--json")
+    until_phase(process, "write")
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (143, "")
+    assert lines(out)[-1]["code"] == "cancelled"
+    assert not Caller(bus).get("Busy")
+
+
+def test_the_other_verbs_over_the_bus(bus: str, machine: Machine) -> None:
+    answers = {}
+    for argv in ("activate --reboot", "rollback --reason why --no-reboot", "cancel", "commit --force demo"):
+        process = over_bus(bus, machine, *argv.split(), "--json")
+        out, err = process.communicate(timeout=60)
+        assert (process.returncode, err) == (0, "")
+        answers[argv.split()[0]] = lines(out)[-1]["transaction"]
+    assert answers["activate"]["reason"] == "reboot=True"
+    assert answers["rollback"]["reason"] == "why reboot=False"
+    assert answers["cancel"]["outcome"] == "abandoned"
+    assert answers["commit"]["forced"]
+
+
+def test_without_a_bus_the_way_without_it_is_named(machine: Machine) -> None:
+    process = over_bus("unix:path=/nowhere/socket", machine, "cancel")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 6
+    assert err.startswith("twinslot: ")
+    assert "--no-service" in err.splitlines()[-1]
