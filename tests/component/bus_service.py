@@ -153,10 +153,16 @@ class PretendWorld:
     def engine(self) -> PretendEngine:
         return PretendEngine(self)
 
-    def stream(self, source: str | int) -> PretendStream:
+    def install(
+        self, source: str | int, options: InstallOptions, observer: Observer, cancelled: Cancellation
+    ) -> Transaction:
         if source == "http://nowhere/":
             raise TransportError("no such server", code="resolve")
-        return PretendStream(source)
+        stream = PretendStream(source)
+        with cancelled.ending(stream):
+            if cancelled.is_set():
+                stream.close()
+            return self.engine().install(stream, options, observer, cancelled)
 
     def install_defaults(self) -> InstallOptions:
         return InstallOptions(reboot=True)

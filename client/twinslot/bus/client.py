@@ -13,8 +13,7 @@ from typing import Any, Final, Self
 from twinslot.bus import names
 from twinslot.bus.library import Variant
 from twinslot.bus.link import Finished, Gone, Link
-from twinslot.bus.options import as_variants
-from twinslot.core.errors import CancelledError, DeviceError, RefusedError, TwinslotError
+from twinslot.core.errors import CancelledError, DeviceError, Refusal, RefusedError, TwinslotError
 from twinslot.core.progress import Observer
 
 JsonObject = dict[str, Any]
@@ -78,7 +77,7 @@ class ServiceClient:
             observer: Told of progress, from this thread.
             cancelled: Set from elsewhere to stop.
         """
-        given = as_variants(options)
+        given = _as_variants(options)
         if isinstance(source, int):
             # Ours until the call is over: the caller may close its own from a signal handler.
             descriptor = os.dup(source)
@@ -92,15 +91,15 @@ class ServiceClient:
 
     def activate(self, options: Mapping[str, object], observer: Observer = quiet) -> JsonObject:
         """Arm what was written; `options`: `reboot`."""
-        return self._needed(self._verb("Activate", as_variants(options), observer))
+        return self._needed(self._verb("Activate", _as_variants(options), observer))
 
     def commit(self, options: Mapping[str, object], observer: Observer = quiet) -> JsonObject | None:
         """Keep the system on trial; `options`: `force`, `if_trial`. None: nothing was on trial, and that was fine."""
-        return self._verb("Commit", as_variants(options), observer)
+        return self._verb("Commit", _as_variants(options), observer)
 
     def rollback(self, options: Mapping[str, object], observer: Observer = quiet) -> JsonObject:
         """Go back; `options`: `reason`, `reboot`."""
-        return self._needed(self._verb("Rollback", as_variants(options), observer))
+        return self._needed(self._verb("Rollback", _as_variants(options), observer))
 
     def cancel(self) -> JsonObject | None:
         """Stop the job that runs, or drop what waits; None when a running job was stopped."""
@@ -164,3 +163,21 @@ def _result(event: Finished) -> JsonObject | None:
 def _gone(reason: str) -> DeviceError:
     hint = "'twinslot status' says how far it came; 'journalctl -u twinslot' says why"
     return DeviceError("the update service went away in the middle", code="service-gone", found=reason, hint=hint)
+
+
+def _as_variants(options: Mapping[str, object]) -> dict[str, Variant]:
+    """Plain values for the bus; None means left out.
+
+    Raises:
+        RefusedError: `refused.option-type`: neither boolean nor string.
+    """
+    return {name: _variant(name, value) for name, value in options.items() if value is not None}
+
+
+def _variant(name: str, value: object) -> Variant:
+    if isinstance(value, bool):
+        return Variant("b", value)
+    if isinstance(value, str):
+        return Variant("s", names.text(value))
+    found = type(value).__name__
+    raise RefusedError(Refusal("option-type", f"option '{name}' has the wrong type", "boolean, string", found))

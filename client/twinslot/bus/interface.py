@@ -17,9 +17,10 @@ from twinslot.bus.jobs import Jobs
 from twinslot.bus.library import Variant
 from twinslot.bus.objects import Call, Exporter, Method
 from twinslot.bus.options import Options
-from twinslot.bus.work import install_work
 from twinslot.bus.world import JsonObject, World
 from twinslot.core.errors import Refusal, RefusedError, TwinslotError
+from twinslot.core.progress import Observer
+from twinslot.core.transaction import Transaction
 from twinslot.engine.cancellation import Cancellation
 
 HISTORY: Final = 1000  # most transactions in one answer
@@ -74,7 +75,10 @@ class Update:
         url, given = call.body
         wanted = Options(given, options.INSTALL).over(self._world.install_defaults())
         cancellation = Cancellation()
-        return [self.jobs.start("install", install_work(self._world, url, wanted, cancellation), cancellation).path]
+        job = self.jobs.start(
+            "install", lambda observer: self._world.install(url, wanted, observer, cancellation), cancellation
+        )
+        return [job.path]
 
     async def _install_file(self, call: Call) -> list[Any]:
         index, given = call.body
@@ -83,7 +87,12 @@ class Update:
         descriptor = _duplicate(call.descriptors, index)
         lasting = stat.S_IFMT(os.fstat(descriptor).st_mode) in (stat.S_IFREG, stat.S_IFBLK)
         cancellation = Cancellation()
-        work = install_work(self._world, descriptor, wanted, cancellation)
+
+        def work(observer: Observer) -> Transaction:
+            try:
+                return self._world.install(descriptor, wanted, observer, cancellation)
+            finally:
+                os.close(descriptor)
 
         def finished() -> None:
             if not lasting:

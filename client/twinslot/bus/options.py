@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Final
 
 from twinslot.bus.library import Variant
-from twinslot.bus.names import text
 from twinslot.core.errors import Refusal, RefusedError
 from twinslot.engine.install import InstallOptions
 
@@ -17,8 +16,6 @@ INSTALL: Final[Types] = {field.name: "b" for field in dataclasses.fields(Install
 ACTIVATE: Final[Types] = {"reboot": "b"}
 COMMIT: Final[Types] = {"force": "s", "if_trial": "b"}
 ROLLBACK: Final[Types] = {"reason": "s", "reboot": "b"}
-
-_TYPE_NAMES: Final = {"b": "boolean", "s": "string"}
 
 
 class Options:
@@ -58,21 +55,3 @@ def _wrong(name: str, value: Variant, types: Types) -> Refusal | None:
     if value.signature != types[name]:
         return Refusal("option-type", f"option '{name}' has the wrong type", types[name], value.signature)
     return None
-
-
-def as_variants(options: Mapping[str, object]) -> dict[str, Variant]:
-    """Plain values for the bus; None means left out.
-
-    Raises:
-        RefusedError: `refused.option-type`: neither boolean nor string.
-    """
-    return {name: _variant(name, value) for name, value in options.items() if value is not None}
-
-
-def _variant(name: str, value: object) -> Variant:
-    if isinstance(value, bool):
-        return Variant("b", value)
-    if isinstance(value, str):
-        return Variant("s", text(value))
-    expected = ", ".join(_TYPE_NAMES.values())
-    raise RefusedError(Refusal("option-type", f"option '{name}' has the wrong type", expected, type(value).__name__))

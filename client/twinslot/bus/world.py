@@ -9,19 +9,12 @@ from twinslot.core.progress import Observer
 from twinslot.core.transaction import Transaction
 from twinslot.engine.cancellation import Cancellation
 from twinslot.engine.install import InstallOptions
-from twinslot.transport.base import ImageStream
 
 JsonObject = dict[str, Any]
 
 
 class Verbs(Protocol):
     """The verbs that the bus offers, as `engine.Engine` has them. Blocking; one at a time."""
-
-    def install(
-        self, stream: ImageStream, options: InstallOptions, observer: Observer, cancelled: Cancellation
-    ) -> Transaction:
-        """Install from a stream; closes it in any case."""
-        ...
 
     def activate(self, *, reboot: bool) -> Transaction:
         """Arm what was written."""
@@ -47,8 +40,13 @@ class World(Protocol):
         """The engine; opened anew for each job, it holds nothing between them."""
         ...
 
-    def stream(self, source: str | int) -> ImageStream:
-        """An image from a URL or an open descriptor, which stays the caller's to close."""
+    def install(
+        self, source: str | int, options: InstallOptions, observer: Observer, cancelled: Cancellation
+    ) -> Transaction:
+        """Install from a URL or an open descriptor, which stays the caller's to close.
+
+        `cancelled` may be set at any time from another thread, even before this begins.
+        """
         ...
 
     def install_defaults(self) -> InstallOptions:
@@ -76,11 +74,18 @@ class RealWorld:
 
         return open_engine(self._config, service_workers=True)
 
-    def stream(self, source: str | int) -> ImageStream:
+    def install(
+        self, source: str | int, options: InstallOptions, observer: Observer, cancelled: Cancellation
+    ) -> Transaction:
         """See `World`."""
-        from twinslot.engine.assemble import open_stream
+        from twinslot.engine.assemble import open_engine, open_stream
 
-        return open_stream(self._config, source, service_workers=True)
+        engine = open_engine(self._config, service_workers=True)  # first: it may refuse without starting a worker
+        stream = open_stream(self._config, source, service_workers=True)
+        with cancelled.ending(stream):  # also while the engine waits for lock and environment
+            if cancelled.is_set():
+                stream.close()
+            return engine.install(stream, options, observer, cancelled)
 
     def install_defaults(self) -> InstallOptions:
         """See `World`."""

@@ -1,0 +1,212 @@
+"""The whole client over a private bus: real service and engine, signed images, real workers, real libubootenv."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import random
+import signal
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from bus_bench import Caller, private_bus, wait_for
+from host_device import SLOT_SIZE, HostDevice
+from release_bench import ReleaseBench
+
+from twinslot.bus.client import ServiceClient, connect
+from twinslot.bus.server import serve
+from twinslot.bus.world import JsonObject, RealWorld
+from twinslot.core.errors import BundleError, CancelledError, RefusedError
+from twinslot.core.model import SlotName
+from twinslot.core.progress import Observer, Phase, Progress
+from twinslot.core.transaction import Transaction
+from twinslot.engine import assemble, report
+from twinslot.engine.cancellation import Cancellation
+from twinslot.engine.engine import Engine
+from twinslot.engine.install import InstallOptions
+
+CONTENT = b"superblock".ljust(4096, b"\1") + random.Random(2).randbytes(700_000)
+NO_REBOOT = {"reboot": False}
+
+
+class HostWorld:
+    """`bus.world.World` on a device that is files; workers are children instead of systemd's."""
+
+    def __init__(self, device: HostDevice) -> None:
+        self._device, self._config = device, device.config
+
+    def engine(self) -> Engine:
+        return self._device.engine()
+
+    def install(
+        self, source: str | int, options: InstallOptions, observer: Observer, cancelled: Cancellation
+    ) -> Transaction:
+        engine = self.engine()
+        stream = assemble.open_stream(self._config, source, service_workers=False)
+        with cancelled.ending(stream):
+            if cancelled.is_set():
+                stream.close()
+            return engine.install(stream, options, observer, cancelled)
+
+    def install_defaults(self) -> InstallOptions:
+        return InstallOptions()
+
+    def status(self) -> JsonObject:
+        return report.status(self._config)
+
+    def history(self, limit: int) -> list[JsonObject]:
+        return report.history(self._config, limit)
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> tuple[ReleaseBench, Path]:
+    bench = ReleaseBench.make(tmp_path_factory.mktemp("bench"))
+    bench.image("2.0", 20, CONTENT)
+    return bench, bench.directory / "2.0.twin"
+
+
+@pytest.fixture
+def device(tmp_path: Path, image: tuple[ReleaseBench, Path]) -> HostDevice:
+    return HostDevice(tmp_path, image[0])
+
+
+@pytest.fixture
+def served(device: HostDevice) -> Iterator[tuple[str, int]]:
+    """A bus with the service of the device on it: address and process id."""
+    with private_bus() as address:
+        world = HostWorld(device)
+        service = multiprocessing.get_context("fork").Process(target=serve, args=(world,), kwargs={"address": address})
+        service.start()
+        try:
+            wait_for(lambda: Caller(address).owned())
+            assert service.pid is not None
+            yield address, service.pid
+        finally:
+            service.kill()
+            service.join(10)
+
+
+@pytest.fixture
+def client(served: tuple[str, int]) -> Iterator[ServiceClient]:
+    with connect(served[0]) as found:
+        yield found
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[int]:
+    with path.open("rb") as file:
+        yield file.fileno()
+
+
+def assert_armed(device: HostDevice) -> None:
+    assert device.content(SlotName.B) == CONTENT.ljust(SLOT_SIZE, b"\0")
+    assert (device.environment()["slot"], device.environment()["slot_b"]) == ("b", "trial")
+
+
+def assert_unbootable(device: HostDevice) -> None:
+    assert not any(device.content(SlotName.B)[:65536])
+    assert (device.environment()["slot"], device.environment()["slot_b"]) == ("a", "bad")
+
+
+def test_an_image_from_a_descriptor_is_installed_and_the_record_says_the_same(
+    device: HostDevice, client: ServiceClient, image: tuple[ReleaseBench, Path], served: tuple[str, int]
+) -> None:
+    phases: list[Phase] = []
+    with opened(image[1]) as source:
+        told = client.install(source, NO_REBOOT, lambda progress: phases.append(progress.phase))
+    assert_armed(device)
+    assert list(dict.fromkeys(phases))[-1] is Phase.ARM
+    record = device.record()
+    stored = record.current()
+    assert stored is not None
+    # the record was saved before the arming write, so it does not know how long that took
+    assert replace(stored, seconds={}) == replace(Transaction.from_dict(told), seconds={})
+    record.close()
+    assert Caller(served[0]).get("State") == "armed"
+
+
+def test_a_damaged_image_is_told_with_section_expected_and_found_and_the_next_one_works(
+    device: HostDevice, client: ServiceClient, image: tuple[ReleaseBench, Path], tmp_path: Path
+) -> None:
+    damaged = tmp_path / "damaged"
+    damaged.write_bytes(image[1].read_bytes()[:-5000])
+    with opened(damaged) as source, pytest.raises(BundleError) as caught:
+        client.install(source, NO_REBOOT)
+    assert caught.value.code == "bundle.truncated"
+    assert caught.value.expected is not None
+    assert_unbootable(device)
+    with opened(image[1]) as source:
+        client.install(source, NO_REBOOT)
+    assert_armed(device)
+
+
+def test_a_cancelled_pipe_ends_at_once_and_leaves_the_slot_unbootable(
+    device: HostDevice, client: ServiceClient, image: tuple[ReleaseBench, Path]
+) -> None:
+    reader, writer = os.pipe()
+    os.write(writer, image[1].read_bytes()[:65_536])  # a pipe holds so much; then the service waits for more
+    cancelled = threading.Event()
+
+    def stop(progress: Progress) -> None:
+        if progress.phase is Phase.WRITE:
+            cancelled.set()
+
+    with pytest.raises(CancelledError):
+        client.install(reader, NO_REBOOT, stop, cancelled)
+    os.close(reader)
+    os.close(writer)
+    assert_unbootable(device)
+
+
+def test_sigterm_to_the_service_leaves_a_defined_state_that_the_caller_hears(
+    device: HostDevice, client: ServiceClient, image: tuple[ReleaseBench, Path], served: tuple[str, int]
+) -> None:
+    reader, writer = os.pipe()
+    os.write(writer, image[1].read_bytes()[:65_536])  # a pipe holds so much; then the service waits for more
+
+    def stop(progress: Progress) -> None:
+        if progress.phase is Phase.WRITE:
+            os.kill(served[1], signal.SIGTERM)
+
+    with pytest.raises(CancelledError):
+        client.install(reader, NO_REBOOT, stop)
+    os.close(reader)
+    os.close(writer)
+    assert_unbootable(device)
+    record = device.record()
+    assert [t.outcome for t in record.history(1)] == ["abandoned"]
+    record.close()
+
+
+def test_verbs_that_have_nothing_to_act_on_are_refused_as_by_the_engine(client: ServiceClient) -> None:
+    for verb in (client.activate, client.rollback):
+        with pytest.raises(RefusedError):
+            verb({})
+    with pytest.raises(RefusedError, match="not on trial"):
+        client.commit({})
+    assert client.commit({"if_trial": True}) is None
+    with pytest.raises(RefusedError, match="no installed update"):
+        client.cancel()
+
+
+def test_an_installed_update_is_activated_later_and_dropped(
+    device: HostDevice, client: ServiceClient, image: tuple[ReleaseBench, Path]
+) -> None:
+    with opened(image[1]) as source:
+        assert client.install(source, {"activate": False})["state"] == "written"
+    assert client.activate(NO_REBOOT)["state"] == "armed"
+    assert_armed(device)
+    dropped = client.cancel()
+    assert dropped is not None
+    assert dropped["outcome"] == "abandoned"
+    assert device.environment()["slot"] == "a"
+
+
+def test_the_automatic_reboot_of_the_configuration_is_the_default(device: HostDevice) -> None:
+    automatic = replace(device.config, install=replace(device.config.install, reboot="automatic"))
+    assert RealWorld(automatic).install_defaults() == InstallOptions(reboot=True)
+    assert RealWorld(device.config).install_defaults() == InstallOptions(reboot=False)
