@@ -48,6 +48,7 @@ mutants: $(STAMP) ## break each safety rule on purpose; its test must notice
 docs: $(STAMP) ## print the generated pages anew
 	$(BIN)/python -m twinslot.config_reference > docs/config.md
 	$(BIN)/python docs/make_lifecycle.py > docs/lifecycle.md
+	$(BIN)/python docs/man/make_config_page.py > docs/man/twinslot-config.5
 
 packages:
 	@tests/install-packages.sh $(LISTS)

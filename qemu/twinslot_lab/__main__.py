@@ -1,4 +1,4 @@
-"""`python -m twinslot_lab build` makes a board; `boot` starts one with its console on the terminal."""
+"""`python -m twinslot_lab build` makes a board; `boot` starts one with its console here; `demo` shows the main job."""
 
 from __future__ import annotations
 
@@ -15,11 +15,16 @@ from twinslot_lab.errors import LabError
 def main() -> int:
     """The command line; 0 if it worked, 1 with one sentence on stderr if not."""
     parser = argparse.ArgumentParser(prog="python -m twinslot_lab", description=__doc__)
-    parser.add_argument("verb", choices=["build", "boot"])
+    parser.add_argument("verb", choices=["build", "boot", "demo"])
     parser.add_argument("--board", default="virt-arm64", help="file name in qemu/boards, without .toml")
     parser.add_argument("--deb", action="append", default=[], type=Path, help="package to install in slot a")
     arguments = parser.parse_args()
     try:
+        if arguments.verb == "demo":
+            from twinslot_lab import demo
+
+            demo.main(arguments.board)
+            return 0
         files = build_board(arguments.board, debs=arguments.deb)
         if arguments.verb == "build":
             sys.stdout.write(f"{files.folder}\n")

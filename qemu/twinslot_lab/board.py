@@ -15,7 +15,10 @@ class Board(Protocol):
     `GuestError` if only a command failed.
     """
 
-    console: Console
+    @property
+    def console(self) -> Console:
+        """The serial console."""
+        ...
 
     def power_on(self) -> None:
         """Switch on; returns when the firmware runs."""

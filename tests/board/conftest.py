@@ -1,13 +1,20 @@
-"""Boards for tests of the boot script alone: real U-Boot, and slots whose kernel only says its name."""
+"""Boards for the tests of the boot script alone and of the whole product."""
 
 from __future__ import annotations
+
+from typing import Protocol
 
 import pytest
 
 from board.tiny_slots import make_slot
 from twinslot_lab import slotimage, uboot
 from twinslot_lab.build import BoardFiles
+from twinslot_lab.demo import FACTORY
 from twinslot_lab.description import load
+from twinslot_lab.plugin import BoardFactory
+from twinslot_lab.qemu_board import QemuBoard
+from twinslot_lab.release import Release, ReleaseTeam
+from twinslot_lab.slotimage import slot_offsets, write_at
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +27,40 @@ def tiny_board(tmp_path_factory: pytest.TempPathFactory) -> BoardFiles:
     slotimage.make_disk(board, folder / "disk.img", slots)
     uboot.make_card(board, folder / "card.img", uboot.factory_environment(board))
     return BoardFiles(board, folder)
+
+
+@pytest.fixture(scope="session")
+def team() -> ReleaseTeam:
+    """Builds and signs releases of the emulated product; shared, since each takes half a minute."""
+    return ReleaseTeam()
+
+
+class TrialFactory(Protocol):
+    """Makes a board whose next boot tries a release, as after an install that was cut short right behind arming."""
+
+    def __call__(self, release: Release) -> QemuBoard:
+        """The board, off. Slot a holds release 1.0, slot b the given one."""
+        ...
+
+
+@pytest.fixture
+def trial_board(team: ReleaseTeam, board_factory: BoardFactory) -> TrialFactory:
+    """See `TrialFactory`. The install itself has tests of its own; without it a failing trial takes half the time."""
+
+    def make(release: Release) -> QemuBoard:
+        image = team.image(release)
+        board = board_factory(files=team.factory(FACTORY))
+        write_at(board.disk, slot_offsets(board.files.board)["slot_b"][0], image.slot)
+        board.card.update_both(
+            slot="b",
+            slot_b="trial",
+            upgrade_available="1",
+            bootcount="0",
+            ts_release=str(release.sequence),
+            ts_release_epoch=str(release.epoch),
+            ts_generation="2",
+            ts_txn=f"{release.sequence:032x}",
+        )
+        return board
+
+    return make

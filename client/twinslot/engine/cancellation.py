@@ -29,6 +29,8 @@ class Cancellation(threading.Event):
         """While the block runs, cancelling closes this stream."""
         with self._guard:
             self._stream = stream
+            if self.is_set():
+                stream.close()
         try:
             yield
         finally:
