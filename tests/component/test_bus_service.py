@@ -19,7 +19,7 @@ from bus_service import REASONS
 
 import twinslot
 from twinslot.bus import names
-from twinslot.bus.library import MessageBus, Variant, close_bus, open_bus
+from twinslot.bus.library import Message, MessageBus, Variant, close_bus, open_bus
 from twinslot.core.errors import RefusedError
 
 POLICY = Path(__file__).parents[2] / "systemd" / names.DESCRIPTION.with_suffix(".conf").name
@@ -278,6 +278,13 @@ def test_a_caller_that_leaves_ends_the_reading_of_its_pipe(caller: Caller, fed: 
         os.close(writer)
 
 
+async def signal_to_service(bus: MessageBus, files: list[int]) -> None:
+    message = Message.new_signal("/a", "a.b", "C", "h", [0], unix_fds=files)
+    message.destination = names.SERVICE
+    await bus.send(message)
+    await call(bus, "GetStatus")  # comes after it
+
+
 def test_no_descriptor_is_left_behind_whatever_the_call_was(tmp_path: Path) -> None:
     (tmp_path / "image").write_text("success")
     with private_bus() as address, service_on(address) as service:
@@ -296,6 +303,9 @@ def test_no_descriptor_is_left_behind_whatever_the_call_was(tmp_path: Path) -> N
                     caller.call("Destroy", "h", 0, files=files)
                 with pytest.raises(Answered, match="UnknownObject"):
                     caller.call("InstallFile", "ha{sv}", 0, {}, files=files, path="/elsewhere")
+
+                caller.call("Ping", files=files, interface="org.freedesktop.DBus.Peer")
+                caller.run(lambda bus: signal_to_service(bus, files))
 
         all_kinds()
         before = open_files(service)
@@ -459,7 +469,6 @@ def test_a_stranger_is_stopped_by_the_policy_of_the_bus_and_hears_the_same() -> 
 def test_a_forged_end_of_a_job_is_not_believed(address: str) -> None:
     """Any user may send anybody a signal; the client looks at who sent it."""
     from twinslot.bus.client import connect
-    from twinslot.bus.library import Message
     from twinslot.core.progress import Phase, Progress
 
     async def forge(path: str, target: str) -> None:

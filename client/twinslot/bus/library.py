@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Awaitable
 from typing import Any, Final
 
@@ -25,6 +26,8 @@ PATIENCE: Final = 30.0  # seconds for an answer; longer than the bus waits for a
 async def open_bus(address: str | None) -> MessageBus:
     """Connect to a bus, able to pass descriptors. `close_bus` ends it.
 
+    Descriptors that come with a call are the receiver's to close (`close_descriptors`); others are closed here.
+
     Args:
         address: D-Bus server address; None is the system bus.
 
@@ -40,7 +43,22 @@ async def open_bus(address: str | None) -> MessageBus:
         _release(bus)
         found = str(e) or type(e).__name__
         raise DeviceError("there is no message bus", code="bus", found=found, hint=WITHOUT_SERVICE) from e
+    bus.add_message_handler(_drop_uncalled)
     return bus
+
+
+def close_descriptors(message: Message) -> None:
+    """Close what came with a message; the library leaves that to whoever received it."""
+    for descriptor in message.unix_fds:
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
+
+
+def _drop_uncalled(message: Message) -> bool:
+    """Only calls may bring descriptors: the bus' own answers do (`ProcessFD`), and anybody can put some in a signal."""
+    if message.message_type is not MessageType.METHOD_CALL:
+        close_descriptors(message)
+    return False
 
 
 async def close_bus(bus: MessageBus) -> None:

@@ -7,15 +7,13 @@ a traceback. So calls are taken one level lower.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from twinslot.bus import description, names
-from twinslot.bus.library import Message, MessageBus, MessageFlag, MessageType, Variant
+from twinslot.bus.library import Message, MessageBus, MessageFlag, MessageType, Variant, close_descriptors
 from twinslot.core.errors import LifecycleError, TwinslotError
 
 _log: Final = logging.getLogger(__name__)
@@ -113,7 +111,10 @@ class Exporter:
             self._bus.send(message)
 
     def _take(self, message: Message) -> bool:
-        if message.message_type is not MessageType.METHOD_CALL or message.interface == _PEER:
+        if message.message_type is not MessageType.METHOD_CALL:
+            return False
+        if message.interface == _PEER:  # the library answers
+            close_descriptors(message)
             return False
         self._called()
         task = asyncio.get_running_loop().create_task(self._answer(message))
@@ -133,9 +134,7 @@ class Exporter:
             mistake = LifecycleError("the call failed by a mistake in the service", code="internal", hint="see its log")
             reply = Message.new_error(message, names.error_name(mistake), names.error_text(mistake))
         finally:
-            for descriptor in message.unix_fds:
-                with contextlib.suppress(OSError):
-                    os.close(descriptor)
+            close_descriptors(message)
         if not message.flags & MessageFlag.NO_REPLY_EXPECTED and self._bus.connected:
             self._bus.send(reply)
 
