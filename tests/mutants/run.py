@@ -68,7 +68,7 @@ def run_tests(tree: Path, tests: Iterable[str]) -> subprocess.CompletedProcess[s
 def survives(mutant: Mutant) -> str:
     """Why the mutant is a problem; empty when its test noticed."""
     with copied_tree() as tree:
-        apply = ["patch", "-p1", "--forward", "--fuzz=0", "-i", mutant.patch]
+        apply = ["patch", "-p1", "--forward", "--fuzz=0", "-i", str(mutant.patch)]
         applied = subprocess.run(apply, cwd=tree, capture_output=True, text=True)
         if applied.returncode:
             return f"does not apply: {applied.stdout.strip()}"
