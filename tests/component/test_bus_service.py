@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from bus_service import REASONS
 import twinslot
 from twinslot.bus import names
 from twinslot.bus.library import Message, MessageBus, Variant, close_bus, open_bus
-from twinslot.core.errors import RefusedError
+from twinslot.core.errors import CancelledError
 
 POLICY = Path(__file__).parents[2] / "systemd" / names.DESCRIPTION.with_suffix(".conf").name
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
@@ -326,8 +327,9 @@ def test_sigterm_in_the_middle_tells_the_end_before_the_service_leaves() -> None
             service.terminate()
             return await listener.until("Finished")
 
-        outcome, exit_status, _, _ = Caller(address).run(work)
+        outcome, exit_status, error, _ = Caller(address).run(work)
         assert (outcome, exit_status) == ("cancelled", 8)
+        assert json.loads(str(error))["code"] == "cancelled", "the work itself ended"
         assert service.wait(5) == 0
         assert not Caller(address).owned()
 
@@ -479,13 +481,12 @@ def test_a_forged_end_of_a_job_is_not_believed(address: str) -> None:
         await bus.send(message)
         await close_bus(bus)
 
-    with connect(address) as client:
-        seen: list[Phase] = []
+    cancelled = threading.Event()
 
-        def observer(progress: Progress) -> None:
-            seen.append(progress.phase)
-            if progress.phase is Phase.WRITE and seen.count(Phase.WRITE) == 1:
-                asyncio.run(forge(Caller(address).get("CurrentJob"), str(client._link._bus.unique_name)))
+    def observer(progress: Progress) -> None:
+        if progress.phase is Phase.WRITE:
+            asyncio.run(forge(Caller(address).get("CurrentJob"), str(client._link._bus.unique_name)))
+            threading.Timer(0.5, cancelled.set).start()
 
-        with pytest.raises(RefusedError, match="another device"):
-            client.install("http://server/refused", {}, observer)
+    with connect(address) as client, pytest.raises(CancelledError):
+        client.install("http://server/wait", {}, observer, cancelled)
