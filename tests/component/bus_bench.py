@@ -180,6 +180,18 @@ class Listener:
         return [body[1][name].value for body in bodies if name in body[1]]
 
 
+async def listening(bus: MessageBus) -> Listener:
+    """A listener that hears already."""
+    listener = Listener(bus)
+    await listener.begin()
+    return listener
+
+
+def finished(caller: Caller, path: str) -> None:
+    """Wait for the end of a job."""
+    wait_for(lambda: caller.get("State", path, names.JOB) == "finished")
+
+
 def open_files(process: subprocess.Popen[bytes]) -> int:
     """How many descriptors a process holds."""
     return len(list(Path(f"/proc/{process.pid}/fd").iterdir()))

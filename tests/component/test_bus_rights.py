@@ -1,0 +1,115 @@
+"""Who may look and who may change, by the bus' policy and by the service itself."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from bus_bench import Caller, private_bus, service_on
+
+from twinslot.bus import names
+from twinslot.bus.library import Message, close_bus, open_bus
+from twinslot.core.errors import CancelledError
+
+POLICY = Path(__file__).parents[2] / "systemd" / names.DESCRIPTION.with_suffix(".conf").name
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+NOBODY = 65534  # Debian policy, section 9.2.2
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with private_bus() as found, service_on(found):
+        yield found
+
+
+STRANGER = """
+import asyncio, os, sys
+sys.path[:0] = {path!r}
+from bus_bench import Answered, Caller, PROPERTIES
+from twinslot.bus import client, names
+from twinslot.bus.client import connect
+from twinslot.core.errors import TwinslotError
+os.setgroups([])
+os.setgid({user})
+os.setuid({user})
+caller = Caller({address!r})
+assert caller.get("RunningSlot") == "a"
+assert "slots" in caller.call("GetStatus")[0]
+caller.call("GetHistory", "u", 5)
+with connect({address!r}) as it:
+    read, _ = os.pipe()
+    for change in (
+        lambda: it.install("http://server/success", {{}}),
+        lambda: it.install(read, {{}}),
+        lambda: it.activate({{}}),
+        lambda: it.commit({{}}),
+        lambda: it.rollback({{}}),
+        lambda: it.cancel(),
+    ):
+        try:
+            change()
+        except TwinslotError as e:
+            print(e.code)
+        else:
+            print("done")
+try:
+    caller.call("Cancel", path={job!r}, interface=names.JOB)
+except Answered as e:
+    print("AccessDenied" if e.name == names.ACCESS_DENIED else e.name)
+"""
+
+
+def as_stranger(address: str, job: str) -> list[str]:
+    """What somebody without rights gets: one word for each attempt to change, the last one at a job."""
+    script = textwrap.dedent(STRANGER).format(path=sys.path, user=NOBODY, address=address, job=job)
+    command = [sys.executable, "-c", script]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.split()
+
+
+@pytest.mark.root
+@AS_ROOT
+def test_a_stranger_may_look_but_the_service_itself_refuses_to_change() -> None:
+    with private_bus() as address, service_on(address):
+        (job,) = Caller(address).call("Install", "sa{sv}", "http://server/wait", {})
+        assert as_stranger(address, job) == ["refused.not-allowed"] * 6 + ["org.twinslot.Error.Refused"]
+        assert Caller(address).get("CurrentJob") == job
+
+
+@pytest.mark.root
+@AS_ROOT
+def test_a_stranger_is_stopped_by_the_policy_of_the_bus_and_hears_the_same() -> None:
+    with private_bus(policy=POLICY) as address, service_on(address):
+        (job,) = Caller(address).call("Install", "sa{sv}", "http://server/wait", {})
+        assert as_stranger(address, job) == ["refused.not-allowed"] * 6 + ["AccessDenied"]
+        assert Caller(address).get("CurrentJob") == job
+
+
+def test_a_forged_end_of_a_job_is_not_believed(address: str) -> None:
+    """Any user may send anybody a signal; the client looks at who sent it."""
+    from twinslot.bus.client import connect
+    from twinslot.core.progress import Phase, Progress
+
+    async def forge(path: str, target: str) -> None:
+        bus = await open_bus(address)
+        forged = ["success", 0, "", "{}"]
+        message = Message.new_signal(path, names.JOB, "Finished", "siss", forged)
+        message.destination = target
+        await bus.send(message)
+        await close_bus(bus)
+
+    cancelled = threading.Event()
+
+    def observer(progress: Progress) -> None:
+        if progress.phase is Phase.WRITE:
+            asyncio.run(forge(Caller(address).get("CurrentJob"), str(client._link._bus.unique_name)))
+            threading.Timer(0.5, cancelled.set).start()
+
+    with connect(address) as client, pytest.raises(CancelledError):
+        client.install("http://server/wait", {}, observer, cancelled)
