@@ -34,7 +34,7 @@ test-debian13: $(STAMP) ## the tests of the client with Debian 13's own Python a
 	tests/debian13.sh
 
 test-board: $(STAMP)
-	$(PYTEST) -q -m board --durations=0
+	$(PYTEST) -q -m board -n 2 --dist worksteal --durations=0
 
 board: packages $(STAMP) ## build the emulated board, or reuse it
 	$(BIN)/python -m twinslot_lab build
@@ -49,6 +49,7 @@ docs: $(STAMP) ## print the generated pages anew
 	$(BIN)/python -m twinslot.config_reference > docs/config.md
 	$(BIN)/python docs/make_lifecycle.py > docs/lifecycle.md
 	$(BIN)/python docs/man/make_config_page.py > docs/man/twinslot-config.5
+	$(BIN)/python docs/make_dbus.py > docs/dbus.md
 
 packages:
 	@tests/install-packages.sh $(LISTS)

@@ -1,4 +1,4 @@
-"""`twinslot-image`: builds, signs, inspects and verifies update images. See docs/man/twinslot-image.1.md."""
+"""`twinslot-image`: builds, signs, inspects and verifies update images. See docs/man/twinslot-image.1."""
 
 from __future__ import annotations
 
@@ -113,3 +113,8 @@ def _add_readers(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     extract.add_argument("name", metavar="ATTACHMENT")
     extract.add_argument("-o", "--output", type=Path, metavar="FILE")
     extract.set_defaults(run=commands.extract)
+    provision = verbs.add_parser("provision", help="make the first record and environment of a new device")
+    provision.add_argument("image", type=Path, metavar="NAME.twin")
+    provision.add_argument("--slot", choices=["a", "b"], default="a", help="which slot holds it (default: %(default)s)")
+    provision.add_argument("--record", type=Path, required=True, metavar="FILE", help="the record to write")
+    provision.set_defaults(run=commands.provision_device)

@@ -16,6 +16,7 @@ from twinslot.bundle.verdict import TrustPolicy
 from twinslot.bundle.wire import parse_trust
 from twinslot.core.errors import DeviceError, Refusal, RefusedError
 from twinslot.core.manifest import NAME, parse_manifest
+from twinslot.core.model import SlotName
 from twinslot_image import keys
 from twinslot_image.build import build_image, build_time
 from twinslot_image.compose import Front, read_front, replace_manifest
@@ -23,6 +24,7 @@ from twinslot_image.description import read_description
 from twinslot_image.files import write_whole
 from twinslot_image.inspect import describe_image, render_image
 from twinslot_image.progress import Progress, size_text
+from twinslot_image.provision import provision
 from twinslot_image.verify import Verified, verify_image
 
 PASSPHRASE = "TWINSLOT_KEY_PASSPHRASE"  # noqa: S105 - the variable's name
@@ -168,3 +170,10 @@ def _read_signature(path: Path) -> bytes:
         data = file.read(_SIGNATURE_MAX)
     text = data.strip()
     return bytes.fromhex(text.decode()) if re.fullmatch(rb"[0-9a-fA-F]+", text) and len(text) % 2 == 0 else data
+
+
+def provision_device(arguments: argparse.Namespace) -> None:
+    """`provision`; the variables for both copies of the environment go to standard output, for mkenvimage."""
+    variables = provision(arguments.image, SlotName(arguments.slot), arguments.record, build_time(os.environ))
+    for name, value in sorted(variables.items()):
+        print(f"{name}={value}")

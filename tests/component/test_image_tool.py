@@ -15,6 +15,8 @@ import pytest
 from independent_reader import read_image
 from rootfs_samples import elf_header, make_ext4, make_tree
 from twinslot.core.canonical import encode, parse_document
+from twinslot.core.model import SlotName
+from twinslot.storage.record import Record
 from twinslot_image.cli import main, make_parser
 from twinslot_image.compose import read_front, replace_manifest
 
@@ -327,6 +329,27 @@ def test_missing_files_and_directories_are_named_and_no_traceback(
         assert str(bench) in capsys.readouterr().err
 
 
+def test_a_new_device_knows_the_release_that_it_left_the_factory_with(
+    bench: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        main(["provision", str(bench / "signed.twin"), "--slot", "b", "--record", str(tmp_path / "record.sqlite")]) == 0
+    )
+    printed = dict(line.split("=", 1) for line in capsys.readouterr().out.splitlines())
+    assert {name: printed[name] for name in ("slot", "slot_a", "slot_b", "ts_sequence")} == {
+        "slot": "b",
+        "slot_a": "bad",
+        "slot_b": "good",
+        "ts_sequence": "7",
+    }
+    with Record(tmp_path, lambda: "", read_only=True) as record:
+        known = record.slot(SlotName.B)
+        assert known is not None
+        assert known.release.name == "2026.11"
+        assert set(known.payloads) == {"rootfs", "firmware"}
+        assert record.first_broken_link() is None
+
+
 def test_the_command_runs_as_a_program_and_minds_a_closed_pipe(bench: Path) -> None:
     program = [sys.executable, "-m", "twinslot_image"]
     done = subprocess.run([*program, "inspect", bench / "signed.twin"], capture_output=True, text=True, check=True)
@@ -342,7 +365,7 @@ def test_the_command_runs_as_a_program_and_minds_a_closed_pipe(bench: Path) -> N
 
 
 def test_the_man_page_names_every_command_and_option() -> None:
-    page = (Path(__file__).parents[2] / "docs/man/twinslot-image.1.md").read_text()
+    page = (Path(__file__).parents[2] / "docs/man/twinslot-image.1").read_text()
     pending, options = [make_parser()], set[str]()
     while pending:
         for action in pending.pop()._actions:
@@ -350,5 +373,6 @@ def test_the_man_page_names_every_command_and_option() -> None:
             if isinstance(action.choices, dict):
                 options |= set(action.choices)
                 pending += action.choices.values()
-    missing = {option for option in options - {"--help", "--output"} if option not in page}
+    written = page.replace("Fl -", "--")  # mdoc's way of a long option
+    missing = {option for option in options - {"--help", "--output"} if option not in written}
     assert not missing
