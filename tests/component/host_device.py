@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ class HostDevice:
     running: SlotName = SlotName.A
     well: bool = True
     may_check: bool = True
+    clock: datetime | None = None
     boots: int = 1
     rebooted: int = 0
     slots: dict[SlotName, Path] = field(default_factory=dict)
@@ -87,7 +89,7 @@ class HostDevice:
             group_size_max=self.config.install.max_group_size,
             reinstall=False,
             monotonic=time.monotonic,
-            now=assemble._now,
+            now=lambda: self.clock or assemble._now(),
         )
 
     def verifier(self) -> Verify:

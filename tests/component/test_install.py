@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from twinslot.core.errors import (
 )
 from twinslot.core.model import SlotName
 from twinslot.core.progress import Phase, Progress
+from twinslot.engine import assemble
 from twinslot.engine.cancellation import Cancellation
 from twinslot.engine.install import InstallOptions
 
@@ -328,3 +330,48 @@ def test_both_lost_environment_copies_are_rebuilt_from_what_runs(device: HostDev
     environment = device.environment()
     assert (environment["slot"], environment["slot_a"], environment["slot_b"]) == ("a", "good", "bad")
     assert environment["bootcmd"], "the script came back with the default"
+
+
+@pytest.mark.parametrize("year", [1970, 2106])
+def test_no_clock_stops_a_commit_or_a_rollback(
+    device: HostDevice, image: Path, monkeypatch: pytest.MonkeyPatch, year: int
+) -> None:
+    device.install(image)
+    device.clock = datetime(year, 2, 7, tzinfo=UTC)
+    monkeypatch.setattr(assemble, "_now", lambda: device.clock)
+    device.running, device.boots = SlotName.B, 2
+    device.engine().boot()
+    device.engine().check()
+    kept = device.engine().commit(if_trial=True)
+    assert kept is not None
+    assert kept.outcome == "committed"
+    assert device.environment()["slot_b"] == "good"
+
+
+def test_a_clock_in_2106_is_named_with_the_dates_it_was_compared_with_and_an_override_is_audited(
+    device: HostDevice, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(assemble, "_now", lambda: datetime(2106, 2, 7, tzinfo=UTC))
+    with pytest.raises(RefusedError, match="expire") as error:
+        device.install(image)
+    assert any("2106-02-07" in str(reason) for reason in error.value.reasons)
+    assert_untouched(device)
+    device.install(image, InstallOptions(force_time=True))
+    with device.record() as record:
+        (overridden,) = [row.body for row in record.audit_rows() if row.event == "overridden"]
+        assert overridden == {"options": ["force_time"], "release": "2.0"}
+        (accepted,) = [row.body for row in record.audit_rows() if row.event == "accepted"]
+        assert accepted["trust"]["time_source"] == "clock"
+        assert accepted["trust"]["overridden"]
+
+
+def test_a_clock_in_1970_is_overruled_by_the_build_time_and_by_what_was_verified(
+    device: HostDevice, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(assemble, "_now", lambda: datetime(1970, 1, 1, tzinfo=UTC))
+    built = datetime(2026, 1, 1, tzinfo=UTC)
+    device.config = replace(device.config, trust=replace(device.config.trust, build_time=built))
+    device.install(image)
+    with device.record() as record:
+        (accepted,) = [row.body for row in record.audit_rows() if row.event == "accepted"]
+    assert (accepted["trust"]["time_source"], accepted["trust"]["reference"]) == ("build", "2026-01-01T00:00:00Z")

@@ -10,6 +10,9 @@ from typing import Final, Protocol
 
 import pytest
 
+from simulation import rawcopy
+from simulation.bootloader import SimulatedBootloader
+from simulation.disk import SimulatedCard
 from twinslot.bootloader.base import Bootloader
 from twinslot.bootloader.hook import Hook
 from twinslot.bootloader.uboot import UBoot
@@ -89,6 +92,27 @@ class HookRig:
         return dict(line.split("=", 1) for line in printed.splitlines())
 
 
+class SimulatedRig:
+    """The bootloader of the simulated board, on its card."""
+
+    def __init__(self) -> None:
+        self._card = SimulatedCard(0x6000)
+        self._card.data[:] = b"\xff" * 0x6000  # erased: both copies are lost
+        self.boot: Bootloader = SimulatedBootloader(self._card, DEFAULT)
+
+    def raw(self) -> list[bytes]:
+        return [self._card.read(place, rawcopy.SIZE) for place in rawcopy.PLACES]
+
+    def damage(self, copy: int) -> None:
+        middle = rawcopy.PLACES[copy] + rawcopy.SIZE // 2
+        self._card.data[middle : middle + 512] = b"\xa5" * 512
+
+    def seen(self) -> dict[str, str]:
+        now = rawcopy.current(self._card)
+        copy = None if now is None else rawcopy.copies(self._card)[now]
+        return dict(copy[1]) if copy else {}
+
+
 def write_default(directory: Path) -> Path:
     path = directory / "default-env.txt"
     path.write_text("# the product's default\n\n" + "".join(f"{name}={value}\n" for name, value in DEFAULT.items()))
@@ -121,6 +145,10 @@ def libubootenv_on_loop(directory: Path, _patch: pytest.MonkeyPatch, stack: Exit
     return UBootRig(directory, Path(device))
 
 
+def simulated(_directory: Path, _patch: pytest.MonkeyPatch, _stack: ExitStack) -> Rig:
+    return SimulatedRig()
+
+
 def two_files_hook(directory: Path, patch: pytest.MonkeyPatch, _stack: ExitStack) -> Rig:
     patch.setenv("TWINSLOT_HOOK_DIR", str(directory))
     return HookRig(directory)
@@ -129,5 +157,5 @@ def two_files_hook(directory: Path, patch: pytest.MonkeyPatch, _stack: ExitStack
 Factory = Callable[[Path, pytest.MonkeyPatch, ExitStack], Rig]
 
 # Add a backend here and the contract test runs against it.
-BACKENDS: list[Factory] = [fake_tools_on_path, libubootenv, libubootenv_on_loop, two_files_hook]
+BACKENDS: list[Factory] = [fake_tools_on_path, libubootenv, libubootenv_on_loop, two_files_hook, simulated]
 NEEDS_ROOT: Final = {"libubootenv_on_loop"}

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from simulation import rawcopy
 from simulation.disk import SimulatedCard
 from twinslot.bootloader.base import CopyState, Environment, EnvironmentCopy
+from twinslot.bootloader.script import make_script
+from twinslot.core.errors import DeviceError, LifecycleError
 
 DEFAULT = {  # the boot contract's built-in default
     "slot": "a",
@@ -21,8 +23,8 @@ DEFAULT = {  # the boot contract's built-in default
 class SimulatedBootloader:
     """Implements `bootloader.base.Bootloader` on a card that tears."""
 
-    def __init__(self, card: SimulatedCard) -> None:
-        self._card = card
+    def __init__(self, card: SimulatedCard, default: Mapping[str, str] | None = None) -> None:
+        self._card, self._default = card, DEFAULT if default is None else dict(default)
 
     def read(self) -> Environment:
         now, copies = rawcopy.current(self._card), []
@@ -36,21 +38,27 @@ class SimulatedBootloader:
         return Environment({} if now is None else copies[now].variables, tuple(copies))
 
     def write(self, changes: Mapping[str, str]) -> Environment:
+        make_script(changes)  # what a real tool would not carry unchanged is refused here as well
         before = self.read()
-        assert not before.lost, "with both copies lost the client has to call reset"
+        if before.lost:
+            raise DeviceError("both copies of the boot environment are lost", code="env-lost")
         self._store(dict(before.variables) | dict(changes), "decide")
         return self.read()
 
     def settle(self) -> Environment:
         now = self.read()
+        if now.lost:
+            raise DeviceError("both copies of the boot environment are lost", code="env-lost")
         if not now.settled:
             self._store(dict(now.variables), "settle")
         return self.read()
 
     def reset(self, changes: Mapping[str, str]) -> Environment:
-        assert self.read().lost, "a good copy is never thrown away"
+        make_script(changes)
+        if not self.read().lost:
+            raise LifecycleError("a copy of the boot environment is good: there is nothing to reset", code="env-reset")
         for _ in rawcopy.PLACES:
-            self._store(DEFAULT | dict(changes), "reset")
+            self._store(self._default | dict(changes), "reset")
         return self.read()
 
     def _store(self, variables: dict[str, str], name: str) -> None:

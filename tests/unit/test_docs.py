@@ -1,0 +1,134 @@
+"""The pages are held to the tree: links lead somewhere, and what the safety page names exists."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SAFETY = ROOT / "docs" / "safety.md"
+RULES = [f"S{number}" for number in range(1, 18)]
+NOT_OURS = {"build", "__pycache__", "node_modules"}
+LINK = re.compile(r"(?<!!)\[[^\]\n]*\]\(([^)\s]+)\)")
+NODE = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
+PLACE = re.compile(r"`([\w/]+\.py):([\w.]+)`")
+FILE = re.compile(r"`((?:tests|qemu|systemd|bootloader_hooks|docs|debian)/[\w./-]*\w)`")
+MUTANT = re.compile(r"`(s\d\d-[\w-]+\.patch)`")
+
+
+def pages() -> list[str]:
+    """Every Markdown page of the project, as a path from the root."""
+    found = []
+    for folder, names, files in os.walk(ROOT):
+        names[:] = [name for name in names if name not in NOT_OURS and not name.startswith(".")]
+        found += [str(Path(folder, name).relative_to(ROOT)) for name in files if name.endswith(".md")]
+    return sorted(found)
+
+
+def prose(page: Path) -> str:
+    """The page without its code blocks: what stands there is no link."""
+    return re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    titles = re.findall(r"^#+ +(.+)$", prose(page), flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@functools.cache
+def definitions(path: Path) -> frozenset[str]:
+    """Functions, classes and methods of a module: `name`, `Class`, `Class.method`."""
+
+    def inside(body: list[ast.stmt], prefix: str) -> Iterator[str]:
+        for node in body:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                yield prefix + node.name
+            if isinstance(node, ast.ClassDef):
+                yield from inside(node.body, f"{prefix}{node.name}.")
+
+    return frozenset(inside(ast.parse(path.read_text()).body, ""))
+
+
+def sections() -> dict[str, str]:
+    """The rules of the safety page, by number."""
+    parts = re.split(r"^### (S\d+) ", SAFETY.read_text().split("\n## Follow ")[0], flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def named(section: str, what: str) -> str:
+    """The text of one item of a rule's list: `Code`, `Mutants`, `Tests`."""
+    found = re.search(rf"^- {what}: (.*?)(?=^- |^#|\Z)", section, flags=re.MULTILINE | re.DOTALL)
+    return found[1] if found else ""
+
+
+@pytest.mark.parametrize("page", pages())
+def test_every_link_inside_the_project_leads_somewhere(page: str) -> None:
+    path = ROOT / page
+    broken = []
+    for target in LINK.findall(prose(path)):
+        name, _, anchor = target.partition("#")
+        if re.match(r"[a-z]+:", target):
+            continue
+        there = (path.parent / name).resolve() if name else path
+        if not there.exists() or (anchor and there.suffix == ".md" and anchor not in anchors(there)):
+            broken.append(target)
+    assert not broken
+
+
+def test_the_safety_page_has_each_rule_once_and_in_order() -> None:
+    assert re.findall(r"^### (S\d+) ", SAFETY.read_text(), flags=re.MULTILINE) == RULES
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_each_rule_names_code_tests_and_mutants_of_its_own(rule: str) -> None:
+    section = sections()[rule]
+    mutants = MUTANT.findall(named(section, "Mutants"))
+    assert PLACE.findall(named(section, "Code"))
+    assert NODE.findall(named(section, "Tests"))
+    assert mutants
+    for mutant in mutants:
+        first = (ROOT / "tests" / "mutants" / mutant).read_text().splitlines()[0]
+        assert first.split()[:2] == ["Rule:", rule], mutant
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_rule_names_a_test_from_the_files_that_its_mutants_run(rule: str) -> None:
+    section = sections()[rule]
+    files = {file for file, _ in NODE.findall(named(section, "Tests"))}
+    for mutant in MUTANT.findall(named(section, "Mutants")):
+        runs = (ROOT / "tests" / "mutants" / mutant).read_text().splitlines()[1].removeprefix("Test: ").split()
+        assert files & {test.partition("::")[0] for test in runs}, mutant
+
+
+@pytest.mark.parametrize("page", pages())
+def test_every_test_that_a_page_names_exists(page: str) -> None:
+    named_tests = NODE.findall((ROOT / page).read_text())
+    missing = [
+        f"{file}::{name}"
+        for file, name in named_tests
+        if not (ROOT / file).is_file() or name not in definitions(ROOT / file)
+    ]
+    assert not missing
+
+
+@pytest.mark.parametrize("page", pages())
+def test_every_function_that_a_page_names_exists(page: str) -> None:
+    missing = []
+    for file, name in PLACE.findall((ROOT / page).read_text()):
+        path = ROOT / "client" / "twinslot" / file
+        if not path.is_file() or name not in definitions(path):
+            missing.append(f"{file}:{name}")
+    assert not missing
+
+
+@pytest.mark.parametrize("page", ["README.md", *(page for page in pages() if page.startswith("docs/"))])
+def test_every_file_that_a_page_names_exists(page: str) -> None:
+    names = FILE.findall((ROOT / page).read_text())
+    assert not [name for name in names if not (ROOT / name).exists()]
