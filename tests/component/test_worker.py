@@ -34,6 +34,7 @@ from twinslot.worker.stream import WorkerStream, verify_in_worker
 
 SAMPLE = make_sample()
 BLOCK_MAJOR, BLOCK_MINOR = 1, 0  # /dev/ram0 (Documentation/admin-guide/devices.txt); it need not exist to be refused
+DISK = 6  # the group of block devices (Debian's base-passwd)
 
 
 @pytest.fixture(autouse=True)
@@ -330,6 +331,15 @@ def test_without_root_a_worker_runs_as_whoever_started_it() -> None:
 # What a worker cannot do
 
 
+@pytest.fixture
+def in_the_disk_group() -> Iterator[None]:
+    """Whoever starts the worker is in the group that owns block devices; the worker must not stay in it."""
+    before = os.getgroups()
+    os.setgroups([DISK])
+    yield
+    os.setgroups(before)
+
+
 def status_of(worker: Worker) -> dict[str, list[str]]:
     """/proc/PID/status of a worker that has taken everything from itself."""
     text = Path(f"/proc/{process_of(worker).pid}/status").read_text()
@@ -337,6 +347,7 @@ def status_of(worker: Worker) -> dict[str, list[str]]:
 
 
 @pytest.mark.root
+@pytest.mark.usefixtures("in_the_disk_group")
 def test_a_fetching_worker_is_nobody_and_can_become_nobody_else() -> None:
     reader, writer = os.pipe()
     with reading(reader) as (_, worker):
@@ -361,11 +372,13 @@ def test_a_fetching_worker_is_nobody_and_can_become_nobody_else() -> None:
 
 
 @pytest.mark.root
+@pytest.mark.usefixtures("in_the_disk_group")
 @pytest.mark.parametrize("kind", ["fetch", "verify"])
 @pytest.mark.parametrize("flags", [os.O_RDONLY, os.O_RDWR])
 def test_with_a_workers_privileges_no_block_device_opens(kind: str, flags: int) -> None:
     node = Path(f"/dev/twinslot-test-{os.getpid()}")  # where device nodes work and anybody may look
     os.mknod(node, 0o660 | stat.S_IFBLK, os.makedev(BLOCK_MAJOR, BLOCK_MINOR))
+    os.chown(node, 0, DISK)
     try:
         code = f"import os; os.open('{node}', {flags})"
         command = [*launch.without_privileges(kind), sys.executable, "-c", code]
@@ -422,6 +435,13 @@ def test_a_worker_can_neither_write_a_file_nor_start_a_child_nor_take_all_memory
             )
         assert complaint in done.stderr
     assert target.read_bytes() == b""
+
+
+def test_a_worker_takes_from_itself_what_its_starter_left() -> None:
+    code = "from twinslot.worker.__main__ import drop; drop(); print(open('/proc/self/status').read())"
+    command = [sys.executable, "-s", "-P", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, env=launch._environment(), check=True)
+    assert re.search(r"^NoNewPrivs:\t1$", done.stdout, re.MULTILINE)
 
 
 # Memory
