@@ -182,6 +182,10 @@ class ReleaseTeam:
 
     def _install_root(self, tree: Path) -> None:
         shutil.copyfile(self.keys / "1.root.json", tree / "usr/lib/twinslot/root.json")
+        drop_ins = tree / "usr/lib/twinslot/config.d"
+        drop_ins.mkdir()
+        built = datetime.fromtimestamp(_EPOCH, UTC).isoformat()
+        (drop_ins / "10-build.toml").write_text(f"[trust]\nbuild_time = {built}\n")
 
     def _key(self, release: Release) -> str:
         if (release.change is None) != (not release.marker):

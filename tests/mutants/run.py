@@ -48,6 +48,7 @@ def copied_tree() -> Iterator[Path]:
     """A copy of what the tests need."""
     with tempfile.TemporaryDirectory(prefix="mutant-") as directory:
         tree = Path(directory)
+        tree.chmod(0o755)  # workers run as nobody and must find the copy, not the installed project
         for part in PARTS:
             source = ROOT / part
             if source.is_dir():

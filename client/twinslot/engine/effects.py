@@ -59,9 +59,9 @@ class Effects:
         transaction, job = self._machine.open, self._need_job()
         if transaction.target is self._device.running:
             raise LifecycleError("the running slot was chosen as target", code="target", found=transaction.target)
-        if self._machine.record:
-            self._machine.record.forget_slot(transaction.target)
         self._decide(bootenv.prepare(self._environment(), transaction.target, transaction.id), settle=True)
+        if self._machine.record:  # only now: until the environment says bad, the old release there is the way back
+            self._machine.record.forget_slot(transaction.target)
         self._timed("prepare", job.wipe)
 
     def write(self) -> Event:

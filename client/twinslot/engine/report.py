@@ -225,6 +225,16 @@ def _slot_findings(config: Config) -> Iterator[Finding]:
                 yield Finding("slots", Severity.FAULT, f"'{path}' ({payload} of slot {name}) is missing", "partitions?")
 
 
+def _default_findings(config: Config) -> Iterator[Finding]:
+    """Without the default, a lost environment cannot be rebuilt."""
+    path = config.boot.default_env
+    if path is not None and path.is_file():
+        yield Finding("environment", Severity.FINE, f"'{path}' stands by for when both copies are lost")
+    else:
+        hint = "set 'boot.default_env' (docs/guide-device.md)"
+        yield Finding("environment", Severity.WARNING, f"there is no default environment at '{path}'", hint)
+
+
 def _deadline_findings(config: Config) -> Iterator[Finding]:
     """The deadline unit needs no Python, so it cannot read the configuration: two places must say the same."""
     seconds = "300"  # as in systemd/deadline
