@@ -59,7 +59,7 @@ class Web:
 class Server(ThreadingHTTPServer):
     """Answers in order; the last one stays."""
 
-    daemon_threads = True
+    daemon_threads = False  # so that closing waits for every answer, and for its descriptors
     block_on_close = True
 
     def __init__(self, answers: list[Answer]) -> None:
