@@ -77,7 +77,7 @@ class Install:
     reboot: str = option("Who starts the trial boot after arming.", default="manual", choices=("manual", "automatic"))
     max_image_size: int = option("Largest image.", default=16 * GIB, unit="bytes", low=MIB, high=1 << 44)
     max_group_size: int = option(
-        "Largest group; bounds memory.", default=MIB, unit="bytes", low=64 * KIB, high=16 * MIB
+        "Largest group; bounds memory. The format allows no more.", default=MIB, unit="bytes", low=64 * KIB, high=MIB
     )
     allow_reinstall: bool = option("Accept the release that already runs.", default=False)
 
@@ -93,6 +93,12 @@ class Http:
     )
     retries: int = option("Further tries after a failure.", default=10, unit="tries", low=0, high=10_000)
     retry_wait: float = option("Longest pause between two tries.", default=300.0, unit="seconds", low=0, high=DAY)
+    deadline: float = option(
+        "The whole download; 0: as long as it takes.", default=0.0, unit="seconds", low=0, high=30 * DAY
+    )
+    ca_file: str = option("PEM file of the authorities to believe; empty: the system's.", default="")
+    client_cert: str = option("PEM file of our certificate; readable by the fetching user.", default="")
+    client_key: str = option("PEM file of its key; empty: it stands with the certificate.", default="")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

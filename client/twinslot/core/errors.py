@@ -64,8 +64,10 @@ class TwinslotError(Exception):
         family, _, detail = code.partition(".")
         kind = _FAMILIES.get(family, DeviceError)
         reasons = data.get("reasons")
-        if kind is RefusedError and isinstance(reasons, list):
-            return RefusedError(tuple(Refusal.from_dict(r) for r in reasons if isinstance(r, dict)))
+        if kind is RefusedError:
+            given = reasons if isinstance(reasons, list) else []
+            usable = tuple(Refusal.from_dict(reason) for reason in given if isinstance(reason, dict))
+            return RefusedError(usable or Refusal.from_dict(data))
         return kind(
             str(data.get("message", code or "no message")),
             code=detail or None,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -13,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from twinslot import process
 from twinslot.bootloader.choose import open_bootloader
 from twinslot.bundle.verdict import TrustFloors, TrustPolicy, TrustRequest, TrustTime, Verdict
 from twinslot.config import Config
@@ -56,7 +56,8 @@ def open_engine(config: Config, *, service_workers: bool) -> Engine:
 def open_stream(config: Config, source: str | int, *, service_workers: bool) -> ImageStream:
     """A stream of an image from a URL or an open descriptor; the caller keeps and closes its descriptor."""
     get_worker = launch.connect if service_workers else launch.start
-    request: dict[str, Any] = {"limits": {"group_size": config.install.max_group_size}}
+    limits = {"group_size": config.install.max_group_size, "image_size": config.install.max_image_size}
+    request: dict[str, Any] = {"limits": limits}
     if isinstance(source, int):
         return WorkerStream(get_worker("fetch"), request, source)
     return WorkerStream(get_worker("fetch"), request | {"url": source, "http": asdict(config.http)})
@@ -137,11 +138,12 @@ def _lock(what: str) -> AbstractContextManager[None]:
 
 def _reboot() -> None:
     """Ask systemd, which stops services in order; the caller goes on until it is stopped."""
-    result = subprocess.run(
-        ["systemctl", "--no-block", "reboot"], capture_output=True, text=True, timeout=60, check=False
-    )
-    if result.returncode:
-        raise DeviceError("the reboot was refused", code="reboot", found=result.stderr.strip(), hint="reboot by hand")
+    try:
+        ended = process.run(["systemctl", "--no-block", "reboot"], timeout=60)
+    except OSError as e:
+        raise DeviceError("the reboot cannot be asked for", code="reboot", found=e, hint="reboot by hand") from e
+    if ended.status != 0:
+        raise DeviceError("the reboot was refused", code="reboot", found=ended.complaint(), hint="reboot by hand")
 
 
 class _Checks:
