@@ -90,41 +90,62 @@ def arm(state: BootState, target: SlotName, transaction: str, release: Release) 
     }
 
 
-def commit(state: BootState, target: SlotName, transaction: str, floors: Floors, other_epoch: int | None) -> Changes:
+def commit(
+    state: BootState, target: SlotName, transaction: str, floors: Floors, other_epoch: int | None, kept: int
+) -> Changes:
     """Keep the target and raise the floors (S8), all in one write.
 
     Args:
         state: What stands in the environment.
         target: The slot on trial.
         transaction: Its transaction.
+        kept: Sequence of the release that is kept; a failure of it is forgiven.
         floors: The new floors; never lower than those that stand.
-        other_epoch: Security epoch of the other slot's release; None when unknown. Below the floor it turns bad.
+        other_epoch: Security epoch of the other slot's release. Below the floor it turns bad; unknown (None), it does
+            so when the floor rises.
     """
     raised = state.floors.highest(floors)
     changes = _decision(state, transaction) | _quiet() | _floors(raised)
     changes |= {"slot": target, f"slot_{target}": SlotState.GOOD}
     changes |= _NO_TRIAL
-    if other_epoch is None or other_epoch < raised.epoch:
-        changes[f"slot_{target.other}"] = SlotState.BAD if raised.epoch else state.states[target.other]
+    if state.failed_sequence == kept:
+        changes["ts_failed"] = ""
+    if raised.epoch > state.floors.epoch if other_epoch is None else other_epoch < raised.epoch:
+        changes[f"slot_{target.other}"] = SlotState.BAD
     return changes
 
 
-def give_up(state: BootState, target: SlotName, transaction: str, sequence: int | None, reason: str) -> Changes:
-    """Leave the target for good and start the other slot, counting its tries."""
-    failed = state.trial_sequence if sequence is None else sequence
-    return _decision(state, transaction) | {
+def give_up(state: BootState, target: SlotName, transaction: str, failed: int | None, reason: str) -> Changes:
+    """Leave the target for good and start the other slot, counting its tries.
+
+    Args:
+        state: What stands in the environment.
+        target: The slot to leave.
+        transaction: Its transaction.
+        failed: Release to hold it against; None when it was never tried.
+        reason: Why; never empty.
+    """
+    changes = _decision(state, transaction) | {
         "slot": target.other,
         f"slot_{target}": SlotState.BAD,
         "upgrade_available": "1",
         "bootcount": "0",
-        "ts_failed": "" if failed is None else str(failed),
         "ts_reason": reason,
     }
+    return changes if failed is None else changes | {"ts_failed": str(failed)}
 
 
-def disarm(state: BootState, target: SlotName, transaction: str) -> Changes:
-    """The running slot boots again; the target was armed but never tried, so nothing is held against its release."""
-    return prepare(state, target, transaction) | _quiet() | {"slot": target.other}
+def disarm(state: BootState, target: SlotName, transaction: str, *, whole: bool) -> Changes:
+    """The running slot boots again; the target was armed but never tried, so nothing is held against its release.
+
+    Args:
+        state: What stands in the environment.
+        target: The slot that was armed.
+        transaction: Its transaction.
+        whole: It holds a committed release that was just read back: it stays good.
+    """
+    kept = {f"slot_{target}": SlotState.GOOD} if whole else {}
+    return prepare(state, target, transaction) | _quiet() | {"slot": target.other} | kept
 
 
 def calm(state: BootState, running: SlotName, transaction: str) -> Changes:

@@ -39,6 +39,8 @@ def interpret(facts: BootFacts, target: SlotName | None, transaction: str) -> Ev
     env = facts.environment
     if env is None:
         return Event.BOOTED_NEW if facts.running is target else Event.BOOTED_OLD
+    if env.states[facts.running] is SlotState.BAD and env.slot is facts.running.other:
+        return Event.GIVEN_UP
     if env.trial is facts.running:
         return Event.BOOTED_NEW
     if facts.running is target:

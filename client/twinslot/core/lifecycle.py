@@ -56,6 +56,7 @@ class Event(enum.StrEnum):
     BOOTED_NEW = "booted-new"  # the target runs and is not committed
     STILL_ARMED = "still-armed"  # the old system runs and the next boot tries the target
     ROLLED_BACK = "rolled-back"  # the old system runs because the target was left
+    GIVEN_UP = "given-up"  # the target runs although it was given up: the reboot that belongs to it never came
     BOOTED_COMMITTED = "booted-committed"  # the target runs and the environment says that it is committed
 
 
@@ -77,7 +78,14 @@ class Effect(enum.StrEnum):
 
 
 BOOT_EVENTS: Final = frozenset(
-    {Event.BOOTED_OLD, Event.BOOTED_NEW, Event.STILL_ARMED, Event.ROLLED_BACK, Event.BOOTED_COMMITTED}
+    {
+        Event.BOOTED_OLD,
+        Event.BOOTED_NEW,
+        Event.STILL_ARMED,
+        Event.ROLLED_BACK,
+        Event.GIVEN_UP,
+        Event.BOOTED_COMMITTED,
+    }
 )
 
 CLOSING: Final = frozenset({Effect.ABANDON, Effect.CLOSE_COMMITTED, Effect.CLOSE_ROLLED_BACK})
@@ -88,6 +96,7 @@ _BACK: Final[Transition] = (State.IDLE, (Effect.CALM, Effect.CLOSE_ROLLED_BACK))
 _KEPT: Final[Transition] = (State.IDLE, (Effect.CLOSE_COMMITTED,))
 _LEAVE: Final[Transition] = (State.LEAVING, (Effect.GIVE_UP, Effect.REBOOT))
 _DROP: Final[Transition] = (State.IDLE, (Effect.ABANDON,))
+_AGAIN: Final[Transition] = (State.LEAVING, (Effect.REBOOT,))
 _DISARM: Final[Transition] = (State.IDLE, (Effect.DISARM, Effect.ABANDON))
 
 TABLE: Final[Mapping[State, Mapping[Event, Transition]]] = {
@@ -98,6 +107,7 @@ TABLE: Final[Mapping[State, Mapping[Event, Transition]]] = {
         Event.BOOTED_NEW: (State.TRIAL, ()),  # the record was lost during the trial
         Event.STILL_ARMED: (State.ARMED, ()),  # the record was lost after arming
         Event.ROLLED_BACK: _BACK,  # the record was lost before the rollback was told
+        Event.GIVEN_UP: _AGAIN,
         Event.BOOTED_COMMITTED: (State.IDLE, ()),
     },
     State.WRITING: {
@@ -108,6 +118,7 @@ TABLE: Final[Mapping[State, Mapping[Event, Transition]]] = {
         Event.BOOTED_NEW: _LEAVE,  # only a lost environment starts a target that was never armed
         Event.STILL_ARMED: _DISARM,
         Event.ROLLED_BACK: _BACK,
+        Event.GIVEN_UP: _AGAIN,
         Event.BOOTED_COMMITTED: _KEPT,
     },
     State.WRITTEN: {
@@ -118,6 +129,7 @@ TABLE: Final[Mapping[State, Mapping[Event, Transition]]] = {
         Event.BOOTED_NEW: _LEAVE,
         Event.STILL_ARMED: (State.ARMED, ()),
         Event.ROLLED_BACK: _BACK,
+        Event.GIVEN_UP: _AGAIN,
         Event.BOOTED_COMMITTED: _KEPT,
     },
     State.CHECKING: {
@@ -128,15 +140,17 @@ TABLE: Final[Mapping[State, Mapping[Event, Transition]]] = {
         Event.BOOTED_NEW: _LEAVE,
         Event.STILL_ARMED: (State.ARMED, ()),
         Event.ROLLED_BACK: _BACK,
+        Event.GIVEN_UP: _AGAIN,
         Event.BOOTED_COMMITTED: _KEPT,
     },
     State.ARMED: {
-        Event.FAILED: _DROP,  # the arming write did not land; the old decision stands
+        Event.FAILED: _DISARM,  # whether or not the arming write landed after all
         Event.CANCELLED: _DISARM,
         Event.BOOTED_OLD: (State.WRITTEN, ()),  # the arming write was lost; the target is still whole
         Event.BOOTED_NEW: (State.TRIAL, ()),
         Event.STILL_ARMED: (State.ARMED, ()),
         Event.ROLLED_BACK: _BACK,
+        Event.GIVEN_UP: _AGAIN,
         Event.BOOTED_COMMITTED: _KEPT,
     },
     State.TRIAL: {
@@ -147,6 +161,7 @@ TABLE: Final[Mapping[State, Mapping[Event, Transition]]] = {
         Event.BOOTED_NEW: (State.TRIAL, ()),
         Event.STILL_ARMED: (State.ARMED, ()),
         Event.ROLLED_BACK: _BACK,
+        Event.GIVEN_UP: _AGAIN,
         Event.BOOTED_COMMITTED: _KEPT,
     },
     State.COMMITTING: {
@@ -156,6 +171,7 @@ TABLE: Final[Mapping[State, Mapping[Event, Transition]]] = {
         Event.BOOTED_NEW: (State.TRIAL, ()),
         Event.STILL_ARMED: (State.ARMED, ()),
         Event.ROLLED_BACK: _BACK,
+        Event.GIVEN_UP: _AGAIN,
         Event.BOOTED_COMMITTED: _KEPT,
     },
     State.LEAVING: {
@@ -164,6 +180,7 @@ TABLE: Final[Mapping[State, Mapping[Event, Transition]]] = {
         Event.BOOTED_NEW: _LEAVE,
         Event.STILL_ARMED: (State.IDLE, (Effect.DISARM, Effect.CLOSE_ROLLED_BACK)),
         Event.ROLLED_BACK: _BACK,
+        Event.GIVEN_UP: _AGAIN,
         Event.BOOTED_COMMITTED: _KEPT,
     },
 }

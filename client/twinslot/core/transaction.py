@@ -41,6 +41,7 @@ class Transaction:
         ended: As `started`; empty while open.
         outcome: How it ended; None while open.
         reason: Why it did not commit; empty when it did.
+        armed: It was made the next thing to boot at least once; only then can a failure be held against its release.
         forced: Somebody overrode a check; who and what is in the audit.
     """
 
@@ -63,6 +64,7 @@ class Transaction:
     outcome: Outcome | None = None
     reason: str = ""
     forced: bool = False
+    armed: bool = False
 
     @property
     def source(self) -> SlotName:

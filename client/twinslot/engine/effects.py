@@ -98,8 +98,12 @@ class Effects:
 
     def disarm(self) -> None:
         """Nothing points at the target any more, and it is bad."""
-        transaction = self._machine.open
-        self._decide(bootenv.disarm(self._environment(), transaction.target, transaction.id), settle=True)
+        transaction, state = self._machine.open, self._environment()
+        whole = transaction.kind == "rollback" and transaction.armed
+        self._decide(bootenv.disarm(state, transaction.target, transaction.id, whole=whole), settle=True)
+        record = self._machine.record
+        if record is not None and not whole:
+            self._tolerate(lambda: record.forget_slot(transaction.target))
 
     def reboot(self) -> None:
         """Ask for a reboot, if it is wanted."""
@@ -113,7 +117,8 @@ class Effects:
             raise LifecycleError("commit is only possible from inside the new system", code="commit")
         other = self._machine.record.slot(transaction.source) if self._machine.record else None
         epoch = other.release.epoch if other else None
-        changes = bootenv.commit(state, transaction.target, transaction.id, self._floors_after(state), epoch)
+        floors, sequence = self._floors_after(state), transaction.release.sequence
+        changes = bootenv.commit(state, transaction.target, transaction.id, floors, epoch, sequence)
         self._decide(changes, settle=False)
         self._try_settle()
         return Event.COMMITTED
@@ -121,8 +126,9 @@ class Effects:
     def give_up(self) -> None:
         """Leave the target for good; the next boot is the other slot, its tries counted."""
         transaction, state = self._machine.open, self._environment()
-        sequence = transaction.release.sequence
-        changes = bootenv.give_up(state, transaction.target, transaction.id, sequence, transaction.reason)
+        failed = transaction.release.sequence if transaction.armed else None
+        reason = transaction.reason or Reason.ENVIRONMENT
+        changes = bootenv.give_up(state, transaction.target, transaction.id, failed, reason)
         self._decide(changes, settle=True)
 
     def calm(self) -> None:
@@ -147,6 +153,7 @@ class Effects:
             )
             self._tolerate(lambda: record.save_slot(slot))
             self._tolerate(lambda: record.raise_floors(state.floors.highest(transaction.floors)))
+            self._tolerate(lambda: record.forgive(transaction.release.sequence))
             for name, text in self._pending_documents().items():
                 self._tolerate(lambda name=name, text=text: record.keep_document(name, text))  # type: ignore[misc]
         self._machine.close("committed", outcome=Outcome.COMMITTED, reason="")
@@ -154,23 +161,31 @@ class Effects:
             self._tolerate(record.migrate)
 
     def close_rolled_back(self) -> None:
-        """Record why the target was left, and never try that release again unasked (S13)."""
-        transaction, record = self._machine.open, self._machine.record
+        """Record why the target was left, and never try that release again unasked (S13).
+
+        Without a transaction it was no update: a committed slot did not start, and the other good one has its turn.
+        """
+        transaction, record = self._machine.transaction, self._machine.record
         reason = self._why()
-        if record is not None:
+        if transaction is None:
+            if record is not None:
+                self._tolerate(lambda: record.audit("fell-back", to=self._device.running, reason=reason))
+            return
+        if record is not None and transaction.armed and transaction.release.sequence:
             self._tolerate(lambda: record.add_failed(transaction.release.sequence, reason, transaction.id))
-        self._machine.close("rolled-back", outcome=Outcome.ROLLED_BACK, reason=reason)
+        outcome = Outcome.ROLLED_BACK if transaction.armed else Outcome.ABANDONED
+        self._machine.close(str(outcome), outcome=outcome, reason=reason)
 
     # Plumbing
 
     def _why(self) -> str:
         """The stored reason. Tries that ran out although the client came up each time were innocent resets."""
-        transaction = self._machine.open
+        transaction = self._machine.transaction
         environment = self._device.bootloader.read()
         state = read_state(environment.variables)
-        if state.reason == Reason.BOOTLIMIT and len(transaction.boots) >= BOOT_LIMIT:
+        if transaction and state.reason == Reason.BOOTLIMIT and len(transaction.boots) >= BOOT_LIMIT:
             return Reason.RESETS
-        return state.reason or transaction.reason or Reason.ENVIRONMENT
+        return state.reason or (transaction.reason if transaction else "") or Reason.ENVIRONMENT
 
     def _floors_after(self, state: BootState) -> Floors:
         """Never lower than what any place says, nor than the release that is being kept."""

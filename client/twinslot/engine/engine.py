@@ -227,7 +227,7 @@ def _revert(session: Session) -> Transaction:
     device, state = session.device, session.environment()
     other = device.running.other
     known = session.record.slot(other)
-    if state.states[other] is not SlotState.GOOD or known is None:
+    if state.states[other] is not SlotState.GOOD or known is None or not known.payloads:
         raise _refused("no-other-slot", f"slot '{other}' holds no release that was committed", session)
     floor = session.floors().epoch
     if known.release.epoch < floor:

@@ -13,7 +13,7 @@ from twinslot.core.acceptance import AcceptancePolicy, DeviceFacts, check
 from twinslot.core.errors import CancelledError, Refusal, RefusedError, TwinslotError
 from twinslot.core.lifecycle import Event, State
 from twinslot.core.manifest import Manifest, parse_manifest
-from twinslot.core.model import Floors, StoredPayload
+from twinslot.core.model import Floors, Reason, StoredPayload
 from twinslot.core.progress import Meter, Observer, Phase
 from twinslot.core.transaction import Transaction
 from twinslot.engine.cancellation import Cancellation
@@ -74,6 +74,10 @@ def install(
             if cancelled.is_set() and not isinstance(e, CancelledError):
                 raise CancelledError("the install was cancelled", hint="install again at any time") from e
             raise
+    if cancelled.is_set():  # after the last group, before the one step that cannot be taken back
+        session.machine.change(reason=Reason.CANCELLED)
+        session.machine.feed(Event.CANCELLED)
+        raise CancelledError("the install was cancelled", hint="install again at any time")
     if options.activate:
         session.effects.want_reboot = options.reboot
         meter.begin(Phase.ARM)
@@ -153,6 +157,7 @@ def _drop_waiting(session: Session) -> None:
 def _remember(session: Session, transaction: Transaction, verified: Verified, options: InstallOptions) -> None:
     """What must be found again at commit, and who overrode what."""
     record = session.record
+    record.drop_pending_documents()
     for name, text in verified.documents.items():
         record.keep_document(f"{transaction.id}.{name}", text)
     overridden = [name for name in ("retry", "reinstall", "force_time") if getattr(options, name)]

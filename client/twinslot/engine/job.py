@@ -113,6 +113,9 @@ def check_target(device: Device, transaction: Transaction) -> None:
     targets = device.open_targets(transaction.target)
     try:
         for name, stored in transaction.payloads.items():
+            if name not in targets:
+                hint = "compare '[slots]' in the configuration"
+                raise DeviceError(f"payload '{name}' has no partition here any more", code="payload-unknown", hint=hint)
             found = digest_on(targets[name], stored, lambda _: None)
             if found != stored.digest:
                 raise DeviceError(

@@ -13,15 +13,15 @@ from datetime import datetime
 from typing import Any, Final
 
 from twinslot.core.errors import CancelledError, DeviceError, TwinslotError
-from twinslot.core.lifecycle import CLOSING, TABLE, Effect, Event, State, step
+from twinslot.core.lifecycle import BOOT_EVENTS, CLOSING, TABLE, Effect, Event, State, step
 from twinslot.core.model import Reason
 from twinslot.core.transaction import Transaction
 from twinslot.storage.record import Record
 
 log = logging.getLogger(__name__)
 
-# In these states the new content depends on the record: without it, no further step. In the others the environment
-# decides and the record is brought forward later (S12).
+# To begin one of these the record must take it; in all else the environment decides, and the record is brought
+# forward later (S12).
 _RECORD_NEEDED: Final = frozenset({State.WRITING, State.WRITTEN, State.CHECKING, State.ARMED})
 
 Perform = Callable[[], Event | None]
@@ -82,15 +82,25 @@ class Machine:
 
     def _perform(self, effects: tuple[Effect, ...]) -> Event | None:
         reported: Event | None = None
+        doing: Effect | None = None
         try:
             for effect in effects:
+                doing = effect
                 reported = self.effects[effect]()
         except TwinslotError as e:
-            event = Event.CANCELLED if isinstance(e, CancelledError) else Event.FAILED
-            if event in TABLE[self.state]:
+            event = self._event_of(e)
+            # A refused reboot undoes nothing: the decision has landed, and somebody else may reboot.
+            if doing is not Effect.REBOOT and event in TABLE[self.state]:
                 self._feed_after(event, e)
             raise
         return reported
+
+    def _event_of(self, error: TwinslotError) -> Event:
+        """A committed slot that could not be read back for another reason than its content is not rotten."""
+        stopped = isinstance(error, CancelledError) or (
+            self.state is State.CHECKING and error.code not in ("device.slot-changed", "device.tail")
+        )
+        return Event.CANCELLED if stopped else Event.FAILED
 
     def _feed_after(self, event: Event, error: TwinslotError) -> None:
         """Leave the state behind that the table names; a second failure must not hide the first."""
@@ -107,18 +117,22 @@ class Machine:
             return
         if closing:
             self._detail = dict(detail)
-        self.change(state=state)
+        self.change(state=state, armed=self.open.armed or state is State.ARMED)
         if not closing:
-            self.save(event, detail)
+            self.save(event, detail, needed=state in _RECORD_NEEDED and event not in BOOT_EVENTS)
 
-    def save(self, event: str, detail: Mapping[str, Any]) -> None:
-        """Store the transaction as it is, with one audit row."""
+    def save(self, event: str, detail: Mapping[str, Any], *, needed: bool = False) -> None:
+        """Store the transaction as it is, with one audit row.
+
+        Raises:
+            DeviceError: It could not be stored, and it is `needed`.
+        """
         try:
             if self.record is None:
                 raise DeviceError("the record is not available", code="record", hint="see 'twinslot doctor'")
             self.record.save(self.open, event, **detail)
         except DeviceError as e:
-            if self.open.state in _RECORD_NEEDED:
+            if needed:
                 raise
             log.error("going on without the record: %s", e)  # noqa: TRY400
 

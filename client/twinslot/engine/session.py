@@ -11,6 +11,7 @@ import logging
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Final
 
 from twinslot.bootloader.base import CopyState, Environment
 from twinslot.core import bootenv
@@ -99,7 +100,7 @@ def _open_record(device: Device, *, on_trial: bool) -> Record | None:
 
 def _reconcile(device: Device, record: Record | None, state: BootState | None, *, reboot: bool) -> Session:
     facts = BootFacts(device.running, device.boot_id, state)
-    transaction = _current(record, state)
+    transaction = _current(device, record, state)
     machine = Machine(record, transaction, device.now)
     effects = Effects(device, machine)
     effects.want_reboot = reboot
@@ -109,32 +110,61 @@ def _reconcile(device: Device, record: Record | None, state: BootState | None, *
     event = interpret(facts, target, transaction.id if transaction else "")
     if state is None:
         _rebuild(device, machine)
-    if transaction is None and event in (Event.BOOTED_NEW, Event.STILL_ARMED, Event.ROLLED_BACK) and state:
-        machine.begin(_adopt(device, state, event))
+    if transaction is None and state is not None and event in _ADOPTED_AS and not _fell_back(state, event, device):
+        machine.begin(_adopt(device, record, state, event))
+        machine.save("adopted", {"found": event})
     _count_boot(device, machine, event)
     machine.feed(event)
     _bring_forward(device, machine)
     return Session(device, machine, effects, event, notes)
 
 
-def _current(record: Record | None, state: BootState | None) -> Transaction | None:
-    """The open transaction, unless the environment is on trial with another slot: then it is closed as overtaken."""
+def _current(device: Device, record: Record | None, state: BootState | None) -> Transaction | None:
+    """The open transaction, unless the environment has gone on without it: then it is closed as overtaken."""
     transaction = record.current() if record else None
-    overtaken = transaction and state and state.trial is not None and state.trial is not transaction.target
-    if record and transaction and overtaken:
+    if record and transaction and state and _overtaken(transaction, state, device.running):
         closed = replace(transaction, state=State.IDLE, outcome=Outcome.ABANDONED, reason="overtaken")
-        record.save(closed, "overtaken")
+        with contextlib.suppress(DeviceError):
+            record.save(closed, "overtaken")
         return None
     return transaction
 
 
-def _adopt(device: Device, state: BootState, event: Event) -> Transaction:
+def _overtaken(transaction: Transaction, state: BootState, running: SlotName) -> bool:
+    if state.trial is not None and state.trial is not transaction.target:
+        return True
+    if state.transaction == transaction.id:
+        return False
+    decided = transaction.state in (State.ARMED, State.TRIAL, State.COMMITTING, State.LEAVING)
+    # Or its first write never landed, and the target runs as what it still is: a good slot.
+    untouched = transaction.target is running and state.states[running] is SlotState.GOOD
+    return (decided and bool(state.transaction)) or untouched
+
+
+# The state in which an update is taken over when the record has lost it.
+_ADOPTED_AS: Final = {
+    Event.BOOTED_NEW: State.TRIAL,
+    Event.STILL_ARMED: State.ARMED,
+    Event.ROLLED_BACK: State.LEAVING,
+    Event.GIVEN_UP: State.LEAVING,
+}
+
+
+def _fell_back(state: BootState, event: Event, device: Device) -> bool:
+    """A committed slot did not start and the script handed over to the other good one: that is no update's story."""
+    return event is Event.ROLLED_BACK and state.states[device.running.other] is not SlotState.BAD
+
+
+def _adopt(device: Device, record: Record | None, state: BootState, event: Event) -> Transaction:
     """The record was lost: what the environment still tells about the update under way."""
-    target = device.running if event is Event.BOOTED_NEW else device.running.other
-    sequence = state.failed_sequence if event is Event.ROLLED_BACK else state.trial_sequence
+    target = device.running if event in (Event.BOOTED_NEW, Event.GIVEN_UP) else device.running.other
+    left = event in (Event.ROLLED_BACK, Event.GIVEN_UP)
+    sequence = state.failed_sequence if left else state.trial_sequence
+    known = {transaction.id for transaction in record.history()} if record else set()
     return Transaction(
-        id=state.transaction or secrets.token_hex(16),
-        state=State.IDLE,
+        id=state.transaction if state.transaction and state.transaction not in known else secrets.token_hex(16),
+        state=_ADOPTED_AS[event],
+        armed=bool(sequence),
         target=target,
         release=Release("", sequence or 0, state.trial_epoch),
         started=timestamp(device.now()),
@@ -209,6 +239,9 @@ def _bring_forward(device: Device, machine: Machine) -> None:
     state, record = read_state(environment.variables), machine.record
     if record is None:
         return
+    if state.generation < record.generation() and machine.state in (State.IDLE, State.WRITTEN):
+        device.bootloader.write({"ts_generation": str(record.generation() + 1)})  # told once, not at each start
+        state = read_state(device.bootloader.settle().variables)
     with contextlib.suppress(DeviceError):  # a full data partition must not stop a boot, a commit or a rollback
         if broken:
             record.audit("environment-repaired")

@@ -68,6 +68,11 @@ class Record:
                 else record_file.open_for_writing(directory / FILE_NAME, on_trial=on_trial)
             )
         self._db = self._opened.connection
+        if not read_only and not self._is_readable():
+            self._db.close()
+            with _as_device_error(directory):
+                self._opened = record_file.start_over(directory / FILE_NAME, on_trial=on_trial)
+            self._db = self._opened.connection
         try:
             for name in self._opened.set_aside:
                 self.audit("record-set-aside", file=name)
@@ -181,6 +186,11 @@ class Record:
         """Keep a verified trust document."""
         self._set_meta(f"document.{name}", text)
 
+    def drop_pending_documents(self) -> None:
+        """Forget documents kept under a transaction's id (`ID.name`): that update is over, one way or the other."""
+        with self._saving():
+            self._db.execute("DELETE FROM meta WHERE key LIKE 'document.%.%'")
+
     # Audit
 
     def audit(self, event: str, **detail: Any) -> None:
@@ -218,6 +228,18 @@ class Record:
         return moved
 
     # Plumbing
+
+    def _is_readable(self) -> bool:
+        """SQLite checks its structure, not what we wrote into it: a flipped bit there must not stop the client."""
+        try:
+            self.current()
+            self.floors()
+            self.generation()
+            self.history(1)
+            _ = [self.slot(name) for name in SlotName]
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return False
+        return True
 
     def _append_audit(self, event: str, detail: dict[str, Any]) -> None:
         row = self._db.execute("SELECT hash FROM audit ORDER BY number DESC LIMIT 1").fetchone()

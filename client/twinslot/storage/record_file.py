@@ -53,6 +53,14 @@ def open_for_writing(path: Path, *, on_trial: bool) -> Opened:
     return fresh
 
 
+def start_over(path: Path, *, on_trial: bool) -> Opened:
+    """What SQLite can open but we cannot read is set aside as damaged; a new database is begun."""
+    aside = _set_aside(path, "damaged")
+    fresh = open_for_writing(path, on_trial=on_trial)
+    fresh.set_aside = (aside, *fresh.set_aside)
+    return fresh
+
+
 def open_for_reading(path: Path) -> Opened:
     """Open for `status` and `history`, as any user.
 
