@@ -17,7 +17,7 @@ demo: packages $(STAMP) ## a board takes a good update and commits, takes a bad 
 
 test: packages $(STAMP) ## everything: linters, unit, component, simulation, Debian 13's Python, boards
 	@mkdir -p build/log
-	$(BIN)/python -m twinslot_lab build > build/log/board.log 2>&1 & board=$$!; \
+	nice -n 15 $(BIN)/python -m twinslot_lab build > build/log/board.log 2>&1 & board=$$!; \
 	$(MAKE) test-host; host=$$?; \
 	$(MAKE) test-debian13; thirteen=$$?; \
 	wait $$board || { tail -n 40 build/log/board.log; exit 1; }; \

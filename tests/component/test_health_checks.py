@@ -209,7 +209,7 @@ def test_an_answer_that_drips_is_cut_off_in_time(server: str) -> None:
     started = time.monotonic()
     verdict = HttpCheck("h", f"{server}/drip").probe(0.3)
     assert (verdict.passed, verdict.detail) == (False, "no answer within 0.3 s")
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 10, "the answer would go on for minutes"
 
 
 def test_a_closed_port_is_not_well() -> None:

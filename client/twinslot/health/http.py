@@ -38,15 +38,17 @@ class HttpCheck:
         host, port, target = _split(self.url)
         connection = http.client.HTTPConnection(host, port, timeout=seconds)
         # The timeout of a socket starts anew with each byte; the timer bounds the whole.
-        timer = threading.Timer(seconds, _hang_up, (connection,))
+        late = threading.Event()
+        timer = threading.Timer(seconds, _hang_up, (connection, late))
         timer.daemon = True
         try:
             timer.start()
             connection.request("GET", target, headers={"Connection": "close"})
             found = connection.getresponse().status
         except (OSError, http.client.HTTPException) as e:
-            late = not timer.is_alive()
-            return Verdict(passed=False, detail=f"no answer within {seconds:g} s" if late else f"no answer: {e}")
+            return Verdict(
+                passed=False, detail=f"no answer within {seconds:g} s" if late.is_set() else f"no answer: {e}"
+            )
         finally:
             timer.cancel()
             connection.close()
@@ -54,7 +56,8 @@ class HttpCheck:
         return Verdict(found == self.status, detail)
 
 
-def _hang_up(connection: http.client.HTTPConnection) -> None:
+def _hang_up(connection: http.client.HTTPConnection, late: threading.Event) -> None:
+    late.set()
     with contextlib.suppress(OSError, AttributeError):  # not connected yet: then the connect timeout counts
         connection.sock.shutdown(socket.SHUT_RDWR)
 
