@@ -1,6 +1,7 @@
 #!/bin/bash
-# The client's tests once more, with Debian 13's own Python and library versions: in a tree made by mmdebstrap, entered
-# with chroot in a mount namespace of its own. Needs root (or sudo). The tree is cached by the hash of this file.
+# The client's tests once more, with Debian 13's own Python and libraries, in a tree made by mmdebstrap and entered with
+# chroot in namespaces of its own. Needs root (or sudo); the tree is cached by the hash of this file. Left out: two tests
+# that need addpart(8), which Debian 13's util-linux does not have.
 set -eu
 cd "$(dirname "$0")/.."
 source_tree=$PWD
@@ -30,13 +31,17 @@ $sudo unshare --mount --pid --fork --kill-child sh -c '
     shift 2
     mount --make-rprivate /
     mkdir -p "$tree/src"
+    mount --bind "$tree" "$tree" # a mount point, so that tests may make mount namespaces of their own
     mount --bind "$source_tree" "$tree/src"
     for place in dev sys; do mount --rbind "/$place" "$tree/$place"; done
     mount -t proc proc "$tree/proc"
     mount -t tmpfs tmpfs "$tree/tmp"
     mount -t tmpfs tmpfs "$tree/run"
-    exec chroot "$tree" sh -c "cd /src && exec env HOME=/tmp PYTHONDONTWRITEBYTECODE=1 \
+    # Not exec: as process 1 pytest would inherit the orphans of other tests.
+    chroot "$tree" sh -c "cd /src && exec env HOME=/tmp PYTHONDONTWRITEBYTECODE=1 \
         PYTHONPATH=/src/client:/src/image_tools python3 -m pytest -p no:cacheprovider \
+        --deselect=tests/component/test_blockdev.py::test_a_disk_that_holds_the_running_partition_is_refused_and_its_other_partition_is_not \
+        --deselect=tests/component/test_blockdev.py::test_a_disk_with_a_mounted_partition_is_refused \
         --ignore-glob=\"*test_lab_*\" --ignore=tests/unit/test_linters.py --ignore=tests/unit/test_layers.py \
         -q -m \"not board\" $*"
 ' sh "$tree" "$source_tree" "${@:-tests/unit tests/component tests/simulation}"

@@ -431,8 +431,11 @@ class Certificates:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.authority = self._make("ca", "-x509", "-addext", "basicConstraints=critical,CA:TRUE")
-        ca = ("-CA", str(directory / "ca.pem"), "-CAkey", str(directory / "ca.key"), "-x509")
+        # Python 3.13 checks certificates strictly (ssl.VERIFY_X509_STRICT): each says what it may be used for.
+        may_sign = ("-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign,cRLSign")
+        self.authority = self._make("ca", "-x509", *may_sign)
+        may_not = ("-addext", "basicConstraints=critical,CA:FALSE", "-addext", "keyUsage=critical,digitalSignature")
+        ca = ("-CA", str(directory / "ca.pem"), "-CAkey", str(directory / "ca.key"), "-x509", *may_not)
         self.server = self._make("server", *ca, "-addext", "subjectAltName=IP:127.0.0.1")
         self.device = self._make("device", *ca)
 
