@@ -5,6 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/pytest
+# Boards are built with chroot, tests use loop devices: as root, through sudo for everybody else.
+AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+UNPRIVILEGED := $(if $(AS_ROOT),and not root)
 LISTS := qemu/apt-packages.txt tests/apt-packages.txt
 
 .PHONY: help demo test check test-host test-debian13 test-board board deb mutants docs clean
@@ -13,11 +16,11 @@ help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 demo: packages $(STAMP) ## a board takes a good update and commits, takes a bad one and comes back: build/demo/report.json
-	$(BIN)/python -m twinslot_lab demo
+	$(AS_ROOT) $(BIN)/python -m twinslot_lab demo
 
 test: packages $(STAMP) ## everything: linters, unit, component, simulation, Debian 13's Python, boards
 	@mkdir -p build/log
-	nice -n 15 $(BIN)/python -m twinslot_lab build > build/log/board.log 2>&1 & board=$$!; \
+	nice -n 15 $(AS_ROOT) $(BIN)/python -m twinslot_lab build > build/log/board.log 2>&1 & board=$$!; \
 	$(MAKE) test-host; host=$$?; \
 	$(MAKE) test-debian13; thirteen=$$?; \
 	wait $$board || { tail -n 40 build/log/board.log; exit 1; }; \
@@ -25,19 +28,19 @@ test: packages $(STAMP) ## everything: linters, unit, component, simulation, Deb
 	exit $$((host | thirteen | boards))
 
 check: packages $(STAMP) ## the fast part: linters and tests that take seconds
-	$(PYTEST) -q -m "not slow and not board"
+	$(PYTEST) -q -m "not slow and not board $(UNPRIVILEGED)"
 
 test-host: $(STAMP)
-	$(PYTEST) -q -m "not board" --durations=10
+	$(AS_ROOT) $(PYTEST) -q -m "not board" --durations=10
 
 test-debian13: $(STAMP) ## the tests of the client with Debian 13's own Python and libraries
 	tests/debian13.sh
 
 test-board: $(STAMP)
-	$(PYTEST) -q -m board -n 2 --dist worksteal --durations=0
+	$(AS_ROOT) $(PYTEST) -q -m board -n 2 --dist worksteal --durations=0
 
 board: packages $(STAMP) ## build the emulated board, or reuse it
-	$(BIN)/python -m twinslot_lab build
+	$(AS_ROOT) $(BIN)/python -m twinslot_lab build
 
 deb: packages ## the Debian package of the client: build/deb/
 	debian/build.sh build/deb
@@ -61,4 +64,4 @@ $(STAMP): pyproject.toml
 	@touch $@
 
 clean: ## remove what was built; caches in build/cache stay
-	rm -rf build/demo build/deb build/artifacts $(VENV)
+	$(AS_ROOT) rm -rf build/demo build/deb build/artifacts $(VENV)
