@@ -126,14 +126,14 @@ def test_nonsense_in_the_file_does_not_break_the_message(
     assert f"process {shell_holder.pid}" in str(loser(path).found)
 
 
-def test_the_file_is_readable_by_all_and_writable_by_root_only(path: Path) -> None:
+def test_nobody_but_root_can_open_the_file_and_so_nobody_else_can_lock_it(path: Path) -> None:
     old = os.umask(0)
     try:
         with UpdateLock("install", path):
             pass
     finally:
         os.umask(old)
-    assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o644, 0o755)
+    assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o755)
 
 
 def test_a_link_in_place_of_the_lock_is_not_followed(path: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from twinslot.core.acceptance import AcceptancePolicy, DeviceFacts, check
 from twinslot.core.errors import CancelledError, Refusal, RefusedError, TwinslotError
 from twinslot.core.lifecycle import Event, State
 from twinslot.core.manifest import Manifest, parse_manifest
-from twinslot.core.model import Floors, Reason, StoredPayload
+from twinslot.core.model import Floors, Reason, SlotState, StoredPayload
 from twinslot.core.progress import Meter, Observer, Phase
 from twinslot.core.transaction import Transaction
 from twinslot.engine.cancellation import Cancellation
@@ -88,7 +88,8 @@ def install(
 def _refuse_during_trial(session: Session) -> None:
     """The other slot is what the device goes back to (S7)."""
     running = session.device.running
-    trial = session.environment().trial is running
+    state = session.environment()
+    trial = state.trial is running or state.states[running] is SlotState.BAD  # or given up, and about to be left
     if trial or session.machine.state in (State.TRIAL, State.COMMITTING, State.LEAVING):
         raise RefusedError(
             Refusal(

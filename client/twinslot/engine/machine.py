@@ -105,7 +105,7 @@ class Machine:
     def _feed_after(self, event: Event, error: TwinslotError) -> None:
         """Leave the state behind that the table names; a second failure must not hide the first."""
         if self.state in _RECORD_NEEDED:  # the transaction is about to be closed: with the kind of failure as reason
-            self.change(reason=Reason.CANCELLED if event is Event.CANCELLED else Reason.FAILED)
+            self.change(reason=Reason.CANCELLED if isinstance(error, CancelledError) else Reason.FAILED)
         try:
             self.feed(event, **error.as_dict())
         except TwinslotError as second:

@@ -151,8 +151,13 @@ _ADOPTED_AS: Final = {
 
 
 def _fell_back(state: BootState, event: Event, device: Device) -> bool:
-    """A committed slot did not start and the script handed over to the other good one: that is no update's story."""
-    return event is Event.ROLLED_BACK and state.states[device.running.other] is not SlotState.BAD
+    """That is no update's story.
+
+    Either a committed slot did not start and the script handed over to the other good one; or U-Boot's default started
+    a slot that nothing vouches for, and the reboot out of it is still to come.
+    """
+    handed_over = event is Event.ROLLED_BACK and state.states[device.running.other] is not SlotState.BAD
+    return handed_over or (event is Event.GIVEN_UP and not state.reason)
 
 
 def _adopt(device: Device, record: Record | None, state: BootState, event: Event) -> Transaction:
@@ -160,9 +165,11 @@ def _adopt(device: Device, record: Record | None, state: BootState, event: Event
     target = device.running if event in (Event.BOOTED_NEW, Event.GIVEN_UP) else device.running.other
     left = event in (Event.ROLLED_BACK, Event.GIVEN_UP)
     sequence = state.failed_sequence if left else state.trial_sequence
-    known = {transaction.id for transaction in record.history()} if record else set()
+    known = next((t for t in record.history() if t.id == state.transaction), None) if record else None
+    if known is not None and known.target is target:  # closed in the record, alive in the environment (S12)
+        return replace(known, state=_ADOPTED_AS[event], outcome=None, ended="", armed=True)
     return Transaction(
-        id=state.transaction if state.transaction and state.transaction not in known else secrets.token_hex(16),
+        id=state.transaction if state.transaction and known is None else secrets.token_hex(16),
         state=_ADOPTED_AS[event],
         armed=bool(sequence),
         target=target,
@@ -192,8 +199,9 @@ def _rebuild(device: Device, machine: Machine) -> None:
     trial = transaction.release if transaction and on_trial else None
     failed = max(record.failed(), default=None) if record else None
     keep, other = running, _other_state(machine, running)
-    if transaction is None and other is SlotState.GOOD and _below_epoch(record, running):
-        keep, other = running.other, SlotState.BAD  # U-Boot's default could not know that this slot is too old (S8)
+    if transaction is None and other is SlotState.GOOD and not _vouched_for(record, running):
+        # U-Boot's default could not know: what runs is too old (S8), or was never committed (S6, S13).
+        keep, other = running.other, SlotState.BAD
     changes = bootenv.rebuild(
         keep,
         other,
@@ -225,9 +233,10 @@ def _other_state(machine: Machine, running: SlotName) -> SlotState:
     return SlotState.GOOD if known and known.release.epoch >= record.floors().epoch else SlotState.BAD
 
 
-def _below_epoch(record: Record | None, slot: SlotName) -> bool:
+def _vouched_for(record: Record | None, slot: SlotName) -> bool:
+    """The record knows a committed release in this slot, not below the epoch."""
     known = record.slot(slot) if record else None
-    return bool(record and known and known.release.epoch < record.floors().epoch)
+    return bool(record and known and known.release.epoch >= record.floors().epoch)
 
 
 def _bring_forward(device: Device, machine: Machine) -> None:

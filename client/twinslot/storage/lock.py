@@ -92,7 +92,9 @@ class UpdateLock:
     def _open(self) -> int:
         try:
             self._path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            os.fchmod(fd, 0o600)  # flock(2) needs only a descriptor for reading: nobody else may have one
+            return fd
         except OSError as e:
             hint = "changing the device needs root" if isinstance(e, PermissionError) else None
             raise DeviceError(f"The lock '{self._path}' cannot be opened", code="lock", found=e, hint=hint) from e

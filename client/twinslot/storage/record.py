@@ -236,8 +236,15 @@ class Record:
             self.floors()
             self.generation()
             self.history(1)
+            self.failed()
+            self._db.execute("SELECT * FROM meta").fetchall()
+            self._db.execute("SELECT * FROM audit ORDER BY number DESC LIMIT 1").fetchall()
             _ = [self.slot(name) for name in SlotName]
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except sqlite3.OperationalError as e:
+            if "locked" in str(e):
+                raise DeviceError("the record is in use by somebody else", code="record-locked", found=e) from e
+            return False  # text that is not UTF-8, or no tables
+        except (sqlite3.Error, ValueError, KeyError, TypeError, AttributeError):
             return False
         return True
 

@@ -125,10 +125,10 @@ def _problem(path: Path) -> str | None:
         healthy = connection.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok"
         return None if healthy and version(connection) >= schema.OLDEST else "damaged"
     except sqlite3.OperationalError as e:
-        if "disk" in str(e) or "unable to open" in str(e):
-            raise
+        if any(word in str(e) for word in ("disk", "unable to open", "locked", "readonly")):
+            raise  # nothing is wrong with the file
         return "damaged"
-    except sqlite3.DatabaseError:
+    except (sqlite3.DatabaseError, UnicodeDecodeError):  # the latter from SQLite's own words about a damaged page
         return "damaged"
     finally:
         connection.close()
