@@ -28,7 +28,7 @@ test: packages $(STAMP) ## everything: linters, unit, component, simulation, Deb
 	exit $$((host | thirteen | boards))
 
 check: packages $(STAMP) ## the fast part: linters and tests that take seconds
-	$(PYTEST) -q -m "not slow and not board $(UNPRIVILEGED)"
+	$(PYTEST) -q -n 2 -m "not slow and not board $(UNPRIVILEGED)"
 
 test-host: $(STAMP)
 	$(AS_ROOT) $(PYTEST) -q -m "not board" --durations=10
