@@ -1,0 +1,125 @@
+"""Parts of a file over HTTP(S): only what is asked for, whatever the network does.
+
+Rules, beside those of http.py:
+
+1. One request, one range. Multipart answers are refused by some servers and ignored by others.
+2. Spans that follow each other in the file become one request when the gap between them is at most `GAP` bytes.
+3. A server that does not know ranges is no error: `RangesRefused` hands over the whole file, already on its way.
+4. What was answered first is pinned by its strong ETag, date and length: nothing of another file is ever joined to it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+from twinslot.bundle.layout import Span
+from twinslot.transport.http import HttpSettings, HttpSource
+
+GAP: Final = 4096  # bytes; see docs/decisions/0012-ranges.md
+
+
+class RangesRefused(Exception):  # noqa: N818 - no failure
+    """The server gives this file only as a whole. Not an error for people: the caller streams it front to back.
+
+    Attributes:
+        source: The whole file from its first byte; when the server has begun to send it, it goes on with that answer.
+            The catcher owns it: read `source.chunks()`, or close the generator.
+    """
+
+    def __init__(self, source: HttpSource) -> None:
+        super().__init__("the server does not give parts of the file")
+        self.source = source
+
+
+class RangeSource:
+    """Parts of one file, over one connection that stays open between requests. Not for two threads at once.
+
+    Nothing is sent before the first `read` or `stream`. Keeps no file and no state: what a power cut must not lose is
+    the caller's.
+
+    Args:
+        url: http or https.
+        settings: Patience; `deadline` runs from the first request.
+        tick: Called whenever bytes arrived and at least every ten seconds of a pause: a sign of life. What it raises
+            ends the download.
+        gap: Bytes between two spans that are read and thrown away rather than paid with another request.
+        sleep: Waits seconds.
+        clock: Monotonic seconds.
+
+    Raises:
+        TransportError: `transport.url`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        settings: HttpSettings | None = None,
+        *,
+        tick: Callable[[], None] = lambda: None,
+        gap: int = GAP,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        raise NotImplementedError
+
+    @property
+    def size(self) -> int | None:
+        """Bytes of the whole file, once an answer told it."""
+        raise NotImplementedError
+
+    @property
+    def fetched(self) -> int:
+        """Bytes of bodies read from the network so far, gaps and repeated bytes too; no headers."""
+        raise NotImplementedError
+
+    def read(self, offset: int, length: int) -> bytes:
+        """These bytes, all of them.
+
+        Raises:
+            RangesRefused: The server gives only the whole.
+            TransportError: `transport.http-NNN`: a final refusal; `transport.network`, `transport.too-slow`: given up
+                after the retries; `transport.deadline`; `transport.redirect`, `transport.url`, `transport.tls`,
+                `transport.encoding`; `transport.range`: another part than the one asked for, or beyond the file's end;
+                `transport.changed`: the file was replaced since the first answer: begin anew with a new source.
+            DeviceError: `device.tls-files`: our own certificates cannot be read.
+        """
+        raise NotImplementedError
+
+    def stream(self, spans: Iterable[Span]) -> Iterator[tuple[Span, bytes]]:
+        """Each span with its bytes, whole, in the order asked; near neighbours in one request.
+
+        Holds one span and one small buffer. `spans` is read ahead by at most one request's worth (`RUN_MAX` spans).
+        Spans may overlap or go back: they are asked for again. Empty ones cost nothing. Closing the iterator, or a
+        `read` between two spans, drops the request that is under way; the stream then asks for what it still lacks.
+
+        Raises:
+            As `read`.
+        """
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Drop the connection; may be called twice. The next `read` opens another."""
+        raise NotImplementedError
+
+
+def open_optional(
+    url: str, settings: HttpSettings | None = None, *, first: int = 4096, tick: Callable[[], None] = lambda: None
+) -> RangeSource | None:
+    """A file that need not be there, such as a patch beside an image; None: it is not (404, 410, or S3's 403).
+
+    Asks for the first bytes with a GET, as some servers and signed addresses do not take HEAD. They are kept: a later
+    `read` or span inside them costs no request. `size` is known afterwards if the server knows it.
+
+    Args:
+        url: http or https.
+        settings: Patience.
+        first: Bytes to ask for; a shorter file is no error.
+        tick: As in `RangeSource`.
+
+    Raises:
+        RangesRefused: It is there, but only as a whole.
+        TransportError: As `RangeSource.read`.
+    """
+    raise NotImplementedError
