@@ -1,0 +1,130 @@
+"""Debian packages of two dates: what a fleet runs, and the same with the security archive of today.
+
+apt's whole state is private and of a foreign architecture; mirrors are the host's own (see `twinslot_lab.apt`).
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from twinslot_lab.apt import KEYRING, mirrors
+from twinslot_lab.command import run
+
+SUITE: Final = "bookworm"
+ARCHITECTURE: Final = "arm64"
+_FRESH: Final = 86_400  # seconds for which fetched package lists are good enough
+# 'URI' FILE SIZE SHA256:HEX, apt-get(8) --print-uris
+_URI: Final = re.compile(r"'([^']+)' (\S+) (\d+) SHA256:([0-9a-f]{64})")
+
+# A device with a screen: init, network, interpreter, toolkit, media; Debian 12 main.
+FULL: Final = (
+    "systemd systemd-sysv udev dbus network-manager wpasupplicant openssh-server openssl ca-certificates curl wget "
+    "python3 python3-cryptography python3-dbus python3-gi python3-yaml python3-requests sqlite3 nftables iproute2 "
+    "iputils-ping bluez alsa-utils chrony e2fsprogs parted rsync sudo vim-tiny less procps kmod cryptsetup-bin "
+    "libgtk-3-0 libqt5widgets5 libqt5qml5 libqt5network5 libqt5svg5 gstreamer1.0-plugins-base "
+    "gstreamer1.0-plugins-good gstreamer1.0-tools poppler-utils libxml2-utils "
+    "avahi-daemon modemmanager fonts-dejavu-core gnupg tzdata libpam-systemd"
+).split()
+QUICK: Final = "openssl curl python3-minimal openssh-client libsystemd0 libexpat1 tzdata".split()
+# In no image: a compiler for graphics that a device with a driver of its own does not carry.
+LEFT_OUT: Final = frozenset({"libllvm15", "libz3-4", "libgl1-mesa-dri"})
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """One binary package, as apt would fetch it.
+
+    Attributes:
+        name: Of the package.
+        version: Debian version.
+        file: Name in apt's cache.
+        size: Bytes of the archive.
+        sha256: Of the archive, in hex; apt checks it.
+    """
+
+    name: str
+    version: str
+    file: str
+    size: int
+    sha256: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the report."""
+        return asdict(self)
+
+
+def parse_uris(text: str) -> tuple[Package, ...]:
+    """What `apt-get --print-uris` says would be fetched, sorted by name."""
+    found = []
+    for match in _URI.finditer(text):
+        _, file, size, sha256 = match.groups()
+        name, version, _ = file.removesuffix(".deb").split("_")
+        found.append(Package(name, version.replace("%3a", ":"), file, int(size), sha256))
+    return tuple(sorted(found, key=lambda package: package.name))
+
+
+class Archive:
+    """The Debian archive at one of two dates.
+
+    Args:
+        home: apt's state; made if needed. The cache of packages is beside it, shared by both dates.
+        updated: With the security archive and the suite's updates; otherwise the suite as released.
+    """
+
+    def __init__(self, home: Path, *, updated: bool) -> None:
+        self._cache = home.parent / "debs"
+        for folder in (home / "lists/partial", self._cache / "archives/partial"):
+            folder.mkdir(parents=True, exist_ok=True)
+        (home / "status").touch()
+        (home / "sources.list").write_text(_sources(updated=updated))
+        settings = {
+            "Dir::State": home,
+            "Dir::State::status": home / "status",
+            "Dir::State::lists": home / "lists",
+            "Dir::Cache": self._cache,
+            "Dir::Cache::pkgcache": "",
+            "Dir::Cache::srcpkgcache": "",
+            "Dir::Etc::sourcelist": home / "sources.list",
+            "Dir::Etc::sourceparts": "/dev/null",
+            "APT::Sandbox::User": "root",
+            "APT::Architecture": ARCHITECTURE,
+            "APT::Architectures::": ARCHITECTURE,
+            "APT::Install-Recommends": "false",
+            "Acquire::Languages": "none",
+            "Acquire::ForceHash": "sha256",
+        }
+        self._options = [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
+        stamp = home / "updated"
+        if not stamp.exists() or time.time() - stamp.stat().st_mtime > _FRESH:
+            run("apt-get", *self._options, "-q", "update")
+            stamp.touch()
+
+    def closure(self, names: list[str]) -> tuple[Package, ...]:
+        """The packages and all that they need, as if nothing were installed."""
+        essential = ["base-files", "base-passwd", "bash", "coreutils", "dash", "libc6", "login", "mount", "util-linux"]
+        words = [*names, *essential]
+        # With nothing in the cache apt prints all of them.
+        options = [*self._options, "-o", f"Dir::Cache::archives={self._cache / 'none'}"]
+        (self._cache / "none/partial").mkdir(parents=True, exist_ok=True)
+        found = parse_uris(run("apt-get", *options, "-y", "-q", "install", "--print-uris", *words))
+        return tuple(package for package in found if package.name not in LEFT_OUT)
+
+    def fetch(self, packages: tuple[Package, ...]) -> list[Path]:
+        """The archives, verified by apt; what is already there is not fetched again."""
+        words = [f"{package.name}={package.version}" for package in packages]
+        archives = self._cache / "archives"
+        run("apt-get", *self._options, "-q", "download", *words, cwd=archives)
+        return [archives / package.file for package in packages]
+
+
+def _sources(*, updated: bool) -> str:
+    main, security = mirrors()
+    lines = [f"deb [signed-by={KEYRING}] {main} {SUITE} main"]
+    if updated:
+        lines += [f"deb [signed-by={KEYRING}] {main} {SUITE}-updates main"]
+        lines += [f"deb [signed-by={KEYRING}] {security} {SUITE}-security main"]
+    return "\n".join(lines) + "\n"
