@@ -5,7 +5,6 @@ from __future__ import annotations
 from twinslot.config import Health
 from twinslot.health.base import Check, Terms
 from twinslot.health.command import CommandCheck, discover
-from twinslot.health.http import HttpCheck
 from twinslot.health.systemd import NoFailedUnits, UnitCheck
 
 
@@ -22,8 +21,16 @@ def configured_checks(health: Health) -> tuple[Check, ...]:
         CommandCheck(entry.name, entry.argv, Terms(entry.timeout, entry.retries, entry.delay, entry.required))
         for entry in health.command
     ]
-    checks += [
+    checks += _http_checks(health)
+    return (*checks, NoFailedUnits(terms)) if health.no_failed_units else tuple(checks)
+
+
+def _http_checks(health: Health) -> list[Check]:
+    if not health.http:
+        return []
+    from twinslot.health.http import HttpCheck  # three megabytes of http.client and ssl that most devices need not
+
+    return [
         HttpCheck(entry.name, entry.url, entry.status, Terms(entry.timeout, entry.retries, entry.delay, entry.required))
         for entry in health.http
     ]
-    return (*checks, NoFailedUnits(terms)) if health.no_failed_units else tuple(checks)
