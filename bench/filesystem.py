@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,7 +31,7 @@ def ext4(tree: Path, out: Path, size_mib: int) -> None:
     """
     out.unlink(missing_ok=True)
     ids = f"hash_seed={fixed_id('bench hash')},lazy_itable_init=0,root_owner=0:0"
-    words = ["-q", "-t", "ext4", "-O", "^has_journal", "-m", "0", "-U", fixed_id("bench fs"), "-E", ids]
+    words = ["-q", "-t", "ext4", "-b", "4096", "-O", "^has_journal", "-m", "0", "-U", fixed_id("bench fs"), "-E", ids]
     env = {"E2FSPROGS_FAKE_TIME": str(EPOCH)}
     run("mke2fs", *words, "-d", tree, out, f"{size_mib}M", env=env)
     script = "".join(f"sif <{n}> ctime @{EPOCH}\nsif <{n}> atime @{EPOCH}\n" for n in used_inodes(run("dumpe2fs", out)))
@@ -40,7 +39,7 @@ def ext4(tree: Path, out: Path, size_mib: int) -> None:
 
 
 def used_inodes(dump: str) -> Iterator[int]:
-    """The numbers of the inodes in use, from what dumpe2fs(8) prints: the root, and all from 11 on that are not free."""
+    """The inodes in use, from what dumpe2fs(8) prints: the root, and from 11 on all that are not free."""
     free: set[int] = set()
     for line in _FREE.findall(dump):
         for part in filter(None, (word.strip() for word in line.split(","))):
@@ -70,4 +69,4 @@ def bytes_in_use(image: Path) -> int:
 
 def allocated(path: Path) -> int:
     """Bytes that a sparse file has on disk."""
-    return os.stat(path).st_blocks * 512
+    return path.stat().st_blocks * 512

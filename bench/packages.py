@@ -21,17 +21,17 @@ _FRESH: Final = 86_400  # seconds for which fetched package lists are good enoug
 _URI: Final = re.compile(r"'([^']+)' (\S+) (\d+) SHA256:([0-9a-f]{64})")
 
 # A device with a screen: init, network, interpreter, toolkit, media; Debian 12 main.
-FULL: Final = (
-    "systemd systemd-sysv udev dbus network-manager wpasupplicant openssh-server openssl ca-certificates curl wget "
-    "python3 python3-cryptography python3-dbus python3-gi python3-yaml python3-requests sqlite3 nftables iproute2 "
-    "iputils-ping bluez alsa-utils chrony e2fsprogs parted rsync sudo vim-tiny less procps kmod cryptsetup-bin "
-    "libgtk-3-0 libqt5widgets5 libqt5qml5 libqt5network5 libqt5svg5 gstreamer1.0-plugins-base "
-    "gstreamer1.0-plugins-good gstreamer1.0-tools poppler-utils libxml2-utils "
-    "avahi-daemon modemmanager fonts-dejavu-core gnupg tzdata libpam-systemd"
-).split()
-QUICK: Final = "openssl curl python3-minimal openssh-client libsystemd0 libexpat1 tzdata".split()
-# In no image: a compiler for graphics that a device with a driver of its own does not carry.
-LEFT_OUT: Final = frozenset({"libllvm15", "libz3-4", "libgl1-mesa-dri"})
+_FULL: Final = """
+systemd systemd-sysv udev dbus network-manager wpasupplicant openssh-server openssl ca-certificates curl wget
+python3 python3-cryptography python3-dbus python3-gi python3-yaml python3-requests sqlite3 nftables iproute2
+iputils-ping bluez alsa-utils chrony e2fsprogs parted rsync sudo vim-tiny less procps kmod cryptsetup-bin
+libgtk-3-0 libqt5widgets5 libqt5qml5 libqt5network5 libqt5svg5 gstreamer1.0-plugins-base
+poppler-utils libxml2-utils avahi-daemon modemmanager fonts-dejavu-core gnupg tzdata libpam-systemd
+"""
+FULL: Final = _FULL.split()
+QUICK: Final = ["openssl", "curl", "python3-minimal", "openssh-client", "libsystemd0", "libexpat1", "tzdata"]
+# In no image: a compiler for graphics, where a device has a driver of its own; icons; names of countries.
+LEFT_OUT: Final = frozenset({"libllvm15", "libz3-4", "libgl1-mesa-dri", "adwaita-icon-theme", "iso-codes"})
 
 
 @dataclass(frozen=True, slots=True)
