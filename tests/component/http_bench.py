@@ -22,7 +22,8 @@ class Asked(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.close_connection = True
-        self.server.asked.append({"path": self.path, **{k.lower(): v for k, v in self.headers.items()}})
+        headers = {k.lower(): v for k, v in self.headers.items()}
+        self.server.asked.append({"path": self.path, "from": str(self.client_address[1]), **headers})
         answers = self.server.answers
         with contextlib.suppress(OSError):  # the client may hang up
             (answers.pop(0) if len(answers) > 1 else answers[0])(self)

@@ -15,22 +15,20 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from twinslot.bundle.layout import Span
-from twinslot.transport.http import HttpSettings, HttpSource
+from twinslot.core.errors import TransportError
+from twinslot.transport.address import parse_address
+from twinslot.transport.answers import Pinned
+from twinslot.transport.connection import Connection
+from twinslot.transport.http import HttpSource
+from twinslot.transport.passage import Passage, RangesRefused, Way, too_short
+from twinslot.transport.patience import Patience
+from twinslot.transport.settings import HttpSettings
+from twinslot.transport.spans import coalesce
 
+__all__ = ["GAP", "HttpSettings", "RangeSource", "RangesRefused", "open_optional"]
+
+_MISSING: Final = ("transport.http-403", "transport.http-404", "transport.http-410")
 GAP: Final = 4096  # bytes; see docs/decisions/0012-ranges.md
-
-
-class RangesRefused(Exception):  # noqa: N818 - no failure
-    """The server gives this file only as a whole. Not an error for people: the caller streams it front to back.
-
-    Attributes:
-        source: The whole file from its first byte; when the server has begun to send it, it goes on with that answer.
-            The catcher owns it: read `source.chunks()`, or close the generator.
-    """
-
-    def __init__(self, source: HttpSource) -> None:
-        super().__init__("the server does not give parts of the file")
-        self.source = source
 
 
 class RangeSource:
@@ -62,17 +60,28 @@ class RangeSource:
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        raise NotImplementedError
+        settings = settings or HttpSettings()
+        address = parse_address(url)
+        connection = Connection(address, settings, clock)
+        self._gap, self._front = gap, b""
+        self._way = Way(
+            whole=lambda: HttpSource(url, settings, sleep, clock),
+            connect=lambda: Connection(address, settings, clock),
+            connection=connection,
+            patience=Patience(settings, address, sleep, clock),
+            tick=tick,
+            pinned=Pinned(),
+        )
 
     @property
     def size(self) -> int | None:
         """Bytes of the whole file, once an answer told it."""
-        raise NotImplementedError
+        return self._way.pinned.length
 
     @property
     def fetched(self) -> int:
         """Bytes of bodies read from the network so far, gaps and repeated bytes too; no headers."""
-        raise NotImplementedError
+        return self._way.fetched
 
     def read(self, offset: int, length: int) -> bytes:
         """These bytes, all of them.
@@ -85,7 +94,7 @@ class RangeSource:
                 `transport.changed`: the file was replaced since the first answer: begin anew with a new source.
             DeviceError: `device.tls-files`: our own certificates cannot be read.
         """
-        raise NotImplementedError
+        return b"".join(data for _, data in self.stream([Span(offset, length)]))
 
     def stream(self, spans: Iterable[Span]) -> Iterator[tuple[Span, bytes]]:
         """Each span with its bytes, whole, in the order asked; near neighbours in one request.
@@ -97,11 +106,40 @@ class RangeSource:
         Raises:
             As `read`.
         """
-        raise NotImplementedError
+        for run in coalesce(spans, self._gap):
+            yield from self._run(run)
 
     def close(self) -> None:
         """Drop the connection; may be called twice. The next `read` opens another."""
-        raise NotImplementedError
+        self._way.connection.close()
+
+    def keep_front(self, length: int) -> None:
+        """Fetch the first bytes, at most `length`, and serve them from memory from now on.
+
+        A file that is shorter, even empty, is no error. Raises otherwise as `read`.
+        """
+        passage = Passage(self._way, 0, length, clip=True)
+        try:
+            passage.begin()
+            self._front = passage.take(0, passage.end)
+        finally:
+            passage.leave()
+
+    def _run(self, run: list[Span]) -> Iterator[tuple[Span, bytes]]:
+        end = max((span.end for span in run if span.length), default=0)
+        if self.size is not None and end > self.size:
+            raise too_short(end, self.size)
+        passage: Passage | None = None
+        try:
+            for span in run:
+                if not span.length or span.end <= len(self._front):
+                    yield span, self._front[span.offset : span.end] if span.length else b""
+                else:
+                    passage = passage or Passage(self._way, span.offset, end)
+                    yield span, passage.take(span.offset, span.length)
+        finally:
+            if passage is not None:
+                passage.leave()
 
 
 def open_optional(
@@ -122,4 +160,12 @@ def open_optional(
         RangesRefused: It is there, but only as a whole.
         TransportError: As `RangeSource.read`.
     """
-    raise NotImplementedError
+    source = RangeSource(url, settings, tick=tick)
+    try:
+        source.keep_front(first)
+    except TransportError as e:
+        source.close()
+        if e.code in _MISSING:
+            return None
+        raise
+    return source
