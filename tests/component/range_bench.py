@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from http_bench import Answer, Asked, Web
@@ -13,7 +14,7 @@ from twinslot.transport.ranges import RangeSource
 from twinslot.transport.settings import HttpSettings
 
 ETAG = '"one"'
-QUICK = {"connect_timeout": 5.0, "read_timeout": 5.0, "retries": 3, "retry_wait": 0.01}
+QUICK = HttpSettings(connect_timeout=5.0, read_timeout=5.0, retries=3, retry_wait=0.01)
 
 
 def asked_part(asked: Asked) -> tuple[int, int]:
@@ -84,7 +85,7 @@ def whole(data: bytes, *, breaks: int | None = None, **headers: str) -> Answer:
 @contextlib.contextmanager
 def ranged(web: Web, path: str = "/x.twin", gap: int = 4096, **settings: Any) -> Iterator[RangeSource]:
     """A source towards the server, closed afterwards."""
-    source = RangeSource(f"{web.url}{path}", HttpSettings(**(QUICK | settings)), gap=gap)
+    source = RangeSource(f"{web.url}{path}", replace(QUICK, **settings), gap=gap)
     try:
         yield source
     finally:

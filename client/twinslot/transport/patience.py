@@ -61,7 +61,7 @@ class Patience:
         self._settings, self._name, self._sleep, self.clock = settings, name, sleep, clock
         self._failures = 0
         self._until: float | None = None
-        self._waited = 0.0  # seconds for the server, in this try
+        self._waited = (0, 0.0)  # bytes and seconds for the server, in this try
         self._window = (0, 0.0)  # bytes and seconds towards the rate floor
         self._due = float("-inf")  # when the bucket will have paid for what was read
 
@@ -75,7 +75,7 @@ class Patience:
         """A try begins; the first one starts the deadline."""
         if self._until is None:
             self._until = self.clock() + (self._settings.deadline or float("inf"))
-        self._waited = 0.0
+        self._waited = (0, 0.0)
 
     def waited(self, got: int, seconds: float) -> None:
         """So many bytes took the server so long.
@@ -83,7 +83,7 @@ class Patience:
         Raises:
             Broken: `too-slow`.
         """
-        self._waited += seconds
+        self._waited = (self._waited[0] + got, self._waited[1] + seconds)
         got, seconds = self._window[0] + got, self._window[1] + seconds
         self._window = (got, seconds)
         if seconds > self._settings.read_timeout:
@@ -104,8 +104,9 @@ class Patience:
             )
 
     def succeeded(self) -> None:
-        """A request was answered in full."""
-        self._failures = 0
+        """A request was answered in full; if that was fast enough, earlier failures are forgotten."""
+        if self._waited[0] >= self._settings.rate_floor * self._waited[1]:
+            self._failures = 0
 
     def recover(self, last: Broken, new: int, have: int) -> Iterator[None]:
         """Pause before the next try; yields before each nap.
@@ -119,7 +120,7 @@ class Patience:
         Raises:
             TransportError: With the code of `last`: given up; `transport.deadline`.
         """
-        progressed = new >= max(PROGRESS, self._settings.rate_floor * self._waited)
+        progressed = new >= max(PROGRESS, self._settings.rate_floor * self._waited[1])
         self._failures = 1 if progressed else self._failures + 1
         self._window = (0, 0.0)
         if self._failures > self._settings.retries:

@@ -11,7 +11,7 @@ Rules, beside those of http.py:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from typing import Final
 
 from twinslot.bundle.layout import Span
@@ -96,11 +96,11 @@ class RangeSource:
         """
         return b"".join(data for _, data in self.stream([Span(offset, length)]))
 
-    def stream(self, spans: Iterable[Span]) -> Iterator[tuple[Span, bytes]]:
+    def stream(self, spans: Iterable[Span]) -> Generator[tuple[Span, bytes], None, None]:
         """Each span with its bytes, whole, in the order asked; near neighbours in one request.
 
         Holds one span and one small buffer. `spans` is read ahead by at most one request's worth (`RUN_MAX` spans).
-        Spans may overlap or go back: they are asked for again. Empty ones cost nothing. Closing the iterator, or a
+        Spans may overlap or go back: they are asked for again. Empty ones cost nothing. Closing the generator, or a
         `read` between two spans, drops the request that is under way; the stream then asks for what it still lacks.
 
         Raises:
@@ -125,7 +125,7 @@ class RangeSource:
         finally:
             passage.leave()
 
-    def _run(self, run: list[Span]) -> Iterator[tuple[Span, bytes]]:
+    def _run(self, run: list[Span]) -> Generator[tuple[Span, bytes], None, None]:
         end = max((span.end for span in run if span.length), default=0)
         if self.size is not None and end > self.size:
             raise too_short(end, self.size)

@@ -1,0 +1,48 @@
+"""Certificates made for one test run."""
+
+from __future__ import annotations
+
+import ssl
+import subprocess
+from pathlib import Path
+
+
+class Certificates:
+    """An authority, and certificates for the server and for a device."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        # Python 3.13 checks certificates strictly (ssl.VERIFY_X509_STRICT): each says what it may be used for.
+        may_sign = ("-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign,cRLSign")
+        self.authority = self._make("ca", "-x509", *may_sign)
+        may_not = ("-addext", "basicConstraints=critical,CA:FALSE", "-addext", "keyUsage=critical,digitalSignature")
+        ca = ("-CA", str(directory / "ca.pem"), "-CAkey", str(directory / "ca.key"), "-x509", *may_not)
+        self.server = self._make("server", *ca, "-addext", "subjectAltName=IP:127.0.0.1")
+        self.device = self._make("device", *ca)
+
+    def _make(self, name: str, *options: str) -> Path:
+        key, certificate = self.directory / f"{name}.key", self.directory / f"{name}.pem"
+        curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
+        command = [
+            "openssl",
+            "req",
+            *curve,
+            "-subj",
+            f"/CN={name}",
+            *options,
+            "-keyout",
+            str(key),
+            "-out",
+            str(certificate),
+        ]
+        subprocess.run(command, check=True, capture_output=True)
+        return certificate
+
+    def context(self, *, asks: bool = False) -> ssl.SSLContext:
+        """The server's side."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.server, self.directory / "server.key")
+        if asks:
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(self.authority)
+        return context
