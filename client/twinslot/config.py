@@ -99,6 +99,9 @@ class Http:
     ca_file: str = option("PEM file of the authorities to believe; empty: the system's.", default="")
     client_cert: str = option("PEM file of our certificate; readable by the fetching user.", default="")
     client_key: str = option("PEM file of its key; empty: it stands with the certificate.", default="")
+    rate_limit: int = option(
+        "Go no faster than this on average; 0: no limit.", default=0, unit="bytes per second", low=0, high=GIB
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
