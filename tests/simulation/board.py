@@ -149,6 +149,7 @@ class SimulatedBoard:
             reinstall=False,
             monotonic=self._clock,
             now=lambda: datetime(2026, 1, 1, tzinfo=UTC),
+            read_back_with=contextlib.nullcontext,  # cuts are counted in calls, so their order is fixed
         )
 
     def open_record(self, *, on_trial: bool = False) -> Record:

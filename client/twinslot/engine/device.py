@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +15,10 @@ from twinslot.core.progress import Observer
 from twinslot.storage.base import TargetDevice
 from twinslot.storage.record import Record
 from twinslot.transport.base import ImageHead
+
+
+def _one_thread() -> AbstractContextManager[Executor | None]:
+    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-back")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,8 @@ class Device:
         reinstall: Whether policy accepts the release that runs.
         monotonic: Seconds that only rise.
         now: The device's clock, for people (S16).
+        read_back_with: Makes the thread that reads back while the engine writes; None inside: all is read back at the
+            end, in a fixed order of calls.
     """
 
     running: SlotName
@@ -79,3 +86,4 @@ class Device:
     reinstall: bool
     monotonic: Callable[[], float]
     now: Callable[[], datetime]
+    read_back_with: Callable[[], AbstractContextManager[Executor | None]] = _one_thread

@@ -6,7 +6,8 @@ Nothing of the target changes before every question was answered; no payload byt
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from twinslot.core.acceptance import AcceptancePolicy, DeviceFacts, check
@@ -58,18 +59,14 @@ def install(
     with cancelled.ending(stream):
         try:
             verified, manifest = _verify(session, stream, options)
-            targets = session.device.open_targets(session.device.running.other)
-            try:
+            with _open_targets(session) as targets, session.device.read_back_with() as run:
                 _accept(session, manifest, targets, options)
                 transaction = _transaction(session, manifest, verified, meter)
                 _drop_waiting(session)
                 _remember(session, transaction, verified, options)
                 session.machine.begin(transaction)
-                session.effects.job = InstallJob(stream, manifest, targets, meter, cancelled)
+                session.effects.job = InstallJob(stream, manifest, targets, meter, cancelled, run)
                 session.machine.feed(Event.ACCEPTED, **verified.notes)
-            finally:
-                for target in targets.values():
-                    target.close()
         except TwinslotError as e:
             if cancelled.is_set() and not isinstance(e, CancelledError):
                 raise CancelledError("the install was cancelled", hint="install again at any time") from e
@@ -83,6 +80,16 @@ def install(
         meter.begin(Phase.ARM)
         session.machine.feed(Event.ACTIVATE)
     return session.machine.open
+
+
+@contextmanager
+def _open_targets(session: Session) -> Iterator[Mapping[str, TargetDevice]]:
+    targets = session.device.open_targets(session.device.running.other)
+    try:
+        yield targets
+    finally:
+        for target in targets.values():
+            target.close()
 
 
 def _refuse_during_trial(session: Session) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor
 
 from twinslot.core.errors import BundleError, CancelledError, DeviceError, TransportError
 from twinslot.core.manifest import Manifest
@@ -24,6 +25,7 @@ class InstallJob:
         targets: The slot's partitions by payload name.
         meter: Told of every byte.
         cancelled: Set by somebody who wants to stop.
+        run: Where regions are read back while others are written; None: afterwards.
     """
 
     def __init__(
@@ -33,9 +35,10 @@ class InstallJob:
         targets: Mapping[str, TargetDevice],
         meter: Meter,
         cancelled: Cancellation,
+        run: Executor | None = None,
     ) -> None:
         self._stream, self._manifest, self._meter, self._cancelled = stream, manifest, meter, cancelled
-        self._writers = {p.name: PayloadWriter(targets[p.name], p) for p in manifest.payloads}
+        self._writers = {p.name: PayloadWriter(targets[p.name], p, run) for p in manifest.payloads}
         self._total = sum(payload.size for payload in manifest.payloads)
         self._partitions = sum(targets[payload.name].size for payload in manifest.payloads)
 

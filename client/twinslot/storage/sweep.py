@@ -14,7 +14,9 @@ from typing import Final
 from twinslot.core.errors import LifecycleError
 from twinslot.storage.base import TargetDevice
 
-STEP: Final = 16 * 1024 * 1024  # bytes between two flushes; each costs an eMMC some milliseconds, so not for every group
+STEP: Final = (
+    16 * 1024 * 1024
+)  # bytes between two flushes; each costs an eMMC some milliseconds, so not for every group
 
 ReadBack = Callable[[int, int], None]  # first and end, bytes: reads that region and compares; raises DeviceError
 
@@ -27,7 +29,8 @@ class Sweep:
     Args:
         device: The target. Written by the caller while a region behind is read.
         read_back: Reads a region past every cache and compares it.
-        run: Where regions are read back; None: nothing is done before `finish`.
+        run: Where regions are read back, one at a time; its owner shuts it down before the device is closed. None:
+            nothing is done before `finish`.
         step: Bytes that must have come together before a flush is worth it.
     """
 
@@ -46,7 +49,7 @@ class Sweep:
         """
         if self._run is None or (self._at_work is not None and not self._at_work.done()):
             return
-        self.settle()
+        self._settle()
         if end < self._done:
             raise LifecycleError("sweep: what was read back is written again", code="sweep", expected=self._done)
         if end - self._done >= self._step:
@@ -55,12 +58,11 @@ class Sweep:
 
     def finish(self, end: int) -> None:
         """Flush and read back the rest, up to `end` bytes; errors as `reached`."""
-        self.settle()
+        self._settle()
         first, self._done = self._done, end
         self._flush_and_read(first, end)
 
-    def settle(self) -> None:
-        """Wait for the region at work; errors as `reached`. To be called before the device is closed."""
+    def _settle(self) -> None:
         at_work, self._at_work = self._at_work, None
         if at_work is not None:
             at_work.result()

@@ -1,0 +1,119 @@
+"""Reading back behind the writer: only what was flushed, only once, and every difference is told."""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from simulation.disk import SimulatedDisk
+from simulation.image import GROUP, SmallImage
+from twinslot.core.errors import DeviceError, LifecycleError
+from twinslot.storage.sweep import Sweep
+from twinslot.storage.writer import PayloadWriter
+
+IMAGE = SmallImage("1.0", 1, groups=6)
+PAYLOAD = IMAGE.manifest.payload("rootfs")
+
+
+class Now(Executor):
+    """Does at once what it is given, so that a test sees each step."""
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except DeviceError as e:
+            future.set_exception(e)
+        return future
+
+
+class CountingDisk(SimulatedDisk):
+    """Remembers what had been flushed when a region was read back."""
+
+    def __init__(self) -> None:
+        super().__init__("slot", 8 * GROUP)
+        self.calls: list[str] = []
+
+    def write(self, offset: int, data: bytes | memoryview) -> None:
+        self.calls.append(f"write {offset // GROUP}")
+        super().write(offset, data)
+
+    def flush(self) -> None:
+        self.calls.append("flush")
+        super().flush()
+
+
+class LossyDisk(SimulatedDisk):
+    """Flips a bit of the byte at one place whenever it is written."""
+
+    def __init__(self, place: int) -> None:
+        super().__init__("slot", 8 * GROUP)
+        self.place = place
+
+    def write(self, offset: int, data: bytes | memoryview) -> None:
+        changed = bytearray(data)
+        if offset <= self.place < offset + len(data):
+            changed[self.place - offset] ^= 1
+        super().write(offset, changed)
+
+
+def sweep_of(disk: CountingDisk, run: Executor | None) -> Sweep:
+    return Sweep(disk, lambda first, end: disk.calls.append(f"read {first // GROUP} to {end // GROUP}"), run, 2 * GROUP)
+
+
+def test_a_region_is_read_back_once_enough_came_together_and_only_behind_a_flush() -> None:
+    disk = CountingDisk()
+    sweep = sweep_of(disk, Now())
+    for index in range(5):
+        disk.write(index * GROUP, bytes(GROUP))
+        sweep.reached((index + 1) * GROUP)
+    sweep.finish(5 * GROUP)
+    assert [call for call in disk.calls if not call.startswith("write")] == [
+        *("flush", "read 0 to 2", "flush", "read 2 to 4", "flush", "read 4 to 5")
+    ]
+    assert disk.calls.index("read 0 to 2") > disk.calls.index("write 1")
+    assert disk.calls.index("read 0 to 2") < disk.calls.index("write 2")
+
+
+def test_without_an_executor_everything_is_read_back_at_the_end() -> None:
+    disk = CountingDisk()
+    sweep = sweep_of(disk, None)
+    sweep.reached(4 * GROUP)
+    assert disk.calls == []
+    sweep.finish(5 * GROUP)
+    assert disk.calls == ["flush", "read 0 to 5"]
+
+
+def test_going_back_behind_what_was_read_is_our_own_mistake() -> None:
+    sweep = sweep_of(CountingDisk(), Now())
+    sweep.reached(4 * GROUP)
+    with pytest.raises(LifecycleError, match="written again"):
+        sweep.reached(3 * GROUP)
+
+
+@pytest.mark.parametrize("index", range(1, 6))
+def test_a_medium_that_changed_a_group_is_noticed_behind_the_writer_or_at_the_end(index: int) -> None:
+    writer = PayloadWriter(LossyDisk(index * GROUP), PAYLOAD, Now(), 2 * GROUP)
+    writer.wipe()
+    writer.take_list(IMAGE.plain_list)
+    with pytest.raises(DeviceError, match=f"group {index} .* reads back differently"):  # noqa: PT012 - either call may
+        for number in range(6):
+            writer.take_group(number, IMAGE.content[number * GROUP : (number + 1) * GROUP])
+        writer.read_back(lambda _: None)
+
+
+def test_with_a_real_thread_the_slot_ends_as_signed() -> None:
+    disk = SimulatedDisk("slot", 8 * GROUP)
+    disk.fill(b"\xee" * disk.size)
+    with ThreadPoolExecutor(max_workers=1) as run:
+        writer = PayloadWriter(disk, PAYLOAD, run, GROUP)
+        writer.wipe()
+        writer.take_list(IMAGE.plain_list)
+        for number in range(6):
+            writer.take_group(number, IMAGE.content[number * GROUP : (number + 1) * GROUP])
+        writer.read_back(lambda _: None)
+        assert not any(disk.content()[:GROUP])
+        writer.finish()
+    assert disk.content() == IMAGE.content.ljust(disk.size, b"\0")
