@@ -1,0 +1,88 @@
+"""casync and zchunk: chunks cut by content, fetched from a server; no base need be known to it."""
+
+from __future__ import annotations
+
+import shutil
+import time
+
+from bench.pairs import Pair
+from bench.peers.base import Bench, Job, UnableError, Work, debian_version, prepare
+
+_DELTA = (Work.SECURITY, Work.ONEFILE, Work.UNKNOWN_BASE)
+
+
+class Casync:
+    """`casync extract` of a block index, the running slot as seed, chunks by HTTP."""
+
+    name = "casync"
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench, self._home = bench, bench.home("casync")
+
+    def version(self) -> str:
+        """Debian's."""
+        return debian_version("casync")
+
+    def job(self, work: Work) -> Job:
+        """Index and chunks from the server."""
+        pair = _pair(self._bench, work)
+        index, store = self._bench.public / f"{pair.name}.caibx", self._bench.public / f"{pair.name}.castr"
+        start = time.monotonic()
+        if not index.exists():
+            prepare("casync", "make", f"--store={store}", index, pair.new)
+        made = f"{time.monotonic() - start:.1f} s"
+        urls = [f"--store={self._bench.server.url(store.name)}", f"--seed={self._bench.slot_a.path}"]
+        return Job(
+            ["casync", "extract", *urls, self._bench.server.url(index.name), str(self._bench.slot_b.path)],
+            published=(index,),
+            note=f"chunks made in {made}; nothing signed",
+        )
+
+    def close(self) -> None:
+        """Nothing runs."""
+
+
+class Zchunk:
+    """`zckdl` with the old file as source, then `unzck` into the slot."""
+
+    name = "zchunk"
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench, self._home = bench, bench.home("zchunk")
+
+    def version(self) -> str:
+        """Debian's."""
+        return debian_version("zchunk")
+
+    def job(self, work: Work) -> Job:
+        """The missing chunks from the server."""
+        pair = _pair(self._bench, work)
+        new, old = self._bench.public / f"{pair.name}.zck", self._home / f"{pair.name}-old.zck"
+        start = time.monotonic()
+        if not new.exists():
+            prepare("zck", "-o", new, pair.new)
+        made = f"{time.monotonic() - start:.1f} s"
+        if not old.exists():
+            prepare("zck", "-o", old, pair.old)
+        work_at = self._home / "download"
+
+        def before() -> None:
+            shutil.rmtree(work_at, ignore_errors=True)
+            work_at.mkdir()
+
+        script = f"cd {work_at} && zckdl -s {old} {self._bench.server.url(new.name)} && unzck -c {new.name}"
+        return Job(
+            ["/bin/sh", "-c", f"{script} > {self._bench.slot_b.path}"],
+            before=before,
+            published=(new,),
+            note=f"made in {made}; needs the old and the new .zck as files beside the slots; nothing signed",
+        )
+
+    def close(self) -> None:
+        """Nothing runs."""
+
+
+def _pair(bench: Bench, work: Work) -> Pair:
+    if work not in _DELTA:
+        raise UnableError("measured as a delta only")
+    return bench.pair(work)

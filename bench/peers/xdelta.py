@@ -1,0 +1,91 @@
+"""xdelta3 and zstd: a patch of the whole image, applied from one slot to the other."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Final
+
+from bench.pairs import Pair
+from bench.peers.base import Bench, Job, UnableError, Work, debian_version, prepare
+
+_WINDOW: Final = 1 << 30  # bytes of the old image that xdelta3 may look into; 64 MiB is its default
+
+
+class Xdelta:
+    """`xdelta3 -9`, decoded straight into the slot; nothing authenticates the patch."""
+
+    name = "xdelta3"
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench, self._home = bench, bench.home("xdelta3")
+
+    def version(self) -> str:
+        """Debian's."""
+        return debian_version("xdelta3")
+
+    def job(self, work: Work) -> Job:
+        """A patch against the running slot."""
+        pair = _known_base(self._bench, work)
+        patch = self._bench.public / f"{work}.vcdiff"
+        window = min(_WINDOW, pair.old.stat().st_size)
+        made = make_patch(
+            patch, "xdelta3", "-9", "-S", "lzma", "-B", str(window), "-e", "-f", "-s", pair.old, pair.new, patch
+        )
+        slots = ["-s", str(self._bench.slot_a.path), str(patch), str(self._bench.slot_b.path)]
+        return Job(
+            ["xdelta3", "-d", "-f", "-B", str(window), *slots],
+            local=(patch,),
+            published=(patch,),
+            note=f"made in {made}; holds the window in memory",
+        )
+
+    def close(self) -> None:
+        """Nothing runs."""
+
+
+class Zstd:
+    """`zstd --patch-from`, decoded into the slot."""
+
+    name = "zstd --patch-from"
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench, self._home = bench, bench.home("zstd")
+
+    def version(self) -> str:
+        """Debian's."""
+        return debian_version("zstd")
+
+    def job(self, work: Work) -> Job:
+        """A patch against a file that holds the old image: zstd asks a base for its size as a file has one."""
+        pair = _known_base(self._bench, work)
+        patch = self._bench.public / f"{work}.zst"
+        made = make_patch(
+            patch, "zstd", "-q", "-f", "-19", "--long=30", f"--patch-from={pair.old}", pair.new, "-o", patch
+        )
+        script = f"zstd -q -d -c --long=30 --memory=2048MB --patch-from={pair.old} {patch} > {self._bench.slot_b.path}"
+        return Job(
+            ["/bin/sh", "-c", script],
+            local=(patch,),
+            published=(patch,),
+            note=f"made in {made}; the base is a file, not the slot",
+        )
+
+    def close(self) -> None:
+        """Nothing runs."""
+
+
+def make_patch(patch: Path, *argv: str | Path) -> str:
+    """Make a patch unless it is there; how long it took, for the note."""
+    note = patch.with_name(patch.name + ".made")
+    if not patch.exists():
+        start = time.monotonic()
+        prepare(*argv)
+        note.write_text(f"{time.monotonic() - start:.1f} s")
+    return note.read_text()
+
+
+def _known_base(bench: Bench, work: Work) -> Pair:
+    if work not in (Work.SECURITY, Work.ONEFILE):
+        raise UnableError("patches a known base only")
+    return bench.pair(work)
