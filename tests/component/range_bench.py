@@ -83,9 +83,9 @@ def whole(data: bytes, *, breaks: int | None = None, **headers: str) -> Answer:
 
 
 @contextlib.contextmanager
-def ranged(web: Web, path: str = "/x.twin", gap: int = 4096, **settings: Any) -> Iterator[RangeSource]:
+def ranged(web: Web, *, gap: int = 4096, ahead: int = 0, **settings: Any) -> Iterator[RangeSource]:
     """A source towards the server, closed afterwards."""
-    source = RangeSource(f"{web.url}{path}", replace(QUICK, **settings), gap=gap)
+    source = RangeSource(f"{web.url}/x.twin", replace(QUICK, **settings), gap=gap, ahead=ahead)
     try:
         yield source
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import threading
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
@@ -28,8 +29,8 @@ DATA = random.Random(5).randbytes(700_001)
 SPANS = [Span(10, 5000), Span(5010, 100), Span(9206, 4), Span(20_000, 70_000)]  # gaps: 0, 4096, 10790
 
 
-def fetch(web: Web, spans: list[Span] = SPANS, **settings: Any) -> bytes:
-    with ranged(web, **settings) as source:
+def fetch(web: Web, spans: list[Span] = SPANS, ahead: int = 0, **settings: Any) -> bytes:
+    with ranged(web, ahead=ahead, **settings) as source:
         return b"".join(data for _, data in source.stream(spans))
 
 
@@ -527,13 +528,13 @@ def test_empty_spans_come_back_in_their_place_and_cost_nothing() -> None:
         assert len(web.asked) == 1
 
 
-def test_spans_without_end_are_read_ahead_by_one_run_only() -> None:
+def test_spans_without_end_are_read_ahead_by_two_runs_only() -> None:
     taken = itertools.count()
     endless = (Span(number * 10, 10) for number in taken)
     with serving(parts(DATA)) as web, ranged(web) as source:
         stream = source.stream(endless)
         assert [next(stream)[0].offset for _ in range(5)] == [0, 10, 20, 30, 40]
-        assert next(taken) <= RUN_MAX + 1
+        assert next(taken) <= 2 * RUN_MAX + 1
         stream.close()
 
 
@@ -559,20 +560,30 @@ def test_runs_are_what_the_rule_says(spans: list[Span], gap: int) -> None:
 
 
 @hypothesis_settings(max_examples=60, deadline=None)
-@given(span_lists, st.sampled_from([0, 50, 4000]), st.sampled_from([{}, {"hangs_up": True}]))
+@given(
+    span_lists,
+    st.sampled_from([0, 50, 4000]),
+    st.sampled_from([{}, {"hangs_up": True}]),
+    st.sampled_from([0, 100, 5000]),
+)
 def test_any_spans_give_the_files_bytes_in_as_many_requests_as_the_rule_says(
-    spans: list[Span], gap: int, behaviour: dict[str, Any]
+    spans: list[Span], gap: int, behaviour: dict[str, Any], ahead: int
 ) -> None:
-    with serving(parts(DATA, **behaviour)) as web, ranged(web, gap=gap, retries=0) as source:
+    with serving(parts(DATA, **behaviour)) as web, ranged(web, gap=gap, ahead=ahead, retries=0) as source:
         assert list(source.stream(spans)) == [(s, DATA[s.offset : s.end]) for s in spans]
         asked = model(spans, gap)
-        assert requests(web) == [f"{first}-{last}" for first, last in asked]
+        assert sorted(requests(web)) == sorted(f"{first}-{last}" for first, last in asked)
+        assert connections(web) <= (2 if ahead else 1) or behaviour
         assert source.fetched == sum(last + 1 - first for first, last in asked)
 
 
 @hypothesis_settings(max_examples=30, deadline=None)
-@given(span_lists, st.lists(st.sampled_from(["whole", "break", "reset", "less", "down", "gone"]), max_size=8))
-def test_any_spans_give_the_files_bytes_whatever_goes_wrong(spans: list[Span], troubles: list[str]) -> None:
+@given(
+    span_lists,
+    st.lists(st.sampled_from(["whole", "break", "reset", "less", "down", "gone"]), max_size=8),
+    st.sampled_from([0, 100, 5000]),
+)
+def test_any_spans_give_the_files_bytes_whatever_goes_wrong(spans: list[Span], troubles: list[str], ahead: int) -> None:
     kinds = {
         "whole": parts(DATA),
         "break": parts(DATA, breaks=100),
@@ -582,8 +593,88 @@ def test_any_spans_give_the_files_bytes_whatever_goes_wrong(spans: list[Span], t
         "gone": vanish,
     }
     with serving(*(kinds[trouble] for trouble in troubles), parts(DATA)) as web:
-        with ranged(web, retries=20, retry_wait=0.0) as source:
+        with ranged(web, gap=50, ahead=ahead, retries=20, retry_wait=0.0) as source:
             assert list(source.stream(spans)) == [(s, DATA[s.offset : s.end]) for s in spans]
+
+
+FAR = [Span(at, 30_000) for at in range(0, 600_000, 50_000)]
+
+
+def test_many_parts_come_over_two_connections_that_are_both_kept() -> None:
+    with serving(parts(DATA)) as web:
+        assert fetch(web, FAR, ahead=1 << 20) == wanted(FAR)
+        assert sorted(requests(web)) == sorted(f"{span.offset}-{span.end - 1}" for span in FAR)
+        assert connections(web) == 2
+
+
+def test_the_next_part_is_asked_for_while_this_one_is_still_coming() -> None:
+    """Each answer waits in its middle until the next request is there; only the first ones and the last do not."""
+    asked_for: dict[int, threading.Event] = {span.offset: threading.Event() for span in FAR}
+
+    def patient(asked: Asked) -> None:
+        first, last = asked_part(asked)
+        asked_for[first].set()
+        head(asked, 206, last + 1 - first, Content_Range=f"bytes {first}-{last}/{len(DATA)}", ETag='"one"')
+        asked.wfile.write(DATA[first : first + 10_000])
+        if first >= FAR[2].offset and first != FAR[-1].offset:
+            asked.close_connection |= not asked_for[first + 50_000].wait(20)
+        asked.wfile.write(DATA[first + 10_000 : last + 1])
+
+    with serving(patient) as web:
+        assert fetch(web, FAR, ahead=1 << 20, read_timeout=10.0) == wanted(FAR)
+        assert len(web.asked) == len(FAR)
+
+
+def test_a_server_that_allows_one_connection_only_is_asked_over_one() -> None:
+    def only_one(asked: Asked) -> None:
+        if str(asked.client_address[1]) == web.asked[0]["from"]:
+            parts(DATA)(asked)
+        else:
+            head(asked, 429, 0)
+
+    with serving(only_one) as web:
+        assert fetch(web, FAR, ahead=1 << 20, retries=1) == wanted(FAR)
+        assert len(web.asked) == len(FAR) + 1
+
+
+def test_a_large_answer_is_nearly_read_before_the_next_is_asked_for() -> None:
+    small = [Span(at, 10_000) for at in range(0, 200_000, 50_000)]
+    large, after = Span(200_000, 300_000), threading.Event()
+
+    def patient(asked: Asked) -> None:
+        first, last = asked_part(asked)
+        if first != large.offset:
+            after.set() if first > large.offset else None
+            parts(DATA)(asked)
+            return
+        head(asked, 206, large.length, Content_Range=f"bytes {first}-{last}/{len(DATA)}", ETag='"one"')
+        asked.wfile.write(DATA[first : first + 200_000])
+        early = after.wait(0.3)
+        asked.wfile.write(DATA[first + 200_000 : first + 260_000])
+        asked.close_connection = early or not after.wait(20)
+        asked.wfile.write(b"" if asked.close_connection else DATA[first + 260_000 : last + 1])
+
+    with serving(patient) as web:
+        spans = [*small, large, Span(600_000, 10)]
+        assert fetch(web, spans, ahead=50_000, retries=0) == wanted(spans)
+
+
+def test_a_stream_left_early_forgets_what_it_asked_ahead() -> None:
+    with serving(parts(DATA)) as web, ranged(web, ahead=1 << 20) as source:
+        stream = source.stream(FAR)
+        for _ in range(6):
+            next(stream)
+        stream.close()
+        assert source.read(600_000, 50) == DATA[600_000:600_050]
+        assert b"".join(data for _, data in source.stream(FAR)) == wanted(FAR)
+
+
+def test_two_streams_at_once_get_their_bytes() -> None:
+    with serving(parts(DATA)) as web, ranged(web, ahead=1 << 20) as source:
+        pairs = zip(source.stream(FAR), source.stream(reversed(FAR)), strict=True)
+        for (one, data), (other, more) in pairs:
+            assert data == DATA[one.offset : one.end]
+            assert more == DATA[other.offset : other.end]
 
 
 def test_memory_does_not_grow_with_a_run() -> None:

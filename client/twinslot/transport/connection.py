@@ -12,6 +12,7 @@ Rules:
 
 from __future__ import annotations
 
+import functools
 import http.client
 import ssl
 from collections.abc import Callable, Mapping
@@ -68,7 +69,7 @@ class Connection:
         self.address, self._settings, self._clock = address, settings, clock
         self._there = address  # after redirects
         self._client: http.client.HTTPConnection | None = None
-        self._context: ssl.SSLContext | None = None
+        self._sent: Mapping[str, str] | None = None  # the headers of a request whose answer nobody waits for yet
         self.reply: Reply | None = None  # whose body is being read
 
     def get(self, headers: Mapping[str, str]) -> Reply:
@@ -79,10 +80,25 @@ class Connection:
             TransportError: `transport.redirect`, `transport.tls`, `transport.url`.
             DeviceError: `device.tls-files`.
         """
-        if self.reply is not None:
+        if self.reply is not None or self._sent not in (None, headers):
             self.close()
-        self.reply = self._ask_again(headers) or self._ask_anew(headers)
+        sent, self._sent = self._sent is not None, None
+        self.reply = self._ask_again(headers, sent=sent) or self._ask_anew(headers)
         return self.reply
+
+    def send(self, headers: Mapping[str, str]) -> None:
+        """Ask ahead: the next `get` of the same takes the answer, or asks again if that went wrong."""
+        if self.reply is not None or self._sent is not None:
+            self.close()
+        try:
+            if not self._kept:
+                self.close()
+                self._there, self._client = self.address, self._connect(self.address)
+            assert self._client is not None
+            self._send(self._client, self._there, headers)
+            self._sent = headers
+        except Broken:
+            self.close()
 
     def finish(self) -> None:
         """The body of the last reply was read as far as we need; keep the connection if nothing else is in it."""
@@ -97,6 +113,18 @@ class Connection:
         if not ended:
             self.close()
 
+    def give_away(self) -> Connection:
+        """Another one that takes over what is open here; this one is as new."""
+        other = Connection(self.address, self._settings, self._clock)
+        other._there, other._client, other.reply = self._there, self._client, self.reply
+        self._client = self.reply = self._sent = None
+        return other
+
+    def leave(self) -> None:
+        """Nobody waits for an answer any more: drop the connection if one is under way, else keep it."""
+        if self.reply is not None or self._sent is not None:
+            self.close()
+
     def close(self) -> None:
         """Drop the connection and the answer in it; may be called twice."""
         if self.reply is not None:
@@ -105,13 +133,20 @@ class Connection:
         if self._client is not None:
             self._client.close()
             self._client = None
+        self._sent = None
 
-    def _ask_again(self, headers: Mapping[str, str]) -> Reply | None:
+    @property
+    def _kept(self) -> bool:
+        return self._client is not None and self._client.sock is not None
+
+    def _ask_again(self, headers: Mapping[str, str], *, sent: bool) -> Reply | None:
         """On the connection that we have, if it is still good for anything."""
-        if self._client is None or self._client.sock is None:
+        if self._client is None or not self._kept:
             return None
         try:
-            reply = self._ask(self._client, self._there, headers)
+            if not sent:
+                self._send(self._client, self._there, headers)
+            reply = self._wait(self._client, self._there)
         except Broken as e:
             if isinstance(e.__cause__, TimeoutError):
                 raise
@@ -129,7 +164,8 @@ class Connection:
         for _ in range(REDIRECTS_MAX + 1):
             self.close()
             self._client = self._connect(self._there)
-            reply = self._ask(self._client, self._there, headers)
+            self._send(self._client, self._there, headers)
+            reply = self._wait(self._client, self._there)
             if reply.response.status not in REDIRECTS:
                 return reply
             reply.response.close()
@@ -139,28 +175,33 @@ class Connection:
             f"'{self.address}' redirects without end", code="redirect", expected=f"at most {REDIRECTS_MAX} redirects"
         )
 
-    def _ask(self, client: http.client.HTTPConnection, address: Address, headers: Mapping[str, str]) -> Reply:
+    def _send(self, client: http.client.HTTPConnection, address: Address, headers: Mapping[str, str]) -> None:
         ours = {"User-Agent": f"twinslot/{twinslot.__version__}", "Accept-Encoding": "identity"}
         try:
             client.request("GET", address.target, None, ours | dict(headers))
             if client.sock is not None:
                 client.sock.settimeout(self._settings.read_timeout)
-            began = self._clock()
-            response = client.getresponse()
-            return Reply(address, response, self._clock() - began)
         except ssl.SSLCertVerificationError as e:
             raise TransportError(f"'{address}' is not who it says", code="tls", found=e.verify_message) from e
         except (OSError, http.client.HTTPException) as e:
             raise Broken(e) from e
 
+    def _wait(self, client: http.client.HTTPConnection, address: Address) -> Reply:
+        began = self._clock()
+        try:
+            response = client.getresponse()
+        except (OSError, http.client.HTTPException) as e:
+            raise Broken(e) from e
+        return Reply(address, response, self._clock() - began)
+
     def _connect(self, address: Address) -> http.client.HTTPConnection:
         timeout = self._settings.connect_timeout
         if address.scheme == "http":
             return http.client.HTTPConnection(address.host, address.port, timeout=timeout)
-        self._context = self._context or _tls(self._settings)
-        return http.client.HTTPSConnection(address.host, address.port, timeout=timeout, context=self._context)
+        return http.client.HTTPSConnection(address.host, address.port, timeout=timeout, context=_tls(self._settings))
 
 
+@functools.lru_cache(maxsize=1)  # reading the system's authorities costs more than a connection
 def _tls(settings: HttpSettings) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=settings.ca_file or None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from twinslot.core.errors import TransportError
 from twinslot.transport.answers import Pinned, Replaced, insist, part
@@ -12,6 +13,7 @@ from twinslot.transport.connection import Connection, Reply
 from twinslot.transport.http import HttpSource
 from twinslot.transport.patience import PROGRESS, Broken, Patience
 
+FEW: Final = 3  # requests of a stream that are sent one at a time
 _UNSATISFIED = re.compile(r"bytes \*/(\d{1,19})")  # what a 416 says of the length (RFC 9110, section 14.4)
 
 
@@ -35,27 +37,33 @@ class Way:
 
     Attributes:
         whole: Makes a source for the whole file.
-        connect: Makes a connection towards it.
-        connection: The one in use.
+        connections: Towards it; passages take turns.
         patience: Of the whole download.
         tick: Hears that we live.
         pinned: Which file it is.
+        ahead: Bytes that may still be missing of one answer when the next is asked for; 0: one request at a time.
         fetched: Bytes of bodies so far.
     """
 
     whole: Callable[[], HttpSource]
-    connect: Callable[[], Connection]
-    connection: Connection
+    connections: list[Connection]
     patience: Patience
     tick: Callable[[], None]
     pinned: Pinned
+    ahead: int
     fetched: int = 0
 
-    def refuse(self) -> RangesRefused:
-        """Hand over the answer that is open."""
-        source = self.whole().going_on(self.connection, self.patience)
-        self.connection = self.connect()
-        return RangesRefused(source)
+    def turn(self, number: int) -> Connection:
+        """The connection for a request that so many of the same stream went before.
+
+        The second one costs round trips and a TLS handshake of some 4 KB, so it is not for a few requests.
+        """
+        return self.connections[number % 2 if self.ahead and number >= FEW else 0]
+
+    def close(self) -> None:
+        """Drop all connections."""
+        for connection in self.connections:
+            connection.close()
 
 
 class Passage:
@@ -65,11 +73,15 @@ class Passage:
         way: To the file.
         start: Offset of the first byte.
         end: Offset behind the last one.
+        number: How many went before it in the same stream.
         clip: A file that ends before `end` is no error: `end` moves there.
     """
 
-    def __init__(self, way: Way, start: int, end: int, *, clip: bool = False) -> None:
+    def __init__(self, way: Way, start: int, end: int, number: int = 0, *, clip: bool = False) -> None:
         self._way, self._at, self.end, self._clip = way, start, end, clip
+        self._connection = way.turn(number)
+        self._then: Passage | None = None  # what is read next
+        self._early = False  # asked for while another answer was being read
         self._reply: Reply | None = None
         self._stop = start  # offset behind the last byte of the open answer
         self._began = start  # of this try
@@ -95,8 +107,19 @@ class Passage:
 
     def leave(self) -> None:
         """Taken or not, no more of it is wanted."""
-        if self._reply is not None and self._way.connection.reply is self._reply:
-            self._way.connection.close()
+        if self._at < self.end:
+            self._connection.leave()
+
+    def then(self, other: Passage) -> None:
+        """Ask for the other one as soon as so little of this one is missing that its answer need not wait long."""
+        self._then = other if other._connection is not self._connection else None
+
+    def ahead(self) -> None:
+        """Ask, and do not wait."""
+        size = self._way.pinned.length
+        if self._reply is None and (size is None or self.end <= size):
+            self._early = True
+            self._connection.send(self._way.pinned.range(self._at, self.end - 1))
 
     def _drop(self, count: int) -> None:
         while count > 0:
@@ -109,14 +132,17 @@ class Passage:
             try:
                 piece = self._try(limit)
             except Broken as e:
-                way.connection.close()
+                self._connection.close()
+                if self._early:  # perhaps the server wants one connection from us, not two
+                    way.ahead, self._early = 0, False
+                    self._connection = way.turn(0)
                 for _ in way.patience.recover(e, self._at - self._began, way.fetched):
                     way.tick()
             except Replaced as e:
-                way.connection.close()
+                self._connection.close()
                 raise _changed(e) from e
             except TransportError:
-                way.connection.close()
+                self._connection.close()
                 raise
         way.tick()
         way.patience.keep(way.fetched)
@@ -129,10 +155,13 @@ class Passage:
         if self._stingy:
             self._stingy = False
             raise Broken(f"the server gave only {self._at - self._began} bytes of {self.end - self._began}")
-        if self._at < self.end and (self._reply is None or way.connection.reply is not self._reply):
+        if self._at < self.end and (self._reply is None or self._connection.reply is not self._reply):
             self._ask()  # also when another passage came between
         if not limit or self._reply is None:
             return b""
+        if self._then is not None and way.ahead and self.end - self._at <= way.ahead:
+            self._then.ahead()
+            self._then = None
         piece = self._reply.read(min(limit, self._stop - self._at, way.patience.piece), way.patience)
         if not piece:
             raise Broken(f"the connection ended {self._stop - self._at} bytes early")
@@ -144,7 +173,7 @@ class Passage:
 
     def _finish(self) -> None:
         """The open answer is read to its end, which may lie before ours (RFC 9110, section 15.3.7)."""
-        self._way.connection.finish()
+        self._connection.finish()
         self._reply = None
         self._stingy = self._at < self.end and self._at - self._began < PROGRESS
         if not self._stingy:
@@ -154,10 +183,12 @@ class Passage:
         way = self._way
         way.patience.begin()
         self._began, self._reply = self._at, None
-        reply = way.connection.get(way.pinned.range(self._at, self.end - 1))
+        if way.pinned.length is not None and self.end > way.pinned.length and not self._clip:
+            raise _too_short(self.end, way.pinned.length)
+        reply = self._connection.get(way.pinned.range(self._at, self.end - 1))
         way.patience.waited(len(str(reply.response.headers)), reply.took)  # many small parts are mostly heads
-        if self._judge(reply):
-            self._reply = reply
+        self._reply = reply if self._judge(reply) else None
+        self._early = False
 
     def _judge(self, reply: Reply) -> bool:
         """Is it the part? False: there is none, and nobody misses it."""
@@ -167,15 +198,21 @@ class Passage:
         insist(reply.address, response, 200, 206)
         if response.status == 200:
             self._way.pinned.check(response, response.length)
-            raise self._way.refuse()
+            raise self._refused()
         held = part(response, self._at, self.end - 1)
         self._way.pinned.check(response, held.total)
         if held.total is not None and held.total < self.end:
             if not self._clip:
-                raise too_short(self.end, held.total)
+                raise _too_short(self.end, held.total)
             self.end = held.total
         self._stop = held.last + 1
         return True
+
+    def _refused(self) -> RangesRefused:
+        """Hand over the open answer, and the connection with it; whoever still asks gets another."""
+        source = self._way.whole().going_on(self._connection.give_away(), self._way.patience)
+        self._way.close()
+        return RangesRefused(source)
 
     def _beyond(self, content_range: str) -> bool:
         """The server says that the file ends before the first byte that we want (RFC 9110, section 15.5.17)."""
@@ -183,13 +220,13 @@ class Passage:
         if self._way.pinned.length is not None:  # and we ask for nothing beyond that
             raise Replaced(self._way.pinned.length, content_range or "less")
         if not (self._clip and match and int(match[1]) == self._at):
-            raise too_short(self.end, match[1] if match else content_range or "less")
+            raise _too_short(self.end, match[1] if match else content_range or "less")
         self._way.pinned.length = self.end = self._at
-        self._way.connection.close()
+        self._connection.finish()
         return False
 
 
-def too_short(end: int, size: object) -> TransportError:
+def _too_short(end: int, size: object) -> TransportError:
     """What was asked for lies beyond the file's end: `transport.range`."""
     return TransportError(
         "the file on the server is shorter than what is asked for",

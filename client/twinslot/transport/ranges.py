@@ -10,8 +10,10 @@ Rules, beside those of http.py:
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Final
 
 from twinslot.bundle.layout import Span
@@ -20,7 +22,7 @@ from twinslot.transport.address import parse_address
 from twinslot.transport.answers import Pinned
 from twinslot.transport.connection import Connection
 from twinslot.transport.http import HttpSource
-from twinslot.transport.passage import Passage, RangesRefused, Way, too_short
+from twinslot.transport.passage import Passage, RangesRefused, Way
 from twinslot.transport.patience import Patience
 from twinslot.transport.settings import HttpSettings
 from twinslot.transport.spans import coalesce
@@ -28,6 +30,7 @@ from twinslot.transport.spans import coalesce
 __all__ = ["GAP", "HttpSettings", "RangeSource", "RangesRefused", "open_optional"]
 
 _MISSING: Final = ("transport.http-403", "transport.http-404", "transport.http-410")
+AHEAD: Final = 1 << 20  # bytes; within its time to send them, a server does not lose patience with the answer behind
 GAP: Final = 4096  # bytes; see docs/decisions/0012-ranges.md
 
 
@@ -43,6 +46,8 @@ class RangeSource:
         tick: Called whenever bytes arrived and at least every ten seconds of a pause: a sign of life. What it raises
             ends the download.
         gap: Bytes between two spans that are read and thrown away rather than paid with another request.
+        ahead: Bytes that may still be missing of one answer when the next request is sent; 0: one at a time, over one
+            connection.
         sleep: Waits seconds.
         clock: Monotonic seconds.
 
@@ -57,20 +62,20 @@ class RangeSource:
         *,
         tick: Callable[[], None] = lambda: None,
         gap: int = GAP,
+        ahead: int = AHEAD,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         settings = settings or HttpSettings()
         address = parse_address(url)
-        connection = Connection(address, settings, clock)
         self._gap, self._front = gap, b""
         self._way = Way(
             whole=lambda: HttpSource(url, settings, sleep, clock),
-            connect=lambda: Connection(address, settings, clock),
-            connection=connection,
+            connections=[Connection(address, settings, clock) for _ in range(2 if ahead else 1)],
             patience=Patience(settings, address, sleep, clock),
             tick=tick,
             pinned=Pinned(),
+            ahead=ahead,
         )
 
     @property
@@ -99,19 +104,30 @@ class RangeSource:
     def stream(self, spans: Iterable[Span]) -> Generator[tuple[Span, bytes], None, None]:
         """Each span with its bytes, whole, in the order asked; near neighbours in one request.
 
-        Holds one span and one small buffer. `spans` is read ahead by at most one request's worth (`RUN_MAX` spans).
+        Holds one span and one small buffer. `spans` is read ahead by at most two requests' worth (`RUN_MAX` spans
+        each).
         Spans may overlap or go back: they are asked for again. Empty ones cost nothing. Closing the generator, or a
         `read` between two spans, drops the request that is under way; the stream then asks for what it still lacks.
 
         Raises:
             As `read`.
         """
-        for run in coalesce(spans, self._gap):
-            yield from self._run(run)
+        batches = map(self._batch, itertools.count(), coalesce(spans, self._gap))
+        for batch, following in itertools.pairwise(itertools.chain(batches, [None])):
+            assert batch is not None
+            try:
+                if batch.passage and following and following.passage:
+                    batch.passage.then(following.passage)
+                yield from self._read(batch)
+            except BaseException:  # the caller's leaving too
+                for each in (batch, following):
+                    if each and each.passage:
+                        each.passage.leave()
+                raise
 
     def close(self) -> None:
-        """Drop the connection; may be called twice. The next `read` opens another."""
-        self._way.connection.close()
+        """Drop the connections; may be called twice. The next `read` opens another."""
+        self._way.close()
 
     def keep_front(self, length: int) -> None:
         """Fetch the first bytes, at most `length`, and serve them from memory from now on.
@@ -125,21 +141,27 @@ class RangeSource:
         finally:
             passage.leave()
 
-    def _run(self, run: list[Span]) -> Generator[tuple[Span, bytes], None, None]:
-        end = max((span.end for span in run if span.length), default=0)
-        if self.size is not None and end > self.size:
-            raise too_short(end, self.size)
-        passage: Passage | None = None
-        try:
-            for span in run:
-                if not span.length or span.end <= len(self._front):
-                    yield span, self._front[span.offset : span.end] if span.length else b""
-                else:
-                    passage = passage or Passage(self._way, span.offset, end)
-                    yield span, passage.take(span.offset, span.length)
-        finally:
-            if passage is not None:
-                passage.leave()
+    def _batch(self, number: int, run: list[Span]) -> _Batch:
+        """The request that a run needs, unless it is in memory or empty."""
+        missing = [span for span in run if span.length and span.end > len(self._front)]
+        return _Batch(run, Passage(self._way, missing[0].offset, missing[-1].end, number) if missing else None)
+
+    def _read(self, batch: _Batch) -> Iterator[tuple[Span, bytes]]:
+        for span in batch.run:
+            if not span.length:
+                yield span, b""
+            elif span.end <= len(self._front):
+                yield span, self._front[span.offset : span.end]
+            elif batch.passage is not None:
+                yield span, batch.passage.take(span.offset, span.length)
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """A run of spans and where their bytes come from; None: no network needed."""
+
+    run: list[Span]
+    passage: Passage | None
 
 
 def open_optional(
