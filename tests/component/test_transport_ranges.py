@@ -297,6 +297,14 @@ def test_a_server_that_asks_for_time_is_given_it(status: int) -> None:
         assert recorded(web, retry_wait=60.0) == [10.0, 10.0, 5.0]
 
 
+def test_a_server_of_whole_files_that_asks_for_time_is_given_it() -> None:
+    naps: list[float] = []
+    with serving(say(503, Retry_After="15"), whole(DATA)) as web:
+        source = HttpSource(f"{web.url}/x.twin", replace(QUICK, retry_wait=60.0), naps.append)
+        assert b"".join(source.chunks()) == DATA
+    assert naps == [10.0, 5.0]
+
+
 def test_a_server_that_asks_for_a_year_is_given_the_longest_pause() -> None:
     with serving(say(429, Retry_After="31536000"), parts(DATA)) as web:
         assert sum(recorded(web, retry_wait=30.0)) == 30.0

@@ -4,6 +4,7 @@ Rules, beside those of http.py:
 
 1. One request, one range. Multipart answers are refused by some servers and ignored by others.
 2. Spans that follow each other in the file become one request when the gap between them is at most `GAP` bytes.
+   Where many requests remain, two connections take turns: the next request is sent while the answer before it comes.
 3. A server that does not know ranges is no error: `RangesRefused` hands over the whole file, already on its way.
 4. What was answered first is pinned by its strong ETag, date and length: nothing of another file is ever joined to it.
 """
@@ -31,11 +32,11 @@ __all__ = ["GAP", "HttpSettings", "RangeSource", "RangesRefused", "open_optional
 
 _MISSING: Final = ("transport.http-403", "transport.http-404", "transport.http-410")
 AHEAD: Final = 1 << 20  # bytes; within its time to send them, a server does not lose patience with the answer behind
-GAP: Final = 4096  # bytes; see docs/decisions/0012-ranges.md
+GAP: Final = 1024  # bytes; about what another request costs on the wire (docs/decisions/0012-ranges.md)
 
 
 class RangeSource:
-    """Parts of one file, over one connection that stays open between requests. Not for two threads at once.
+    """Parts of one file, over one or two connections that stay open between requests. Not for two threads at once.
 
     Nothing is sent before the first `read` or `stream`. Keeps no file and no state: what a power cut must not lose is
     the caller's.
@@ -170,11 +171,12 @@ def open_optional(
     """A file that need not be there, such as a patch beside an image; None: it is not (404, 410, or S3's 403).
 
     Asks for the first bytes with a GET, as some servers and signed addresses do not take HEAD. They are kept: a later
-    `read` or span inside them costs no request. `size` is known afterwards if the server knows it.
+    `read` or span inside them costs no request. `size` is known afterwards if the server knows it. The caller closes
+    the source.
 
     Args:
         url: http or https.
-        settings: Patience.
+        settings: Patience; a sidecar is hardly worth many retries.
         first: Bytes to ask for; a shorter file is no error.
         tick: As in `RangeSource`.
 
