@@ -100,6 +100,11 @@ class LoopDevice:
                 device.write(block)
         self.drop_caches()
 
+    def clear(self) -> None:
+        """Make the slot hold zeros, and its file none of them: `BLKDISCARD` punches holes into the file."""
+        run("blkdiscard", "--force", self.path)
+        self.drop_caches()
+
     def fill_with_noise(self, seed: int = 1) -> None:
         """Make the slot hold nothing that any image holds: what a full install finds."""
         noise = random.Random(seed).randbytes(_STEP)

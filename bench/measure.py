@@ -69,7 +69,12 @@ def nothing() -> None:
 
 
 def run_measured(
-    argv: list[str], log: Path, *, env: Mapping[str, str] | None = None, flush: Callable[[], None] = nothing
+    argv: list[str],
+    log: Path,
+    *,
+    env: Mapping[str, str] | None = None,
+    flush: Callable[[], None] = nothing,
+    sampled: bool = True,
 ) -> Sample:
     """Run a command to its end.
 
@@ -78,13 +83,14 @@ def run_measured(
         log: Takes its output; replaced.
         env: Added to the environment.
         flush: Called when it has ended, within the measured time: nobody is faster by leaving data in memory.
+        sampled: Look at its memory; otherwise only once, at the start. For the cost of looking.
     """
     with log.open("wb") as out:
         start = time.monotonic()
         process = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env={**os.environ, **(env or {})}
         )
-        with Sampler(process.pid) as sampler:
+        with Sampler(process.pid, PERIOD if sampled else 3600.0) as sampler:
             _, status, usage = os.wait4(process.pid, 0)
             ended = time.monotonic()
         process.returncode = os.waitstatus_to_exitcode(status)  # so that Popen does not wait for it again

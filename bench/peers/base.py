@@ -24,7 +24,17 @@ class Work(StrEnum):
     SECURITY = "security"  # from the old image to the new one, whose layout shifted, both slots hold the old
     ONEFILE = "onefile"  # the same, where one file changed
     UNKNOWN_BASE = "unknown-base"  # as `security`, but the server holds nothing made for this base
-    LARGE = "large"  # a sparse image of 8 GiB
+    LARGE = "large"  # a sparse image of 8 GiB from a local file, into an empty slot
+
+    @property
+    def is_full(self) -> bool:
+        """All of the image is installed, whatever the slot holds."""
+        return self in (Work.FULL_FILE, Work.FULL_HTTP, Work.LARGE)
+
+    @property
+    def is_local(self) -> bool:
+        """The image is a file on the device."""
+        return self in (Work.FULL_FILE, Work.LARGE)
 
 
 class UnableError(Exception):
@@ -66,6 +76,7 @@ class Bench:
         slot_a: The slot that runs: holds the old image, is never written.
         slot_b: The target.
         server: Serves `directory/public`.
+        quick: Small images, and nothing that takes minutes to make.
     """
 
     directory: Path
@@ -73,6 +84,7 @@ class Bench:
     slot_a: LoopDevice
     slot_b: LoopDevice
     server: CountingServer
+    quick: bool = False
 
     @property
     def public(self) -> Path:

@@ -25,15 +25,15 @@ class Floor:
 
     def job(self, work: Work) -> Job:
         """Full installs only."""
-        if work not in (Work.FULL_FILE, Work.FULL_HTTP):
+        if not work.is_full:
             raise UnableError("the floor of a full install only")
         source = self._bench.public / "floor.groups"
         if not source.exists():
             floor.make(self._bench.pair(work).new, source)
-        where = str(source) if work is Work.FULL_FILE else self._bench.server.url(source.name)
+        where = str(source) if work.is_local else self._bench.server.url(source.name)
         return Job(
             [sys.executable, "-m", "bench.floor", where, str(self._bench.slot_b.path)],
-            local=(source,) if work is Work.FULL_FILE else (),
+            local=(source,) if work.is_local else (),
             published=(source,),
         )
 

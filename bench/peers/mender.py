@@ -35,7 +35,7 @@ class Mender:
 
     def job(self, work: Work) -> Job:
         """An artifact from a file or a server."""
-        if work not in (Work.FULL_FILE, Work.FULL_HTTP):
+        if not work.is_full:
             raise UnableError("its delta is a commercial module")
         artifact = self._bench.public / "new.mender"
         if not artifact.exists():
@@ -51,15 +51,15 @@ class Mender:
             ]
             prepare("mender-artifact", "write", "rootfs-image", *words, "-o", artifact)
         root = self._root = self._root or self._make_root()
-        if work is Work.FULL_FILE and not (root / "new.mender").exists():
+        if work.is_local and not (root / "new.mender").exists():
             (root / "new.mender").touch()
             prepare("mount", "--bind", artifact, root / "new.mender")
             self._stack.callback(prepare, "umount", root / "new.mender")
-        where = "/new.mender" if work is Work.FULL_FILE else self._bench.server.url(artifact.name)
+        where = "/new.mender" if work.is_local else self._bench.server.url(artifact.name)
         return Job(
             ["chroot", str(root), "mender", "--log-level", "info", "install", where],
             before=self._reset,
-            local=(artifact,) if work is Work.FULL_FILE else (),
+            local=(artifact,) if work.is_local else (),
             published=(artifact,),
             note="gzip, its artifact tool knows no zstd; not signed",
         )

@@ -73,20 +73,20 @@ class Rauc:
 
     def job(self, work: Work) -> Job:
         """An install of a bundle."""
-        if work not in (Work.FULL_FILE, Work.FULL_HTTP):
+        if not work.is_full:
             raise UnableError("its adaptive updates need bundles of the format 'verity' (the kernel's device mapper)")
         bundle = self._bundle(self._bench.pair(work).new)
-        where = str(bundle) if work is Work.FULL_FILE else self._bench.server.url(bundle.name)
+        where = str(bundle) if work.is_local else self._bench.server.url(bundle.name)
         self._start_bus()
         env = {"DBUS_SYSTEM_BUS_ADDRESS": f"unix:path={self._home}/bus"}
         note = "service started with it; reads nothing back" + (
-            "; downloads the bundle to a file first" if work is Work.FULL_HTTP and not self._stream else ""
+            "; downloads the bundle to a file first" if not work.is_local and not self._stream else ""
         )
         return Job(
             ["/bin/sh", "-c", _INSTALL, "sh", str(self._home / "system.conf"), where],
             env=env,
             before=self._reset,
-            local=(bundle,) if work is Work.FULL_FILE else (),
+            local=(bundle,) if work.is_local else (),
             published=(bundle,),
             note=note,
         )

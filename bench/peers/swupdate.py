@@ -45,16 +45,16 @@ class Swupdate:
 
     def job(self, work: Work) -> Job:
         """An install of an .swu."""
-        if work not in (Work.FULL_FILE, Work.FULL_HTTP):
+        if not work.is_full:
             raise UnableError("its delta handler asks a chunk store through a zchunk header; not set up here")
         archive = self._archive(self._bench.pair(work).new)
-        way = ["-i", str(archive)] if work is Work.FULL_FILE else ["-d", f"-u {self._bench.server.url(archive.name)}"]
+        way = ["-i", str(archive)] if work.is_local else ["-d", f"-u {self._bench.server.url(archive.name)}"]
         config = self._home / "swupdate.cfg"
         key = ["-k", str(self._home / "cert.pem")]
         return Job(
             ["swupdate", "-f", str(config), "-H", "bench:1.0", "-M", "-m", "-p", "/bin/true", *key, *way],
             env={"TMPDIR": str(self._home)},
-            local=(archive,) if work is Work.FULL_FILE else (),
+            local=(archive,) if work.is_local else (),
             published=(archive,),
             note="hash compared while writing; reads nothing back",
         )

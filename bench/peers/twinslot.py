@@ -64,14 +64,14 @@ class Twinslot:
 
     def job(self, work: Work) -> Job:
         """An image from a file or a server."""
-        if work not in (Work.FULL_FILE, Work.FULL_HTTP):
+        if not work.is_full:
             raise UnableError("not yet measured")
         image = self.image("new", self._bench.pair(work).new, 2)
-        where = str(image) if work is Work.FULL_FILE else self._bench.server.url(image.name)
+        where = str(image) if work.is_local else self._bench.server.url(image.name)
         return Job(
             self.command("install", "--no-activate", where),
             before=self.reset,
-            local=(image,) if work is Work.FULL_FILE else (),
+            local=(image,) if work.is_local else (),
             published=(image,),
             note="verifies signatures, reads the whole partition back",
         )

@@ -61,7 +61,16 @@ class Zstd:
         pair = _known_base(self._bench, work)
         patch = self._bench.public / f"{work}.zst"
         made = make_patch(
-            patch, "zstd", "-q", "-f", "-19", "--long=30", f"--patch-from={pair.old}", pair.new, "-o", patch
+            patch,
+            "zstd",
+            "-q",
+            "-f",
+            f"-{9 if self._bench.quick else 19}",
+            "--long=30",
+            f"--patch-from={pair.old}",
+            pair.new,
+            "-o",
+            patch,
         )
         script = f"zstd -q -d -c --long=30 --memory=2048MB --patch-from={pair.old} {patch} > {self._bench.slot_b.path}"
         return Job(

@@ -1,0 +1,95 @@
+"""`python -m bench [--quick] [--rounds N]`: measure, then write build/bench/report.json and docs/benchmarks.md."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from bench import document, report
+from bench.cold import cold_start
+from bench.devices import LoopDevice
+from bench.pairs import HOME, Pair, make_pairs
+from bench.peers.base import Bench
+from bench.server import CountingServer
+from bench.suite import CONTESTS, LARGE, run_contest
+from twinslot_lab.command import ROOT, say
+
+ROUNDS: Final = 7
+_QUICK_ROUNDS: Final = 3
+_LARGE: Final = {False: 8 << 30, True: 1 << 30}  # bytes of the sparse image, by `quick`
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure and tell; needs root."""
+    arguments = _arguments(argv)
+    if os.geteuid() != 0:
+        sys.stderr.write("bench: loop devices need root\n")
+        return 1
+    facts = report.machine(ROOT)
+    pairs = make_pairs(quick=arguments.quick)
+    directory = HOME / ("run-quick" if arguments.quick else "run")
+    shutil.rmtree(directory, ignore_errors=True)
+    rows: list[dict[str, Any]] = []
+    size = pairs["security"].new.stat().st_size
+    with contextlib.ExitStack() as stack:
+        slot_a, slot_b = (stack.enter_context(LoopDevice(directory / f"slot-{name}", size)) for name in "ab")
+        server = stack.enter_context(CountingServer(directory / "public"))
+        bench = Bench(directory, pairs, slot_a, slot_b, server, arguments.quick)
+        slot_a.fill_with(pairs["security"].old)
+        start = cold_start(bench, 2 * arguments.rounds + 1)
+        for contest in CONTESTS:
+            if not arguments.only or contest.work in arguments.only:
+                rows += run_contest(bench, contest, arguments.rounds)
+    if not arguments.only or LARGE.work in arguments.only:
+        rows += _large(directory, pairs["security"], quick=arguments.quick)
+    told = report.make(rows, pairs, start, facts, quick=arguments.quick, rounds=arguments.rounds)
+    out = arguments.report
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(told, indent=1) + "\n")
+    say(f"report: {out}")
+    if arguments.docs:
+        document.write(told, arguments.docs)
+    return 0
+
+
+def _large(directory: Path, pair: Pair, *, quick: bool) -> list[dict[str, Any]]:
+    """The new image with gigabytes of nothing behind it, into a slot of that size; files are sparse, and removed."""
+    at, size = directory / "large", _LARGE[quick]
+    at.mkdir()
+    shutil.copyfile(pair.new, at / "new.img")
+    os.truncate(at / "new.img", size)
+    pairs = {"security": replace(pair, name="large", directory=at)}
+    try:
+        with (
+            LoopDevice(at / "slot-a", 1 << 20) as slot_a,
+            LoopDevice(at / "slot-b", size) as slot_b,
+            CountingServer(at / "public") as server,
+        ):
+            return run_contest(Bench(at, pairs, slot_a, slot_b, server, quick), LARGE, 0)
+    finally:
+        shutil.rmtree(at)
+
+
+def _arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument(
+        "--quick", action="store_true", help="small images and few rounds: minutes instead of half an hour"
+    )
+    parser.add_argument("--rounds", type=int, help=f"interleaved rounds (default: {ROUNDS}; quick: {_QUICK_ROUNDS})")
+    parser.add_argument("--only", action="append", metavar="WORK", help="only this work; may be given again")
+    parser.add_argument("--report", type=Path, default=HOME / "report.json", metavar="FILE")
+    parser.add_argument("--docs", type=Path, metavar="DIR", help="write benchmarks.md and its plots here")
+    arguments = parser.parse_args(argv)
+    arguments.rounds = arguments.rounds or (_QUICK_ROUNDS if arguments.quick else ROUNDS)
+    return arguments
+
+
+if __name__ == "__main__":
+    sys.exit(main())
