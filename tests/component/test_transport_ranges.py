@@ -645,6 +645,17 @@ def test_a_server_that_allows_one_connection_only_is_asked_over_one() -> None:
         assert len(web.asked) == len(FAR) + 1
 
 
+def test_both_connections_follow_redirects() -> None:
+    def moved(asked: Asked) -> None:
+        (say(302, Location="/there") if asked.path == "/x.twin" else parts(DATA))(asked)
+
+    with serving(moved) as web:
+        assert fetch(web, FAR, ahead=1 << 20, retries=0) == wanted(FAR)
+        asked = [request["path"] for request in web.asked]
+        assert asked.count("/there") == len(FAR)
+        assert asked.count("/x.twin") <= 3, "once for each connection, and once more for what was asked ahead"
+
+
 def test_a_large_answer_is_nearly_read_before_the_next_is_asked_for() -> None:
     small = [Span(at, 10_000) for at in range(0, 200_000, 50_000)]
     large, after = Span(200_000, 300_000), threading.Event()
@@ -824,6 +835,7 @@ def test_parts_over_tls_with_both_certificates(certificates: Certificates, behav
     with serving(parts(DATA, **behaviour), tls=certificates.context(asks=True)) as web:
         assert fetch(web, **ours) == wanted()
         assert connections(web) == (len(web.asked) if behaviour else 1)
+        assert fetch(web, FAR, ahead=1 << 20, **ours) == wanted(FAR)
 
 
 def test_parts_are_not_fetched_from_a_stranger_nor_without_encryption(certificates: Certificates) -> None:
