@@ -1,8 +1,8 @@
 """Patches: how a device makes a new payload out of the one it runs (docs/patch-format.md). Pure; no I/O of its own.
 
 A patch is not signed. What it says of digests is believed only after the list that they complete has the digest in the
-signed manifest, and what it decodes to is believed group by group against that list (S2). Its frames are decoded in the
-unprivileged worker alone, with memory and output capped. The order of use:
+signed manifest, and what it decodes to is believed group by group against that list (S2). Its streams are decoded in
+the unprivileged worker alone, with memory and output capped. The order of use:
 
     length = patch_head_length(first PATCH_HEADER_SIZE bytes)
     head = parse_patch_head(first `length` bytes)
@@ -14,126 +14,56 @@ unprivileged worker alone, with memory and output capped. The order of use:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Final
+import hashlib
+import hmac
+from collections.abc import Callable, Iterable, Iterator
+from enum import IntEnum
 
-PATCH_HEADER_SIZE: Final = 32  # bytes; section 2
+from twinslot.bundle.lzma2 import CONTROL_WINDOW, PackedError, Unpacker
+from twinslot.bundle.patch_head import (
+    ChangedGroup,
+    PatchHead,
+    PayloadPatch,
+    Piece,
+    parse_patch_head,
+    patch_head_length,
+)
+from twinslot.bundle.wire_patch import PATCH_HEADER_SIZE, read_varints, truncated
+from twinslot.core.errors import LifecycleError
+from twinslot.core.model import DIGEST_SIZE
+
+__all__ = [
+    "PATCH_HEADER_SIZE",
+    "ChangedGroup",
+    "Op",
+    "PatchDecoder",
+    "PatchHead",
+    "PayloadPatch",
+    "Piece",
+    "ReadBase",
+    "add_words",
+    "parse_patch_head",
+    "patch_head_length",
+]
 
 ReadBase = Callable[[int, int], bytes]  # (offset, length), both in bytes of the base payload
+_SLICE = 64 * 1024  # bytes of an op that are worked on at once
 
 
-@dataclass(frozen=True, slots=True)
-class ChangedGroup:
-    """One group that the base does not hold at the same place: its number, and the 32 bytes of its plain digest."""
+class Op(IntEnum):
+    """What an op does with the next bytes of a group (section 6)."""
 
-    index: int
-    digest: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A part of the patch that is decoded alone, so that an interrupted fetch starts again at a piece.
-
-    Attributes:
-        offset: Of its first byte, from the start of the patch file.
-        length: Bytes stored, at most `PIECE_MAX`.
-        first: Position of its first group in `PayloadPatch.changed`.
-        count: How many groups it makes, one after another.
-    """
-
-    offset: int
-    length: int
-    first: int
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class PayloadPatch:
-    """What a patch says of one payload; nothing of it is signed.
-
-    Attributes:
-        name: Of the payload.
-        base: SHA-256 of the base payload, 64 hex digits: whether this device runs the base at all.
-        base_size: Bytes of the base payload.
-        plain_list: SHA-256 of the new payload's plain list, 64 hex digits; equals the manifest's, or the patch belongs
-            to another image.
-        size: Bytes of the new payload.
-        group_size: Bytes.
-        changed: In ascending order; all groups beyond the end of the base are among them.
-        pieces: In the order of the file, without gaps.
-    """
-
-    name: str
-    base: str
-    base_size: int
-    plain_list: str
-    size: int
-    group_size: int
-    changed: Sequence[ChangedGroup]
-    pieces: Sequence[Piece]
-
-    def new_plain_list(self, base_list: bytes) -> bytes:
-        """The new payload's plain list: the base's, with the changed digests put in.
-
-        Args:
-            base_list: The device's own plain list of the base, 32 bytes for each group.
-
-        Returns:
-            The list, not yet believed: `bundle.groups.check_plain_list` holds it to the signed digest.
-
-        Raises:
-            BundleError: `bundle.patch-base`: the list has not one digest for each group of the base.
-        """
-        raise NotImplementedError
-
-
-@dataclass(frozen=True, slots=True)
-class PatchHead:
-    """Header, table and digests of a patch: all that stands before the first piece.
-
-    Attributes:
-        length: Bytes of the head, which starts the file.
-        total: Bytes of the whole patch file.
-        payloads: In the order of names, as in the manifest. A payload that did not change is there without groups.
-    """
-
-    length: int
-    total: int
-    payloads: tuple[PayloadPatch, ...]
-
-    def payload(self, name: str) -> PayloadPatch:
-        """The part for one payload.
-
-        Raises:
-            KeyError: The patch has none for it.
-        """
-        raise NotImplementedError
-
-
-def patch_head_length(data: bytes) -> int:
-    """How many bytes `parse_patch_head` needs, from the first `PATCH_HEADER_SIZE` bytes of the file; bounded.
-
-    Raises:
-        BundleError: `bundle.truncated`, `bundle.patch-header` (not a patch, or a format this client does not know) or
-            `bundle.length` (above its bound).
-    """
-    raise NotImplementedError
-
-
-def parse_patch_head(data: bytes) -> PatchHead:
-    """Read the head of a patch; `data` starts with it and may go on.
-
-    Raises:
-        BundleError: As `patch_head_length`, or `bundle.patch-table`.
-    """
-    raise NotImplementedError
+    COPY = 0  # the base's bytes
+    ADD = 1  # the base's words plus those of the residual stream
+    LITERAL = 2  # bytes of the literal stream
+    ZERO = 3  # zero bytes
 
 
 class PatchDecoder:
     """Makes the changed groups of one payload.
 
-    Memory stays below 1 MiB for groups of 64 KiB, whatever the patch says.
+    Memory stays below 1 MiB for groups of 64 KiB, whatever the patch says: two windows of 256 KiB, one of 64 KiB, a
+    piece, its control, and a few times a group.
 
     Args:
         part: From the head.
@@ -143,19 +73,33 @@ class PatchDecoder:
     """
 
     def __init__(self, part: PayloadPatch, plain_list: bytes, read_base: ReadBase) -> None:
-        raise NotImplementedError
+        if len(plain_list) != part.groups * DIGEST_SIZE:
+            raise LifecycleError("patch: a plain list of another payload", code="patch")
+        self._part = part
+        self._plain_list = plain_list
+        self._read_base = read_base
 
     def piece(self, number: int, stored: bytes) -> Iterator[tuple[int, bytes | None]]:
         """The groups of one piece, each as (index, plain content).
 
         Content that does not have its digest in the list never leaves: the group comes as (index, None), and so do the
-        rest of a piece whose frames are damaged. Such a group must come from the image.
+        rest of a piece whose streams are damaged. Such a group must come from the image.
 
         Args:
             number: Of the piece.
             stored: Its bytes, exactly `Piece.length`.
         """
-        raise NotImplementedError
+        piece, changed = self._part.pieces[number], self._part.changed
+        recipe = self._recipe(piece, stored)
+        for position in range(piece.first, piece.first + piece.count):
+            index = changed[position].index
+            plain = None
+            if recipe is not None:
+                try:
+                    plain = recipe.group(index * self._part.group_size, self._part.group_length(index))
+                except PackedError:
+                    recipe = None  # what follows cannot be found any more
+            yield index, plain if plain is not None and self._is_good(index, plain) else None
 
     def groups(self, chunks: Iterable[bytes], first: int = 0) -> Iterator[tuple[int, bytes | None]]:
         """The groups of all pieces from `first` on, in the order of the file.
@@ -168,4 +112,107 @@ class PatchDecoder:
         Raises:
             BundleError: `bundle.truncated`: the chunks end before the last piece does.
         """
-        raise NotImplementedError
+        source, buffer = iter(chunks), bytearray()
+        for number in range(first, len(self._part.pieces)):
+            length = self._part.pieces[number].length
+            while len(buffer) < length:
+                chunk = next(source, None)
+                if chunk is None:
+                    raise truncated(f"piece {number}", length, len(buffer))
+                buffer += chunk
+            stored = bytes(buffer[:length])
+            del buffer[:length]
+            yield from self.piece(number, stored)
+
+    def _recipe(self, piece: Piece, stored: bytes) -> _Recipe | None:
+        if len(stored) != piece.length:
+            raise LifecycleError("patch: a piece of another length", code="patch")
+        try:
+            return _Recipe(piece, memoryview(stored), self._part.base_size, self._read_base)
+        except PackedError:
+            return None
+
+    def _is_good(self, index: int, plain: bytes) -> bool:
+        digest = self._plain_list[index * DIGEST_SIZE : (index + 1) * DIGEST_SIZE]
+        return hmac.compare_digest(hashlib.sha256(plain).digest(), digest)
+
+
+class _Recipe:
+    """The three streams of a piece, read in step (sections 5 and 6)."""
+
+    def __init__(self, piece: Piece, stored: memoryview, base_size: int, read_base: ReadBase) -> None:
+        control = Unpacker(stored[: piece.control], CONTROL_WINDOW).take(piece.ops + piece.jumps)
+        self._ops = read_varints(control[: piece.ops])
+        self._jumps = read_varints(control[piece.ops :])
+        literal = piece.control + piece.residual
+        self._residual = Unpacker(stored[piece.control : literal])
+        self._literal = Unpacker(stored[literal:])
+        self._base_size = base_size
+        self._read_base = read_base
+        self._distance = 0  # from a byte of the new payload to its source in the base
+
+    def group(self, offset: int, length: int) -> bytes | None:
+        """One group, which starts at `offset` of the new payload; None if the base cannot be read.
+
+        Raises:
+            PackedError: The recipe makes no sense.
+        """
+        out, whole = bytearray(), True
+        while len(out) < length:
+            kind, size = self._next_op(length - len(out))
+            if kind in (Op.COPY, Op.ADD):
+                self._distance += _signed(_take(self._jumps))
+            for done in range(0, size, _SLICE):
+                part = self._make(kind, offset + len(out), min(_SLICE, size - done))
+                whole = whole and len(part) == min(_SLICE, size - done)
+                out += part.ljust(min(_SLICE, size - done), b"\0")
+        return bytes(out) if whole else None
+
+    def _next_op(self, room: int) -> tuple[int, int]:
+        number = _take(self._ops)
+        size = number >> 2 or room
+        if size > room:
+            raise PackedError("an op goes beyond its group")
+        return number & 3, size
+
+    def _make(self, kind: int, at: int, size: int) -> bytes:
+        if kind == Op.ZERO:
+            return bytes(size)
+        if kind == Op.LITERAL:
+            return self._literal.take(size)
+        source = at + self._distance
+        if not 0 <= source <= self._base_size - size:
+            raise PackedError("a source outside the base")
+        try:
+            base = self._read_base(source, size)
+        except OSError:
+            base = b""
+        if kind == Op.ADD:
+            residual = self._residual.take(size)
+            return add_words(base, residual) if len(base) == size else b""
+        return base
+
+
+def add_words(base: bytes, residual: bytes) -> bytes:
+    """The sums of words of four bytes, little endian, modulo 2^32; the last word may be cut short (section 6.1).
+
+    One addition of big integers: the top bit of each word is kept out of it, so that nothing carries into the next.
+    """
+    size = len(base)
+    words = -(-size // 4)
+    low = int.from_bytes(b"\xff\xff\xff\x7f" * words, "little")
+    x, y = int.from_bytes(base, "little"), int.from_bytes(residual, "little")
+    total = ((x & low) + (y & low)) ^ ((x ^ y) & ~low)
+    return total.to_bytes(4 * words, "little")[:size]
+
+
+def _take(numbers: Iterator[int]) -> int:
+    try:
+        return next(numbers)
+    except (StopIteration, ValueError) as e:
+        raise PackedError("the control stream ends too early") from e
+
+
+def _signed(number: int) -> int:
+    """0, -1, 1, -2, 2, ... for 0, 1, 2, 3, 4, ..."""
+    return -(number >> 1) - 1 if number & 1 else number >> 1

@@ -1,0 +1,302 @@
+"""The head of a patch: which groups it makes, of what digest, and where its pieces are (docs/patch-format.md 2 to 4).
+
+Nothing of it is signed. `PayloadPatch.new_plain_list` is what leads from it to the signed digest.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Generic, TypeVar, overload
+
+from twinslot.bundle.lzma2 import CONTROL_WINDOW, PackedError, Unpacker
+from twinslot.bundle.wire_patch import (
+    CONTROL_MAX,
+    PATCH_HEADER_SIZE,
+    PayloadEntry,
+    bad_table,
+    parse_patch_header,
+    parse_patch_table,
+    piece_max,
+    read_varints,
+    truncated,
+)
+from twinslot.core.errors import BundleError
+from twinslot.core.manifest import Payload
+from twinslot.core.model import DIGEST_SIZE
+
+PIECE_COLUMNS = 6  # numbers that the table has for each piece
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedGroup:
+    """One group that the base does not hold at the same place: its number, and the 32 bytes of its plain digest."""
+
+    index: int
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of the patch that is decoded alone, so that an interrupted fetch starts again at a piece.
+
+    Attributes:
+        offset: Of its first byte, from the start of the patch file.
+        first: Position of its first group in `PayloadPatch.changed`.
+        count: How many groups it makes, one after another.
+        control: Bytes of its control stream as stored.
+        ops: Bytes of the ops, which the control stream starts with, unpacked.
+        jumps: Bytes of the jumps, which follow them.
+        residual: Bytes of its residual stream as stored.
+        literal: Bytes of its literal stream as stored.
+    """
+
+    offset: int
+    first: int
+    count: int
+    control: int
+    ops: int
+    jumps: int
+    residual: int
+    literal: int
+
+    @property
+    def length(self) -> int:
+        """Bytes stored."""
+        return self.control + self.residual + self.literal
+
+
+class _Packed(Sequence[_T], Generic[_T]):
+    """A sequence that makes its items when they are asked for."""
+
+    def item(self, position: int) -> _T:
+        raise NotImplementedError
+
+    @overload
+    def __getitem__(self, index: int) -> _T: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[_T]: ...
+    def __getitem__(self, index: int | slice) -> _T | Sequence[_T]:
+        if isinstance(index, slice):
+            return [self.item(position) for position in range(*index.indices(len(self)))]
+        return self.item(range(len(self))[index])
+
+
+class ChangedGroups(_Packed[ChangedGroup]):
+    """The changed groups as runs of consecutive numbers: 32 bytes each in memory, and 8 for a run."""
+
+    __slots__ = ("_digests", "_ends", "_shifts")
+
+    def __init__(self, runs: Sequence[tuple[int, int]], digests: bytes) -> None:
+        """Runs as (first group, count), ascending."""
+        self._ends = array("I", accumulate(count for _, count in runs))
+        self._shifts = array("I", (first - end + count for (first, count), end in zip(runs, self._ends, strict=True)))
+        self._digests = digests
+
+    def __len__(self) -> int:
+        return len(self._digests) // DIGEST_SIZE
+
+    def item(self, position: int) -> ChangedGroup:
+        """The changed group at a position."""
+        digest = self._digests[position * DIGEST_SIZE : (position + 1) * DIGEST_SIZE]
+        return ChangedGroup(position + self._shifts[bisect_right(self._ends, position)], digest)
+
+
+class Pieces(_Packed[Piece]):
+    """The pieces as columns of numbers: 64 bytes each in memory."""
+
+    __slots__ = ("_columns",)
+
+    def __init__(self, columns: Sequence[array[int]]) -> None:
+        """Columns in the order of Piece's attributes."""
+        self._columns = columns
+
+    def __len__(self) -> int:
+        return len(self._columns[0])
+
+    def item(self, position: int) -> Piece:
+        """The piece of a number."""
+        return Piece(*(column[position] for column in self._columns))
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadPatch:
+    """What a patch says of one payload; nothing of it is signed.
+
+    Attributes:
+        name: Of the payload.
+        base: SHA-256 of the base payload, 64 hex digits: whether this device runs the base at all.
+        base_size: Bytes of the base payload.
+        plain_list: SHA-256 of the new payload's plain list, 64 hex digits; equals the manifest's, or the patch belongs
+            to another image.
+        size: Bytes of the new payload.
+        group_size: Bytes.
+        changed: In ascending order; all groups beyond the end of the base are among them.
+        pieces: In the order of the file, without gaps.
+    """
+
+    name: str
+    base: str
+    base_size: int
+    plain_list: str
+    size: int
+    group_size: int
+    changed: Sequence[ChangedGroup] = field(repr=False)
+    pieces: Sequence[Piece] = field(repr=False)
+
+    @property
+    def groups(self) -> int:
+        """How many groups the new payload has."""
+        return -(-self.size // self.group_size)
+
+    def group_length(self, index: int) -> int:
+        """Bytes of plain content in one group of the new payload."""
+        return min(self.group_size, self.size - index * self.group_size)
+
+    def fits(self, payload: Payload) -> bool:
+        """Whether it makes this payload, by what the signed manifest says of it."""
+        ours = (self.name, self.size, self.group_size, self.plain_list)
+        return ours == (payload.name, payload.size, payload.group_size, payload.plain_list)
+
+    def new_plain_list(self, base_list: bytes) -> bytes:
+        """The new payload's plain list: the base's, with the changed digests put in.
+
+        Args:
+            base_list: The device's own plain list of the base in groups of the same size, 32 bytes for each group.
+
+        Returns:
+            The list, not yet believed: `bundle.groups.check_plain_list` holds it to the signed digest.
+
+        Raises:
+            BundleError: `bundle.patch-base`: the list has not one digest for each group of the base.
+        """
+        expected = -(-self.base_size // self.group_size) * DIGEST_SIZE
+        if len(base_list) != expected:
+            what = f"the plain list of the base of payload '{self.name}'"
+            raise BundleError(what, code="patch-base", expected=f"{expected} bytes", found=f"{len(base_list)} bytes")
+        whole = bytearray(base_list[: self.groups * DIGEST_SIZE].ljust(self.groups * DIGEST_SIZE, b"\0"))
+        for group in self.changed:
+            whole[group.index * DIGEST_SIZE : (group.index + 1) * DIGEST_SIZE] = group.digest
+        return bytes(whole)
+
+
+@dataclass(frozen=True, slots=True)
+class PatchHead:
+    """Header, table and digests of a patch: all that stands before the first piece.
+
+    Attributes:
+        length: Bytes of the head, which starts the file.
+        total: Bytes of the whole patch file.
+        payloads: In the order of names, as in the manifest. A payload that did not change is there without groups.
+    """
+
+    length: int
+    total: int
+    payloads: tuple[PayloadPatch, ...]
+
+    def payload(self, name: str) -> PayloadPatch:
+        """The part for one payload.
+
+        Raises:
+            KeyError: The patch has none for it.
+        """
+        for part in self.payloads:
+            if part.name == name:
+                return part
+        raise KeyError(name)
+
+
+def patch_head_length(data: bytes) -> int:
+    """How many bytes `parse_patch_head` needs, from the first `PATCH_HEADER_SIZE` bytes of the file; bounded.
+
+    Raises:
+        BundleError: `bundle.truncated`, `bundle.patch-header` (not a patch, or a format this client does not know) or
+            `bundle.length` (above its bound).
+    """
+    return parse_patch_header(data).head
+
+
+def parse_patch_head(data: bytes) -> PatchHead:
+    """Read the head of a patch; `data` starts with it and may go on.
+
+    Raises:
+        BundleError: As `patch_head_length`, or `bundle.patch-table`.
+    """
+    header = parse_patch_header(data)
+    if len(data) < header.head:
+        raise truncated("head", header.head, len(data))
+    end = PATCH_HEADER_SIZE + header.packed
+    try:
+        table = Unpacker(data[PATCH_HEADER_SIZE:end], CONTROL_WINDOW).take(header.table)
+    except PackedError as e:
+        raise bad_table("packing", "an LZMA2 stream", e) from e
+    entries = parse_patch_table(table)
+    if (found := sum(entry.changed for entry in entries)) != header.changed:
+        raise bad_table("changed groups", str(header.changed), found)
+    parts, offset = list[PayloadPatch](), header.head
+    for entry in entries:
+        digests = data[end : end + entry.changed * DIGEST_SIZE]
+        end += len(digests)
+        parts.append(_payload(entry, digests, offset))
+        offset += sum(piece.length for piece in parts[-1].pieces)
+    if offset != header.head + header.pieces:
+        raise bad_table("lengths of pieces", str(header.pieces), offset - header.head)
+    return PatchHead(header.head, offset, tuple(parts))
+
+
+def _payload(entry: PayloadEntry, digests: bytes, offset: int) -> PayloadPatch:
+    return PayloadPatch(
+        name=entry.name,
+        base=entry.base.hex(),
+        base_size=entry.base_size,
+        plain_list=entry.plain_list.hex(),
+        size=entry.size,
+        group_size=entry.group_size,
+        changed=ChangedGroups(_runs(entry), digests),
+        pieces=_pieces(entry, offset),
+    )
+
+
+def _runs(entry: PayloadEntry) -> list[tuple[int, int]]:
+    """Section 4.1: pairs of (groups left out since the last run, groups in this run)."""
+    numbers = _numbers(entry.runs, "runs")
+    if len(numbers) % 2 or 0 in numbers[1::2] or 0 in numbers[2::2]:
+        raise bad_table("runs", "pairs, none empty, none touching", len(numbers))
+    runs, at = [], 0
+    for skip, count in zip(numbers[::2], numbers[1::2], strict=True):
+        runs.append((at + skip, count))
+        at += skip + count
+    if at > -(-entry.size // entry.group_size) or sum(numbers[1::2]) != entry.changed:
+        raise bad_table("runs", f"{entry.changed} groups of the payload", f"{sum(numbers[1::2])} up to {at}")
+    return runs
+
+
+def _pieces(entry: PayloadEntry, offset: int) -> Pieces:
+    """Section 4.2: for each piece six numbers."""
+    numbers = _numbers(entry.columns, "pieces")
+    if len(numbers) != entry.pieces * PIECE_COLUMNS:
+        raise bad_table("pieces", f"{entry.pieces * PIECE_COLUMNS} numbers", len(numbers))
+    counts, control, ops, jumps, residual, literal = (
+        array("Q", numbers[column::PIECE_COLUMNS]) for column in range(PIECE_COLUMNS)
+    )
+    if 0 in counts or sum(counts) != entry.changed:
+        raise bad_table("pieces", f"{entry.changed} groups, none without", sum(counts))
+    lengths = [sum(parts) for parts in zip(control, residual, literal, strict=True)]
+    if lengths and max(lengths) > piece_max(entry.group_size):
+        raise bad_table("length of a piece", f"up to {piece_max(entry.group_size)} bytes", max(lengths))
+    if any(a + b > CONTROL_MAX for a, b in zip(ops, jumps, strict=True)):
+        raise bad_table("control stream of a piece", f"up to {CONTROL_MAX} bytes", "more")
+    firsts = array("Q", list(accumulate(counts, initial=0))[:-1])
+    offsets = array("Q", list(accumulate(lengths, initial=offset))[:-1])
+    return Pieces((offsets, firsts, counts, control, ops, jumps, residual, literal))
+
+
+def _numbers(data: bytes, what: str) -> array[int]:
+    try:
+        return array("Q", read_varints(data))
+    except ValueError as e:
+        raise bad_table(what, "numbers of up to nine bytes", e) from e

@@ -1,0 +1,135 @@
+"""Turns stretches into the streams of a piece (docs/patch-format.md sections 5 and 6)."""
+
+from __future__ import annotations
+
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from twinslot.bundle.codec import Encoder
+from twinslot.bundle.lzma2 import CONTROL_WINDOW, PRESET_BEST, pack
+from twinslot.bundle.patch import Op
+from twinslot.bundle.wire_patch import CONTROL_MAX, build_varints, piece_max
+from twinslot_image.patch_pages import Bytes
+from twinslot_image.patch_path import Stretch, residual_words
+
+PIECE_AIM = 64 * 1024  # bytes stored, or one group if that is more: what an interrupted fetch repeats
+PIECE_PLAIN_MAX = 16 * 1024 * 1024  # bytes of content: what a cut makes the device decode again
+_ESTIMATE = 1.3  # zstd's fastest level against what LZMA2 makes of several groups together; measured
+PRESET_FAST = 6  # for patches so large that the best preset would take minutes
+FAST_ABOVE = 128 * 1024 * 1024  # bytes of residuals and literals
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRecipe:
+    """One changed group: where it starts, how long it is, and the stretches that fill it."""
+
+    start: int
+    length: int
+    stretches: tuple[Stretch, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPiece:
+    """A piece as it stands in the patch, and its six numbers in the table (section 4.2)."""
+
+    groups: int
+    ops: int
+    jumps: int
+    control: bytes = field(repr=False)
+    residual: bytes = field(repr=False)
+    literal: bytes = field(repr=False)
+
+    @property
+    def columns(self) -> tuple[int, ...]:
+        """In the table's order."""
+        return self.groups, len(self.control), self.ops, self.jumps, len(self.residual), len(self.literal)
+
+    @property
+    def length(self) -> int:
+        """Bytes stored."""
+        return len(self.control) + len(self.residual) + len(self.literal)
+
+
+def merge(stretches: Iterable[Stretch]) -> Iterator[Stretch]:
+    """Neighbours of one op and one distance become one."""
+    last: Stretch | None = None
+    for stretch in stretches:
+        if last and (last.op, last.distance, last.end) == (stretch.op, stretch.distance, stretch.start):
+            last = Stretch(last.start, stretch.end, last.op, last.distance)
+            continue
+        if last:
+            yield last
+        last = stretch
+    if last:
+        yield last
+
+
+def control_of(groups: Sequence[GroupRecipe]) -> tuple[bytes, bytes]:
+    """The ops and the jumps of a piece."""
+    ops, jumps, distance = list[int](), list[int](), 0
+    for group in groups:
+        for stretch in group.stretches:
+            rest = stretch.end == group.start + group.length
+            ops.append((0 if rest else stretch.end - stretch.start) << 2 | stretch.op)
+            if stretch.op in (Op.COPY, Op.ADD):
+                jump = stretch.distance - distance
+                jumps.append(jump << 1 if jump >= 0 else -jump * 2 - 1)
+                distance = stretch.distance
+    return build_varints(ops), build_varints(jumps)
+
+
+def contents_of(old: Bytes, new: Bytes, groups: Sequence[GroupRecipe]) -> tuple[bytes, bytes]:
+    """The residual and the literal bytes of a piece, not packed."""
+    residual, literal = bytearray(), bytearray()
+    for group in groups:
+        for stretch in group.stretches:
+            if stretch.op is Op.ADD:
+                residual += residual_words(old, new, stretch).tobytes()
+            elif stretch.op is Op.LITERAL:
+                literal += new[stretch.start : stretch.end].tobytes()
+    return bytes(residual), bytes(literal)
+
+
+def estimate(old: Bytes, new: Bytes, group: GroupRecipe) -> int:
+    """About how many bytes a group will take."""
+    residual, literal = contents_of(old, new, [group])
+    data = residual + literal
+    return int(len(Encoder(1).encode(data)) / _ESTIMATE) if data else 0
+
+
+def cut(groups: Sequence[GroupRecipe], estimates: Sequence[int], group_size: int) -> Iterator[list[GroupRecipe]]:
+    """Pieces of about `PIECE_AIM` bytes."""
+    piece, stored, content, control = list[GroupRecipe](), 0, 0, 0
+    aim = max(PIECE_AIM, group_size)
+    for group, size in zip(groups, estimates, strict=True):
+        ops = sum(map(len, control_of([group])))
+        full = stored + size > aim or content + group.length > PIECE_PLAIN_MAX or control + ops > CONTROL_MAX
+        if piece and full:
+            yield piece
+            piece, stored, content, control = [], 0, 0, 0
+        piece.append(group)
+        stored, content, control = stored + size, content + group.length, control + ops
+    if piece:
+        yield piece
+
+
+def encode(old: Bytes, new: Bytes, groups: Sequence[GroupRecipe], group_size: int, *, fast: bool) -> list[EncodedPiece]:
+    """The piece; several when it came out larger than a piece may be."""
+    ops, jumps = control_of(groups)
+    if len(ops) + len(jumps) > CONTROL_MAX:  # of one group: `cut` has split all others
+        return encode(old, new, [_as_literal(group) for group in groups], group_size, fast=fast)
+    preset = PRESET_FAST if fast else PRESET_BEST
+    residual, literal = (pack(data, preset=preset) for data in contents_of(old, new, groups))
+    piece = EncodedPiece(len(groups), len(ops), len(jumps), pack(ops + jumps, CONTROL_WINDOW), residual, literal)
+    if piece.length <= piece_max(group_size):
+        return [piece]
+    if len(groups) == 1:
+        return encode(old, new, [_as_literal(groups[0])], group_size, fast=fast)
+    half = len(groups) // 2
+    parts = groups[:half], groups[half:]
+    return [one for part in parts for one in encode(old, new, part, group_size, fast=fast)]
+
+
+def _as_literal(group: GroupRecipe) -> GroupRecipe:
+    return GroupRecipe(group.start, group.length, (Stretch(group.start, group.start + group.length, Op.LITERAL),))

@@ -1,0 +1,77 @@
+"""Finds pages of the new payload that stand somewhere in the old one as they are. File systems move files by pages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+import numpy as np
+import numpy.typing as npt
+
+PAGE = 4096  # bytes; the block of ext4 and erofs
+_BATCH = 1024  # pages hashed at once
+
+Bytes = npt.NDArray[np.uint8]
+Hashes = npt.NDArray[np.uint64]
+
+
+def map_file(path: str) -> Bytes:
+    """A file as an array that is read when it is touched."""
+    return np.memmap(path, dtype=np.uint8, mode="r")
+
+
+def hash_pages(data: Bytes) -> Hashes:
+    """64 bits for each whole page. Not a digest: who trusts a match compares, or hashes the result."""
+    count = len(data) // PAGE
+    words = data[: count * PAGE].view("<u8").reshape(count, PAGE // 8)
+    weights = np.random.default_rng(0).integers(0, 2**63, PAGE // 8, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+    out = np.empty(count, np.uint64)
+    for start in range(0, count, _BATCH):
+        mixed = words[start : start + _BATCH]
+        mixed = (mixed ^ (mixed >> np.uint64(29))) * weights
+        mixed ^= mixed >> np.uint64(32)
+        out[start : start + _BATCH] = mixed.sum(1, dtype=np.uint64)
+    return out
+
+
+def runs(mask: npt.NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
+    """(first, end) of each run of true values."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], mask.astype(np.int8), [0]))))
+    yield from zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
+
+
+class PageMap:
+    """Where each page of the new payload stands in the old one, and which pages are in one of the two only."""
+
+    def __init__(self, old: Bytes, new: Bytes) -> None:
+        self._old, self._new = hash_pages(old), hash_pages(new)
+        self.hard: npt.NDArray[np.bool_] = ~np.isin(self._new, self._old)
+        self.orphans: npt.NDArray[np.bool_] = ~np.isin(self._old, self._new)
+
+    def distances(self, pages: Sequence[int]) -> dict[int, int]:
+        """For each page that the old payload has: bytes from it to its source. Changes as seldom as possible."""
+        known, first = np.unique(self._old, return_index=True)
+        where = first[np.minimum(np.searchsorted(known, self._new), len(known) - 1)] if len(known) else self._new
+        found: dict[int, int] = {}
+        distance = 0
+        for page in pages:
+            if self.hard[page]:
+                continue
+            if not self._stands_at(page, page + distance):
+                distance = self._best(page, int(where[page]) - page)
+            found[page] = distance * PAGE
+        return found
+
+    def _stands_at(self, page: int, source: int) -> bool:
+        return 0 <= source < len(self._old) and bool(self._old[source] == self._new[page])
+
+    def _best(self, page: int, distance: int) -> int:
+        """Of many equal pages the one whose neighbours fit: the next page that has a single source shows it."""
+        for ahead in range(page + 1, min(page + 4, len(self._new))):
+            at = np.flatnonzero(self._old == self._new[ahead])
+            if len(at) == 1 and self._stands_at(page, page + int(at[0]) - ahead):
+                return int(at[0]) - ahead
+        return distance
+
+
+def as_words(data: Bytes) -> npt.NDArray[np.uint32]:
+    """The same bytes as words, little endian; copied where they do not stand well."""
+    return np.frombuffer(data.tobytes(), "<u4")

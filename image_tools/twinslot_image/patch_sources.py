@@ -1,0 +1,123 @@
+"""The contents of two images as flat files, with a digest for each group: what a patch is made between."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from twinslot.bundle.events import AttachmentEvent, Event, Group, Head, PlainList
+from twinslot.bundle.reader import Reader
+from twinslot.bundle.wire import MAGIC, Encoding
+from twinslot.core.errors import BundleError
+from twinslot.core.manifest import Manifest, parse_manifest
+
+_CHUNK = 1024 * 1024  # bytes
+OnProgress = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """The plain content of one payload.
+
+    Attributes:
+        name: Of the payload.
+        file: Holds it, and nothing else.
+        size: Bytes.
+        digest: SHA-256, 64 hex digits.
+        group_size: Bytes.
+        plain_list: 32 bytes for each group.
+    """
+
+    name: str
+    file: Path
+    size: int
+    digest: str
+    group_size: int
+    plain_list: bytes = field(repr=False)
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file is an update image; else it is taken for the content of a partition."""
+    with path.open("rb") as file:
+        return file.read(len(MAGIC)) == MAGIC
+
+
+def unpack_image(path: Path, folder: Path, on_progress: OnProgress = lambda _: None) -> dict[str, Content]:
+    """Unpack every payload of an image into a file in `folder`; groups are held to their digests.
+
+    Raises:
+        BundleError: Damaged or malformed.
+    """
+    reader, sink = Reader(), _Sink(folder)
+    with path.open("rb") as file:
+        for chunk in iter(lambda: file.read(_CHUNK), b""):
+            for event in reader.feed(chunk):
+                sink.take(event)
+            if sink.manifest and not sink.proceeded:
+                sink.proceeded = True
+                for event in reader.proceed(sink.manifest):
+                    sink.take(event)
+            on_progress(reader.received)
+    reader.close()
+    return sink.finish()
+
+
+def read_content(name: str, file: Path, group_size: int, on_progress: OnProgress = lambda _: None) -> Content:
+    """Take a flat file as the content of a payload.
+
+    Raises:
+        BundleError: `bundle.payload`: it is empty.
+    """
+    whole, plain_list, size = hashlib.sha256(), bytearray(), 0
+    with file.open("rb") as source:
+        for group in iter(lambda: source.read(group_size), b""):
+            whole.update(group)
+            plain_list += hashlib.sha256(group).digest()
+            size += len(group)
+            on_progress(size)
+    if not size:
+        raise BundleError(f"'{file}' is empty", code="payload")
+    return Content(name, file, size, whole.hexdigest(), group_size, bytes(plain_list))
+
+
+class _Sink:
+    """Writes what the reader says into files; zero groups become holes."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._files: dict[str, BinaryIO] = {}
+        self._lists: dict[str, bytes] = {}
+        self.manifest: Manifest | None = None
+        self.proceeded = False
+
+    def take(self, event: Event) -> None:
+        if isinstance(event, Head):
+            self.manifest = parse_manifest(event.manifest)
+        elif isinstance(event, PlainList):
+            self._lists[event.payload.name] = event.data
+            self._files[event.payload.name] = (self._folder / event.payload.name).open("wb")
+        elif isinstance(event, Group):
+            file = self._files[event.payload.name]
+            if event.encoding is Encoding.ZERO:
+                file.seek(len(event.data), 1)
+            else:
+                file.write(event.data)
+        elif isinstance(event, AttachmentEvent):
+            pass
+
+    def finish(self) -> dict[str, Content]:
+        assert self.manifest
+        found = {}
+        for payload in self.manifest.payloads:
+            file = self._files[payload.name]
+            file.truncate(payload.size)
+            file.close()
+            plain_list = self._lists[payload.name]
+            path = self._folder / payload.name
+            found[payload.name] = Content(
+                payload.name, path, payload.size, payload.digest, payload.group_size, plain_list
+            )
+        return found

@@ -1,0 +1,102 @@
+"""The heavy steps of making a patch, each a function that any process can do: files are mapped, nothing is copied."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from twinslot_image.patch_encode import EncodedPiece, GroupRecipe, encode, estimate
+from twinslot_image.patch_index import Index, candidates
+from twinslot_image.patch_pages import map_file
+from twinslot_image.patch_path import Costs, Spans, Stretch, choose, count_words, flat_costs
+
+WORKERS_MAX = 8
+_A = TypeVar("_A")
+_R = TypeVar("_R")
+Map = Callable[[Callable[..., Any], Sequence[Any]], Iterator[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """What every worker needs to know.
+
+    Attributes:
+        old: The base's content.
+        new: The new content.
+        indexes: Each as (path, bits), made by `Index`.
+        limit: Candidates for each span.
+        group_size: Bytes.
+        fast: Less packing, for very large patches.
+    """
+
+    old: Path
+    new: Path
+    indexes: tuple[tuple[Path, int], ...]
+    limit: int
+    group_size: int
+    fast: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FirstPass:
+    """Candidates for each span, and how often each residual word came with them."""
+
+    distances: list[list[int]]
+    counts: npt.NDArray[np.int64]
+
+
+def first_pass(space: Workspace, spans: Spans) -> FirstPass:
+    """Find candidates, and choose among them without knowing what residuals cost."""
+    old, new = map_file(str(space.old)), map_file(str(space.new))
+    indexes = [Index(path, bits) for path, bits in space.indexes]
+    distances = [candidates(new, span, indexes, space.limit) for span in spans]
+    chosen = choose(old, new, spans, distances, flat_costs())
+    return FirstPass(distances, count_words(old, new, [stretch for span in chosen for stretch in span]))
+
+
+def second_pass(space: Workspace, task: tuple[Spans, list[list[int]], Costs]) -> list[list[Stretch]]:
+    """Choose again, knowing."""
+    return choose(map_file(str(space.old)), map_file(str(space.new)), *task)
+
+
+def measure(space: Workspace, groups: Sequence[GroupRecipe]) -> list[int]:
+    """About how many bytes each group will take."""
+    old, new = map_file(str(space.old)), map_file(str(space.new))
+    return [estimate(old, new, group) for group in groups]
+
+
+def pack_piece(space: Workspace, groups: Sequence[GroupRecipe]) -> list[EncodedPiece]:
+    """One piece, or several."""
+    old, new = map_file(str(space.old)), map_file(str(space.new))
+    return encode(old, new, groups, space.group_size, fast=space.fast)
+
+
+@contextmanager
+def workers(work: int) -> Iterator[Map]:
+    """A map over processes, in order; without any for a few bytes of work, since they take a moment to start.
+
+    Args:
+        work: Bytes to be looked at.
+    """
+    count = min(len(os.sched_getaffinity(0)), WORKERS_MAX)
+    if work < 2 * 1024 * 1024 or count == 1:
+        yield map
+        return
+    context = multiprocessing.get_context("spawn")  # a fork would copy numpy's threads half-way
+    with ProcessPoolExecutor(count, mp_context=context) as pool:
+        yield pool.map
+
+
+def bound(function: Callable[[Workspace, _A], _R], space: Workspace) -> Callable[[_A], _R]:
+    """The function for one workspace, as it travels to a worker."""
+    return partial(function, space)
