@@ -23,7 +23,7 @@ from twinslot_lab.command import ROOT, say
 
 ROUNDS: Final = 7
 _QUICK_ROUNDS: Final = 3
-_LARGE: Final = {False: 8 << 30, True: 1 << 30}  # bytes of the sparse image, by `quick`
+_LARGE: Final = {False: 8 << 30, True: 1 << 28}  # bytes of the sparse image, by `quick`
 
 
 def main(argv: list[str] | None = None) -> int:

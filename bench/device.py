@@ -1,6 +1,7 @@
-"""The client's own command line on two loop devices: only the root mount is not real.
+"""The client's own command line on two loop devices: only the root mount and the reboot are not real.
 
-`python -m bench.device SLOT-A ARGUMENTS...` is `twinslot ARGUMENTS...` on a machine whose root mount is SLOT-A.
+`python -m bench.device SLOT DEVICE BOOT-ID-FILE ARGUMENTS...` is `twinslot ARGUMENTS...` on a machine whose root mount
+is DEVICE, which is slot a or b, and whose boot has the id in that file.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ def main(argv: list[str]) -> int:
     from twinslot.engine import assemble
     from twinslot.storage.slots import RunningSlot
 
-    device = mounts.device_of(Path(argv[0]))
-    assert device is not None, f"{argv[0]} is no block device"
-    running = RunningSlot(SlotName.A, frozenset({device}), ("said by the bench",))
+    slot, path, boot_id, *arguments = argv
+    device = mounts.device_of(Path(path))
+    assert device is not None, f"{path} is no block device"
+    running = RunningSlot(SlotName(slot), frozenset({device}), ("said by the bench",))
     vars(assemble)["find_running_slot"] = lambda *_, **__: running
-    return cli.main(argv[1:])
+    vars(assemble)["BOOT_ID"] = Path(boot_id)
+    return cli.main(arguments)
 
 
 if __name__ == "__main__":

@@ -93,6 +93,10 @@ class LoopDevice:
         fields = [int(word) for word in Path(f"/sys/block/{self.path.name}/stat").read_text().split()]
         return Traffic(fields[_WRITTEN] * _SECTOR, fields[_DISCARDED] * _SECTOR if len(fields) > _DISCARDED else 0)
 
+    def written(self) -> int:
+        """Bytes, zeros included, since the device was made."""
+        return self.traffic().written
+
     def fill_with(self, image: Path) -> None:
         """Make the slot hold an image, all of it written."""
         with image.open("rb") as source, self.path.open("wb", buffering=0) as device:

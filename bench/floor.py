@@ -1,9 +1,9 @@
 """The floor: what no client can do without. Decodes, hashes, writes and flushes an image, and nothing else.
 
 `python -m bench.floor SOURCE DEVICE`. Python, with the codec and the hash that Twinslot uses (zstandard, and SHA-256
-of OpenSSL). The source is a bare sequence of groups (`python -m bench.floor --make IMAGE SOURCE`): 4 bytes of length, a zstd
-frame of 64 KiB. One thread reads and decodes, another writes, as much at once as two cores allow. Its digest is the
-last 32 bytes of the source. No signature, no journal, no check before the write, no reading back.
+of OpenSSL). The source is a bare sequence of groups (`python -m bench.floor --make IMAGE SOURCE`): 4 bytes of length,
+a zstd frame of 64 KiB. One thread reads and decodes, another writes, as much at once as two cores allow. Its digest is
+the last 32 bytes of the source. No signature, no journal, no check before the write, no reading back.
 """
 
 from __future__ import annotations

@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-PERIOD: Final = 0.025  # seconds: 40 Hz, twice what is asked for, since a sample may come late on a busy machine
+PERIOD: Final = 1 / 30  # seconds; a sample may come late on a busy machine, and 20 a second are wanted
 _PRIVATE: Final = re.compile(rb"^Private_(?:Clean|Dirty):\s+(\d+) kB$", re.MULTILINE)
+_OUBLOCK: Final = 512  # bytes of a block in ru_oublock: task_io_get_oublock() in include/linux/task_io_accounting_ops.h
 _TAIL: Final = 1500  # bytes of what a failed command said
 
 
@@ -29,6 +30,7 @@ class Memory:
     Attributes:
         peak: Largest sum of private memory over the tree, in bytes.
         who: Program and bytes of each process at that moment, the largest first.
+        moving: Largest sum while data moved: between the first and the last sample in which the device's counter rose.
         processes: Largest number of processes at once.
         samples: How many there were.
         period: Mean seconds between two.
@@ -37,6 +39,7 @@ class Memory:
 
     peak: int
     who: tuple[tuple[str, int], ...]
+    moving: int
     processes: int
     samples: int
     period: float
@@ -52,6 +55,7 @@ class Sample:
         wall: From start to end, and until what it wrote is on the medium.
         flush: The part of `wall` that the bench's own flush took after the command had ended.
         cpu: User and system time of the tree.
+        handed_over: Bytes that the tree gave to any block device or file system to write (getrusage(2), ru_oublock).
         memory: Of the tree.
         said: The end of its output.
     """
@@ -60,6 +64,7 @@ class Sample:
     wall: float
     flush: float
     cpu: float
+    handed_over: int
     memory: Memory
     said: str
 
@@ -74,6 +79,7 @@ def run_measured(
     *,
     env: Mapping[str, str] | None = None,
     flush: Callable[[], None] = nothing,
+    written: Callable[[], int] = int,
     sampled: bool = True,
 ) -> Sample:
     """Run a command to its end.
@@ -83,6 +89,7 @@ def run_measured(
         log: Takes its output; replaced.
         env: Added to the environment.
         flush: Called when it has ended, within the measured time: nobody is faster by leaving data in memory.
+        written: How many bytes have reached the device; asked with each sample.
         sampled: Look at its memory; otherwise only once, at the start. For the cost of looking.
     """
     with log.open("wb") as out:
@@ -90,7 +97,7 @@ def run_measured(
         process = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env={**os.environ, **(env or {})}
         )
-        with Sampler(process.pid, PERIOD if sampled else 3600.0) as sampler:
+        with Sampler(process.pid, PERIOD if sampled else 3600.0, written) as sampler:
             _, status, usage = os.wait4(process.pid, 0)
             ended = time.monotonic()
         process.returncode = os.waitstatus_to_exitcode(status)  # so that Popen does not wait for it again
@@ -102,6 +109,7 @@ def run_measured(
         wall=ended - start + flushed,
         flush=flushed,
         cpu=usage.ru_utime + usage.ru_stime,
+        handed_over=usage.ru_oublock * _OUBLOCK,
         memory=sampler.memory(),
         said=log.read_bytes()[-_TAIL:].decode(errors="replace"),
     )
@@ -114,13 +122,18 @@ class Sampler:
     Args:
         root: Process id of the top of the tree.
         period: Seconds between two looks.
+        written: See `run_measured`.
     """
 
     root: int
     period: float = PERIOD
+    written: Callable[[], int] = int
     _peak: int = 0
     _who: tuple[tuple[str, int], ...] = ()
     _processes: int = 0
+    _last: int = -1
+    _moving: int = 0
+    _since: int = 0
     _samples: int = 0
     _cpu: float = 0.0
     _wall: float = 0.0
@@ -138,7 +151,13 @@ class Sampler:
     def memory(self) -> Memory:
         """The result, after the block."""
         return Memory(
-            self._peak, self._who, self._processes, self._samples, self._wall / max(self._samples, 1), self._cpu
+            self._peak,
+            self._who,
+            self._moving,
+            self._processes,
+            self._samples,
+            self._wall / max(self._samples, 1),
+            self._cpu,
         )
 
     def _run(self) -> None:
@@ -157,8 +176,19 @@ class Sampler:
         if total > self._peak:
             self._peak = total
             self._who = tuple((program(pid), size) for pid, size in sorted(sizes, key=lambda one: -one[1]))
+        self._note_moving(total)
         self._processes = max(self._processes, len(tree))
         self._samples += 1
+
+    def _note_moving(self, total: int) -> None:
+        """What was seen since data began to move counts only when it is known that it moved on."""
+        written, last = self.written(), self._last
+        self._last = written
+        if last < 0:  # the first look
+            return
+        self._since = max(self._since, total) if self._since or written > last else 0
+        if written > last:
+            self._moving = max(self._moving, self._since)
 
 
 def process_tree(root: int) -> list[int]:

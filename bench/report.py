@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from bench.goals import judge
 from bench.pairs import Pair
 from bench.run import BLOCK, changed
 
@@ -61,7 +62,7 @@ def make(
     for row in rows:
         row["figures"] = figures(row, floor_of(rows, row["work"]))
     machine_now = dict(facts) | {"load_after": os.getloadavg()[0]}
-    return {
+    told_all: dict[str, Any] = {
         "quick": quick,
         "rounds": rounds,
         "machine": machine_now,
@@ -69,6 +70,7 @@ def make(
         "rows": rows,
         "start": dict(start) | {"more": start_figures(start)},
     }
+    return told_all | {"goals": judge(told_all)}
 
 
 def floor_of(rows: Iterable[Row], work: str) -> Row | None:
@@ -90,10 +92,12 @@ def figures(row: Row, floor: Row | None) -> dict[str, Any]:
         "wall": [one["wall"] for one in rounds],
         "cpu": [one["cpu"] for one in rounds],
         "memory": [one["memory"]["peak"] for one in rounds],
+        "moving": [one["memory"]["moving"] for one in rounds],
         "sampler": [one["memory"]["cpu"] / one["wall"] for one in rounds],
         "fetched": [one["fetched"] for one in rounds],
         "requests": [one["wire"]["requests"] for one in rounds],
         "written": [one["written"] for one in rounds],
+        "zeroed": [one["zeroed"] for one in rounds],
     }
     if floor is not None:
         walls["ratio"] = ratios(row, floor)

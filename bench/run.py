@@ -18,7 +18,7 @@ _STEP: Final = 1 << 20
 digest_of = functools.cache(file_digest)
 
 
-def run_round(bench: Bench, work: Work, name: str, job: Job, *, sampled: bool = True) -> dict[str, Any]:
+def run_round(bench: Bench, work: Work, name: str, job: Job) -> dict[str, Any]:
     """What one round measured, ready for the report; all sizes in bytes, times in seconds."""
     prepare_slot(bench, work)
     job.before()
@@ -27,17 +27,29 @@ def run_round(bench: Bench, work: Work, name: str, job: Job, *, sampled: bool = 
     log = bench.directory / f"log/{work}.{name}.txt"
     log.parent.mkdir(exist_ok=True)
     env = {"PYTHONPATH": python_path(), **job.env}
-    sample = run_measured(job.argv, log, env=env, flush=bench.slot_b.flush, sampled=sampled)
+    sample = run_measured(
+        job.argv, log, env=env, flush=bench.slot_b.flush, written=bench.slot_b.written, sampled=job.sampled
+    )
     traffic, wire = bench.slot_b.traffic() - before, bench.server.take()
     job.after()
     verified = job.verify() if job.verify else holds(bench, work)
     local = sum(path.stat().st_size for path in job.local)
     return _result(sample, verified=verified) | {
-        "written": traffic.written,
+        **data_and_zeros(traffic.written, sample.handed_over),
         "discarded": traffic.discarded,
         "wire": asdict(wire),
         "fetched": wire.sent + local,
     }
+
+
+def data_and_zeros(counted: int, handed_over: int) -> dict[str, int]:
+    """The device's counter parted into data and BLKZEROOUT, which the kernel counts as writes of that length.
+
+    BLKZEROOUT carries no data, so that it is not among what the processes handed over. What they wrote elsewhere is,
+    so `written` is never too small.
+    """
+    written = min(counted, handed_over)
+    return {"written": written, "zeroed": counted - written}
 
 
 def prepare_slot(bench: Bench, work: Work) -> None:
@@ -60,12 +72,8 @@ def changed(old: Path, new: Path, grain: int) -> int:
     """Bytes in blocks of `grain` that differ between two images of one size."""
     count = 0
     with old.open("rb") as first, new.open("rb") as second:
-        while pieces := (first.read(_STEP), second.read(_STEP)):
-            before, after = pieces
-            if not after:
-                return count
-            if before == after:
-                continue
+        while after := second.read(_STEP):
+            before = first.read(_STEP)
             count += sum(
                 len(after[at : at + grain])
                 for at in range(0, len(after), grain)

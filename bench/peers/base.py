@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bench.devices import LoopDevice
+from bench.measure import run_measured
 from bench.pairs import Pair
 from bench.server import CountingServer
 
@@ -54,6 +56,9 @@ class Job:
         local: Bytes that the command takes from a local file instead of the wire.
         verify: Says whether the update is there; None: the slot is compared with the image.
         note: One sentence for the row.
+        sampled: Its memory is looked at.
+        front: Bytes of what is fetched that only say what the update is and who signed it.
+        made: What making the patch took: seconds of wall and CPU, peak of private memory in bytes.
     """
 
     argv: list[str]
@@ -64,6 +69,9 @@ class Job:
     local: tuple[Path, ...] = ()
     verify: Callable[[], bool] | None = None
     note: str = ""
+    sampled: bool = True
+    front: int = 0
+    made: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -139,6 +147,25 @@ def prepare(*argv: str | Path, cwd: Path | None = None, env: Mapping[str, str] |
     if done.returncode != 0:
         raise UnableError(f"{' '.join(words[:3])} ...: {(done.stderr or done.stdout).strip()[-600:]}")
     return done.stdout
+
+
+def make_once(file: Path, *argv: str | Path) -> dict[str, float]:
+    """Make a file unless it is there; what that took, in seconds and bytes of private memory.
+
+    Raises:
+        UnableError: The program is missing or failed, with its last words.
+    """
+    kept = file.with_name(file.name + ".made")
+    if not kept.exists():
+        words = [str(word) for word in argv]
+        if shutil.which(words[0]) is None:
+            raise UnableError(f"'{words[0]}' is not installed (bench/apt-packages.txt)")
+        sample = run_measured(words, file.with_name(file.name + ".log"))
+        if sample.status != 0:
+            raise UnableError(f"{' '.join(words[:4])} ...: {sample.said.strip()[-600:]}")
+        kept.write_text(json.dumps({"wall": sample.wall, "cpu": sample.cpu, "memory": sample.memory.peak}))
+    made: dict[str, float] = json.loads(kept.read_text())
+    return made
 
 
 def debian_version(package: str) -> str:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import shutil
-import time
 
 from bench.pairs import Pair
-from bench.peers.base import Bench, Job, UnableError, Work, debian_version, prepare
+from bench.peers.base import Bench, Job, UnableError, Work, debian_version, make_once, prepare
 
 _DELTA = (Work.SECURITY, Work.ONEFILE, Work.UNKNOWN_BASE)
 
@@ -27,15 +26,13 @@ class Casync:
         """Index and chunks from the server."""
         pair = _pair(self._bench, work)
         index, store = self._bench.public / f"{pair.name}.caibx", self._bench.public / f"{pair.name}.castr"
-        start = time.monotonic()
-        if not index.exists():
-            prepare("casync", "make", f"--store={store}", index, pair.new)
-        made = f"{time.monotonic() - start:.1f} s"
+        made = make_once(index, "casync", "make", f"--store={store}", index, pair.new)
         urls = [f"--store={self._bench.server.url(store.name)}", f"--seed={self._bench.slot_a.path}"]
         return Job(
             ["casync", "extract", *urls, self._bench.server.url(index.name), str(self._bench.slot_b.path)],
             published=(index,),
-            note=f"chunks made in {made}; nothing signed",
+            made=made,
+            note="nothing signed",
         )
 
     def close(self) -> None:
@@ -58,10 +55,7 @@ class Zchunk:
         """The missing chunks from the server."""
         pair = _pair(self._bench, work)
         new, old = self._bench.public / f"{pair.name}.zck", self._home / f"{pair.name}-old.zck"
-        start = time.monotonic()
-        if not new.exists():
-            prepare("zck", "-o", new, pair.new)
-        made = f"{time.monotonic() - start:.1f} s"
+        made = make_once(new, "zck", "-o", new, pair.new)
         if not old.exists():
             prepare("zck", "-o", old, pair.old)
         work_at = self._home / "download"
@@ -75,7 +69,8 @@ class Zchunk:
             ["/bin/sh", "-c", f"{script} > {self._bench.slot_b.path}"],
             before=before,
             published=(new,),
-            note=f"made in {made}; needs the old and the new .zck as files beside the slots; nothing signed",
+            made=made,
+            note="needs the old and the new .zck as files beside the slots; nothing signed",
         )
 
     def close(self) -> None:

@@ -12,12 +12,15 @@ from bench.peers.base import Bench, Job, UnableError, Work
 
 
 class Floor:
-    """Decodes, hashes, writes, flushes."""
+    """Decodes, hashes, writes, flushes.
 
-    name = "floor"
+    Args:
+        sampled: With a look at its memory; the difference is what looking costs.
+    """
 
-    def __init__(self, bench: Bench) -> None:
-        self._bench = bench
+    def __init__(self, bench: Bench, *, sampled: bool = True) -> None:
+        self.name = "floor" if sampled else "floor, unsampled"
+        self._bench, self._sampled = bench, sampled
 
     def version(self) -> str:
         """Of the codec and the language."""
@@ -35,6 +38,7 @@ class Floor:
             [sys.executable, "-m", "bench.floor", where, str(self._bench.slot_b.path)],
             local=(source,) if work.is_local else (),
             published=(source,),
+            sampled=self._sampled,
         )
 
     def close(self) -> None:

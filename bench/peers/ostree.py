@@ -7,8 +7,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.peers.base import Bench, Job, UnableError, Work, debian_version, prepare
-from bench.peers.xdelta import make_patch
+from bench.peers.base import Bench, Job, UnableError, Work, debian_version, make_once, prepare
 
 
 class Ostree:
@@ -39,7 +38,7 @@ class Ostree:
         old, new = (prepare("ostree", f"--repo={server}", "rev-parse", side).strip() for side in ("old", "new"))
         delta = self._bench.public / f"{pair.name}.ostree-delta"
         words = [f"--from={old}", f"--to={new}", "--inline", "--min-fallback-size=0", f"--filename={delta}"]
-        made = make_patch(delta, "ostree", f"--repo={server}", "static-delta", "generate", *words)
+        made = make_once(delta, "ostree", f"--repo={server}", "static-delta", "generate", *words)
         prepare("ostree", f"--repo={device}", "init", "--mode=bare")
         prepare("ostree", f"--repo={device}", "pull-local", server, old)
 
@@ -54,7 +53,8 @@ class Ostree:
             local=(delta,),
             published=(delta,),
             verify=verify,
-            note=f"made in {made}; imports objects, writes no image; verified by `ostree fsck`",
+            made=made,
+            note="imports objects, writes no image; verified by `ostree fsck`",
         )
 
     def close(self) -> None:

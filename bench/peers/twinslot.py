@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
 from pathlib import Path
 from typing import Final
 
+from bench.pairs import Pair
 from bench.peers.base import Bench, Job, UnableError, Work, prepare
 from twinslot import __version__
 
 ROLES: Final = ("engineering", "clinical")
 _SIZE: Final = 0x2000  # bytes of one copy of the environment
+_STATE: Final = ("data", "card", "boot_id")  # what a device keeps beside its slots
 _OFFSETS: Final = (0x1000, 0x5000)
 _ENVIRONMENT: Final = (
     "bootcmd=run boot_slot; reset\nslot=a\nslot_a=good\nslot_b=bad\nbootlimit=3\nts_generation=1\nupgrade_available=0\n"
@@ -63,23 +66,68 @@ class Twinslot:
         return __version__
 
     def job(self, work: Work) -> Job:
-        """An image from a file or a server."""
-        if not work.is_full:
-            raise UnableError("not yet measured")
-        image = self.image("new", self._bench.pair(work).new, 2)
+        """An image from a file or a server; a device that has lived, for an update of what it runs."""
+        pair = self._bench.pair(work)
+        image = self.image(f"{pair.name}-new", pair.new, 2)
         where = str(image) if work.is_local else self._bench.server.url(image.name)
+        made: dict[str, float] = {}
+        published = [image]
+        if not work.is_full:
+            self._provision(pair)
+        if work in (Work.SECURITY, Work.ONEFILE):
+            patch, made = self._patch(pair, image)
+            published.append(patch)
         return Job(
             self.command("install", "--no-activate", where),
-            before=self.reset,
+            before=self.reset if work.is_full else self._restore,
+            after=lambda: None,
             local=(image,) if work.is_local else (),
-            published=(image,),
-            note="verifies signatures, reads the whole partition back",
+            published=tuple(published),
+            front=self._front(image),
+            made=made,
+            note="verifies signatures and every group before it writes, reads the whole partition back",
         )
 
-    def command(self, *arguments: str) -> list[str]:
+    def command(self, *arguments: str, running: str = "a") -> list[str]:
         """The client on the two slots."""
-        device = [sys.executable, "-m", "bench.device", str(self._bench.slot_a.path)]
-        return [*device, "--no-service", "--config-root", str(self._home), *arguments]
+        slots = {"a": self._bench.slot_a, "b": self._bench.slot_b}
+        device = [running, str(slots[running].path), str(self._home / "boot_id")]
+        options = ["--no-service", "--config-root", str(self._home)]
+        return [sys.executable, "-m", "bench.device", *device, *options, *arguments]
+
+    def _provision(self, pair: Pair) -> None:
+        """A device that took the old image into one slot and then into the other, and committed it each time."""
+        old = self.image("old", pair.old, 1)
+        self.reset()
+        self._bench.slot_b.fill_with_noise()
+        for boot, (running, target) in enumerate((("a", "b"), ("b", "a")), 1):
+            options = ["--reinstall"] if boot > 1 else []
+            self._run("install", "--no-reboot", *options, str(old), running=running)
+            (self._home / "boot_id").write_text(f"{boot:032x}\n")
+            self._run("boot", running=target)
+            self._run("commit", running=target)
+        for name in _STATE:
+            kept = self._home / f"{name}.provisioned"
+            shutil.rmtree(kept, ignore_errors=True)
+            prepare("cp", "-a", self._home / name, kept)
+
+    def _restore(self) -> None:
+        """The device as it was when it had been provisioned."""
+        for name in _STATE:
+            shutil.rmtree(self._home / name, ignore_errors=True)
+            prepare("cp", "-a", "-T", self._home / f"{name}.provisioned", self._home / name)
+
+    def _run(self, *arguments: str, running: str) -> None:
+        prepare(*self.command(*arguments, running=running), env={"PYTHONPATH": python_path()})
+
+    def _patch(self, pair: Pair, image: Path) -> tuple[Path, dict[str, float]]:
+        """The patch beside the image, where the client looks for it."""
+        raise UnableError("not yet measured")
+
+    def _front(self, image: Path) -> int:
+        """Bytes of header, trust and manifest."""
+        sections = json.loads(prepare(*_tool(), "inspect", image, "--json"))["sections"]
+        return sum(int(sections[name]) for name in ("header", "trust", "manifest"))
 
     def image(self, name: str, content: Path, sequence: int) -> Path:
         """A signed image; made once."""
@@ -99,6 +147,7 @@ class Twinslot:
         shutil.rmtree(self._home / "data", ignore_errors=True)
         (self._home / "data").mkdir()
         (self._home / "card").write_bytes(bytes(0x8000))
+        (self._home / "boot_id").write_text(f"{0:032x}\n")
         prepare(
             "fw_setenv", *self._tool_options(), "-f", self._home / "default-env.txt", "-s", self._home / "first.env"
         )

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
 from typing import Final
 
 from bench.pairs import Pair
-from bench.peers.base import Bench, Job, UnableError, Work, debian_version, prepare
+from bench.peers.base import Bench, Job, UnableError, Work, debian_version, make_once
 
 _WINDOW: Final = 1 << 30  # bytes of the old image that xdelta3 may look into; 64 MiB is its default
 
@@ -29,7 +27,7 @@ class Xdelta:
         pair = _known_base(self._bench, work)
         patch = self._bench.public / f"{work}.vcdiff"
         window = min(_WINDOW, pair.old.stat().st_size)
-        made = make_patch(
+        made = make_once(
             patch, "xdelta3", "-9", "-S", "lzma", "-B", str(window), "-e", "-f", "-s", pair.old, pair.new, patch
         )
         slots = ["-s", str(self._bench.slot_a.path), str(patch), str(self._bench.slot_b.path)]
@@ -37,7 +35,8 @@ class Xdelta:
             ["xdelta3", "-d", "-f", "-B", str(window), *slots],
             local=(patch,),
             published=(patch,),
-            note=f"made in {made}; holds the window in memory",
+            made=made,
+            note="holds the window in memory; nothing signed",
         )
 
     def close(self) -> None:
@@ -60,7 +59,7 @@ class Zstd:
         """A patch against a file that holds the old image: zstd asks a base for its size as a file has one."""
         pair = _known_base(self._bench, work)
         patch = self._bench.public / f"{work}.zst"
-        made = make_patch(
+        made = make_once(
             patch,
             "zstd",
             "-q",
@@ -77,21 +76,12 @@ class Zstd:
             ["/bin/sh", "-c", script],
             local=(patch,),
             published=(patch,),
-            note=f"made in {made}; the base is a file, not the slot",
+            made=made,
+            note="the base is a file, not the slot; nothing signed",
         )
 
     def close(self) -> None:
         """Nothing runs."""
-
-
-def make_patch(patch: Path, *argv: str | Path) -> str:
-    """Make a patch unless it is there; how long it took, for the note."""
-    note = patch.with_name(patch.name + ".made")
-    if not patch.exists():
-        start = time.monotonic()
-        prepare(*argv)
-        note.write_text(f"{time.monotonic() - start:.1f} s")
-    return note.read_text()
 
 
 def _known_base(bench: Bench, work: Work) -> Pair:
