@@ -12,6 +12,7 @@ from pathlib import Path
 from twinslot import __version__
 from twinslot.core.errors import DeviceError, TwinslotError
 from twinslot_image import cli_commands as commands
+from twinslot_image import cli_patch
 
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as a shell says it
 EXIT_PIPE = 141  # 128 + SIGPIPE
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         found = e.strerror or str(e)
         return _report(DeviceError(f"cannot use '{e.filename}'", code="file", found=found), as_json=False)
     except KeyboardInterrupt:
-        print("twinslot-image: interrupted; the image is as it was", file=sys.stderr)
+        print("twinslot-image: interrupted; what was there is as it was", file=sys.stderr)
         return EXIT_INTERRUPTED
     return 0
 
@@ -53,6 +54,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_keys(verbs)
     _add_build(verbs)
     _add_sign(verbs)
+    _add_patch(verbs)
     _add_readers(verbs)
     return parser
 
@@ -96,9 +98,18 @@ def _add_sign(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     sign.set_defaults(run=commands.sign)
 
 
+def _add_patch(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    patch = verbs.add_parser("patch", help="make a patch, for devices that run a known base")
+    patch.add_argument("old", type=Path, metavar="OLD", help="the base: an image, or the content of its partition")
+    patch.add_argument("new", type=Path, metavar="NEW.twin", help="the image that the devices are to have")
+    patch.add_argument("-o", "--output", type=Path, required=True, metavar="NAME.from-BASE.twinpatch")
+    patch.add_argument("--json", action="store_true")
+    patch.set_defaults(run=cli_patch.patch)
+
+
 def _add_readers(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    inspect = verbs.add_parser("inspect", help="show what an image says of itself; verifies nothing")
-    inspect.add_argument("image", type=Path, metavar="NAME.twin")
+    inspect = verbs.add_parser("inspect", help="show what an image or a patch says of itself; verifies nothing")
+    inspect.add_argument("image", type=Path, metavar="FILE", help="an image or a patch")
     inspect.add_argument("--json", action="store_true")
     inspect.set_defaults(run=commands.inspect)
     verify = verbs.add_parser("verify", help="check everything a device would, down to each group")

@@ -23,6 +23,7 @@ from twinslot_image.compose import Front, read_front, replace_manifest
 from twinslot_image.description import read_description
 from twinslot_image.files import write_whole
 from twinslot_image.inspect import describe_image, render_image
+from twinslot_image.patch_inspect import describe_patch, is_patch, read_patch_head, render_patch
 from twinslot_image.progress import Progress, size_text
 from twinslot_image.provision import provision
 from twinslot_image.verify import Verified, verify_image
@@ -90,7 +91,12 @@ def sign(arguments: argparse.Namespace) -> None:
 
 
 def inspect(arguments: argparse.Namespace) -> None:
-    """`inspect`."""
+    """`inspect`, of an image or a patch."""
+    if is_patch(arguments.image):
+        with arguments.image.open("rb") as file:
+            data = describe_patch(read_patch_head(file))
+        print(json.dumps(data, indent=2) if arguments.json else render_patch(data))
+        return
     data = describe_image(_read_front(arguments.image))
     print(json.dumps(data, indent=2) if arguments.json else render_image(data))
 

@@ -8,32 +8,22 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from twinslot.bundle.patch import PATCH_HEADER_SIZE, PatchDecoder, PatchHead, parse_patch_head, patch_head_length
+from twinslot.bundle.patch import PatchDecoder, PatchHead, PayloadPatch
 from twinslot.core.errors import BundleError
 from twinslot.core.model import DIGEST_SIZE
+from twinslot_image.patch_inspect import read_patch_head
 from twinslot_image.patch_sources import Content
 
 _CHUNK = 64 * 1024  # bytes
 
 
-def read_patch_head(file: BinaryIO) -> PatchHead:
-    """Read the head from the start of a patch file, and hold the file to the length that it says.
-
-    Raises:
-        BundleError: Not a patch, damaged, or cut off.
-    """
-    data = file.read(PATCH_HEADER_SIZE)
-    head = parse_patch_head(data + file.read(patch_head_length(data) - len(data)))
-    size = os.fstat(file.fileno()).st_size
-    if size != head.total:
-        raise BundleError("the length of the patch", code="length", expected=head.total, found=size)
-    return head
-
-
 def check_patch(
     path: Path, pairs: Sequence[tuple[Content, Content]], report: Callable[[str, int, int], None] = lambda *_: None
-) -> None:
+) -> PatchHead:
     """Make the new contents out of the old ones.
+
+    Returns:
+        The patch's head.
 
     Raises:
         BundleError: `bundle.patch-check`: it does not; the tool that made it is at fault.
@@ -42,28 +32,30 @@ def check_patch(
         head = read_patch_head(file)
         total, done = sum(len(part.changed) * part.group_size for part in head.payloads), 0
         for part, (base, target) in zip(head.payloads, pairs, strict=True):
-            new_list = part.new_plain_list(base.plain_list)
-            if new_list != target.plain_list:
-                raise _failed(f"the plain list of payload '{part.name}'", part.plain_list, hashlib.sha256(new_list))
-            with base.file.open("rb") as source:
-                decoder = PatchDecoder(part, new_list, _reader(source.fileno()))
-                length = sum(piece.length for piece in part.pieces)
-                count = 0
-                for index, plain in decoder.groups(_chunks(file, length)):
-                    if plain is None:
-                        raise _failed(f"payload '{part.name}', group {index}", _digest(new_list, index), None)
-                    count, done = count + 1, done + len(plain)
-                    report("checking", done, total)
-            if count != len(part.changed):
-                raise _failed(f"groups of payload '{part.name}'", str(len(part.changed)), None)
+            for plain in _make(part, base, target, file):
+                done += len(plain)
+                report("checking", done, total)
+    return head
+
+
+def _make(part: PayloadPatch, base: Content, target: Content, file: BinaryIO) -> Iterator[bytes]:
+    new_list, count = part.new_plain_list(base.plain_list), 0
+    if new_list != target.plain_list:
+        raise _failed(f"the plain list of payload '{part.name}'", part.plain_list, hashlib.sha256(new_list).hexdigest())
+    length = sum(piece.length for piece in part.pieces)
+    with base.file.open("rb") as source:
+        for index, plain in PatchDecoder(part, new_list, _reader(source.fileno())).groups(_chunks(file, length)):
+            if plain is None:
+                digest = new_list[index * DIGEST_SIZE : (index + 1) * DIGEST_SIZE]
+                raise _failed(f"payload '{part.name}', group {index}", digest.hex(), "another content")
+            count += 1
+            yield plain
+    if count != len(part.changed):
+        raise _failed(f"groups of payload '{part.name}'", str(len(part.changed)), count)
 
 
 def _reader(descriptor: int) -> Callable[[int, int], bytes]:
     return lambda offset, size: os.pread(descriptor, size, offset)
-
-
-def _digest(plain_list: bytes, index: int) -> str:
-    return plain_list[index * DIGEST_SIZE : (index + 1) * DIGEST_SIZE].hex()
 
 
 def _chunks(file: BinaryIO, length: int) -> Iterator[bytes]:

@@ -14,7 +14,7 @@ from twinslot_image.patch_path import Stretch, residual_words
 
 PIECE_AIM = 64 * 1024  # bytes stored, or one group if that is more: what an interrupted fetch repeats
 PIECE_PLAIN_MAX = 16 * 1024 * 1024  # bytes of content: what a cut makes the device decode again
-_ESTIMATE = 1.3  # zstd's fastest level against what LZMA2 makes of several groups together; measured
+_ESTIMATE = 1.7  # zstd's fastest level against what LZMA2 makes of several groups together; measured
 PRESET_FAST = 6  # for patches so large that the best preset would take minutes
 FAST_ABOVE = 128 * 1024 * 1024  # bytes of residuals and literals
 

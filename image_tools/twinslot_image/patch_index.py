@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from twinslot_image.patch_pages import PAGE, Bytes, Hashes
+from twinslot_image.patch_pages import PAGE, Bytes, Hashes, read_blocks
 
 WINDOW = 16  # bytes that are hashed; a power of two
 _BATCH = 1 << 20  # bytes hashed at once
@@ -37,23 +38,20 @@ class Index:
     """
 
     def __init__(self, path: Path, bits: int, *, create: bool = False) -> None:
-        mode, entries = "w+" if create else "r", 1 << bits
         self._bits = bits
-        self._offsets = np.memmap(f"{path}.offsets", np.uint32, "w+" if mode == "w+" else "r", shape=(entries,))
-        self._checks = np.memmap(f"{path}.checks", np.uint16, "w+" if mode == "w+" else "r", shape=(entries,))
+        self._offsets: npt.NDArray[np.uint32] = _table(Path(f"{path}.offsets"), np.uint32, 1 << bits, create)
+        self._checks: npt.NDArray[np.uint16] = _table(Path(f"{path}.checks"), np.uint16, 1 << bits, create)
 
-    def fill(self, data: Bytes, spans: Iterable[tuple[int, int]], stride: int) -> None:
+    def fill(self, file: Path, spans: Iterable[tuple[int, int]], stride: int) -> None:
         """Take in every `stride`-th position of the spans, which ascend."""
-        for start, end in reversed(list(spans)):
-            for at in reversed(range(start, end, _BATCH)):
-                part = np.asarray(data[at : min(at + _BATCH + WINDOW - 1, end)])
-                if len(part) < WINDOW:
+        for start, end in spans:
+            for at, data in read_blocks(file, start, end, _BATCH, WINDOW - 1):
+                if len(data) < WINDOW:
                     continue
-                hashes = rolling_hashes(part)[::stride][::-1]
-                slots, checks = self._place(hashes)
-                # In descending order, so that the lowest offset is the last one written.
-                self._offsets[slots] = (at // 4 + np.arange(len(hashes), dtype=np.int64) * stride // 4)[::-1]
-                self._checks[slots] = checks
+                slots, checks = self._place(rolling_hashes(data)[::stride])
+                free = np.flatnonzero(self._checks[slots] == 0)[::-1]  # so that the lowest offset is written last
+                self._offsets[slots[free]] = (at + free * stride) // 4
+                self._checks[slots[free]] = checks[free]
 
     def look_up(self, hashes: Hashes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """(positions that were found, the offset for each); about one in 60,000 is wrong."""
@@ -64,6 +62,10 @@ class Index:
     def _place(self, hashes: Hashes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint16]]:
         slots = (hashes >> np.uint64(64 - self._bits)).astype(np.int64)
         return slots, (hashes & np.uint64(0xFFFF)).astype(np.uint16) | np.uint16(1)
+
+
+def _table(path: Path, kind: type[np.unsignedinteger[Any]], entries: int, create: bool) -> Any:
+    return np.memmap(path, kind, "w+" if create else "r", shape=(entries,))
 
 
 def candidates(new: Bytes, span: tuple[int, int], indexes: Sequence[Index], limit: int) -> list[int]:

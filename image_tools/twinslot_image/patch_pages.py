@@ -3,33 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 PAGE = 4096  # bytes; the block of ext4 and erofs
-_BATCH = 1024  # pages hashed at once
+_BLOCK = 4 * 1024 * 1024  # bytes hashed at once
 
 Bytes = npt.NDArray[np.uint8]
 Hashes = npt.NDArray[np.uint64]
 
 
-def map_file(path: str) -> Bytes:
+def map_file(path: Path) -> Bytes:
     """A file as an array that is read when it is touched."""
     return np.memmap(path, dtype=np.uint8, mode="r")
 
 
-def hash_pages(data: Bytes) -> Hashes:
-    """64 bits for each whole page. Not a digest: who trusts a match compares, or hashes the result."""
-    count = len(data) // PAGE
-    words = data[: count * PAGE].view("<u8").reshape(count, PAGE // 8)
+def read_blocks(path: Path, start: int, end: int, block: int, more: int = 0) -> Iterator[tuple[int, Bytes]]:
+    """(offset, content) of a part of a file, block by block, each with `more` bytes of the next one.
+
+    Read, not mapped: a map of the whole file would count as memory of this process.
+    """
+    with path.open("rb") as file:
+        for at in range(start, end, block):
+            file.seek(at)
+            yield at, np.frombuffer(file.read(min(block + more, end - at)), np.uint8)
+
+
+def hash_pages(path: Path) -> Hashes:
+    """64 bits for each whole page, 0 for one of zeros. No digest: whoever trusts a match hashes the result."""
     weights = np.random.default_rng(0).integers(0, 2**63, PAGE // 8, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+    count = path.stat().st_size // PAGE
     out = np.empty(count, np.uint64)
-    for start in range(0, count, _BATCH):
-        mixed = words[start : start + _BATCH]
+    for at, data in read_blocks(path, 0, count * PAGE, _BLOCK):
+        mixed = data.view("<u8").reshape(-1, PAGE // 8)
         mixed = (mixed ^ (mixed >> np.uint64(29))) * weights
         mixed ^= mixed >> np.uint64(32)
-        out[start : start + _BATCH] = mixed.sum(1, dtype=np.uint64)
+        out[at // PAGE : (at + len(data)) // PAGE] = mixed.sum(1, dtype=np.uint64)
     return out
 
 
@@ -42,10 +53,14 @@ def runs(mask: npt.NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
 class PageMap:
     """Where each page of the new payload stands in the old one, and which pages are in one of the two only."""
 
-    def __init__(self, old: Bytes, new: Bytes) -> None:
+    def __init__(self, old: Path, new: Path) -> None:
         self._old, self._new = hash_pages(old), hash_pages(new)
         self.hard: npt.NDArray[np.bool_] = ~np.isin(self._new, self._old)
         self.orphans: npt.NDArray[np.bool_] = ~np.isin(self._old, self._new)
+
+    def is_zero(self, page: int) -> bool:
+        """Whether a page of the new payload is all zeros."""
+        return bool(self._new[page] == 0)
 
     def distances(self, pages: Sequence[int]) -> dict[int, int]:
         """For each page that the old payload has: bytes from it to its source. Changes as seldom as possible."""

@@ -57,7 +57,7 @@ class FirstPass:
 
 def first_pass(space: Workspace, spans: Spans) -> FirstPass:
     """Find candidates, and choose among them without knowing what residuals cost."""
-    old, new = map_file(str(space.old)), map_file(str(space.new))
+    old, new = map_file(space.old), map_file(space.new)
     indexes = [Index(path, bits) for path, bits in space.indexes]
     distances = [candidates(new, span, indexes, space.limit) for span in spans]
     chosen = choose(old, new, spans, distances, flat_costs())
@@ -66,18 +66,18 @@ def first_pass(space: Workspace, spans: Spans) -> FirstPass:
 
 def second_pass(space: Workspace, task: tuple[Spans, list[list[int]], Costs]) -> list[list[Stretch]]:
     """Choose again, knowing."""
-    return choose(map_file(str(space.old)), map_file(str(space.new)), *task)
+    return choose(map_file(space.old), map_file(space.new), *task)
 
 
 def measure(space: Workspace, groups: Sequence[GroupRecipe]) -> list[int]:
     """About how many bytes each group will take."""
-    old, new = map_file(str(space.old)), map_file(str(space.new))
+    old, new = map_file(space.old), map_file(space.new)
     return [estimate(old, new, group) for group in groups]
 
 
 def pack_piece(space: Workspace, groups: Sequence[GroupRecipe]) -> list[EncodedPiece]:
     """One piece, or several."""
-    old, new = map_file(str(space.old)), map_file(str(space.new))
+    old, new = map_file(space.old), map_file(space.new)
     return encode(old, new, groups, space.group_size, fast=space.fast)
 
 

@@ -1,0 +1,110 @@
+"""Finds for each changed group what it can be made of: pages that moved, then the nearest bytes for all that is new."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from twinslot.bundle.patch import Op
+from twinslot_image.patch_encode import FAST_ABOVE, GroupRecipe, merge
+from twinslot_image.patch_index import Index
+from twinslot_image.patch_pages import PAGE, PageMap, runs
+from twinslot_image.patch_path import Stretch, learn_costs, no_counts
+from twinslot_image.patch_sources import Content
+from twinslot_image.patch_work import Map, Workspace, bound, first_pass, second_pass
+
+SPAN = 64 * 1024  # bytes at most that are searched as one
+CANDIDATES = 48  # distances for each span
+CANDIDATES_FEW = 8  # when more than `MANY` bytes have to be searched
+MANY = 128 * 1024 * 1024
+ORPHAN_STRIDE = 4  # bytes between indexed positions of pages that only the base has: the older half of changed files
+STRIDE = 32  # bytes, for the rest of the base
+INDEX_BITS_MIN, INDEX_BITS_MAX = 12, 24  # of a table of 6 bytes each
+BATCH = 64  # spans that a worker takes at once
+INDEXED_MAX = 16 * 1024 * 1024 * 1024  # bytes; 2^32 offsets of four bytes
+
+
+Report = Callable[[str, int, int], None]  # (what is being done, bytes done, bytes in all)
+
+
+class Search:
+    """The search between two contents.
+
+    Attributes:
+        work: Bytes that have to be searched.
+        space: What the workers need.
+    """
+
+    def __init__(self, base: Content, target: Content, folder: Path) -> None:
+        """`folder` takes the indexes: 6 bytes for each position, 300 MB at most."""
+        self._target = target
+        self._base = base
+        self._pages = PageMap(base.file, target.file)
+        self._spans = list(_cut(runs(self._pages.hard), min(SPAN, target.group_size)))
+        self.work = sum(end - start for start, end in self._spans)
+        self.space = Workspace(
+            old=base.file,
+            new=target.file,
+            indexes=tuple(self._indexes(folder / f"{base.name}.index")) if self.work else (),
+            limit=CANDIDATES if self.work <= MANY else CANDIDATES_FEW,
+            group_size=target.group_size,
+            fast=self.work > FAST_ABOVE,
+        )
+
+    def recipes(self, changed: Sequence[int], run: Map, report: Report) -> Iterator[GroupRecipe]:
+        """For each changed group in order what it is made of."""
+        size = self._target.group_size
+        stretches = [*self._hard(run, report), *self._easy(changed)]
+        tail = len(self._pages.hard) * PAGE
+        if self._target.size > tail and changed[-1] == tail // size:
+            stretches.append(Stretch(tail, self._target.size, Op.LITERAL))
+        stretches.sort(key=lambda stretch: stretch.start)
+        for group, members in itertools.groupby(stretches, lambda stretch: stretch.start // size):
+            yield GroupRecipe(group * size, min(size, self._target.size - group * size), tuple(merge(members)))
+
+    def _indexes(self, path: Path) -> Iterator[tuple[Path, int]]:
+        orphans = [(first * PAGE, min(end * PAGE, INDEXED_MAX)) for first, end in runs(self._pages.orphans)]
+        plans = [(orphans, ORPHAN_STRIDE), ([(0, min(self._base.size, INDEXED_MAX))], STRIDE)]
+        for number, (spans, stride) in enumerate(plans):
+            entries = sum(end - start for start, end in spans) // stride
+            bits = min(max(entries.bit_length(), INDEX_BITS_MIN), INDEX_BITS_MAX)
+            place = path.with_name(f"{path.name}{number}")
+            Index(place, bits, create=True).fill(self._base.file, spans, stride)
+            yield place, bits
+
+    def _hard(self, run: Map, report: Report) -> list[Stretch]:
+        """What the base does not have page by page: two passes, the second knows what residuals cost."""
+        batches = [self._spans[at : at + BATCH] for at in range(0, len(self._spans), BATCH)]
+        sizes = [sum(end - start for start, end in batch) for batch in batches]
+        counts, found, done = no_counts(), list[list[list[int]]](), 0
+        for size, one in zip(sizes, run(bound(first_pass, self.space), batches), strict=True):
+            counts += one.counts
+            found.append(one.distances)
+            done += size
+            report("searching", done, 2 * self.work)
+        tasks = [(*task, learn_costs(counts)) for task in zip(batches, found, strict=True)]
+        stretches = list[Stretch]()
+        for size, chosen in zip(sizes, run(bound(second_pass, self.space), tasks), strict=True):
+            stretches += itertools.chain.from_iterable(chosen)
+            done += size
+            report("searching", done, 2 * self.work)
+        return stretches
+
+    def _easy(self, changed: Sequence[int]) -> Iterator[Stretch]:
+        """Pages that the base has, somewhere."""
+        per_group, whole = self._target.group_size // PAGE, len(self._pages.hard)
+        every = [page for group in changed for page in range(group * per_group, min((group + 1) * per_group, whole))]
+        for page, distance in self._pages.distances(every).items():
+            start, end = page * PAGE, (page + 1) * PAGE
+            yield Stretch(start, end, Op.ZERO) if self._pages.is_zero(page) else Stretch(start, end, Op.COPY, distance)
+
+
+def _cut(pages: Iterable[tuple[int, int]], step: int) -> Iterator[tuple[int, int]]:
+    """Runs of pages as spans of bytes, cut at multiples of `step`."""
+    for first, end in pages:
+        at = first * PAGE
+        while at < end * PAGE:
+            upto = min(end * PAGE, (at // step + 1) * step)
+            yield at, upto
+            at = upto
