@@ -10,7 +10,7 @@ AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 UNPRIVILEGED := $(if $(AS_ROOT),and not root)
 LISTS := qemu/apt-packages.txt tests/apt-packages.txt
 
-.PHONY: help demo test check test-host test-debian13 test-board board deb mutants docs clean
+.PHONY: help demo test check test-host test-debian13 test-board board deb bench bench-quick mutants docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -44,6 +44,14 @@ board: packages $(STAMP) ## build the emulated board, or reuse it
 
 deb: packages ## the Debian package of the client: build/deb/
 	debian/build.sh build/deb
+
+bench: $(STAMP) ## measure beside other clients (half an hour, a quiet machine): build/bench/report.json, docs/benchmarks.md
+	@tests/install-packages.sh $(LISTS) bench/apt-packages.txt
+	$(AS_ROOT) $(BIN)/python -m bench --docs docs
+
+bench-quick: $(STAMP) ## the same on small images, to see that it works: build/bench/quick.json
+	@tests/install-packages.sh $(LISTS) bench/apt-packages.txt
+	$(AS_ROOT) $(BIN)/python -m bench --quick --report build/bench/quick.json --docs build/bench/docs
 
 mutants: $(STAMP) ## break each safety rule on purpose; its test must notice
 	$(BIN)/python tests/mutants/run.py

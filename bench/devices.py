@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import hashlib
 import os
 import random
@@ -118,7 +119,8 @@ class LoopDevice:
         self.drop_caches()
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
+@functools.cache
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file that does not change any more, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -39,14 +39,17 @@ def figure(report: Report, work: str, name: str, peer: str = "twinslot") -> floa
 
 def judge(report: Report) -> list[dict[str, Any]]:
     """All goals with what was found; `met` is None where something was not measured."""
-    told = []
+    told: list[dict[str, Any]] = []
     for goal in GOALS:
         bound, found = goal.bound(report), goal.find(report)
-        met = None if bound is None or found is None else found <= bound
-        scaled = {"bound": bound, "found": found}
         told.append(
-            {"what": goal.what, "unit": goal.unit, "met": met}
-            | {name: None if value is None else value / goal.scale for name, value in scaled.items()}
+            {
+                "what": goal.what,
+                "unit": goal.unit,
+                "met": None if bound is None or found is None else found <= bound,
+                "bound": None if bound is None else bound / goal.scale,
+                "found": None if found is None else found / goal.scale,
+            }
         )
     return told
 

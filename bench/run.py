@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from bench.devices import file_digest
+from bench.devices import digest_of
 from bench.measure import Sample, run_measured
 from bench.peers.base import Bench, Job, Work
 from bench.peers.twinslot import python_path
 
 BLOCK: Final = 4096  # bytes of a block of the images' file systems
 _STEP: Final = 1 << 20
-
-digest_of = functools.cache(file_digest)
 
 
 def run_round(bench: Bench, work: Work, name: str, job: Job) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from bench.devices import file_digest
+from bench.devices import digest_of
 from bench.floor import LEVEL
 from bench.peers.base import Bench, Job, UnableError, Work, debian_version, prepare
 
@@ -84,7 +84,7 @@ class Swupdate:
         ]
         prepare("openssl", "req", "-x509", *words, "-addext", "extendedKeyUsage=emailProtection")
         prepare("zstd", "-q", "-f", f"-{LEVEL}", image, "-o", home / _ORDER[2])
-        device, digest = self._bench.slot_b.path, file_digest(home / _ORDER[2])
+        device, digest = self._bench.slot_b.path, digest_of(home / _ORDER[2])
         (home / _ORDER[0]).write_text(_DESCRIPTION.format(device=device, digest=digest))
         words = ["-in", home / _ORDER[0], "-out", home / _ORDER[1], "-signer", cert, "-inkey", key, "-outform", "DER"]
         prepare("openssl", "cms", "-sign", *words, "-nosmimecap", "-binary")

@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from bench.devices import digest_of
 from bench.pairs import Pair
-from bench.peers.base import Bench, Job, UnableError, Work, prepare
+from bench.peers.base import Bench, Job, Work, make_once, prepare
 from twinslot import __version__
 
 ROLES: Final = ("engineering", "clinical")
@@ -122,7 +123,8 @@ class Twinslot:
 
     def _patch(self, pair: Pair, image: Path) -> tuple[Path, dict[str, float]]:
         """The patch beside the image, where the client looks for it."""
-        raise UnableError("not yet measured")
+        patch = image.with_name(f"{image.stem}.from-{digest_of(pair.old)}.twinpatch")
+        return patch, make_once(patch, *_tool(), "patch", self.image("old", pair.old, 1), image, "-o", patch)
 
     def _front(self, image: Path) -> int:
         """Bytes of header, trust and manifest."""
