@@ -114,17 +114,17 @@ def cut(groups: Sequence[GroupRecipe], estimates: Sequence[int], group_size: int
 
 
 def encode(old: Bytes, new: Bytes, groups: Sequence[GroupRecipe], group_size: int, *, fast: bool) -> list[EncodedPiece]:
-    """The piece; several when it came out larger than a piece may be."""
+    """The piece; several when it came out larger than was aimed at."""
     ops, jumps = control_of(groups)
     if len(ops) + len(jumps) > CONTROL_MAX:  # of one group: `cut` has split all others
         return encode(old, new, [_as_literal(group) for group in groups], group_size, fast=fast)
     preset = PRESET_FAST if fast else PRESET_BEST
     residual, literal = (pack(data, preset=preset) for data in contents_of(old, new, groups))
     piece = EncodedPiece(len(groups), len(ops), len(jumps), pack(ops + jumps, CONTROL_WINDOW), residual, literal)
-    if piece.length <= piece_max(group_size):
-        return [piece]
-    if len(groups) == 1:
+    if len(groups) == 1 and piece.length > piece_max(group_size):
         return encode(old, new, [_as_literal(groups[0])], group_size, fast=fast)
+    if len(groups) == 1 or piece.length <= max(PIECE_AIM, group_size):
+        return [piece]
     half = len(groups) // 2
     parts = groups[:half], groups[half:]
     return [one for part in parts for one in encode(old, new, part, group_size, fast=fast)]

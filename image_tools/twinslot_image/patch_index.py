@@ -13,6 +13,7 @@ from twinslot_image.patch_pages import PAGE, Bytes, Hashes, read_blocks
 
 WINDOW = 16  # bytes that are hashed; a power of two
 _BATCH = 1 << 20  # bytes hashed at once
+INDEXED_MAX = 16 * 1024 * 1024 * 1024  # bytes; 2^32 offsets of four bytes
 _VOTES_MIN = 6  # positions of a page that must agree on a distance
 _BEST_OF_PAGE = 12  # distances
 _ODD = 0x9E3779B97F4A7C15  # 2^64 / golden ratio, Knuth, TAOCP 3, section 6.4
@@ -45,7 +46,7 @@ class Index:
     def fill(self, file: Path, spans: Iterable[tuple[int, int]], stride: int) -> None:
         """Take in every `stride`-th position of the spans, which ascend."""
         for start, end in spans:
-            for at, data in read_blocks(file, start, end, _BATCH, WINDOW - 1):
+            for at, data in read_blocks(file, start, min(end, INDEXED_MAX), _BATCH, WINDOW - 1):
                 if len(data) < WINDOW:
                     continue
                 slots, checks = self._place(rolling_hashes(data)[::stride])

@@ -96,13 +96,18 @@ def _cost_table(old: Bytes, new: Bytes, spans: Spans, distances: Sequence[list[i
         words, used = as_words(new[start:end]), (end - start) // BLOCK
         table[:used, column, 0] = np.where(words == 0, LITERAL_ZERO, LITERAL).reshape(used, -1).sum(1)
         for row, distance in enumerate(distances[column], 1):
-            if start + distance < 0 or end + distance > len(old):
-                continue
-            residual = words - as_words(old[start + distance : end + distance])
-            cost = np.ones(len(words), np.int32)
+            first = max(
+                0, -(-(-start - distance) // BLOCK)
+            )  # blocks before the base begins or after it ends have no source
+            last = max(first, min(used, (len(old) - start - distance) // BLOCK))
+            inside = slice(first * BLOCK, last * BLOCK)
+            residual = words[inside.start // 4 : inside.stop // 4] - as_words(
+                old[start + distance + inside.start : start + distance + inside.stop]
+            )
+            cost = np.ones(len(residual), np.int32)
             changed = np.flatnonzero(residual)
             cost[changed] = costs[_hash(residual[changed])]
-            table[:used, column, row] = cost.reshape(used, -1).sum(1)
+            table[first:last, column, row] = cost.reshape(last - first, -1).sum(1)
         table[used:, column, :] = 0
     return table
 

@@ -10,7 +10,7 @@ from twinslot.bundle.patch import Op
 from twinslot_image.patch_encode import FAST_ABOVE, GroupRecipe, merge
 from twinslot_image.patch_index import Index
 from twinslot_image.patch_pages import PAGE, PageMap, runs
-from twinslot_image.patch_path import Stretch, learn_costs, no_counts
+from twinslot_image.patch_path import BLOCK, Stretch, learn_costs, no_counts
 from twinslot_image.patch_sources import Content
 from twinslot_image.patch_work import Map, Workspace, bound, first_pass, second_pass
 
@@ -19,10 +19,9 @@ CANDIDATES = 48  # distances for each span
 CANDIDATES_FEW = 8  # when more than `MANY` bytes have to be searched
 MANY = 128 * 1024 * 1024
 ORPHAN_STRIDE = 4  # bytes between indexed positions of pages that only the base has: the older half of changed files
-STRIDE = 32  # bytes, for the rest of the base
+STRIDE = 64  # bytes, for all of the base: only when orphans are few beside what is new; finds next to nothing otherwise
 INDEX_BITS_MIN, INDEX_BITS_MAX = 12, 24  # of a table of 6 bytes each
 BATCH = 64  # spans that a worker takes at once
-INDEXED_MAX = 16 * 1024 * 1024 * 1024  # bytes; 2^32 offsets of four bytes
 
 
 Report = Callable[[str, int, int], None]  # (what is being done, bytes done, bytes in all)
@@ -42,6 +41,9 @@ class Search:
         self._base = base
         self._pages = PageMap(base.file, target.file)
         self._spans = list(_cut(runs(self._pages.hard), min(SPAN, target.group_size)))
+        tail = len(self._pages.hard) * PAGE  # less than a page, which no page can be equal to
+        self._end = tail + (target.size - tail) // BLOCK * BLOCK
+        self._spans += [(tail, self._end)] if self._end > tail else []
         self.work = sum(end - start for start, end in self._spans)
         self.space = Workspace(
             old=base.file,
@@ -55,17 +57,21 @@ class Search:
     def recipes(self, changed: Sequence[int], run: Map, report: Report) -> Iterator[GroupRecipe]:
         """For each changed group in order what it is made of."""
         size = self._target.group_size
-        stretches = [*self._hard(run, report), *self._easy(changed)]
-        tail = len(self._pages.hard) * PAGE
-        if self._target.size > tail and changed[-1] == tail // size:
-            stretches.append(Stretch(tail, self._target.size, Op.LITERAL))
+        wanted = set(changed)
+        stretches = [stretch for stretch in self._hard(run, report) if stretch.start // size in wanted]
+        stretches += self._easy(changed)
+        if self._target.size > self._end and self._end // size in wanted:
+            stretches.append(Stretch(self._end, self._target.size, Op.LITERAL))
         stretches.sort(key=lambda stretch: stretch.start)
         for group, members in itertools.groupby(stretches, lambda stretch: stretch.start // size):
             yield GroupRecipe(group * size, min(size, self._target.size - group * size), tuple(merge(members)))
 
     def _indexes(self, path: Path) -> Iterator[tuple[Path, int]]:
-        orphans = [(first * PAGE, min(end * PAGE, INDEXED_MAX)) for first, end in runs(self._pages.orphans)]
-        plans = [(orphans, ORPHAN_STRIDE), ([(0, min(self._base.size, INDEXED_MAX))], STRIDE)]
+        orphans = [(first * PAGE, end * PAGE) for first, end in runs(self._pages.orphans)]
+        orphans.append((len(self._pages.orphans) * PAGE, self._base.size))
+        plans = [(orphans, ORPHAN_STRIDE)]
+        if 2 * sum(end - start for start, end in orphans) < self.work:
+            plans.append(([(0, self._base.size)], STRIDE))
         for number, (spans, stride) in enumerate(plans):
             entries = sum(end - start for start, end in spans) // stride
             bits = min(max(entries.bit_length(), INDEX_BITS_MIN), INDEX_BITS_MAX)

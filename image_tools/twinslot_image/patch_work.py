@@ -21,6 +21,7 @@ from twinslot_image.patch_pages import map_file
 from twinslot_image.patch_path import Costs, Spans, Stretch, choose, count_words, flat_costs
 
 WORKERS_MAX = 8
+ALONE_BELOW = 2 * 1024 * 1024  # bytes of work that are done before a process has started
 _A = TypeVar("_A")
 _R = TypeVar("_R")
 Map = Callable[[Callable[..., Any], Sequence[Any]], Iterator[Any]]
@@ -89,7 +90,7 @@ def workers(work: int) -> Iterator[Map]:
         work: Bytes to be looked at.
     """
     count = min(len(os.sched_getaffinity(0)), WORKERS_MAX)
-    if work < 2 * 1024 * 1024 or count == 1:
+    if work < ALONE_BELOW or count == 1:
         yield map
         return
     context = multiprocessing.get_context("spawn")  # a fork would copy numpy's threads half-way
