@@ -83,6 +83,22 @@ class Install:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Delta:
+    """Fetching only what is needed."""
+
+    reuse: bool = option("Take from the slots what they hold already, once its digest was checked.", default=True)
+    patches: bool = option("Look beside an image for a patch against what runs.", default=True)
+    budget: int = option(
+        "What one update may fetch over a network; 0: no bound.", default=0, unit="bytes", low=0, high=1 << 44
+    )
+    on_failure: str = option(
+        "When slots and patch do not yield all that they should: take it from the whole image, or end the update.",
+        default="full",
+        choices=("full", "fail"),
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Http:
     """Patience with a network."""
 
@@ -175,6 +191,7 @@ class Config:
     trust: Trust = option("Whose signatures count.")
     boot: Boot = option("How the boot environment is reached.", factory=Boot)
     install: Install = option("Limits and policy.", factory=Install)
+    delta: Delta = option("Fetching only what is needed.", factory=Delta)
     http: Http = option("Patience with a network.", factory=Http)
     health: Health = option("What a healthy device is.", factory=Health)
     trial: Trial = option("The trial boot.", factory=Trial)

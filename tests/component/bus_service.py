@@ -11,7 +11,7 @@ import os
 import select
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from twinslot.bus.server import serve
@@ -32,7 +32,7 @@ from twinslot.core.progress import Observer, Phase, Progress
 from twinslot.core.transaction import Outcome, Transaction
 from twinslot.engine.cancellation import Cancellation
 from twinslot.engine.install import InstallOptions
-from twinslot.transport.base import ImageHead, ImageStream, Part
+from twinslot.transport.base import Base, Cost, ImageHead, ImageStream, Part
 
 SIZE = 1 << 33  # bytes; past 32 bits, as images may be
 
@@ -60,6 +60,8 @@ def transaction(**more: Any) -> Transaction:
 class PretendStream:
     """Reads its scenario like a head: waits for it, and ends when it is closed."""
 
+    remote = False
+
     @property
     def fetched(self) -> int:
         return 0
@@ -76,7 +78,13 @@ class PretendStream:
                 raise TransportError("the stream was closed", code="closed")
         return ImageHead(b"", os.read(self._source, 100).strip())
 
-    def parts(self, manifest: Manifest) -> Iterator[Part]:
+    def parts(self, manifest: Manifest, bases: Sequence[Base] = ()) -> Iterator[Part]:
+        raise NotImplementedError
+
+    def want(self, payload: str, groups: bytes) -> None:
+        raise NotImplementedError
+
+    def cost(self, payload: str, groups: bytes) -> Cost:
         raise NotImplementedError
 
     def close(self) -> None:

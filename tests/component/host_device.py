@@ -29,8 +29,10 @@ from twinslot.engine.device import Verify
 from twinslot.engine.engine import Engine, quiet
 from twinslot.engine.install import InstallOptions
 from twinslot.storage.blockdev import BlockTarget, open_target
+from twinslot.storage.lists import ListStore
 from twinslot.storage.lock import UpdateLock
 from twinslot.storage.record import Record
+from twinslot.storage.slotreader import open_reader
 from twinslot.worker import launch
 
 SLOT_SIZE = 1 << 20  # bytes
@@ -90,6 +92,9 @@ class HostDevice:
             reinstall=False,
             monotonic=time.monotonic,
             now=lambda: self.clock or assemble._now(),
+            open_sources=lambda slot: {"rootfs": open_reader(self.slots[slot])},
+            lists=ListStore(self.directory / "data/lists"),
+            delta=assemble._delta_policy(self.config),
         )
 
     def verifier(self) -> Verify:

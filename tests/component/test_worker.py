@@ -18,13 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from http_bench import give, say, serving
+from http_bench import give, give_whole, say, serving
 
 import twinslot
 from image_samples import Sample, make_sample
 from trust_samples import Authority, make_authority
+from twinslot.core.bits import bits_where
 from twinslot.core.errors import BundleError, DeviceError, LifecycleError, RefusedError, TransportError
-from twinslot.transport.base import GroupPart, ListPart
+from twinslot.core.manifest import Payload
+from twinslot.transport.base import GroupPart, ListPart, Part
 from twinslot.transport.http import HttpSettings
 from twinslot.worker import __main__ as entry
 from twinslot.worker import launch, stream
@@ -81,12 +83,31 @@ def process_of(worker: Worker) -> subprocess.Popen[bytes]:
     return worker._process
 
 
+def everything(taken: WorkerStream, sample: Sample = SAMPLE) -> Iterator[Part]:
+    """All parts; where the worker waits, it is asked for all groups."""
+    asked = ""
+    for part in taken.parts(sample.manifest):
+        if isinstance(part, GroupPart) and asked and part.index == sample.manifest.payload(asked).groups - 1:
+            yield part
+            taken.want(asked, b"")
+            continue
+        if isinstance(part, ListPart):
+            asked = part.payload if part.waits else ""
+            if asked:
+                taken.want(asked, all_groups(sample.manifest.payload(asked)))
+        yield part
+
+
+def all_groups(payload: Payload) -> bytes:
+    return bits_where(payload.groups, lambda _: True)
+
+
 def contents(taken: WorkerStream, sample: Sample = SAMPLE) -> dict[str, bytes]:
     """Everything that a stream hands over."""
     assert taken.head().manifest == sample.manifest_bytes
     found: dict[str, bytes] = {}
     lists = []
-    for part in taken.parts(sample.manifest):
+    for part in everything(taken, sample):
         if isinstance(part, ListPart):
             lists.append(part.payload)
         else:
@@ -99,11 +120,11 @@ def contents(taken: WorkerStream, sample: Sample = SAMPLE) -> dict[str, bytes]:
 def test_a_file_comes_out_as_its_payloads(image: Path) -> None:
     with reading(image) as (taken, _):
         assert contents(taken) == SAMPLE.payloads
-        assert taken.fetched == len(SAMPLE.data)
+        assert taken.fetched == len(SAMPLE.data) - SAMPLE.header.attachments, "which nobody wanted"
 
 
 def test_a_download_comes_out_as_its_payloads() -> None:
-    with serving(give(SAMPLE.data, breaks=3000), say(503), give(SAMPLE.data)) as web:
+    with serving(give_whole(SAMPLE.data, breaks=3000), say(503), give(SAMPLE.data)) as web:
         with reading(f"{web.url}/x.twin") as (taken, _):
             assert contents(taken) == SAMPLE.payloads
             assert taken.fetched == len(SAMPLE.data)
@@ -123,8 +144,8 @@ def test_a_pipe_comes_out_as_its_payloads_and_shows_life_while_it_waits() -> Non
     ("answer", "code"),
     [
         (say(404), "transport.http-404"),
-        (give(b"<html>" + bytes(100)), "bundle.header"),
-        (give(b""), "bundle.truncated"),
+        (give_whole(b"<html>" + bytes(100)), "bundle.header"),
+        (give_whole(b""), "bundle.truncated"),
     ],
 )
 def test_what_goes_wrong_out_there_arrives_as_its_own_error(answer: Any, code: str) -> None:
@@ -148,9 +169,8 @@ def test_a_truncated_list_is_named_and_its_groups_never_come(tmp_path: Path) -> 
     start = SAMPLE.header.total - SAMPLE.header.groups - SAMPLE.header.stored_tables - 3
     short.write_bytes(SAMPLE.data[:start])
     with reading(short) as (taken, _):
-        taken.head()
         with pytest.raises(BundleError, match="'plain-lists'") as error:
-            list(taken.parts(SAMPLE.manifest))
+            taken.head()  # a file tells its length
     assert error.value.code == "bundle.truncated"
 
 
@@ -165,7 +185,7 @@ def test_a_file_that_changes_under_the_reader_is_explained(image: Path) -> None:
             file.seek(2_000_000)
             file.write(bytes(600_000))
         with pytest.raises(BundleError, match="changed while it was read") as error:
-            list(taken.parts(grown.manifest))
+            list(everything(taken, grown))
     assert error.value.code == "bundle.changed"
 
 
@@ -178,7 +198,7 @@ def test_an_image_above_the_devices_bounds_is_refused_by_its_header(image: Path)
     with reading(image, {"limits": {"group_size": 2048}}) as (taken, _):
         taken.head()
         with pytest.raises(BundleError, match="group size"):
-            list(taken.parts(SAMPLE.manifest))
+            list(everything(taken))
 
 
 def test_another_manifest_than_the_one_that_was_read_is_refused(image: Path) -> None:
@@ -187,7 +207,7 @@ def test_another_manifest_than_the_one_that_was_read_is_refused(image: Path) -> 
         taken.head()
         taken._manifest = other.manifest_bytes
         with pytest.raises(LifecycleError, match="not this image's"):
-            list(taken.parts(other.manifest))
+            list(everything(taken, other))
 
 
 def test_a_worker_that_is_killed_says_so_and_is_collected(image: Path) -> None:
@@ -195,7 +215,7 @@ def test_a_worker_that_is_killed_says_so_and_is_collected(image: Path) -> None:
         taken.head()
         process_of(worker).kill()
         with pytest.raises(TransportError, match=r"process is gone.*signal 9") as error:
-            list(taken.parts(SAMPLE.manifest))
+            list(everything(taken))
     assert error.value.code == "transport.worker-gone"
 
 
@@ -205,7 +225,7 @@ def test_a_worker_that_is_killed_while_groups_flow_is_noticed(tmp_path: Path) ->
     path.write_bytes(large.data)
     with reading(path) as (taken, worker):
         taken.head()
-        parts = taken.parts(large.manifest)
+        parts = everything(taken, large)
         for _ in range(5):
             next(parts)
         process_of(worker).kill()
@@ -219,7 +239,7 @@ def test_a_worker_that_hangs_is_left_when_patience_ends(image: Path, monkeypatch
         taken.head()
         process_of(worker).send_signal(signal.SIGSTOP)
         with pytest.raises(TransportError, match="silent") as error:
-            list(taken.parts(SAMPLE.manifest))
+            list(everything(taken))
     assert error.value.code == "transport.worker-silent"
 
 
@@ -258,7 +278,7 @@ def test_ctrl_c_in_the_terminal_is_for_the_engine_to_judge(image: Path) -> None:
     with reading(image) as (taken, worker):
         taken.head()
         process_of(worker).send_signal(signal.SIGINT)
-        assert sum(len(part.data) for part in taken.parts(SAMPLE.manifest) if isinstance(part, GroupPart)) > 0
+        assert sum(len(part.data) for part in everything(taken) if isinstance(part, GroupPart)) > 0
 
 
 @pytest.mark.parametrize("parts", [-1, 0, 3])
@@ -269,7 +289,7 @@ def test_a_worker_whose_engine_is_gone_ends_quietly(tmp_path: Path, parts: int) 
     with reading(path) as (taken, worker):
         if parts >= 0:
             taken.head()
-            flow = taken.parts(large.manifest)
+            flow = everything(taken, large)
             for _ in range(parts):
                 next(flow)
         assert ending(worker, lambda _: worker.channel.close()) == (0, b"")
@@ -458,7 +478,7 @@ def peak_of(tmp_path: Path, mebibytes: int) -> int:
         manifest = sample.manifest
         taken.head()
         peak = 0
-        for part in taken.parts(manifest):
+        for part in everything(taken, sample):
             if isinstance(part, GroupPart) and part.index == manifest.payloads[0].groups - 1:
                 peak = int(status_of(worker)["VmHWM"][0])
     assert peak

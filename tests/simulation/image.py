@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 
+from twinslot.core.bits import count_ones, ones
 from twinslot.core.manifest import Manifest, Payload, parse_manifest
-from twinslot.transport.base import GroupPart, ImageHead, ListPart, Part
+from twinslot.transport.base import Base, Cost, GroupPart, ImageHead, ListPart, Part
 from twinslot_image.compose import ReleaseFacts, compose_manifest
 from twinslot_image.pack import PackedPayload
 
@@ -71,22 +72,46 @@ class SmallImage:
 
 
 class SmallStream:
-    """Implements `transport.base.ImageStream`."""
+    """Implements `transport.base.ImageStream`.
 
-    def __init__(self, image: SmallImage) -> None:
+    Args:
+        image: To hand out.
+        ranged: As from a server with ranges: remote, and it waits for what is wanted.
+    """
+
+    def __init__(self, image: SmallImage, *, ranged: bool = False) -> None:
         self._image = image
+        self.remote = ranged
         self.fetched = 0
+        self.groups: list[int] = []  # that were fetched
         self.closed = False
+        self._wanted: bytes | None = None
 
     def head(self) -> ImageHead:
         return ImageHead(b"", self._image.manifest_bytes)
 
-    def parts(self, manifest: Manifest) -> Iterator[Part]:
+    def parts(self, manifest: Manifest, bases: Sequence[Base] = ()) -> Iterator[Part]:
         payload: Payload = manifest.payload("rootfs")
-        yield ListPart("rootfs", self._image.plain_list)
-        for index in range(payload.groups):
-            self.fetched += payload.group_length(index)
-            yield GroupPart("rootfs", index, self._image.content[index * GROUP :][: payload.group_length(index)])
+        yield ListPart("rootfs", self._image.plain_list, waits=self.remote)
+        if not self.remote:
+            yield from (self._group(payload, index) for index in range(payload.groups))
+            return
+        while self._wanted:
+            wanted, self._wanted = self._wanted, None
+            yield from (self._group(payload, index) for index in ones(wanted))
+
+    def want(self, payload: str, groups: bytes) -> None:
+        assert payload == "rootfs"
+        assert self._wanted is None
+        self._wanted = groups
+
+    def cost(self, payload: str, groups: bytes) -> Cost:
+        return Cost(0, GROUP * count_ones(groups))
+
+    def _group(self, payload: Payload, index: int) -> GroupPart:
+        self.fetched += payload.group_length(index)
+        self.groups.append(index)
+        return GroupPart("rootfs", index, self._image.content[index * GROUP :][: payload.group_length(index)])
 
     def close(self) -> None:
         self.closed = True

@@ -333,7 +333,7 @@ def group(number: int = 0, index: int = 0, fetched: int = 10, data: bytes = b"x"
 
 
 def test_a_stream_hands_out_what_a_worker_says_and_counts() -> None:
-    said = [frame(Kind.FETCHED, COUNT.pack(5)), head(), frame(Kind.LIST, LIST_PREFIX.pack(1) + b"list")]
+    said = [frame(Kind.FETCHED, COUNT.pack(5)), head(), frame(Kind.LIST, LIST_PREFIX.pack(1, 0) + b"list")]
     said += [frame(Kind.FETCHED, COUNT.pack(9)), group(1, 3), frame(Kind.END, COUNT.pack(12))]
     with stream_that_hears(*said) as taken:
         assert taken.head().manifest == SAMPLE.manifest_bytes
@@ -376,8 +376,8 @@ def test_a_worker_that_lies_before_the_head_is_found_out(said: bytes) -> None:
         group(number=2),
         group(number=2**16 - 1),
         frame(Kind.GROUP, b"short"),
-        frame(Kind.LIST, LIST_PREFIX.pack(9) + b"list"),
-        frame(Kind.LIST, b"1"),
+        frame(Kind.LIST, LIST_PREFIX.pack(9, 0) + b"list"),
+        frame(Kind.LIST, b"12"),
         frame(Kind.END, b""),
         frame(Kind.END, b"1234567"),
         frame(Kind.END, COUNT.pack(2**63)),
@@ -395,7 +395,7 @@ def test_a_worker_that_lies_after_the_head_is_found_out(said: bytes) -> None:
     assert error.value.code in ("device.worker", "bundle.order")
 
 
-@given(data=st.lists(st.tuples(st.sampled_from([3, 4, 5, 6, 7, 10, 11]), st.binary(max_size=40)), max_size=6))
+@given(data=st.lists(st.tuples(st.sampled_from([3, 4, 5, 6, 7, 10, 11, 12, 13]), st.binary(max_size=40)), max_size=6))
 def test_any_frames_after_the_head_end_in_parts_or_an_error(data: list[tuple[int, bytes]]) -> None:
     with stream_that_hears(head(), *(frame(kind, payload) for kind, payload in data)) as taken:
         taken.head()

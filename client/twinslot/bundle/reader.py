@@ -42,6 +42,21 @@ class Limits:
     groups: int = GROUPS_MAX
 
 
+def check_limits(manifest: Manifest, limits: Limits) -> None:
+    """Is the image within this device's bounds?
+
+    Raises:
+        BundleError: `bundle.limit`.
+    """
+    largest = max(payload.group_size for payload in manifest.payloads)
+    if largest > limits.group_size:
+        expected = f"at most {limits.group_size} bytes"
+        raise BundleError("the group size is above this device's bound", code="limit", expected=expected, found=largest)
+    if (count := sum(payload.groups for payload in manifest.payloads)) > limits.groups:
+        expected = f"at most {limits.groups} groups"
+        raise BundleError("the image is above this device's bound", code="limit", expected=expected, found=count)
+
+
 class _Wait(enum.Enum):
     DATA = enum.auto()
     PROCEED = enum.auto()
@@ -179,15 +194,7 @@ class Reader:
 
     def _check_manifest(self, header: Header, manifest: Manifest) -> None:
         layout(header, manifest)
-        largest = max(payload.group_size for payload in manifest.payloads)
-        if largest > self._limits.group_size:
-            expected = f"at most {self._limits.group_size} bytes"
-            raise BundleError(
-                "the group size is above this device's bound", code="limit", expected=expected, found=largest
-            )
-        if (count := sum(payload.groups for payload in manifest.payloads)) > self._limits.groups:
-            expected = f"at most {self._limits.groups} groups"
-            raise BundleError("the image is above this device's bound", code="limit", expected=expected, found=count)
+        check_limits(manifest, self._limits)
 
     def _check_length(self) -> None:
         if self._header is not None and self._received > self._header.total:

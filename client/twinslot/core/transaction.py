@@ -36,6 +36,9 @@ class Transaction:
         required_checks: Checks that the manifest asks for, by name.
         bytes_fetched: Bytes over the wire or from the file, so far.
         bytes_written: Bytes written to the target, so far.
+        bytes_copied: Of those: taken from a slot of this device.
+        bytes_skipped: Bytes that the target held in their place already, and that were not written.
+        bytes_zeroed: Bytes of all-zero groups, which the kernel was asked to make.
         seconds: Wall seconds by phase.
         started: UTC time by the device's clock, ISO 8601; for people only (S16).
         ended: As `started`; empty while open.
@@ -58,6 +61,9 @@ class Transaction:
     required_checks: tuple[str, ...] = ()
     bytes_fetched: int = 0
     bytes_written: int = 0
+    bytes_copied: int = 0
+    bytes_skipped: int = 0
+    bytes_zeroed: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     started: str = ""
     ended: str = ""

@@ -19,15 +19,17 @@ from twinslot.config import Config
 from twinslot.core.errors import DeviceError, LifecycleError
 from twinslot.core.model import CheckResult, Floors, SlotName
 from twinslot.core.progress import Observer, Phase, Progress
-from twinslot.engine.device import Device, Verified
+from twinslot.engine.device import DeltaPolicy, Device, Verified
 from twinslot.engine.engine import Engine
 from twinslot.engine.machine import timestamp
 from twinslot.health.base import Runner
 from twinslot.health.selection import configured_checks
 from twinslot.storage.base import TargetDevice
 from twinslot.storage.blockdev import open_target
+from twinslot.storage.lists import ListStore
 from twinslot.storage.lock import BOOT_ID, UpdateLock
 from twinslot.storage.record import Record
+from twinslot.storage.slotreader import SlotReader, open_reader
 from twinslot.storage.slots import RunningSlot, find_running_slot
 from twinslot.transport.base import ImageHead, ImageStream
 from twinslot.worker import launch
@@ -60,7 +62,8 @@ def open_stream(config: Config, source: str | int, *, service_workers: bool) -> 
     request: dict[str, Any] = {"limits": limits}
     if isinstance(source, int):
         return WorkerStream(get_worker("fetch"), request, source)
-    return WorkerStream(get_worker("fetch"), request | {"url": source, "http": asdict(config.http)})
+    delta = {"patches": config.delta.patches, "budget": config.delta.budget}
+    return WorkerStream(get_worker("fetch"), request | {"url": source, "http": asdict(config.http), "delta": delta})
 
 
 def open_device(config: Config, get_worker: GetWorker) -> Device:
@@ -85,6 +88,9 @@ def open_device(config: Config, get_worker: GetWorker) -> Device:
         reinstall=config.install.allow_reinstall,
         monotonic=time.monotonic,
         now=_now,
+        open_sources=lambda slot: _open_sources(config.slots.of(slot)),
+        lists=ListStore(config.record.directory / "lists"),
+        delta=_delta_policy(config),
     )
 
 
@@ -125,6 +131,22 @@ def _open_targets(devices: Mapping[str, Path], running: RunningSlot) -> Mapping[
             stack.callback(targets[payload].close)
         stack.pop_all()
         return targets
+
+
+def _open_sources(devices: Mapping[str, Path]) -> Mapping[str, SlotReader]:
+    """All partitions of a slot for reading, or none."""
+    with contextlib.ExitStack() as stack:
+        readers = {}
+        for payload, path in devices.items():
+            readers[payload] = open_reader(path)
+            stack.callback(readers[payload].close)
+        stack.pop_all()
+        return readers
+
+
+def _delta_policy(config: Config) -> DeltaPolicy:
+    delta = config.delta
+    return DeltaPolicy(delta.reuse, delta.patches, delta.budget, insist=delta.on_failure == "fail")
 
 
 def _lock(what: str) -> AbstractContextManager[None]:

@@ -13,7 +13,9 @@ from twinslot.bootloader.base import Bootloader
 from twinslot.core.model import CheckResult, Floors, SlotName
 from twinslot.core.progress import Observer
 from twinslot.storage.base import TargetDevice
+from twinslot.storage.lists import ListStore
 from twinslot.storage.record import Record
+from twinslot.storage.slotreader import SlotReader
 from twinslot.transport.base import ImageHead
 
 
@@ -45,6 +47,27 @@ class Verify(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class DeltaPolicy:
+    """How an update may come; from the configuration's `[delta]`.
+
+    Attributes:
+        reuse: Take groups from the slots that hold them already.
+        patches: Look for a patch against what runs.
+        budget: Bytes that one update may fetch over a network; 0: no bound.
+        insist: What the device holds and a patch must do; otherwise the rest comes from the whole image.
+    """
+
+    reuse: bool = True
+    patches: bool = True
+    budget: int = 0
+    insist: bool = False
+
+
+def _no_sources(_: SlotName) -> Mapping[str, SlotReader]:
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
 class Device:
     """One device, seen from the engine.
 
@@ -68,6 +91,9 @@ class Device:
         now: The device's clock, for people (S16).
         read_back_with: Makes the thread that reads back while the engine writes; None inside: all is read back at the
             end, in a fixed order of calls.
+        open_sources: Opens a slot's partitions for reading only, by payload name; the caller closes them (S1).
+        lists: Where the plain lists of both slots are kept; None: nowhere.
+        delta: How an update may come.
     """
 
     running: SlotName
@@ -87,3 +113,6 @@ class Device:
     monotonic: Callable[[], float]
     now: Callable[[], datetime]
     read_back_with: Callable[[], AbstractContextManager[Executor | None]] = _one_thread
+    open_sources: Callable[[SlotName], Mapping[str, SlotReader]] = _no_sources
+    lists: ListStore | None = None
+    delta: DeltaPolicy = DeltaPolicy()

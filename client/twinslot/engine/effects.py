@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any, Final
 
 from twinslot.core import bootenv
@@ -72,7 +73,8 @@ class Effects:
             self._timed("read-back", job.read_back)
             self._timed("finish", job.finish)
         finally:
-            self._machine.change(bytes_fetched=job.fetched, bytes_written=job.written)
+            moved = asdict(job.moved)
+            self._machine.change(**{f"bytes_{how}": count for how, count in moved.items()})
         self._machine.change(boot_id=self._device.boot_id)
         return Event.VERIFIED
 

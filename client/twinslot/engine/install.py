@@ -19,6 +19,7 @@ from twinslot.core.progress import Meter, Observer, Phase
 from twinslot.core.transaction import Transaction
 from twinslot.engine.cancellation import Cancellation
 from twinslot.engine.device import Verified
+from twinslot.engine.holdings import open_holdings
 from twinslot.engine.job import InstallJob
 from twinslot.engine.machine import timestamp
 from twinslot.engine.session import Session
@@ -59,13 +60,20 @@ def install(
     with cancelled.ending(stream):
         try:
             verified, manifest = _verify(session, stream, options)
-            with _open_targets(session) as targets, session.device.read_back_with() as run:
+            with (
+                _open_targets(session) as targets,
+                open_holdings(session.device, session.record) as holdings,
+                session.device.read_back_with() as run,
+            ):
                 _accept(session, manifest, targets, options)
                 transaction = _transaction(session, manifest, verified, meter)
                 _drop_waiting(session)
                 _remember(session, transaction, verified, options)
                 session.machine.begin(transaction)
-                session.effects.job = InstallJob(stream, manifest, targets, meter, cancelled, run)
+                device = session.device
+                session.effects.job = InstallJob(
+                    stream, manifest, targets, meter, cancelled, holdings, device.delta, run, device.monotonic
+                )
                 session.machine.feed(Event.ACCEPTED, **verified.notes)
         except TwinslotError as e:
             if cancelled.is_set() and not isinstance(e, CancelledError):

@@ -2,18 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass
 
 from twinslot.core.errors import BundleError, CancelledError, DeviceError, TransportError
 from twinslot.core.manifest import Manifest
 from twinslot.core.progress import Meter, Phase
 from twinslot.core.transaction import Transaction
 from twinslot.engine.cancellation import Cancellation
-from twinslot.engine.device import Device
+from twinslot.engine.device import DeltaPolicy, Device
+from twinslot.engine.filler import Filler, no_delta
+from twinslot.engine.holdings import Holdings
 from twinslot.storage.base import TargetDevice
 from twinslot.storage.writer import PayloadWriter, digest_on
-from twinslot.transport.base import GroupPart, ImageStream, Part
+from twinslot.transport.base import Base, GroupPart, ImageStream, ListPart, Part
+from twinslot.transport.budget import check_budget
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """How the bytes of an install came, for progress and evidence.
+
+    Attributes:
+        fetched: Read from the source.
+        written: Handed to the partitions.
+        copied: Of those written: taken from a slot of this device.
+        skipped: Not written, since they stood there already.
+        zeroed: Made by the kernel.
+    """
+
+    fetched: int = 0
+    written: int = 0
+    copied: int = 0
+    skipped: int = 0
+    zeroed: int = 0
 
 
 class InstallJob:
@@ -25,7 +49,10 @@ class InstallJob:
         targets: The slot's partitions by payload name.
         meter: Told of every byte.
         cancelled: Set by somebody who wants to stop.
+        holdings: What this device has of it already.
+        policy: How much may be fetched, and whether everything may.
         run: Where regions are read back while others are written; None: afterwards.
+        monotonic: Seconds, to measure flushes with.
     """
 
     def __init__(
@@ -35,48 +62,89 @@ class InstallJob:
         targets: Mapping[str, TargetDevice],
         meter: Meter,
         cancelled: Cancellation,
+        holdings: Holdings,
+        policy: DeltaPolicy | None = None,
         run: Executor | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._stream, self._manifest, self._meter, self._cancelled = stream, manifest, meter, cancelled
-        self._writers = {p.name: PayloadWriter(targets[p.name], p, run) for p in manifest.payloads}
+        self._holdings, self._policy = holdings, policy or DeltaPolicy()
+        self._writers = {p.name: PayloadWriter(targets[p.name], p, run, monotonic=monotonic) for p in manifest.payloads}
+        self._fillers: dict[str, Filler] = {}
         self._total = sum(payload.size for payload in manifest.payloads)
         self._partitions = sum(targets[payload.name].size for payload in manifest.payloads)
+        self._done = 0
 
     @property
-    def fetched(self) -> int:
-        """Bytes read from the source."""
-        return self._stream.fetched
-
-    @property
-    def written(self) -> int:
-        """Bytes of groups handed to the partitions."""
-        return sum(writer.written for writer in self._writers.values())
+    def moved(self) -> Moved:
+        """What came how, so far."""
+        writers = self._writers.values()
+        return Moved(
+            self._stream.fetched,
+            sum(writer.written for writer in writers),
+            sum(writer.copied for writer in writers),
+            sum(writer.skipped for writer in writers),
+            sum(writer.zeroed for writer in writers),
+        )
 
     def wipe(self) -> None:
-        """Make every partition of the target unloadable."""
+        """Make every partition of the target unloadable; what was known of it is forgotten first."""
         self._meter.begin(Phase.PREPARE)
-        for writer in self._writers.values():
+        for payload in self._manifest.payloads:
+            target = self._holdings.take_target(payload.name)
+            writer = self._writers[payload.name]
             writer.wipe()
+            self._fillers[payload.name] = Filler(
+                payload, writer, self._holdings, target, self._advance, insist=self._policy.insist
+            )
 
     def write(self) -> None:
         """Take every part. Nothing that is not what was signed is written."""
+        bases = self._bases()
         self._meter.begin(Phase.WRITE, self._total)
-        done = 0
-        for part in self._parts():
-            writer = self._writers.get(part.payload)
-            if writer is None:
+        parts = self._parts(bases)
+        for part in parts:
+            filler = self._fillers.get(part.payload)
+            if filler is None:
                 raise BundleError(f"a part of payload '{part.payload}' came unasked", code="order")
             if isinstance(part, GroupPart):
-                writer.take_group(part.index, part.data)
-                done += len(part.data)
-                self._meter.at(done, self.fetched)
-            else:
-                writer.take_list(part.data)
+                filler.take(part)
+                continue
+            self._check_way(part)
+            filler.take_list(part, remote=self._stream.remote)
+            if part.waits:
+                filler.fetch(self._stream, parts)
 
-    def _parts(self) -> Iterator[Part]:
+    def _bases(self) -> list[Base]:
+        """What the running slot holds. Without a list it is read, when that may save a download."""
+        bases = []
+        remote = self._stream.remote
+        for payload in self._manifest.payloads:
+            known = self._holdings.running(payload, rebuild=remote, tick=lambda _: self._stop_if_cancelled())
+            self._fillers[payload.name].prepare(known)
+            if known is not None and remote and self._policy.patches:
+                bases.append(self._holdings.base(payload.name, known))
+        return bases
+
+    def _check_way(self, part: ListPart) -> None:
+        """A server without ranges sends everything: is that within the policy?"""
+        if part.waits or not self._stream.remote:
+            return
+        if self._policy.insist:
+            raise no_delta("a server that sends only the whole file")
+        check_budget(self._policy.budget, sum(payload.stored_size for payload in self._manifest.payloads))
+
+    def _advance(self, count: int) -> None:
+        """So many more bytes are in their place."""
+        self._done += count
+        self._stop_if_cancelled()
+        check_budget(self._policy.budget if self._stream.remote else 0, self._stream.fetched)
+        self._meter.at(self._done, self._stream.fetched)
+
+    def _parts(self, bases: Sequence[Base]) -> Iterator[Part]:
         """The stream's parts; when somebody cancels, the stream ends under us."""
         try:
-            for part in self._stream.parts(self._manifest):
+            for part in self._stream.parts(self._manifest, bases):
                 self._stop_if_cancelled()
                 yield part
         except TransportError:
@@ -95,12 +163,14 @@ class InstallJob:
         """Write the first groups: the target loads from here on."""
         self._stop_if_cancelled()
         self._meter.begin(Phase.FINISH)
-        for writer in self._writers.values():
+        for payload in self._manifest.payloads:
+            writer = self._writers[payload.name]
             writer.finish()
+            self._holdings.complete(payload, writer.plain_list)
 
     def _tick(self, done: int) -> None:
         self._stop_if_cancelled()
-        self._meter.at(done, self.fetched)
+        self._meter.at(done, self._stream.fetched)
 
     def _stop_if_cancelled(self) -> None:
         if self._cancelled.is_set():

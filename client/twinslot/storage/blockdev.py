@@ -14,6 +14,7 @@ import mmap
 import os
 import stat
 import struct
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, NoReturn
@@ -115,6 +116,7 @@ class BlockTarget:
             self._size, self._sector = os.fstat(fd).st_size, SECTOR
         self._direct_fd, self.is_direct = _open_direct(fd, is_block=is_block)
         self._buffer = mmap.mmap(-1, READ_BUFFER)  # anonymous mappings are page aligned, as O_DIRECT wants
+        self._guard = threading.Lock()  # of the buffer: what was written is read back by another thread
 
     @property
     def path(self) -> str:
@@ -240,7 +242,7 @@ class BlockTarget:
         if not self.is_direct:  # only a file on a file system without O_DIRECT
             os.fsync(self._fd)
             os.posix_fadvise(self._direct_fd, offset, length, os.POSIX_FADV_DONTNEED)
-        with memoryview(self._buffer)[:length] as view:
+        with self._guard, memoryview(self._buffer)[:length] as view:
             try:
                 done = os.preadv(self._direct_fd, [view], offset)
             except OSError as e:

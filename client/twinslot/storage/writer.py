@@ -4,7 +4,8 @@ The order is the safety argument:
 
 1. `wipe`: the first group (where the file system's superblock stands) is zeroed and flushed.
 2. `take_list`: the plain list must have the digest that the manifest names.
-3. `take_group`: each group must have the digest that the list names; only then is it written. The first is held back.
+3. `take_group`, `copy`, `keep`, `zero`: each group must have the digest that the list names, wherever it comes from;
+   only then is it written, or left as it stands. The first is held back.
 4. `read_back`: the rest and the tail were flushed and are read from the medium, not from a cache. With an executor
    this follows the writer (storage/sweep.py), once the first group is known: the digest of the whole begins with it.
 5. `finish`: the first group is written, flushed and read back.
@@ -15,7 +16,8 @@ A cut before the end of 5 leaves a partition that neither counts as bootable nor
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from typing import Final
 
@@ -23,6 +25,7 @@ from twinslot.core.errors import BundleError, DeviceError
 from twinslot.core.manifest import Payload
 from twinslot.core.model import DIGEST_SIZE, StoredPayload
 from twinslot.storage.base import TargetDevice
+from twinslot.storage.flushing import SteadyFlush
 from twinslot.storage.sweep import STEP, Sweep
 
 READ_SIZE: Final = 1024 * 1024  # bytes asked of the medium at once; a multiple of every group size up to 1 MiB
@@ -42,22 +45,45 @@ class PayloadWriter:
         payload: From the verified manifest.
         run: Where written regions are read back early, on one thread; None: all of it in `read_back`.
         step: Bytes between two early flushes.
+        monotonic: Seconds, to measure flushes with.
+
+    Attributes:
+        lasting: What arrives is flushed at intervals, since it would cost much to fetch it again.
+        written: Bytes of groups handed to the device.
+        copied: Those of them that came from a slot of this device.
+        skipped: Bytes of groups that the target held already.
+        zeroed: Bytes of all-zero groups, which the kernel was asked to make.
     """
 
-    def __init__(self, device: TargetDevice, payload: Payload, run: Executor | None = None, step: int = STEP) -> None:
+    def __init__(
+        self,
+        device: TargetDevice,
+        payload: Payload,
+        run: Executor | None = None,
+        step: int = STEP,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._device, self._payload = device, payload
         self._sweep = Sweep(device, self._read_region, run, step)
         self._whole = hashlib.sha256()  # of what was read back
         self._tick: Tick = lambda _: None
+        self._flush = SteadyFlush(device, monotonic)
         self._list = b""
         self._first = b""
-        self._next = 0
-        self.written = 0  # bytes handed to the device so far
+        self._before = b""  # what stood in the first group's place
+        self._coming: Iterator[int] = iter(())
+        self._done = bytearray()  # for each group: 1 once it is in its place, or held back
+        self._front = 0  # all groups before this one are done
+        self._zeros = (0, 0)  # a run of bytes that is yet to be zeroed: its start and end
+        self.lasting = False
+        self.written = self.copied = self.skipped = self.zeroed = 0
 
     def wipe(self) -> None:
         """Make the partition unloadable, durably."""
         length = padded(self._device, self._payload.group_length(0))
-        self._device.write(0, bytes(length))
+        self._before = self._device.read_direct(0, length)
+        if not is_zero(self._before):  # as an install that was cut short leaves it
+            self._device.write(0, bytes(length))
         self._device.flush()
         if not is_zero(self._device.read_direct(0, length)):
             raise DeviceError(f"'{self._device.path}' did not take the wipe of its first group", code="read-back")
@@ -76,27 +102,92 @@ class PayloadWriter:
                 expected=self._payload.plain_list,
                 found=found,
             )
-        self._list = data
+        self._list, self._done = data, bytearray(self._payload.groups)
+        self.expect(range(self._payload.groups))
 
-    def take_group(self, index: int, data: bytes) -> None:
-        """Check one group and write it. Groups come in order, each once.
+    def expect(self, indices: Iterable[int]) -> None:
+        """Say which groups will come through `take_group`, and in which order; at first: all of them, in order."""
+        self._coming = iter(indices)
+
+    def take_group(self, index: int, data: bytes, *, look: bool = False) -> None:
+        """Check one group that arrived, and write it. Groups come in the order that was asked for, each once.
+
+        Args:
+            index: Of the group.
+            data: Its plain content.
+            look: The target may hold it already: look there, and spare the write.
 
         Raises:
             BundleError: Wrong order, length or digest; nothing of it was written.
             DeviceError: The device did not take it.
         """
-        if index != self._next or index >= self._payload.groups or not self._list:
-            raise BundleError(
-                f"group {index} of payload '{self._payload.name}' is out of order", code="order", expected=self._next
-            )
+        self.next_is(index)
         self._check(index, data, "as received")
-        self._next += 1
+        if look and index and self._on_device(index) == data:
+            self._settled(index)
+            self.skipped += len(data)
+        elif index and is_zero(data):
+            self.zero(index)
+        else:
+            self._put(index, data)
+            if self.lasting and index:
+                self._settle_zeros()
+                self._flush.wrote(len(data))
+
+    def next_is(self, index: int) -> None:
+        """This group comes next, or the news that it cannot come.
+
+        Raises:
+            BundleError: `bundle.order`: another one was expected, or none.
+        """
+        expected = next(self._coming, None)
+        if index != expected:
+            raise BundleError(
+                f"group {index} of payload '{self._payload.name}' is out of order", code="order", expected=expected
+            )
+
+    def read(self, index: int) -> bytes:
+        """A group of the target as it stands there now, for another place; may be anything."""
+        start = index * self._payload.group_size
+        return self._device.read_direct(start, padded(self._device, start + self._payload.group_size) - start)
+
+    def copy(self, index: int, data: bytes) -> bool:
+        """Take a group that a slot of this device is said to hold; False: it is not what was signed."""
+        if hashlib.sha256(data).digest() != self._digest(index):
+            return False
+        self._put(index, data)
+        self.copied += len(data)
+        return True
+
+    def keep(self, index: int) -> bool:
+        """Leave a group that stands in its place already; False: it does not. The first one stood there before."""
+        length = self._payload.group_length(index)
+        data = self._on_device(index) if index else self._before[:length]
+        if hashlib.sha256(data).digest() != self._digest(index):
+            return False
         if index == 0:
             self._first = data
+        self._settled(index)
+        self.skipped += length
+        return True
+
+    def zero(self, index: int) -> None:
+        """Make an all-zero group; whether it is one has been seen by its digest."""
+        start = index * self._payload.group_size
+        length = self._payload.group_length(index)
+        if index == 0:
+            self._first = bytes(length)
+        elif start == self._zeros[1]:
+            self._zeros = (self._zeros[0], start + length)
         else:
-            self._write(index * self._payload.group_size, data)
-            if len(data) == self._payload.group_size:
-                self._sweep.reached((index + 1) * self._payload.group_size)
+            self._settle_zeros()
+            self._zeros = (start, start + length)
+        self._settled(index)
+        self.zeroed += length
+
+    def has(self, index: int) -> bool:
+        """This group is in its place, or held back to be written last."""
+        return bool(self._done[index])
 
     @property
     def partition_size(self) -> int:
@@ -104,9 +195,14 @@ class PayloadWriter:
         return self._device.size
 
     @property
+    def plain_list(self) -> bytes:
+        """The list that was taken; empty before."""
+        return self._list
+
+    @property
     def complete(self) -> bool:
-        """Every group was taken."""
-        return self._next == self._payload.groups
+        """Every group is in its place, or held back."""
+        return bool(self._done) and all(self._done)
 
     def read_back(self, tick: Tick) -> None:
         """Zero the tail, flush, and compare the whole partition but the first group with what was signed.
@@ -120,8 +216,9 @@ class PayloadWriter:
                 f"payload '{self._payload.name}' ends early",
                 code="truncated",
                 expected=f"{self._payload.groups} groups",
-                found=f"{self._next} groups",
+                found=f"{sum(self._done)} groups",
             )
+        self._settle_zeros()
         end = padded(self._device, self._payload.size)
         if end < self._device.size:
             self._device.zero(end, self._device.size - end)
@@ -157,13 +254,46 @@ class PayloadWriter:
         length = self._payload.group_length(0)
         self._check(0, self._device.read_direct(0, padded(self._device, length))[:length], "as read back")
 
+    def _put(self, index: int, data: bytes) -> None:
+        if index == 0:
+            self._first = data
+        else:
+            self._write(index * self._payload.group_size, data)
+        self._settled(index)
+
+    def _settled(self, index: int) -> None:
+        """This group will not be written again, but for the first; what lies before the front can be read back."""
+        self._done[index] = 1
+        if index != self._front:
+            return
+        self._front = self._done.find(0, index)
+        if self._front < 0:
+            self._front = self._payload.groups
+        if self._zeros[0] == self._zeros[1] and self._front < self._payload.groups:
+            self._sweep.reached(self._front * self._payload.group_size)
+
+    def _on_device(self, index: int) -> bytes:
+        """A group as the medium holds it; empty when something else than zeros follows the payload's end."""
+        start, length = index * self._payload.group_size, self._payload.group_length(index)
+        data = self._device.read_direct(start, padded(self._device, start + length) - start)
+        return data[:length] if is_zero(data[length:]) else b""
+
+    def _settle_zeros(self) -> None:
+        start, end = self._zeros
+        self._zeros = (0, 0)
+        if start < end:
+            self._device.zero(start, padded(self._device, end) - start)
+
     def _write(self, offset: int, data: bytes) -> None:
         missing = padded(self._device, offset + len(data)) - offset - len(data)
         self._device.write(offset, data + bytes(missing) if missing else data)
         self.written += len(data)
 
+    def _digest(self, index: int) -> bytes:
+        return self._list[index * DIGEST_SIZE : (index + 1) * DIGEST_SIZE]
+
     def _check(self, index: int, data: bytes | memoryview, when: str) -> None:
-        expected = self._list[index * DIGEST_SIZE : (index + 1) * DIGEST_SIZE]
+        expected = self._digest(index)
         if hashlib.sha256(data).digest() == expected:
             return
         if when == "as read back":

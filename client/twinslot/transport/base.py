@@ -7,8 +7,8 @@ digest the manifest names (S2).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from twinslot.core.manifest import Manifest
@@ -28,11 +28,52 @@ class ImageHead:
 
 
 @dataclass(frozen=True, slots=True)
-class ListPart:
-    """The plain list of one payload: 32 bytes of SHA-256 for each group."""
+class Base:
+    """What the running slot holds of one payload: a patch may be made against it.
+
+    Attributes:
+        payload: Its name.
+        size: Bytes.
+        group_size: Bytes of plain content per group of the list.
+        digest: SHA-256 of the payload, 64 hex digits.
+        plain_list: 32 bytes of SHA-256 for each group.
+        descriptor: Of the partition, open for reading only; the giver keeps it.
+    """
 
     payload: str
-    data: bytes
+    size: int
+    group_size: int
+    digest: str
+    plain_list: bytes = field(repr=False)
+    descriptor: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What fetching some groups would take, in bytes.
+
+    Attributes:
+        patch: Of a patch: what is left of it to fetch, its head included.
+        image: Of the image.
+    """
+
+    patch: int
+    image: int
+
+
+@dataclass(frozen=True, slots=True)
+class ListPart:
+    """The plain list of one payload: 32 bytes of SHA-256 for each group.
+
+    Attributes:
+        payload: Its name.
+        data: The list.
+        waits: The source can seek: no group comes before `ImageStream.want` asks for it. Otherwise all come, in order.
+    """
+
+    payload: str
+    data: bytes = field(repr=False)
+    waits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +92,11 @@ class ImageStream(Protocol):
     """One image on its way in. Owned by the job that opened it; `close` ends the process behind it."""
 
     @property
+    def remote(self) -> bool:
+        """Whether bytes come over a network: then it is worth to look for them on the device first."""
+        ...
+
+    @property
     def fetched(self) -> int:
         """Bytes read from the source so far."""
         ...
@@ -64,11 +110,30 @@ class ImageStream(Protocol):
         """
         ...
 
-    def parts(self, manifest: Manifest) -> Iterator[Part]:
-        """Go on after the manifest was verified: for each payload its list, then its groups in order.
+    def parts(self, manifest: Manifest, bases: Sequence[Base] = ()) -> Iterator[Part]:
+        """Go on after the manifest was verified: for each payload its list, then groups, in ascending order.
 
-        Ends after the last group once the source's end was checked. Raises as `head`.
+        After a list that `waits` nothing comes before `want`, and each time what was wanted. Ends after the last
+        payload, once the source's end was checked. Raises as `head`.
+
+        Args:
+            manifest: As verified.
+            bases: What the running slot holds, if patches against it are welcome.
         """
+        ...
+
+    def want(self, payload: str, groups: bytes) -> None:
+        """Ask for groups of the payload whose list was the last one to come.
+
+        Args:
+            payload: Its name.
+            groups: One bit for each group, the lowest bit of the first byte for the first; empty: no more of this
+                payload.
+        """
+        ...
+
+    def cost(self, payload: str, groups: bytes) -> Cost:
+        """What it would take to fetch these groups; nothing of them is fetched."""
         ...
 
     def close(self) -> None:

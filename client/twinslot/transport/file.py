@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import select
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
+from twinslot.bundle.layout import Span
 from twinslot.core.errors import BundleError, TransportError
 
 CHUNK: Final = 256 * 1024  # bytes read at once
@@ -69,3 +70,64 @@ class DescriptorSource:
         except OSError:
             return None
         return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
+
+
+class FileRanges:
+    """Parts of a regular file, from where the descriptor stands; the twin of `transport.ranges.RangeSource`.
+
+    The caller owns the descriptor.
+
+    Args:
+        descriptor: Of a file that can seek.
+        tick: Called after each read.
+    """
+
+    def __init__(self, descriptor: int, tick: Callable[[], None] = lambda: None) -> None:
+        self._descriptor, self._tick = descriptor, tick
+        self._start = os.lseek(descriptor, 0, os.SEEK_CUR)
+        self._source = DescriptorSource(descriptor)
+        self.fetched = 0  # bytes read so far
+
+    @property
+    def size(self) -> int | None:
+        """Bytes of the file as it is now."""
+        return max(os.fstat(self._descriptor).st_size - self._start, 0)
+
+    def read(self, offset: int, length: int) -> bytes:
+        """These bytes, all of them.
+
+        Raises:
+            TransportError: `transport.read`: the system's reason.
+            BundleError: `bundle.truncated`: the file ends before.
+        """
+        pieces, missing = [], length
+        try:
+            while missing:
+                at = self._start + offset + length - missing
+                piece = os.pread(self._descriptor, min(missing, CHUNK), at)
+                if not piece:
+                    raise BundleError("the image file ends early", code="truncated", expected=at + missing, found=at)
+                pieces.append(piece)
+                missing -= len(piece)
+                self.fetched += len(piece)
+                self._tick()
+        except OSError as e:
+            raise TransportError("the image cannot be read", code="read", found=e.strerror) from e
+        return b"".join(pieces)
+
+    def stream(self, spans: Iterable[Span]) -> Iterator[tuple[Span, bytes]]:
+        """Each span with its bytes, in the order asked. Raises as `read`."""
+        for span in spans:
+            yield span, self.read(span.offset, span.length)
+
+    def explain(self, error: BundleError) -> BundleError:
+        """As `DescriptorSource.explain`."""
+        return self._source.explain(error)
+
+    def close(self) -> None:
+        """Nothing to do: the descriptor is the caller's."""
+
+
+def can_seek(descriptor: int) -> bool:
+    """A regular file; everything else is read front to back."""
+    return stat.S_ISREG(os.fstat(descriptor).st_mode)

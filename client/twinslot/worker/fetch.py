@@ -2,37 +2,45 @@
 
 It may be taken over by a hostile image and still do no harm: the engine has the manifest verified elsewhere, and the
 writer checks every digest again.
+
+A source that can seek (a regular file, a server with ranges) is asked for what the engine wants (worker/ranging.py);
+every other one is read front to back (worker/streaming.py).
 """
 
 from __future__ import annotations
 
 import json
 import os
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from twinslot.bundle.events import Event, Group, Head, PlainList
-from twinslot.bundle.reader import Limits, Reader
+from twinslot.bundle.reader import Limits
 from twinslot.core.errors import BundleError, DeviceError
-from twinslot.core.manifest import Manifest, parse_manifest
-from twinslot.transport.file import DescriptorSource
-from twinslot.worker.frames import COUNT, GROUP_PREFIX, LIST_PREFIX, TRUST_LENGTH, Channel, Kind
+from twinslot.core.manifest import Manifest
+from twinslot.transport.file import DescriptorSource, FileRanges, can_seek
+from twinslot.transport.settings import HttpSettings
+from twinslot.worker.frames import Channel, Kind
+from twinslot.worker.ranged import RangedImage, Refusals
+from twinslot.worker.ranging import Ranger
+from twinslot.worker.streaming import Streamer
+from twinslot.worker.telling import Teller
 
-QUIET: Final = 1.0  # seconds between two signs of life while bytes arrive and no part is complete
+if TYPE_CHECKING:
+    from twinslot.worker.patched import Patches
 
 
-class Source(Protocol):
-    """Where the bytes of an image come from."""
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """What the device's policy says of fetching less; from the configuration's `[delta]`.
 
-    def chunks(self) -> Iterator[bytes]:
-        """The bytes in order, to the end; an empty chunk says that there is nothing new, but life."""
-        ...
+    Attributes:
+        patches: Look for a patch beside the image.
+        budget: Bytes that an update may fetch; 0: no bound.
+    """
 
-    def explain(self, error: BundleError) -> BundleError:
-        """The error, or a better explanation for it that only the source knows."""
-        ...
+    patches: bool = False
+    budget: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,24 +50,31 @@ class Request:
     Attributes:
         limits: The reader's.
         image_size: Bytes; a longer image is refused by its header.
-        source: The bytes.
+        url: Where the image is; empty: behind the descriptor.
+        http: Settings for it.
+        descriptor: Of the image; -1: none.
+        delta: Policy.
     """
 
     limits: Limits
     image_size: int
-    source: Source
+    url: str
+    http: HttpSettings
+    descriptor: int
+    delta: Delta = field(default_factory=Delta)
 
 
 def answer(channel: Channel) -> None:
-    """One image: wait for OPEN, send HEAD, wait for PROCEED, send everything, END.
+    """One image: wait for OPEN, send HEAD, wait for PROCEED, send what is wanted, END.
 
     Raises:
         TwinslotError: What is wrong with image, source or request; `serving` reports it.
     """
-    opened = channel.receive(Kind.OPEN)
+    opened, teller = channel.receive(Kind.OPEN), Teller(channel)
     try:
-        _Fetcher(channel, read_request(opened.payload, opened.descriptor)).run()
+        _serve(teller, read_request(opened.payload, opened.descriptor))
     finally:
+        teller.close()
         if opened.descriptor >= 0:
             os.close(opened.descriptor)
 
@@ -69,79 +84,62 @@ def read_request(payload: bytes, descriptor: int) -> Request:
 
     Raises:
         DeviceError: `device.worker`: not one of ours.
-        TransportError: `transport.url`: not an address.
     """
     try:
         fields = json.loads(payload)
         limits = dict(fields["limits"])
         image_size = int(limits.pop("image_size", 0))
-        return Request(Limits(**limits), image_size, _source(fields, descriptor))
-    except (ValueError, KeyError, TypeError, RecursionError) as e:
+        delta = Delta(**fields.get("delta", {}))
+        if descriptor >= 0:
+            return Request(Limits(**limits), image_size, "", HttpSettings(), descriptor, delta)
+        if not isinstance(url := fields["url"], str):
+            raise TypeError(f"'url' is a {type(url).__name__}")
+        return Request(Limits(**limits), image_size, url, HttpSettings(**fields["http"]), descriptor, delta)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
         raise DeviceError("the request to the worker cannot be read", code="worker", found=e) from e
 
 
-def _source(fields: dict[str, Any], descriptor: int) -> Source:
-    if descriptor >= 0:
-        return DescriptorSource(descriptor)
-    from twinslot.transport.http import HttpSettings, HttpSource  # costs memory that a file does not need
+def _serve(teller: Teller, request: Request) -> None:
+    if request.descriptor < 0:
+        _serve_url(teller, request)
+    elif can_seek(request.descriptor):
+        _serve_file(teller, request)
+    else:
+        source = DescriptorSource(request.descriptor)
+        Streamer(teller, request.limits, request.image_size, source).run()
 
-    return HttpSource(str(fields["url"]), HttpSettings(**fields["http"]))
+
+def _serve_file(teller: Teller, request: Request) -> None:
+    source = FileRanges(request.descriptor, teller.tick)
+    image = RangedImage(source, request.limits)
+    try:
+        Ranger(teller, image, request.image_size).run()
+    except BundleError as e:
+        raise source.explain(e) from e
 
 
-class _Fetcher:
-    def __init__(self, channel: Channel, request: Request) -> None:
-        self._channel, self._request = channel, request
-        self._reader = Reader(request.limits)
-        self._numbers: dict[str, int] = {}  # payload name -> its place in the manifest
-        self._fetched = 0
-        self._told = time.monotonic()
+def _serve_url(teller: Teller, request: Request) -> None:
+    from twinslot.transport.ranges import RangeSource, RangesRefused  # costs memory that a file does not need
 
-    def run(self) -> None:
-        """From the first byte to the end."""
-        self._tell()
-        try:
-            for chunk in self._request.source.chunks():
-                self._fetched += len(chunk)
-                if chunk:
-                    self._handle(self._reader.feed(chunk))
-                if not chunk or time.monotonic() - self._told > QUIET:
-                    self._tell()
-            self._reader.close()
-        except BundleError as e:
-            raise self._request.source.explain(e) from e
-        self._channel.send(Kind.END, COUNT.pack(self._fetched))
+    source = RangeSource(request.url, request.http, tick=teller.tick)
+    image = RangedImage(source, request.limits, Refusals(RangesRefused))
+    try:
+        Ranger(teller, image, request.image_size, request.delta.budget, _finder(teller, request)).run()
+    except RangesRefused as e:  # at the first request: later ones the image deals with
+        before = image.fetched
+        Streamer(teller, request.limits, request.image_size, e.source, before).run()
+    finally:
+        source.close()
 
-    def _tell(self) -> None:
-        """A sign of life; also how a worker finds out that nobody waits for it any more."""
-        self._channel.send(Kind.FETCHED, COUNT.pack(self._fetched))
-        self._told = time.monotonic()
 
-    def _handle(self, events: Iterator[Event]) -> None:
-        for event in events:
-            if isinstance(event, Head):
-                self._send_head(event)
-                list(events)  # the reader waits here for `proceed`
-                self._handle(self._reader.proceed(self._proceed()))
-                return
-            if isinstance(event, PlainList):
-                self._channel.send(Kind.LIST, LIST_PREFIX.pack(self._numbers[event.payload.name]), event.data)
-            elif isinstance(event, Group):
-                prefix = GROUP_PREFIX.pack(self._numbers[event.payload.name], event.index, self._fetched)
-                self._channel.send(Kind.GROUP, prefix, event.data)
-                self._told = time.monotonic()
+def _finder(teller: Teller, request: Request) -> Callable[[Manifest], Patches | None]:
+    """How patches are looked for, once it is known which bases the device has."""
 
-    def _send_head(self, head: Head) -> None:
-        limit = self._request.image_size
-        if limit and head.header.total > limit:
-            raise BundleError(
-                "the image is larger than this device takes",
-                code="limit",
-                expected=f"at most {limit} bytes",
-                found=f"{head.header.total} bytes",
-            )
-        self._channel.send(Kind.HEAD, TRUST_LENGTH.pack(len(head.trust)), head.trust, head.manifest)
+    def find(manifest: Manifest) -> Patches | None:
+        if not request.delta.patches or not teller.bases:
+            return None
+        from twinslot.worker.patched import find_patches
 
-    def _proceed(self) -> Manifest:
-        manifest = parse_manifest(self._channel.receive(Kind.PROCEED).payload)
-        self._numbers = {payload.name: number for number, payload in enumerate(manifest.payloads)}
-        return manifest
+        return find_patches(request.url, request.http, manifest, teller.bases, teller.tick)
+
+    return find

@@ -1,17 +1,20 @@
 """What engine and worker say to each other over one unix stream socket.
 
 A frame is `kind (1 byte) | length (4 bytes, big endian) | payload`. Both ends bound the length by its kind before they
-allocate anything; neither trusts the other. Only the fetching worker takes a descriptor, and only with OPEN: everywhere
-else the kernel drops what a hostile end sends along.
+allocate anything; neither trusts the other. Only the fetching worker takes descriptors, and only with OPEN and BASE:
+everywhere else the kernel drops what a hostile end sends along.
 
 | from | kind | payload |
 |---|---|---|
 | engine | OPEN | JSON: source and limits; a descriptor rides along (SCM_RIGHTS) when the source is one |
 | worker | HEAD | length of the trust section (4 bytes), trust section, manifest |
+| engine | BASE | payload number (2 bytes); its base: size (8), group size (4), SHA-256 (32), list; a descriptor of it |
 | engine | PROCEED | the verified manifest, the same bytes |
 | worker | FETCHED | bytes fetched so far (8); at once when a fetch begins, then as a sign of life |
-| worker | LIST | payload number (2 bytes), plain list |
-| worker | GROUP | payload number (2 bytes), group number (4), bytes fetched so far (8), plain content |
+| worker | LIST | payload number (2 bytes), 1 if it waits for WANT or 0 if all groups follow (1), plain list |
+| engine | WANT | payload number (2 bytes), 1 if only the cost is asked for (1), a bit for each group; none: no more |
+| worker | COST | bytes that these groups would take from the patch (8) and from the image (8) |
+| worker | GROUP | payload number (2 bytes), group number (4), bytes fetched so far (8), content, or none: no way |
 | worker | END | bytes fetched (8) |
 | worker | ERROR | JSON of the error |
 | engine | REQUEST | a trust request (bundle/verdict.py) |
@@ -36,7 +39,10 @@ from twinslot.core.model import DIGEST_SIZE
 from twinslot.worker.reports import read_error, write_error
 
 _HEADER: Final = struct.Struct(">BI")
-LIST_PREFIX: Final = struct.Struct(">H")
+LIST_PREFIX: Final = struct.Struct(">HB")
+BASE_PREFIX: Final = struct.Struct(">HQI32s")
+WANT_PREFIX: Final = struct.Struct(">HB")
+COST: Final = struct.Struct(">QQ")
 GROUP_PREFIX: Final = struct.Struct(">HIQ")
 TRUST_LENGTH: Final = struct.Struct(">I")
 COUNT: Final = struct.Struct(">Q")
@@ -59,6 +65,9 @@ class Kind(enum.IntEnum):
     REQUEST = 8
     VERDICT = 9
     FETCHED = 10
+    BASE = 11
+    WANT = 12
+    COST = 13
 
 
 MAX: Final = {  # bytes of payload
@@ -72,7 +81,11 @@ MAX: Final = {  # bytes of payload
     Kind.REQUEST: 4 * (TRUST_MAX + MANIFEST_MAX),  # base64 of trusted root, trust section and manifest
     Kind.VERDICT: 4 * TRUST_MAX,
     Kind.FETCHED: COUNT.size,
+    Kind.BASE: BASE_PREFIX.size + GROUPS_MAX * DIGEST_SIZE,
+    Kind.WANT: WANT_PREFIX.size + GROUPS_MAX // 8,
+    Kind.COST: COST.size,
 }
+_WITH_DESCRIPTOR: Final = frozenset({Kind.OPEN, Kind.BASE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +123,7 @@ class Channel:
                 self._socket.sendmsg([head], rights)
             else:
                 self._socket.sendall(head)
-            for part in parts:
+            for part in filter(None, parts):  # the other end may be gone once it has all of a frame
                 self._socket.sendall(part)
         except OSError as e:
             raise self._lost(e) from e
@@ -131,7 +144,7 @@ class Channel:
         until = None if self.patience is None else time.monotonic() + self.patience
         descriptors: list[int] = []
         try:
-            head = self._receive(_HEADER.size, until, descriptors if Kind.OPEN in expected else None)
+            head = self._receive(_HEADER.size, until, None if _WITH_DESCRIPTOR.isdisjoint(expected) else descriptors)
             kind, length = _judge(head, expected)
             payload = self._receive(length, until)
             if kind is Kind.ERROR:

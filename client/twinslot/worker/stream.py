@@ -7,14 +7,26 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from twinslot.bundle.verdict import TrustRequest, Verdict, decode_verdict, encode_request
-from twinslot.core.errors import BundleError, DeviceError
+from twinslot.core.errors import BundleError, DeviceError, TransportError
 from twinslot.core.manifest import MANIFEST_MAX, Manifest, Payload
-from twinslot.transport.base import GroupPart, ImageHead, ListPart, Part
-from twinslot.worker.frames import COUNT, GROUP_PREFIX, LIST_PREFIX, TRUST_LENGTH, TRUST_MAX, Frame, Kind
+from twinslot.transport.base import Base, Cost, GroupPart, ImageHead, ListPart, Part
+from twinslot.worker.frames import (
+    BASE_PREFIX,
+    COST,
+    COUNT,
+    GONE,
+    GROUP_PREFIX,
+    LIST_PREFIX,
+    TRUST_LENGTH,
+    TRUST_MAX,
+    WANT_PREFIX,
+    Frame,
+    Kind,
+)
 from twinslot.worker.launch import Worker
 
 START: Final = 120.0  # seconds until a worker speaks, and for a verdict: importing tuf takes many on a slow core
@@ -41,6 +53,8 @@ class WorkerStream:
         self._worker = worker
         self._manifest = b""
         self._fetched = 0
+        self._numbers: dict[str, int] = {}  # payload name -> its place in the manifest
+        self.remote = descriptor < 0
         self._patience = _patience(request) if descriptor < 0 else STALL
         worker.channel.patience = START
         try:
@@ -65,12 +79,35 @@ class WorkerStream:
         self._manifest = manifest
         return ImageHead(trust, manifest)
 
-    def parts(self, manifest: Manifest) -> Iterator[Part]:
+    def parts(self, manifest: Manifest, bases: Sequence[Base] = ()) -> Iterator[Part]:
         """Lists and groups; see `ImageStream`."""
+        self._numbers = {payload.name: number for number, payload in enumerate(manifest.payloads)}
+        for base in bases:
+            number = self._numbers[base.payload]
+            prefix = BASE_PREFIX.pack(number, base.size, base.group_size, bytes.fromhex(base.digest))
+            self._worker.send(Kind.BASE, prefix, base.plain_list, descriptor=base.descriptor)
         self._worker.send(Kind.PROCEED, self._manifest)
         while (frame := self._receive(Kind.LIST, Kind.GROUP, Kind.END)).kind is not Kind.END:
             yield self._part(frame, manifest)
         self._count(*_unpack(COUNT, frame.payload))
+
+    def want(self, payload: str, groups: bytes) -> None:
+        """Ask for groups; see `ImageStream`."""
+        self._want(payload, groups, flags=0)
+
+    def cost(self, payload: str, groups: bytes) -> Cost:
+        """What they would take; see `ImageStream`."""
+        self._want(payload, groups, flags=1)
+        return Cost(*_unpack(COST, self._receive(Kind.COST).payload))
+
+    def _want(self, payload: str, groups: bytes, flags: int) -> None:
+        """A worker that has ended meanwhile has said why; that is worth more than that it does not listen."""
+        try:
+            self._worker.send(Kind.WANT, WANT_PREFIX.pack(self._numbers[payload], flags), groups)
+        except TransportError as e:
+            if e.code == GONE:
+                self._receive(Kind.END)
+            raise
 
     def close(self) -> None:
         """End the worker; see `ImageStream`."""
@@ -84,8 +121,8 @@ class WorkerStream:
 
     def _part(self, frame: Frame, manifest: Manifest) -> Part:
         if frame.kind is Kind.LIST:
-            (number,) = _unpack(LIST_PREFIX, frame.payload)
-            return ListPart(_payload(manifest, number).name, frame.payload[LIST_PREFIX.size :])
+            number, waits = _unpack(LIST_PREFIX, frame.payload)
+            return ListPart(_payload(manifest, number).name, frame.payload[LIST_PREFIX.size :], bool(waits))
         number, index, fetched = _unpack(GROUP_PREFIX, frame.payload)
         self._count(fetched)
         return GroupPart(_payload(manifest, number).name, index, frame.payload[GROUP_PREFIX.size :])

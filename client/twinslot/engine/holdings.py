@@ -1,0 +1,126 @@
+"""What this device holds already, asked of both slots and of what was kept about them."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from twinslot.core.errors import DeviceError
+from twinslot.core.manifest import Payload
+from twinslot.core.model import SlotName, SlotRecord, StoredPayload
+from twinslot.core.transaction import Outcome
+from twinslot.engine.device import Device
+from twinslot.storage.lists import KnownList, ListStore
+from twinslot.storage.record import Record
+from twinslot.storage.slotreader import SlotReader, list_on
+from twinslot.transport.base import Base
+
+log = logging.getLogger(__name__)
+
+Tick = Callable[[int], None]  # told how many more bytes were read
+
+
+@dataclass(slots=True)
+class Holdings:
+    """The lists of both slots for one install, and the running slot's partitions.
+
+    Attributes:
+        target: The slot that is filled.
+        store: Where lists are kept; None: nowhere.
+        readers: The running slot's partitions by payload, open for reading; empty when groups are not to be reused.
+        installed: The running slot's payloads as the record knows them.
+        unfinished: The last install into the target did not come to its end.
+    """
+
+    target: SlotName
+    store: ListStore | None = None
+    readers: Mapping[str, SlotReader] = field(default_factory=dict)
+    installed: Mapping[str, StoredPayload] = field(default_factory=dict)
+    unfinished: bool = False
+
+    def take_target(self, payload: str) -> KnownList | None:
+        """The target's list, which is forgotten now: its slot is about to change."""
+        if self.store is None:
+            return None
+        known = self.store.load(self.target, payload)
+        self.store.drop(self.target, payload)
+        return known
+
+    def running(self, payload: Payload, *, rebuild: bool, tick: Tick) -> KnownList | None:
+        """The running slot's list, if it has groups of this size.
+
+        Args:
+            payload: That is installed.
+            rebuild: Read the whole slot when no list is kept.
+            tick: Told of what was read.
+        """
+        reader = self.readers.get(payload.name)
+        if self.store is None or reader is None:
+            return None
+        slot, stored = self.target.other, self.installed.get(payload.name)
+        known = self.store.load(slot, payload.name)
+        fits = known is not None and known.group_size == payload.group_size
+        if fits and (stored is None or known is None or stored.digest == known.digest):
+            return known
+        if not rebuild:
+            return None
+        try:
+            known = list_on(reader, stored.size if stored else reader.size, payload.group_size, tick)
+        except DeviceError as e:
+            log.warning("the running slot is not used: %s", e)
+            return None
+        self.store.save(slot, payload.name, known)
+        return known
+
+    def base(self, payload: str, known: KnownList) -> Base:
+        """For a worker that may find a patch against it."""
+        descriptor = self.readers[payload].descriptor
+        return Base(payload, known.size, known.group_size, known.digest, known.data, descriptor)
+
+    def first(self, payload: str) -> bytes:
+        """A first group that came early; not checked."""
+        return self.store.load_first(self.target, payload) if self.store else b""
+
+    def keep_first(self, payload: str, data: bytes) -> None:
+        """Remember a first group until the end of this install or of the next."""
+        if self.store:
+            self.store.save_first(self.target, payload, data)
+
+    def complete(self, payload: Payload, plain_list: bytes) -> None:
+        """The target holds this payload now."""
+        if self.store:
+            known = KnownList(payload.size, payload.group_size, payload.digest, plain_list)
+            self.store.save(self.target, payload.name, known)
+
+
+@contextlib.contextmanager
+def open_holdings(device: Device, record: Record) -> Iterator[Holdings]:
+    """What the device holds before an install; the partitions are closed afterwards."""
+    target, running = device.running.other, record.slot(device.running)
+    if not device.delta.reuse:
+        yield Holdings(target)
+        return
+    with contextlib.ExitStack() as stack:
+        readers = _open(device)
+        for reader in readers.values():
+            stack.callback(reader.close)
+        yield Holdings(target, device.lists, readers, _payloads(running), _unfinished(record, target))
+
+
+def _open(device: Device) -> Mapping[str, SlotReader]:
+    try:
+        return device.open_sources(device.running)
+    except DeviceError as e:
+        log.warning("the running slot is not used: %s", e)
+        return {}
+
+
+def _payloads(slot: SlotRecord | None) -> Mapping[str, StoredPayload]:
+    return slot.payloads if slot else {}
+
+
+def _unfinished(record: Record, target: SlotName) -> bool:
+    last = next((t for t in record.history(10) if t.target is target and t.kind == "install"), None)
+    return last is not None and last.outcome is Outcome.ABANDONED

@@ -1,0 +1,128 @@
+"""Where each group of a payload comes from. Pure: lists in, a plan out; nothing is believed before it is hashed."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+from array import array
+from bisect import bisect_left
+from typing import Final
+
+from twinslot.core.bits import bits_where
+from twinslot.core.manifest import Payload
+from twinslot.core.model import DIGEST_SIZE
+from twinslot.storage.lists import KnownList
+
+_BITS: Final = 18  # for a group's number: GROUPS_MAX is 2**18
+_LOW: Final = (1 << _BITS) - 1
+
+
+class Way(enum.IntEnum):
+    """How a group gets to its place."""
+
+    FETCH = 0
+    KEEP = 1  # the target holds it there already
+    ZERO = 2  # it is all zeros
+    COPY = 3  # the running slot holds it
+    MOVE = 4  # the target holds it at another place
+
+
+class Plan:
+    """A way for each group. Five bytes a group."""
+
+    def __init__(self, payload: Payload, plain_list: bytes) -> None:
+        self._payload, self._list = payload, plain_list
+        self._ways = bytearray(payload.groups)
+        self._places = array("I", bytes(4 * payload.groups))
+
+    def way(self, index: int) -> Way:
+        """How this group comes."""
+        return Way(self._ways[index])
+
+    def place(self, index: int) -> int:
+        """The number of the group to copy or move from."""
+        return self._places[index]
+
+    def put(self, index: int, way: Way, place: int = 0) -> None:
+        """Decide for a group."""
+        self._ways[index], self._places[index] = way, place
+
+    def wanted(self) -> bytes:
+        """The groups that must be fetched, as bits (core/bits.py); empty when there is none."""
+        return bits_where(self._payload.groups, lambda index: self._ways[index] == Way.FETCH)
+
+    def bytes_of(self, way: Way) -> int:
+        """Bytes of plain content that come this way."""
+        whole = self._ways.count(way) * self._payload.group_size
+        last = self._payload.groups - 1
+        return whole - (self._payload.group_size - self._payload.group_length(last) if self._ways[last] == way else 0)
+
+
+def make_plan(payload: Payload, plain_list: bytes, running: KnownList | None, target: KnownList | None) -> Plan:
+    """Decide for each group, the cheapest way first: leave it, zero it, copy it, move it, fetch it.
+
+    Args:
+        payload: What is installed.
+        plain_list: Its list, already held to the manifest.
+        running: What the running slot is said to hold.
+        target: What the target is said to hold; its first group was wiped.
+    """
+    plan = Plan(payload, plain_list)
+    of_running, of_target = _index(payload, running), _index(payload, target)
+    zeros = {zero_digest(payload.group_size), zero_digest(payload.group_length(payload.groups - 1))}
+    for index in range(payload.groups):
+        digest = plain_list[index * DIGEST_SIZE : (index + 1) * DIGEST_SIZE]
+        if index and of_target and of_target.known.group_digest(index) == digest:
+            plan.put(index, Way.KEEP)
+        elif digest in zeros:
+            plan.put(index, Way.ZERO)
+        elif of_running and (place := of_running.find(digest, index)) is not None:
+            plan.put(index, Way.COPY, place)
+        elif of_target and (place := of_target.find(digest, index)):  # not the first, which was wiped
+            plan.put(index, Way.MOVE, place)
+    return plan
+
+
+def zero_digest(length: int) -> bytes:
+    """The digest of so many zeros."""
+    return hashlib.sha256(bytes(length)).digest()
+
+
+class _Index:
+    """Finds a digest in a list by a sorted table of 8 bytes a group: 46 bits of the digest, 18 of the number."""
+
+    def __init__(self, known: KnownList) -> None:
+        self.known, data = known, known.data
+        zeros = zero_digest(known.group_size)
+        self._keys = array(
+            "Q",
+            sorted(
+                _key(data, at) | at // DIGEST_SIZE
+                for at in range(0, len(data), DIGEST_SIZE)
+                if data[at : at + DIGEST_SIZE] != zeros
+            ),
+        )
+
+    def find(self, digest: bytes, here: int) -> int | None:
+        """A group with this digest: at the same place, or else the last one. None: there is none.
+
+        The last, since a group of the target behind the one that is written now has not been overwritten yet.
+        """
+        if self.known.group_digest(here) == digest:
+            return here
+        found, key = None, _key(digest, 0)
+        for at in range(bisect_left(self._keys, key), len(self._keys)):
+            if self._keys[at] & ~_LOW != key:
+                break
+            index = self._keys[at] & _LOW
+            found = index if self.known.group_digest(index) == digest else found
+        return found
+
+
+def _key(data: bytes, at: int) -> int:
+    return int.from_bytes(data[at : at + 8], "big") & ~_LOW
+
+
+def _index(payload: Payload, known: KnownList | None) -> _Index | None:
+    """Groups of another size have other digests."""
+    return _Index(known) if known is not None and known.group_size == payload.group_size else None

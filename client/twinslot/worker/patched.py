@@ -1,0 +1,194 @@
+"""Groups made of what the device runs and a patch beside the image (docs/patch-format.md).
+
+Nothing in a patch is signed. Its digests are believed once the list that they complete has the digest in the manifest,
+and its content once each group has the digest in that list; both are looked at here, and again by the writer.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
+from urllib.parse import urlsplit, urlunsplit
+
+from twinslot.bundle.groups import check_plain_list
+from twinslot.bundle.layout import Span
+from twinslot.bundle.patch import (
+    PATCH_HEADER_SIZE,
+    PatchDecoder,
+    PatchHead,
+    PayloadPatch,
+    Piece,
+    parse_patch_head,
+    patch_head_length,
+)
+from twinslot.core.bits import bits_where, has, ones
+from twinslot.core.errors import BundleError, TransportError
+from twinslot.core.manifest import Manifest, Payload
+from twinslot.core.model import DIGEST_SIZE
+from twinslot.transport.base import Base
+from twinslot.transport.ranges import HttpSettings, RangeSource, RangesRefused, open_optional
+
+log = logging.getLogger(__name__)
+
+SUFFIX: Final = ".twin"
+_BROKEN: Final = ("transport.changed", "transport.range", "transport.encoding", "transport.http-4")
+DIGITS: Final = 16  # of the base's digest, in the patch's name
+
+
+class Patches:
+    """The patch of one image, for all payloads whose base it fits.
+
+    Args:
+        source: Of the patch; owned.
+        payloads: By name.
+    """
+
+    def __init__(self, source: RangeSource, payloads: Mapping[str, PatchedPayload]) -> None:
+        self._source, self._payloads = source, payloads
+
+    @property
+    def fetched(self) -> int:
+        """Bytes of it so far."""
+        return self._source.fetched
+
+    def of(self, payload: Payload) -> PatchedPayload | None:
+        """What there is for this payload."""
+        return self._payloads.get(payload.name)
+
+
+class PatchedPayload:
+    """One payload, made of its base.
+
+    Args:
+        payload: From the verified manifest.
+        part: What the patch says of it.
+        plain_list: The new list; it has the digest in the manifest.
+        base: What the device runs.
+        source: Of the patch.
+    """
+
+    def __init__(
+        self, payload: Payload, part: PayloadPatch, plain_list: bytes, base: Base, source: RangeSource
+    ) -> None:
+        self.plain_list = plain_list
+        self._payload, self._part, self._source = payload, part, source
+        self._decoder = PatchDecoder(part, plain_list, lambda at, length: os.pread(base.descriptor, length, at))
+        self._made = bytearray((payload.groups + 7) // 8)  # groups that the patch makes
+        for changed in part.changed:
+            self._made[changed.index >> 3] |= 1 << (changed.index & 7)
+
+    def split(self, wanted: bytes) -> tuple[bytes, bytes]:
+        """Which of these groups the patch makes, and which must come from the image."""
+        made, groups = bytes(self._made), self._payload.groups
+        return (
+            bits_where(groups, lambda index: has(wanted, index) and has(made, index)),
+            bits_where(groups, lambda index: has(wanted, index) and not has(made, index)),
+        )
+
+    def cost(self, wanted: bytes) -> int:
+        """Bytes of the pieces that hold these groups."""
+        return sum(piece.length for _, piece in self._pieces(wanted))
+
+    def groups(self, wanted: bytes) -> Iterator[tuple[int, bytes]]:
+        """These groups, in ascending order; empty: could not be made, and will not be made when asked for again."""
+        following = 0
+        try:
+            for index, plain in self._decoded(wanted):
+                if plain is None:
+                    self._give_up(index)
+                yield index, plain or b""
+                following = index + 1
+        except RangesRefused as e:
+            e.source.close()
+            yield from self._none(wanted, following)
+        except TransportError as e:
+            if not e.code.startswith(_BROKEN):  # the network: the image would fare no better
+                raise
+            log.warning("the patch is not used any more: %s", e)
+            yield from self._none(wanted, following)
+
+    def _decoded(self, wanted: bytes) -> Iterator[tuple[int, bytes | None]]:
+        spans = (Span(piece.offset, piece.length) for _, piece in self._pieces(wanted))
+        for (number, _), (_, stored) in zip(self._pieces(wanted), self._source.stream(spans), strict=True):
+            for index, plain in self._decoder.piece(number, stored):
+                if has(wanted, index):
+                    yield index, plain
+
+    def _none(self, wanted: bytes, following: int) -> Iterator[tuple[int, bytes]]:
+        for index in ones(wanted, following):
+            self._give_up(index)
+            yield index, b""
+
+    def _give_up(self, index: int) -> None:
+        self._made[index >> 3] &= ~(1 << (index & 7)) & 0xFF
+
+    def _pieces(self, wanted: bytes) -> Iterator[tuple[int, Piece]]:
+        changed = self._part.changed
+        for number, piece in enumerate(self._part.pieces):
+            if any(has(wanted, changed[at].index) for at in range(piece.first, piece.first + piece.count)):
+                yield number, piece
+
+
+def find_patches(
+    url: str, http: HttpSettings, manifest: Manifest, bases: Mapping[str, Base], tick: Callable[[], None]
+) -> Patches | None:
+    """Look beside the image for a patch against what the device runs.
+
+    Args:
+        url: Of the image.
+        http: Patience.
+        manifest: Verified.
+        bases: What the device runs, by payload.
+        tick: A sign of life.
+
+    Returns:
+        None: there is none, or none that is of use; the image alone will do.
+
+    Raises:
+        TransportError: The server answers neither yes nor no.
+    """
+    first = next((bases[payload.name] for payload in manifest.payloads if payload.name in bases), None)
+    if first is None:
+        return None
+    try:
+        source = open_optional(patch_url(url, first.digest), http, tick=tick)
+    except RangesRefused as e:
+        e.source.close()
+        return None
+    if source is None:
+        return None
+    try:
+        payloads = _payloads(source, manifest, bases)
+    except BundleError as e:
+        log.warning("the patch is not used: %s", e)
+        payloads = {}
+    return Patches(source, payloads)
+
+
+def patch_url(url: str, digest: str) -> str:
+    """Where the patch against a base stands: `NAME.from-DIGITS.twinpatch` beside `NAME.twin`."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(path=f"{parts.path.removesuffix(SUFFIX)}.from-{digest[:DIGITS]}.twinpatch"))
+
+
+def _payloads(source: RangeSource, manifest: Manifest, bases: Mapping[str, Base]) -> dict[str, PatchedPayload]:
+    head = parse_patch_head(source.read(0, patch_head_length(source.read(0, PATCH_HEADER_SIZE))))
+    found = {}
+    for payload in manifest.payloads:
+        part, base = _part(head, payload.name), bases.get(payload.name)
+        if part is None or base is None or part.base != base.digest or base.group_size != payload.group_size:
+            continue
+        if len(base.plain_list) != -(-base.size // base.group_size) * DIGEST_SIZE:
+            continue
+        plain_list = check_plain_list(payload, part.new_plain_list(base.plain_list))
+        found[payload.name] = PatchedPayload(payload, part, plain_list, base, source)
+    return found
+
+
+def _part(head: PatchHead, name: str) -> PayloadPatch | None:
+    try:
+        return head.payload(name)
+    except KeyError:
+        return None

@@ -1,0 +1,213 @@
+"""An image read by ranges: only the parts that are asked for, each checked as `bundle.reader` checks them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from twinslot.bundle.codec import Decoder
+from twinslot.bundle.events import Event, Group, Head, PlainList
+from twinslot.bundle.groups import check_plain_list, check_stored_table, open_group
+from twinslot.bundle.layout import Layout, Span, layout
+from twinslot.bundle.reader import Limits, Reader, check_limits
+from twinslot.bundle.wire import HEADER_SIZE, Header, Section, StoredTable, parse_header, truncated
+from twinslot.core.bits import has, ones
+from twinslot.core.errors import BundleError, LifecycleError, TransportError
+from twinslot.core.manifest import Manifest, Payload
+from twinslot.core.model import DIGEST_SIZE
+
+
+class Ranges(Protocol):
+    """Parts of one file; see `transport.ranges.RangeSource`."""
+
+    @property
+    def size(self) -> int | None:
+        """Bytes of the whole, if known."""
+        ...
+
+    @property
+    def fetched(self) -> int:
+        """Bytes so far."""
+        ...
+
+    def read(self, offset: int, length: int) -> bytes:
+        """These bytes."""
+        ...
+
+    def stream(self, spans: Iterable[Span]) -> Iterator[tuple[Span, bytes]]:
+        """Each span with its bytes."""
+        ...
+
+
+class Chunks(Protocol):
+    """A whole file, front to back."""
+
+    def chunks(self) -> Iterator[bytes]:
+        """Its bytes."""
+        ...
+
+    def close(self) -> None:
+        """Stop."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Refusals:
+    """How a source says that it gives only the whole: the class of that exception, with the whole as `source`."""
+
+    kind: type[Exception] | tuple[()] = ()
+
+
+class RangedImage:
+    """One image by ranges. After `head` comes `proceed`, then everything else in any order.
+
+    Args:
+        source: Its bytes.
+        limits: As the reader's.
+        refusals: What is caught when ranges end in the middle; the image is then read from its front.
+
+    Raises:
+        BundleError: From every method: the image is wrong.
+        TransportError: From every method: the source.
+    """
+
+    def __init__(self, source: Ranges, limits: Limits, refusals: Refusals | None = None) -> None:
+        self._source, self._limits = source, limits
+        self._refused = (refusals or Refusals()).kind
+        self._decoder = Decoder()
+        self._header: Header | None = None
+        self._layout: Layout | None = None
+        self._head = (b"", b"")
+        self._manifest: Manifest | None = None
+        self._tables: dict[str, StoredTable] = {}
+        self._beside = 0  # bytes that came from the front, beside the ranges
+
+    @property
+    def fetched(self) -> int:
+        """Bytes so far."""
+        return self._source.fetched + self._beside
+
+    def head(self) -> Head:
+        """Header, trust section and manifest; a file of another length than its header says is refused."""
+        header = parse_header(self._front())
+        self._check_size(header)
+        both = self._source.read(HEADER_SIZE, header.trust + header.manifest)
+        trust, manifest = both[: header.trust], both[header.trust :]
+        self._header, self._head = header, (trust, manifest)
+        return Head(header, trust, manifest)
+
+    def proceed(self, manifest: Manifest) -> None:
+        """Go on: the manifest was verified elsewhere."""
+        if self._header is None or manifest.digest != hashlib.sha256(self._head[1]).hexdigest():
+            raise LifecycleError("reader: the manifest is not this image's", code="reader")
+        self._layout = layout(self._header, manifest)
+        check_limits(manifest, self._limits)
+        self._manifest = manifest
+
+    def plain_list(self, payload: Payload) -> bytes:
+        """The list of a payload."""
+        span = self._spans().plain_lists[payload.name]
+        try:
+            return check_plain_list(payload, self._source.read(span.offset, span.length))
+        except self._refused as e:
+            return next(
+                event.data
+                for event in self._from_front(e.source)  # type: ignore[attr-defined]
+                if isinstance(event, PlainList) and event.payload.name == payload.name
+            )
+
+    def cost(self, payload: Payload, wanted: bytes) -> int:
+        """Bytes that it takes to fetch these groups: stored, and the table if it is still missing."""
+        if not wanted:
+            return 0
+        missing = 0 if payload.name in self._tables else self._spans().stored_tables[payload.name].length
+        try:
+            table = self._table(payload)
+        except self._refused as e:
+            e.source.close()  # type: ignore[attr-defined]
+            assert self._header is not None
+            return self._header.total
+        return missing + sum(table[index].length for index in ones(wanted))
+
+    def groups(self, payload: Payload, plain_list: bytes, wanted: bytes) -> Iterator[tuple[int, bytes]]:
+        """These groups, in ascending order, decoded and checked against table and list."""
+        if not wanted:
+            return
+        following = 0  # everything wanted before this one has been handed out
+        try:
+            table = self._table(payload)
+            stored = self._source.stream(self._group_spans(payload, table, wanted))
+            for index, (_, data) in zip(ones(wanted), stored, strict=True):
+                digest = plain_list[index * DIGEST_SIZE : (index + 1) * DIGEST_SIZE]
+                yield index, open_group(payload, index, table[index], data, digest, self._decoder)
+                following = index + 1
+        except self._refused as e:
+            for event in self._from_front(e.source):  # type: ignore[attr-defined]
+                if not isinstance(event, Group) or event.payload.name != payload.name:
+                    continue
+                if event.index >= following and has(wanted, event.index):
+                    yield event.index, event.data
+
+    def _group_spans(self, payload: Payload, table: StoredTable, wanted: bytes) -> Iterator[Span]:
+        """Made as they are needed: an image may have a quarter of a million."""
+        at, offset = 0, self._spans().groups[payload.name].offset
+        for index in ones(wanted):
+            while at < index:
+                offset += table[at].length
+                at += 1
+            yield Span(offset, table[index].length)
+
+    def _table(self, payload: Payload) -> StoredTable:
+        if payload.name not in self._tables:
+            span = self._spans().stored_tables[payload.name]
+            self._tables = {payload.name: check_stored_table(payload, self._source.read(span.offset, span.length))}
+        return self._tables[payload.name]
+
+    def _from_front(self, whole: Chunks) -> Iterator[Event]:
+        """Everything from the first byte on, of the same image."""
+        reader = Reader(self._limits)
+        try:
+            for chunk in whole.chunks():
+                self._beside += len(chunk)
+                yield from self._past_head(reader, reader.feed(chunk)) if chunk else ()
+            reader.close()
+        finally:
+            whole.close()
+
+    def _past_head(self, reader: Reader, events: Iterator[Event]) -> Iterator[Event]:
+        for event in events:
+            if not isinstance(event, Head):
+                yield event
+                continue
+            if (event.trust, event.manifest) != self._head:
+                raise BundleError("the file on the server was replaced during the download", code="changed")
+            list(events)
+            assert self._manifest is not None
+            yield from reader.proceed(self._manifest)
+            return
+
+    def _front(self) -> bytes:
+        try:
+            return self._source.read(0, HEADER_SIZE)
+        except (TransportError, BundleError) as e:
+            size = self._source.size
+            if size is None or size >= HEADER_SIZE:
+                raise
+            raise truncated(Section.HEADER, HEADER_SIZE, size) from e
+
+    def _spans(self) -> Layout:
+        if self._layout is None:
+            raise LifecycleError("reader: proceed() comes first", code="reader")
+        return self._layout
+
+    def _check_size(self, header: Header) -> None:
+        size = self._source.size
+        if size is None or size == header.total:
+            return
+        if size > header.total:
+            expected, found = f"{header.total} bytes", f"{size} bytes"
+            raise BundleError("bytes follow the 'groups' section", code="trailing", expected=expected, found=found)
+        section = next(s for s in Section if size < header.offset(s) + header.length(s))
+        raise truncated(section, header.length(section), max(size - header.offset(section), 0))

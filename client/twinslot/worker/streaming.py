@@ -1,0 +1,71 @@
+"""Front to back: for pipes, and for servers that give only the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from twinslot.bundle.events import Event, Group, Head, PlainList
+from twinslot.bundle.reader import Limits, Reader
+from twinslot.core.errors import BundleError
+from twinslot.worker.telling import Teller
+
+
+class Source(Protocol):
+    """Where the bytes of an image come from."""
+
+    def chunks(self) -> Iterator[bytes]:
+        """The bytes in order, to the end; an empty chunk says that there is nothing new, but life."""
+        ...
+
+    def explain(self, error: BundleError) -> BundleError:
+        """The error, or a better explanation for it that only the source knows."""
+        ...
+
+
+class Streamer:
+    """Sends everything, in the order of the image.
+
+    Args:
+        teller: To the engine.
+        limits: The reader's.
+        image_size: Bytes; a longer image is refused by its header. 0: no bound.
+        source: The bytes.
+        before: Bytes that were fetched before these.
+    """
+
+    def __init__(self, teller: Teller, limits: Limits, image_size: int, source: Source, before: int = 0) -> None:
+        self._teller, self._image_size, self._source = teller, image_size, source
+        self._reader = Reader(limits)
+        self._numbers: dict[str, int] = {}  # payload name -> its place in the manifest
+        self._fetched = before
+
+    def run(self) -> None:
+        """From the first byte to the end."""
+        self._teller.watch(lambda: self._fetched)
+        try:
+            for chunk in self._source.chunks():
+                self._fetched += len(chunk)
+                if chunk:
+                    self._handle(self._reader.feed(chunk))
+                    self._teller.tick()
+                else:
+                    self._teller.live()
+            self._reader.close()
+        except BundleError as e:
+            raise self._source.explain(e) from e
+        self._teller.end()
+
+    def _handle(self, events: Iterator[Event]) -> None:
+        for event in events:
+            if isinstance(event, Head):
+                self._teller.head(event, self._image_size)
+                list(events)  # the reader waits here for `proceed`
+                manifest = self._teller.proceed()
+                self._numbers = {payload.name: number for number, payload in enumerate(manifest.payloads)}
+                self._handle(self._reader.proceed(manifest))
+                return
+            if isinstance(event, PlainList):
+                self._teller.plain_list(self._numbers[event.payload.name], event.data, waits=False)
+            elif isinstance(event, Group):
+                self._teller.group(self._numbers[event.payload.name], event.index, event.data)

@@ -1,0 +1,125 @@
+"""What a fetching worker tells its engine."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from twinslot.bundle.events import Head
+from twinslot.core.errors import BundleError
+from twinslot.core.manifest import Manifest, parse_manifest
+from twinslot.transport.base import Base
+from twinslot.worker.frames import (
+    BASE_PREFIX,
+    COST,
+    COUNT,
+    GROUP_PREFIX,
+    LIST_PREFIX,
+    TRUST_LENGTH,
+    WANT_PREFIX,
+    Channel,
+    Kind,
+)
+
+QUIET: Final = 1.0  # seconds between two signs of life while bytes arrive and no part is complete
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """What the engine asks for: groups as bits (core/bits.py), and whether only their cost."""
+
+    groups: bytes
+    only_cost: bool
+
+
+class Teller:
+    """Speaks the worker's half of the protocol. Descriptors of bases are closed by `close`.
+
+    Args:
+        channel: To the engine; the caller keeps it.
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._count: Callable[[], int] = lambda: 0
+        self._told = time.monotonic()
+        self.bases: dict[str, Base] = {}
+
+    def watch(self, count: Callable[[], int]) -> None:
+        """Say where the bytes are counted, and give the first sign of life."""
+        self._count = count
+        self.live()
+
+    def live(self) -> None:
+        """A sign of life; also how a worker finds out that nobody waits for it any more."""
+        self._channel.send(Kind.FETCHED, COUNT.pack(self._count()))
+        self._told = time.monotonic()
+
+    def tick(self) -> None:
+        """Bytes arrived, or a pause goes on."""
+        if time.monotonic() - self._told > QUIET:
+            self.live()
+
+    def head(self, head: Head, image_size: int) -> None:
+        """Send the head of an image.
+
+        Args:
+            head: As read.
+            image_size: Bytes; a longer image is refused by its header. 0: no bound.
+
+        Raises:
+            BundleError: `bundle.limit`.
+        """
+        if image_size and head.header.total > image_size:
+            raise BundleError(
+                "the image is larger than this device takes",
+                code="limit",
+                expected=f"at most {image_size} bytes",
+                found=f"{head.header.total} bytes",
+            )
+        self._channel.send(Kind.HEAD, TRUST_LENGTH.pack(len(head.trust)), head.trust, head.manifest)
+
+    def proceed(self) -> Manifest:
+        """Wait until the manifest was verified; collects the bases that come before."""
+        bases = []
+        while (frame := self._channel.receive(Kind.BASE, Kind.PROCEED)).kind is Kind.BASE:
+            number, size, group_size, digest = BASE_PREFIX.unpack_from(frame.payload)
+            bases.append((number, size, group_size, digest.hex(), frame.payload[BASE_PREFIX.size :], frame.descriptor))
+        manifest = parse_manifest(frame.payload)
+        for number, *rest in bases:
+            name = manifest.payloads[number].name
+            self.bases[name] = Base(name, *rest)
+        return manifest
+
+    def plain_list(self, number: int, data: bytes, *, waits: bool) -> None:
+        """Send the list of the payload of that number."""
+        self._channel.send(Kind.LIST, LIST_PREFIX.pack(number, waits), data)
+
+    def group(self, number: int, index: int, data: bytes) -> None:
+        """Send a group; empty: it could not be made from what the device holds."""
+        self._channel.send(Kind.GROUP, GROUP_PREFIX.pack(number, index, self._count()), data)
+        self._told = time.monotonic()
+
+    def want(self) -> Want:
+        """Wait for what the engine wants."""
+        payload = self._channel.receive(Kind.WANT).payload
+        _, flags = WANT_PREFIX.unpack_from(payload)
+        return Want(payload[WANT_PREFIX.size :], bool(flags & 1))
+
+    def cost(self, patch: int, image: int) -> None:
+        """Answer what it would cost, in bytes."""
+        self._channel.send(Kind.COST, COST.pack(patch, image))
+
+    def end(self) -> None:
+        """Everything was sent."""
+        self._channel.send(Kind.END, COUNT.pack(self._count()))
+
+    def close(self) -> None:
+        """Release the bases."""
+        while self.bases:
+            _, base = self.bases.popitem()
+            if base.descriptor >= 0:
+                os.close(base.descriptor)
