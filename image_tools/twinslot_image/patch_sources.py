@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -51,18 +52,19 @@ def unpack_image(path: Path, folder: Path, on_progress: OnProgress = lambda _: N
     Raises:
         BundleError: Damaged or malformed.
     """
-    reader, sink = Reader(), _Sink(folder)
-    with path.open("rb") as file:
-        for chunk in iter(lambda: file.read(_CHUNK), b""):
-            for event in reader.feed(chunk):
-                sink.take(event)
-            if sink.manifest and not sink.proceeded:
-                sink.proceeded = True
-                for event in reader.proceed(sink.manifest):
+    with ExitStack() as files:
+        reader, sink = Reader(), _Sink(folder, files)
+        with path.open("rb") as file:
+            for chunk in iter(lambda: file.read(_CHUNK), b""):
+                for event in reader.feed(chunk):
                     sink.take(event)
-            on_progress(reader.received)
-    reader.close()
-    return sink.finish()
+                if sink.manifest and not sink.proceeded:
+                    sink.proceeded = True
+                    for event in reader.proceed(sink.manifest):
+                        sink.take(event)
+                on_progress(reader.received)
+        reader.close()
+        return sink.finish()
 
 
 def read_content(name: str, file: Path, group_size: int, on_progress: OnProgress = lambda _: None) -> Content:
@@ -86,8 +88,8 @@ def read_content(name: str, file: Path, group_size: int, on_progress: OnProgress
 class _Sink:
     """Writes what the reader says into files; zero groups become holes."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        self._folder, self._stack = folder, stack
         self._files: dict[str, BinaryIO] = {}
         self._lists: dict[str, bytes] = {}
         self.manifest: Manifest | None = None
@@ -98,7 +100,8 @@ class _Sink:
             self.manifest = parse_manifest(event.manifest)
         elif isinstance(event, PlainList):
             self._lists[event.payload.name] = event.data
-            self._files[event.payload.name] = (self._folder / event.payload.name).open("wb")
+            file = self._stack.enter_context((self._folder / event.payload.name).open("wb"))
+            self._files[event.payload.name] = file
         elif isinstance(event, Group):
             file = self._files[event.payload.name]
             if event.encoding is Encoding.ZERO:
@@ -114,7 +117,7 @@ class _Sink:
         for payload in self.manifest.payloads:
             file = self._files[payload.name]
             file.truncate(payload.size)
-            file.close()
+            file.flush()
             plain_list = self._lists[payload.name]
             path = self._folder / payload.name
             found[payload.name] = Content(

@@ -135,18 +135,17 @@ def test_a_patch_that_is_cut_off_says_so_after_what_was_whole() -> None:
     assert caught.value.code == "bundle.truncated"
 
 
-@pytest.mark.parametrize("length", range(parse_patch_head(SAMPLE).length))
-def test_a_head_that_is_cut_off_is_refused(length: int) -> None:
-    with pytest.raises(BundleError) as caught:
-        parse_patch_head(SAMPLE[:length])
-    assert caught.value.code == "bundle.truncated"
+def test_a_head_that_is_cut_off_anywhere_is_refused() -> None:
+    for length in range(parse_patch_head(SAMPLE).length):
+        with pytest.raises(BundleError) as caught:
+            parse_patch_head(SAMPLE[:length])
+        assert caught.value.code == "bundle.truncated", length
 
 
-@pytest.mark.parametrize("bit", [0, 3, 7])
-def test_a_flipped_bit_anywhere_gives_an_error_or_a_missing_group_never_a_wrong_one(bit: int) -> None:
+def test_a_flipped_bit_anywhere_gives_an_error_or_a_missing_group_never_a_wrong_one() -> None:
     for at in range(len(SAMPLE)):
         data = bytearray(SAMPLE)
-        data[at] ^= 1 << bit
+        data[at] ^= 1 << at % 8
         try:
             found = apply(bytes(data))
         except BundleError:
