@@ -100,8 +100,8 @@ class _Sink:
             self.manifest = parse_manifest(event.manifest)
         elif isinstance(event, PlainList):
             self._lists[event.payload.name] = event.data
-            file = self._stack.enter_context((self._folder / event.payload.name).open("wb"))
-            self._files[event.payload.name] = file
+            path = self._folder / event.payload.name
+            self._files[event.payload.name] = self._stack.enter_context(path.open("wb"))
         elif isinstance(event, Group):
             file = self._files[event.payload.name]
             if event.encoding is Encoding.ZERO:
