@@ -1,0 +1,92 @@
+"""A web server on loopback that serves a folder with ranges, counts what it sent, and can be cut off."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+
+class FileWeb(ThreadingHTTPServer):
+    """Owns nothing but its socket; `folder` stays the caller's.
+
+    Attributes:
+        sent: Bytes of bodies, by file name.
+        left: Bytes that may still be sent before every connection breaks; None: no bound.
+        ranges: Whether it knows ranges.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.folder = folder
+        self.sent: dict[str, int] = {}
+        self.left: int | None = None
+        self.ranges = True
+        self.guard = threading.Lock()
+
+    def url(self, name: str) -> str:
+        """Of one file."""
+        return f"http://127.0.0.1:{self.server_address[1]}/{name}"
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that hangs up is no news."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: FileWeb
+
+    def do_GET(self) -> None:
+        path = self.server.folder / self.path.strip("/")
+        if not path.is_file():
+            self.send_error(404)
+            return
+        data = path.read_bytes()
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        first, last = (int(wanted[1]), int(wanted[2] or len(data) - 1)) if wanted else (0, len(data) - 1)
+        last = min(last, len(data) - 1)
+        if wanted and self.server.ranges:
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {first}-{last}/{len(data)}")
+        else:
+            first, last = 0, len(data) - 1
+            self.send_response(200)
+        self.send_header("ETag", f'"{path.stat().st_mtime_ns}"')
+        self.send_header("Content-Length", str(last + 1 - first))
+        self.end_headers()
+        self._send(path.name, data[first : last + 1])
+
+    def _send(self, name: str, data: bytes) -> None:
+        for at in range(0, len(data), 4096):
+            piece = data[at : at + 4096]
+            with self.server.guard:
+                if self.server.left is not None:
+                    if self.server.left < len(piece):
+                        self.close_connection = True
+                        self.connection.close()
+                        return
+                    self.server.left -= len(piece)
+                self.server.sent[name] = self.server.sent.get(name, 0) + len(piece)
+            self.wfile.write(piece)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Nothing on the console."""
+
+
+@contextlib.contextmanager
+def serving_files(folder: Path) -> Iterator[FileWeb]:
+    """Run one for the `with` block."""
+    web = FileWeb(folder)
+    thread = threading.Thread(target=web.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield web
+    finally:
+        web.shutdown()
+        thread.join()
+        web.server_close()

@@ -1,0 +1,188 @@
+"""Only what is needed: over real HTTP, into real files, through real workers."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from file_web import FileWeb, serving_files
+from host_device import SLOT_SIZE, HostDevice
+from release_bench import ReleaseBench
+
+from twinslot.core.errors import RefusedError, TransportError
+from twinslot.core.model import SlotName
+from twinslot.core.transaction import Transaction
+from twinslot.storage.lists import ListStore
+
+GROUP = 65536
+GROUPS = 12
+QUICK: dict[str, Any] = {"connect_timeout": 5.0, "read_timeout": 5.0, "retries": 1, "retry_wait": 0.01}
+NOISE = [random.Random(f"group {n}").randbytes(GROUP) for n in range(40)]
+
+OLD = b"".join(NOISE[:GROUPS])
+NEW = b"".join([*NOISE[:5], NOISE[20], bytes(GROUP), NOISE[2], *NOISE[8:11], NOISE[21][:5000]])  # 5 and the last new
+NEXT = b"".join([*NOISE[:4], NOISE[22], NOISE[20], bytes(GROUP), NOISE[2], *NOISE[8:11], NOISE[21][:5000]])
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> ReleaseBench:
+    bench = ReleaseBench.make(tmp_path_factory.mktemp("bench"))
+    for number, content in enumerate((OLD, NEW, NEXT), 1):
+        bench.image(f"{number}.0", number * 10, content)
+    return bench
+
+
+@pytest.fixture
+def web(bench: ReleaseBench) -> Iterator[FileWeb]:
+    with serving_files(bench.directory) as web:
+        yield web
+
+
+@pytest.fixture
+def device(tmp_path: Path, bench: ReleaseBench) -> HostDevice:
+    device = HostDevice(tmp_path, bench)
+    device.slots[SlotName.A].write_bytes(OLD.ljust(SLOT_SIZE, b"\0"))
+    return device
+
+
+def install(device: HostDevice, url: str) -> Transaction:
+    return device.install(url, **QUICK)
+
+
+def with_policy(device: HostDevice, **policy: Any) -> None:
+    device.config = replace(device.config, delta=replace(device.config.delta, **policy))
+
+
+def lists(device: HostDevice) -> ListStore:
+    return ListStore(device.directory / "data/lists")
+
+
+def head_size(image: Path) -> int:
+    """All but groups: header, trust, manifest, lists, tables."""
+    from twinslot.bundle.wire import parse_header
+
+    header = parse_header(image.read_bytes()[:64])
+    return header.total - header.groups
+
+
+def test_groups_that_the_running_slot_holds_are_not_fetched(
+    device: HostDevice, bench: ReleaseBench, web: FileWeb
+) -> None:
+    done = install(device, web.url("2.0.twin"))
+    assert device.content(SlotName.B) == NEW.ljust(SLOT_SIZE, b"\0")
+    assert done.bytes_copied == 9 * GROUP, "also the one that moved"
+    assert done.bytes_zeroed == GROUP
+    assert done.bytes_fetched == web.sent["2.0.twin"]
+    assert done.bytes_fetched <= head_size(bench.directory / "2.0.twin") + GROUP + 5000
+    assert device.content(SlotName.A) == OLD.ljust(SLOT_SIZE, b"\0")
+
+
+def test_groups_that_the_target_holds_in_their_place_are_not_written(device: HostDevice, web: FileWeb) -> None:
+    install(device, web.url("2.0.twin"))
+    done = install(device, web.url("3.0.twin"))
+    assert device.content(SlotName.B) == NEXT.ljust(SLOT_SIZE, b"\0")
+    assert done.bytes_written == 2 * GROUP, "the one that changed, and the first, which is wiped and written last"
+    assert done.bytes_skipped + done.bytes_written + done.bytes_zeroed == len(NEXT)
+    assert web.sent["3.0.twin"] < 2 * GROUP
+
+
+def test_a_file_and_a_pipe_spare_the_same_writes(device: HostDevice, bench: ReleaseBench) -> None:
+    device.install(bench.directory / "2.0.twin")
+    done = device.install(bench.directory / "3.0.twin")
+    assert done.bytes_written == 2 * GROUP
+    pipe = subprocess.Popen(["cat", bench.directory / "2.0.twin"], stdout=subprocess.PIPE)
+    assert pipe.stdout is not None
+    done = device.install(pipe.stdout.fileno())
+    pipe.stdout.close()
+    assert pipe.wait() == 0
+    assert done.bytes_written == 2 * GROUP
+    assert device.content(SlotName.B) == NEW.ljust(SLOT_SIZE, b"\0")
+
+
+def test_lists_that_are_missing_are_made_anew(device: HostDevice, web: FileWeb) -> None:
+    install(device, web.url("2.0.twin"))
+    for path in (device.directory / "data/lists").iterdir():
+        path.unlink()
+    done = install(device, web.url("3.0.twin"))
+    assert device.content(SlotName.B) == NEXT.ljust(SLOT_SIZE, b"\0")
+    assert web.sent["3.0.twin"] < 2 * GROUP
+    assert done.bytes_written == 2 * GROUP
+    known = lists(device).load(SlotName.B, "rootfs")
+    assert known is not None
+    assert known.size == len(NEXT)
+
+
+def damage(device: HostDevice, slot: SlotName, group: int) -> None:
+    """Change a byte of a slot behind the back of its list."""
+    with device.slots[slot].open("r+b") as file:
+        file.seek(group * GROUP + 77)
+        file.write(b"\0\xff\0")
+
+
+@pytest.mark.parametrize("slot", list(SlotName))
+def test_what_a_list_promises_and_a_slot_does_not_hold_is_fetched(
+    device: HostDevice, web: FileWeb, slot: SlotName
+) -> None:
+    install(device, web.url("2.0.twin"))  # leaves a list of each slot
+    damage(device, slot, 2)
+    install(device, web.url("3.0.twin"))
+    assert device.content(SlotName.B) == NEXT.ljust(SLOT_SIZE, b"\0")
+
+
+def test_policy_may_refuse_to_fetch_what_should_have_been_here(device: HostDevice, web: FileWeb) -> None:
+    install(device, web.url("2.0.twin"))
+    damage(device, SlotName.B, 3)
+    with_policy(device, on_failure="fail")
+    with pytest.raises(RefusedError, match="cannot be made from what this device holds"):
+        install(device, web.url("3.0.twin"))
+    assert device.environment()["slot_b"] == "bad"
+    web.ranges = False
+    with pytest.raises(RefusedError, match="sends only the whole file"):
+        install(device, web.url("3.0.twin"))
+
+
+def test_a_server_without_ranges_still_serves_and_writes_are_spared(device: HostDevice, web: FileWeb) -> None:
+    web.ranges = False
+    install(device, web.url("2.0.twin"))
+    done = install(device, web.url("3.0.twin"))
+    assert device.content(SlotName.B) == NEXT.ljust(SLOT_SIZE, b"\0")
+    assert done.bytes_written == 2 * GROUP
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
+def test_after_a_cut_of_the_network_only_the_rest_is_fetched(
+    device: HostDevice, bench: ReleaseBench, web: FileWeb, share: float
+) -> None:
+    device.slots[SlotName.A].write_bytes(b"a" * SLOT_SIZE)  # nothing of use
+    image = bench.directory / "2.0.twin"
+    web.left = int(image.stat().st_size * share)
+    with pytest.raises(TransportError):
+        install(device, web.url("2.0.twin"))
+    cut = web.sent["2.0.twin"]
+    web.left = None
+    done = install(device, web.url("2.0.twin"))
+    assert device.content(SlotName.B) == NEW.ljust(SLOT_SIZE, b"\0")
+    again = cut + done.bytes_fetched - image.stat().st_size
+    assert again <= head_size(image) + 2 * GROUP, "at most one group, and what the server had on its way"
+
+
+def test_a_budget_bounds_what_is_fetched(device: HostDevice, web: FileWeb) -> None:
+    with_policy(device, budget=50_000)
+    with pytest.raises(TransportError, match="budget") as error:
+        install(device, web.url("2.0.twin"))
+    assert error.value.code == "transport.budget"
+    assert web.sent["2.0.twin"] < 20_000, "before anything of it was fetched"
+    with_policy(device, budget=100_000)
+    install(device, web.url("2.0.twin"))
+    assert device.content(SlotName.B) == NEW.ljust(SLOT_SIZE, b"\0")
+
+
+def test_without_reuse_everything_is_fetched(device: HostDevice, bench: ReleaseBench, web: FileWeb) -> None:
+    with_policy(device, reuse=False)
+    install(device, web.url("2.0.twin"))
+    assert web.sent["2.0.twin"] == (bench.directory / "2.0.twin").stat().st_size
