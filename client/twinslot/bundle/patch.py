@@ -48,6 +48,7 @@ __all__ = [
 
 ReadBase = Callable[[int, int], bytes]  # (offset, length), both in bytes of the base payload
 _SLICE = 64 * 1024  # bytes of an op that are worked on at once
+_ADD_SLICE = 16 * 1024  # bytes, a multiple of a word; an addition holds eight times as much for a moment
 
 
 class Op(IntEnum):
@@ -162,10 +163,12 @@ class _Recipe:
             kind, size = self._next_op(length - len(out))
             if kind in (Op.COPY, Op.ADD):
                 self._distance += _signed(_take(self._jumps))
-            for done in range(0, size, _SLICE):
-                part = self._make(kind, offset + len(out), min(_SLICE, size - done))
-                whole = whole and len(part) == min(_SLICE, size - done)
-                out += part.ljust(min(_SLICE, size - done), b"\0")
+            step = _ADD_SLICE if kind == Op.ADD else _SLICE
+            for done in range(0, size, step):
+                wanted = min(step, size - done)
+                part = self._make(kind, offset + len(out), wanted)
+                whole = whole and len(part) == wanted
+                out += part.ljust(wanted, b"\0")
         return bytes(out) if whole else None
 
     def _next_op(self, room: int) -> tuple[int, int]:
