@@ -298,7 +298,7 @@ def test_ops_at_random_stay_inside_base_and_group(ops: list[int], jumps: list[in
 def test_a_piece_that_would_unpack_to_very_much_takes_less_than_a_mebibyte() -> None:
     size, groups = 64 * 1024, 8
     old, new = bytes(size), bytes(size * groups)
-    bomb = bytes(100 * 1024 * 1024)
+    bomb = bytes(4 * 1024 * 1024)
     piece = Streams(groups, build_varints([Op.LITERAL, Op.ADD] * 4), build_varints([0] + [1] * 3), bomb, bomb)
     entry = entry_for(old, new, range(groups), [piece], size)
     data = assemble([entry], plain_list(new, size), [piece])
