@@ -16,13 +16,14 @@ from bench import document, report
 from bench.cold import cold_start
 from bench.devices import LoopDevice
 from bench.pairs import HOME, Pair, make_pairs
-from bench.peers.base import Bench
+from bench.peers.base import Bench, Work
 from bench.server import CountingServer
-from bench.suite import CONTESTS, LARGE, run_contest
+from bench.suite import CONTESTS, EROFS, LARGE, Contest, run_contest
 from twinslot_lab.command import ROOT, say
 
 ROUNDS: Final = 7
 _QUICK_ROUNDS: Final = 3
+_MIB: Final = 1 << 20
 _LARGE: Final = {False: 8 << 30, True: 1 << 28}  # bytes of the sparse image, by `quick`
 
 
@@ -47,9 +48,12 @@ def main(argv: list[str] | None = None) -> int:
         for contest in CONTESTS:
             if not arguments.only or contest.work in arguments.only:
                 rows += run_contest(bench, contest, arguments.rounds)
-    if not arguments.only or LARGE.work in arguments.only:
-        rows += _large(directory, pairs["security"], quick=arguments.quick)
+    for contest, run in ((EROFS, _erofs), (LARGE, _large)):
+        if not arguments.only or contest.work in arguments.only:
+            rows += run(directory, pairs["security"], quick=arguments.quick)
     told = report.make(rows, pairs, start, facts, quick=arguments.quick, rounds=arguments.rounds)
+    if arguments.board.exists():
+        told["board"] = json.loads(arguments.board.read_text())
     out = arguments.report
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(told, indent=1) + "\n")
@@ -59,22 +63,37 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _large(directory: Path, pair: Pair, *, quick: bool) -> list[dict[str, Any]]:
-    """The new image with gigabytes of nothing behind it, into a slot of that size; files are sparse, and removed."""
-    at, size = directory / "large", _LARGE[quick]
-    at.mkdir()
-    shutil.copyfile(pair.new, at / "new.img")
-    os.truncate(at / "new.img", size)
-    pairs = {"security": replace(pair, name="large", directory=at)}
+def _aside(directory: Path, contest: Contest, pair: Pair, size: int, *, quick: bool) -> list[dict[str, Any]]:
+    """One contest on slots of its own, of `size` bytes; what it leaves is removed."""
+    at = directory / contest.work
+    at.mkdir(exist_ok=True)
     try:
         with (
-            LoopDevice(at / "slot-a", 1 << 20) as slot_a,
+            LoopDevice(at / "slot-a", size) as slot_a,
             LoopDevice(at / "slot-b", size) as slot_b,
             CountingServer(at / "public") as server,
         ):
-            return run_contest(Bench(at, pairs, slot_a, slot_b, server, quick), LARGE, 0)
+            if contest.work is not Work.LARGE:
+                slot_a.fill_with(pair.old)
+            return run_contest(Bench(at, {contest.work: pair}, slot_a, slot_b, server, quick), contest, 0)
     finally:
         shutil.rmtree(at)
+
+
+def _large(directory: Path, pair: Pair, *, quick: bool) -> list[dict[str, Any]]:
+    """The new image with gigabytes of nothing behind it, into a slot of that size; files are sparse."""
+    at, size = directory / LARGE.work, _LARGE[quick]
+    at.mkdir()
+    shutil.copyfile(pair.new, at / "new.img")
+    os.truncate(at / "new.img", size)
+    return _aside(directory, LARGE, replace(pair, name="large", directory=at), size, quick=quick)
+
+
+def _erofs(directory: Path, pair: Pair, *, quick: bool) -> list[dict[str, Any]]:
+    """The trees of the security update once more, in erofs images."""
+    erofs = replace(pair, name="erofs", suffix="erofs")
+    size = max(image.stat().st_size for image in (erofs.old, erofs.new))
+    return _aside(directory, EROFS, erofs, -(-size // _MIB) * _MIB, quick=quick)
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -85,6 +104,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help=f"interleaved rounds (default: {ROUNDS}; quick: {_QUICK_ROUNDS})")
     parser.add_argument("--only", action="append", metavar="WORK", help="only this work; may be given again")
     parser.add_argument("--report", type=Path, default=HOME / "report.json", metavar="FILE")
+    parser.add_argument("--board", type=Path, default=HOME / "board.json", metavar="FILE", help="installs on a board")
     parser.add_argument("--docs", type=Path, metavar="DIR", help="write benchmarks.md and its plots here")
     arguments = parser.parse_args(argv)
     arguments.rounds = arguments.rounds or (_QUICK_ROUNDS if arguments.quick else ROUNDS)

@@ -28,7 +28,7 @@ def cold_start(bench: Bench, runs: int) -> dict[str, Any]:
     peer.reset()
     commands = {
         "pass": [sys.executable, "-c", "pass"],
-        "status": [sys.executable, "-m", "twinslot", "--config-root", str(bench.home("twinslot")), "status"],
+        "status": [sys.executable, "-m", "twinslot", "--config-root", str(bench.home("twinslot") / "delta"), "status"],
     }
     files = python_files()
     seconds: dict[str, dict[str, list[float]]] = {kind: {name: [] for name in commands} for kind in ("warm", "cold")}

@@ -20,6 +20,7 @@ _TITLES: Final = {
     "security": "Security update, layout shifted, known base",
     "onefile": "One 20 kB file changed, known base",
     "unknown-base": "Security update, unknown base",
+    "erofs": "Security update in erofs images, for the record",
     "large": "A sparse image of gigabytes",
 }
 _PLOTS: Final = (  # work, figure, title, unit, scale, bound
@@ -72,7 +73,7 @@ def page(report: Report, plots: list[str]) -> str:
             parts += [f"![{title}](benchmarks/{name})\n" for name in plots if name.startswith(f"{work}.")]
             parts.append(_table(rows))
             parts.append(_commands(rows))
-    parts += [_making(report), _start(report), _sampler(report), _packages(report)]
+    parts += [_board(report), _making(report), _start(report), _sampler(report), _packages(report)]
     return "\n".join(part for part in parts if part)
 
 
@@ -174,6 +175,19 @@ def _code(text: str) -> str:
 def _inline(text: str) -> str:
     """One line, and nothing in it that Markdown would read."""
     return " ".join(text.split()).replace("|", "\\|")
+
+
+def _board(report: Report) -> str:
+    """What was measured on the emulated board: seconds there are the emulator's, bytes are a device's."""
+    board = report.get("board")
+    if not board:
+        return ""
+    lines = [f"## On the emulated board\n\n{board['board']}, {board['note']}.\n"]
+    lines += ["| install | wall, s | fetched, kB | written, MB |", "|---|---:|---:|---:|"]
+    for one in board["installs"]:
+        numbers = f"{one['seconds']:.1f} | {one['fetched'] / 1e3:.1f} | {one['written'] / 1e6:.1f}"
+        lines.append(f"| {one['what']} | {numbers} |")
+    return "\n".join(lines) + "\n"
 
 
 def _making(report: Report) -> str:

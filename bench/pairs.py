@@ -34,23 +34,25 @@ class Pair:
 
     Attributes:
         name: `security` or `onefile`.
-        directory: Holds old.img and new.img.
+        directory: Holds the old and the new image.
         facts: For the report: packages, versions, bytes in use.
+        suffix: Of the images' names.
     """
 
     name: str
     directory: Path
     facts: dict[str, Any]
+    suffix: str = "img"
 
     @property
     def old(self) -> Path:
         """The image that a device runs."""
-        return self.directory / "old.img"
+        return self.directory / f"old.{self.suffix}"
 
     @property
     def new(self) -> Path:
         """The image that it is to have."""
-        return self.directory / "new.img"
+        return self.directory / f"new.{self.suffix}"
 
 
 def make_pairs(*, quick: bool) -> dict[str, Pair]:

@@ -61,6 +61,7 @@ CONTESTS: Final = (
 )
 _SLOW: Final = (Ostree, Zchunk)  # to make; left out of a quick run where the other pair tells as much
 LARGE: Final = Contest(Work.LARGE, (), (Twinslot, Rauc, Swupdate))
+EROFS: Final = Contest(Work.EROFS, (), (Twinslot, Xdelta))
 
 
 def run_contest(bench: Bench, contest: Contest, rounds: int) -> list[dict[str, Any]]:

@@ -26,12 +26,18 @@ class Work(StrEnum):
     SECURITY = "security"  # from the old image to the new one, whose layout shifted, both slots hold the old
     ONEFILE = "onefile"  # the same, where one file changed
     UNKNOWN_BASE = "unknown-base"  # as `security`, but the server holds nothing made for this base
+    EROFS = "erofs"  # as `security`, with the trees in erofs images
     LARGE = "large"  # a sparse image of 8 GiB from a local file, into an empty slot
 
     @property
     def is_full(self) -> bool:
         """All of the image is installed, whatever the slot holds."""
         return self in (Work.FULL_FILE, Work.FULL_HTTP, Work.LARGE)
+
+    @property
+    def knows_base(self) -> bool:
+        """The server holds what was made for the old image."""
+        return self in (Work.SECURITY, Work.ONEFILE, Work.EROFS)
 
     @property
     def is_local(self) -> bool:
@@ -101,7 +107,7 @@ class Bench:
 
     def pair(self, work: Work) -> Pair:
         """The images of this work."""
-        return self.pairs["onefile" if work is Work.ONEFILE else "security"]
+        return self.pairs[work if work in (Work.ONEFILE, Work.EROFS, Work.LARGE) else Work.SECURITY]
 
     def home(self, name: str) -> Path:
         """A directory of a peer's own."""

@@ -13,6 +13,7 @@ from bench.devices import digest_of
 from bench.pairs import Pair
 from bench.peers.base import Bench, Job, Work, make_once, prepare
 from twinslot import __version__
+from twinslot.worker.patched import patch_url
 
 ROLES: Final = ("engineering", "clinical")
 _SIZE: Final = 0x2000  # bytes of one copy of the environment
@@ -37,6 +38,8 @@ default_env = "{home}/default-env.txt"
 [record]
 directory = "{home}/data"
 """
+# A full install fetches all of the image, whatever the slots hold.
+_WHOLE: Final = "[delta]\nreuse = false\npatches = false\n"
 _IMAGE: Final = """
 product = "Bench"
 release = "{name}"
@@ -70,16 +73,18 @@ class Twinslot:
         """An image from a file or a server; a device that has lived, for an update of what it runs."""
         pair = self._bench.pair(work)
         image = self.image(f"{pair.name}-new", pair.new, 2)
+        if work is Work.UNKNOWN_BASE:  # by another name, so that there is no patch beside it
+            image = _linked(image, image.with_name(f"{work}.twin"))
         where = str(image) if work.is_local else self._bench.server.url(image.name)
         made: dict[str, float] = {}
         published = [image]
         if not work.is_full:
             self._provision(pair)
-        if work in (Work.SECURITY, Work.ONEFILE):
+        if work.knows_base:
             patch, made = self._patch(pair, image)
             published.append(patch)
         return Job(
-            self.command("install", "--no-activate", where),
+            self.command("install", "--no-activate", where, root="full" if work.is_full else "delta"),
             before=self.reset if work.is_full else self._restore,
             after=lambda: None,
             local=(image,) if work.is_local else (),
@@ -89,11 +94,11 @@ class Twinslot:
             note="verifies signatures and every group before it writes, reads the whole partition back",
         )
 
-    def command(self, *arguments: str, running: str = "a") -> list[str]:
-        """The client on the two slots."""
+    def command(self, *arguments: str, running: str = "a", root: str = "delta") -> list[str]:
+        """The client on the two slots; `root` is which of the two configurations it reads."""
         slots = {"a": self._bench.slot_a, "b": self._bench.slot_b}
         device = [running, str(slots[running].path), str(self._home / "boot_id")]
-        options = ["--no-service", "--config-root", str(self._home)]
+        options = ["--no-service", "--config-root", str(self._home / root)]
         return [sys.executable, "-m", "bench.device", *device, *options, *arguments]
 
     def _provision(self, pair: Pair) -> None:
@@ -123,7 +128,7 @@ class Twinslot:
 
     def _patch(self, pair: Pair, image: Path) -> tuple[Path, dict[str, float]]:
         """The patch beside the image, where the client looks for it."""
-        patch = image.with_name(f"{image.stem}.from-{digest_of(pair.old)}.twinpatch")
+        patch = image.with_name(Path(patch_url(image.name, digest_of(pair.old))).name)
         return patch, make_once(patch, *_tool(), "patch", self.image("old", pair.old, 1), image, "-o", patch)
 
     def _front(self, image: Path) -> int:
@@ -162,12 +167,19 @@ class Twinslot:
 
     def _write_configuration(self) -> None:
         home = self._home
-        (home / "etc/twinslot").mkdir(parents=True, exist_ok=True)
         text = _CONFIG.format(a=self._bench.slot_a.path, b=self._bench.slot_b.path, home=home)
-        (home / "etc/twinslot/config.toml").write_text(text)
+        for root, more in (("delta", ""), ("full", _WHOLE)):
+            (home / root / "etc/twinslot").mkdir(parents=True, exist_ok=True)
+            (home / root / "etc/twinslot/config.toml").write_text(text + more)
         (home / "fw_env.config").write_text("".join(f"{home / 'card'} {at:#x} {_SIZE:#x}\n" for at in _OFFSETS))
         (home / "default-env.txt").write_text(_ENVIRONMENT)
         (home / "first.env").write_text(_ENVIRONMENT)
+
+
+def _linked(file: Path, name: Path) -> Path:
+    name.unlink(missing_ok=True)
+    name.hardlink_to(file)
+    return name
 
 
 def _tool() -> list[str]:

@@ -85,6 +85,6 @@ class Zstd:
 
 
 def _known_base(bench: Bench, work: Work) -> Pair:
-    if work not in (Work.SECURITY, Work.ONEFILE):
+    if not work.knows_base:
         raise UnableError("patches a known base only")
     return bench.pair(work)
