@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import subprocess
 from collections.abc import Iterator
@@ -14,10 +15,12 @@ from file_web import FileWeb, serving_files
 from host_device import SLOT_SIZE, HostDevice
 from release_bench import ReleaseBench
 
+from twinslot.bundle.wire import parse_header
 from twinslot.core.errors import RefusedError, TransportError
 from twinslot.core.model import SlotName
 from twinslot.core.transaction import Transaction
 from twinslot.storage.lists import ListStore
+from twinslot_image.cli import main
 
 GROUP = 65536
 GROUPS = 12
@@ -64,8 +67,6 @@ def lists(device: HostDevice) -> ListStore:
 
 def head_size(image: Path) -> int:
     """All but groups: header, trust, manifest, lists, tables."""
-    from twinslot.bundle.wire import parse_header
-
     header = parse_header(image.read_bytes()[:64])
     return header.total - header.groups
 
@@ -180,6 +181,66 @@ def test_a_budget_bounds_what_is_fetched(device: HostDevice, web: FileWeb) -> No
     with_policy(device, budget=100_000)
     install(device, web.url("2.0.twin"))
     assert device.content(SlotName.B) == NEW.ljust(SLOT_SIZE, b"\0")
+
+
+@pytest.fixture
+def runs_two(device: HostDevice, bench: ReleaseBench) -> HostDevice:
+    """A device that was updated to 2.0 and runs it from slot b."""
+    device.install(bench.directory / "2.0.twin")
+    device.running, device.boots = SlotName.B, 2
+    device.engine().boot()
+    device.engine().check()
+    device.engine().commit(if_trial=True)
+    return device
+
+
+@pytest.fixture
+def patch(bench: ReleaseBench) -> Iterator[Path]:
+    """The sidecar from 2.0 to 3.0, beside the image."""
+    name = f"3.0.from-{hashlib.sha256(NEW).hexdigest()[:16]}.twinpatch"
+    path = bench.directory / name
+    old, new = bench.directory / "2.0.twin", bench.directory / "3.0.twin"
+    assert main(["patch", str(old), str(new), "-o", str(path)]) == 0
+    yield path
+    path.unlink()
+
+
+def test_with_a_patch_neither_list_nor_table_nor_group_of_the_image_is_fetched(
+    runs_two: HostDevice, web: FileWeb, patch: Path
+) -> None:
+    done = install(runs_two, web.url("3.0.twin"))
+    assert runs_two.content(SlotName.A) == NEXT.ljust(SLOT_SIZE, b"\0")
+    head = parse_header((web.folder / "3.0.twin").read_bytes()[:64])
+    assert web.sent["3.0.twin"] == 64 + head.trust + head.manifest
+    assert web.sent[patch.name] <= patch.stat().st_size + 4096
+    assert done.bytes_fetched == web.sent["3.0.twin"] + web.sent[patch.name]
+
+
+@pytest.mark.parametrize("at", [0.0, 0.3, 0.99])
+def test_a_damaged_patch_costs_bytes_and_never_content(
+    runs_two: HostDevice, web: FileWeb, patch: Path, at: float
+) -> None:
+    data = bytearray(patch.read_bytes())
+    data[int(len(data) * at)] ^= 0xFF
+    patch.write_bytes(data)
+    install(runs_two, web.url("3.0.twin"))
+    assert runs_two.content(SlotName.A) == NEXT.ljust(SLOT_SIZE, b"\0")
+
+
+def test_a_base_that_is_damaged_under_its_list_falls_back_to_the_image(
+    runs_two: HostDevice, web: FileWeb, patch: Path
+) -> None:
+    for group in range(len(NEW) // GROUP):
+        damage(runs_two, SlotName.B, group)
+    install(runs_two, web.url("3.0.twin"))
+    assert runs_two.content(SlotName.A) == NEXT.ljust(SLOT_SIZE, b"\0")
+
+
+def test_policy_may_do_without_patches(runs_two: HostDevice, web: FileWeb, patch: Path) -> None:
+    with_policy(runs_two, patches=False)
+    install(runs_two, web.url("3.0.twin"))
+    assert patch.name not in web.sent
+    assert runs_two.content(SlotName.A) == NEXT.ljust(SLOT_SIZE, b"\0")
 
 
 def test_without_reuse_everything_is_fetched(device: HostDevice, bench: ReleaseBench, web: FileWeb) -> None:
