@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +20,9 @@ from twinslot.core.progress import Observer
 from twinslot.engine.device import Device, Verified
 from twinslot.engine.engine import Engine
 from twinslot.engine.install import InstallOptions
+from twinslot.storage.lists import ListStore
 from twinslot.storage.record import Record
+from twinslot.storage.slotreader import SlotReader, open_reader
 from twinslot.transport.base import ImageHead
 
 SLOT_SIZE = 8 * GROUP  # bytes; larger than the images, so that there is a tail
@@ -39,6 +42,19 @@ class SimulatedRecord(Record):
         super()._commit()
 
 
+class SimulatedLists(ListStore):
+    """The real lists, on a power supply: a file was renamed, or it was not."""
+
+    power: Power
+
+    def _write(self, path: Path, data: bytes) -> None:
+        if self.power.call(f"list {path.name}"):
+            if self.power.random.random() < 0.5:
+                super()._write(path, data)
+            raise PowerCut("list")
+        super()._write(path, data)
+
+
 class SimulatedBoard:
     """A device that boots, counts, tears and forgets.
 
@@ -56,6 +72,7 @@ class SimulatedBoard:
         self.releases = {image.content.ljust(SLOT_SIZE, b"\0"): image for image in (factory, *releases)}
         self.running: SlotName | None = None
         self.starts = 0
+        self.last: SmallStream | None = None  # of the last download
         self.wants_reboot = False
         self.fails_every_check = False
         self.may_check = True
@@ -149,6 +166,8 @@ class SimulatedBoard:
             reinstall=False,
             monotonic=self._clock,
             now=lambda: datetime(2026, 1, 1, tzinfo=UTC),
+            open_sources=lambda slot: {"rootfs": self._reader(slot)},
+            lists=self._lists(),
             read_back_with=contextlib.nullcontext,  # cuts are counted in calls, so their order is fixed
         )
 
@@ -169,7 +188,7 @@ class SimulatedBoard:
     def lose_data(self) -> None:
         """Format the data partition."""
         for path in self.data.iterdir():
-            path.unlink()
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def environment(self) -> dict[str, str]:
         """The current copy's variables; empty when both are lost."""
@@ -205,6 +224,16 @@ class SimulatedBoard:
         disk.opened = True
         return {"rootfs": disk}
 
+    def _lists(self) -> ListStore:
+        SimulatedLists.power = self.power
+        return SimulatedLists(self.data / "lists")
+
+    def _reader(self, slot: SlotName) -> SlotReader:
+        """The running slot's bytes in a file of their own; a running slot does not change."""
+        path = self.data.parent / f"running_{slot}"
+        path.write_bytes(self.disks[slot].content())
+        return open_reader(path)
+
     def _run_checks(self, required: tuple[str, ...], observer: Observer) -> tuple[CheckResult, ...]:
         system = self.system()
         return (
@@ -215,6 +244,10 @@ class SimulatedBoard:
 
     def _reboot(self) -> None:
         self.wants_reboot = True
+
+    def wait(self, seconds: float) -> None:
+        """Time passes."""
+        self._seconds += seconds
 
     def _clock(self) -> float:
         self._seconds += 0.01

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -85,6 +85,7 @@ class SmallStream:
         self.fetched = 0
         self.groups: list[int] = []  # that were fetched
         self.closed = False
+        self.takes: Callable[[float], None] = lambda _: None  # hears how many seconds a group took
         self._wanted: bytes | None = None
 
     def head(self) -> ImageHead:
@@ -111,6 +112,7 @@ class SmallStream:
     def _group(self, payload: Payload, index: int) -> GroupPart:
         self.fetched += payload.group_length(index)
         self.groups.append(index)
+        self.takes(1.0)
         return GroupPart("rootfs", index, self._image.content[index * GROUP :][: payload.group_length(index)])
 
     def close(self) -> None:

@@ -34,6 +34,7 @@ from twinslot.worker import stream
 from twinslot.worker.fetch import read_request
 from twinslot.worker.frames import COUNT, GROUP_PREFIX, JSON_MAX, LIST_PREFIX, MAX, TRUST_LENGTH, Channel, Kind
 from twinslot.worker.launch import Worker
+from twinslot.worker.pace import BETWEEN, Pace
 from twinslot.worker.reports import REASONS_MAX, TEXT_MAX, read_error, write_error
 from twinslot.worker.stream import WorkerStream
 
@@ -418,3 +419,68 @@ def test_a_worker_that_is_silent_after_its_first_sign_of_life_is_left(monkeypatc
 def test_a_download_may_be_silent_as_long_as_its_own_patience_lasts() -> None:
     http = {"connect_timeout": 20.0, "read_timeout": 60.0}
     assert stream._patience({"http": http}) == 600 + 6 * (8 * 20 + 60)
+
+
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def live_on(pace: Pace, clock: Clock, a_second: int) -> None:
+    """A sign of life each second, and so many bytes."""
+    for second in range(10_000_000):
+        clock.now = second
+        pace.lives(second * a_second)
+
+
+@pytest.mark.parametrize("a_second", [0, 1, 255])
+def test_a_worker_that_says_for_ever_that_it_lives_is_left(a_second: int) -> None:
+    clock = Clock()
+    pace = Pace(100.0, 256, clock)
+    with pytest.raises(TransportError) as error:
+        live_on(pace, clock, a_second)
+    assert error.value.code == "transport.too-slow"
+    assert clock.now <= 100 / (1 - a_second / 256) + 1
+
+
+def test_a_worker_that_counts_for_ever_without_bringing_anything_is_left() -> None:
+    clock = Clock()
+    pace = Pace(100.0, 256, clock)
+    with pytest.raises(TransportError):
+        live_on(pace, clock, 1_000_000)
+    assert clock.now <= 100 + BETWEEN / 256 + 1
+
+
+def test_a_slow_and_honest_worker_is_waited_for() -> None:
+    clock = Clock()
+    pace = Pace(100.0, 256, clock)
+    for second in range(4096):  # a group of a MiB at the floor
+        clock.now = second
+        pace.lives(second * 256)
+    pace.brought(1 << 20)
+    clock.now += 99
+    pace.lives(1 << 20)
+
+
+def test_the_stream_hears_of_a_worker_that_only_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "PIPE", 0.3)
+    with channels() as (channel, raw):
+        stop = threading.Event()
+
+        def live() -> None:
+            with contextlib.suppress(OSError):
+                while not stop.wait(0.02):
+                    raw.sendall(frame(Kind.FETCHED, COUNT.pack(0)))
+
+        thread = threading.Thread(target=live)
+        thread.start()
+        taken = WorkerStream(Worker(channel, None), {"limits": {}}, 0)
+        with pytest.raises(TransportError, match="brings nothing"):
+            taken.head()
+        stop.set()
+        thread.join()
+        taken.close()

@@ -78,7 +78,7 @@ def make_plan(payload: Payload, plain_list: bytes, running: KnownList | None, ta
             plan.put(index, Way.ZERO)
         elif of_running and (place := of_running.find(digest, index)) is not None:
             plan.put(index, Way.COPY, place)
-        elif of_target and (place := of_target.find(digest, index)):  # not the first, which was wiped
+        elif of_target and (place := of_target.find(digest, index or -1)):  # not the first, wiped
             plan.put(index, Way.MOVE, place)
     return plan
 

@@ -28,10 +28,12 @@ from twinslot.worker.frames import (
     Kind,
 )
 from twinslot.worker.launch import Worker
+from twinslot.worker.pace import Pace
 
 START: Final = 120.0  # seconds until a worker speaks, and for a verdict: importing tuf takes many on a slow core
 STALL: Final = 600.0  # seconds; a source that waits says so every ten, so this is a medium that hangs
 FETCHED_MAX: Final = 2**63 - 1  # bytes; what the record can hold (SQLite's INTEGER)
+PIPE: Final = 3600.0  # seconds; whoever pours a pipe may pause as long, but the lock is not held for ever
 HOPS: Final = 6  # the first address and five redirects
 ADDRESSES: Final = 8  # of one server, each tried for a connect timeout
 
@@ -56,6 +58,7 @@ class WorkerStream:
         self._numbers: dict[str, int] = {}  # payload name -> its place in the manifest
         self.remote = descriptor < 0
         self._patience = _patience(request) if descriptor < 0 else STALL
+        self._pace = _pace(request) if descriptor < 0 else Pace(PIPE, 0)
         worker.channel.patience = START
         try:
             worker.send(Kind.OPEN, json.dumps(dict(request)).encode(), descriptor=descriptor)
@@ -87,6 +90,7 @@ class WorkerStream:
             prefix = BASE_PREFIX.pack(number, base.size, base.group_size, bytes.fromhex(base.digest))
             self._worker.send(Kind.BASE, prefix, base.plain_list, descriptor=base.descriptor)
         self._worker.send(Kind.PROCEED, self._manifest)
+        self._pace.brought(self._fetched)
         while (frame := self._receive(Kind.LIST, Kind.GROUP, Kind.END)).kind is not Kind.END:
             yield self._part(frame, manifest)
         self._count(*_unpack(COUNT, frame.payload))
@@ -104,6 +108,7 @@ class WorkerStream:
         """A worker that has ended meanwhile has said why; that is worth more than that it does not listen."""
         try:
             self._worker.send(Kind.WANT, WANT_PREFIX.pack(self._numbers[payload], flags), groups)
+            self._pace.brought(self._fetched)
         except TransportError as e:
             if e.code == GONE:
                 self._receive(Kind.END)
@@ -117,6 +122,8 @@ class WorkerStream:
         while (frame := self._worker.receive(*kinds, Kind.FETCHED)).kind is Kind.FETCHED:
             self._worker.channel.patience = self._patience
             self._count(*_unpack(COUNT, frame.payload))
+            self._pace.lives(self._fetched)
+        self._pace.brought(self._fetched)
         return frame
 
     def _part(self, frame: Frame, manifest: Manifest) -> Part:
@@ -155,6 +162,14 @@ def _patience(request: Mapping[str, Any]) -> float:
     """Seconds within which a download says that it lives: one try at its slowest; pauses tick by themselves."""
     http = request.get("http", {})
     return STALL + HOPS * (ADDRESSES * float(http.get("connect_timeout", 0)) + float(http.get("read_timeout", 0)))
+
+
+def _pace(request: Mapping[str, Any]) -> Pace:
+    """An honest download gives up after its tries, each with the longest pause."""
+    http = request.get("http", {})
+    one = _patience(request) + float(http.get("retry_wait", 0))
+    floors = [float(http[name]) for name in ("rate_floor", "rate_limit") if http.get(name)]
+    return Pace((int(http.get("retries", 0)) + 1) * one, min(floors, default=0.0))
 
 
 def _unpack(form: struct.Struct, payload: bytes) -> tuple[int, ...]:

@@ -1,0 +1,179 @@
+"""What the device holds is taken from there, and a worker that answers with something else gets nothing written."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from simulation.disk import SimulatedDisk
+from simulation.image import GROUP, SmallImage, SmallStream
+from twinslot.core.bits import bits_where, count_ones, has, ones
+from twinslot.core.errors import BundleError, RefusedError
+from twinslot.core.manifest import Manifest, Payload
+from twinslot.core.model import SlotName
+from twinslot.engine.filler import Filler
+from twinslot.engine.holdings import Holdings
+from twinslot.engine.plan import Way, make_plan
+from twinslot.storage.lists import KnownList
+from twinslot.storage.writer import PayloadWriter
+from twinslot.transport.base import GroupPart, ListPart, Part
+
+IMAGE = SmallImage("2.0", 2, groups=6)
+PAYLOAD = IMAGE.manifest.payload("rootfs")
+SIZE = 8 * GROUP
+
+
+def digest(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
+
+
+def known(content: bytes) -> KnownList:
+    groups = [content[at : at + GROUP] for at in range(0, len(content), GROUP)]
+    return KnownList(len(content), GROUP, hashlib.sha256(content).hexdigest(), b"".join(map(digest, groups)))
+
+
+@given(members=st.sets(st.integers(0, 300)), first=st.integers(0, 320))
+def test_bits_hold_what_was_put_in(members: set[int], first: int) -> None:
+    bits = bits_where(301, lambda index: index in members)
+    assert set(ones(bits)) == members
+    assert list(ones(bits, first)) == sorted(index for index in members if index >= first)
+    assert count_ones(bits) == len(members)
+    assert all(has(bits, index) == (index in members) for index in range(400))
+    assert bool(bits) == bool(members)
+
+
+class Stream(SmallStream):
+    """A worker that waits, and answers the first question as a test wants."""
+
+    def __init__(self, answers: list[GroupPart]) -> None:
+        super().__init__(IMAGE, ranged=True)
+        self._answers = answers
+
+    def parts(self, manifest: Manifest, bases: object = ()) -> Iterator[Part]:
+        yield ListPart("rootfs", IMAGE.plain_list, waits=True)
+        yield from self._answers
+
+
+def group(index: int, data: bytes | None = None, payload: str = "rootfs") -> GroupPart:
+    return GroupPart(payload, index, IMAGE.content[index * GROUP :][:GROUP] if data is None else data)
+
+
+def fill(stream: SmallStream, disk: SimulatedDisk, target: KnownList | None, *, insist: bool = False) -> PayloadWriter:
+    """Wipe and fill a partition."""
+    writer = PayloadWriter(disk, PAYLOAD)
+    writer.wipe()
+    filler = Filler(PAYLOAD, writer, Holdings(SlotName.B), target, lambda _: None, insist=insist)
+    filler.prepare(None)
+    parts = stream.parts(IMAGE.manifest)
+    first = next(parts)
+    assert isinstance(first, ListPart)
+    filler.take_list(first, remote=True)
+    filler.fetch(stream, parts)
+    return writer
+
+
+def held(*groups: int) -> bytes:
+    """A partition with these groups of the image in their place."""
+    noise = b"\xee" * GROUP
+    return b"".join(IMAGE.content[n * GROUP :][:GROUP] if n in groups else noise for n in range(6)).ljust(SIZE, b"\0")
+
+
+def disk_with(content: bytes) -> SimulatedDisk:
+    disk = SimulatedDisk("slot_b", SIZE)
+    disk.fill(content)
+    return disk
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [group(2)],  # not asked for
+        [group(4), group(3)],  # out of order
+        [group(3), group(3)],  # twice
+        [group(3), group(9)],  # not there
+        [group(3, payload="boot")],
+        [group(3, b"\1" * GROUP)],
+        [group(3), ListPart("rootfs", IMAGE.plain_list)],
+        [group(3)],  # and then nothing
+        [],
+        [group(3, b""), group(4), group(3, b"")],  # cannot be made, and again not
+        [group(4, b"")],
+    ],
+)
+def test_what_was_not_asked_for_is_refused_and_not_written(answers: list[GroupPart]) -> None:
+    content = held(0, 1, 2, 5)
+    disk = disk_with(content)
+    with pytest.raises(BundleError) as error:
+        fill(Stream(answers), disk, known(content[: 6 * GROUP]))
+    assert error.value.code in ("bundle.order", "bundle.group")
+    for at in range(GROUP, SIZE, GROUP):
+        now = disk.content()[at : at + GROUP]
+        assert now in (content[at : at + GROUP], IMAGE.content[at : at + GROUP]), at
+    assert not any(disk.content()[:GROUP])
+
+
+def test_only_what_is_missing_is_asked_for_and_written() -> None:
+    content = held(0, 1, 2, 5)
+    disk, stream = disk_with(content), SmallStream(IMAGE, ranged=True)
+    writer = fill(stream, disk, known(content[: len(IMAGE.content)]))
+    assert stream.groups == [3, 4]
+    assert writer.written == 2 * GROUP
+    writer.read_back(lambda _: None)
+    writer.finish()
+    assert disk.content() == IMAGE.content.ljust(SIZE, b"\0")
+
+
+def test_a_list_that_lies_costs_a_second_round_and_policy_may_forbid_it() -> None:
+    content = held(0, 1, 2, 5)
+    lying = known(IMAGE.content)
+    disk, stream = disk_with(content), SmallStream(IMAGE, ranged=True)
+    writer = fill(stream, disk, lying)
+    assert stream.groups == [3, 4]
+    writer.read_back(lambda _: None)
+    writer.finish()
+    assert disk.content() == IMAGE.content.ljust(SIZE, b"\0")
+    with pytest.raises(RefusedError, match="2 groups of payload 'rootfs'"):
+        fill(SmallStream(IMAGE, ranged=True), disk_with(content), lying, insist=True)
+
+
+def test_a_group_that_moved_within_the_target_is_read_before_it_is_overwritten() -> None:
+    shifted = (b"\xee" * GROUP + IMAGE.content).ljust(SIZE, b"\0")  # every group one place further
+    disk, stream = disk_with(shifted), SmallStream(IMAGE, ranged=True)
+    writer = fill(stream, disk, known(shifted))
+    assert stream.groups == [5], "the last one is shorter in the image"
+    writer.read_back(lambda _: None)
+    writer.finish()
+    assert disk.content() == IMAGE.content.ljust(SIZE, b"\0")
+
+
+contents = st.lists(st.integers(0, 4), min_size=1, max_size=12)
+
+
+@given(new=contents, running=contents, target=contents)
+def test_a_plan_names_only_places_that_hold_the_group(new: list[int], running: list[int], target: list[int]) -> None:
+    def made(numbers: list[int]) -> bytes:
+        return b"".join(bytes([number]) * GROUP for number in numbers)
+
+    payload = Payload("rootfs", len(new) * GROUP, "0" * 64, GROUP, len(new), "", "", 0)
+    plan = make_plan(payload, known(made(new)).data, known(made(running)), known(made(target)))
+    for index, number in enumerate(new):
+        way, place = plan.way(index), plan.place(index)
+        if way is Way.KEEP:
+            assert index
+            assert target[index] == number
+        elif way is Way.ZERO:
+            assert number == 0
+        elif way is Way.COPY:
+            assert running[place] == number
+        elif way is Way.MOVE:
+            assert place
+            assert target[place] == number
+        else:
+            assert number not in running
+            assert number not in target[1:]
+    assert sum(plan.bytes_of(way) for way in Way) == payload.size
+    assert set(ones(plan.wanted())) == {index for index in range(len(new)) if plan.way(index) is Way.FETCH}
