@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -27,6 +27,7 @@ class BoardFactory(Protocol):
         files: BoardFiles | None = None,
         *,
         extra: tuple[str, ...] = (),
+        drives: Mapping[str, str] | None = None,
         stop_on_reset: bool = False,
     ) -> QemuBoard:
         """A board in the directory `name` of the test's artifacts; the options are those of `QemuBoard`."""
@@ -76,9 +77,12 @@ def board_factory(request: pytest.FixtureRequest, board_files: BoardFiles, artif
         files: BoardFiles | None = None,
         *,
         extra: tuple[str, ...] = (),
+        drives: Mapping[str, str] | None = None,
         stop_on_reset: bool = False,
     ) -> QemuBoard:
-        board = QemuBoard(files or board_files, artifacts / name, extra=extra, stop_on_reset=stop_on_reset)
+        board = QemuBoard(
+            files or board_files, artifacts / name, extra=extra, drives=drives, stop_on_reset=stop_on_reset
+        )
         boards.append(board)
         return board
 

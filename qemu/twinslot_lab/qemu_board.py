@@ -5,17 +5,19 @@ from __future__ import annotations
 import signal
 import socket
 import subprocess
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from twinslot_lab.agent import Agent, Hello, Result
+from twinslot_lab.agent import Agent
 from twinslot_lab.build import BoardFiles
-from twinslot_lab.command import run
 from twinslot_lab.console import Console
 from twinslot_lab.deadline import Deadline
+from twinslot_lab.drives import drive_options, own_copies
 from twinslot_lab.envcard import EnvCard
-from twinslot_lab.errors import BoardError, GuestError
+from twinslot_lab.errors import BoardError
+from twinslot_lab.guest import GuestBoard
 from twinslot_lab.qmp import Monitor
 
 HOST = "10.0.2.2"  # the test host's loopback, seen from the guest (QEMU user networking)
@@ -23,35 +25,39 @@ PORT = "org.twinslot.lab"
 _STOP = 20  # seconds for QEMU to go away
 
 
-class QemuBoard:
+class QemuBoard(GuestBoard):
     """One emulated board; implements `Board`. Use it as a context manager: leaving cuts the power.
 
     Args:
         files: What it is built from; copied.
         folder: Its disks, console log and QEMU's messages. Made if needed; kept.
         extra: More QEMU arguments.
+        drives: Options for the drives `disk` and `card` instead of raw copies in the folder.
         stop_on_reset: QEMU ends when the guest resets or switches off, for tests of single starts.
     """
 
     def __init__(
-        self, files: BoardFiles, folder: Path, *, extra: tuple[str, ...] = (), stop_on_reset: bool = False
+        self,
+        files: BoardFiles,
+        folder: Path,
+        *,
+        extra: tuple[str, ...] = (),
+        drives: Mapping[str, str] | None = None,
+        stop_on_reset: bool = False,
     ) -> None:
+        super().__init__()
         folder.mkdir(parents=True, exist_ok=True)
         self.files = files
         self.folder = folder
-        self.disk = folder / "disk.img"
         self.log = folder / "console.log"
-        self.card = EnvCard(folder / "card.img", files.board.environment.place)
+        self.disk, card = own_copies(files, folder)
+        self.card = EnvCard(card, files.board.environment.place)
+        self._drives = drive_options(self.disk, card, drives or {})
         self._extra = (*extra, *(("-no-reboot",) if stop_on_reset else ()))
         self._process: subprocess.Popen[bytes] | None = None
         self._monitor: Monitor | None = None
         self._console: Console | None = None
         self._agent: Agent | None = None
-        self._lenient = False
-        self._watch_from = 0
-        for name, source in (("disk.img", files.disk), ("card.img", files.card)):
-            if not (folder / name).exists():
-                run("cp", "--sparse=always", "--reflink=auto", source, folder / name)
 
     def __enter__(self) -> Self:
         return self
@@ -100,7 +106,7 @@ class QemuBoard:
         """QEMU's command line; the numbers are descriptors that it inherits."""
         m = self.files.board.machine
         watchdog = ["-device", m.watchdog, "-action", "watchdog=reset"] if m.watchdog else []
-        drive = "if=none,format=raw,cache=writethrough"
+        disk, card = (f"if=none,id={name},{self._drives[name]}" for name in ("disk", "card"))
         return [
             *(m.emulator, "-M", m.machine, "-cpu", m.cpu, "-smp", str(m.cpus), "-m", str(m.memory_mib)),
             *("-accel", m.accel, "-nodefaults", "-display", "none", "-S", "-bios", str(self.files.firmware)),
@@ -110,8 +116,8 @@ class QemuBoard:
             ),
             *("-serial", "chardev:console"),
             *("-chardev", f"socket,id=qmp,fd={monitor}", "-mon", "chardev=qmp,mode=control"),
-            *("-drive", f"{drive},id=disk,file={self.disk}", "-device", "virtio-blk-pci,drive=disk"),
-            *("-device", "sdhci-pci", "-drive", f"{drive},id=card,file={self.card.path}"),
+            *("-drive", disk, "-device", "virtio-blk-pci,drive=disk"),
+            *("-device", "sdhci-pci", "-drive", card),
             *("-device", "sd-card,drive=card"),
             *("-nic", "user,model=virtio-net-pci,mac=52:54:00:12:34:56"),
             *("-device", "virtio-serial-pci", "-chardev", f"socket,id=agent,fd={agent}"),
@@ -173,68 +179,8 @@ class QemuBoard:
             raise BoardError("the board is off")
         return self._agent
 
-    def _check_alive(self) -> None:
-        if self._process is None or self._process.poll() is not None:
-            said = (self.folder / "qemu.log").read_text(errors="replace")[-1000:]
-            raise BoardError(f"QEMU ended: {said.strip() or 'without a word'}", self.console.tail())
-        cause = "" if self._lenient else self.console.fatal(self._watch_from)
-        if cause:
-            raise BoardError(cause, self.console.tail())
-
-    def wait_up(self, seconds: float = 300, *, slot: str = "", through_failures: bool = False) -> Hello:
-        """As in `Board`."""
-        deadline = Deadline(seconds, f"slot {slot or 'any'} is up")
-        self._lenient = through_failures
-        try:
-            hello = self.agent.wait_hello(deadline)
-            while through_failures and slot and hello.slot != slot:
-                hello = self.agent.wait_hello(deadline)
-        except BoardError as e:
-            raise BoardError(e.cause, self.console.tail()) from e
-        finally:
-            self._lenient = False
-            self._watch_from = self.console.mark
-        if slot and hello.slot != slot:
-            raise BoardError(f"slot '{hello.slot}' is up, not '{slot}'", self.console.tail())
-        deadline.poll(self._settled, every=0.5)
-        return hello
-
-    def _settled(self) -> bool:
-        """The default target is reached; an error if systemd has nothing left to do and it is not."""
-        if self.run("systemctl", "is-active", "--quiet", "default.target").exit == 0:
-            return True
-        if self.run("systemctl", "is-system-running").stdout.strip() in ("running", "degraded"):
-            failed = self.run("systemctl", "--failed", "--plain", "--no-legend").stdout.split("\n")
-            names = ", ".join(line.split()[0] for line in failed if line.strip())
-            raise BoardError(f"the default target was not reached; failed units: {names}", self.console.tail())
-        return False
-
-    # --- the guest
-
-    def run(self, *argv: str, timeout: float = 60, text: str = "") -> Result:
-        """As in `Board`."""
-        return self.agent.run(*argv, timeout=timeout, text=text)
-
-    def check(self, *argv: str, timeout: float = 60, text: str = "") -> str:
-        """As in `Board`."""
-        result = self.run(*argv, timeout=timeout, text=text)
-        if result.exit != 0:
-            said = (result.stderr or result.stdout).strip()
-            raise GuestError(f"'{' '.join(argv)}' ended with status {result.exit}: {said}")
-        return result.stdout
-
-    def slot(self) -> str:
-        """The slot that the last start named."""
-        return self.agent.hello.slot if self.agent.hello else ""
-
-    def reboot(self) -> None:
-        """As in `Board`."""
-        self.agent.start("systemctl", "reboot", "--no-block")
-
-    def put(self, path: str, data: bytes, mode: int = 0o644) -> None:
-        """As in `Board`."""
-        self.agent.put(path, data, mode)
-
-    def get(self, path: str) -> bytes:
-        """As in `Board`."""
-        return self.agent.get(path)
+    def _gone(self) -> str:
+        if self._process is not None and self._process.poll() is None:
+            return ""
+        said = (self.folder / "qemu.log").read_text(errors="replace")[-1000:]
+        return f"QEMU ended: {said.strip() or 'without a word'}"
