@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import socket
 import subprocess
@@ -23,6 +24,7 @@ from twinslot_lab.qmp import Monitor
 HOST = "10.0.2.2"  # the test host's loopback, seen from the guest (QEMU user networking)
 PORT = "org.twinslot.lab"
 _STOP = 20  # seconds for QEMU to go away
+_LOAD = 60  # seconds for QEMU to read a migration stream
 
 
 class QemuBoard(GuestBoard):
@@ -67,8 +69,12 @@ class QemuBoard(GuestBoard):
 
     # --- power
 
-    def power_on(self) -> None:
-        """Start QEMU, connect everything, then let the processors run, so that nothing is missed."""
+    def power_on(self, memory: Path | None = None) -> None:
+        """Start QEMU, connect everything, then let the processors run, so that nothing is missed.
+
+        Args:
+            memory: Go on from this migration stream (snapshot.py) instead of the firmware.
+        """
         if self._process is not None:
             raise BoardError("the board is on already")
         listener = socket.create_server(("127.0.0.1", 0))
@@ -76,6 +82,8 @@ class QemuBoard(GuestBoard):
         agent, agent_end = socket.socketpair()
         ends = (listener, monitor_end, agent_end)
         argv = self._command(*(end.fileno() for end in ends))
+        if memory is not None:
+            argv += ["-incoming", f"exec:cat {shlex.quote(str(memory))}"]
         with (self.folder / "qemu.log").open("ab") as log:
             self._process = subprocess.Popen(
                 argv,
@@ -95,7 +103,22 @@ class QemuBoard(GuestBoard):
             monitor.close()
             self._fail_start(e)
         self._watch_from = 0
+        if memory is not None:
+            self.wait_migrated(Deadline(_LOAD, "QEMU loads its memory"))
         self.monitor.execute("cont")
+
+    def wait_migrated(self, deadline: Deadline) -> None:
+        """Wait until memory was saved or loaded (QMP `query-migrate`); an error if that failed."""
+
+        def done() -> bool:
+            self._check_alive()
+            found = self.monitor.execute("query-migrate")
+            status = found.get("status", "none") if isinstance(found, dict) else "none"
+            if status in ("failed", "cancelled"):
+                raise BoardError(f"QEMU's memory could not be saved or loaded: {found}")
+            return status == "completed"
+
+        deadline.poll(done, every=0.02)
 
     def _fail_start(self, cause: Exception) -> None:
         self.cut()
