@@ -15,13 +15,14 @@ from twinslot_lab.agent import Agent
 from twinslot_lab.build import BoardFiles
 from twinslot_lab.console import Console
 from twinslot_lab.deadline import Deadline
-from twinslot_lab.drives import drive_options, own_copies
+from twinslot_lab.drives import drive_arguments, drive_options, own_copies
 from twinslot_lab.envcard import EnvCard
 from twinslot_lab.errors import BoardError
 from twinslot_lab.guest import GuestBoard
 from twinslot_lab.qmp import Monitor
 
 HOST = "10.0.2.2"  # the test host's loopback, seen from the guest (QEMU user networking)
+MAC = "52:54:00:12:34:56"
 PORT = "org.twinslot.lab"
 _STOP = 20  # seconds for QEMU to go away
 _LOAD = 60  # seconds for QEMU to read a migration stream
@@ -127,24 +128,25 @@ class QemuBoard(GuestBoard):
 
     def _command(self, console: int, monitor: int, agent: int) -> list[str]:
         """QEMU's command line; the numbers are descriptors that it inherits."""
-        m = self.files.board.machine
+        board = self.files.board
+        m = board.machine
         watchdog = ["-device", m.watchdog, "-action", "watchdog=reset"] if m.watchdog else []
-        disk, card = (f"if=none,id={name},{self._drives[name]}" for name in ("disk", "card"))
+        firmware = ["-bios", str(self.files.firmware)] if board.firmware.place == "bios" else []
+        port = ["-device", "virtio-serial-pci", "-chardev", f"socket,id=agent,fd={agent}"]
+        port += ["-device", f"virtserialport,chardev=agent,name={PORT}"]
         return [
             *(m.emulator, "-M", m.machine, "-cpu", m.cpu, "-smp", str(m.cpus), "-m", str(m.memory_mib)),
-            *("-accel", m.accel, "-nodefaults", "-display", "none", "-S", "-bios", str(self.files.firmware)),
+            *("-accel", m.accel, "-nodefaults", "-display", "none", "-S"),
+            *firmware,
             *(
                 "-chardev",
                 f"socket,id=console,fd={console},server=on,wait=off,logfile={self.log},logappend=on",
             ),
             *("-serial", "chardev:console"),
             *("-chardev", f"socket,id=qmp,fd={monitor}", "-mon", "chardev=qmp,mode=control"),
-            *("-drive", disk, "-device", "virtio-blk-pci,drive=disk"),
-            *("-device", "sdhci-pci", "-drive", card),
-            *("-device", "sd-card,drive=card"),
-            *("-nic", "user,model=virtio-net-pci,mac=52:54:00:12:34:56"),
-            *("-device", "virtio-serial-pci", "-chardev", f"socket,id=agent,fd={agent}"),
-            *("-device", f"virtserialport,chardev=agent,name={PORT}"),
+            *drive_arguments(board, self._drives),
+            *("-nic", f"user,model={m.network},mac={MAC}" if m.network else f"user,mac={MAC}"),
+            *(port if board.console.agent == "virtio-serial" else []),
             *(word for device in m.devices for word in ("-device", device)),
             *watchdog,
             *self._extra,

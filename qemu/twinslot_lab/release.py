@@ -17,7 +17,7 @@ from twinslot.core.model import SlotName
 from twinslot_image.cli import main as image_tool
 from twinslot_image.provision import provision
 from twinslot_lab import rootfs, slotimage, uboot
-from twinslot_lab.build import BoardFiles
+from twinslot_lab.build import BoardFiles, assemble, vars_of
 from twinslot_lab.cache import cached, fingerprint
 from twinslot_lab.command import BUILD, ROOT, run, run_logged, say
 from twinslot_lab.description import BoardDescription, load
@@ -123,17 +123,18 @@ class ReleaseTeam:
         firmware = uboot.build(self.board)
 
         def make(work: Path) -> None:
-            shutil.copy(firmware, work / self.board.firmware.image)
             built = datetime.fromtimestamp(_EPOCH, UTC)
             variables = provision(image.path, SlotName.A, work / "record.sqlite", built)
             data = slotimage.make_data(work / "data.img", self.board.disk.data_mib)
             _put_record(data, work / "record.sqlite")
             shutil.copy(image.slot, work / "slot.img")
-            slotimage.make_disk(self.board, work / "disk.img", {"slot_a": image.slot, "data": data})
+            environment = uboot.factory_environment(self.board) | variables
+            assemble(self.board, work, firmware, {"slot_a": image.slot, "data": data}, environment)
             data.unlink()
-            uboot.make_card(self.board, work / "card.img", uboot.factory_environment(self.board) | variables)
 
-        return BoardFiles(self.board, cached("factory", fingerprint(str(firmware), str(image.path), 1), make))
+        return BoardFiles(
+            self.board, cached("factory", fingerprint(str(firmware), str(image.path), vars_of(self.board), 1), make)
+        )
 
     def image(self, release: Release) -> Image:
         """A signed image of the release; from the cache or built (half a minute)."""
@@ -172,13 +173,14 @@ class ReleaseTeam:
         """The system with the client's package installed, as dpkg does it; shared by all releases."""
 
         def make(work: Path) -> None:
-            rootfs.build_rootfs(self.board, work / "tree", debs=[self.deb])
+            settings = functools.partial(_settle, self.board)
+            rootfs.build_rootfs(self.board, work / "tree", debs=[self.deb], overlays=[settings])
 
         return cached(f"product-{self.board.name}", self._system_key(), make) / "tree"
 
     def _system_key(self) -> str:
         deb = hashlib.sha256(self.deb.read_bytes()).hexdigest()
-        return fingerprint(str(rootfs.system_tree(self.board)), deb, Path(rootfs.__file__))
+        return fingerprint(str(rootfs.system_tree(self.board)), deb, Path(rootfs.__file__), *settings_of(self.board))
 
     def _install_root(self, tree: Path) -> None:
         shutil.copyfile(self.keys / "1.root.json", tree / "usr/lib/twinslot/root.json")
@@ -192,6 +194,31 @@ class ReleaseTeam:
             raise BuildError(f"release '{release.name}' needs a marker for its change")
         what = [release.name, release.sequence, release.motor, release.epoch, release.marker]
         return fingerprint(what, self._system_key(), self.keys / "1.root.json", PRODUCT, Path(__file__))
+
+
+def settings_of(board: BoardDescription) -> tuple[str, str]:
+    """What the board's description settles of the product: configuration (docs/config.md) and deadline unit.
+
+    A trial has three minutes of the host's time; where the guest's clock is right, the product's own words stand.
+    """
+    lines = ["[device]", f'compatible = "twinslot,{board.name}"']
+    for slot in SlotName:
+        lines += [f"[slots.{slot.value}]", f'rootfs = "{board.disk.device(f"slot_{slot.value}")}"']
+    if board.quirks.clock == 1.0:
+        return "\n".join(lines) + "\n", ""
+    seconds = int(180 * board.quirks.clock)
+    lines += ["[trial]", f"deadline = {seconds}"]
+    return "\n".join(lines) + "\n", f"TWINSLOT_DEADLINE={seconds}\n"
+
+
+def _settle(board: BoardDescription, tree: Path) -> None:
+    """Into /etc, which counts before what the product ships in /usr/lib."""
+    etc = tree / "etc" / "twinslot"
+    (etc / "config.d").mkdir(parents=True, exist_ok=True)
+    configuration, deadline = settings_of(board)
+    (etc / "config.d" / "20-board.toml").write_text(configuration)
+    if deadline:
+        (etc / "deadline.env").write_text(deadline)
 
 
 def _put_record(data: Path, record: Path) -> None:

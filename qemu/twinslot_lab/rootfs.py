@@ -46,18 +46,19 @@ def base_tar(board: BoardDescription) -> Path:
 
     def make(work: Path) -> None:
         enable_foreign_programs(system.architecture)
-        (work / "sources.list").write_text(apt.sources(system.suite))
-        log = BUILD / "log" / f"base-{board.name}.log"
+        sources = apt.PrivateApt(work / "apt", system.suite, system.architecture).sources
+        log = BUILD / "log" / f"base-{system.base}-{system.architecture}.log"
         argv = ["mmdebstrap", f"--architectures={system.architecture}", "--variant=minbase"]
         argv += [f"--include={tidy(system.packages)}", '--aptopt=Acquire::Languages "none"']
         argv += ['--aptopt=APT::Install-Recommends "false"', "--dpkgopt=path-exclude=/usr/share/man/*"]
         argv += ["--dpkgopt=path-exclude=/usr/share/locale/*", "--dpkgopt=path-exclude=/usr/share/doc/*"]
         argv += ["--dpkgopt=path-include=/usr/share/doc/*/copyright"]
-        argv += [system.suite, str(work / "base.tar"), str(work / "sources.list")]
+        argv += [system.suite, str(work / "base.tar"), str(sources)]
         run_logged(log, *argv, env={"SOURCE_DATE_EPOCH": _EPOCH})
+        shutil.rmtree(work / "apt")
 
     key = fingerprint(system.suite, system.architecture, sorted(system.packages), 1)
-    return cached(f"base-{board.name}", key, make) / "base.tar"
+    return cached(f"base-{system.base}-{system.architecture}", key, make) / "base.tar"
 
 
 def system_tree(board: BoardDescription) -> Path:
@@ -80,6 +81,8 @@ def system_tree(board: BoardDescription) -> Path:
         board.hooks.parent / "common.env",
         board.system.masked_units,
         board.system.modules,
+        board.system.dtb,
+        [board.disk.device("data"), board.environment.fw_env_config, board.machine.watchdog],
     ]
     parts += [board.system.initrd_modules, base_tar(board).parent.name, kernel.packages(board).parent.name]
     parts += [Path(__file__), Path(kernel.__file__)]
@@ -95,9 +98,10 @@ def apply_overlay(overlay: Overlay, tree: Path) -> None:
 
 
 def _configure(board: BoardDescription, tree: Path) -> None:
-    """Links and generated files: fw_env.config, units masked and wanted, an empty root password for the lab."""
+    """Generated files and links: the description's, units masked and wanted, an empty root password for the lab."""
     etc = tree / "etc"
-    shutil.copyfile(board.hooks / "fw_env.config", etc / "fw_env.config")
+    (etc / "fw_env.config").write_text(board.environment.fw_env_config)
+    (etc / "board.env").write_text(f"DATA={board.disk.device('data')}\n")
     (etc / "u-boot-initial-env").write_text(initial_environment(board))
     units = etc / "systemd" / "system"
     for name in board.system.masked_units:
