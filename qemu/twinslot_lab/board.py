@@ -50,6 +50,10 @@ class Board(Protocol):
         """Run a command that must end with 0; returns its stdout."""
         ...
 
+    def slot(self) -> str:
+        """The slot that the last start named; empty if there was none."""
+        ...
+
     def reboot(self) -> None:
         """Ask the guest to restart; returns at once."""
         ...

@@ -17,11 +17,18 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 class FileServer:
-    """Serves a folder while the `with` block runs; one thread for each request."""
+    """Serves a folder while the `with` block runs; one thread for each request.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: All of it.
+        listen: Our address on which it listens.
+        seen_as: The same as the guest writes it.
+    """
+
+    def __init__(self, folder: Path, *, listen: str = "127.0.0.1", seen_as: str = HOST) -> None:
+        self._seen_as = seen_as
         handler = functools.partial(_Quiet, directory=str(folder))
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._server = http.server.ThreadingHTTPServer((listen, 0), handler)
         self._thread = threading.Thread(target=self._server.serve_forever, name="files", daemon=True)
 
     def __enter__(self) -> Self:
@@ -34,4 +41,4 @@ class FileServer:
 
     def url(self, name: str) -> str:
         """Where the guest finds a file of the folder."""
-        return f"http://{HOST}:{self._server.server_address[1]}/{name}"
+        return f"http://{self._seen_as}:{self._server.server_address[1]}/{name}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from twinslot_lab.cache import cached, fingerprint
 from twinslot_lab.command import BUILD, ROOT, run, run_logged, say
 from twinslot_lab.description import BoardDescription, load
 from twinslot_lab.errors import BuildError
+from twinslot_lab.rootfs import Overlay
 
 PRODUCT = ROOT / "qemu" / "product"
 _EPOCH = 1700000000  # seconds; nothing in a factory image is of the build's moment
@@ -33,7 +35,7 @@ sequence = {sequence}
 epoch = {epoch}
 type = "feature"
 compatible = ["{compatible}"]
-checks = ["10-pump-motor"]
+checks = {checks}
 architecture = "{architecture}"
 trust = "{keys}"
 [payloads.rootfs]
@@ -97,6 +99,9 @@ class ReleaseTeam:
 
     def __init__(self, board: str = "virt-arm64") -> None:
         self.board: BoardDescription = load(board)
+        self.roles: tuple[str, ...] = ROLES
+        self.compatible = f"twinslot,{self.board.name}"
+        self.checks: tuple[str, ...] = ("10-pump-motor",)
 
     @functools.cached_property
     def deb(self) -> Path:
@@ -113,9 +118,9 @@ class ReleaseTeam:
         """Keys of the team: one for each role; made once, for this machine only."""
 
         def make(work: Path) -> None:
-            _tool("keys", "init", str(work / "keys"), "--roles", ",".join(ROLES))
+            _tool("keys", "init", str(work / "keys"), "--roles", ",".join(self.roles))
 
-        return cached("lab-keys", fingerprint(*ROLES), make) / "keys"
+        return cached("lab-keys", fingerprint(*self.roles), make) / "keys"
 
     def factory(self, release: Release) -> BoardFiles:
         """A board that leaves the factory with this release in slot a, its record and its environment set."""
@@ -147,13 +152,14 @@ class ReleaseTeam:
                 name=release.name,
                 sequence=release.sequence,
                 epoch=release.epoch,
-                compatible=f"twinslot,{self.board.name}",
+                compatible=self.compatible,
+                checks=json.dumps(self.checks),
                 architecture=self.board.system.architecture,
                 keys=self.keys,
             )
             (work / "image.toml").write_text(description)
             _tool("build", str(work / "image.toml"), "-o", str(work / "image.twin"))
-            for role in ROLES:
+            for role in self.roles:
                 (key,) = (self.keys / "private").glob(f"{role}.*.pem")
                 _tool("sign", str(work / "image.twin"), "--role", role, "--key", str(key))
 
@@ -163,11 +169,15 @@ class ReleaseTeam:
     def _slot(self, release: Release, work: Path) -> Path:
         tree = work / "tree"
         run("cp", "-a", "--reflink=auto", self._product_tree(), tree)
-        for overlay in (PRODUCT, self._install_root, release.apply):
+        for overlay in self._layers(release):
             rootfs.apply_overlay(overlay, tree)
         slot = slotimage.build(tree, work / "slot.img", limit_mib=self.board.disk.slot_mib)
         shutil.rmtree(tree)
         return slot
+
+    def _layers(self, release: Release) -> tuple[Overlay, ...]:
+        """What comes over the system with the client's package, in this order."""
+        return PRODUCT, self._install_root, release.apply
 
     def _product_tree(self) -> Path:
         """The system with the client's package installed, as dpkg does it; shared by all releases."""
@@ -185,7 +195,7 @@ class ReleaseTeam:
     def _install_root(self, tree: Path) -> None:
         shutil.copyfile(self.keys / "1.root.json", tree / "usr/lib/twinslot/root.json")
         drop_ins = tree / "usr/lib/twinslot/config.d"
-        drop_ins.mkdir()
+        drop_ins.mkdir(exist_ok=True)
         built = datetime.fromtimestamp(_EPOCH, UTC).isoformat()
         (drop_ins / "10-build.toml").write_text(f"[trust]\nbuild_time = {built}\n")
 

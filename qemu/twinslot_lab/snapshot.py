@@ -12,6 +12,7 @@ import json
 import shlex
 import tempfile
 import time
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -28,6 +29,18 @@ from twinslot_lab.qemu_board import QemuBoard
 _FORMAT = 1  # of the folder; part of the cache's key
 _NO_LIMIT = (1 << 63) - 1  # bytes a second; QEMU's own limit for a migration is 128 MiB/s
 _SAVE = 120  # seconds
+# QEMU 7.2 saves of a sdhci-pci everything but its PCI configuration (hw/sd/sdhci-pci.c names no VMSTATE_PCI_DEVICE), so
+# the card would answer with ones. Linux knows the address: back with it into BAR 0, then memory and bus master on.
+_MEND_CARD = r"""
+byte() { printf "\\$(printf %03o $(($1 & 255)))"; }
+for device in /sys/bus/pci/devices/*; do
+    [ "$(cat $device/class)" = 0x080501 ] || continue
+    read -r start _ < $device/resource
+    { byte $start; byte $((start >> 8)); byte $((start >> 16)); byte $((start >> 24)); } |
+        dd of=$device/config bs=4 seek=4 conv=notrunc iflag=fullblock status=none
+    { byte 6; byte 0; } | dd of=$device/config bs=2 seek=2 conv=notrunc iflag=fullblock status=none
+done
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +49,8 @@ class Snapshot:
 
     Attributes:
         board: Its description.
-        folder: `memory`, `disk.img`, `card.img`, the firmware, the slot image of slot a, `snapshot.json`.
+        folder: `memory`, `disk.img`, `card.img`, the firmware, the slot image of slot a, `console.log` of the start so
+            far, `snapshot.json`.
         hello: What the guest's agent said in this start; None if it had not spoken yet.
     """
 
@@ -72,16 +86,18 @@ class Snapshot:
         monitor.execute("migrate-set-parameters", **{"max-bandwidth": _NO_LIMIT})
         monitor.execute("migrate", uri=f"exec:cat > {shlex.quote(str(folder / 'memory'))}")
         board.wait_migrated(Deadline(_SAVE, "QEMU saves its memory"))
-        for drive in (board.disk, board.card.path):  # every byte the guest wrote is in these files: writethrough
-            run("cp", "--sparse=always", "--reflink=auto", drive, folder / drive.name)
-        for file in (board.files.firmware, board.files.slot):
-            if file.exists():
-                run("cp", "--link", "--force", "--dereference", file, folder / file.name)
         hello = board.agent.hello if answering else None
-        said = asdict(hello) if isinstance(hello, Hello) else None
-        (folder / "snapshot.json").write_text(json.dumps({"hello": said}) + "\n")
+        _keep(board, folder, hello)
         monitor.execute("cont")
         return cls(board.files.board, folder, hello)
+
+    @classmethod
+    def take_off(cls, board: QemuBoard, folder: Path) -> Snapshot:
+        """The drives of a board that is off, without memory: what starts from here is switched on."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "memory").unlink(missing_ok=True)
+        _keep(board, folder, None)
+        return cls(board.files.board, folder, None)
 
     @classmethod
     def load(cls, board: BoardDescription, folder: Path) -> Snapshot:
@@ -102,9 +118,10 @@ class Snapshot:
         """
         board = QemuBoard(self.files, folder, extra=extra)
         try:
-            board.power_on(self.memory)
+            board.power_on(self.memory if self.memory.exists() else None)
             if self.hello is not None:
                 board.agent.resume(self.hello)
+                board.check("sh", "-c", _MEND_CARD)
                 if set_clock:
                     board.check("date", "-s", f"@{time.time():.2f}")
         except BaseException:
@@ -113,15 +130,37 @@ class Snapshot:
         return board
 
 
-def booted(files: BoardFiles) -> Snapshot:
-    """A snapshot of the board started from these files, up; from the cache, or made (the time of one start)."""
+def _keep(board: QemuBoard, folder: Path, hello: Hello | None) -> None:
+    for drive in (board.disk, board.card.path):  # every byte that the guest wrote is in these files: writethrough
+        run("cp", "--sparse=always", "--reflink=auto", drive, folder / drive.name)
+    for file in (board.files.firmware, board.files.slot):
+        if file.exists():
+            run("cp", "--link", "--force", "--dereference", file, folder / file.name)
+    if board.log.exists():
+        run("cp", board.log, folder / "console.log")
+    said = asdict(hello) if hello is not None else None
+    (folder / "snapshot.json").write_text(json.dumps({"hello": said}) + "\n")
+
+
+def booted(files: BoardFiles, place: Path | None = None) -> Snapshot:
+    """A snapshot of the board started from these files, up; from the cache, or made (the time of one start).
+
+    Args:
+        files: What it is started from.
+        place: Where that start leaves its console log and, if it fails, its disks; without it, nowhere.
+    """
 
     def make(work: Path) -> None:
-        place = tempfile.TemporaryDirectory(dir=work.parent, prefix=".snapshot-")
-        with place, QemuBoard(files, Path(place.name)) as board:
+        with ExitStack() as stack:
+            folder = place or Path(
+                stack.enter_context(tempfile.TemporaryDirectory(dir=work.parent, prefix=".snapshot-"))
+            )
+            board = stack.enter_context(QemuBoard(files, folder))
             board.power_on()
             board.wait_up()
             Snapshot.take(board, work)
+            board.cut()
+            board.disk.unlink()
 
     folder = cached(f"snapshot-{files.board.name}", key(files), make)
     return Snapshot.load(files.board, folder)
