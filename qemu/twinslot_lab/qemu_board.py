@@ -20,6 +20,7 @@ from twinslot_lab.envcard import EnvCard
 from twinslot_lab.errors import BoardError
 from twinslot_lab.guest import GuestBoard
 from twinslot_lab.qmp import Monitor
+from twinslot_lab.thaw import Thaw, write
 
 HOST = "10.0.2.2"  # the test host's loopback, seen from the guest (QEMU user networking)
 MAC = "52:54:00:12:34:56"
@@ -70,32 +71,24 @@ class QemuBoard(GuestBoard):
 
     # --- power
 
-    def power_on(self, memory: Path | None = None) -> None:
+    def power_on(self, thaw: Thaw | None = None) -> None:
         """Start QEMU, connect everything, then let the processors run, so that nothing is missed.
 
         Args:
-            memory: Go on from this migration stream (snapshot.py) instead of the firmware.
+            thaw: Go on from a frozen moment (snapshot.py) instead of the firmware.
         """
         if self._process is not None:
             raise BoardError("the board is on already")
         listener = socket.create_server(("127.0.0.1", 0))
         monitor, monitor_end = socket.socketpair()
         agent, agent_end = socket.socketpair()
-        ends = (listener, monitor_end, agent_end)
-        argv = self._command(*(end.fileno() for end in ends))
-        if memory is not None:
-            argv += ["-incoming", f"exec:cat {shlex.quote(str(memory))}"]
-        with (self.folder / "qemu.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                argv,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                pass_fds=[end.fileno() for end in ends],
-            )
+        test, test_end = socket.socketpair()
+        argv = self._command(*(end.fileno() for end in (listener, monitor_end, agent_end)))
+        if thaw is not None:
+            argv += ["-incoming", f"exec:cat {shlex.quote(str(thaw.memory))}", "-qtest", "chardev:qtest"]
+            argv += ["-chardev", f"socket,id=qtest,fd={test_end.fileno()}", "-qtest-log", "/dev/null"]
         address = listener.getsockname()
-        for end in ends:
-            end.close()
+        self._spawn(argv, listener, monitor_end, agent_end, test_end)
         self._agent = Agent(agent, self._check_alive)
         try:
             self._monitor = Monitor(monitor)
@@ -104,9 +97,24 @@ class QemuBoard(GuestBoard):
             monitor.close()
             self._fail_start(e)
         self._watch_from = 0
-        if memory is not None:
-            self.wait_migrated(Deadline(_LOAD, "QEMU loads its memory"))
+        with test:
+            if thaw is not None:
+                self.wait_migrated(Deadline(_LOAD, "QEMU loads its memory"))
+                write(test, thaw.registers)
         self.monitor.execute("cont")
+
+    def _spawn(self, argv: list[str], *ends: socket.socket) -> None:
+        """Start QEMU with its ends of the connections, which are closed here."""
+        with (self.folder / "qemu.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=[end.fileno() for end in ends],
+            )
+        for end in ends:
+            end.close()
 
     def wait_migrated(self, deadline: Deadline) -> None:
         """Wait until memory was saved or loaded (QMP `query-migrate`); an error if that failed."""

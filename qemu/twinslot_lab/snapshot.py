@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from twinslot_lab import agent, qemu_board
+from twinslot_lab import agent, qemu_board, thaw
 from twinslot_lab.agent import Hello
 from twinslot_lab.build import BoardFiles
 from twinslot_lab.cache import cached, fingerprint
@@ -25,8 +25,9 @@ from twinslot_lab.deadline import Deadline
 from twinslot_lab.description import BoardDescription
 from twinslot_lab.errors import BoardError
 from twinslot_lab.qemu_board import QemuBoard
+from twinslot_lab.thaw import Register, Thaw, forgotten
 
-_FORMAT = 1  # of the folder; part of the cache's key
+_FORMAT = 2  # of the folder; part of the cache's key
 _NO_LIMIT = (1 << 63) - 1  # bytes a second; QEMU's own limit for a migration is 128 MiB/s
 _SAVE = 120  # seconds
 # QEMU 7.2 saves of a sdhci-pci everything but its PCI configuration (hw/sd/sdhci-pci.c names no VMSTATE_PCI_DEVICE), so
@@ -52,11 +53,13 @@ class Snapshot:
         folder: `memory`, `disk.img`, `card.img`, the firmware, the slot image of slot a, `console.log` of the start so
             far, `snapshot.json`.
         hello: What the guest's agent said in this start; None if it had not spoken yet.
+        registers: What QEMU's stream leaves out (thaw.py).
     """
 
     board: BoardDescription
     folder: Path
     hello: Hello | None
+    registers: tuple[Register, ...] = ()
 
     @property
     def files(self) -> BoardFiles:
@@ -87,23 +90,25 @@ class Snapshot:
         monitor.execute("migrate", uri=f"exec:cat > {shlex.quote(str(folder / 'memory'))}")
         board.wait_migrated(Deadline(_SAVE, "QEMU saves its memory"))
         hello = board.agent.hello if answering else None
-        _keep(board, folder, hello)
+        registers = forgotten(monitor)
+        _keep(board, folder, hello, registers)
         monitor.execute("cont")
-        return cls(board.files.board, folder, hello)
+        return cls(board.files.board, folder, hello, registers)
 
     @classmethod
     def take_off(cls, board: QemuBoard, folder: Path) -> Snapshot:
         """The drives of a board that is off, without memory: what starts from here is switched on."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "memory").unlink(missing_ok=True)
-        _keep(board, folder, None)
+        _keep(board, folder, None, ())
         return cls(board.files.board, folder, None)
 
     @classmethod
     def load(cls, board: BoardDescription, folder: Path) -> Snapshot:
         """A snapshot that was taken before."""
-        said = json.loads((folder / "snapshot.json").read_text())["hello"]
-        return cls(board, folder, Hello(**said) if said else None)
+        said = json.loads((folder / "snapshot.json").read_text())
+        registers = tuple((address, value) for address, value in said["registers"])
+        return cls(board, folder, Hello(**said["hello"]) if said["hello"] else None, registers)
 
     def start(self, folder: Path, *, extra: tuple[str, ...] = (), set_clock: bool = True) -> QemuBoard:
         """A board that goes on from here, with drives of its own; the guest answers if it did then.
@@ -118,7 +123,7 @@ class Snapshot:
         """
         board = QemuBoard(self.files, folder, extra=extra)
         try:
-            board.power_on(self.memory if self.memory.exists() else None)
+            board.power_on(Thaw(self.memory, self.registers) if self.memory.exists() else None)
             if self.hello is not None:
                 board.agent.resume(self.hello)
                 board.check("sh", "-c", _MEND_CARD)
@@ -130,8 +135,8 @@ class Snapshot:
         return board
 
 
-def _keep(board: QemuBoard, folder: Path, hello: Hello | None) -> None:
-    for drive in (board.disk, board.card.path):  # every byte that the guest wrote is in these files: writethrough
+def _keep(board: QemuBoard, folder: Path, hello: Hello | None, registers: tuple[Register, ...]) -> None:
+    for drive in {board.disk, board.card.path}:  # every byte that the guest wrote is in these files: writethrough
         run("cp", "--sparse=always", "--reflink=auto", drive, folder / drive.name)
     for file in (board.files.firmware, board.files.slot):
         if file.exists():
@@ -139,7 +144,7 @@ def _keep(board: QemuBoard, folder: Path, hello: Hello | None) -> None:
     if board.log.exists():
         run("cp", board.log, folder / "console.log")
     said = asdict(hello) if hello is not None else None
-    (folder / "snapshot.json").write_text(json.dumps({"hello": said}) + "\n")
+    (folder / "snapshot.json").write_text(json.dumps({"hello": said, "registers": registers}) + "\n")
 
 
 def booted(files: BoardFiles, place: Path | None = None) -> Snapshot:
@@ -169,7 +174,7 @@ def booted(files: BoardFiles, place: Path | None = None) -> Snapshot:
 def key(files: BoardFiles) -> str:
     """What a snapshot depends on, for the cache: the board's files, its machine, QEMU, and the code of the lab."""
     machine = asdict(files.board.machine)
-    code = [Path(module) for module in (__file__, qemu_board.__file__, agent.__file__)]
+    code = [Path(module) for module in (__file__, qemu_board.__file__, agent.__file__, thaw.__file__)]
     return fingerprint(_FORMAT, str(files.folder), machine, emulator_version(machine["emulator"]), *code)
 
 

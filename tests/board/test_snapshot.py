@@ -35,6 +35,8 @@ def test_a_thawed_board_answers_soon_and_knows_the_time(frozen: Snapshot, place:
         assert board.slot() == "a"
         assert abs(float(board.check("date", "+%s")) - time.time()) < 5
         assert board.check("cat", "/proc/sys/kernel/random/boot_id").strip() == frozen.hello.boot  # type: ignore[union-attr]
+        board.check("fw_setenv", "ts_reason", "operator")
+        assert board.card.variables()["ts_reason"] == "operator", "the card answers, too"
         board.put("/var/lib/x", bytes(600_000))
         assert board.get("/var/lib/x") == bytes(600_000)
     assert answered < 10, "aim: 3 seconds on a quiet machine"
