@@ -12,6 +12,7 @@ import json
 import shlex
 import tempfile
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -110,18 +111,26 @@ class Snapshot:
         registers = tuple((address, value) for address, value in said["registers"])
         return cls(board, folder, Hello(**said["hello"]) if said["hello"] else None, registers)
 
-    def start(self, folder: Path, *, extra: tuple[str, ...] = (), set_clock: bool = True) -> QemuBoard:
+    def start(
+        self,
+        folder: Path,
+        *,
+        extra: tuple[str, ...] = (),
+        drives: Mapping[str, str] | None = None,
+        set_clock: bool = True,
+    ) -> QemuBoard:
         """A board that goes on from here, with drives of its own; the guest answers if it did then.
 
         Args:
             folder: As for `QemuBoard`; must not hold drives of another board.
             extra: More QEMU arguments; devices must be those of the board that was frozen.
+            drives: As for `QemuBoard`.
             set_clock: Tell the guest the time of now.
 
         Raises:
             BoardError: It does not go on.
         """
-        board = QemuBoard(self.files, folder, extra=extra)
+        board = QemuBoard(self.files, folder, extra=extra, drives=drives)
         try:
             board.power_on(Thaw(self.memory, self.registers) if self.memory.exists() else None)
             if self.hello is not None:
