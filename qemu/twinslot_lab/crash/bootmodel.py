@@ -68,8 +68,8 @@ class _Running:
 
     def __init__(self, card: Card, loads: Loads) -> None:
         self.card, self._loads = card, loads
-        self._at = card.now  # the copy that counts; the other is replaced
-        self._flags = card.copies[self._at].flags if self._at >= 0 else 0
+        self._at = max(card.now, 0)  # the copy that counts; the other is replaced. After a loss the first is said to
+        self._flags = card.copies[self._at].flags if card.now >= 0 else 0
         self.env = dict(DEFAULT) | dict(card.variables)
         for name in [name for name, value in self.env.items() if not value]:
             del self.env[name]  # "name=" in a card deletes (lib/hashtable.c, himport_r)
@@ -84,11 +84,9 @@ class _Running:
         return tries
 
     def save(self) -> None:
-        """env/mmc.c: the copy that does not count. After a loss the first copy takes each save of that start."""
-        self._flags = (self._flags + 1) % 256
-        to, lost = (1 if self._at == 0 else 0), self._at < 0
-        self.card = self.card.put(to, {name: value for name, value in self.env.items() if value}, self._flags)
-        self._at = 1 if lost else to
+        """env/mmc.c, env_mmc_save: over the copy that does not count."""
+        self._flags, self._at = (self._flags + 1) % 256, 1 - self._at
+        self.card = self.card.put(self._at, {name: value for name, value in self.env.items() if value}, self._flags)
 
     def state(self, slot: str) -> str:
         return self.env.get(f"slot_{slot}", "")
@@ -134,7 +132,7 @@ def _hand_over(uboot: _Running, slot: str, other: str, reason: str) -> str | Non
 
 
 def _told(copy: Copy) -> Copy:
-    """What U-Boot takes from a card: listed names, numbers where a number must stand."""
+    """What U-Boot takes from a card: listed names, numbers where a number must stand; empty is as good as absent."""
     if not copy.good:
         return _LOST
     kept = {name: value for name, value in copy.variables.items() if _is_told(name, value)}
@@ -144,7 +142,7 @@ def _told(copy: Copy) -> Copy:
 def _is_told(name: str, value: str) -> bool:
     if name in _NUMBERS:
         return re.fullmatch(r"[0-9]*", value) is not None
-    return name in DEFAULT or re.match(r"ts_.+", name) is not None
+    return name in DEFAULT or (value != "" and re.match(r"ts_.+", name) is not None)
 
 
 def _number(text: str | None) -> int:

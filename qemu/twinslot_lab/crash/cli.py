@@ -1,4 +1,4 @@
-"""`python -m twinslot_lab crash record`: a board on logged drives; `crash explore`: what power cuts could leave of it."""
+"""`python -m twinslot_lab crash record`: a board on logged drives; `crash explore`: what a power cut could leave."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from twinslot_lab.crash.replay import Drives, Region
 from twinslot_lab.crash.states import PAGE, State
 from twinslot_lab.slotimage import slot_offsets
 
-_MAGIC: Final = bytes.fromhex("e2e1f5e0")  # EROFS_SUPER_MAGIC_V1, little endian (erofs_fs.h); it stands at byte 1024
+MAGIC: Final = bytes.fromhex("e2e1f5e0")  # EROFS_SUPERMAGIC_V1, little endian (erofs_fs.h); it stands at byte 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class _SlotView:
 
     def loads(self, state: State) -> bool:
         """There is a superblock. A slot that is damaged elsewhere counts as loading: that errs on the safe side."""
-        return self.region.content(0, state)[1024:1028] == _MAGIC
+        return self.region.content(0, state)[1024:1028] == MAGIC
 
     def _refresh(self) -> None:
         for unit in self.region.changed:
