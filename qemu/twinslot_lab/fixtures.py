@@ -79,11 +79,14 @@ class BoardFactory(Protocol):
 @pytest.fixture(scope="session")
 def board_files(pytestconfig: pytest.Config) -> BoardFiles:
     """The bare board of the lab as built from this checkout; TWINSLOT_DEBS lists packages to install."""
+    from twinslot_lab import inputs
     from twinslot_lab.build import build_board
     from twinslot_lab.plugin import board_name
 
     debs = [Path(word) for word in os.environ.get("TWINSLOT_DEBS", "").split(os.pathsep) if word]
-    return build_board(board_name(pytestconfig), debs=debs)
+    files = build_board(board_name(pytestconfig), debs=debs)
+    inputs.note([files.board.name])
+    return files
 
 
 @pytest.fixture(scope="session")

