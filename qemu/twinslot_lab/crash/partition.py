@@ -24,7 +24,8 @@ class Health(StrEnum):
     """What became of the file system."""
 
     CLEAN = "clean"  # the journal was replayed, if that
-    REPAIRED = "repaired"  # fsck -y had to change more
+    ERRORS = "errors"  # fsck -p was content, and a full look is not: the device goes on with it
+    REPAIRED = "repaired"  # fsck -p was not content, fsck -y was: a torn superblock, for example
     LOST = "lost"  # the device would go on without it, in memory
 
 
@@ -101,13 +102,10 @@ class Partition:
 
 
 def _repair(image: Path) -> Health:
-    """As mount.board-data does it. e2fsck(8), exit code: 0 and 1 are good, more is not.
-
-    A preening that found nothing ends after the journal; what it left must then be whole, which a full look confirms.
-    """
-    if _e2fsck("-p", image) <= 1 and _e2fsck("-fn", image) == 0:
-        return Health.CLEAN
-    return Health.REPAIRED if _e2fsck("-fy", image) <= 1 else Health.LOST
+    """As mount.board-data does it, and then a full look. e2fsck(8), exit code: 0 and 1 are good, more is not."""
+    if _e2fsck("-p", image) <= 1:
+        return Health.CLEAN if _e2fsck("-fn", image) == 0 else Health.ERRORS
+    return Health.REPAIRED if _e2fsck("-y", image) <= 1 else Health.LOST
 
 
 def _e2fsck(option: str, image: Path) -> int:
