@@ -12,7 +12,7 @@ from twinslot.core.transaction import Transaction
 from twinslot.storage.record import Record
 from twinslot_lab.crash.bootmodel import Card, power_on
 from twinslot_lab.crash.images import Signed
-from twinslot_lab.crash.life import Life, Rest, Slot, starts_to_come
+from twinslot_lab.crash.life import ADOPTED, Life, Rest, Slot, starts_to_come
 from twinslot_lab.envcard import pack
 
 OLD = Slot(loads=True, signed=Signed("1.0", 10, well=True, units=()))
@@ -90,6 +90,7 @@ def test_no_slot_that_can_be_started_is_bad(record: Path) -> None:
 def test_a_lost_record_is_rebuilt_and_agrees(tmp_path: Path) -> None:
     rest = live(ARMED, OLD, NEW, tmp_path)
     assert (rest.wrong, rest.running, rest.record) == ("", "b", "rebuilt")
+    assert ADOPTED in rest.notes
 
 
 def test_a_damaged_record_is_set_aside_and_agrees(record: Path) -> None:

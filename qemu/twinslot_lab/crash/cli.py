@@ -19,7 +19,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m twinslot_lab crash", description=__doc__)
     parser.add_argument("verb", choices=["record", "explore"])
     parser.add_argument("--story", choices=[WHOLE, SHORT], default=WHOLE, help="short: install, trial and commit only")
-    parser.add_argument("--states", type=int, default=12_000, help="about how many states; default %(default)s")
+    parser.add_argument("--states", type=int, default=14_000, help="about how many states; default %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="draws the states; the report names it")
     parser.add_argument("--jobs", type=int, default=2, help="processes; default %(default)s")
     words = parser.parse_args(arguments)

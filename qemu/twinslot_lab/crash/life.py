@@ -9,10 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from twinslot.bootloader.base import CopyState, Environment, EnvironmentCopy
-from twinslot.bootloader.script import make_script
 from twinslot.core.bootenv import read_state
-from twinslot.core.errors import DeviceError, TwinslotError
+from twinslot.core.errors import TwinslotError
 from twinslot.core.lifecycle import State as Step
 from twinslot.core.model import CheckResult, Floors, SlotName
 from twinslot.core.progress import Observer
@@ -23,8 +21,10 @@ from twinslot.storage.record import Record
 from twinslot.transport.base import ImageHead
 from twinslot_lab.crash import bootmodel
 from twinslot_lab.crash.bootmodel import Card
+from twinslot_lab.crash.cardloader import CardBootloader
 from twinslot_lab.crash.images import Signed
 
+ADOPTED: Final = "the record had lost an update that the environment knew"
 _STARTS: Final = 12  # more than any story takes to come to rest
 
 
@@ -57,49 +57,6 @@ class Rest:
 
 class _Wrong(Exception):  # noqa: N818 - not an error of the lab's
     """The state is bad; the sentence says why."""
-
-
-class CardBootloader:
-    """Implements `bootloader.base.Bootloader` on the model's card; every write lands.
-
-    Args:
-        card: What stands there.
-    """
-
-    def __init__(self, card: Card) -> None:
-        self.card = card
-
-    def read(self) -> Environment:
-        """Both copies."""
-        copies = []
-        for index, copy in enumerate(self.card.copies):
-            state = CopyState.CURRENT if index == self.card.now else CopyState.OLDER
-            found = state if copy.good else CopyState.CORRUPT
-            copies.append(EnvironmentCopy(f"copy {index}", found, copy.flags, copy.variables))
-        return Environment(self.card.variables, tuple(copies))
-
-    def write(self, changes: Mapping[str, str]) -> Environment:
-        """One decision."""
-        make_script(changes)
-        if self.card.now < 0:
-            raise DeviceError("both copies of the boot environment are lost", code="env-lost")
-        return self._put(dict(self.card.variables) | dict(changes))
-
-    def settle(self) -> Environment:
-        """The same for the other copy, if it differs."""
-        return self.read() if self.read().settled else self.write({})
-
-    def reset(self, changes: Mapping[str, str]) -> Environment:
-        """Both copies anew."""
-        self._put(dict(bootmodel.DEFAULT) | dict(changes))
-        return self.write({})
-
-    def _put(self, variables: Mapping[str, str]) -> Environment:
-        now = self.card.now
-        flags = self.card.copies[now].flags if now >= 0 else 0
-        kept = {name: value for name, value in variables.items() if value}
-        self.card = self.card.put(1 if now == 0 else 0, kept, flags + 1)
-        return self.read()
 
 
 class Life:
@@ -157,6 +114,7 @@ class Life:
         with self._open_record() as record:
             waiting, broken = record.current(), record.first_broken_link()
             known, floors = record.slot(SlotName(self._running)), record.floors()
+            adopted = [update.id for update in record.history() if not update.release.name]
         signed = self._slots[self._running].signed
         assert signed is not None
         if state.slot != self._running or state.states[state.slot] != "good" or state.counting:
@@ -171,6 +129,8 @@ class Life:
             raise _Wrong(f"slot {self._running} holds {signed.name}, the record says {known.release.name}")
         if floors != state.floors:
             raise _Wrong(f"the record has floors {floors}, the environment {state.floors}")
+        if adopted:  # what is stored before it is done should never be missing
+            self._notes.append(ADOPTED)
         return self._so_far()
 
     def _device(self) -> Device:

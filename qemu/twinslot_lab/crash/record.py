@@ -7,6 +7,7 @@ ends with the commit. Images come over the network, so that the data partition s
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ class Recording:
     """A kept recording.
 
     Attributes:
-        folder: `log`, `data`, `disk.img` and `card.img` as they were before, `after.json`, `marks.json`.
+        folder: `log`, `data`, `marks.json`; `disk.img` and `card.img` as the server's files were in the end.
         files: What the board was started from.
         images: Every release that may run.
     """
@@ -60,7 +61,7 @@ class Recording:
 
 
 def record(story: str = WHOLE) -> Recording:
-    """The recording of a story; from `build/crash`, or made (some minutes).
+    """The recording of a story; from `build/crash`, or made (some minutes, 1.5 GB); older ones of it are removed then.
 
     Raises:
         LabError: The board did not do what the story says.
@@ -69,7 +70,11 @@ def record(story: str = WHOLE) -> Recording:
     files, good = team.factory(FACTORY), team.image(GOOD)
     images = (team.image(FACTORY), good, *((team.image(BAD),) if story == WHOLE else ()))
     key = fingerprint(story, str(files.folder), [str(image.path) for image in images], *_code())
-    folder = cached(f"recording-{story}", key, lambda work: _record(work, files, images[1:]), base=BUILD / "crash")
+    name, base = f"recording-{story}", BUILD / "crash"
+    if not (base / f"{name}-{key}").exists():
+        for older in base.glob(f"{name}-*"):
+            shutil.rmtree(older)
+    folder = cached(name, key, lambda work: _record(work, files, images[1:]), base=base)
     return Recording(folder, files, images)
 
 
