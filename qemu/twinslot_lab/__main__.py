@@ -26,6 +26,10 @@ def main() -> int:
             from twinslot_lab.crash import cli
 
             return cli.main(sys.argv[2:])
+        if sys.argv[1:2] == ["powercut"]:
+            from twinslot_lab.powercut import cli as powercut
+
+            return powercut.main(sys.argv[2:])
         arguments = parser.parse_args()
         if arguments.verb == "demo":
             from twinslot_lab import demo
