@@ -16,6 +16,11 @@ class Board(Protocol):
     """
 
     @property
+    def patience(self) -> int:
+        """How many times as long as elsewhere things take on this board; multiplies the seconds given below."""
+        ...
+
+    @property
     def console(self) -> Console:
         """The serial console."""
         ...

@@ -35,6 +35,7 @@ class Machine:
         devices: More of QEMU's devices.
         disk: `virtio`, or `sd` for the machine's own card slot.
         network: QEMU network device; empty: the machine's own.
+        arguments: More of QEMU's arguments.
     """
 
     emulator: str
@@ -47,6 +48,7 @@ class Machine:
     devices: list[str]
     disk: str
     network: str
+    arguments: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,19 +156,19 @@ class Quirks:
 
     Attributes:
         reset: `machine`: it resets itself; `harness`: it hangs instead, and the test harness resets it.
-        clock: Seconds of the guest in one second of the host.
+        patience: How many times as long as elsewhere things may take here before they count as failed.
     """
 
     reset: str = "machine"
-    clock: float = 1.0
+    patience: int = 1
 
     def named(self) -> list[str]:
         """One sentence for each, for reports."""
         said = []
         if self.reset == "harness":
             said.append("the machine cannot reset itself: the test harness does it")
-        if self.clock != 1.0:
-            said.append(f"the guest's clock runs {self.clock:g} times as fast as the host's")
+        if self.patience != 1:
+            said.append(f"the machine is slow: timeouts in the guest are {self.patience} times as long")
         return said
 
 

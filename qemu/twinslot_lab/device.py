@@ -121,7 +121,7 @@ def _thaw(files: BoardFiles, folder: Path) -> QemuBoard:
 
 
 def _open_real(device: RealDevice, folder: Path, *, running: bool) -> Board:
-    from twinslot_lab.serial_board import SerialBoard  # type: ignore[import-not-found]
+    from twinslot_lab.serial_board import SerialBoard
 
     board: Board = SerialBoard.open(device.data, folder)
     if running:

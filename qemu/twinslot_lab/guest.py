@@ -42,9 +42,14 @@ class GuestLink(Protocol):
 
 
 class GuestBoard(ABC):
-    """The half of `Board` that is about the guest; power is the driver's."""
+    """The half of `Board` that is about the guest; power is the driver's.
 
-    def __init__(self) -> None:
+    Args:
+        patience: As in `Board`.
+    """
+
+    def __init__(self, patience: int = 1) -> None:
+        self.patience = patience
         self._lenient = False
         self._watch_from = 0
 
@@ -72,7 +77,7 @@ class GuestBoard(ABC):
 
     def wait_up(self, seconds: float = 300, *, slot: str = "", through_failures: bool = False) -> Hello:
         """As in `Board`."""
-        deadline = Deadline(seconds, f"slot {slot or 'any'} is up")
+        deadline = Deadline(seconds * self.patience, f"slot {slot or 'any'} is up")
         self._lenient = through_failures
         try:
             hello = self.agent.wait_hello(deadline)
@@ -100,7 +105,7 @@ class GuestBoard(ABC):
 
     def run(self, *argv: str, timeout: float = 60, text: str = "") -> Result:
         """As in `Board`."""
-        return self.agent.run(*argv, timeout=timeout, text=text)
+        return self.agent.run(*argv, timeout=timeout * self.patience, text=text)
 
     def check(self, *argv: str, timeout: float = 60, text: str = "") -> str:
         """As in `Board`."""

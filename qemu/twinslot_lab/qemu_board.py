@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
 import signal
 import socket
@@ -11,14 +12,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from twinslot_lab.agent import Agent
+from twinslot_lab.agent import Agent, AgentLink
 from twinslot_lab.build import BoardFiles
 from twinslot_lab.console import Console
+from twinslot_lab.console_link import ConsoleLink
 from twinslot_lab.deadline import Deadline
 from twinslot_lab.drives import drive_arguments, drive_options, own_copies
 from twinslot_lab.envcard import EnvCard
 from twinslot_lab.errors import BoardError
 from twinslot_lab.guest import GuestBoard
+from twinslot_lab.harness_reset import HarnessReset
 from twinslot_lab.qmp import Monitor
 from twinslot_lab.thaw import Thaw, write
 
@@ -49,7 +52,7 @@ class QemuBoard(GuestBoard):
         drives: Mapping[str, str] | None = None,
         stop_on_reset: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(files.board.quirks.patience)
         folder.mkdir(parents=True, exist_ok=True)
         self.files = files
         self.folder = folder
@@ -61,7 +64,8 @@ class QemuBoard(GuestBoard):
         self._process: subprocess.Popen[bytes] | None = None
         self._monitor: Monitor | None = None
         self._console: Console | None = None
-        self._agent: Agent | None = None
+        self._agent: AgentLink | None = None
+        self._resetter: HarnessReset | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -89,13 +93,18 @@ class QemuBoard(GuestBoard):
             argv += ["-chardev", f"socket,id=qtest,fd={test_end.fileno()}", "-qtest-log", "/dev/null"]
         address = listener.getsockname()
         self._spawn(argv, listener, monitor_end, agent_end, test_end)
-        self._agent = Agent(agent, self._check_alive)
         try:
             self._monitor = Monitor(monitor)
-            self._console = Console(f"socket://127.0.0.1:{address[1]}")
+            log = self.log if self._speaks_on_console else None
+            self._console = Console(f"socket://127.0.0.1:{address[1]}", log=log)
         except (BoardError, OSError) as e:
             monitor.close()
+            agent.close()
+            test.close()
             self._fail_start(e)
+        self._agent = self._link(agent)
+        if self.files.board.quirks.reset == "harness":
+            self._resetter = HarnessReset(self.console, functools.partial(self.monitor.execute, "system_reset"))
         self._watch_from = 0
         with test:
             if thaw is not None:
@@ -115,6 +124,18 @@ class QemuBoard(GuestBoard):
             )
         for end in ends:
             end.close()
+
+    @property
+    def _speaks_on_console(self) -> bool:
+        """The agent has no port of its own; what it says is then no part of the console's log."""
+        return self.files.board.console.agent == "console"
+
+    def _link(self, agent: socket.socket) -> AgentLink:
+        """To the agent: over its own port, or over the console if the machine has none."""
+        if not self._speaks_on_console:
+            return Agent(agent, self._check_alive)
+        agent.close()
+        return ConsoleLink(self.console, self._check_alive)
 
     def wait_migrated(self, deadline: Deadline) -> None:
         """Wait until memory was saved or loaded (QMP `query-migrate`); an error if that failed."""
@@ -140,23 +161,22 @@ class QemuBoard(GuestBoard):
         m = board.machine
         watchdog = ["-device", m.watchdog, "-action", "watchdog=reset"] if m.watchdog else []
         firmware = ["-bios", str(self.files.firmware)] if board.firmware.place == "bios" else []
+        log = "" if self._speaks_on_console else f",logfile={self.log},logappend=on"
         port = ["-device", "virtio-serial-pci", "-chardev", f"socket,id=agent,fd={agent}"]
         port += ["-device", f"virtserialport,chardev=agent,name={PORT}"]
         return [
             *(m.emulator, "-M", m.machine, "-cpu", m.cpu, "-smp", str(m.cpus), "-m", str(m.memory_mib)),
             *("-accel", m.accel, "-nodefaults", "-display", "none", "-S"),
             *firmware,
-            *(
-                "-chardev",
-                f"socket,id=console,fd={console},server=on,wait=off,logfile={self.log},logappend=on",
-            ),
+            *("-chardev", f"socket,id=console,fd={console},server=on,wait=off{log}"),
             *("-serial", "chardev:console"),
             *("-chardev", f"socket,id=qmp,fd={monitor}", "-mon", "chardev=qmp,mode=control"),
             *drive_arguments(board, self._drives),
             *("-nic", f"user,model={m.network},mac={MAC}" if m.network else f"user,mac={MAC}"),
-            *(port if board.console.agent == "virtio-serial" else []),
+            *([] if self._speaks_on_console else port),
             *(word for device in m.devices for word in ("-device", device)),
             *watchdog,
+            *m.arguments,
             *self._extra,
         ]
 
@@ -168,11 +188,11 @@ class QemuBoard(GuestBoard):
         self._release()
 
     def _release(self) -> None:
-        for part in (self._agent, self._console, self._monitor):
+        for part in (self._resetter, self._agent, self._console, self._monitor):
             if part is not None:
                 with suppress(BoardError):
                     part.close()
-        self._process = self._monitor = self._agent = None
+        self._process = self._monitor = self._agent = self._resetter = None
 
     def wait_off(self, seconds: float = 60) -> None:
         """Wait until QEMU ends by itself (the guest switched off, or reset with `stop_on_reset`)."""
@@ -206,7 +226,7 @@ class QemuBoard(GuestBoard):
         return self._monitor
 
     @property
-    def agent(self) -> Agent:
+    def agent(self) -> AgentLink:
         """The agent in the guest."""
         if self._agent is None:
             raise BoardError("the board is off")

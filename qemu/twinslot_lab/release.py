@@ -27,6 +27,7 @@ from twinslot_lab.rootfs import Overlay
 
 PRODUCT = ROOT / "qemu" / "product"
 _EPOCH = 1700000000  # seconds; nothing in a factory image is of the build's moment
+_DEADLINE = 180  # seconds; as in qemu/product
 ROLES = ("engineering", "clinical")
 _DESCRIPTION = """
 product = "Twinslot demonstration pump"
@@ -227,14 +228,14 @@ class ReleaseTeam:
 def settings_of(board: BoardDescription) -> tuple[str, str]:
     """What the board's description settles of the product: configuration (docs/config.md) and deadline unit.
 
-    A trial has three minutes of the host's time; where the guest's clock is right, the product's own words stand.
+    Where the board needs no more patience than others, the product's own words about deadlines stand.
     """
     lines = ["[device]", f'compatible = "twinslot,{board.name}"']
     for slot in SlotName:
         lines += [f"[slots.{slot.value}]", f'rootfs = "{board.disk.device(f"slot_{slot.value}")}"']
-    if board.quirks.clock == 1.0:
+    if board.quirks.patience == 1:
         return "\n".join(lines) + "\n", ""
-    seconds = int(180 * board.quirks.clock)
+    seconds = _DEADLINE * board.quirks.patience
     lines += ["[trial]", f"deadline = {seconds}"]
     return "\n".join(lines) + "\n", f"TWINSLOT_DEADLINE={seconds}\n"
 

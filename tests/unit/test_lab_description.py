@@ -15,6 +15,7 @@ from twinslot.bootloader.rawenv import Place, parse_config
 from twinslot_lab.command import ROOT, run
 from twinslot_lab.description import BOARDS, PARTITIONS, SYSTEMS, load, parse
 from twinslot_lab.errors import BuildError, LabError
+from twinslot_lab.release import settings_of
 from twinslot_lab.slotimage import disk_size, make_disk, put_firmware, slot_offsets
 from twinslot_lab.uboot import (
     CONTRACT,
@@ -183,9 +184,20 @@ def test_the_console_of_the_description_is_the_one_that_the_kernel_gets(board: s
     assert "ro quiet panic=1 twinslot.slot=${slot} twinslot.state=${state}" in arguments
 
 
+def test_the_product_is_told_its_slots_and_on_a_slow_board_longer_deadlines(board: str) -> None:
+    description = load(board)
+    configuration, deadline = settings_of(description)
+    said = tomllib.loads(configuration)
+    assert said["device"]["compatible"] == f"twinslot,{board}"
+    assert [said["slots"][slot]["rootfs"] for slot in "ab"] == [description.disk.device(f"slot_{s}") for s in "ab"]
+    seconds = 180 * description.quirks.patience
+    assert said.get("trial", {}).get("deadline", 180) == seconds
+    assert deadline == ("" if seconds == 180 else f"TWINSLOT_DEADLINE={seconds}\n")
+
+
 def test_quirks_are_named_for_reports() -> None:
     assert load("virt-arm64").quirks.named() == []
     assert load("orangepi-pc").quirks.named() == [
         "the machine cannot reset itself: the test harness does it",
-        "the guest's clock runs 2.4 times as fast as the host's",
+        "the machine is slow: timeouts in the guest are 4 times as long",
     ]
