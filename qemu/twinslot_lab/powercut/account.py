@@ -21,17 +21,23 @@ _ALL = "twinslot --json status && twinslot --json history && { twinslot --json d
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The client's own answers, and the rows of the audit chain with their events."""
+    """The client's own answers, the rows of the audit chain with their events, and where /var came from.
+
+    Attributes:
+        lost_data: What the board said when it could not use its data partition; empty: it is mounted.
+    """
 
     status: dict[str, Any]
     history: list[dict[str, Any]]
     doctor: dict[str, Any]
     rows: tuple[Row, ...]
     events: tuple[str, ...]
+    lost_data: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready; the rows by their events only."""
-        return {"status": self.status, "history": self.history, "doctor": self.doctor, "events": list(self.events)}
+        told = {"status": self.status, "history": self.history, "doctor": self.doctor}
+        return told | {"events": list(self.events), "lost_data": self.lost_data}
 
 
 def audit(board: Board, seconds: float = 60) -> tuple[tuple[Row, ...], tuple[str, ...]]:
@@ -55,4 +61,12 @@ def ask(board: Board) -> Account:
     except ValueError as e:
         raise GuestError(f"the client gave no account of itself: {said[:300]!r}") from e
     rows, events = audit(board)
-    return Account(status, history["transactions"], doctor, rows, events)
+    return Account(status, history["transactions"], doctor, rows, events, _lost_data(board))
+
+
+def _lost_data(board: Board) -> str:
+    """Why /var is in memory, in the words of the board's mount helper."""
+    if board.check("findmnt", "-no", "FSTYPE", "/var").strip() != "tmpfs":
+        return ""
+    said = board.run("journalctl", "-b", "-u", "var.mount", "-o", "short-monotonic", "--no-pager", "-q").stdout
+    return said.strip() or "/var is in memory"

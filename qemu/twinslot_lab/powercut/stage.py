@@ -52,6 +52,8 @@ class Stage:
             home: Where the stages of this story stand.
         """
         started = Snapshot.load(board, home / self.name).start(folder)
+        if self.action and not self.warm:
+            started.wait_up()
         act(started, self.action)
         return started
 

@@ -1,8 +1,9 @@
-"""Three stories of an update, lived once without a cut and frozen at the start of each part.
+"""Stories of an update, lived once without a cut and frozen at the start of each part.
 
 good    install of a good release, trial, commit, and a boot after it
 bad     trial of a release whose health check fails, the way back
 tries   power goes in each try of a good release until none is left, the way back
+cold    install and trial, for boards that cannot be frozen
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ from pathlib import Path
 from twinslot_lab import snapshot
 from twinslot_lab.build import BoardFiles
 from twinslot_lab.cache import CACHE, cached, fingerprint
+from twinslot_lab.command import run
 from twinslot_lab.deadline import Deadline
 from twinslot_lab.errors import GuestError
 from twinslot_lab.powercut import account, stage
 from twinslot_lab.powercut.stage import Row, Stage
 from twinslot_lab.qemu_board import QemuBoard
 from twinslot_lab.release import Image
+from twinslot_lab.slotimage import slot_offsets
 from twinslot_lab.snapshot import Snapshot
 
 KERNEL = r"Starting kernel \.\.\."  # U-Boot's last words
@@ -175,13 +178,30 @@ def tries(teller: Teller) -> None:
     rest(teller)
 
 
+def cold(teller: Teller) -> None:
+    """Install and trial on a board that cannot be frozen; it is off, and each part begins with power coming back."""
+    board = teller.board
+    Snapshot.take_off(board, teller.home / "cold-install")
+    board.power_on()
+    board.wait_up()
+    teller.ask()
+    began = time.monotonic()
+    install(teller, frozen=False)
+    seconds = round(time.monotonic() - began, 2)
+    teller.stages.append(Stage("cold-install", teller.story, "install", warm=False, seconds=seconds, rows=teller.rows))
+    teller.ask()
+    teller.switch_on("cold-trial")
+    teller.until_card(slot_b="good")
+    teller.until_unit("twinslot-commit.service", "active")
+
+
 def rest(teller: Teller) -> None:
     """Until the client has told what happened."""
     teller.until_card(upgrade_available="0")
     teller.until_unit("twinslot-boot.service", "active")
 
 
-STORIES: dict[str, Callable[[Teller], None]] = {"good": good, "bad": bad, "tries": tries}
+STORIES: dict[str, Callable[[Teller], None]] = {"good": good, "bad": bad, "tries": tries, "cold": cold}
 
 
 def tell(name: str, factory: BoardFiles, image: Image) -> Path:
@@ -192,14 +212,11 @@ def tell(name: str, factory: BoardFiles, image: Image) -> Path:
         factory: The board as it left the factory.
         image: What is installed.
     """
-    start = snapshot.booted(factory)
     key = fingerprint(snapshot.key(factory), str(image.path), Path(__file__), Path(stage.__file__))
 
     def make(work: Path) -> None:
         place = work / "board"
-        with start.start(place) as board:
-            board.put(stage.IMAGE, image.path.read_bytes())
-            board.check("sync")
+        with _begin(name, factory, image, place) as board:
             teller = Teller(board, name, work)
             STORIES[name](teller)
             teller.finish()
@@ -212,3 +229,18 @@ def tell(name: str, factory: BoardFiles, image: Image) -> Path:
         if old != home:
             shutil.rmtree(old)
     return home
+
+
+def _begin(name: str, factory: BoardFiles, image: Image, place: Path) -> QemuBoard:
+    """A board with the image on its data partition: up, or off if it is to start cold."""
+    if name != "cold":
+        board = snapshot.booted(factory).start(place)
+        board.put(stage.IMAGE, image.path.read_bytes())
+        board.check("sync")
+        return board
+    board = QemuBoard(factory, place)
+    start, _ = slot_offsets(factory.board)["data"]
+    folder, file = Path(stage.IMAGE).parent.relative_to("/var"), Path(stage.IMAGE).relative_to("/var")
+    commands = f"mkdir {folder}\nwrite {image.path} {file}\n"
+    run("debugfs", "-w", "-f", "-", f"{board.disk}?offset={start}", stdin=commands.encode())
+    return board

@@ -45,6 +45,8 @@ def problems(story: str, system: System, standing: Standing, recovery: Recovery)
     if recovery.failure:
         return [f"it does not come to rest: {recovery.failure.splitlines()[0]}"]
     assert recovery.account is not None  # no failure
+    if recovery.account.lost_data:
+        return [f"the data partition is not in use: {recovery.account.lost_data}"]
     first, last = recovery.boots[0], recovery.boots[-1]
     found = list(_images(system, recovery))
     if first.slot != standing.slot:
