@@ -67,6 +67,11 @@ class RealDevice:
         """Our address on which to serve it."""
         return str(self.data.get("listen", self.host))
 
+    @property
+    def images(self) -> Path:
+        """Where its release team's images are."""
+        return self.file.parent / str(self.data.get("images", "images"))
+
 
 Device = EmulatedDevice | RealDevice
 

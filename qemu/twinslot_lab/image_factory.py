@@ -66,6 +66,39 @@ class ImageFactory:
         return self._team.raw_image(Release(name, sequence), content)
 
 
+class ReadyImages:
+    """The same for a real board: images that its own release team made, in a folder.
+
+    Args:
+        folder: `NAME.twin` and `NAME.img` for each release, and `installed.img`, which is in slot a.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @property
+    def installed(self) -> Image:
+        """What the device holds."""
+        return self._image("installed")
+
+    def __call__(self, name: str = "2.0", change: Change | None = None, **_: object) -> Image:
+        """The image of that name.
+
+        Raises:
+            LabError: There is none, or it was to be changed.
+        """
+        if change is not None:
+            raise LabError("the images of a real board are not made here, so they cannot be changed")
+        if not (self._folder / f"{name}.twin").is_file():
+            raise LabError(
+                f"there is no '{self._folder / name}.twin'", hint="'images' in the board's file names a folder"
+            )
+        return self._image(name)
+
+    def _image(self, name: str) -> Image:
+        return Image(Release(name, 0), self._folder / f"{name}.twin", self._folder / f"{name}.img")
+
+
 def marker_of(change: Change) -> str:
     """A name for what a function does: its name, and the digest of the whole file that it stands in.
 
