@@ -8,6 +8,7 @@ cold    install and trial, for boards that cannot be frozen
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from twinslot_lab.snapshot import Snapshot
 
 KERNEL = r"Starting kernel \.\.\."  # U-Boot's last words
 _STEP = 300  # seconds that any part may take on a busy machine
+_STALE = 6 * 3600  # seconds; each cut says that its stages are in use
 _ALMOST = 0.9  # of the read-back: the end of the install is about a second away
 
 
@@ -225,8 +227,9 @@ def tell(name: str, factory: BoardFiles, image: Image) -> Path:
 
     label = f"powercut-{factory.board.name}-{name}"
     home = cached(label, key, make)
-    for old in CACHE.glob(f"{label}-*"):  # several GB each, and of no use once a newer one stands
-        if old != home:
+    os.utime(home)
+    for old in CACHE.glob(f"{label}-*"):  # several GB each; a campaign that runs still uses what it began with
+        if time.time() - old.stat().st_mtime > _STALE:
             shutil.rmtree(old)
     return home
 
