@@ -15,11 +15,14 @@ from __future__ import annotations
 
 import functools
 import shutil
-import tomllib
+import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from twinslot.config import Config
+from twinslot.config import load as load_configuration
+from twinslot.core.errors import TwinslotError
 from twinslot_lab import kernel, rootfs
 from twinslot_lab.cache import cached, fingerprint
 from twinslot_lab.command import run
@@ -32,6 +35,7 @@ from twinslot_lab.uboot import initial_environment
 _NEEDED = {"name", "kind", "like", "root"}
 _OPTIONAL: dict[str, object] = {"overlays": [], "slot_mib": 0, "data_mib": 0}
 _AGENT = "twinslot-lab-agent.service"
+_CONFIGURED = ("usr/lib/twinslot", "etc/twinslot")  # what the device ships with, and what counts before it
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +84,19 @@ class OwnTeam(ReleaseTeam):
         self._device = device
         self.checks = ()
         config = self._config()
-        self.compatible = str(_first(config.get("device", {}).get("compatible", device.name)))
-        self.roles = tuple(config.get("trust", {}).get("roles", self.roles))
+        self.compatible = config.device.compatible[0]
+        self.roles = config.trust.roles
 
-    def _config(self) -> dict[str, Any]:
-        """The product's configuration, which names what it is and who signs for it."""
-        relative = "usr/lib/twinslot/config.toml"
-        for file in [*(overlay / relative for overlay in reversed(self._device.overlays)), self._plain() / relative]:
-            if file.is_file():
-                return tomllib.loads(file.read_text())
-        raise BuildError(f"'{self._device.root}' has no /{relative}", hint="docs/guide-device.md tells what goes in")
+    def _config(self) -> Config:
+        """The product's configuration, as the client reads it: what it is, and who signs for it."""
+        with tempfile.TemporaryDirectory(prefix="config-") as place:
+            for source in (self._plain(), *self._device.overlays):
+                for folder in _CONFIGURED:
+                    _copy_configuration(source / folder, Path(place) / folder)
+            try:
+                return load_configuration(place)
+            except TwinslotError as e:
+                raise BuildError(f"'{self._device.root}': {e}", hint="docs/guide-device.md tells what goes in") from e
 
     @functools.cache  # noqa: B019 - one team for each session
     def _plain(self) -> Path:
@@ -108,7 +115,7 @@ class OwnTeam(ReleaseTeam):
         def make(work: Path) -> None:
             tree = work / "tree"
             run("cp", "-a", "--reflink=auto", self._plain(), tree)
-            overlays: tuple[Overlay, ...] = (*self._device.overlays, ROOTFS / "lab", self._fit)
+            overlays: tuple[Overlay, ...] = (*self._device.overlays, rootfs.install_agent, self._fit)
             for overlay in overlays:
                 rootfs.apply_overlay(overlay, tree)
             for file in tree.rglob("*.pyc"):
@@ -140,8 +147,11 @@ class OwnTeam(ReleaseTeam):
             shutil.rmtree(scratch)
 
 
-def _first(value: object) -> object:
-    return value[0] if isinstance(value, list) and value else value
+def _copy_configuration(source: Path, out: Path) -> None:
+    for file in [source / "config.toml", *source.glob("config.d/*.toml")]:
+        if file.is_file():
+            (out / file.relative_to(source)).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, out / file.relative_to(source))
 
 
 def _apply(release: Release, tree: Path) -> None:

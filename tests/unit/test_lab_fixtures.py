@@ -14,8 +14,8 @@ from twinslot_lab.boot_log import last_start
 from twinslot_lab.broken import BrokenBoards
 from twinslot_lab.device import EmulatedDevice, RealDevice, find
 from twinslot_lab.errors import BoardError, BuildError, LabError
-from twinslot_lab.image_factory import marker_of
-from twinslot_lab.own import parse
+from twinslot_lab.image_factory import ReadyImages, marker_of
+from twinslot_lab.own import OwnTeam, parse
 from twinslot_lab.power import Power
 
 pytest_plugins = ["pytester"]
@@ -209,3 +209,48 @@ def test_a_device_may_have_slots_of_another_size(tmp_path: Path) -> None:
     data = {"name": "pump", "kind": "emulated", "like": "virt-arm64", "root": ".", "slot_mib": 512}
     board = parse(data, tmp_path).board
     assert (board.disk.slot_mib, board.disk.data_mib) == (512, 256)
+
+
+CONFIG = """[device]
+compatible = "acme,pump-3"
+[slots.a]
+rootfs = "/dev/disk/by-partlabel/slot_a"
+[slots.b]
+rootfs = "/dev/disk/by-partlabel/slot_b"
+[trust]
+roles = ["engineering"]
+"""
+
+
+def own_team(folder: Path, **files: str) -> OwnTeam:
+    """A device whose root file system and overlay hold only these files."""
+    for name in ("root", "overlay"):
+        (folder / name / "usr/lib/twinslot").mkdir(parents=True)
+        (folder / name / "etc/twinslot/config.d").mkdir(parents=True)
+    for name, text in files.items():
+        (folder / name.replace("__", "/")).with_suffix(".toml").write_text(text)
+    data = {"name": "pump", "kind": "emulated", "like": "virt-arm64", "root": "root", "overlays": ["overlay"]}
+    return OwnTeam(parse(data, folder))
+
+
+def test_what_a_device_is_and_who_signs_for_it_is_read_as_its_own_client_does(tmp_path: Path) -> None:
+    changed = '[device]\ncompatible = "acme,pump-4"\n'
+    files = {"root__usr__lib__twinslot__config": CONFIG, "overlay__etc__twinslot__config.d__20": changed}
+    team = own_team(tmp_path, **files)
+    assert (team.compatible, team.roles) == ("acme,pump-4", ("engineering",))
+
+
+def test_a_root_file_system_without_a_configuration_is_refused_with_where_to_read_on(tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match=r"guide-device\.md"):
+        own_team(tmp_path)
+
+
+def test_the_images_of_a_real_board_are_found_by_name(tmp_path: Path) -> None:
+    (tmp_path / "2.0.twin").write_bytes(b"x")
+    images = ReadyImages(tmp_path)
+    assert images("2.0").path == tmp_path / "2.0.twin"
+    assert images.installed.slot == tmp_path / "installed.img"
+    with pytest.raises(LabError, match=r"there is no '.*3\.0\.twin'"):
+        images("3.0")
+    with pytest.raises(LabError, match="cannot be changed"):
+        images("2.0", empty_motor)
