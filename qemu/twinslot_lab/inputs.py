@@ -65,6 +65,14 @@ def note(boards: list[str], path: Path = REPORT) -> dict[str, Any]:
     return known
 
 
+def gathered(boards: list[str], path: Path = REPORT) -> dict[str, Any]:
+    """The inputs of these boards for a report: as written down when they were built, else written down now."""
+    known: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    if missing := [name for name in boards if name not in known]:
+        known = note(missing, path)
+    return {name: known[name] for name in boards}
+
+
 def _kept(folder: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What a cache directory's `inputs.json` says; made now if it is not there or of another format."""
     file = folder / "inputs.json"

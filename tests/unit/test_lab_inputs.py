@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from twinslot_lab import inputs
 from twinslot_lab.command import run
-from twinslot_lab.description import load
+from twinslot_lab.description import BoardDescription, load
 from twinslot_lab.errors import LabError
 
 STATUS = """Package: systemd
@@ -128,6 +128,26 @@ def test_what_a_cache_tells_is_worked_out_once_and_again_for_another_format(tmp_
     assert inputs._kept(tmp_path, lambda: pytest.fail("it was kept"))["packages"] == {}
     (tmp_path / "inputs.json").write_text('{"format": 0}')
     assert inputs._kept(tmp_path, lambda: {"packages": {"a": {}}})["packages"] == {"a": {}}
+
+
+def test_a_report_takes_what_was_written_down_and_asks_only_for_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def collect(board: BoardDescription) -> dict[str, str]:
+        asked.append(board.name)
+        return {"base": f"of {board.name}"}
+
+    monkeypatch.setattr(inputs, "collect", collect)
+    file = tmp_path / "inputs.json"
+    inputs.note(["virt-arm64"], file)
+    assert inputs.gathered(["virt-arm64", "virt-armv7"], file) == {
+        "virt-arm64": {"base": "of virt-arm64"},
+        "virt-armv7": {"base": "of virt-armv7"},
+    }
+    assert list(inputs.gathered(["virt-armv7"], file)) == ["virt-armv7"]
+    assert asked == ["virt-arm64", "virt-armv7"]
 
 
 @given(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from twinslot_lab import inputs
 from twinslot_lab.command import BUILD, say
 from twinslot_lab.demo import BAD, FACTORY, GOOD
 from twinslot_lab.errors import LabError
@@ -171,7 +172,9 @@ def write_report() -> Path:
     reports = [json.loads(file.read_text()) for file in sorted(HOME.glob("*/report.json"))]
     cuts = [cut for report in reports for cut in report.pop("cuts")]
     path = HOME / "report.json"
-    _replace(path, {"bricks": sum(r["bricks"] for r in reports), "campaigns": reports, "cuts": cuts})
+    made_of = inputs.gathered(sorted({report["board"] for report in reports}))
+    about = {"bricks": sum(r["bricks"] for r in reports), "campaigns": reports, "inputs": made_of}
+    _replace(path, about | {"cuts": cuts})
     return path
 
 
