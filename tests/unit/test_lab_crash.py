@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from twinslot_lab.crash.log import ENTRY, Drive, Entry, Log, Op
 from twinslot_lab.crash.replay import Drives
-from twinslot_lab.crash.states import SECTOR, State, plan, unflushed
+from twinslot_lab.crash.states import BLIND, SECTOR, State, plan, unflushed
 from twinslot_lab.errors import LabError
 
 DISK_SIZE, CARD_SIZE = 32 * SECTOR, 8 * SECTOR
@@ -136,7 +136,7 @@ def test_the_same_seed_draws_the_same_states_each_once(story: list[Request], see
     states = plan(entries, 200, seed)
     assert states == plan(entries, 200, seed)
     assert [state.point for state in states] == sorted(state.point for state in states)
-    drawn = [state for state in states if state.kind not in ("kept", "all lost", "card torn")]
+    drawn = [state for state in states if state.kind not in ("kept", "all lost", "card torn", BLIND)]
     assert len(drawn) == len({(state.point, state.lost, state.torn, state.kept) for state in drawn})
     assert {state.point for state in states} == set(range(len(entries) + 1)), "every point of the log"
 
@@ -151,9 +151,15 @@ def test_points_near_the_card_are_kept_when_few_states_are_asked_for(tmp_path: P
     far = [Request(Drive.DISK, Op.WRITE, 0, 1, 3)] * 500
     log = write_log(tmp_path, [*far, Request(Drive.CARD, Op.WRITE, 0, 1, 9), *far])
     states = plan(log.entries, 60)
-    assert len(states) == 60
+    assert len(states) == 60 + 60 // 8
     near = [state for state in states if abs(state.point - 500) < 12]
-    assert 20 <= len(near) <= 34
+    assert 20 <= len(near) <= 40
+
+
+def test_a_write_over_a_superblock_is_torn_at_each_sector_with_the_environment_lost(tmp_path: Path) -> None:
+    log = write_log(tmp_path, [Request(Drive.DISK, Op.WRITE, 8, 4, 9), Request(Drive.DISK, Op.WRITE, 16, 4, 9)])
+    over = [state for state in plan(log.entries, 0, marks=(10 * SECTOR,)) if state.blind]
+    assert [(state.point, state.torn, state.kept) for state in over] == [(1, 0, 512), (1, 0, 1024), (1, 0, 1536)]
 
 
 def test_a_log_that_ends_within_an_entry_is_refused(tmp_path: Path) -> None:

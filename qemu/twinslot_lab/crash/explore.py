@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from twinslot_lab.command import BUILD
-from twinslot_lab.crash.judge import Judge, Verdict
+from twinslot_lab.crash.judge import Judge, Verdict, superblocks
 from twinslot_lab.crash.log import Log
 from twinslot_lab.crash.record import Recording
 from twinslot_lab.crash.states import State, plan
@@ -91,7 +91,7 @@ def explore(recording: Recording, states: int, seed: int = 0, jobs: int = 2) -> 
     """
     began = time.monotonic()
     entries = Log(recording.folder).entries
-    planned, tally = plan(entries, states, seed), Tally()
+    planned, tally = plan(entries, states, seed, superblocks(recording.files.board)), Tally()
     share = -(-len(planned) // jobs)
     pieces = [planned[at : at + share] for at in range(0, len(planned), share)]
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:

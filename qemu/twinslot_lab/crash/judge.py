@@ -19,10 +19,12 @@ from twinslot_lab.crash.log import Log
 from twinslot_lab.crash.partition import Found, Partition
 from twinslot_lab.crash.record import Recording
 from twinslot_lab.crash.replay import Drives, Region
-from twinslot_lab.crash.states import PAGE, State
+from twinslot_lab.crash.states import BLIND, PAGE, State
+from twinslot_lab.description import BoardDescription
 from twinslot_lab.slotimage import slot_offsets
 
-MAGIC: Final = bytes.fromhex("e2e1f5e0")  # EROFS_SUPERMAGIC_V1, little endian (erofs_fs.h); it stands at byte 1024
+MAGIC: Final = bytes.fromhex("e2e1f5e0")  # EROFS_SUPERMAGIC_V1, little endian (erofs_fs.h)
+_SUPERBLOCK: Final = 1024  # bytes from the start of a slot; EROFS_SUPER_OFFSET
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,12 @@ class Verdict:
     health: str
     rest: Rest
     key: bytes
+
+
+def superblocks(board: BoardDescription) -> tuple[int, ...]:
+    """Where on the disk the slots' superblocks stand."""
+    places = slot_offsets(board)
+    return tuple(places[name][0] + _SUPERBLOCK for name in ("slot_a", "slot_b"))
 
 
 class _SlotView:
@@ -68,7 +76,7 @@ class _SlotView:
 
     def loads(self, state: State) -> bool:
         """There is a superblock. A slot that is damaged elsewhere counts as loading: that errs on the safe side."""
-        return self.region.content(0, state)[1024:1028] == MAGIC
+        return self.region.content(0, state)[_SUPERBLOCK:][: len(MAGIC)] == MAGIC
 
     def _refresh(self) -> None:
         for unit in self.region.changed:
@@ -120,6 +128,8 @@ class Judge:
 
     def card(self, state: State) -> Card:
         """Both copies of the environment in a state whose point is the current one."""
+        if state.blind:
+            return Card.read(b"", b"")
         place = self._environment
         first, second = (self._drives.card.read(offset, place.size, state) for offset in place.offsets)
         return Card.read(first, second)
@@ -130,8 +140,8 @@ class Judge:
         said = [copy.variables.get(f"slot_{name}", DEFAULT[f"slot_{name}"]) for copy in card.copies if copy.good]
         if said and all(word == "bad" for word in said):
             return Slot(view.loads(state), None)
-        signed = view.signed(state)
-        return Slot(signed is not None or view.loads(state), signed)
+        loads = view.loads(state)
+        return Slot(loads, view.signed(state) if loads else None)
 
     def _find(self, state: State) -> Found:
         key = self._data.key(state)
@@ -148,6 +158,8 @@ class Judge:
 
     def _phase(self, point: int, card: Card) -> str:
         """From what the board was doing, and what the environment then says."""
+        if card.now < 0:
+            return BLIND
         mark = next((what for at, what in reversed(self._marks) if at <= point), "first start")
         name = next((word.rstrip(":") for word in mark.split() if word[0].isdigit()), "")
         env = card.variables

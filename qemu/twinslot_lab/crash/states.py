@@ -1,19 +1,22 @@
 """Which states a power cut could leave behind, at every point of a log.
 
 Rules: an SD write is durable once answered, and the one in flight is torn after some 512-byte sector. What virtio wrote
-since the last flush is lost all together, one by one, or in some subset; the last one may be torn.
+since the last flush is lost all together, one by one, or in some subset; one of the writes may be torn. Beside them, a
+few in which the environment is lost as well: then only the slots themselves say which of them is whole.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from twinslot_lab.crash.log import Drive, Entry, Op
 
 SECTOR: Final = 512  # bytes; the SD card's block, and the smallest unit that virtio-blk writes whole
+BLIND: Final = "environment lost"  # a kind of state
+_BLIND_SHARE: Final = 8  # one such state for so many others
 PAGE: Final = 4096  # bytes; what flash writes at once
 
 
@@ -27,6 +30,7 @@ class State:
         lost: Numbers of the disk's entries that left nothing behind.
         torn: Number of the entry of which only the front arrived; -1: none.
         kept: Bytes of it that arrived.
+        blind: Both copies of the environment were lost as well, so that nothing says which slot is whole.
     """
 
     point: int
@@ -34,6 +38,7 @@ class State:
     lost: frozenset[int] = field(default_factory=frozenset)
     torn: int = -1
     kept: int = 0
+    blind: bool = False
 
     def arrived(self, entry: Entry) -> int:
         """Bytes of an entry before the point that are there; FUA writes and the card's are never lost."""
@@ -55,12 +60,18 @@ def unflushed(entries: Iterable[Entry]) -> Iterator[tuple[int, list[Entry]]]:
     yield point + 1, pending
 
 
-def plan(entries: Sequence[Entry], states: int, seed: int = 0) -> list[State]:
+def plan(entries: Sequence[Entry], states: int, seed: int = 0, marks: Sequence[int] = ()) -> list[State]:
     """About that many states, in the order of the log, none of them twice at its point.
 
     Every point with everything kept and with everything unflushed lost comes first, and every torn card write; the rest
     is drawn, as many for each point. If there are more of the first than asked for, those near card writes, where
     decisions fall, make up half.
+
+    Args:
+        entries: The log.
+        states: How many, beside those with the environment lost.
+        seed: Draws.
+        marks: Bytes of the disk that make a slot load. A write over one is torn at each sector, the environment lost.
     """
     choose = random.Random(f"crash states {seed}")
     certain = [state for point, pending in unflushed(entries) for state in _certain(point, pending, entries)]
@@ -73,7 +84,9 @@ def plan(entries: Sequence[Entry], states: int, seed: int = 0) -> list[State]:
         share = 2 * (states - len(certain)) // max(open_points, 1) + 2  # small sets do not yield that many
         drawn = [state for point, pending in unflushed(entries) for state in _several(point, pending, choose, share)]
         picked = certain + _draw(choose, drawn, states - len(certain))
-    return sorted(picked, key=lambda state: state.point)
+    blind = [replace(state, kind=BLIND, blind=True) for state in _draw(choose, picked, len(picked) // _BLIND_SHARE)]
+    blind += [state for entry in entries for state in _over_a_mark(entry, marks)]
+    return sorted(picked + blind, key=lambda state: state.point)
 
 
 def _certain(point: int, pending: list[Entry], entries: Sequence[Entry]) -> Iterator[State]:
@@ -84,6 +97,13 @@ def _certain(point: int, pending: list[Entry], entries: Sequence[Entry]) -> Iter
     if last is not None and last.drive is Drive.CARD and last.op is Op.WRITE:
         for kept in range(SECTOR, last.length, SECTOR):
             yield State(point, "card torn", torn=last.number, kept=kept)
+
+
+def _over_a_mark(entry: Entry, marks: Sequence[int]) -> Iterator[State]:
+    inside = any(entry.offset <= mark < entry.offset + entry.length for mark in marks)
+    if inside and entry.drive is Drive.DISK and entry.op is Op.WRITE:
+        for kept in range(SECTOR, min(entry.length, 2 * PAGE), SECTOR):
+            yield State(entry.number + 1, BLIND, torn=entry.number, kept=kept, blind=True)
 
 
 def _several(point: int, pending: list[Entry], choose: random.Random, count: int) -> list[State]:
