@@ -8,9 +8,12 @@ PYTEST := $(BIN)/pytest
 # Boards are built with chroot, tests use loop devices: as root, through sudo for everybody else.
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 UNPRIVILEGED := $(if $(AS_ROOT),and not root)
+CUTS ?= 20
+SEED ?= 1
+BOARD ?= virt-arm64
 LISTS := qemu/apt-packages.txt tests/apt-packages.txt
 
-.PHONY: help demo test check test-host test-debian13 test-board board deb bench bench-quick mutants docs clean
+.PHONY: help demo crash powercut test check test-host test-debian13 test-board board deb bench bench-quick mutants docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -38,6 +41,12 @@ test-debian13: $(STAMP) ## the tests of the client with Debian 13's own Python a
 
 test-board: $(STAMP)
 	$(AS_ROOT) $(PYTEST) -q -m board -n 2 --dist worksteal --durations=0
+
+powercut: packages $(STAMP) ## cut a board's power CUTS times at moments drawn by SEED, on BOARD: build/powercut/report.json
+	nice $(AS_ROOT) $(BIN)/python -m twinslot_lab powercut --cuts $(CUTS) --seed $(SEED) --board $(BOARD)
+
+crash: packages $(STAMP) ## every state that a power cut could leave of an update and a rollback: build/crash/report.json
+	nice $(AS_ROOT) $(BIN)/python -m twinslot_lab crash explore
 
 board: packages $(STAMP) ## build the emulated board, or reuse it
 	$(AS_ROOT) $(BIN)/python -m twinslot_lab build

@@ -43,7 +43,7 @@ def status_lines(status: dict[str, Any]) -> Iterator[str]:
     yield ""
     floors = status["floors"]
     yield f"floors    sequence {floors['sequence']}, security epoch {floors['epoch']}, trust root {floors['root']}"
-    yield f"update    {_under_way(status['transaction'])}"
+    yield f"update    {_under_way(status)}"
     if (last := status["last"]) and last["outcome"]:
         yield f"last      {ended_text(Transaction.from_dict(last))}"
     if failed := status["failed"]:
@@ -71,10 +71,14 @@ def _slot_row(name: str, slot: dict[str, Any]) -> Sequence[str]:
     return (mark, name, state, release["name"], str(release["sequence"]), str(release["epoch"]), installed)
 
 
-def _under_way(data: dict[str, Any] | None) -> str:
-    if data is None:
-        return STATES[State.IDLE]
-    return standing_text(Transaction.from_dict(data))
+def _under_way(status: dict[str, Any]) -> str:
+    if status["transaction"] is not None:
+        return standing_text(Transaction.from_dict(status["transaction"]))
+    state = State(status["state"])
+    if state is State.IDLE:
+        return STATES[state]
+    target, source = sorted(status["slots"], key=lambda name: status["slots"][name]["state"] != "trial")
+    return f"what the record does not know of {STATES[state].format(target=target, source=source)}"
 
 
 def _environment_lines(environment: dict[str, Any] | None) -> Iterator[str]:

@@ -1,4 +1,7 @@
-"""`python -m twinslot_lab build` makes a board; `boot` starts one with its console here; `demo` shows the main job."""
+"""`python -m twinslot_lab build` makes a board; `boot` starts one with its console here; `demo` shows the main job.
+
+`crash` has verbs of its own (crash/cli.py): the states that a power cut could leave behind.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,16 @@ def main() -> int:
     parser.add_argument("verb", choices=["build", "boot", "demo"])
     parser.add_argument("--board", default="virt-arm64", help="file name in qemu/boards, without .toml")
     parser.add_argument("--deb", action="append", default=[], type=Path, help="package to install in slot a")
-    arguments = parser.parse_args()
     try:
+        if sys.argv[1:2] == ["crash"]:
+            from twinslot_lab.crash import cli
+
+            return cli.main(sys.argv[2:])
+        if sys.argv[1:2] == ["powercut"]:
+            from twinslot_lab.powercut import cli as powercut
+
+            return powercut.main(sys.argv[2:])
+        arguments = parser.parse_args()
         if arguments.verb == "demo":
             from twinslot_lab import demo
 

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from twinslot_lab.command import run
+from twinslot_lab.command import run, say
 from twinslot_lab.errors import BuildError
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")  # package debian-archive-keyring
 _ORIGIN = "Debian"
+_OUT_OF_STEP = (
+    "Mirror sync in progress",
+    "Hash Sum mismatch",
+)  # what apt says of an index that its Release does not fit
 
 
 def mirrors() -> tuple[str, str]:
@@ -33,15 +37,19 @@ def mirrors() -> tuple[str, str]:
     return main, security or main.rstrip("/") + "-security"
 
 
-def sources(suite: str, *, kind: str = "deb") -> str:
-    """The text of a sources list for a suite with its security updates."""
-    main, security = mirrors()
+def sources(suite: str, *, kind: str = "deb", security: bool = True) -> str:
+    """The text of a sources list for a suite, with its security updates unless told otherwise."""
+    main, updates = mirrors()
     signed = f"[signed-by={KEYRING}]"
-    return f"{kind} {signed} {main} {suite} main\n{kind} {signed} {security} {suite}-security main\n"
+    line = f"{kind} {signed} {main} {suite} main\n"
+    return line + f"{kind} {signed} {updates} {suite}-security main\n" if security else line
 
 
 class PrivateApt:
     """An apt whose whole state is in one directory.
+
+    A mirror whose security archive is out of step with its own signed index is used without that archive, and this is
+    said: an emulated board needs no security updates, and nothing unverified comes in its place.
 
     Args:
         home: The directory; made if needed.
@@ -53,13 +61,13 @@ class PrivateApt:
         for folder in ("lists/partial", "cache/archives/partial"):
             (home / folder).mkdir(parents=True, exist_ok=True)
         (home / "status").touch()
-        (home / "sources.list").write_text(sources(suite, kind="deb" if architecture else "deb-src"))
+        self.sources = home / "sources.list"
         settings = {
             "Dir::State": home,
             "Dir::State::status": home / "status",
             "Dir::State::lists": home / "lists",
             "Dir::Cache": home / "cache",
-            "Dir::Etc::sourcelist": home / "sources.list",
+            "Dir::Etc::sourcelist": self.sources,
             "Dir::Etc::sourceparts": "/dev/null",
             "APT::Sandbox::User": "root",
             "Acquire::Languages": "none",
@@ -67,7 +75,16 @@ class PrivateApt:
         if architecture:
             settings |= {"APT::Architecture": architecture, "APT::Architectures::": architecture}
         self._options = [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
-        run("apt-get", *self._options, "-q", "update")
+        kind = "deb" if architecture else "deb-src"
+        self.sources.write_text(sources(suite, kind=kind))
+        try:
+            run("apt-get", *self._options, "-q", "update")
+        except BuildError as e:
+            if not any(sign in e.message for sign in _OUT_OF_STEP):
+                raise
+            say(f"the mirror of {suite}-security {architecture} is out of step: left out")
+            self.sources.write_text(sources(suite, kind=kind, security=False))
+            run("apt-get", *self._options, "-q", "update")
 
     def dependency_of(self, package: str) -> str:
         """The first package that a meta package depends on, such as the kernel of today."""

@@ -16,6 +16,11 @@ class Board(Protocol):
     """
 
     @property
+    def patience(self) -> int:
+        """How many times as long as elsewhere things take on this board; multiplies the seconds given below."""
+        ...
+
+    @property
     def console(self) -> Console:
         """The serial console."""
         ...
@@ -48,6 +53,10 @@ class Board(Protocol):
 
     def check(self, *argv: str, timeout: float = 60, text: str = "") -> str:
         """Run a command that must end with 0; returns its stdout."""
+        ...
+
+    def slot(self) -> str:
+        """The slot that the last start named; empty if there was none."""
         ...
 
     def reboot(self) -> None:

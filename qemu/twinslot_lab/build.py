@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from twinslot_lab import kernel, rootfs, slotimage, uboot
@@ -36,18 +36,36 @@ class BoardFiles:
 
     @property
     def disk(self) -> Path:
-        """GPT disk: the slot image in slot a, slot b blank, an empty data partition."""
+        """The disk: the slot image in slot a, slot b blank, an empty data partition."""
         return self.folder / "disk.img"
 
     @property
     def card(self) -> Path:
-        """The card with both copies of the factory environment."""
-        return self.folder / "card.img"
+        """What holds both copies of the factory environment: a card of its own, or the disk."""
+        return self.folder / "card.img" if self.board.environment.card_mib else self.disk
 
     @property
     def slot(self) -> Path:
         """The slot image that slot a holds."""
         return self.folder / "slot.img"
+
+
+def assemble(
+    board: BoardDescription, folder: Path, firmware: Path, contents: Mapping[str, Path], variables: Mapping[str, str]
+) -> None:
+    """Put into a folder what `BoardFiles` names: firmware, disk, environment.
+
+    Args:
+        board: What it is for.
+        folder: Must exist.
+        firmware: U-Boot as built.
+        contents: Images of partitions, by name.
+        variables: The environment.
+    """
+    shutil.copy(firmware, folder / board.firmware.image)
+    disk = slotimage.make_disk(board, folder / "disk.img", dict(contents))
+    slotimage.put_firmware(board, disk, firmware)
+    uboot.put_environment(board, folder, variables)
 
 
 def build_slot(
@@ -78,13 +96,11 @@ def build_board(name: str = "virt-arm64", *, debs: Sequence[Path] = (), overlays
     key = fingerprint(str(firmware), str(system), vars_of(board), list(map(_digest, debs)), *overlays, *code)
 
     def make(work: Path) -> None:
-        shutil.copy(firmware, work / board.firmware.image)
         slot = build_slot(board, work / "slot.img", debs=debs, overlays=overlays)
         shutil.rmtree(work / "slot.img.tree")
         data = slotimage.make_data(work / "data.img", board.disk.data_mib)
-        slotimage.make_disk(board, work / "disk.img", {"slot_a": slot, "data": data})
+        assemble(board, work, firmware, {"slot_a": slot, "data": data}, uboot.factory_environment(board))
         data.unlink()
-        uboot.make_card(board, work / "card.img", uboot.factory_environment(board))
         made_of = {"firmware": str(firmware), "system": str(system), "debs": [str(deb) for deb in debs]}
         (work / "board.json").write_text(json.dumps(made_of, indent=2) + "\n")
 
@@ -93,7 +109,7 @@ def build_board(name: str = "virt-arm64", *, debs: Sequence[Path] = (), overlays
 
 def vars_of(board: BoardDescription) -> list[object]:
     """What of the description shapes the disk and the card."""
-    return [board.disk.slot_mib, board.disk.data_mib, board.environment.offsets, board.environment.size]
+    return [asdict(board.disk), asdict(board.environment), board.firmware.place, board.firmware.offset]
 
 
 def _digest(path: Path) -> str:

@@ -83,6 +83,7 @@ def run(board_name: str, out: Path) -> dict[str, Any]:
     timeline.tell("both stories ended as they must")
     return {
         "board": board_name,
+        "quirks": team.board.quirks.named(),
         "seconds": timeline.seconds,
         "build_seconds": build,
         "updates": updates,

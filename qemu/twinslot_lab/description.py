@@ -1,9 +1,12 @@
-"""A board as data: `qemu/boards/<name>.toml`, read once, unknown or missing keys refused."""
+"""A board as data: `qemu/boards/<name>.toml`, read once, unknown or missing keys refused.
+
+What several boards share of the root file system stands in `qemu/systems/<base>.toml`; a board's own lists add to it.
+"""
 
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +15,28 @@ from twinslot_lab.envcard import Place
 from twinslot_lab.errors import LabError
 
 BOARDS = ROOT / "qemu" / "boards"
+SYSTEMS = ROOT / "qemu" / "systems"
 MIB = 1 << 20
+PARTITIONS = ("slot_a", "slot_b", "data")  # in the order of the table
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """The emulator and what is plugged in. `watchdog` is the QEMU device that resets the machine, or empty."""
+    """The emulator and what is plugged in.
+
+    Attributes:
+        emulator: QEMU's program.
+        machine: `-M`.
+        cpu: `-cpu`.
+        cpus: How many; some machines have a fixed number.
+        memory_mib: RAM.
+        accel: `-accel`.
+        watchdog: QEMU device that resets the machine, and the kernel module that drives it; empty: none.
+        devices: More of QEMU's devices.
+        disk: `virtio`, or `sd` for the machine's own card slot.
+        network: QEMU network device; empty: the machine's own.
+        arguments: More of QEMU's arguments.
+    """
 
     emulator: str
     machine: str
@@ -27,23 +46,44 @@ class Machine:
     accel: str
     watchdog: str
     devices: list[str]
+    disk: str
+    network: str
+    arguments: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """The serial console: its name in the guest, and where the lab's agent answers (`virtio-serial` or `console`)."""
+
+    device: str
+    agent: str
 
 
 @dataclass(frozen=True, slots=True)
 class Firmware:
-    """U-Boot: Debian source package and suite, and how it is configured and compiled."""
+    """U-Boot: Debian source package and suite, how it is configured and compiled, and where the machine finds it.
+
+    Attributes:
+        place: `bios`: QEMU loads it; `disk`: it stands on the disk, `offset` bytes from the start.
+    """
 
     source: str
     suite: str
     defconfig: str
     cross_compile: str
     image: str
+    place: str
+    offset: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """Where the two copies of the environment stand on the card; bytes, and MiB for the card itself."""
+    """Where the two copies of the environment stand: the guest's device, bytes, and MiB for a card of their own.
 
+    `card_mib` 0: they stand on the disk, before the first partition.
+    """
+
+    device: str
     offsets: list[int]
     size: int
     card_mib: int
@@ -53,19 +93,52 @@ class Environment:
         """The same for `EnvCard`."""
         return Place((self.offsets[0], self.offsets[1]), self.size)
 
+    @property
+    def fw_env_config(self) -> str:
+        """The text of /etc/fw_env.config."""
+        lines = [f"{self.device}  {offset:#x}  {self.size:#x}\n" for offset in self.offsets]
+        return "# device  offset  size\n" + "".join(lines)
+
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """Partition sizes in MiB."""
+    """The partition table, `gpt` or `dos`, and sizes in MiB.
+
+    Attributes:
+        first_mib: Where the first partition starts; everything before it belongs to table, firmware and environment.
+        size_mib: Of the whole disk; 0: as much as it takes.
+        id: The disk's number in a DOS table.
+    """
 
     slot_mib: int
     data_mib: int
+    table: str = "gpt"
+    first_mib: int = 1
+    size_mib: int = 0
+    id: int = 0
+
+    def partition(self, name: str) -> str:
+        """A partition as the kernel's command line names it: `PARTLABEL=slot_a`, `PARTUUID=74736c31-01`."""
+        if self.table == "gpt":
+            return f"PARTLABEL={name}"
+        return f"PARTUUID={self.id:08x}-{PARTITIONS.index(name) + 1:02x}"
+
+    def device(self, name: str) -> str:
+        """The link that udev makes for it."""
+        kind, _, value = self.partition(name).partition("=")
+        return f"/dev/disk/by-{kind.lower()}/{value}"
 
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """The root file system: suite, packages, kernel, modules, and the units that do not run here."""
+    """The root file system: suite, packages, kernel, modules, and the units that do not run here.
 
+    Attributes:
+        base: Name of the shared part.
+        dtb: Device tree of the kernel package that a slot holds as /boot/dtb; empty: the firmware passes one.
+    """
+
+    base: str
     suite: str
     architecture: str
     elf_machine: str
@@ -74,6 +147,29 @@ class System:
     initrd_modules: list[str]
     modules: list[str]
     masked_units: list[str]
+    dtb: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Quirks:
+    """Where the emulated board differs from a real one.
+
+    Attributes:
+        reset: `machine`: it resets itself; `harness`: it hangs instead, and the test harness resets it.
+        patience: How many times as long as elsewhere things may take here before they count as failed.
+    """
+
+    reset: str = "machine"
+    patience: int = 1
+
+    def named(self) -> list[str]:
+        """One sentence for each, for reports."""
+        said = []
+        if self.reset == "harness":
+            said.append("the machine cannot reset itself: the test harness does it")
+        if self.patience != 1:
+            said.append(f"the machine is slow: timeouts in the guest are {self.patience} times as long")
+        return said
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +178,12 @@ class BoardDescription:
 
     name: str
     machine: Machine
+    console: Line
     firmware: Firmware
     environment: Environment
     disk: Disk
     system: System
+    quirks: Quirks = field(default_factory=Quirks)
 
     @property
     def hooks(self) -> Path:
@@ -95,11 +193,25 @@ class BoardDescription:
 
 _TABLES: dict[str, type[Any]] = {
     "machine": Machine,
+    "console": Line,
     "firmware": Firmware,
     "environment": Environment,
     "disk": Disk,
     "system": System,
+    "quirks": Quirks,
 }
+_CHOICES = {
+    ("machine", "disk"): ("virtio", "sd"),
+    ("console", "agent"): ("virtio-serial", "console"),
+    ("firmware", "place"): ("bios", "disk"),
+    ("disk", "table"): ("gpt", "dos"),
+    ("quirks", "reset"): ("machine", "harness"),
+}
+
+
+def names() -> list[str]:
+    """All boards."""
+    return sorted(file.stem for file in BOARDS.glob("*.toml"))
 
 
 def load(name: str = "virt-arm64") -> BoardDescription:
@@ -110,22 +222,41 @@ def load(name: str = "virt-arm64") -> BoardDescription:
     """
     path = BOARDS / f"{name}.toml"
     if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in BOARDS.glob("*.toml")))
-        raise LabError(f"no board '{name}'", hint=f"there is: {known}")
+        raise LabError(f"no board '{name}'", hint=f"there is: {', '.join(names())}")
     return parse(tomllib.loads(path.read_text()))
 
 
 def parse(data: dict[str, Any]) -> BoardDescription:
     """Check and convert the TOML data; errors as for `load`."""
-    _same_keys("the board", set(data), {"name", *_TABLES})
-    tables: dict[str, Any] = {}
-    for key, kind in _TABLES.items():
-        _same_keys(f"table [{key}]", set(data[key]), {field.name for field in fields(kind)})
-        tables[key] = kind(**data[key])
+    data = dict(data)
+    if "system" in data:
+        data["system"] = _with_base(data["system"])
+    _check_keys("the board", set(data), BoardDescription)
+    tables = {key: _table(key, data[key]) for key in _TABLES if key in data}
     return BoardDescription(name=data["name"], **tables)
 
 
-def _same_keys(where: str, found: set[str], wanted: set[str]) -> None:
-    if found != wanted:
-        odd = ", ".join(sorted(found ^ wanted))
-        raise LabError(f"{where} has unknown or missing keys: {odd}")
+def _table(key: str, values: dict[str, Any]) -> Any:
+    _check_keys(f"table [{key}]", set(values), _TABLES[key])
+    for (table, name), known in _CHOICES.items():
+        if table == key and values.get(name, known[0]) not in known:
+            raise LabError(f"[{key}] {name} is '{values[name]}', expected one of: {', '.join(known)}")
+    return _TABLES[key](**values)
+
+
+def _with_base(own: dict[str, Any]) -> dict[str, Any]:
+    """The shared part with the board's own keys; lists of both are put together."""
+    path = SYSTEMS / f"{own.get('base', '')}.toml"
+    if not path.is_file():
+        raise LabError(f"[system] base: there is no '{path.name}' in {SYSTEMS}")
+    merged = tomllib.loads(path.read_text())
+    for key, value in own.items():
+        merged[key] = merged[key] + value if isinstance(merged.get(key), list) else value
+    return merged
+
+
+def _check_keys(where: str, found: set[str], kind: type[Any]) -> None:
+    known = {field.name for field in fields(kind)}
+    needed = {field.name for field in fields(kind) if field.default is MISSING and field.default_factory is MISSING}
+    if odd := (found - known) | (needed - found):
+        raise LabError(f"{where} has unknown or missing keys: {', '.join(sorted(odd))}")

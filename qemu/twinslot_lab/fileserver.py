@@ -4,24 +4,61 @@ from __future__ import annotations
 
 import functools
 import http.server
+import io
+import re
 import threading
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 from twinslot_lab.qemu_board import HOST
+
+_FROM = re.compile(r"bytes=(\d{1,19})-")  # RFC 9110, section 14.1.2: the only form that the client asks
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
         """Say nothing; what matters is what the device says."""
 
+    def send_head(self) -> io.BytesIO | BinaryIO | None:
+        """The rest of a file from the byte that was asked for, if it is still the same file (`If-Range`)."""
+        wanted = _FROM.fullmatch(self.headers.get("Range", ""))
+        path = Path(self.translate_path(self.path))
+        if wanted is None or not path.is_file():
+            return super().send_head()
+        status = path.stat()
+        changed = self.date_time_string(int(status.st_mtime))
+        first = int(wanted[1])
+        if self.headers.get("If-Range", changed) != changed or first >= status.st_size:
+            return super().send_head()
+        file = path.open("rb")
+        file.seek(first)
+        self.send_response(http.HTTPStatus.PARTIAL_CONTENT)
+        self.send_header("Content-Type", "application/octet-stream")
+        self.send_header("Content-Range", f"bytes {first}-{status.st_size - 1}/{status.st_size}")
+        self.send_header("Content-Length", str(status.st_size - first))
+        self.send_header("Last-Modified", changed)
+        self.end_headers()
+        return file
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A device that hangs up, or loses its power, is no news."""
+
 
 class FileServer:
-    """Serves a folder while the `with` block runs; one thread for each request."""
+    """Serves a folder while the `with` block runs; one thread for each request.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: All of it.
+        listen: Our address on which it listens.
+        seen_as: The same as the guest writes it.
+    """
+
+    def __init__(self, folder: Path, *, listen: str = "127.0.0.1", seen_as: str = HOST) -> None:
+        self._seen_as = seen_as
         handler = functools.partial(_Quiet, directory=str(folder))
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._server = _Server((listen, 0), handler)
         self._thread = threading.Thread(target=self._server.serve_forever, name="files", daemon=True)
 
     def __enter__(self) -> Self:
@@ -32,6 +69,11 @@ class FileServer:
         self._server.shutdown()
         self._server.server_close()
 
-    def url(self, name: str) -> str:
-        """Where the guest finds a file of the folder."""
-        return f"http://{HOST}:{self._server.server_address[1]}/{name}"
+    @property
+    def port(self) -> int:
+        """On which it listens."""
+        return int(self._server.server_address[1])
+
+    def url(self, name: str, port: int = 0) -> str:
+        """Where the guest finds a file of the folder; `port`: of what stands between (badnet.py)."""
+        return f"http://{self._seen_as}:{port or self.port}/{name}"

@@ -11,9 +11,10 @@ from twinslot_lab.apt import PrivateApt
 from twinslot_lab.cache import cached, fingerprint
 from twinslot_lab.command import ROOT, run
 from twinslot_lab.description import BoardDescription
+from twinslot_lab.errors import BuildError
 
 INIT = ROOT / "qemu" / "rootfs" / "initrd" / "init"
-_APPLETS = ("cat", "echo", "grep", "modprobe", "mount", "sh", "switch_root", "umount", "usleep")
+_APPLETS = ("cat", "dd", "echo", "grep", "modprobe", "mount", "od", "readlink", "sh", "switch_root", "umount", "usleep")
 
 
 def packages(board: BoardDescription) -> Path:
@@ -29,8 +30,8 @@ def packages(board: BoardDescription) -> Path:
             (tree / "lib").symlink_to("usr/lib")
         run("depmod", "-b", tree, _version(tree))
 
-    key = fingerprint(system.suite, system.architecture, system.kernel, Path(__file__))
-    return cached(f"kernel-{board.name}", key, make) / "tree"
+    key = fingerprint(system.suite, system.architecture, system.kernel, 1)
+    return cached(f"kernel-{system.architecture}", key, make) / "tree"
 
 
 def _version(tree: Path) -> str:
@@ -67,7 +68,7 @@ def _install_modules(tree: Path, modules: list[str], out: Path, *, plain: bool) 
 
 
 def install(board: BoardDescription, out: Path, work: Path) -> None:
-    """Put /boot/vmlinuz, /boot/initrd and the modules into a root file system tree.
+    """Put /boot/vmlinuz, /boot/initrd, /boot/dtb if the board needs one, and the modules into a root file system tree.
 
     Args:
         board: Names the kernel and the modules.
@@ -78,11 +79,20 @@ def install(board: BoardDescription, out: Path, work: Path) -> None:
     system = board.system
     (out / "boot").mkdir(exist_ok=True)
     shutil.copyfile(tree / "boot" / f"vmlinuz-{_version(tree)}", out / "boot" / "vmlinuz")
+    if system.dtb:
+        shutil.copyfile(_device_tree(tree, system.dtb), out / "boot" / "dtb")
     _install_modules(tree, [*system.modules, *system.initrd_modules], out, plain=False)
-    (out / "boot" / "initrd").write_bytes(_initrd(tree, system.initrd_modules, work / "initrd"))
+    (out / "boot" / "initrd").write_bytes(_initrd(board, tree, work / "initrd"))
 
 
-def _initrd(tree: Path, modules: list[str], work: Path) -> bytes:
+def _device_tree(tree: Path, name: str) -> Path:
+    found = sorted((tree / "usr" / "lib" / f"linux-image-{_version(tree)}").rglob(name))
+    if not found:
+        raise BuildError(f"the kernel package has no device tree '{name}'")
+    return found[0]
+
+
+def _initrd(board: BoardDescription, tree: Path, work: Path) -> bytes:
     """A cpio archive in the kernel's newc format (Documentation/driver-api/early-userspace/buffer-format.rst).
 
     Not compressed: it is small, and a patch between two releases finds what did not change.
@@ -91,7 +101,9 @@ def _initrd(tree: Path, modules: list[str], work: Path) -> bytes:
         (work / folder).mkdir(parents=True)
     shutil.copyfile(tree / "usr" / "bin" / "busybox", work / "bin" / "busybox")
     shutil.copyfile(INIT, work / "init")
+    modules = board.system.initrd_modules
     (work / "modules").write_text("\n".join(modules) + "\n")
+    (work / "board.env").write_text(f"DATA={board.disk.partition('data')}\nWATCHDOG={board.machine.watchdog}\n")
     for name in _APPLETS:
         (work / "bin" / name).symlink_to("busybox")
     (work / "lib").symlink_to("usr/lib")

@@ -1,98 +1,41 @@
-"""pytest fixtures that give a test a board. Loaded with pytest; imports nothing heavy until a test asks."""
+"""The pytest plugin: options, and what is told of a failed test. The fixtures are in fixtures.py.
+
+Loaded with every pytest; imports nothing heavy until a test asks.
+"""
 
 from __future__ import annotations
 
 import os
-import re
-import shutil
-from collections.abc import Generator, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Generator
 
 import pytest
 
-if TYPE_CHECKING:
-    from twinslot_lab.build import BoardFiles
-    from twinslot_lab.qemu_board import QemuBoard
+from twinslot_lab.fixtures import BoardFactory, Watch
 
-_FAILED = pytest.StashKey[bool]()
+__all__ = ["BoardFactory", "board_name"]
+
+pytest_plugins = ["twinslot_lab.fixtures"]
 
 
-class BoardFactory(Protocol):
-    """Makes boards with their own disks; off at first, cut when the test ends."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Which board, and which seed."""
+    group = parser.getgroup("twinslot")
+    about = "the board under test: a name in qemu/boards, or the path of a board's TOML file"
+    group.addoption("--board", metavar="NAME", help=about)
+    group.addoption("--power-seed", type=int, metavar="N", help="repeat the drawn moments of a run that failed")
+    parser.addini("twinslot_board", about)
 
-    def __call__(
-        self,
-        name: str = "board",
-        files: BoardFiles | None = None,
-        *,
-        extra: tuple[str, ...] = (),
-        stop_on_reset: bool = False,
-    ) -> QemuBoard:
-        """A board in the directory `name` of the test's artifacts; the options are those of `QemuBoard`."""
-        ...
+
+def board_name(config: pytest.Config) -> str:
+    """The option, else TWINSLOT_BOARD, else the ini file, else virt-arm64."""
+    chosen = config.getoption("--board") or os.environ.get("TWINSLOT_BOARD") or config.getini("twinslot_board")
+    return str(chosen or "virt-arm64")
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item,
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Remember failures, so that the disks of a failed test are kept."""
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Of a failed test keep the evidence while the board still answers, and name it in the report."""
     report = yield
     if report.failed:
-        item.stash[_FAILED] = True
+        Watch.of(item).failed(report)
     return report
-
-
-@pytest.fixture(scope="session")
-def board_files() -> BoardFiles:
-    """The board as built from this checkout: TWINSLOT_BOARD names it, TWINSLOT_DEBS lists packages to install."""
-    from twinslot_lab.build import build_board
-
-    debs = [Path(word) for word in os.environ.get("TWINSLOT_DEBS", "").split(os.pathsep) if word]
-    return build_board(os.environ.get("TWINSLOT_BOARD", "virt-arm64"), debs=debs)
-
-
-@pytest.fixture
-def artifacts(request: pytest.FixtureRequest) -> Path:
-    """An empty directory of this test: build/artifacts/<test>. Console logs stay, disks only after a failure."""
-    from twinslot_lab.command import BUILD
-
-    folder = BUILD / "artifacts" / re.sub(r"[^\w.-]+", "_", request.node.nodeid)
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    return folder
-
-
-@pytest.fixture
-def board_factory(request: pytest.FixtureRequest, board_files: BoardFiles, artifacts: Path) -> Iterator[BoardFactory]:
-    """See `BoardFactory`."""
-    from twinslot_lab.qemu_board import QemuBoard
-
-    boards: list[QemuBoard] = []
-
-    def make(
-        name: str = "board",
-        files: BoardFiles | None = None,
-        *,
-        extra: tuple[str, ...] = (),
-        stop_on_reset: bool = False,
-    ) -> QemuBoard:
-        board = QemuBoard(files or board_files, artifacts / name, extra=extra, stop_on_reset=stop_on_reset)
-        boards.append(board)
-        return board
-
-    yield make
-    for board in boards:
-        board.cut()
-        if not request.node.stash.get(_FAILED, False):
-            board.disk.unlink(missing_ok=True)
-
-
-@pytest.fixture
-def fresh_board(board_factory: BoardFactory) -> QemuBoard:
-    """A board as it leaves the factory, started and up."""
-    board = board_factory()
-    board.power_on()
-    board.wait_up()
-    return board

@@ -52,7 +52,7 @@ class Product:
             GuestError: It was refused or failed; the message is the client's.
         """
         self.start_install(url, *options)
-        deadline, seen = Deadline(seconds, f"install of {url}"), 0
+        deadline, seen = Deadline(seconds * self._board.patience, f"install of {url}"), 0
         while True:
             lines = self._board.run("cat", _RUNS).stdout.splitlines()
             for message in map(json.loads, lines[seen:]):
@@ -76,7 +76,7 @@ class Product:
 
     def wait_idle(self, seconds: float = 240) -> dict[str, Any]:
         """Wait until no update is under way; returns the status."""
-        deadline = Deadline(seconds, "the update comes to its end")
+        deadline = Deadline(seconds * self._board.patience, "the update comes to its end")
         while True:
             status = self.status()
             if status["state"] == "idle":

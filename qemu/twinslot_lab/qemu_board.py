@@ -2,56 +2,70 @@
 
 from __future__ import annotations
 
+import functools
+import shlex
 import signal
 import socket
 import subprocess
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from twinslot_lab.agent import Agent, Hello, Result
+from twinslot_lab.agent import Agent, AgentLink
 from twinslot_lab.build import BoardFiles
-from twinslot_lab.command import run
 from twinslot_lab.console import Console
+from twinslot_lab.console_link import ConsoleLink
 from twinslot_lab.deadline import Deadline
+from twinslot_lab.drives import drive_arguments, drive_options, own_copies
 from twinslot_lab.envcard import EnvCard
-from twinslot_lab.errors import BoardError, GuestError
+from twinslot_lab.errors import BoardError
+from twinslot_lab.guest import GuestBoard
+from twinslot_lab.harness_reset import HarnessReset
 from twinslot_lab.qmp import Monitor
+from twinslot_lab.thaw import Thaw, write
 
 HOST = "10.0.2.2"  # the test host's loopback, seen from the guest (QEMU user networking)
+MAC = "52:54:00:12:34:56"
 PORT = "org.twinslot.lab"
 _STOP = 20  # seconds for QEMU to go away
+_LOAD = 60  # seconds for QEMU to read a migration stream
 
 
-class QemuBoard:
+class QemuBoard(GuestBoard):
     """One emulated board; implements `Board`. Use it as a context manager: leaving cuts the power.
 
     Args:
         files: What it is built from; copied.
         folder: Its disks, console log and QEMU's messages. Made if needed; kept.
         extra: More QEMU arguments.
+        drives: Options for the drives `disk` and `card` instead of raw copies in the folder.
         stop_on_reset: QEMU ends when the guest resets or switches off, for tests of single starts.
     """
 
     def __init__(
-        self, files: BoardFiles, folder: Path, *, extra: tuple[str, ...] = (), stop_on_reset: bool = False
+        self,
+        files: BoardFiles,
+        folder: Path,
+        *,
+        extra: tuple[str, ...] = (),
+        drives: Mapping[str, str] | None = None,
+        stop_on_reset: bool = False,
     ) -> None:
+        super().__init__(files.board.quirks.patience)
         folder.mkdir(parents=True, exist_ok=True)
         self.files = files
         self.folder = folder
-        self.disk = folder / "disk.img"
         self.log = folder / "console.log"
-        self.card = EnvCard(folder / "card.img", files.board.environment.place)
+        self.disk, card = own_copies(files, folder)
+        self.card = EnvCard(card, files.board.environment.place)
+        self._drives = drive_options(self.disk, card, drives or {})
         self._extra = (*extra, *(("-no-reboot",) if stop_on_reset else ()))
         self._process: subprocess.Popen[bytes] | None = None
         self._monitor: Monitor | None = None
         self._console: Console | None = None
-        self._agent: Agent | None = None
-        self._lenient = False
-        self._watch_from = 0
-        for name, source in (("disk.img", files.disk), ("card.img", files.card)):
-            if not (folder / name).exists():
-                run("cp", "--sparse=always", "--reflink=auto", source, folder / name)
+        self._agent: AgentLink | None = None
+        self._resetter: HarnessReset | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -61,15 +75,45 @@ class QemuBoard:
 
     # --- power
 
-    def power_on(self) -> None:
-        """Start QEMU, connect everything, then let the processors run, so that nothing is missed."""
+    def power_on(self, thaw: Thaw | None = None) -> None:
+        """Start QEMU, connect everything, then let the processors run, so that nothing is missed.
+
+        Args:
+            thaw: Go on from a frozen moment (snapshot.py) instead of the firmware.
+        """
         if self._process is not None:
             raise BoardError("the board is on already")
         listener = socket.create_server(("127.0.0.1", 0))
         monitor, monitor_end = socket.socketpair()
         agent, agent_end = socket.socketpair()
-        ends = (listener, monitor_end, agent_end)
-        argv = self._command(*(end.fileno() for end in ends))
+        test, test_end = socket.socketpair()
+        argv = self._command(*(end.fileno() for end in (listener, monitor_end, agent_end)))
+        if thaw is not None:
+            argv += ["-incoming", f"exec:cat {shlex.quote(str(thaw.memory))}", "-qtest", "chardev:qtest"]
+            argv += ["-chardev", f"socket,id=qtest,fd={test_end.fileno()}", "-qtest-log", "/dev/null"]
+        address = listener.getsockname()
+        self._spawn(argv, listener, monitor_end, agent_end, test_end)
+        try:
+            self._monitor = Monitor(monitor)
+            log = self.log if self._speaks_on_console else None
+            self._console = Console(f"socket://127.0.0.1:{address[1]}", log=log)
+        except (BoardError, OSError) as e:
+            monitor.close()
+            agent.close()
+            test.close()
+            self._fail_start(e)
+        self._agent = self._link(agent)
+        if self.files.board.quirks.reset == "harness":
+            self._resetter = HarnessReset(self.console, functools.partial(self.monitor.execute, "system_reset"))
+        self._watch_from = 0
+        with test:
+            if thaw is not None:
+                self.wait_migrated(Deadline(_LOAD, "QEMU loads its memory"))
+                write(test, thaw.registers)
+        self.monitor.execute("cont")
+
+    def _spawn(self, argv: list[str], *ends: socket.socket) -> None:
+        """Start QEMU with its ends of the connections, which are closed here."""
         with (self.folder / "qemu.log").open("ab") as log:
             self._process = subprocess.Popen(
                 argv,
@@ -78,18 +122,33 @@ class QemuBoard:
                 stderr=log,
                 pass_fds=[end.fileno() for end in ends],
             )
-        address = listener.getsockname()
         for end in ends:
             end.close()
-        self._agent = Agent(agent, self._check_alive)
-        try:
-            self._monitor = Monitor(monitor)
-            self._console = Console(f"socket://127.0.0.1:{address[1]}")
-        except (BoardError, OSError) as e:
-            monitor.close()
-            self._fail_start(e)
-        self._watch_from = 0
-        self.monitor.execute("cont")
+
+    @property
+    def _speaks_on_console(self) -> bool:
+        """The agent has no port of its own; what it says is then no part of the console's log."""
+        return self.files.board.console.agent == "console"
+
+    def _link(self, agent: socket.socket) -> AgentLink:
+        """To the agent: over its own port, or over the console if the machine has none."""
+        if not self._speaks_on_console:
+            return Agent(agent, self._check_alive)
+        agent.close()
+        return ConsoleLink(self.console, self._check_alive)
+
+    def wait_migrated(self, deadline: Deadline) -> None:
+        """Wait until memory was saved or loaded (QMP `query-migrate`); an error if that failed."""
+
+        def done() -> bool:
+            self._check_alive()
+            found = self.monitor.execute("query-migrate")
+            status = found.get("status", "none") if isinstance(found, dict) else "none"
+            if status in ("failed", "cancelled"):
+                raise BoardError(f"QEMU's memory could not be saved or loaded: {found}")
+            return status == "completed"
+
+        deadline.poll(done, every=0.02)
 
     def _fail_start(self, cause: Exception) -> None:
         self.cut()
@@ -98,26 +157,26 @@ class QemuBoard:
 
     def _command(self, console: int, monitor: int, agent: int) -> list[str]:
         """QEMU's command line; the numbers are descriptors that it inherits."""
-        m = self.files.board.machine
+        board = self.files.board
+        m = board.machine
         watchdog = ["-device", m.watchdog, "-action", "watchdog=reset"] if m.watchdog else []
-        drive = "if=none,format=raw,cache=writethrough"
+        firmware = ["-bios", str(self.files.firmware)] if board.firmware.place == "bios" else []
+        log = "" if self._speaks_on_console else f",logfile={self.log},logappend=on"
+        port = ["-device", "virtio-serial-pci", "-chardev", f"socket,id=agent,fd={agent}"]
+        port += ["-device", f"virtserialport,chardev=agent,name={PORT}"]
         return [
             *(m.emulator, "-M", m.machine, "-cpu", m.cpu, "-smp", str(m.cpus), "-m", str(m.memory_mib)),
-            *("-accel", m.accel, "-nodefaults", "-display", "none", "-S", "-bios", str(self.files.firmware)),
-            *(
-                "-chardev",
-                f"socket,id=console,fd={console},server=on,wait=off,logfile={self.log},logappend=on",
-            ),
+            *("-accel", m.accel, "-nodefaults", "-display", "none", "-S"),
+            *firmware,
+            *("-chardev", f"socket,id=console,fd={console},server=on,wait=off{log}"),
             *("-serial", "chardev:console"),
             *("-chardev", f"socket,id=qmp,fd={monitor}", "-mon", "chardev=qmp,mode=control"),
-            *("-drive", f"{drive},id=disk,file={self.disk}", "-device", "virtio-blk-pci,drive=disk"),
-            *("-device", "sdhci-pci", "-drive", f"{drive},id=card,file={self.card.path}"),
-            *("-device", "sd-card,drive=card"),
-            *("-nic", "user,model=virtio-net-pci,mac=52:54:00:12:34:56"),
-            *("-device", "virtio-serial-pci", "-chardev", f"socket,id=agent,fd={agent}"),
-            *("-device", f"virtserialport,chardev=agent,name={PORT}"),
+            *drive_arguments(board, self._drives),
+            *("-nic", f"user,model={m.network},mac={MAC}" if m.network else f"user,mac={MAC}"),
+            *([] if self._speaks_on_console else port),
             *(word for device in m.devices for word in ("-device", device)),
             *watchdog,
+            *m.arguments,
             *self._extra,
         ]
 
@@ -129,11 +188,11 @@ class QemuBoard:
         self._release()
 
     def _release(self) -> None:
-        for part in (self._agent, self._console, self._monitor):
+        for part in (self._resetter, self._agent, self._console, self._monitor):
             if part is not None:
                 with suppress(BoardError):
                     part.close()
-        self._process = self._monitor = self._agent = None
+        self._process = self._monitor = self._agent = self._resetter = None
 
     def wait_off(self, seconds: float = 60) -> None:
         """Wait until QEMU ends by itself (the guest switched off, or reset with `stop_on_reset`)."""
@@ -167,74 +226,14 @@ class QemuBoard:
         return self._monitor
 
     @property
-    def agent(self) -> Agent:
+    def agent(self) -> AgentLink:
         """The agent in the guest."""
         if self._agent is None:
             raise BoardError("the board is off")
         return self._agent
 
-    def _check_alive(self) -> None:
-        if self._process is None or self._process.poll() is not None:
-            said = (self.folder / "qemu.log").read_text(errors="replace")[-1000:]
-            raise BoardError(f"QEMU ended: {said.strip() or 'without a word'}", self.console.tail())
-        cause = "" if self._lenient else self.console.fatal(self._watch_from)
-        if cause:
-            raise BoardError(cause, self.console.tail())
-
-    def wait_up(self, seconds: float = 300, *, slot: str = "", through_failures: bool = False) -> Hello:
-        """As in `Board`."""
-        deadline = Deadline(seconds, f"slot {slot or 'any'} is up")
-        self._lenient = through_failures
-        try:
-            hello = self.agent.wait_hello(deadline)
-            while through_failures and slot and hello.slot != slot:
-                hello = self.agent.wait_hello(deadline)
-        except BoardError as e:
-            raise BoardError(e.cause, self.console.tail()) from e
-        finally:
-            self._lenient = False
-            self._watch_from = self.console.mark
-        if slot and hello.slot != slot:
-            raise BoardError(f"slot '{hello.slot}' is up, not '{slot}'", self.console.tail())
-        deadline.poll(self._settled, every=0.5)
-        return hello
-
-    def _settled(self) -> bool:
-        """The default target is reached; an error if systemd has nothing left to do and it is not."""
-        if self.run("systemctl", "is-active", "--quiet", "default.target").exit == 0:
-            return True
-        if self.run("systemctl", "is-system-running").stdout.strip() in ("running", "degraded"):
-            failed = self.run("systemctl", "--failed", "--plain", "--no-legend").stdout.split("\n")
-            names = ", ".join(line.split()[0] for line in failed if line.strip())
-            raise BoardError(f"the default target was not reached; failed units: {names}", self.console.tail())
-        return False
-
-    # --- the guest
-
-    def run(self, *argv: str, timeout: float = 60, text: str = "") -> Result:
-        """As in `Board`."""
-        return self.agent.run(*argv, timeout=timeout, text=text)
-
-    def check(self, *argv: str, timeout: float = 60, text: str = "") -> str:
-        """As in `Board`."""
-        result = self.run(*argv, timeout=timeout, text=text)
-        if result.exit != 0:
-            said = (result.stderr or result.stdout).strip()
-            raise GuestError(f"'{' '.join(argv)}' ended with status {result.exit}: {said}")
-        return result.stdout
-
-    def slot(self) -> str:
-        """The slot that the last start named."""
-        return self.agent.hello.slot if self.agent.hello else ""
-
-    def reboot(self) -> None:
-        """As in `Board`."""
-        self.agent.start("systemctl", "reboot", "--no-block")
-
-    def put(self, path: str, data: bytes, mode: int = 0o644) -> None:
-        """As in `Board`."""
-        self.agent.put(path, data, mode)
-
-    def get(self, path: str) -> bytes:
-        """As in `Board`."""
-        return self.agent.get(path)
+    def _gone(self) -> str:
+        if self._process is not None and self._process.poll() is None:
+            return ""
+        said = (self.folder / "qemu.log").read_text(errors="replace")[-1000:]
+        return f"QEMU ended: {said.strip() or 'without a word'}"

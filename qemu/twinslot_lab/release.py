@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,14 +18,16 @@ from twinslot.core.model import SlotName
 from twinslot_image.cli import main as image_tool
 from twinslot_image.provision import provision
 from twinslot_lab import rootfs, slotimage, uboot
-from twinslot_lab.build import BoardFiles
+from twinslot_lab.build import BoardFiles, assemble, vars_of
 from twinslot_lab.cache import cached, fingerprint
 from twinslot_lab.command import BUILD, ROOT, run, run_logged, say
 from twinslot_lab.description import BoardDescription, load
 from twinslot_lab.errors import BuildError
+from twinslot_lab.rootfs import Overlay
 
 PRODUCT = ROOT / "qemu" / "product"
 _EPOCH = 1700000000  # seconds; nothing in a factory image is of the build's moment
+_DEADLINE = 180  # seconds; as in qemu/product
 ROLES = ("engineering", "clinical")
 _DESCRIPTION = """
 product = "Twinslot demonstration pump"
@@ -33,11 +36,12 @@ sequence = {sequence}
 epoch = {epoch}
 type = "feature"
 compatible = ["{compatible}"]
-checks = ["10-pump-motor"]
+checks = {checks}
 architecture = "{architecture}"
 trust = "{keys}"
 [payloads.rootfs]
 file = "slot.img"
+{kind}
 [attachments."release-notes.md"]
 file = "notes.md"
 """
@@ -97,6 +101,9 @@ class ReleaseTeam:
 
     def __init__(self, board: str = "virt-arm64") -> None:
         self.board: BoardDescription = load(board)
+        self.roles: tuple[str, ...] = ROLES
+        self.compatible = f"twinslot,{self.board.name}"
+        self.checks: tuple[str, ...] = ("10-pump-motor",)
 
     @functools.cached_property
     def deb(self) -> Path:
@@ -113,9 +120,9 @@ class ReleaseTeam:
         """Keys of the team: one for each role; made once, for this machine only."""
 
         def make(work: Path) -> None:
-            _tool("keys", "init", str(work / "keys"), "--roles", ",".join(ROLES))
+            _tool("keys", "init", str(work / "keys"), "--roles", ",".join(self.roles))
 
-        return cached("lab-keys", fingerprint(*ROLES), make) / "keys"
+        return cached("lab-keys", fingerprint(*self.roles), make) / "keys"
 
     def factory(self, release: Release) -> BoardFiles:
         """A board that leaves the factory with this release in slot a, its record and its environment set."""
@@ -123,17 +130,18 @@ class ReleaseTeam:
         firmware = uboot.build(self.board)
 
         def make(work: Path) -> None:
-            shutil.copy(firmware, work / self.board.firmware.image)
             built = datetime.fromtimestamp(_EPOCH, UTC)
             variables = provision(image.path, SlotName.A, work / "record.sqlite", built)
             data = slotimage.make_data(work / "data.img", self.board.disk.data_mib)
             _put_record(data, work / "record.sqlite")
             shutil.copy(image.slot, work / "slot.img")
-            slotimage.make_disk(self.board, work / "disk.img", {"slot_a": image.slot, "data": data})
+            environment = uboot.factory_environment(self.board) | variables
+            assemble(self.board, work, firmware, {"slot_a": image.slot, "data": data}, environment)
             data.unlink()
-            uboot.make_card(self.board, work / "card.img", uboot.factory_environment(self.board) | variables)
 
-        return BoardFiles(self.board, cached("factory", fingerprint(str(firmware), str(image.path), 1), make))
+        return BoardFiles(
+            self.board, cached("factory", fingerprint(str(firmware), str(image.path), vars_of(self.board), 1), make)
+        )
 
     def image(self, release: Release) -> Image:
         """A signed image of the release; from the cache or built (half a minute)."""
@@ -142,48 +150,71 @@ class ReleaseTeam:
             say(f"building release {release.name}")
             self._slot(release, work)
             (work / "notes.md").write_text(f"# Release {release.name}\n\nThe motor says '{release.motor}'.\n")
-            description = _DESCRIPTION.format(
-                name=release.name,
-                sequence=release.sequence,
-                epoch=release.epoch,
-                compatible=f"twinslot,{self.board.name}",
-                architecture=self.board.system.architecture,
-                keys=self.keys,
-            )
-            (work / "image.toml").write_text(description)
-            _tool("build", str(work / "image.toml"), "-o", str(work / "image.twin"))
-            for role in ROLES:
-                (key,) = (self.keys / "private").glob(f"{role}.*.pem")
-                _tool("sign", str(work / "image.twin"), "--role", role, "--key", str(key))
+            self._pack(release, work)
 
         folder = cached("release", self._key(release), make)
         return Image(release, folder / "image.twin", folder / "slot.img")
 
+    def raw_image(self, release: Release, content: bytes) -> Image:
+        """A signed image of any bytes, which nothing can start; its release's changes do not matter."""
+
+        def make(work: Path) -> None:
+            (work / "slot.img").write_bytes(content)
+            (work / "notes.md").write_text("# Not a system\n")
+            self._pack(release, work, 'kind = "raw"')
+
+        digest = hashlib.sha256(content).hexdigest()
+        folder = cached("release", fingerprint(self._key(release), digest), make)
+        return Image(release, folder / "image.twin", folder / "slot.img")
+
+    def _pack(self, release: Release, work: Path, kind: str = "") -> None:
+        """Build and sign `image.twin` of what is in the folder."""
+        description = _DESCRIPTION.format(
+            name=release.name,
+            sequence=release.sequence,
+            epoch=release.epoch,
+            compatible=self.compatible,
+            checks=json.dumps(self.checks),
+            architecture=self.board.system.architecture,
+            keys=self.keys,
+            kind=kind,
+        )
+        (work / "image.toml").write_text(description)
+        _tool("build", str(work / "image.toml"), "-o", str(work / "image.twin"))
+        for role in self.roles:
+            (key,) = (self.keys / "private").glob(f"{role}.*.pem")
+            _tool("sign", str(work / "image.twin"), "--role", role, "--key", str(key))
+
     def _slot(self, release: Release, work: Path) -> Path:
         tree = work / "tree"
         run("cp", "-a", "--reflink=auto", self._product_tree(), tree)
-        for overlay in (PRODUCT, self._install_root, release.apply):
+        for overlay in self._layers(release):
             rootfs.apply_overlay(overlay, tree)
         slot = slotimage.build(tree, work / "slot.img", limit_mib=self.board.disk.slot_mib)
         shutil.rmtree(tree)
         return slot
 
+    def _layers(self, release: Release) -> tuple[Overlay, ...]:
+        """What comes over the system with the client's package, in this order."""
+        return PRODUCT, self._install_root, release.apply
+
     def _product_tree(self) -> Path:
         """The system with the client's package installed, as dpkg does it; shared by all releases."""
 
         def make(work: Path) -> None:
-            rootfs.build_rootfs(self.board, work / "tree", debs=[self.deb])
+            settings = functools.partial(_settle, self.board)
+            rootfs.build_rootfs(self.board, work / "tree", debs=[self.deb], overlays=[settings])
 
         return cached(f"product-{self.board.name}", self._system_key(), make) / "tree"
 
     def _system_key(self) -> str:
         deb = hashlib.sha256(self.deb.read_bytes()).hexdigest()
-        return fingerprint(str(rootfs.system_tree(self.board)), deb, Path(rootfs.__file__))
+        return fingerprint(str(rootfs.system_tree(self.board)), deb, Path(rootfs.__file__), *settings_of(self.board))
 
     def _install_root(self, tree: Path) -> None:
         shutil.copyfile(self.keys / "1.root.json", tree / "usr/lib/twinslot/root.json")
         drop_ins = tree / "usr/lib/twinslot/config.d"
-        drop_ins.mkdir()
+        drop_ins.mkdir(exist_ok=True)
         built = datetime.fromtimestamp(_EPOCH, UTC).isoformat()
         (drop_ins / "10-build.toml").write_text(f"[trust]\nbuild_time = {built}\n")
 
@@ -192,6 +223,31 @@ class ReleaseTeam:
             raise BuildError(f"release '{release.name}' needs a marker for its change")
         what = [release.name, release.sequence, release.motor, release.epoch, release.marker]
         return fingerprint(what, self._system_key(), self.keys / "1.root.json", PRODUCT, Path(__file__))
+
+
+def settings_of(board: BoardDescription) -> tuple[str, str]:
+    """What the board's description settles of the product: configuration (docs/config.md) and deadline unit.
+
+    Where the board needs no more patience than others, the product's own words about deadlines stand.
+    """
+    lines = ["[device]", f'compatible = "twinslot,{board.name}"']
+    for slot in SlotName:
+        lines += [f"[slots.{slot.value}]", f'rootfs = "{board.disk.device(f"slot_{slot.value}")}"']
+    if board.quirks.patience == 1:
+        return "\n".join(lines) + "\n", ""
+    seconds = _DEADLINE * board.quirks.patience
+    lines += ["[trial]", f"deadline = {seconds}"]
+    return "\n".join(lines) + "\n", f"TWINSLOT_DEADLINE={seconds}\n"
+
+
+def _settle(board: BoardDescription, tree: Path) -> None:
+    """Into /etc, which counts before what the product ships in /usr/lib."""
+    etc = tree / "etc" / "twinslot"
+    (etc / "config.d").mkdir(parents=True, exist_ok=True)
+    configuration, deadline = settings_of(board)
+    (etc / "config.d" / "20-board.toml").write_text(configuration)
+    if deadline:
+        (etc / "deadline.env").write_text(deadline)
 
 
 def _put_record(data: Path, record: Path) -> None:

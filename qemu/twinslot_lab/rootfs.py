@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from twinslot_lab import apt, kernel
+from twinslot_lab import apt, console_server, framing, kernel
 from twinslot_lab.cache import cached, fingerprint
 from twinslot_lab.command import BUILD, ROOT, run, run_logged, tidy
 from twinslot_lab.description import BoardDescription
@@ -20,6 +20,8 @@ from twinslot_lab.uboot import initial_environment
 ROOTFS = ROOT / "qemu" / "rootfs"
 _EPOCH = "1700000000"  # seconds; mmdebstrap clamps file times to it
 _BY_TIME, _UNCHECKED_HASH = 0, 1  # flags of a .pyc file (PEP 552)
+_DATA_WAIT = 15  # seconds until the data partition counts as missing
+_START_TIMEOUT = 90  # seconds; systemd's own default
 _BINFMT = Path("/proc/sys/fs/binfmt_misc")
 _UNITS = {  # unit -> target that wants it; what a package's postinst would do
     "board-machine-id.service": "sysinit.target",
@@ -27,6 +29,8 @@ _UNITS = {  # unit -> target that wants it; what a package's postinst would do
     "tmp.mount": "local-fs.target",
     "twinslot-lab-agent.service": "multi-user.target",
 }
+
+_SHARED = (framing.__file__, console_server.__file__)  # modules that the agent in the guest imports
 
 Overlay = Path | Callable[[Path], None]
 
@@ -46,18 +50,19 @@ def base_tar(board: BoardDescription) -> Path:
 
     def make(work: Path) -> None:
         enable_foreign_programs(system.architecture)
-        (work / "sources.list").write_text(apt.sources(system.suite))
-        log = BUILD / "log" / f"base-{board.name}.log"
+        sources = apt.PrivateApt(work / "apt", system.suite, system.architecture).sources
+        log = BUILD / "log" / f"base-{system.base}-{system.architecture}.log"
         argv = ["mmdebstrap", f"--architectures={system.architecture}", "--variant=minbase"]
         argv += [f"--include={tidy(system.packages)}", '--aptopt=Acquire::Languages "none"']
         argv += ['--aptopt=APT::Install-Recommends "false"', "--dpkgopt=path-exclude=/usr/share/man/*"]
         argv += ["--dpkgopt=path-exclude=/usr/share/locale/*", "--dpkgopt=path-exclude=/usr/share/doc/*"]
         argv += ["--dpkgopt=path-include=/usr/share/doc/*/copyright"]
-        argv += [system.suite, str(work / "base.tar"), str(work / "sources.list")]
+        argv += [system.suite, str(work / "base.tar"), str(sources)]
         run_logged(log, *argv, env={"SOURCE_DATE_EPOCH": _EPOCH})
+        shutil.rmtree(work / "apt")
 
     key = fingerprint(system.suite, system.architecture, sorted(system.packages), 1)
-    return cached(f"base-{board.name}", key, make) / "base.tar"
+    return cached(f"base-{system.base}-{system.architecture}", key, make) / "base.tar"
 
 
 def system_tree(board: BoardDescription) -> Path:
@@ -70,8 +75,8 @@ def system_tree(board: BoardDescription) -> Path:
         kernel.install(board, tree, work)
         shutil.rmtree(work / "initrd")
         (work / "initrd.cpio").unlink()
-        for layer in ("board", "lab"):
-            apply_overlay(ROOTFS / layer, tree)
+        apply_overlay(ROOTFS / "board", tree)
+        install_agent(tree)
         _configure(board, tree)
 
     parts = [
@@ -80,9 +85,11 @@ def system_tree(board: BoardDescription) -> Path:
         board.hooks.parent / "common.env",
         board.system.masked_units,
         board.system.modules,
+        board.system.dtb,
+        [board.disk.device("data"), board.environment.fw_env_config, board.machine.watchdog, board.quirks.patience],
     ]
     parts += [board.system.initrd_modules, base_tar(board).parent.name, kernel.packages(board).parent.name]
-    parts += [Path(__file__), Path(kernel.__file__)]
+    parts += [Path(__file__), Path(kernel.__file__), *map(Path, _SHARED)]
     return cached(f"system-{board.name}", fingerprint(*parts), make) / "tree"
 
 
@@ -94,10 +101,23 @@ def apply_overlay(overlay: Overlay, tree: Path) -> None:
         run("cp", "-dR", "--preserve=mode,links", "--no-preserve=ownership,timestamps", f"{overlay}/.", tree)
 
 
+def install_agent(tree: Path) -> None:
+    """The lab's layer: agent and autologin. Never part of a product."""
+    apply_overlay(ROOTFS / "lab", tree)
+    package = tree / "usr/lib/twinslot-lab/twinslot_lab"
+    package.mkdir(exist_ok=True)
+    for module in _SHARED:
+        shutil.copyfile(module, package / Path(module).name)
+
+
 def _configure(board: BoardDescription, tree: Path) -> None:
-    """Links and generated files: fw_env.config, units masked and wanted, an empty root password for the lab."""
+    """Generated files and links: the description's, units masked and wanted, an empty root password for the lab."""
     etc = tree / "etc"
-    shutil.copyfile(board.hooks / "fw_env.config", etc / "fw_env.config")
+    (etc / "fw_env.config").write_text(board.environment.fw_env_config)
+    patience = board.quirks.patience
+    (etc / "board.env").write_text(f"DATA={board.disk.device('data')}\nDATA_WAIT={_DATA_WAIT * patience}\n")
+    timeout = f"[Manager]\nDefaultTimeoutStartSec={_START_TIMEOUT * patience}s\n"
+    (etc / "systemd/system.conf.d/patience.conf").write_text(timeout)
     (etc / "u-boot-initial-env").write_text(initial_environment(board))
     units = etc / "systemd" / "system"
     for name in board.system.masked_units:

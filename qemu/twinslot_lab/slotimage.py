@@ -12,7 +12,10 @@ from twinslot_lab.errors import BuildError
 _EPOCH = 1700000000  # seconds; every file in a slot has this time
 _SPACE = uuid.UUID("6f2e6a0c-3c4e-5b0a-9a0e-7a1f0d2b8c11")  # name space for fixed ids; any constant
 _BLOCK = 1 << 20
-_SLOT_TYPE = "0FC63DAF-8483-4772-8E79-3D69D8477DE4"  # GPT "Linux filesystem data" (UEFI discoverable partitions)
+_SLOT_TYPE = {  # "Linux filesystem data" (UAPI discoverable partitions), "Linux" (sfdisk --list-types)
+    "gpt": "0FC63DAF-8483-4772-8E79-3D69D8477DE4",
+    "dos": "83",
+}
 
 
 def fixed_id(name: str) -> str:
@@ -45,28 +48,64 @@ def build(tree: Path, out: Path, *, limit_mib: int = 0) -> Path:
 def slot_offsets(board: BoardDescription) -> dict[str, tuple[int, int]]:
     """Partition name -> start and size in bytes, in the order of the table."""
     slot, data = board.disk.slot_mib * MIB, board.disk.data_mib * MIB
-    first = MIB
+    first = board.disk.first_mib * MIB
     return {"slot_a": (first, slot), "slot_b": (first + slot, slot), "data": (first + 2 * slot, data)}
 
 
+def disk_size(board: BoardDescription) -> int:
+    """Bytes of the whole disk: what the description says, or the partitions and one MiB behind them for a second GPT.
+
+    Raises:
+        BuildError: The partitions do not fit.
+    """
+    last_start, last_size = slot_offsets(board)["data"]
+    needed = last_start + last_size + (MIB if board.disk.table == "gpt" else 0)
+    size = board.disk.size_mib * MIB or needed
+    if size < needed:
+        raise BuildError(f"the partitions need {needed} bytes, the disk has {size}")
+    return size
+
+
+def table_script(board: BoardDescription) -> str:
+    """The partition table in the language of sfdisk(8), in sectors of 512 bytes."""
+    kind = board.disk.table
+    label = fixed_id("disk") if kind == "gpt" else f"{board.disk.id:#010x}"
+    lines = [f"label: {kind}", f"label-id: {label}"]
+    for name, (start, size) in slot_offsets(board).items():
+        named = f", uuid={fixed_id(name)}, name={name}" if kind == "gpt" else ""
+        lines.append(f"start={start // 512}, size={size // 512}, type={_SLOT_TYPE[kind]}{named}")
+    return "\n".join(lines) + "\n"
+
+
 def make_disk(board: BoardDescription, out: Path, contents: dict[str, Path]) -> Path:
-    """A sparse GPT disk; partitions named in `contents` get that image from their first byte, the others stay blank."""
-    places = slot_offsets(board)
-    last_start, last_size = places["data"]
+    """A sparse disk; partitions named in `contents` get that image from their first byte, the others stay blank."""
     out.unlink(missing_ok=True)
     with out.open("wb") as disk:
-        disk.truncate(last_start + last_size + MIB)  # one MiB behind for the second GPT
-    lines = ["label: gpt", f"label-id: {fixed_id('disk')}"]
-    for name, (start, size) in places.items():
-        place = f"start={start // 512}, size={size // 512}"
-        lines.append(f"{place}, type={_SLOT_TYPE}, uuid={fixed_id(name)}, name={name}")
-    run("sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", out, stdin="\n".join(lines).encode() + b"\n")
+        disk.truncate(disk_size(board))
+    run("sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", out, stdin=table_script(board).encode())
     for name, image in contents.items():
-        start, size = places[name]
+        start, size = slot_offsets(board)[name]
         if image.stat().st_size > size:
             raise BuildError(f"'{image}' does not fit into {name}")
         write_at(out, start, image)
     return out
+
+
+def put_firmware(board: BoardDescription, disk: Path, image: Path) -> None:
+    """Write the firmware where the machine looks for it on the disk; nothing to do where QEMU loads it.
+
+    Raises:
+        BuildError: It would reach into the environment or a partition.
+    """
+    if board.firmware.place != "disk":
+        return
+    end = board.firmware.offset + image.stat().st_size
+    behind = [board.disk.first_mib * MIB]
+    if not board.environment.card_mib:
+        behind += board.environment.offsets
+    if end > min(behind):
+        raise BuildError(f"the firmware ends at byte {end}, what follows begins at {min(behind)}")
+    write_at(disk, board.firmware.offset, image)
 
 
 def write_at(disk: Path, start: int, image: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from twinslot_lab.apt import PrivateApt
@@ -70,7 +71,16 @@ def initial_environment(board: BoardDescription) -> str:
     return "".join(f"{name}={value}\n" for name, value in pairs if name in CONTRACT)
 
 
-def make_card(board: BoardDescription, path: Path, variables: dict[str, str]) -> EnvCard:
+def put_environment(board: BoardDescription, folder: Path, variables: Mapping[str, str]) -> EnvCard:
+    """Both copies with the same content: on a new card image `card.img`, or on `disk.img` if the board has one card."""
+    if board.environment.card_mib:
+        return make_card(board, folder / "card.img", variables)
+    card = EnvCard(folder / "disk.img", board.environment.place)
+    card.write_both(variables)
+    return card
+
+
+def make_card(board: BoardDescription, path: Path, variables: Mapping[str, str]) -> EnvCard:
     """A new card image that holds only the environment, both copies with the same content."""
     with path.open("wb") as card:
         card.truncate(board.environment.card_mib << 20)
@@ -81,14 +91,15 @@ def make_card(board: BoardDescription, path: Path, variables: dict[str, str]) ->
 
 def build(board: BoardDescription) -> Path:
     """The U-Boot image, from the cache or built (about two minutes on two cores)."""
-    key = fingerprint(HOOKS, vars_of(board), Path(__file__))
+    own = [HOOKS / "common.env", HOOKS / "common.config", HOOKS / "patches", board.hooks]
+    key = fingerprint(*own, vars_of(board), Path(__file__))
     return cached(f"uboot-{board.name}", key, lambda work: _build(board, work)) / board.firmware.image
 
 
 def vars_of(board: BoardDescription) -> list[str]:
     """What of the description goes into U-Boot."""
     firmware = board.firmware
-    return [firmware.source, firmware.suite, firmware.defconfig, firmware.cross_compile]
+    return [firmware.source, firmware.suite, firmware.defconfig, firmware.cross_compile, firmware.image]
 
 
 def _source(board: BoardDescription) -> Path:

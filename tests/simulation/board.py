@@ -15,7 +15,7 @@ from simulation.disk import SimulatedCard, SimulatedDisk
 from simulation.image import GROUP, SmallImage, SmallStream
 from simulation.power import Power, PowerCut
 from twinslot.core.errors import DeviceError, Refusal, RefusedError
-from twinslot.core.model import CheckResult, Floors, Release, SlotName, SlotRecord, StoredPayload
+from twinslot.core.model import SECTOR, CheckResult, Floors, Release, SlotName, SlotRecord, StoredPayload
 from twinslot.core.progress import Observer
 from twinslot.engine.device import Device, Verified
 from twinslot.engine.engine import Engine
@@ -101,11 +101,14 @@ class SimulatedBoard:
         self.wants_reboot = False
 
     def start(self) -> SlotName | None:
-        """Power-on or reboot: U-Boot, boot script, kernel. None: nothing may start."""
+        """Power-on or reboot: U-Boot, boot script, kernel. None: nothing may start.
+
+        A slot loads if its first sector, where these images' superblock stands, has something in it.
+        """
         self.wants_reboot = False
         self.running = None
         self.starts += 1
-        slot = power_on(self.card, lambda name: any(self.disks[SlotName(name)].content()[:GROUP]))
+        slot = power_on(self.card, lambda name: any(self.disks[SlotName(name)].content()[:SECTOR]))
         self.running = SlotName(slot) if slot else None
         return self.running
 

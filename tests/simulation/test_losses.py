@@ -71,6 +71,16 @@ def test_both_environment_copies_lost_at_any_call_boots_the_complete_slot() -> N
 
 
 @pytest.mark.slow
+def test_with_the_environment_lost_a_torn_first_group_does_not_load() -> None:
+    """Found by the crash states: then nothing but the superblock says whether slot a is whole (S5)."""
+    for seed in range(8):
+        for cut, board in cut_boards(THIRD, seed):
+            board.lose_environment(0, 1)
+            board.start()
+            assert board.system() is not None, f"cut {cut}, seed {seed}: slot {board.running} starts, torn"
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", [0, 1])
 def test_one_environment_copy_lost_at_any_call_still_ends_in_a_whole_system(lost: int) -> None:
     for cut, board in cut_boards(THIRD):

@@ -13,12 +13,14 @@ from typing import Any
 import pytest
 
 from fakes.command_line import write_config
+from twinslot.bootloader.base import CopyState, Environment, EnvironmentCopy
 from twinslot.cli_render import doctor_lines, history_lines, reason_text, status_lines
 from twinslot.config import load
 from twinslot.core.lifecycle import State
 from twinslot.core.model import Floors, Reason, Release, SlotName
 from twinslot.core.transaction import Outcome, Transaction
 from twinslot.engine import report
+from twinslot.storage.slots import RunningSlot
 
 BUDGET = 0.150  # seconds above an empty Python
 HEAVY = {"asyncio", "dbus_next", "tuf", "securesystemslib", "construct", "zstandard", "cryptography", "http", "ssl"}
@@ -94,6 +96,27 @@ def test_a_device_on_which_nothing_happens() -> None:
 def test_what_is_under_way_in_each_state(state: State, sentence: str) -> None:
     lines = list(status_lines(status(transaction=replace(UPDATE, state=state).as_dict())))
     assert lines[-1] == f"update    {sentence}"
+
+
+@pytest.mark.parametrize(
+    ("running", "state", "sentence"),
+    [
+        (SlotName.B, State.TRIAL, "what the record does not know of runs on trial in slot b"),
+        (SlotName.A, State.ARMED, "what the record does not know of starts on trial from slot b at the next boot"),
+    ],
+)
+def test_a_trial_that_the_record_could_not_note_is_told_by_the_environment(
+    running: SlotName, state: State, sentence: str
+) -> None:
+    variables = {"slot": "b", "slot_a": "good", "slot_b": "trial", "upgrade_available": "1"}
+    copies = tuple(EnvironmentCopy(f"copy {n}", CopyState.CURRENT, n, variables) for n in (0, 1))
+    where = RunningSlot(running, frozenset(), ())
+    view = report._View(where, Environment(variables, copies), "", None, "the disk is full")
+    assert report._under_way(view, None) is state
+    slots = {"a": slot("good"), "b": slot("trial")}
+    assert list(status_lines(status(slots=slots, state=state)))[-1] == f"update    {sentence}"
+    settled = variables | {"slot_b": "good", "upgrade_available": "0"}
+    assert report._under_way(replace(view, environment=Environment(settled, copies)), None) is State.IDLE
 
 
 def test_a_device_on_trial_marks_the_slot_that_runs() -> None:

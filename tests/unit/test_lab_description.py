@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
+from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
-from twinslot_lab.command import ROOT
-from twinslot_lab.description import BOARDS, load, parse
+from twinslot.bootloader.rawenv import Place, parse_config
+from twinslot_lab.command import ROOT, run
+from twinslot_lab.description import BOARDS, PARTITIONS, SYSTEMS, load, parse
 from twinslot_lab.errors import BuildError, LabError
-from twinslot_lab.slotimage import slot_offsets
-from twinslot_lab.uboot import CONTRACT, HOOKS, default_environment, factory_environment, flatten, initial_environment
+from twinslot_lab.release import settings_of
+from twinslot_lab.slotimage import disk_size, make_disk, put_firmware, slot_offsets
+from twinslot_lab.uboot import (
+    CONTRACT,
+    HOOKS,
+    default_environment,
+    factory_environment,
+    flatten,
+    initial_environment,
+    put_environment,
+)
 
 BOARD_NAMES = sorted(file.stem for file in BOARDS.glob("*.toml"))
 
@@ -42,12 +55,11 @@ def test_u_boot_and_fw_env_config_agree_on_where_the_environment_is(board: str) 
     description = load(board)
     config = (description.hooks / "board.config").read_text()
     values = {name: int(value, 0) for name, value in re.findall(r"^CONFIG_(ENV_\w+)=(0x\w+)$", config, re.MULTILINE)}
-    lines = (description.hooks / "fw_env.config").read_text().splitlines()
-    tool = [tuple(int(word, 0) for word in line.split()[1:3]) for line in lines if line.startswith("/")]
-    place = description.environment.place
-    assert [(offset, place.size) for offset in place.offsets] == tool
-    assert place.offsets == (values["ENV_OFFSET"], values["ENV_OFFSET_REDUND"])
-    assert place.size == values["ENV_SIZE"]
+    environment = description.environment
+    places = tuple(Place(environment.device, offset, environment.size) for offset in environment.offsets)
+    assert parse_config(environment.fw_env_config) == places
+    assert environment.place.offsets == (values["ENV_OFFSET"], values["ENV_OFFSET_REDUND"])
+    assert environment.size == values["ENV_SIZE"]
 
 
 def test_the_variables_of_the_contract_are_the_ones_that_the_card_may_set() -> None:
@@ -93,3 +105,99 @@ def test_partitions_stand_one_behind_the_other_without_a_gap(board: str) -> None
     places = list(slot_offsets(load(board)).values())
     assert all(start + size == after for (start, size), (after, _) in pairwise(places))
     assert all(start % (1 << 20) == 0 for start, _ in places)
+
+
+def test_a_dos_table_has_the_partitions_that_the_kernel_is_told_of(tmp_path: Path) -> None:
+    board = load("orangepi-pc")
+    disk = make_disk(board, tmp_path / "disk.img", {})
+    table = json.loads(run("sfdisk", "--json", disk))["partitiontable"]
+    assert (table["label"], table["id"]) == ("dos", f"{board.disk.id:#010x}")
+    found = [(entry["start"] * 512, entry["size"] * 512) for entry in table["partitions"]]
+    assert found == list(slot_offsets(board).values())
+    ids = [run("blkid", "-p", "-o", "value", "-s", "PTUUID", disk).strip() + f"-{number:02x}" for number in (1, 2, 3)]
+    assert [board.disk.partition(name) for name in PARTITIONS] == [f"PARTUUID={one}" for one in ids]
+    assert board.disk.device("slot_b") == f"/dev/disk/by-partuuid/{ids[1]}"
+    assert disk.stat().st_size.bit_count() == 1, "QEMU takes an SD card only if its size is a power of two"
+
+
+def test_a_gpt_disk_has_named_partitions(tmp_path: Path) -> None:
+    board = load("virt-arm64")
+    table = json.loads(run("sfdisk", "--json", make_disk(board, tmp_path / "disk.img", {})))["partitiontable"]
+    assert [entry["name"] for entry in table["partitions"]] == list(PARTITIONS)
+    assert board.disk.partition("slot_a") == "PARTLABEL=slot_a"
+
+
+def test_partitions_that_do_not_fit_are_refused() -> None:
+    board = load("orangepi-pc")
+    with pytest.raises(BuildError, match=r"the partitions need \d+ bytes, the disk has 536870912"):
+        disk_size(replace(board, disk=replace(board.disk, size_mib=512)))
+
+
+@pytest.mark.parametrize(("size", "fits"), [(0x100000 - 0x2000, True), (0x100000 - 0x2000 + 1, False)])
+def test_firmware_on_the_disk_ends_before_the_environment(tmp_path: Path, size: int, fits: bool) -> None:
+    board, disk, image = load("orangepi-pc"), tmp_path / "disk.img", tmp_path / "spl"
+    disk.write_bytes(bytes(2 << 20))
+    image.write_bytes(b"\x01" * size)
+    if not fits:
+        with pytest.raises(BuildError, match="the firmware ends at byte 1048577, what follows begins at 1048576"):
+            put_firmware(board, disk, image)
+        return
+    put_firmware(board, disk, image)
+    assert disk.read_bytes() == bytes(0x2000) + image.read_bytes() + bytes(1 << 20)
+
+
+def test_the_environment_of_a_board_with_one_card_stands_on_its_disk(tmp_path: Path) -> None:
+    board = load("orangepi-pc")
+    disk = make_disk(board, tmp_path / "disk.img", {})
+    card = put_environment(board, tmp_path, factory_environment(board))
+    assert card.path == disk
+    assert card.variables() == factory_environment(board)
+    assert json.loads(run("sfdisk", "--json", disk))["partitiontable"]["label"] == "dos", "the table is still there"
+
+
+def test_a_value_that_no_board_has_is_refused_with_those_there_are() -> None:
+    data = tomllib.loads((BOARDS / "orangepi-pc.toml").read_text())
+    data["quirks"]["reset"] = "prayer"
+    with pytest.raises(LabError, match=r"\[quirks\] reset is 'prayer', expected one of: machine, harness"):
+        parse(data)
+
+
+def test_a_board_without_a_known_system_is_refused() -> None:
+    data = tomllib.loads((BOARDS / "orangepi-pc.toml").read_text())
+    data["system"]["base"] = "potato"
+    with pytest.raises(LabError, match=r"there is no 'potato\.toml'"):
+        parse(data)
+
+
+def test_a_board_adds_to_the_shared_lists_and_takes_nothing_away(board: str) -> None:
+    shared = tomllib.loads((SYSTEMS / "trixie.toml").read_text())
+    system = load(board).system
+    assert set(shared["packages"]) == set(system.packages)
+    assert set(shared["masked_units"]) <= set(system.masked_units)
+    assert set(shared["modules"]) <= set(system.modules)
+
+
+def test_the_console_of_the_description_is_the_one_that_the_kernel_gets(board: str) -> None:
+    description = load(board)
+    arguments = default_environment(description)["board_args"]
+    assert f"console={description.console.device}" in re.split(r"[ ,\"]", arguments)
+    assert "ro quiet panic=1 twinslot.slot=${slot} twinslot.state=${state}" in arguments
+
+
+def test_the_product_is_told_its_slots_and_on_a_slow_board_longer_deadlines(board: str) -> None:
+    description = load(board)
+    configuration, deadline = settings_of(description)
+    said = tomllib.loads(configuration)
+    assert said["device"]["compatible"] == f"twinslot,{board}"
+    assert [said["slots"][slot]["rootfs"] for slot in "ab"] == [description.disk.device(f"slot_{s}") for s in "ab"]
+    seconds = 180 * description.quirks.patience
+    assert said.get("trial", {}).get("deadline", 180) == seconds
+    assert deadline == ("" if seconds == 180 else f"TWINSLOT_DEADLINE={seconds}\n")
+
+
+def test_quirks_are_named_for_reports() -> None:
+    assert load("virt-arm64").quirks.named() == []
+    assert load("orangepi-pc").quirks.named() == [
+        "the machine cannot reset itself: the test harness does it",
+        "the machine is slow: timeouts in the guest are 4 times as long",
+    ]

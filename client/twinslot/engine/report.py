@@ -20,7 +20,9 @@ from twinslot.config import Config
 from twinslot.core.bootenv import BootState, read_state
 from twinslot.core.errors import DeviceError
 from twinslot.core.evidence import BootFacts, disagreements, interpret
+from twinslot.core.lifecycle import State
 from twinslot.core.model import Floors, SlotName, SlotState
+from twinslot.core.transaction import Transaction
 from twinslot.storage.record import Record
 from twinslot.storage.slots import RunningSlot, find_running_slot
 
@@ -44,7 +46,7 @@ def status(config: Config) -> dict[str, Any]:
     return {
         "version": twinslot.__version__,
         "running": view.running.slot,
-        "state": current.state if current else "idle",
+        "state": _under_way(view, current),
         "slots": {str(name): _slot(view, name) for name in SlotName},
         "floors": asdict(env.floors.highest(floors) if env else floors),
         "transaction": current.as_dict() if current else None,
@@ -52,6 +54,15 @@ def status(config: Config) -> dict[str, Any]:
         "failed": {str(sequence): reason for sequence, reason in (record.failed() if record else {}).items()},
         "environment": _environment(view.environment),
     }
+
+
+def _under_way(view: _View, current: Transaction | None) -> State:
+    """The record's word; where it knows of nothing, for it may be lost or its disk full, the environment's (S12)."""
+    if current is not None:
+        return current.state
+    if view.state is None or view.state.trial is None:
+        return State.IDLE
+    return State.TRIAL if view.state.trial is view.running.slot else State.ARMED
 
 
 def history(config: Config, limit: int = 50) -> list[dict[str, Any]]:

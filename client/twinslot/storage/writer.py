@@ -2,13 +2,14 @@
 
 The order is the safety argument:
 
-1. `wipe`: the first group (where the file system's superblock stands) is zeroed and flushed.
+1. `wipe`: the first group (where the file system's superblock stands) is zeroed and flushed, its first sector with
+   content first.
 2. `take_list`: the plain list must have the digest that the manifest names.
 3. `take_group`, `copy`, `keep`, `zero`: each group must have the digest that the list names, wherever it comes from;
    only then is it written, or left as it stands. The first is held back.
 4. `read_back`: the rest and the tail were flushed and are read from the medium, not from a cache. With an executor
    this follows the writer (storage/sweep.py), once the first group is known: the digest of the whole begins with it.
-5. `finish`: the first group is written, flushed and read back.
+5. `finish`: the first group is written, its first sector with content last, flushed and read back.
 
 A cut before the end of 5 leaves a partition that neither counts as bootable nor loads.
 """
@@ -23,7 +24,7 @@ from typing import Final
 
 from twinslot.core.errors import BundleError, DeviceError
 from twinslot.core.manifest import Payload
-from twinslot.core.model import DIGEST_SIZE, StoredPayload
+from twinslot.core.model import DIGEST_SIZE, SECTOR, StoredPayload
 from twinslot.storage.base import TargetDevice
 from twinslot.storage.flushing import SteadyFlush
 from twinslot.storage.sweep import STEP, Sweep
@@ -79,10 +80,11 @@ class PayloadWriter:
         self.written = self.copied = self.skipped = self.zeroed = 0
 
     def wipe(self) -> None:
-        """Make the partition unloadable, durably."""
+        """Make the partition unloadable, durably: first the sector that makes it a file system, then the group."""
         length = padded(self._device, self._payload.group_length(0))
         self._before = self._device.read_direct(0, length)
         if not is_zero(self._before):  # as an install that was cut short leaves it
+            self._write_mark(self._before, there=False)
             self._device.write(0, bytes(length))
         self._device.flush()
         if not is_zero(self._device.read_direct(0, length)):
@@ -248,11 +250,25 @@ class PayloadWriter:
                 raise self._differs(0)
 
     def finish(self) -> None:
-        """Write the first group: from here on the partition loads."""
-        self._write(0, self._first)
+        """Write the first group, and last in it the sector that makes it a file system: from here on it loads."""
+        at = _mark(self._first)
+        self._write(0, self._first[:at] + bytes(len(self._first[at : at + SECTOR])) + self._first[at + SECTOR :])
         self._device.flush()
+        self._write_mark(self._first, there=True)
         length = self._payload.group_length(0)
         self._check(0, self._device.read_direct(0, padded(self._device, length))[:length], "as read back")
+
+    def _write_mark(self, group: bytes, *, there: bool) -> None:
+        """The first sector with content of a first group, as it stands there or as zeros; flushed.
+
+        Without it no file system is found. In one write with the rest a cut may tear the group behind it; a sector is
+        whole or not there (`SECTOR`), and the rest of the page that carries it stands already.
+        """
+        group = group.ljust(padded(self._device, len(group)), b"\0")
+        at = _mark(group)
+        page, mark = at - at % PAGE, group[at : at + SECTOR] if there else bytes(SECTOR)
+        self._device.write(page, group[page:at] + mark + group[at + SECTOR : page + PAGE])
+        self._device.flush()
 
     def _put(self, index: int, data: bytes) -> None:
         if index == 0:
@@ -344,6 +360,11 @@ def check_tail(device: TargetDevice, size: int, tick: Tick) -> None:
 def _not_zero(device: TargetDevice, offset: int) -> DeviceError:
     found = f"something else at or after offset {offset}"
     return DeviceError(f"'{device.path}' is not zero after its payload", code="tail", expected="zeros", found=found)
+
+
+def _mark(group: bytes) -> int:
+    """Where the first sector with content begins: with erofs and ext4 the superblock's. 0 if there is none."""
+    return next((at for at in range(0, len(group), SECTOR) if not is_zero(group[at : at + SECTOR])), 0)
 
 
 def padded(device: TargetDevice, end: int) -> int:

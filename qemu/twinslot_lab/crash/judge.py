@@ -1,0 +1,188 @@
+"""Is a state good? The one question, without booting.
+
+Bad: a slot that the boot script would start, now or when its tries have run out, is not byte for byte what was signed;
+or the record neither opens nor rebuilds so that record, environment and slots agree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from twinslot_lab.crash.bootmodel import DEFAULT, Card
+from twinslot_lab.crash.images import UNIT, Signed, expected
+from twinslot_lab.crash.life import Life, Rest, Slot, starts_to_come
+from twinslot_lab.crash.log import Log
+from twinslot_lab.crash.partition import Found, Partition
+from twinslot_lab.crash.record import Recording
+from twinslot_lab.crash.replay import Drives, Region
+from twinslot_lab.crash.states import BLIND, PAGE, State
+from twinslot_lab.description import BoardDescription
+from twinslot_lab.slotimage import slot_offsets
+
+MAGIC: Final = bytes.fromhex("e2e1f5e0")  # EROFS_SUPERMAGIC_V1, little endian (erofs_fs.h)
+_SUPERBLOCK: Final = 1024  # bytes from the start of a slot; EROFS_SUPER_OFFSET
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was found of a state.
+
+    Attributes:
+        state: Which.
+        phase: Of the story.
+        bad: Why it is bad; empty: it is good.
+        health: Of the data partition's file system.
+        rest: Where the device would come to rest.
+        key: The same for states with the same content.
+    """
+
+    state: State
+    phase: str
+    bad: str
+    health: str
+    rest: Rest
+    key: bytes
+
+
+def superblocks(board: BoardDescription) -> tuple[int, ...]:
+    """Where on the disk the slots' superblocks stand."""
+    places = slot_offsets(board)
+    return tuple(places[name][0] + _SUPERBLOCK for name in ("slot_a", "slot_b"))
+
+
+class _SlotView:
+    """A slot's region compared with the signed images; remembers what differs as flushed."""
+
+    def __init__(self, region: Region, images: tuple[Signed, ...]) -> None:
+        self.region = region
+        self._images = images
+        self._differs: dict[str, set[int]] = {image.name: set() for image in images}
+        region.changed |= set(range(region.count))
+
+    def signed(self, state: State) -> Signed | None:
+        """The image that the slot holds, tail included; None if it is none of them."""
+        self._refresh()
+        touched = self.region.touched(state)
+        for image in self._images:
+            if self._differs[image.name].difference(touched):
+                continue
+            if all(self.region.digest(unit, state) == image.units[unit] for unit in touched):
+                return image
+        return None
+
+    def loads(self, state: State) -> bool:
+        """There is a superblock. A slot that is damaged elsewhere counts as loading: that errs on the safe side."""
+        return self.region.content(0, state)[_SUPERBLOCK:][: len(MAGIC)] == MAGIC
+
+    def _refresh(self) -> None:
+        for unit in self.region.changed:
+            found = self.region.durable_digest(unit)
+            for image in self._images:
+                (self._differs[image.name].discard if found == image.units[unit] else self._differs[image.name].add)(
+                    unit
+                )
+        self.region.changed.clear()
+
+
+class Judge:
+    """Judges the states of one recording, in the order of their points.
+
+    Args:
+        recording: Which.
+    """
+
+    def __init__(self, recording: Recording) -> None:
+        board = recording.files.board
+        places, self._environment = slot_offsets(board), board.environment.place
+        images = tuple(expected(image, places["slot_a"][1]) for image in recording.images)
+        self._drives = Drives(Log(recording.folder), recording.disk, recording.card)
+        disk = self._drives.disk
+        self._slots = {name: _SlotView(disk.region(*places[f"slot_{name}"], UNIT), images) for name in ("a", "b")}
+        self._data = disk.region(*places["data"], PAGE)
+        self._partition = Partition(recording.disk, *places["data"])
+        self._marks = recording.marks
+        self._found: dict[object, Found] = {}
+        self._rests: dict[object, Rest] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._partition.__exit__()
+
+    def judge(self, state: State) -> Verdict:
+        """One state, not before those already judged."""
+        for entry in self._drives.go_to(state.point):
+            self._partition.flush([(entry.offset, self._drives.log.content(entry))])
+        card = self.card(state)
+        slots = {name: self._slot(name, card, state) for name in self._slots}
+        wrong = next((name for name in starts_to_come(card, slots) if slots[name].signed is None), "")
+        found = self._find(state)
+        rest = self._rest(card, slots, found)
+        bad = f"slot {wrong} would start and is not what was signed" if wrong else rest.wrong
+        return Verdict(state, self._phase(state.point, card), bad, found.health, rest, self._key(state, card))
+
+    def card(self, state: State) -> Card:
+        """Both copies of the environment in a state whose point is the current one."""
+        if state.blind:
+            return Card.read(b"", b"")
+        place = self._environment
+        first, second = (self._drives.card.read(offset, place.size, state) for offset in place.offsets)
+        return Card.read(first, second)
+
+    def _slot(self, name: str, card: Card, state: State) -> Slot:
+        """A slot that every copy calls bad never starts: what it holds is not asked."""
+        view = self._slots[name]
+        said = [copy.variables.get(f"slot_{name}", DEFAULT[f"slot_{name}"]) for copy in card.copies if copy.good]
+        if said and all(word == "bad" for word in said):
+            return Slot(view.loads(state), None)
+        loads = view.loads(state)
+        return Slot(loads, view.signed(state) if loads else None)
+
+    def _find(self, state: State) -> Found:
+        key = self._data.key(state)
+        if key not in self._found:
+            self._found[key] = self._partition.look(self._drives.disk.whole(state))
+        return self._found[key]
+
+    def _rest(self, card: Card, slots: dict[str, Slot], found: Found) -> Rest:
+        held = tuple((slot.loads, slot.signed and slot.signed.name) for slot in slots.values())
+        key = (found.key, _key_of(card), held)
+        if key not in self._rests:
+            self._rests[key] = Life(card, slots, _unpack(found, self._partition.folder / "life")).live()
+        return self._rests[key]
+
+    def _phase(self, point: int, card: Card) -> str:
+        """From what the board was doing, and what the environment then says."""
+        if card.now < 0:
+            return BLIND
+        mark = next((what for at, what in reversed(self._marks) if at <= point), "first start")
+        name = next((word.rstrip(":") for word in mark.split() if word[0].isdigit()), "")
+        env = card.variables
+        trial = "trial" in (env.get("slot_a"), env.get("slot_b"))
+        if trial:
+            return f"{name} armed" if env.get("bootcount", "0") == "0" else f"{name} trial"
+        if env.get("ts_reason"):
+            return f"{name} rollback"
+        return f"{name} install" if mark.startswith("install") else f"{name} kept" if name else "before"
+
+    def _key(self, state: State, card: Card) -> bytes:
+        parts = (_key_of(card), *(view.region.key(state) for view in self._slots.values()), self._data.key(state))
+        flat = [(k[0], sorted(k[1])) if isinstance(k, tuple) else k for k in parts]
+        return hashlib.sha256(repr(flat).encode()).digest()
+
+
+def _key_of(card: Card) -> str:
+    return repr([(copy.good, copy.flags, sorted(copy.variables.items())) for copy in card.copies])
+
+
+def _unpack(found: Found, folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for name, content in found.files:
+        (folder / name).write_bytes(content)
+    return folder

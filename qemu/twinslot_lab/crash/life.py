@@ -1,0 +1,184 @@
+"""What the device would do from a state on, without booting it: the boot model, and the client's own engine."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from twinslot.core.bootenv import read_state
+from twinslot.core.errors import TwinslotError
+from twinslot.core.lifecycle import State as Step
+from twinslot.core.model import CheckResult, Floors, SlotName
+from twinslot.core.progress import Observer
+from twinslot.engine.device import Device, Verified
+from twinslot.engine.engine import Engine
+from twinslot.storage.base import TargetDevice
+from twinslot.storage.record import Record
+from twinslot.transport.base import ImageHead
+from twinslot_lab.crash import bootmodel
+from twinslot_lab.crash.bootmodel import Card
+from twinslot_lab.crash.cardloader import CardBootloader
+from twinslot_lab.crash.images import Signed
+
+ADOPTED: Final = "the record had lost an update that the environment knew"
+_STARTS: Final = 12  # more than any story takes to come to rest
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """What a slot holds in a state: a signed release, or something else that loads or does not."""
+
+    loads: bool
+    signed: Signed | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Where the device came to rest.
+
+    Attributes:
+        wrong: What contradicts; empty: nothing.
+        running: The slot that runs.
+        release: Its release.
+        record: `opened`, or `rebuilt`.
+        notes: Disagreements that the client found and dealt with.
+    """
+
+    wrong: str
+    running: str = ""
+    release: str = ""
+    record: str = ""
+    notes: tuple[str, ...] = ()
+
+
+class _Wrong(Exception):  # noqa: N818 - not an error of the lab's
+    """The state is bad; the sentence says why."""
+
+
+class Life:
+    """One device from power-on to rest, in which nothing more goes wrong.
+
+    Args:
+        card: The environment.
+        slots: What the slots hold; the client does not change them on this way.
+        record: Directory of the record; changed.
+    """
+
+    def __init__(self, card: Card, slots: Mapping[str, Slot], record: Path) -> None:
+        self._boot, self._slots, self._directory = CardBootloader(card), slots, record
+        self._running, self._starts, self._wants_reboot = "", 0, False
+        self._notes: list[str] = []
+        self._rebuilt = False
+
+    def live(self) -> Rest:
+        """Start until nothing more happens, then compare what record, environment and slots say."""
+        try:
+            while self._starts < _STARTS:
+                self._start()
+                self._units()
+                if not self._wants_reboot:
+                    return self._rest()
+            raise _Wrong("the device never comes to rest")
+        except Exception as e:  # noqa: BLE001 - whatever the client raises here is a finding
+            what = "" if isinstance(e, (_Wrong, TwinslotError)) else f"{type(e).__name__}: "
+            return replace(self._so_far(), wrong=f"{what}{e}")
+
+    def _so_far(self) -> Rest:
+        found = self._slots[self._running].signed if self._running else None
+        record = "rebuilt" if self._rebuilt else "opened"
+        return Rest("", self._running, found.name if found else "", record, tuple(self._notes))
+
+    def _start(self) -> None:
+        started = bootmodel.power_on(self._boot.card, lambda name: self._slots[name].loads)
+        self._boot.card, self._wants_reboot, self._starts = started.card, False, self._starts + 1
+        if started.slot is None:
+            raise _Wrong("no slot can be started")
+        self._running = started.slot
+        if self._slots[started.slot].signed is None:
+            raise _Wrong(f"slot {started.slot} starts and is not what was signed")
+
+    def _units(self) -> None:
+        """What systemd starts (systemd/twinslot-*.service)."""
+        engine = Engine(self._device())
+        self._notes += engine.boot().notes
+        engine.check()
+        if not self._wants_reboot:
+            engine.commit(if_trial=True)
+
+    def _rest(self) -> Rest:
+        state = read_state(self._boot.read().variables)
+        with self._open_record() as record:
+            waiting, broken = record.current(), record.first_broken_link()
+            known, floors = record.slot(SlotName(self._running)), record.floors()
+            adopted = [update.id for update in record.history() if not update.release.name]
+        signed = self._slots[self._running].signed
+        assert signed is not None
+        if state.slot != self._running or state.states[state.slot] != "good" or state.counting:
+            raise _Wrong(f"slot {self._running} runs, but the environment says {dict(self._boot.card.variables)}")
+        if waiting is not None and waiting.state is not Step.WRITTEN:
+            raise _Wrong(f"the record still tells of an update that is {waiting.state}")
+        if broken is not None:
+            raise _Wrong(f"the audit chain is broken at row {broken}")
+        if known is None and not self._rebuilt:
+            raise _Wrong(f"the record does not know what slot {self._running} holds")
+        if known is not None and known.release.name not in ("", signed.name):
+            raise _Wrong(f"slot {self._running} holds {signed.name}, the record says {known.release.name}")
+        if floors != state.floors:
+            raise _Wrong(f"the record has floors {floors}, the environment {state.floors}")
+        if adopted:  # what is stored before it is done should never be missing
+            self._notes.append(ADOPTED)
+        return self._so_far()
+
+    def _device(self) -> Device:
+        return Device(
+            running=SlotName(self._running),
+            boot_id=f"{self._starts:032x}",
+            bootloader=self._boot,
+            open_record=lambda on_trial: self._open_record(on_trial=on_trial),
+            open_targets=_no_targets,
+            verify=_nobody_asks,
+            run_checks=self._checks,
+            may_check=True,
+            reboot=self._reboot,
+            lock=lambda _: contextlib.nullcontext(),
+            compatible=("lab",),
+            check_names=frozenset(),
+            group_size_max=1 << 20,
+            reinstall=False,
+            monotonic=lambda: 0.0,
+            now=lambda: datetime(2026, 1, 1, tzinfo=UTC),
+        )
+
+    def _open_record(self, *, on_trial: bool = False) -> Record:
+        record = Record(self._directory, lambda: "2026-01-01T00:00:00Z", f"{self._starts:032x}", on_trial=on_trial)
+        self._rebuilt = self._rebuilt or record.fresh or bool(record.set_aside)
+        return record
+
+    def _checks(self, required: tuple[str, ...], observer: Observer) -> tuple[CheckResult, ...]:  # noqa: ARG002
+        signed = self._slots[self._running].signed
+        return (CheckResult("motor", required=True, passed=signed is not None and signed.well),)
+
+    def _reboot(self) -> None:
+        self._wants_reboot = True
+
+
+def _no_targets(slot: SlotName) -> Mapping[str, TargetDevice]:
+    raise _Wrong(f"the client opens slot {slot} on its way to rest")
+
+
+def _nobody_asks(head: ImageHead, record: Record, floors: Floors, *, force_time: bool) -> Verified:  # noqa: ARG001
+    raise _Wrong("the client verifies an image on its way to rest")
+
+
+def starts_to_come(card: Card, slots: Mapping[str, Slot]) -> Iterator[str]:
+    """Which slots start, one after the other, if no client ever comes up; ends when nothing starts."""
+    for _ in range(2 * bootmodel.LIMIT + 3):
+        started = bootmodel.power_on(card, lambda name: slots[name].loads)
+        if started.slot is None:
+            return
+        card = started.card
+        yield started.slot

@@ -1,0 +1,132 @@
+"""What every board has in common, emulated or real: a console, and a guest that answers over some link."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Protocol
+
+from twinslot_lab.agent import Hello, Result
+from twinslot_lab.console import Console
+from twinslot_lab.deadline import Deadline
+from twinslot_lab.errors import BoardError, GuestError
+
+
+class GuestLink(Protocol):
+    """A way to the agent in the guest; `agent.Agent` is one. Errors are those of `agent.Agent`."""
+
+    hello: Hello | None
+
+    def wait_hello(self, deadline: Deadline) -> Hello:
+        """Wait for the next start of the guest."""
+        ...
+
+    def run(self, *argv: str, timeout: float = 60, text: str = "") -> Result:
+        """Run a command, whatever its exit status."""
+        ...
+
+    def start(self, *argv: str) -> None:
+        """Send a command whose answer is not awaited."""
+        ...
+
+    def put(self, path: str, data: bytes, mode: int = 0o644) -> None:
+        """Write a file."""
+        ...
+
+    def get(self, path: str) -> bytes:
+        """Read a file."""
+        ...
+
+    def close(self) -> None:
+        """Close the link."""
+        ...
+
+
+class GuestBoard(ABC):
+    """The half of `Board` that is about the guest; power is the driver's.
+
+    Args:
+        patience: As in `Board`.
+    """
+
+    def __init__(self, patience: int = 1) -> None:
+        self.patience = patience
+        self._lenient = False
+        self._watch_from = 0
+
+    @property
+    @abstractmethod
+    def console(self) -> Console:
+        """The serial console; its text stays after the power is cut."""
+
+    @property
+    @abstractmethod
+    def agent(self) -> GuestLink:
+        """The agent in the guest; an error if the board is off."""
+
+    @abstractmethod
+    def _gone(self) -> str:
+        """Why the board cannot answer any more, for example that its emulator ended; empty if it can."""
+
+    def _check_alive(self) -> None:
+        """What a link calls while it waits."""
+        cause = self._gone()
+        if not cause and not self._lenient:
+            cause = self.console.fatal(self._watch_from)
+        if cause:
+            raise BoardError(cause, self.console.tail())
+
+    def wait_up(self, seconds: float = 300, *, slot: str = "", through_failures: bool = False) -> Hello:
+        """As in `Board`."""
+        deadline = Deadline(seconds * self.patience, f"slot {slot or 'any'} is up")
+        self._lenient = through_failures
+        try:
+            hello = self.agent.wait_hello(deadline)
+            while through_failures and slot and hello.slot != slot:
+                hello = self.agent.wait_hello(deadline)
+        except BoardError as e:
+            raise BoardError(e.cause, self.console.tail()) from e
+        finally:
+            self._lenient = False
+            self._watch_from = self.console.mark
+        if slot and hello.slot != slot:
+            raise BoardError(f"slot '{hello.slot}' is up, not '{slot}'", self.console.tail())
+        deadline.poll(self._settled, every=0.5)
+        return hello
+
+    def _settled(self) -> bool:
+        """The default target is reached; an error if systemd has nothing left to do and it is not."""
+        if self.run("systemctl", "is-active", "--quiet", "default.target").exit == 0:
+            return True
+        if self.run("systemctl", "is-system-running").stdout.strip() in ("running", "degraded"):
+            failed = self.run("systemctl", "--failed", "--plain", "--no-legend").stdout.split("\n")
+            names = ", ".join(line.split()[0] for line in failed if line.strip())
+            raise BoardError(f"the default target was not reached; failed units: {names}", self.console.tail())
+        return False
+
+    def run(self, *argv: str, timeout: float = 60, text: str = "") -> Result:
+        """As in `Board`."""
+        return self.agent.run(*argv, timeout=timeout * self.patience, text=text)
+
+    def check(self, *argv: str, timeout: float = 60, text: str = "") -> str:
+        """As in `Board`."""
+        result = self.run(*argv, timeout=timeout, text=text)
+        if result.exit != 0:
+            said = (result.stderr or result.stdout).strip()
+            raise GuestError(f"'{' '.join(argv)}' ended with status {result.exit}: {said}")
+        return result.stdout
+
+    def slot(self) -> str:
+        """The slot that the last start named."""
+        return self.agent.hello.slot if self.agent.hello else ""
+
+    def reboot(self) -> None:
+        """As in `Board`."""
+        self.agent.start("systemctl", "reboot", "--no-block")
+
+    def put(self, path: str, data: bytes, mode: int = 0o644) -> None:
+        """As in `Board`."""
+        self.agent.put(path, data, mode)
+
+    def get(self, path: str) -> bytes:
+        """As in `Board`."""
+        return self.agent.get(path)

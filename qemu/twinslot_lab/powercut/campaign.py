@@ -1,0 +1,193 @@
+"""Many cuts: drawn by number, done by several boards at once, resumed where a run ended, told in a report."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from twinslot_lab import inputs
+from twinslot_lab.command import BUILD, say
+from twinslot_lab.demo import BAD, FACTORY, GOOD
+from twinslot_lab.errors import LabError
+from twinslot_lab.powercut import stage, story
+from twinslot_lab.powercut.cut import Report, Scene, perform
+from twinslot_lab.powercut.plan import COLD, WARM, Cut, Phase, draw
+from twinslot_lab.powercut.verdict import System
+from twinslot_lab.release import ReleaseTeam
+from twinslot_lab.snapshot import emulator_version
+
+HOME = BUILD / "powercut"
+BRICKS = HOME / "bricks"
+
+Line = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Theatre:
+    """Everything that cuts on one board need: its stories, lived and frozen, and what all of it is made of."""
+
+    name: str
+    phases: tuple[Phase, ...]
+    scenes: dict[str, Scene]
+    made_of: dict[str, Any]
+
+    def perform(self, cut: Cut, folder: Path) -> Report:
+        """One cut; see `cut.perform`."""
+        return perform(cut, self.scenes[cut.phase.story], folder)
+
+    def system(self, cut: Cut) -> System:
+        """What the slots may hold in this cut's story."""
+        return self.scenes[cut.phase.story].system
+
+
+def prepare(board: str, names: Sequence[str] = ()) -> Theatre:
+    """Live and freeze the stories that the phases need, two at once; from the cache, or some ten minutes.
+
+    Args:
+        board: Its name.
+        names: Only these phases; empty: all that the board can do.
+    """
+    team = ReleaseTeam(board)
+    can_freeze = team.board.console.agent == "virtio-serial"
+    phases = tuple(phase for phase in (WARM if can_freeze else COLD) if not names or phase.name in names)
+    if not phases:
+        raise LabError(f"board '{board}' has no phase of {', '.join(names)}")
+    factory, old = team.factory(FACTORY), team.image(FACTORY)
+    new = {name: team.image(BAD if name == "bad" else GOOD) for name in {phase.story for phase in phases}}
+    with ThreadPoolExecutor(2) as pool:
+        homes = dict(zip(new, pool.map(lambda name: story.tell(name, factory, new[name]), new), strict=True))
+    scenes = {name: Scene(team.board, homes[name], stage.load(homes[name]), System(old, new[name])) for name in new}
+    made_of = {
+        "emulator": emulator_version(team.board.machine.emulator),
+        "factory": factory.folder.name,
+        "stories": {name: home.name for name, home in homes.items()},
+        "images": {image.release.name: image.digest for image in (old, *new.values())},
+        "client": team.deb.name,
+        "phase_seconds": {s.name: s.seconds for scene in scenes.values() for s in scene.stages.values()},
+    }
+    return Theatre(board, phases, scenes, made_of)
+
+
+class Campaign:
+    """The cuts of one board and seed, under build/powercut/<board>-<seed>.
+
+    Args:
+        theatre: See there.
+        seed: Draws the cuts.
+        tell: Is given each finished line.
+    """
+
+    def __init__(self, theatre: Theatre, seed: int, tell: Callable[[Line], None]) -> None:
+        self.theatre, self.seed, self._tell = theatre, seed, tell
+        self.folder = HOME / f"{theatre.name}-{seed}"
+        self._lock = threading.Lock()
+        self._lines = self._resume()
+
+    def run(self, numbers: Iterable[int], jobs: int) -> list[Line]:
+        """Do the cuts that are not done yet; returns all lines so far, by number.
+
+        Raises:
+            LabError: The lab failed twice before a cut.
+        """
+        todo = [number for number in numbers if number not in self._lines]
+        with ThreadPoolExecutor(jobs) as pool:
+            try:
+                for _ in pool.map(self._one, todo):
+                    pass
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+        return self.lines
+
+    def forget(self, number: int) -> None:
+        """Do this cut again, although it is done."""
+        self._lines.pop(number, None)
+
+    @property
+    def lines(self) -> list[Line]:
+        """What is done, by number."""
+        return [self._lines[number] for number in sorted(self._lines)]
+
+    def _one(self, number: int) -> None:
+        line = one(self.theatre, self.seed, number, self.folder / f"cut-{number}")
+        with self._lock:
+            self._lines[number] = line
+            with (self.folder / "cuts.jsonl").open("a") as file:
+                file.write(json.dumps(line) + "\n")
+            self._write_reports()
+        self._tell(line)
+
+    def _resume(self) -> dict[int, Line]:
+        """Lines of an earlier run, if it was about the same things; otherwise they are put aside."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        about, done = self.folder / "made_of.json", self.folder / "cuts.jsonl"
+        if about.exists() and json.loads(about.read_text()) != self.theatre.made_of:
+            for file in (about, done):
+                if file.exists():
+                    file.replace(file.with_name(f"{file.name}.before"))
+        about.write_text(json.dumps(self.theatre.made_of, indent=1) + "\n")
+        lines = done.read_text().splitlines() if done.exists() else []
+        return {line["number"]: line for line in map(_whole, lines) if line}
+
+    def _write_reports(self) -> None:
+        bricks = sum(line["outcome"] == "BRICK" for line in self.lines)
+        about = {"board": self.theatre.name, "seed": self.seed, "made_of": self.theatre.made_of}
+        _replace(self.folder / "report.json", about | {"bricks": bricks, "cuts": self.lines})
+        write_report()
+
+
+def one(theatre: Theatre, seed: int, number: int, folder: Path) -> Line:
+    """One cut; the drives of a brick are kept, others removed.
+
+    Raises:
+        LabError: The lab failed before the cut, twice.
+    """
+    cut = draw(seed, number, theatre.phases)
+    try:
+        report = theatre.perform(cut, folder)
+    except LabError as e:  # before the cut: a busy machine
+        say(f"cut {number} ({cut.phase.name}) is tried again: {str(e).splitlines()[0]}")
+        report = theatre.perform(cut, folder)
+    line = {"board": theatre.name, "seed": seed} | report.as_dict(theatre.system(cut))
+    if report.problems:
+        kept = BRICKS / f"{theatre.name}-{seed}-{number}"
+        shutil.rmtree(kept, ignore_errors=True)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(folder, kept)
+        (kept / "cut.json").write_text(json.dumps(line, indent=1) + "\n")
+        line["kept"] = str(kept)
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+    return line
+
+
+def write_report() -> Path:
+    """build/powercut/report.json: every campaign whose lines stand there, together."""
+    reports = [json.loads(file.read_text()) for file in sorted(HOME.glob("*/report.json"))]
+    cuts = [cut for report in reports for cut in report.pop("cuts")]
+    path = HOME / "report.json"
+    made_of = inputs.gathered(sorted({report["board"] for report in reports}))
+    about = {"bricks": sum(r["bricks"] for r in reports), "campaigns": reports, "inputs": made_of}
+    _replace(path, about | {"cuts": cuts})
+    return path
+
+
+def _replace(path: Path, data: object) -> None:
+    """Whole or not at all."""
+    new = path.with_name(f".{path.name}.{threading.get_ident()}")
+    new.write_text(json.dumps(data, indent=1) + "\n")
+    new.replace(path)
+
+
+def _whole(line: str) -> Line | None:
+    try:
+        found: Line = json.loads(line)
+    except ValueError:  # the run ended while it wrote this one
+        return None
+    return found

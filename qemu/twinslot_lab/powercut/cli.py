@@ -1,0 +1,73 @@
+"""`python -m twinslot_lab powercut`: cut the power of an emulated board, many times, and tell what became of it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from twinslot_lab.powercut.campaign import HOME, Campaign, Line, prepare
+
+
+def main(arguments: Sequence[str]) -> int:
+    """0: no brick; 1: at least one."""
+    parser = argparse.ArgumentParser(prog="python -m twinslot_lab powercut", description=__doc__)
+    parser.add_argument("--cuts", type=int, default=20, help="how many, from number 0 on (20)")
+    parser.add_argument("--seed", type=int, default=1, help="draws the cuts (1)")
+    parser.add_argument("--board", default="virt-arm64", help="file name in qemu/boards, without .toml (virt-arm64)")
+    parser.add_argument("--jobs", type=int, default=2, help="boards at once (2)")
+    parser.add_argument("--only", type=int, help="this number alone, again")
+    chosen = parser.parse_args(arguments)
+    campaign = Campaign(prepare(chosen.board), chosen.seed, tell)
+    if chosen.only is not None:
+        campaign.forget(chosen.only)
+    numbers = range(chosen.cuts) if chosen.only is None else [chosen.only]
+    lines = [line for line in campaign.run(numbers, chosen.jobs) if line["number"] in numbers]
+    sys.stdout.write(table(lines) + f"\nreport: {HOME / 'report.json'}\n")
+    return 1 if any(line["outcome"] == "BRICK" for line in lines) else 0
+
+
+def tell(line: Line) -> None:
+    """A line for each cut; for a brick, all that it takes to repeat it."""
+    twice = f" and {line['second_cut']:.1f} s into the next start" if line["second_cut"] is not None else ""
+    what = f"cut {line['number']:4d}  {line['phase']:<12} {line['second']:6.2f} s{twice}: {line['outcome']}"
+    sys.stdout.write(f"{what}  ({line['took']:.0f} s)\n")
+    if line["problems"]:
+        sys.stdout.write(brick(line) + "\n")
+    sys.stdout.flush()
+
+
+def brick(line: Line) -> str:
+    """What is wrong, and how to see it again."""
+    why = "".join(f"\n  - {problem}" for problem in line["problems"])
+    again = f"--board {line['board']} --seed {line['seed']} --only {line['number']}"
+    return (
+        f"BRICK in phase '{line['phase']}' at second {line['second']}:{why}\n"
+        f"  repeat it: python -m twinslot_lab powercut {again}\n  its drives: {line.get('kept', '-')}"
+    )
+
+
+def table(lines: Iterable[Line]) -> str:
+    """Phases down, outcomes across, counts."""
+    lines = list(lines)
+    phases = list(dict.fromkeys(line["phase"] for line in lines))
+    outcomes = sorted({line["outcome"] for line in lines})
+    counts = Counter((line["phase"], line["outcome"]) for line in lines)
+    rows = [["phase", *outcomes, "twice", "all"]]
+    for phase in phases:
+        twice = sum(line["phase"] == phase and line["second_cut"] is not None for line in lines)
+        numbers = [counts[phase, outcome] for outcome in outcomes]
+        rows.append([phase, *map(str, numbers), str(twice), str(sum(numbers))])
+    rows.append(["all", *(str(sum(counts[p, o] for p in phases)) for o in outcomes), "", str(len(lines))])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    text = ["  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    boots = [second for line in lines for second in line["boot_seconds"]]
+    lost = sum(line["audit_rows_lost"] for line in lines)
+    mean = sum(boots) / len(boots) if boots else 0.0
+    text.append(f"{lost} audit rows lost; {len(boots)} boots of {mean:.1f} s; {_mean_took(lines):.1f} s for a cut")
+    return "\n".join(text)
+
+
+def _mean_took(lines: Sequence[Line]) -> float:
+    return sum(line["took"] for line in lines) / len(lines) if lines else 0.0

@@ -1,0 +1,108 @@
+"""After a cut: power comes back, and the board is watched until nothing is left to do."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from twinslot_lab.agent import Hello
+from twinslot_lab.deadline import Deadline
+from twinslot_lab.errors import BoardError, GuestError, LabError
+from twinslot_lab.powercut import account
+from twinslot_lab.powercut.account import Account
+from twinslot_lab.product import Product
+from twinslot_lab.qemu_board import QemuBoard
+
+_START, _REST = 300.0, 420.0  # seconds; many times what they take, since a busy machine is no defect of the device
+_AT_REST = "systemctl is-active --quiet twinslot-boot.service && twinslot --json status"
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """One start. `digest` is SHA-256 of what runs, read by the guest past its cache; empty: it left before."""
+
+    slot: str
+    digest: str
+    seconds: float
+
+
+@dataclass
+class Recovery:
+    """What happened until the board came to rest.
+
+    Attributes:
+        boots: The starts, in order.
+        account: What it says at rest; None: it never came to rest.
+        failure: Why not.
+    """
+
+    boots: list[Boot] = field(default_factory=list)
+    account: Account | None = None
+    failure: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        told = self.account.as_dict() if self.account else None
+        return {"boots": [asdict(boot) for boot in self.boots], "account": told, "failure": self.failure}
+
+
+def recover(board: QemuBoard, sizes: Mapping[str, int]) -> Recovery:
+    """Switch on and watch.
+
+    Args:
+        board: Off.
+        sizes: Slot -> bytes of the image that it should hold.
+    """
+    found = Recovery()
+    try:
+        began = time.monotonic()
+        board.power_on()
+        watch(board, sizes, found, began)
+    except LabError as e:
+        found.failure = str(e)
+    return found
+
+
+def watch(board: QemuBoard, sizes: Mapping[str, int], found: Recovery, began: float) -> None:
+    """From a start that is under way to rest.
+
+    Raises:
+        BoardError: It does not start, or never comes to rest.
+    """
+    hello = board.agent.wait_hello(Deadline(_START, "the guest is up"))
+    rest = Deadline(_REST, "the device comes to rest")
+    while True:
+        seconds = round(time.monotonic() - began, 1)
+        try:
+            found.boots.append(Boot(hello.slot, _measure(board, hello, sizes), seconds))
+            rest.poll(lambda: _at_rest(board), every=1.0)
+            found.account = account.ask(board)
+            return
+        except BoardError:
+            now = board.agent.hello
+            if now is None or now.boot == hello.boot:
+                raise
+            hello, began = now, time.monotonic()  # it restarted by itself, which is part of some stories
+
+
+def _measure(board: QemuBoard, hello: Hello, sizes: Mapping[str, int]) -> str:
+    """The digest of what runs; empty if the device left it before."""
+    try:
+        return Product(board).digest_of_root(sizes[hello.slot])
+    except GuestError:
+        return ""
+    except BoardError:
+        if board.agent.hello == hello:
+            raise
+        return ""
+
+
+def _at_rest(board: QemuBoard) -> bool:
+    """No try is counted, and the client has nothing under way. `written` waits for an operator."""
+    if board.card.variables().get("upgrade_available") != "0":
+        return False
+    said = board.run("sh", "-c", _AT_REST, timeout=180)
+    return said.exit == 0 and json.loads(said.stdout)["state"] in ("idle", "written")

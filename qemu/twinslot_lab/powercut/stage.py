@@ -1,0 +1,89 @@
+"""A stage: a frozen moment of an update's story from which power cuts start, with how long its part of the story is."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from twinslot_lab.board import Board
+from twinslot_lab.description import BoardDescription
+from twinslot_lab.qemu_board import QemuBoard
+from twinslot_lab.snapshot import Snapshot
+
+IMAGE = "/var/lib/lab/update.twin"  # where the guest finds the story's image, so that no cut depends on the network
+PROGRESS = "/run/lab-cut.jsonl"
+# On a busy machine the bus may give up on the service before it is up; then nothing has begun yet.
+_INSTALL = (
+    f"for try in 1 2 3; do twinslot --json install --no-reboot {IMAGE} > {PROGRESS}; "
+    f"grep -q device.bus {PROGRESS} || break; done"
+)
+
+Row = tuple[int, str]  # number and hash of a row of the audit chain
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Where cuts of one part of a story begin.
+
+    Attributes:
+        name: `verify`, `write`, ... (story.py).
+        story: `good`, `bad` or `tries`.
+        action: What is done first: `install`, `reboot`, or nothing (empty).
+        warm: With memory; otherwise the board is switched on.
+        seconds: From here to the end of the part, as measured when it was frozen.
+        rows: The audit chain as the guest told it before.
+    """
+
+    name: str
+    story: str
+    action: str
+    warm: bool
+    seconds: float
+    rows: tuple[Row, ...]
+
+    def start(self, board: BoardDescription, folder: Path, home: Path) -> QemuBoard:
+        """A board of its own at the beginning of this stage, with the action under way.
+
+        Args:
+            board: Its description.
+            folder: For the new board.
+            home: Where the stages of this story stand.
+        """
+        os.utime(home)  # story.py removes what nobody uses
+        started = Snapshot.load(board, home / self.name).start(folder)
+        if self.action and not self.warm:
+            started.wait_up()
+        act(started, self.action)
+        return started
+
+
+def act(board: QemuBoard, action: str) -> None:
+    """Let the guest begin something; its end is not awaited."""
+    if action == "install":
+        board.agent.start("systemd-run", "--quiet", "--collect", "--no-block", "sh", "-c", _INSTALL)
+    elif action == "reboot":
+        board.reboot()
+
+
+def progress(board: Board) -> dict[str, Any]:
+    """The last whole message of the install under way; empty before the first."""
+    lines = board.run("tail", "-n", "2", PROGRESS).stdout.split("\n")[:-1]
+    found: dict[str, Any] = json.loads(lines[-1]) if lines else {}
+    return found
+
+
+def save(home: Path, stages: list[Stage]) -> None:
+    """Write `stages.json`."""
+    (home / "stages.json").write_text(json.dumps([asdict(stage) for stage in stages], indent=1) + "\n")
+
+
+def load(home: Path) -> dict[str, Stage]:
+    """Read `stages.json`: name -> stage, in the order of the story."""
+    stages = {}
+    for entry in json.loads((home / "stages.json").read_text()):
+        rows = tuple((int(number), str(link)) for number, link in entry.pop("rows"))
+        stages[entry["name"]] = Stage(**entry, rows=rows)
+    return stages

@@ -1,0 +1,44 @@
+"""Power cuts by killing QEMU at drawn moments of an update (docs/safety.md, "Power cuts, for real").
+
+`make powercut` does many more of them. A cut follows from seed and number alone: the failure says how to repeat it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from twinslot_lab.description import BOARDS
+from twinslot_lab.powercut import campaign, cli
+from twinslot_lab.powercut.campaign import HOME, Theatre
+
+pytestmark = pytest.mark.board
+
+SEED = 1
+CUTS = {"virt-arm64": 20, "virt-armv7": 2, "orangepi-pc": 2}
+
+
+def cuts() -> Iterator[object]:
+    """Each number of each board whose description stands in qemu/boards."""
+    for board, count in CUTS.items():
+        if (BOARDS / f"{board}.toml").exists():
+            for number in range(count):
+                yield pytest.param(board, number, id=f"{board}-{number}")
+
+
+@pytest.fixture(scope="session")
+def theatres() -> dict[str, Theatre]:
+    """Boards whose stories were lived and frozen, by name; filled by the first cut of each."""
+    return {}
+
+
+@pytest.mark.parametrize(("board", "number"), cuts())
+def test_a_power_cut_leaves_one_signed_system_and_a_record_that_agrees(
+    theatres: dict[str, Theatre], board: str, number: int
+) -> None:
+    if board not in theatres:
+        theatres[board] = campaign.prepare(board)
+    line = campaign.one(theatres[board], SEED, number, HOME / "test" / f"{board}-{number}")
+    assert line["outcome"] != "BRICK", "\n" + cli.brick(line)
+    assert line["audit_rows_lost"] == 0, f"phase {line['phase']}, second {line['second']}"

@@ -1,0 +1,126 @@
+"""Where a device comes to rest from a state: the client's engine on the boot model, and what counts as bad."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from twinslot.core.lifecycle import State
+from twinslot.core.model import Floors, Release, SlotName, SlotRecord, StoredPayload
+from twinslot.core.transaction import Transaction
+from twinslot.storage.record import Record
+from twinslot_lab.crash.bootmodel import Card, power_on
+from twinslot_lab.crash.images import Signed
+from twinslot_lab.crash.life import ADOPTED, Life, Rest, Slot, starts_to_come
+from twinslot_lab.envcard import pack
+
+OLD = Slot(loads=True, signed=Signed("1.0", 10, well=True, units=()))
+NEW = Slot(loads=True, signed=Signed("2.0", 20, well=True, units=()))
+SICK = Slot(loads=True, signed=Signed("3.0", 30, well=False, units=()))
+WIPED = Slot(loads=False, signed=None)
+TORN = Slot(loads=True, signed=None)  # a superblock, but not what was signed
+ID = "7" * 32
+FLOORS = {"ts_sequence": "10", "ts_epoch": "0", "ts_root": "1"}
+CALM = FLOORS | {"slot": "a", "slot_a": "good", "slot_b": "bad", "upgrade_available": "0", "ts_generation": "2"}
+ARMED = CALM | {
+    "slot": "b",
+    "slot_b": "trial",
+    "upgrade_available": "1",
+    "bootcount": "0",
+    "ts_release": "20",
+    "ts_release_epoch": "0",
+    "ts_txn": ID,
+}
+
+
+def card(variables: dict[str, str]) -> Card:
+    return Card.read(pack(variables, 5, 4096), pack(variables, 4, 4096))
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Path:
+    """As the factory leaves it."""
+    folder = tmp_path / "record"
+    folder.mkdir()
+    with Record(folder, lambda: "2026-01-01T00:00:00Z") as database:
+        payload = {"rootfs": StoredPayload(1, 1 << 16, "0" * 64)}
+        database.save_slot(SlotRecord(SlotName.A, Release("1.0", 10, 0), payload))
+        database.raise_floors(Floors(10))
+    return folder
+
+
+@pytest.fixture
+def armed_record(record: Path) -> Path:
+    """And with an update that waits for its boot."""
+    with Record(record, lambda: "2026-01-01T00:00:00Z") as database:
+        update = Transaction(ID, State.ARMED, SlotName.B, Release("2.0", 20, 0), armed=True)
+        database.save(update, "armed")
+    return record
+
+
+def live(variables: dict[str, str], a: Slot, b: Slot, record: Path) -> Rest:
+    return Life(card(variables), {"a": a, "b": b}, record).live()
+
+
+def test_a_quiet_device_stays_what_it_is(record: Path) -> None:
+    assert live(CALM, OLD, WIPED, record) == Rest("", "a", "1.0", "opened")
+
+
+def test_an_armed_update_is_tried_and_kept(armed_record: Path) -> None:
+    assert live(ARMED, OLD, NEW, armed_record) == Rest("", "b", "2.0", "opened")
+
+
+def test_an_armed_update_that_is_not_well_ends_in_the_old_slot(armed_record: Path) -> None:
+    assert live(ARMED, OLD, SICK, armed_record) == Rest("", "a", "1.0", "opened")
+
+
+def test_an_armed_update_whose_slot_does_not_load_ends_in_the_old_slot(armed_record: Path) -> None:
+    assert live(ARMED, OLD, WIPED, armed_record) == Rest("", "a", "1.0", "opened")
+
+
+def test_a_slot_that_starts_and_is_not_what_was_signed_is_bad(armed_record: Path) -> None:
+    assert live(ARMED, OLD, TORN, armed_record).wrong == "slot b starts and is not what was signed"
+
+
+def test_no_slot_that_can_be_started_is_bad(record: Path) -> None:
+    assert live(CALM, WIPED, WIPED, record).wrong == "no slot can be started"
+
+
+def test_a_lost_record_is_rebuilt_and_agrees(tmp_path: Path) -> None:
+    rest = live(ARMED, OLD, NEW, tmp_path)
+    assert (rest.wrong, rest.running, rest.record) == ("", "b", "rebuilt")
+    assert ADOPTED in rest.notes
+
+
+def test_a_damaged_record_is_set_aside_and_agrees(record: Path) -> None:
+    (record / "record.sqlite").write_bytes(b"noise" * 1000)
+    rest = live(CALM, OLD, WIPED, record)
+    assert (rest.wrong, rest.running, rest.record) == ("", "a", "rebuilt")
+
+
+def test_a_record_that_tells_of_another_release_is_bad(record: Path) -> None:
+    assert live(CALM, NEW, WIPED, record).wrong == "slot a holds 2.0, the record says 1.0"
+
+
+def test_a_broken_audit_chain_is_bad(record: Path) -> None:
+    with Record(record, lambda: "2026-01-01T00:00:00Z") as database:
+        database.audit("one")
+        database._db.execute("UPDATE audit SET event = 'other'")
+    assert "audit chain is broken" in live(CALM, OLD, WIPED, record).wrong
+
+
+def test_both_copies_lost_end_with_record_and_environment_in_agreement(record: Path) -> None:
+    lost = Card.read(bytes(4096), bytes(4096))
+    rest = Life(lost, {"a": OLD, "b": WIPED}, record).live()
+    assert (rest.wrong, rest.running) == ("", "a")
+
+
+def test_the_slots_to_come_include_the_one_behind_the_last_try() -> None:
+    assert list(starts_to_come(card(ARMED), {"a": OLD, "b": NEW}))[:4] == ["b", "b", "b", "a"]
+
+
+def test_a_bad_slot_never_starts() -> None:
+    both_bad = CALM | {"slot_a": "bad"}
+    assert power_on(card(both_bad), lambda _: True).slot is None
+    assert list(starts_to_come(card(both_bad), {"a": OLD, "b": NEW})) == []
