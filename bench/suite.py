@@ -20,7 +20,7 @@ from bench.peers.swupdate import Swupdate
 from bench.peers.twinslot import Twinslot
 from bench.peers.xdelta import Xdelta, Zstd
 from bench.run import run_round
-from twinslot_lab.command import say
+from twinslot_lab.command import ROOT, say
 
 _Make = Callable[[Bench], Peer]
 
@@ -129,6 +129,7 @@ def readable(bench: Bench, text: str) -> str:
         bench.server.url("").rstrip("/"): "http://SERVER",
         str(bench.directory): "BENCH",
         sys.executable: "python",
+        str(ROOT): "CHECKOUT",
     }
     for pair in bench.pairs.values():
         names[str(pair.directory)] = pair.name.upper()
