@@ -102,7 +102,7 @@ def _add_patch(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     patch = verbs.add_parser("patch", help="make a patch, for devices that run a known base")
     patch.add_argument("old", type=Path, metavar="OLD", help="the base: an image, or the content of its partition")
     patch.add_argument("new", type=Path, metavar="NEW.twin", help="the image that the devices are to have")
-    patch.add_argument("-o", "--output", type=Path, required=True, metavar="NAME.from-BASE.twinpatch")
+    patch.add_argument("-o", "--output", type=Path, required=True, metavar="FILE|DIR", help="where it goes")
     patch.add_argument("--json", action="store_true")
     patch.set_defaults(run=cli_patch.patch)
 

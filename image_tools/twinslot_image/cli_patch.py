@@ -19,8 +19,9 @@ def patch(arguments: argparse.Namespace) -> None:
     except ImportError as e:
         raise DeviceError("'patch' needs NumPy", code="program", found=e, hint="install '.[image-tools]'") from e
     with _Steps() as steps:
-        data = describe_patch(make_patch(arguments.old, arguments.new, arguments.output, steps.report))
-    print(json.dumps(data, indent=2) if arguments.json else f"{arguments.output}: {render_patch(data)}")
+        path, head = make_patch(arguments.old, arguments.new, arguments.output, steps.report)
+    data = describe_patch(head)
+    print(json.dumps(data | {"file": str(path)}, indent=2) if arguments.json else f"{path}: {render_patch(data)}")
 
 
 class _Steps:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from twinslot.bundle.lzma2 import CONTROL_WINDOW, pack
-from twinslot.bundle.patch import PatchHead
+from twinslot.bundle.patch import PatchHead, patch_name
 from twinslot.bundle.wire_patch import PatchHeader, PayloadEntry, build_patch_header, build_patch_table, build_varints
 from twinslot.core.errors import BundleError
 from twinslot.core.model import DIGEST_SIZE
@@ -32,22 +32,23 @@ class _Part:
     stored: int
 
 
-def make_patch(old: Path, new: Path, output: Path, report: Report = lambda *_: None) -> PatchHead:
+def make_patch(old: Path, new: Path, output: Path, report: Report = lambda *_: None) -> tuple[Path, PatchHead]:
     """Make a patch, and apply it once before it appears under its name. The same inputs give the same bytes.
 
     Args:
         old: The base: an image, or the content of the partition for an image with one payload.
         new: The image that devices are to have.
-        output: Where the patch goes.
+        output: Where the patch goes; in a directory it gets the name under which devices look for it.
         report: Called now and then.
 
     Returns:
-        The head of the finished patch.
+        The finished patch, and its head.
 
     Raises:
         BundleError: An image is damaged; `bundle.patch-pair`: the two have not the same payloads.
     """
-    with tempfile.TemporaryDirectory(prefix=".patch.", dir=output.parent) as name:
+    place = output if output.is_dir() else output.parent
+    with tempfile.TemporaryDirectory(prefix=".patch.", dir=place) as name:
         folder = Path(name)
         pairs = _open_pair(old, new, folder, report)
         with (folder / "pieces").open("w+b") as spool:
@@ -56,9 +57,10 @@ def make_patch(old: Path, new: Path, output: Path, report: Report = lambda *_: N
             with draft.open("wb") as sink:
                 _write(sink, parts, spool)
         head = check_patch(draft, pairs, report)
-        with draft.open("rb") as source, replacing(output) as sink:
+        path = output / patch_name(new.name, head.payloads[0].base) if output.is_dir() else output
+        with draft.open("rb") as source, replacing(path) as sink:
             shutil.copyfileobj(source, sink)
-    return head
+    return path, head
 
 
 def _open_pair(old: Path, new: Path, folder: Path, report: Report) -> list[tuple[Content, Content]]:

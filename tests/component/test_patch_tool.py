@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -16,6 +17,7 @@ from twinslot.bundle.groups import check_plain_list
 from twinslot.bundle.patch import PatchDecoder, parse_patch_head
 from twinslot.core.errors import BundleError
 from twinslot.core.manifest import parse_manifest
+from twinslot.worker.patched import patch_url
 from twinslot_image.cli import main
 from twinslot_image.compose import read_front
 from twinslot_image.patch_sources import read_content
@@ -98,7 +100,7 @@ def test_the_command_says_the_same_to_people_and_programs_and_inspect_repeats_it
     data = json.loads(capsys.readouterr().out)
     again = ["patch", "--json", str(shelf / "old.img"), str(shelf / "new.twin"), "-o", str(shelf / "again")]
     assert main(again) == 0
-    assert json.loads(capsys.readouterr().out) == data
+    assert json.loads(capsys.readouterr().out) == data | {"file": str(shelf / "again")}
     assert (shelf / "again").read_bytes() == (shelf / "patch").read_bytes()
     assert data["size"] == (shelf / "patch").stat().st_size
     assert data["payloads"][0]["changed"] > 10
@@ -106,6 +108,14 @@ def test_the_command_says_the_same_to_people_and_programs_and_inspect_repeats_it
     text = capsys.readouterr().out
     assert f"from base    {data['payloads'][0]['base']}" in text
     assert "A patch is not signed" in text
+
+
+def test_in_a_directory_it_gets_the_name_that_devices_look_for(shelf: Path, tmp_path: Path) -> None:
+    assert main(["patch", str(shelf / "old.img"), str(shelf / "new.twin"), "-o", str(tmp_path)]) == 0
+    digest = hashlib.sha256((shelf / "old.img").read_bytes()).hexdigest()
+    name = patch_url("http://server/releases/new.twin", digest).rpartition("/")[2]
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_bytes() == (shelf / "patch").read_bytes()
 
 
 def test_a_patch_that_is_cut_short_is_named_by_inspect(shelf: Path, capsys: pytest.CaptureFixture[str]) -> None:

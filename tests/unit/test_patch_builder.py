@@ -150,7 +150,7 @@ def test_images_of_several_payloads_are_patched_payload_by_payload(tmp_path: Pat
     }
     for side, payloads in sides.items():
         (tmp_path / f"{side}.twin").write_bytes(make_sample(payloads, group_size=GROUP).data)
-    head = make_patch(tmp_path / "old.twin", tmp_path / "new.twin", tmp_path / "patch")
+    _, head = make_patch(tmp_path / "old.twin", tmp_path / "new.twin", tmp_path / "patch")
     assert [(part.name, len(part.changed) > 0) for part in head.payloads] == [("firmware", False), ("rootfs", True)]
     assert apply((tmp_path / "patch").read_bytes(), OLD) == OLD[8:]
 

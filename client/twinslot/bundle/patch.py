@@ -27,6 +27,7 @@ from twinslot.bundle.patch_head import (
     Piece,
     parse_patch_head,
     patch_head_length,
+    patch_name,
 )
 from twinslot.bundle.wire_patch import PATCH_HEADER_SIZE, read_varints, truncated
 from twinslot.core.errors import LifecycleError
@@ -44,6 +45,7 @@ __all__ = [
     "add_words",
     "parse_patch_head",
     "patch_head_length",
+    "patch_name",
 ]
 
 ReadBase = Callable[[int, int], bytes]  # (offset, length), both in bytes of the base payload

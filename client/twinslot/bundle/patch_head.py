@@ -29,6 +29,7 @@ from twinslot.core.manifest import Payload
 from twinslot.core.model import DIGEST_SIZE
 
 PIECE_COLUMNS = 6  # numbers that the table has for each piece
+PATCH_NAME_DIGITS = 16  # of the base's digest: 64 bits
 _T = TypeVar("_T")
 
 
@@ -208,6 +209,16 @@ class PatchHead:
             if part.name == name:
                 return part
         raise KeyError(name)
+
+
+def patch_name(image: str, base: str) -> str:
+    """The file name under which devices look for a patch (section 7).
+
+    Args:
+        image: File name of the image, `NAME.twin`.
+        base: SHA-256 of the base of the image's first payload, 64 hex digits.
+    """
+    return f"{image.removesuffix('.twin')}.from-{base[:PATCH_NAME_DIGITS]}.twinpatch"
 
 
 def patch_head_length(data: bytes) -> int:
