@@ -223,6 +223,22 @@ def test_a_table_that_cannot_be_is_refused(changes: dict[str, object]) -> None:
     assert caught.value.code == "bundle.patch-table"
 
 
+def test_a_table_of_a_mebibyte_of_tiny_numbers_takes_a_bounded_amount_of_memory() -> None:
+    count = 131_000
+    runs, columns = build_varints([1, 1] * count), build_varints([1, 0, 1, 0, 0, 0] * (count * 4 // 5))
+    data = with_entry(size=2**18 * GROUP, changed=count, pieces=count, runs=runs, columns=columns)
+    header = replace(parse_patch_header(data), changed=count)
+    data = build_patch_header(header) + data[PATCH_HEADER_SIZE:].ljust(header.head, b"x")
+    tracemalloc.start()
+    try:
+        with pytest.raises(BundleError, match="table: pieces"):
+            parse_patch_head(data)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 32 * 1024 * 1024
+
+
 def test_payloads_stand_sorted_and_once() -> None:
     made = [streams(OLD, NEW, piece) for piece in RECIPES]
     entry = entry_for(OLD, NEW, CHANGED, made)

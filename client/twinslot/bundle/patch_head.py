@@ -92,11 +92,9 @@ class ChangedGroups(_Packed[ChangedGroup]):
 
     __slots__ = ("_digests", "_ends", "_shifts")
 
-    def __init__(self, runs: Sequence[tuple[int, int]], digests: bytes) -> None:
-        """Runs as (first group, count), ascending."""
-        self._ends = array("I", accumulate(count for _, count in runs))
-        self._shifts = array("I", (first - end + count for (first, count), end in zip(runs, self._ends, strict=True)))
-        self._digests = digests
+    def __init__(self, ends: array[int], shifts: array[int], digests: bytes) -> None:
+        """For each run the position after its last group, and by how much numbers in it exceed positions."""
+        self._ends, self._shifts, self._digests = ends, shifts, digests
 
     def __len__(self) -> int:
         return len(self._digests) // DIGEST_SIZE
@@ -117,7 +115,7 @@ class Pieces(_Packed[Piece]):
         self._columns = columns
 
     def __len__(self) -> int:
-        return len(self._columns[0])
+        return len(self._columns[2])  # the first two go on to where the next piece would be
 
     def item(self, position: int) -> Piece:
         """The piece of a number."""
@@ -267,23 +265,21 @@ def _payload(entry: PayloadEntry, digests: bytes, offset: int) -> PayloadPatch:
         plain_list=entry.plain_list.hex(),
         size=entry.size,
         group_size=entry.group_size,
-        changed=ChangedGroups(_runs(entry), digests),
+        changed=_changed(entry, digests),
         pieces=_pieces(entry, offset),
     )
 
 
-def _runs(entry: PayloadEntry) -> list[tuple[int, int]]:
+def _changed(entry: PayloadEntry, digests: bytes) -> ChangedGroups:
     """Section 4.1: pairs of (groups left out since the last run, groups in this run)."""
     numbers = _numbers(entry.runs, "runs")
-    if len(numbers) % 2 or 0 in numbers[1::2] or 0 in numbers[2::2]:
+    skips, counts = numbers[::2], numbers[1::2]
+    if len(skips) != len(counts) or 0 in counts or 0 in skips[1:]:
         raise bad_table("runs", "pairs, none empty, none touching", len(numbers))
-    runs, at = [], 0
-    for skip, count in zip(numbers[::2], numbers[1::2], strict=True):
-        runs.append((at + skip, count))
-        at += skip + count
-    if at > -(-entry.size // entry.group_size) or sum(numbers[1::2]) != entry.changed:
-        raise bad_table("runs", f"{entry.changed} groups of the payload", f"{sum(numbers[1::2])} up to {at}")
-    return runs
+    found, at = sum(counts), sum(numbers)
+    if found != entry.changed or at > -(-entry.size // entry.group_size):
+        raise bad_table("runs", f"{entry.changed} groups of the payload", f"{found} up to {at}")
+    return ChangedGroups(array("I", accumulate(counts)), array("I", accumulate(skips)), digests)
 
 
 def _pieces(entry: PayloadEntry, offset: int) -> Pieces:
@@ -296,13 +292,13 @@ def _pieces(entry: PayloadEntry, offset: int) -> Pieces:
     )
     if 0 in counts or sum(counts) != entry.changed:
         raise bad_table("pieces", f"{entry.changed} groups, none without", sum(counts))
-    lengths = [sum(parts) for parts in zip(control, residual, literal, strict=True)]
-    if lengths and max(lengths) > piece_max(entry.group_size):
-        raise bad_table("length of a piece", f"up to {piece_max(entry.group_size)} bytes", max(lengths))
+    largest = max(map(sum, zip(control, residual, literal, strict=True)), default=0)
+    if largest > piece_max(entry.group_size):
+        raise bad_table("length of a piece", f"up to {piece_max(entry.group_size)} bytes", largest)
     if any(a + b > CONTROL_MAX for a, b in zip(ops, jumps, strict=True)):
         raise bad_table("control stream of a piece", f"up to {CONTROL_MAX} bytes", "more")
-    firsts = array("Q", list(accumulate(counts, initial=0))[:-1])
-    offsets = array("Q", list(accumulate(lengths, initial=offset))[:-1])
+    firsts = array("Q", accumulate(counts, initial=0))
+    offsets = array("Q", accumulate(map(sum, zip(control, residual, literal, strict=True)), initial=offset))
     return Pieces((offsets, firsts, counts, control, ops, jumps, residual, literal))
 
 
