@@ -64,28 +64,27 @@ class PageMap:
 
     def distances(self, pages: Sequence[int]) -> dict[int, int]:
         """For each page that the old payload has: bytes from it to its source. Changes as seldom as possible."""
-        known, first = np.unique(self._old, return_index=True)
-        where = first[np.minimum(np.searchsorted(known, self._new), len(known) - 1)] if len(known) else self._new
+        if not len(self._old):
+            return {}
+        known, first, counts = np.unique(self._old, return_index=True, return_counts=True)
+        place = np.minimum(np.searchsorted(known, self._new), len(known) - 1)
+        where, single = first[place].tolist(), (~self.hard & (counts[place] == 1)).tolist()
         found: dict[int, int] = {}
         distance = 0
         for page in pages:
             if self.hard[page]:
                 continue
             if not self._stands_at(page, page + distance):
-                distance = self._best(page, int(where[page]) - page)
+                # Of many equal pages the one whose neighbours fit: the next page with a single source shows it.
+                ahead = (near for near in range(page, min(page + 4, len(self._new))) if single[near])
+                guesses = (where[near] - near for near in ahead)
+                fitting = (guess for guess in guesses if self._stands_at(page, page + guess))
+                distance = next(fitting, where[page] - page)
             found[page] = distance * PAGE
         return found
 
     def _stands_at(self, page: int, source: int) -> bool:
         return 0 <= source < len(self._old) and bool(self._old[source] == self._new[page])
-
-    def _best(self, page: int, distance: int) -> int:
-        """Of many equal pages the one whose neighbours fit: the next page that has a single source shows it."""
-        for ahead in range(page + 1, min(page + 4, len(self._new))):
-            at = np.flatnonzero(self._old == self._new[ahead])
-            if len(at) == 1 and self._stands_at(page, page + int(at[0]) - ahead):
-                return int(at[0]) - ahead
-        return distance
 
 
 def as_words(data: Bytes) -> npt.NDArray[np.uint32]:
