@@ -87,12 +87,14 @@ def test_a_medium_that_fails_while_written_or_read_back_ends_the_install_and_a_s
     assert isinstance(device, EmulatedDevice)
     frozen = snapshot.booted(device.files)
     start = slot_offsets(frozen.board)["slot_b"][0]
-    drive = failing(artifacts / "board" / "disk.img", ("write", start + MIB), ("read", start + 2 * MIB))
+    # Not at whole MiB: there udev looks for LUKS headers after each writer, and would meet the fault instead of us.
+    faults = ("write", start + 3 * MIB // 2), ("read", start + 5 * MIB // 2)
+    drive = failing(artifacts / "board" / "disk.img", *faults)
     url = serve(image_factory.raw(CONTENT))
     with frozen.start(artifacts / "board", drives={"disk": drive}) as board:
         for code in ("device.flush", "device.read"):
             ended = install(board, url)
-            assert (ended.exit, ended.last["code"]) == (6, code), "who must act: a technician"
+            assert (ended.exit, ended.last.get("code")) == (6, code), f"who must act: a technician; {ended.last}"
             assert "Input/output error" in ended.last["found"]
             environment = board.card.variables()
             assert [environment[name] for name in ("slot", "slot_a", "slot_b", "upgrade_available")] == [
