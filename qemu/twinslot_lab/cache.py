@@ -45,15 +45,15 @@ def cached(name: str, key: str, make: Callable[[Path], None], *, base: Path | No
     """The directory `<name>-<key>` of the cache, made if it is not there.
 
     `make` fills an empty directory, which takes its final name only when `make` is done: what has that name is whole.
-    Two builders at once wait for each other.
+    Two builders of the same wait for each other; what differs in its inputs is built side by side.
     """
     home = base or CACHE
     home.mkdir(parents=True, exist_ok=True)
     final = home / f"{name}-{key}"
-    with (home / f".{name}.lock").open("w") as lock:
+    with (home / f".{name}-{key}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not final.exists():
-            work = home / f".{name}-{key}.part"
+            work = home / f".{name}-{key}.new"
             shutil.rmtree(work, ignore_errors=True)
             work.mkdir()
             with step(f"build {name}"):

@@ -52,17 +52,18 @@ class Product:
             GuestError: It was refused or failed; the message is the client's.
         """
         self.start_install(url, *options)
-        deadline, seen = Deadline(seconds * self._board.patience, f"install of {url}"), 0
+        deadline, at, cut_off = Deadline(seconds * self._board.patience, f"install of {url}"), 0, ""
         while True:
-            lines = self._board.run("cat", _RUNS).stdout.splitlines()
-            for message in map(json.loads, lines[seen:]):
+            said = self._board.run("tail", "-c", f"+{at + 1}", _RUNS).stdout  # the console may be a slow line
+            at += len(said)
+            *lines, cut_off = (cut_off + said).split("\n")
+            for message in map(json.loads, lines):
                 if message["type"] == "error":
                     raise GuestError(f"the install failed: {message['message']}")
                 if message["type"] == "result":
                     transaction: dict[str, Any] = message["transaction"]
                     return transaction
                 tell(message)
-            seen = len(lines)
             if deadline.passed:
                 raise deadline.failure()
             time.sleep(1)

@@ -71,9 +71,9 @@ def record(story: str = WHOLE) -> Recording:
     images = (team.image(FACTORY), good, *((team.image(BAD),) if story == WHOLE else ()))
     key = fingerprint(story, str(files.folder), [str(image.path) for image in images], *_code())
     name, base = f"recording-{story}", BUILD / "crash"
-    if not (base / f"{name}-{key}").exists():
-        for older in base.glob(f"{name}-*"):
-            shutil.rmtree(older)
+    for older in base.glob(f"{name}-*"):
+        if older.name != f"{name}-{key}":
+            shutil.rmtree(older, ignore_errors=True)
     folder = cached(name, key, lambda work: _record(work, files, images[1:]), base=base)
     return Recording(folder, files, images)
 

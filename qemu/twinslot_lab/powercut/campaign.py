@@ -132,8 +132,12 @@ class Campaign:
                 if file.exists():
                     file.replace(file.with_name(f"{file.name}.before"))
         about.write_text(json.dumps(self.theatre.made_of, indent=1) + "\n")
-        lines = done.read_text().splitlines() if done.exists() else []
-        return {line["number"]: line for line in map(_whole, lines) if line}
+        said = done.read_text().splitlines() if done.exists() else []
+        lines = {line["number"]: line for line in map(_whole, said) if line}
+        whole = done.with_name(".cuts.jsonl")  # without a line that was cut short, or the next would join it
+        whole.write_text("".join(json.dumps(line) + "\n" for line in lines.values()))
+        whole.replace(done)
+        return lines
 
     def _write_reports(self) -> None:
         bricks = sum(line["outcome"] == "BRICK" for line in self.lines)
