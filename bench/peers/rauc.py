@@ -45,11 +45,11 @@ format={format}
 filename=rootfs.img
 """
 # A device's bus starts the service when it is asked for; the private bus here does not, so this does.
-_INSTALL: Final = """rauc --conf="$1" --override-boot-slot=A service & service=$!
-gdbus wait --system --timeout 20 de.pengutronix.rauc
-rauc install "$2"; status=$?
-kill $service; wait $service 2>/dev/null
-exit $status"""
+_INSTALL: Final = (
+    'rauc --conf="$1" --override-boot-slot=A service & service=$!; '
+    "gdbus wait --system --timeout 20 de.pengutronix.rauc; "
+    'rauc install "$2"; status=$?; kill $service; wait $service; exit $status'
+)
 _SUBJECT: Final = "/O=bench/CN=bench"
 
 

@@ -66,6 +66,9 @@ def _add_global(parser: argparse.ArgumentParser) -> None:
 def _add_changing(verbs: _Verbs, anywhere: _Parser) -> None:
     install = verbs.add_parser("install", parents=[anywhere], help="write an image into the slot that does not run")
     install.add_argument("image", metavar="FILE|URL|-", help="the image; - is standard input")
+    install.add_argument(
+        "--dry-run", action="store_true", help="tell what would be fetched; needs root, changes nothing"
+    )
     install.add_argument("--no-activate", action="store_true", help="write only; 'twinslot activate' goes on")
     _add_reboot(install)
     install.add_argument("--retry", action="store_true", help="accept a release that rolled back here; audited")

@@ -35,6 +35,8 @@ def install(arguments: argparse.Namespace, world: World, output: Output) -> int:
     from twinslot.engine.cancellation import Cancellation
 
     config = world.config(arguments.config_root)
+    if arguments.dry_run:
+        return _dry_run(arguments, world, config, output)
     options = {
         "activate": not arguments.no_activate,
         "reboot": _reboot(arguments, config),
@@ -57,6 +59,33 @@ def install(arguments: argparse.Namespace, world: World, output: Output) -> int:
     if ended.error is not None:
         raise ended.error
     return _show(ended.value, output)
+
+
+def _dry_run(arguments: argparse.Namespace, world: World, config: Config, output: Output) -> int:
+    """Say what an install would fetch; nothing is changed."""
+    from twinslot.cli_source import opened
+
+    require_root(world, "only root may read what the slots hold", "use 'sudo'")
+    with opened(arguments.image) as source:
+        found = world.forecast(config, source)
+    if output.as_json:
+        output.line({"type": "result", "forecast": found})
+    else:
+        output.text(map(printable, _forecast_lines(found, config.delta.budget)))
+    return 0
+
+
+def _forecast_lines(found: JsonObject, budget: int) -> Iterator[str]:
+    yield f"release {found['release']}, {size_text(found['size'])}"
+    parts = [f"{size_text(found[name])} of the {name}" for name in ("patch", "image") if found[name]]
+    parts.append(f"{size_text(found['head'])} of heads and lists")
+    yield f"  to fetch: {size_text(found['fetch'])}: {', '.join(parts)}"
+    yield f"  held by the running slot: {size_text(found['running'])}"
+    yield f"  held by the target: {size_text(found['target'])}"
+    yield f"  all zero: {size_text(found['zero'])}"
+    yield f"  to write: {size_text(found['write'])}"
+    if budget:
+        yield f"  budget: {size_text(budget)}{', which is not enough' if found['fetch'] > budget else ''}"
 
 
 def _stopped(ended: Ended[JsonObject], world: World, config: Config, output: Output) -> int:
@@ -190,5 +219,7 @@ def _result_lines(transaction: Transaction) -> Iterator[str]:
     yield from check_lines(transaction)
     if transaction.bytes_written:
         phases = ", ".join(f"{name} {duration_text(seconds)}" for name, seconds in transaction.seconds.items())
-        fetched, written = size_text(transaction.bytes_fetched), size_text(transaction.bytes_written)
-        yield f"  fetched {fetched}, wrote {written}; {phases}"
+        counts = [("fetched", transaction.bytes_fetched), ("wrote", transaction.bytes_written)]
+        held = [("copied", transaction.bytes_copied), ("left in place", transaction.bytes_skipped)]
+        counts += [each for each in (*held, ("zeroed", transaction.bytes_zeroed)) if each[1]]
+        yield f"  {', '.join(f'{how} {size_text(count)}' for how, count in counts)}; {phases}"

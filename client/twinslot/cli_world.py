@@ -140,20 +140,27 @@ class World(Protocol):
         """`engine.preview.preview`."""
         ...
 
+    def forecast(self, config: Config, source: str | int) -> JsonObject:
+        """`engine.forecast.forecast_here`."""
+        ...
+
     def serve(self, config: Config) -> int:
         """Be the service until it is idle; returns an exit status."""
         ...
 
 
-def require_root(world: World) -> None:
+def require_root(
+    world: World,
+    why: str = "only root may change the device in this process",
+    hint: str = "use 'sudo', or leave out '--no-service'",
+) -> None:
     """Refuse early, instead of failing at the first device.
 
     Raises:
         RefusedError: `refused.not-root`.
     """
     if not world.is_root():
-        hint = "use 'sudo', or leave out '--no-service'"
-        raise RefusedError(Refusal("not-root", "only root may change the device in this process", hint=hint))
+        raise RefusedError(Refusal("not-root", why, hint=hint))
 
 
 class RealWorld:
@@ -228,6 +235,12 @@ class RealWorld:
         from twinslot.engine.preview import preview
 
         return preview(config, *front)
+
+    def forecast(self, config: Config, source: str | int) -> JsonObject:
+        """See `World`."""
+        from twinslot.engine.forecast import forecast_here
+
+        return forecast_here(config, source).as_dict()
 
     def serve(self, config: Config) -> int:
         """See `World`."""

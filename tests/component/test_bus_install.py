@@ -132,11 +132,17 @@ def test_an_image_from_a_descriptor_is_installed_and_the_record_says_the_same(
 def test_a_damaged_image_is_told_with_section_expected_and_found_and_the_next_one_works(
     device: HostDevice, client: ServiceClient, image: tuple[ReleaseBench, Path], tmp_path: Path
 ) -> None:
-    damaged = tmp_path / "damaged"
-    damaged.write_bytes(image[1].read_bytes()[:-5000])
+    whole, damaged = image[1].read_bytes(), tmp_path / "damaged"
+    before = device.content(SlotName.B)
+    damaged.write_bytes(whole[:-5000])
     with opened(damaged) as source, pytest.raises(BundleError) as caught:
         client.install(source, NO_REBOOT)
     assert caught.value.code == "bundle.truncated"
+    assert device.content(SlotName.B) == before, "a short file is seen before anything changes"
+    damaged.write_bytes(whole[:-5000] + b"?" + whole[-4999:])
+    with opened(damaged) as source, pytest.raises(BundleError) as caught:
+        client.install(source, NO_REBOOT)
+    assert caught.value.code == "bundle.group"
     assert caught.value.expected is not None
     assert_unbootable(device)
     with opened(image[1]) as source:

@@ -17,8 +17,11 @@ from release_bench import ReleaseBench
 
 from twinslot.bundle.wire import parse_header
 from twinslot.core.errors import RefusedError, TransportError
+from twinslot.core.manifest import parse_manifest
 from twinslot.core.model import SlotName
 from twinslot.core.transaction import Transaction
+from twinslot.engine import assemble
+from twinslot.engine.forecast import Forecast, forecast
 from twinslot.storage.lists import ListStore
 from twinslot_image.cli import main
 
@@ -241,6 +244,39 @@ def test_policy_may_do_without_patches(runs_two: HostDevice, web: FileWeb, patch
     install(runs_two, web.url("3.0.twin"))
     assert patch.name not in web.sent
     assert runs_two.content(SlotName.A) == NEXT.ljust(SLOT_SIZE, b"\0")
+
+
+def forecasted(device: HostDevice, url: str) -> Forecast:
+    """What a dry run says."""
+    stream = assemble.open_stream(device.config, url, service_workers=False)
+    try:
+        manifest = parse_manifest(stream.head().manifest)
+        with device.record() as record:
+            known = record.slot(device.running)
+        return forecast(device.config, stream, manifest, device.running, known.payloads if known else {})
+    finally:
+        stream.close()
+
+
+def test_a_dry_run_says_what_the_install_then_does_and_changes_nothing(device: HostDevice, web: FileWeb) -> None:
+    install(device, web.url("2.0.twin"))
+    before = device.content(SlotName.B), lists(device).load(SlotName.B, "rootfs")
+    web.sent.clear()
+    told = forecasted(device, web.url("3.0.twin"))
+    assert told.head == web.sent.pop("3.0.twin")
+    assert (device.content(SlotName.B), lists(device).load(SlotName.B, "rootfs")) == before
+    done = install(device, web.url("3.0.twin"))
+    assert told.fetch == done.bytes_fetched
+    assert told.running + told.target + told.zero + GROUP == len(NEXT), "one group is new"
+    assert told.image >= GROUP
+
+
+def test_a_dry_run_knows_of_a_patch(runs_two: HostDevice, web: FileWeb, patch: Path) -> None:
+    told = forecasted(runs_two, web.url("3.0.twin"))
+    done = install(runs_two, web.url("3.0.twin"))
+    assert told.image == 0
+    assert 0 < told.patch < patch.stat().st_size
+    assert told.fetch == done.bytes_fetched
 
 
 def test_without_reuse_everything_is_fetched(device: HostDevice, bench: ReleaseBench, web: FileWeb) -> None:

@@ -60,6 +60,7 @@ class BoardWorld:
         self.closed = 0  # connections to the service
         self.before: Callable[[str], object] = lambda _: None  # called with each verb; may raise
         self.options: InstallOptions | None = None
+        self.forecasted: JsonObject = {}  # what `install --dry-run` is to say
 
     def is_root(self) -> bool:
         return self.root
@@ -105,6 +106,9 @@ class BoardWorld:
 
     def preview(self, config: Config, front: Front) -> Preview:
         raise NotImplementedError
+
+    def forecast(self, config: Config, source: str | int) -> JsonObject:
+        return self.forecasted
 
     def serve(self, config: Config) -> int:
         self.before("serve")

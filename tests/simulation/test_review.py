@@ -258,7 +258,7 @@ def test_no_install_takes_the_last_slot_that_may_boot(tmp_path: Path) -> None:
 # 14
 def test_attempts_that_fail_do_not_fill_the_data_partition(board: SimulatedBoard) -> None:
     class Broken(SmallStream):
-        def parts(self, manifest: Any) -> Any:
+        def parts(self, manifest: Any, bases: Any = ()) -> Any:
             raise DeviceError("no", code="x")
 
     path = board.data / "record.sqlite"

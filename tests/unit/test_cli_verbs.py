@@ -222,3 +222,40 @@ def test_the_service_verb_serves(shell: Shell) -> None:
     shell.world.before = asked.append
     assert shell("service") == 0
     assert asked == ["serve"]
+
+
+FORECAST = {
+    "release": "2.0",
+    "size": 3 << 20,
+    "patch": 0,
+    "image": 100 << 10,
+    "head": 2048,
+    "running": 1 << 20,
+    "target": 1 << 20,
+    "zero": 512 << 10,
+    "write": 1 << 20,
+    "fetch": 102 << 10,
+}
+
+
+def test_a_dry_run_says_where_the_bytes_would_come_from_and_changes_nothing(shell: Shell) -> None:
+    shell.world.forecasted = FORECAST
+    before = shell.json("status")
+    assert shell("install", "--dry-run", "http://127.0.0.1:9/x.twin") == 0
+    assert shell.out.splitlines() == [
+        "release 2.0, 3.0 MiB",
+        "  to fetch: 102.0 KiB: 100.0 KiB of the image, 2.0 KiB of heads and lists",
+        "  held by the running slot: 1.0 MiB",
+        "  held by the target: 1.0 MiB",
+        "  all zero: 512.0 KiB",
+        "  to write: 1.0 MiB",
+    ]
+    assert shell.json("install", "--dry-run", "http://127.0.0.1:9/x.twin") == [{"type": "result", "forecast": FORECAST}]
+    assert shell.json("status") == before
+    assert shell.world.by_service == []
+
+
+def test_a_dry_run_reads_the_slots_and_so_needs_root(shell: Shell) -> None:
+    shell.world.root = False
+    assert shell("install", "--dry-run", "http://127.0.0.1:9/x.twin") == 4
+    assert "only root may read what the slots hold" in shell.err

@@ -56,7 +56,7 @@ class LossyDisk(SimulatedDisk):
         changed = bytearray(data)
         if offset <= self.place < offset + len(data):
             changed[self.place - offset] ^= 1
-        super().write(offset, changed)
+        super().write(offset, bytes(changed))
 
 
 def sweep_of(disk: CountingDisk, run: Executor | None) -> Sweep:

@@ -119,17 +119,16 @@ class RangedImage:
             )
 
     def cost(self, payload: Payload, wanted: bytes) -> int:
-        """Bytes that it takes to fetch these groups: stored, and the table if it is still missing."""
+        """Stored bytes of these groups. The table that tells them is fetched now, if it is still missing."""
         if not wanted:
             return 0
-        missing = 0 if payload.name in self._tables else self._spans().stored_tables[payload.name].length
         try:
             table = self._table(payload)
         except self._refused as e:
             e.source.close()  # type: ignore[attr-defined]
             assert self._header is not None
             return self._header.total
-        return missing + sum(table[index].length for index in ones(wanted))
+        return sum(table[index].length for index in ones(wanted))
 
     def groups(self, payload: Payload, plain_list: bytes, wanted: bytes) -> Iterator[tuple[int, bytes]]:
         """These groups, in ascending order, decoded and checked against table and list."""

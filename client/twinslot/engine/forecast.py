@@ -1,0 +1,196 @@
+"""What an install would fetch, and what it would take from where: for `install --dry-run`. Nothing is changed.
+
+Lists are taken as they are kept; a slot without one is read. So a group that turns out damaged in the install itself
+costs more than is said here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from twinslot.config import Config
+from twinslot.core.errors import DeviceError, RefusedError, TransportError
+from twinslot.core.manifest import Manifest, Payload, parse_manifest
+from twinslot.core.model import SlotName, StoredPayload
+from twinslot.engine.assemble import open_stream
+from twinslot.engine.plan import Plan, Way, make_plan
+from twinslot.engine.preview import preview
+from twinslot.engine.report import open_record
+from twinslot.storage.lists import KnownList, ListStore
+from twinslot.storage.slotreader import SlotReader, list_on, open_reader
+from twinslot.storage.slots import find_running_slot
+from twinslot.transport.base import Base, Cost, ImageStream, ListPart
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """Bytes by where they would come from.
+
+    Attributes:
+        release: Its name.
+        size: Of all payloads.
+        patch: Stored bytes that would be fetched of a patch.
+        image: Stored bytes that would be fetched of the image.
+        head: Fetched already: head, lists, tables, the head of a patch.
+        running: Content that the running slot holds.
+        target: Content that the target holds, in its place or elsewhere.
+        zero: Content that is all zeros.
+        write: Content that would be written.
+    """
+
+    release: str
+    size: int
+    patch: int
+    image: int
+    head: int
+    running: int
+    target: int
+    zero: int
+    write: int
+
+    @property
+    def fetch(self) -> int:
+        """Bytes over the wire in all."""
+        return self.patch + self.image + self.head
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return asdict(self) | {"fetch": self.fetch}
+
+
+def forecast_here(config: Config, source: str | int) -> Forecast:
+    """Forecast an install on this machine. Reading the slots needs root.
+
+    Raises:
+        RefusedError: This device would not take the image; with every reason.
+        TwinslotError: As an install.
+    """
+    running = find_running_slot({name: config.slots.of(name) for name in SlotName}).require()
+    stream = open_stream(config, source, service_workers=False)
+    try:
+        head = stream.head()
+        refusals = preview(config, head.trust, head.manifest).refusals
+        if refusals:
+            raise RefusedError(refusals)
+        return forecast(config, stream, parse_manifest(head.manifest), running, _installed(config, running))
+    finally:
+        stream.close()
+
+
+def _installed(config: Config, running: SlotName) -> Mapping[str, StoredPayload]:
+    try:
+        record = open_record(config)
+    except DeviceError:
+        return {}
+    try:
+        known = record.slot(running)
+        return known.payloads if known else {}
+    finally:
+        record.close()
+
+
+def forecast(
+    config: Config,
+    stream: ImageStream,
+    manifest: Manifest,
+    running: SlotName,
+    installed: Mapping[str, StoredPayload],
+) -> Forecast:
+    """Ask lists, slots and stream.
+
+    Args:
+        config: Of this device.
+        stream: Its head was taken; not closed here.
+        manifest: Verified.
+        running: The slot that runs; the other one is the target.
+        installed: What the record knows of it.
+    """
+    store = ListStore(config.record.directory / "lists")
+    with contextlib.ExitStack() as stack:
+        readers = {slot: _readers(stack, config.slots.of(slot)) for slot in SlotName}
+        looked = config.delta.reuse and stream.remote
+        lists: dict[str, tuple[KnownList | None, KnownList | None]] = {}
+        for payload in manifest.payloads:
+            size = installed[payload.name].size if payload.name in installed else None
+            here = _list(store, running, payload, readers[running], looked=looked, size=size)
+            there = _list(store, running.other, payload, readers[running.other], looked=looked, size=payload.size)
+            lists[payload.name] = (here, there) if config.delta.reuse else (None, None)
+        bases = [
+            Base(name, here.size, here.group_size, here.digest, here.data, readers[running][name].descriptor)
+            for name, (here, _) in lists.items()
+            if here is not None and config.delta.patches and stream.remote
+        ]
+        return _ask(stream, manifest, lists, bases)
+
+
+def _ask(
+    stream: ImageStream,
+    manifest: Manifest,
+    lists: Mapping[str, tuple[KnownList | None, KnownList | None]],
+    bases: list[Base],
+) -> Forecast:
+    costs, plans = [], []
+    parts = stream.parts(manifest, bases)
+    for payload in manifest.payloads:
+        part = next(parts, None)
+        if not isinstance(part, ListPart) or part.payload != payload.name:
+            raise TransportError("the source does not tell what it holds", code="order", found=part)
+        here, there = lists[payload.name]
+        plan = make_plan(payload, part.data, here, there)
+        if there is not None and there.group_digest(0) == part.data[: len(there.group_digest(0))]:
+            plan.put(0, Way.MOVE)  # it is read before it is wiped
+        plans.append(plan)
+        if part.waits:
+            wanted = plan.wanted()
+            costs.append(stream.cost(payload.name, wanted) if wanted else Cost(0, 0))
+            stream.want(payload.name, b"")
+            if payload is manifest.payloads[-1]:
+                next(parts, None)  # the end, with the count of what was fetched
+        else:  # everything comes, in order, and lists stand before all groups
+            costs.append(Cost(0, payload.stored_size))
+    return _sum(manifest, plans, costs, stream.fetched)
+
+
+def _sum(manifest: Manifest, plans: list[Plan], costs: list[Cost], fetched: int) -> Forecast:
+    def content(*ways: Way) -> int:
+        return sum(plan.bytes_of(way) for plan in plans for way in ways)
+
+    return Forecast(
+        release=manifest.release.name,
+        size=sum(payload.size for payload in manifest.payloads),
+        patch=sum(cost.patch for cost in costs),
+        image=sum(cost.image for cost in costs),
+        head=fetched,
+        running=content(Way.COPY),
+        target=content(Way.KEEP, Way.MOVE),
+        zero=content(Way.ZERO),
+        write=content(Way.FETCH, Way.COPY, Way.MOVE),
+    )
+
+
+def _readers(stack: contextlib.ExitStack, devices: Mapping[str, Path]) -> Mapping[str, SlotReader]:
+    readers = {payload: open_reader(path) for payload, path in devices.items()}
+    for reader in readers.values():
+        stack.callback(reader.close)
+    return readers
+
+
+def _list(
+    store: ListStore,
+    slot: SlotName,
+    payload: Payload,
+    readers: Mapping[str, SlotReader],
+    *,
+    looked: bool,
+    size: int | None,
+) -> KnownList | None:
+    known, reader = store.load(slot, payload.name), readers.get(payload.name)
+    if known is not None and known.group_size == payload.group_size:
+        return known
+    if not looked or reader is None:
+        return None
+    return list_on(reader, min(size or reader.size, reader.size), payload.group_size, lambda _: None)
