@@ -11,6 +11,7 @@ UNPRIVILEGED := $(if $(AS_ROOT),and not root)
 CUTS ?= 20
 SEED ?= 1
 BOARD ?= virt-arm64
+BOARDS := $(basename $(notdir $(wildcard qemu/boards/*.toml)))
 LISTS := qemu/apt-packages.txt tests/apt-packages.txt
 
 .PHONY: help demo crash powercut test check test-host test-debian13 test-board board deb bench bench-quick mutants docs clean
@@ -23,7 +24,8 @@ demo: packages $(STAMP) ## a board takes a good update and commits, takes a bad 
 
 test: packages $(STAMP) ## everything: linters, unit, component, simulation, Debian 13's Python, boards
 	@mkdir -p build/log
-	nice -n 15 $(AS_ROOT) $(BIN)/python -m twinslot_lab build > build/log/board.log 2>&1 & board=$$!; \
+	for board in $(BOARDS); do nice -n 15 $(AS_ROOT) $(BIN)/python -m twinslot_lab build --board $$board || exit; done \
+		> build/log/board.log 2>&1 & board=$$!; \
 	$(MAKE) test-host; host=$$?; \
 	$(MAKE) test-debian13; thirteen=$$?; \
 	wait $$board || { tail -n 40 build/log/board.log; exit 1; }; \
