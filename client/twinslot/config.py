@@ -80,6 +80,12 @@ class Install:
         "Largest group; bounds memory. The format allows no more.", default=MIB, unit="bytes", low=64 * KIB, high=MIB
     )
     allow_reinstall: bool = option("Accept the release that already runs.", default=False)
+    nice: int = option("CPU priority of an update, as nice(1): 19 gives way to everything.", default=0, low=0, high=19)
+    io_priority: str = option(
+        "How an update reads and writes beside others, as ionice(1): best-effort level 7 is low.",
+        default="normal",
+        choices=("normal", "low", "idle"),
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -79,7 +79,9 @@ class RealWorld:
     ) -> Transaction:
         """See `World`."""
         from twinslot.engine.assemble import open_engine, open_stream
+        from twinslot.priority import give_way
 
+        give_way(self._config.install.nice, self._config.install.io_priority)
         engine = open_engine(self._config, service_workers=True)  # first: it may refuse without starting a worker
         stream = open_stream(self._config, source, service_workers=True)
         with cancelled.ending(stream):  # also while the engine waits for lock and environment

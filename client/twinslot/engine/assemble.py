@@ -59,7 +59,7 @@ def open_stream(config: Config, source: str | int, *, service_workers: bool) -> 
     """A stream of an image from a URL or an open descriptor; the caller keeps and closes its descriptor."""
     get_worker = launch.connect if service_workers else launch.start
     limits = {"group_size": config.install.max_group_size, "image_size": config.install.max_image_size}
-    request: dict[str, Any] = {"limits": limits}
+    request: dict[str, Any] = {"limits": limits, "nice": config.install.nice}
     if isinstance(source, int):
         return WorkerStream(get_worker("fetch"), request, source)
     delta = {"patches": config.delta.patches, "budget": config.delta.budget}

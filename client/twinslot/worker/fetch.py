@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from twinslot.bundle.reader import Limits
 from twinslot.core.errors import BundleError, DeviceError
 from twinslot.core.manifest import Manifest
+from twinslot.priority import give_way
 from twinslot.transport.file import DescriptorSource, FileRanges, can_seek
 from twinslot.transport.settings import HttpSettings
 from twinslot.worker.frames import Channel, Kind
@@ -54,6 +55,7 @@ class Request:
         http: Settings for it.
         descriptor: Of the image; -1: none.
         delta: Policy.
+        nice: CPU priority.
     """
 
     limits: Limits
@@ -62,6 +64,7 @@ class Request:
     http: HttpSettings
     descriptor: int
     delta: Delta = field(default_factory=Delta)
+    nice: int = 0
 
 
 def answer(channel: Channel) -> None:
@@ -72,7 +75,9 @@ def answer(channel: Channel) -> None:
     """
     opened, teller = channel.receive(Kind.OPEN), Teller(channel)
     try:
-        _serve(teller, read_request(opened.payload, opened.descriptor))
+        request = read_request(opened.payload, opened.descriptor)
+        give_way(request.nice)
+        _serve(teller, request)
     finally:
         teller.close()
         if opened.descriptor >= 0:
@@ -89,12 +94,12 @@ def read_request(payload: bytes, descriptor: int) -> Request:
         fields = json.loads(payload)
         limits = dict(fields["limits"])
         image_size = int(limits.pop("image_size", 0))
-        delta = Delta(**fields.get("delta", {}))
+        delta, nice = Delta(**fields.get("delta", {})), int(fields.get("nice", 0))
         if descriptor >= 0:
-            return Request(Limits(**limits), image_size, "", HttpSettings(), descriptor, delta)
+            return Request(Limits(**limits), image_size, "", HttpSettings(), descriptor, delta, nice)
         if not isinstance(url := fields["url"], str):
             raise TypeError(f"'url' is a {type(url).__name__}")
-        return Request(Limits(**limits), image_size, url, HttpSettings(**fields["http"]), descriptor, delta)
+        return Request(Limits(**limits), image_size, url, HttpSettings(**fields["http"]), descriptor, delta, nice)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
         raise DeviceError("the request to the worker cannot be read", code="worker", found=e) from e
 
