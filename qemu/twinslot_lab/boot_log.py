@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from twinslot_lab.console import Console
+from twinslot_lab.present_console import PresentConsole
 
 # The banners of U-Boot and of its first stage (common/spl/spl.c, lib/display_options.c): "U-Boot SPL 2023.01+dfsg ...".
 _FIRMWARE = re.compile(r"^U-Boot (?P<spl>SPL )?20\d\d\.\d\d", re.MULTILINE)
@@ -29,7 +29,7 @@ class BootLog:
         log: The file of all that it said; it knows more than the console if the board went on from a snapshot.
     """
 
-    def __init__(self, console: Console, log: Path | None = None) -> None:
+    def __init__(self, console: PresentConsole, log: Path | None = None) -> None:
         self._console = console
         self._log = log
 

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from twinslot_lab.boot_log import BootLog
     from twinslot_lab.broken import BrokenBoards
     from twinslot_lab.build import BoardFiles
-    from twinslot_lab.console import Console
     from twinslot_lab.device import Device
     from twinslot_lab.image_factory import ImageFactory, ReadyImages
     from twinslot_lab.power import Power
+    from twinslot_lab.present_console import PresentConsole
     from twinslot_lab.product import Product
     from twinslot_lab.qemu_board import QemuBoard
     from twinslot_lab.release import Image
@@ -187,17 +187,20 @@ def power(board: Board, pytestconfig: pytest.Config, _watch: Watch) -> Power:
 
 
 @pytest.fixture
-def console(board: Board) -> Console:
-    """The serial console of `board`."""
-    return board.console
+def console(board: Board) -> PresentConsole:
+    """The serial console of `board`, through all its starts."""
+    from twinslot_lab.present_console import PresentConsole
+
+    return PresentConsole(board)
 
 
 @pytest.fixture
 def boot_log(board: Board) -> BootLog:
     """What `board` said in its last start, from the firmware on: `boot_log.text`, `"words" in boot_log`."""
     from twinslot_lab.boot_log import BootLog
+    from twinslot_lab.present_console import PresentConsole
 
-    return BootLog(board.console, getattr(board, "log", None))
+    return BootLog(PresentConsole(board), getattr(board, "log", None))
 
 
 @pytest.fixture

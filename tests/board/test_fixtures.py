@@ -9,9 +9,9 @@ import pytest
 
 from twinslot_lab.board import Board
 from twinslot_lab.boot_log import BootLog
-from twinslot_lab.console import Console
 from twinslot_lab.device import Device, EmulatedDevice, open_board
 from twinslot_lab.power import Power
+from twinslot_lab.present_console import PresentConsole
 from twinslot_lab.product import Product
 
 pytestmark = pytest.mark.board
@@ -29,7 +29,7 @@ def test_a_board_is_up_in_seconds_with_its_boot_log(device: Device, board: Board
 
 
 def test_the_boot_log_has_the_firmware_and_follows_a_power_cut(
-    board: Board, boot_log: BootLog, console: Console, power: Power, product: Product
+    board: Board, boot_log: BootLog, console: PresentConsole, power: Power, product: Product
 ) -> None:
     assert product.status()["running"] == "a"
     first = boot_log.text
