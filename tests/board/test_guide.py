@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -83,6 +84,8 @@ def test_what_the_page_installs_is_there(tmp_path: Path) -> None:
 @pytest.mark.board
 def test_a_reader_gets_from_nothing_to_a_power_cut(project: Path) -> None:
     (project / "rootfs").symlink_to(ReleaseTeam()._product_tree())
-    (project / "test-files").symlink_to(PRODUCT)
+    shutil.copytree(PRODUCT, project / "test-files", symlinks=True)
+    (project / "test-files/usr/lib/product").mkdir()
+    (project / "test-files/usr/lib/product/motor").write_text("ready\n")  # or its health check would end every trial
     assert "1 passed" in run_block("first", project)
     assert "1 passed" in run_block("cut", project)

@@ -11,8 +11,8 @@ import threading
 import time
 from pathlib import Path
 
+from file_web import FileWeb
 from host_device import HostDevice
-from http_bench import Server, give
 from release_bench import ReleaseBench
 
 from twinslot.core.model import SlotName
@@ -24,19 +24,21 @@ def main() -> None:
     image = next((directory / "bench").glob("*.twin"))
     device = HostDevice(directory, ReleaseBench(directory / "bench"))
     with lossy_link(loss, seed) as (listener, wire):
-        server = Server([give(image.read_bytes(), ETag='"one"')])
+        server = FileWeb(directory / "bench")
         server.socket.close()
         server.socket = listener
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
-        url = f"http://{FAR}:{listener.getsockname()[1]}/image.twin"
-        began = time.monotonic()
-        transaction = device.install(url, connect_timeout=20.0, read_timeout=10.0, retries=20, retry_wait=1.0)
-        seconds = time.monotonic() - began
-        server.shutdown()
-        server.ended.set()
-        thread.join()
-    told = {"seconds": round(seconds, 1), "sent": wire.sent, "lost": wire.lost, "asked": len(server.asked)}
+        try:
+            url = f"http://{FAR}:{listener.getsockname()[1]}/{image.name}"
+            began = time.monotonic()
+            transaction = device.install(url, connect_timeout=20.0, read_timeout=10.0, retries=20, retry_wait=1.0)
+            seconds = time.monotonic() - began
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+    told = {"seconds": round(seconds, 1), "sent": wire.sent, "lost": wire.lost, "served": server.sent[image.name]}
     ended = {"fetched": transaction.bytes_fetched, "size": image.stat().st_size, "env": device.environment()["slot_b"]}
     print(json.dumps(told | ended | {"content": device.content(SlotName.B)[:16].hex()}))
 

@@ -124,6 +124,6 @@ def test_an_install_gets_through_a_link_that_loses_three_packets_of_ten(tmp_path
     told = json.loads(done.stdout)
     print(f"seed {seed}: {told}")
     assert 0.2 < told["lost"] / told["sent"] < 0.4
-    assert told["fetched"] == told["size"]
+    assert told["served"] >= told["fetched"] > 150_000, "what does not shrink; and nothing twice without need"
     assert told["env"] == "trial"
     assert told["content"] == content[:16].hex()
