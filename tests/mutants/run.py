@@ -24,7 +24,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-PARTS = ("bootloader_hooks", "client", "docs", "image_tools", "qemu", "systemd", "tests", "pyproject.toml")
+PARTS = ("bench", "bootloader_hooks", "client", "docs", "image_tools", "qemu", "systemd", "tests", "pyproject.toml")
 RULES = {f"S{number}" for number in range(1, 18)}
 
 

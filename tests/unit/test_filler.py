@@ -150,6 +150,17 @@ def test_a_group_that_moved_within_the_target_is_read_before_it_is_overwritten()
     assert disk.content() == IMAGE.content.ljust(SIZE, b"\0")
 
 
+def test_a_moved_group_that_is_not_what_the_list_says_is_fetched() -> None:
+    shifted = (b"\xee" * GROUP + IMAGE.content).ljust(SIZE, b"\0")
+    disk = disk_with(shifted[: 3 * GROUP] + b"\xdd" * GROUP + shifted[4 * GROUP :])
+    stream = SmallStream(IMAGE, ranged=True)
+    writer = fill(stream, disk, known(shifted))
+    assert stream.groups == [5, 2]
+    writer.read_back(lambda _: None)
+    writer.finish()
+    assert disk.content() == IMAGE.content.ljust(SIZE, b"\0")
+
+
 contents = st.lists(st.integers(0, 4), min_size=1, max_size=12)
 
 
