@@ -13,7 +13,8 @@ from twinslot import cli, cli_look, cli_parser
 from twinslot.core.errors import TwinslotError
 from twinslot_image.cli import make_parser as make_image_parser
 
-MANUAL = Path(__file__).parents[2] / "docs/man"
+ROOT = Path(__file__).parents[2]
+MANUAL = ROOT / "docs/man"
 
 
 def verbs_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
@@ -64,6 +65,23 @@ def test_twinslot_1_explains_each_option() -> None:
     assert not {option for option in wanted if f"Fl {option[1:]}" not in items}
     for verb in verbs_of(parser):
         assert re.search(rf"^\.It Cm {verb}\b", text, re.MULTILINE), verb
+
+
+def completed(*words: str) -> set[str]:
+    """What bash offers for the last word."""
+    script = f'source {ROOT}/debian/twinslot.bash-completion; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _twinslot; '
+    command = ["bash", "-euc", script + "printf '%s\\n' \"${COMPREPLY[@]}\"", "-", "twinslot", *words]
+    return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+
+
+def test_bash_completes_every_verb_and_option() -> None:
+    parser = cli_parser.make_parser()
+    verbs = verbs_of(parser)
+    assert completed("") == verbs.keys() | options_of(parser) | {"--help"}
+    assert completed("--json", "r") == {"rollback"}
+    for verb, below in verbs.items():
+        long = {option for option in options_of(below) if option.startswith("--")}
+        assert completed("--json", verb, "--") == long | {"--help"}, verb
 
 
 def test_twinslot_image_1_names_every_verb_and_option() -> None:
