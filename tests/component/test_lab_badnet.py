@@ -56,20 +56,21 @@ def install_through(device: HostDevice, weather: Weather, **settings: float) -> 
 def test_a_network_that_resets_every_half_second_delays_an_install_and_no_more(device: HostDevice) -> None:
     proxy = install_through(device, Weather(reset_after=0.5, rate=300_000))
     assert proxy.resets >= 2
-    assert proxy.connections - proxy.resets in (0, 1), "each goes on where the one before stopped"
+    assert proxy.connections - proxy.resets <= 2, "each goes on where the one before stopped; two take turns"
 
 
 @pytest.mark.slow
 def test_a_connection_that_stalls_is_left_for_a_new_one(device: HostDevice) -> None:
     began = time.monotonic()
     proxy = install_through(device, Weather(stall_after=300_000, stalls=2))
-    assert (proxy.stalled, proxy.connections) == (2, 3)
+    assert proxy.stalled == 2
+    assert proxy.connections <= 2 + 2, "a new one for each that stalled; two take turns"
     assert time.monotonic() - began >= 4, "two read timeouts of two seconds"
 
 
 def test_a_slow_network_above_the_floor_is_no_fault(device: HostDevice) -> None:
     proxy = install_through(device, Weather(rate=500_000), rate_floor=100_000)
-    assert proxy.connections == 1
+    assert proxy.connections <= 2
 
 
 def test_a_network_that_goes_away_for_good_leaves_a_slot_that_does_not_boot_and_the_next_install_works(
