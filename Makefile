@@ -58,6 +58,7 @@ deb: packages ## the Debian package of the client: build/deb/
 
 bench: $(STAMP) ## measure beside other clients (half an hour, a quiet machine): build/bench/report.json, docs/benchmarks.md
 	@tests/install-packages.sh $(LISTS) bench/apt-packages.txt
+	$(AS_ROOT) $(BIN)/python -m bench.board
 	$(AS_ROOT) $(BIN)/python -m bench --docs docs
 
 bench-quick: $(STAMP) ## the same on small images, to see that it works: build/bench/quick.json
