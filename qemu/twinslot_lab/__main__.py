@@ -1,5 +1,6 @@
 """`python -m twinslot_lab build` makes a board; `boot` starts one with its console here; `demo` shows the main job.
 
+`prepare` makes what the tests of a board begin with: the board, and the releases of the main job, signed.
 `crash` has verbs of its own (crash/cli.py): the states that a power cut could leave behind.
 """
 
@@ -18,7 +19,7 @@ from twinslot_lab.errors import LabError
 def main() -> int:
     """The command line; 0 if it worked, 1 with one sentence on stderr if not."""
     parser = argparse.ArgumentParser(prog="python -m twinslot_lab", description=__doc__)
-    parser.add_argument("verb", choices=["build", "boot", "demo"])
+    parser.add_argument("verb", choices=["build", "prepare", "boot", "demo"])
     parser.add_argument("--board", default="virt-arm64", help="file name in qemu/boards, without .toml")
     parser.add_argument("--deb", action="append", default=[], type=Path, help="package to install in slot a")
     try:
@@ -37,7 +38,9 @@ def main() -> int:
             demo.main(arguments.board)
             return 0
         files = build_board(arguments.board, debs=arguments.deb)
-        if arguments.verb == "build":
+        if arguments.verb == "prepare":
+            _make_releases(arguments.board)
+        if arguments.verb != "boot":
             sys.stdout.write(f"{files.folder}\n")
         else:
             from twinslot_lab.interactive import boot
@@ -48,6 +51,16 @@ def main() -> int:
         say(f"failed: {e}")
         return 1
     return 0
+
+
+def _make_releases(board: str) -> None:
+    from twinslot_lab import demo
+    from twinslot_lab.release import ReleaseTeam
+
+    team = ReleaseTeam(board)
+    team.factory(demo.FACTORY)
+    for release in (demo.GOOD, demo.BAD):
+        team.image(release)
 
 
 if __name__ == "__main__":
