@@ -46,8 +46,10 @@ def account(slot: str = "b", outcome: str | None = "committed", reason: str = ""
     return Account(status | changes, history, doctor, ((1, "x"), (2, "y")), ("one", "two"))
 
 
-def judged(system: System, told: Account, *boots: Boot, says: str = "b", story: str = "good", copy: Any = None) -> str:
-    standing = Standing((GOOD_COPY, copy or GOOD_COPY), {}, says)
+def judged(
+    system: System, told: Account, *boots: Boot, says: str = "b", story: str = "good", copy: Any = None, b: str = "bad"
+) -> str:
+    standing = Standing((GOOD_COPY, copy or GOOD_COPY), {"slot_b": b}, says)
     return "; ".join(verdict.problems(story, system, standing, Recovery(list(boots), told)))
 
 
@@ -99,6 +101,26 @@ def test_a_record_that_disagrees_is_a_brick(system: System, told: Account, says:
 
 def test_a_sick_release_that_was_kept_is_a_brick(system: System) -> None:
     assert "was kept" in judged(system, account(), boot(system, "b"), story="bad")
+
+
+def test_a_commit_that_had_landed_and_is_undone_is_a_brick(system: System) -> None:
+    back = account("a", "rolled-back", "deadline")
+    boots = boot(system, "b"), boot(system, "a")
+    assert judged(system, back, *boots, b="trial") == "", "on trial the deadline may pass"
+    assert judged(system, back, *boots, b="good") == "the commit had landed, and slot a runs"
+
+
+@pytest.mark.parametrize("story", ["bad", "tries"])
+def test_a_trial_that_the_record_does_not_tell_as_rolled_back_is_a_brick(system: System, story: str) -> None:
+    for told in (account("a", "abandoned", "interrupted"), account("a", None, state="written")):
+        assert "the trial's outcome is" in judged(system, told, boot(system, "a"), says="a", story=story)
+    silent = replace(account("a"), history=[])
+    assert "the trial's outcome is 'None'" in judged(system, silent, boot(system, "a"), says="a", story=story)
+
+
+def test_an_account_that_makes_no_sense_is_a_brick_and_no_end_of_the_campaign(system: System) -> None:
+    told = account(slots={})
+    assert "the client's account makes no sense: KeyError" in judged(system, told, boot(system, "b"))
 
 
 def test_rows_that_were_told_and_are_gone_are_counted() -> None:

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from twinslot_lab import inputs
+from twinslot_lab.cache import fingerprint
 from twinslot_lab.command import BUILD, say
 from twinslot_lab.demo import BAD, FACTORY, GOOD
 from twinslot_lab.errors import LabError
-from twinslot_lab.powercut import stage, story
+from twinslot_lab.powercut import plan, stage, story
 from twinslot_lab.powercut.cut import Report, Scene, perform
 from twinslot_lab.powercut.plan import COLD, WARM, Cut, Phase, draw
 from twinslot_lab.powercut.verdict import System
@@ -24,6 +25,7 @@ from twinslot_lab.snapshot import emulator_version
 
 HOME = BUILD / "powercut"
 BRICKS = HOME / "bricks"
+_KEPT = 10  # bricks whose drives stay; each takes about half a GB
 
 Line = dict[str, Any]
 
@@ -69,6 +71,7 @@ def prepare(board: str, names: Sequence[str] = ()) -> Theatre:
         "stories": {name: home.name for name, home in homes.items()},
         "images": {image.release.name: image.digest for image in (old, *new.values())},
         "client": team.deb.name,
+        "plan": fingerprint(Path(plan.__file__)),
         "phase_seconds": {s.name: s.seconds for scene in scenes.values() for s in scene.stages.values()},
     }
     return Theatre(board, phases, scenes, made_of)
@@ -147,7 +150,7 @@ class Campaign:
 
 
 def one(theatre: Theatre, seed: int, number: int, folder: Path) -> Line:
-    """One cut; the drives of a brick are kept, others removed.
+    """One cut; the drives of a brick are kept (of the newest bricks, if there are many), others removed.
 
     Raises:
         LabError: The lab failed before the cut, twice.
@@ -164,11 +167,19 @@ def one(theatre: Theatre, seed: int, number: int, folder: Path) -> Line:
         shutil.rmtree(kept, ignore_errors=True)
         kept.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(folder, kept)
-        (kept / "cut.json").write_text(json.dumps(line, indent=1) + "\n")
         line["kept"] = str(kept)
+        (kept / "cut.json").write_text(json.dumps(line, indent=1) + "\n")
+        _forget_drives()
     else:
         shutil.rmtree(folder, ignore_errors=True)
     return line
+
+
+def _forget_drives() -> None:
+    """Of older bricks the account and the console stay: many at once have one cause, and each can be repeated."""
+    for account in sorted(BRICKS.glob("*/cut.json"), key=lambda file: file.stat().st_mtime_ns)[:-_KEPT]:
+        for drive in account.parent.glob("*.img"):
+            drive.unlink(missing_ok=True)
 
 
 def write_report() -> Path:

@@ -17,6 +17,7 @@ from twinslot_lab.product import Product
 from twinslot_lab.qemu_board import QemuBoard
 
 _START, _REST = 300.0, 420.0  # seconds; many times what they take, since a busy machine is no defect of the device
+NONSENSE = (LookupError, TypeError, ValueError, AttributeError)  # what comes of reading other answers than were due
 _AT_REST = "systemctl is-active --quiet twinslot-boot.service && twinslot --json status"
 
 
@@ -63,6 +64,8 @@ def recover(board: QemuBoard, sizes: Mapping[str, int]) -> Recovery:
         watch(board, sizes, found, began)
     except LabError as e:
         found.failure = str(e)
+    except NONSENSE as e:
+        found.failure = f"its answers make no sense: {e!r}"
     return found
 
 

@@ -54,9 +54,13 @@ class Stage:
         """
         os.utime(home)  # story.py removes what nobody uses
         started = Snapshot.load(board, home / self.name).start(folder)
-        if self.action and not self.warm:
-            started.wait_up()
-        act(started, self.action)
+        try:
+            if self.action and not self.warm:
+                started.wait_up()
+            act(started, self.action)
+        except BaseException:
+            started.cut()
+            raise
         return started
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from twinslot_lab.powercut.account import Account
-from twinslot_lab.powercut.recovery import Recovery
+from twinslot_lab.powercut.recovery import NONSENSE, Recovery
 from twinslot_lab.powercut.stage import Row
 from twinslot_lab.powercut.standing import Standing
 from twinslot_lab.release import Image
@@ -16,7 +16,7 @@ from twinslot_lab.release import Image
 REASONS = {
     "good": {"interrupted", "deadline"},
     "cold": {"interrupted", "deadline"},
-    "bad": {"interrupted", "unhealthy", "bootlimit", "resets", "deadline"},
+    "bad": {"unhealthy", "bootlimit", "resets", "deadline"},
     "tries": {"bootlimit", "resets", "deadline"},
 }
 
@@ -53,8 +53,14 @@ def problems(story: str, system: System, standing: Standing, recovery: Recovery)
         found.append(f"slot '{first.slot}' started, the environment says '{standing.slot}'")
     if len(recovery.boots) > 1 and (first.slot, last.slot) != ("b", "a"):
         found.append("it restarted by itself, and not to leave a trial")
-    found += _record(system, last.slot, recovery.account)
-    return found + list(_ending(story, system, last.slot, recovery.account))
+    if standing.variables.get("slot_b") == "good" and last.slot == "a":  # the factory calls it bad
+        found.append("the commit had landed, and slot a runs")
+    try:
+        found += _record(system, last.slot, recovery.account)
+        found += _ending(story, system, last.slot, recovery.account)
+    except NONSENSE as e:
+        found.append(f"the client's account makes no sense: {e!r}")
+    return found
 
 
 def _images(system: System, recovery: Recovery) -> Iterator[str]:
@@ -99,6 +105,8 @@ def _ending(story: str, system: System, running: str, account: Account) -> Itera
             yield f"slot b was kept, in the story '{story}'"
     elif other in ("good", "trial"):
         yield f"slot a runs, and slot b is '{other}'"
+    elif story in ("bad", "tries") and outcome != "rolled-back":  # it was on trial, and the record had been told
+        yield f"slot a runs, and the trial's outcome is '{outcome}'"
     elif last and outcome is None and state != "written":
         yield f"the update is open in state '{state}'"
     elif outcome == "committed" or (outcome and last["reason"] not in REASONS[story]):
