@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from twinslot_lab.crash.log import Drive, Log, Op, served
 from twinslot_lab.crash.partition import Health, Partition
 from twinslot_lab.crash.replay import Drives
 from twinslot_lab.crash.states import State
+from twinslot_lab.errors import LabError
 
 SIZE = 1 << 20
 START = 1 << 20  # of the partition on its disk
@@ -104,6 +106,18 @@ def test_the_record_is_taken_out_without_a_mount(disk: Path) -> None:
     with Partition(disk, START, DATA) as partition:
         found = partition.look([])
     assert (found.health, found.files) == (Health.CLEAN, (("record.sqlite", b"what happened"),))
+
+
+def test_a_record_that_cannot_be_read_is_an_error_and_not_taken_for_no_record(disk: Path) -> None:
+    with Partition(disk, START, DATA) as partition:
+        break_it = "set_inode_field lib/twinslot/record.sqlite block[0] 0"
+        subprocess.run(["debugfs", "-w", "-R", break_it, partition._flushed], check=True, capture_output=True)
+        shutil.copy(partition._flushed, partition._look)
+        with pytest.raises(LabError, match="Corrupt extent header"):
+            partition._record()
+        remove = "rm lib/twinslot/record.sqlite\nrmdir lib/twinslot\n"
+        subprocess.run(["debugfs", "-w", "-f", "-", partition._look], input=remove.encode(), check=True)
+        assert partition._record() == (), "lost, and known to be"
 
 
 def test_a_torn_superblock_is_repaired_as_the_board_repairs_it(disk: Path) -> None:

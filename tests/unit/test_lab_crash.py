@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from twinslot_lab.crash import explore
+from twinslot_lab.crash.judge import Verdict
+from twinslot_lab.crash.life import Rest
 from twinslot_lab.crash.log import ENTRY, Drive, Entry, Log, Op
+from twinslot_lab.crash.record import Recording
 from twinslot_lab.crash.replay import Drives
 from twinslot_lab.crash.states import BLIND, SECTOR, State, plan, unflushed
 from twinslot_lab.errors import LabError
@@ -154,6 +163,24 @@ def test_points_near_the_card_are_kept_when_few_states_are_asked_for(tmp_path: P
     assert len(states) == 60 + 60 // 8
     near = [state for state in states if abs(state.point - 500) < 12]
     assert 20 <= len(near) <= 40
+
+
+def test_few_states_still_lose_single_writes_and_some_and_tear_one(tmp_path: Path) -> None:
+    writes = [Request(Drive.DISK, Op.WRITE, n, 4, 3) for n in range(8)]
+    log = write_log(tmp_path, [*writes, Request(Drive.DISK, Op.FLUSH)] * 40)
+    kinds = Counter(state.kind for state in plan(log.entries, 300))
+    assert len(log.entries) > 300, "fewer than there are points"
+    assert kinds["one lost"] + kinds["some lost"] + kinds["disk torn"] == 100
+    assert min(kinds[kind] for kind in ("one lost", "some lost", "disk torn", "kept", "all lost")) > 10
+
+
+def test_a_bad_state_is_judged_again_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = State(7, BLIND, frozenset({3, 5}), 6, 512, blind=True)
+    told = explore._told(Verdict(state, "install", "slot a would start", "clean", Rest(""), b""))
+    again: list[State] = []
+    monkeypatch.setattr(explore, "Judge", lambda _: nullcontext(SimpleNamespace(judge=again.append)))
+    explore.one(cast("Recording", None), json.loads(json.dumps(told)))
+    assert again == [state]
 
 
 def test_a_write_over_a_superblock_is_torn_at_each_sector_with_the_environment_lost(tmp_path: Path) -> None:

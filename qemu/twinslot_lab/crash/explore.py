@@ -68,6 +68,7 @@ def _told(verdict: Verdict) -> dict[str, Any]:
         "lost": sorted(state.lost),
         "torn": state.torn,
         "kept": state.kept,
+        "blind": state.blind,
     }
 
 
@@ -138,7 +139,7 @@ def table(report: dict[str, Any]) -> str:
 
 def one(recording: Recording, told: dict[str, Any]) -> Verdict:
     """Look at a state again, as the report tells it."""
-    state = State(told["point"], told["kind"], frozenset(told["lost"]), told["torn"], told["kept"])
+    state = State(told["point"], told["kind"], frozenset(told["lost"]), told["torn"], told["kept"], told["blind"])
     with Judge(recording) as judge:
         return judge.judge(state)
 

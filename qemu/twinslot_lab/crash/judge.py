@@ -105,7 +105,7 @@ class Judge:
         self._data = disk.region(*places["data"], PAGE)
         self._partition = Partition(recording.disk, *places["data"])
         self._marks = recording.marks
-        self._found: dict[object, Found] = {}
+        self._found: dict[tuple[int, frozenset[tuple[int, int]]], Found] = {}
         self._rests: dict[object, Rest] = {}
 
     def __enter__(self) -> Self:
@@ -145,6 +145,8 @@ class Judge:
 
     def _find(self, state: State) -> Found:
         key = self._data.key(state)
+        if next(iter(self._found), key)[0] != key[0]:  # flushed since: those never come again, and each holds a record
+            self._found.clear()
         if key not in self._found:
             self._found[key] = self._partition.look(self._drives.disk.whole(state))
         return self._found[key]

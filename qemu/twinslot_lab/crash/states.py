@@ -63,9 +63,9 @@ def unflushed(entries: Iterable[Entry]) -> Iterator[tuple[int, list[Entry]]]:
 def plan(entries: Sequence[Entry], states: int, seed: int = 0, marks: Sequence[int] = ()) -> list[State]:
     """About that many states, in the order of the log, none of them twice at its point.
 
-    Every point with everything kept and with everything unflushed lost comes first, and every torn card write; the rest
-    is drawn, as many for each point. If there are more of the first than asked for, those near card writes, where
-    decisions fall, make up half.
+    Every point with everything kept and with everything unflushed lost comes first, and every torn card write; the
+    rest, a third at least, is drawn, as many for each point. If there are more of the first than asked for, those near
+    card writes, where decisions fall, make up half of what is taken of them.
 
     Args:
         entries: The log.
@@ -75,15 +75,17 @@ def plan(entries: Sequence[Entry], states: int, seed: int = 0, marks: Sequence[i
     """
     choose = random.Random(f"crash states {seed}")
     certain = [state for point, pending in unflushed(entries) for state in _certain(point, pending, entries)]
+    count = max(states - len(certain), states // 3)
+    open_points = sum(bool(pending) for _, pending in unflushed(entries))
+    share = 2 * count // max(open_points, 1) + 2  # small sets do not yield that many
+    drawn = [state for point, pending in unflushed(entries) for state in _several(point, pending, choose, share)]
+    picked = _draw(choose, drawn, count)
     if len(certain) > states:
-        near = _near_the_card(entries)
-        picked = _draw(choose, [state for state in certain if state.point in near], states // 2)
+        near, room = _near_the_card(entries), states - len(picked)
+        picked += _draw(choose, [state for state in certain if state.point in near], room // 2)
         picked += _draw(choose, [state for state in certain if state.point not in near], states - len(picked))
     else:
-        open_points = sum(bool(pending) for _, pending in unflushed(entries))
-        share = 2 * (states - len(certain)) // max(open_points, 1) + 2  # small sets do not yield that many
-        drawn = [state for point, pending in unflushed(entries) for state in _several(point, pending, choose, share)]
-        picked = certain + _draw(choose, drawn, states - len(certain))
+        picked += certain
     blind = [replace(state, kind=BLIND, blind=True) for state in _draw(choose, picked, len(picked) // _BLIND_SHARE)]
     blind += [state for entry in entries for state in _over_a_mark(entry, marks)]
     return sorted(picked + blind, key=lambda state: state.point)
