@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 from nbd_client import FUA, NbdClient, NbdError
 
-from twinslot_lab.crash.log import Drive, Log, Op, served
+from twinslot_lab.crash.log import Drive, Log, Op, _listens, served
 from twinslot_lab.crash.partition import Health, Partition
 from twinslot_lab.crash.replay import Drives
 from twinslot_lab.crash.states import State
@@ -78,6 +79,16 @@ def test_the_whole_log_replayed_is_what_the_server_left_in_its_files(tmp_path: P
         whole[offset : offset + len(data)] = data
     assert whole == (tmp_path / "disk").read_bytes()
     assert replayed.card.data == (tmp_path / "card").read_bytes()
+
+
+def test_the_server_is_given_when_it_listens_and_not_when_its_socket_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX) as slow:
+        slow.bind(str(path))
+        assert path.exists()
+        assert not _listens(path)
+        slow.listen()
+        assert _listens(path)
 
 
 def test_a_drive_that_the_board_does_not_have_is_refused(tmp_path: Path) -> None:

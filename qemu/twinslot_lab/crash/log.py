@@ -7,6 +7,7 @@ blocks once), and the images from which the recording began.
 from __future__ import annotations
 
 import mmap
+import socket
 import struct
 import subprocess
 import tempfile
@@ -109,28 +110,34 @@ def served(folder: Path, disk: Path, card: Path) -> Iterator[Mapping[str, str]]:
         card: Raw file, changed.
     """
     place = tempfile.TemporaryDirectory(prefix="nbd-")  # the path of a Unix socket is short (unix(7): 108 bytes)
-    socket = Path(place.name) / "socket"
+    path = Path(place.name) / "socket"
     files = (f"disk={disk}", f"card={card}", f"log={folder / 'log'}", f"data={folder / 'data'}")
-    argv = ("nbdkit", "--foreground", "--exit-with-parent", "--unix", str(socket), "python", str(PLUGIN), *files)
+    argv = ("nbdkit", "--foreground", "--exit-with-parent", "--unix", str(path), "python", str(PLUGIN), *files)
     with (folder / "nbdkit.log").open("wb") as said:
         try:
             server = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
         except OSError as e:
             raise LabError("nbdkit cannot be started", hint="apt install the list in qemu/apt-packages.txt") from e
     try:
-        _wait_for(socket, server, folder / "nbdkit.log")
+        _wait_for(path, server, folder / "nbdkit.log")
         # Unsafe modes would swallow the guest's flushes; writeback hands each one on.
         options = "format=raw,cache=writeback,discard=unmap,file=nbd+unix:///{name}?socket={socket}"
-        yield {drive.name.lower(): options.format(name=drive.name.lower(), socket=socket) for drive in Drive}
+        yield {drive.name.lower(): options.format(name=drive.name.lower(), socket=path) for drive in Drive}
     finally:
         server.terminate()
         server.wait(_START)
         place.cleanup()
 
 
-def _wait_for(socket: Path, server: subprocess.Popen[bytes], said: Path) -> None:
+def _wait_for(place: Path, server: subprocess.Popen[bytes], said: Path) -> None:
+    """Until somebody can connect: the socket is there a moment earlier."""
     until = time.monotonic() + _START
-    while not socket.exists():
+    while not _listens(place):
         if server.poll() is not None or time.monotonic() > until:
             raise LabError(f"nbdkit does not serve: {said.read_text(errors='replace')[-500:]}")
         time.sleep(0.02)
+
+
+def _listens(place: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(place)) == 0
