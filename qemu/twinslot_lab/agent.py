@@ -154,10 +154,23 @@ class Agent(AgentLink):
             raise deadline.failure()
         ready, _, _ = select.select([self._connection], [], [], min(0.5, deadline.left))
         if ready:
-            data = self._connection.recv(65536)
+            try:
+                data = self._connection.recv(65536)
+            except OSError:  # a reset: it was gone before it had read all
+                data = b""
             if not data:
-                raise BoardError(f"the agent's channel ended before: {deadline.what}")
+                raise self._ended(deadline.what)
             self._pending += data
+
+    def _send(self, line: bytes, what: str) -> None:
+        try:
+            self._connection.sendall(line)
+        except OSError as e:  # nobody is at the other end any more
+            raise self._ended(what) from e
+
+    def _ended(self, what: str) -> BoardError:
+        self._check()  # it may know why
+        return BoardError(f"the agent's channel ended before: {what}")
 
     def resume(self, hello: Hello) -> None:
         """Go on with a guest that spoke to somebody else before (snapshot.py).
@@ -167,7 +180,7 @@ class Agent(AgentLink):
         """
         self.hello = hello
         self._id = secrets.randbits(48)
-        self._connection.sendall(b"\n")
+        self._send(b"\n", "the guest goes on")
 
     def wait_hello(self, deadline: Deadline) -> Hello:
         """As in `AgentLink`."""
@@ -178,7 +191,7 @@ class Agent(AgentLink):
 
     def _exchange(self, request: dict[str, Any], deadline: Deadline) -> dict[str, Any]:
         self._id += 1
-        self._connection.sendall(json.dumps({"id": self._id} | request).encode() + b"\n")
+        self._send(json.dumps({"id": self._id} | request).encode() + b"\n", deadline.what)
         while True:
             message = self._line(deadline)
             if "hello" in message:
@@ -190,7 +203,7 @@ class Agent(AgentLink):
         """As in `AgentLink`."""
         self._id += 1
         request = {"id": self._id, "run": argv, "timeout": 60}
-        self._connection.sendall(json.dumps(request).encode() + b"\n")
+        self._send(json.dumps(request).encode() + b"\n", f"the guest takes '{' '.join(argv)}'")
 
     def close(self) -> None:
         """Close the channel."""

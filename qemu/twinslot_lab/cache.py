@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
+import os
 import shutil
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from twinslot_lab.command import BUILD, step
 
 CACHE = BUILD / "cache"
+_STALE = 6 * 3600  # seconds
 
 
 def fingerprint(*parts: object) -> str:
@@ -60,3 +64,15 @@ def cached(name: str, key: str, make: Callable[[Path], None], *, base: Path | No
                 make(work)
             work.rename(final)
     return final
+
+
+def keep_used(name: str, used: Path) -> None:
+    """Note that a directory of the cache is in use, and remove its older versions that nobody used for hours.
+
+    For what takes much room and is made again in minutes. Whoever works with a version says so more often than that.
+    """
+    os.utime(used)
+    for other in used.parent.glob(f"{name}-{'[0-9a-f]' * 16}"):
+        with contextlib.suppress(FileNotFoundError):  # somebody else was faster
+            if time.time() - other.stat().st_mtime > _STALE:
+                shutil.rmtree(other)

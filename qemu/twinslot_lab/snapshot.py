@@ -20,7 +20,7 @@ from pathlib import Path
 from twinslot_lab import agent, qemu_board, thaw
 from twinslot_lab.agent import Hello
 from twinslot_lab.build import BoardFiles
-from twinslot_lab.cache import cached, fingerprint
+from twinslot_lab.cache import cached, fingerprint, keep_used
 from twinslot_lab.command import run
 from twinslot_lab.deadline import Deadline
 from twinslot_lab.description import BoardDescription
@@ -176,7 +176,9 @@ def booted(files: BoardFiles, place: Path | None = None) -> Snapshot:
             board.cut()
             board.disk.unlink()
 
-    folder = cached(f"snapshot-{files.board.name}", key(files), make)
+    label = f"snapshot-{files.board.name}"
+    folder = cached(label, key(files), make)
+    keep_used(label, folder)  # some 400 MB each
     return Snapshot.load(files.board, folder)
 
 

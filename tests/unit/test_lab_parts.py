@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -16,7 +17,7 @@ from types import ModuleType
 import pytest
 
 from twinslot_lab.agent import Agent, Hello
-from twinslot_lab.cache import cached, fingerprint
+from twinslot_lab.cache import cached, fingerprint, keep_used
 from twinslot_lab.command import run
 from twinslot_lab.deadline import Deadline
 from twinslot_lab.errors import BoardError, BuildError, GuestError
@@ -46,6 +47,22 @@ def test_what_was_built_is_not_built_again(tmp_path: Path) -> None:
     again = cached("thing", "k", writer("x", "2"), base=tmp_path)
     assert first == again
     assert (again / "x").read_text() == "1"
+
+
+def test_versions_that_nobody_used_for_hours_go_and_those_in_use_and_of_other_names_stay(tmp_path: Path) -> None:
+    names = {"snapshot-x": (0, 7), "snapshot-x-tall": (7,), "other": (7,)}
+    made = {
+        (name, hours): cached(name, fingerprint(name, hours), writer("x", "1"), base=tmp_path)
+        for name, ages in names.items()
+        for hours in ages
+    }
+    for (_, hours), folder in made.items():
+        os.utime(folder, (time.time() - hours * 3600,) * 2)
+    used = cached("snapshot-x", fingerprint("now"), writer("x", "1"), base=tmp_path)
+    os.utime(used, (0, 0))
+    keep_used("snapshot-x", used)
+    assert used.exists(), "also if it had not been used for long"
+    assert [key for key, folder in made.items() if not folder.exists()] == [("snapshot-x", 7)]
 
 
 @pytest.mark.parametrize("change", ["content", "name", "mode", "link"])
@@ -169,6 +186,36 @@ def test_a_restart_in_the_middle_of_a_command_is_an_error_and_the_new_boot_is_kn
     with pytest.raises(BoardError, match="started anew"):
         agent.run("true")
     assert agent.hello == Hello("two", "b")
+
+
+@pytest.mark.parametrize("cause", ["", "QEMU ended"])
+def test_a_channel_whose_other_end_is_gone_is_a_broken_board_with_its_cause(cause: str) -> None:
+    def check() -> None:
+        if cause:
+            raise BoardError(cause)
+
+    def asks(agent: Agent) -> None:
+        agent.run("true")
+
+    def begins(agent: Agent) -> None:
+        agent.start("reboot")
+
+    def goes_on(agent: Agent) -> None:
+        agent.resume(Hello("boot", "a"))
+
+    for act in (asks, begins, goes_on):
+        host, far = socket.socketpair()
+        far.close()
+        with host, pytest.raises(BoardError, match=cause or "the agent's channel ended before"):
+            act(Agent(host, check))
+
+
+def test_a_channel_that_is_reset_while_its_answer_is_awaited_is_a_broken_board(
+    ends: tuple[socket.socket, socket.socket],
+) -> None:
+    threading.Timer(0.2, ends[1].close).start()
+    with pytest.raises(BoardError, match="the agent's channel ended before: answer to 'true'"):
+        Agent(ends[0], lambda: None).run("true")
 
 
 def test_a_board_that_breaks_is_noticed_while_waiting(ends: tuple[socket.socket, socket.socket]) -> None:

@@ -52,7 +52,7 @@ class Stage:
             folder: For the new board.
             home: Where the stages of this story stand.
         """
-        os.utime(home)  # story.py removes what nobody uses
+        os.utime(home)  # what nobody uses is removed (cache.keep_used)
         started = Snapshot.load(board, home / self.name).start(folder)
         try:
             if self.action and not self.warm:

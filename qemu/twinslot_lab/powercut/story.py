@@ -8,7 +8,6 @@ cold    install and trial, for boards that cannot be frozen
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from pathlib import Path
 
 from twinslot_lab import snapshot
 from twinslot_lab.build import BoardFiles
-from twinslot_lab.cache import CACHE, cached, fingerprint
+from twinslot_lab.cache import cached, fingerprint, keep_used
 from twinslot_lab.command import run
 from twinslot_lab.deadline import Deadline
 from twinslot_lab.errors import GuestError
@@ -29,7 +28,6 @@ from twinslot_lab.snapshot import Snapshot
 
 KERNEL = r"Starting kernel \.\.\."  # U-Boot's last words
 _STEP = 300  # seconds that any part may take on a busy machine
-_STALE = 6 * 3600  # seconds; each cut says that its stages are in use
 _ALMOST = 0.9  # of the read-back: the end of the install is about a second away
 
 
@@ -227,10 +225,7 @@ def tell(name: str, factory: BoardFiles, image: Image) -> Path:
 
     label = f"powercut-{factory.board.name}-{name}"
     home = cached(label, key, make)
-    os.utime(home)
-    for old in CACHE.glob(f"{label}-*"):  # several GB each; a campaign that runs still uses what it began with
-        if time.time() - old.stat().st_mtime > _STALE:
-            shutil.rmtree(old)
+    keep_used(label, home)  # several GB each; a campaign that runs still uses what it began with
     return home
 
 
