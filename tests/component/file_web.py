@@ -17,6 +17,8 @@ class FileWeb(ThreadingHTTPServer):
         sent: Bytes of bodies, by file name.
         left: Bytes that may still be sent before every connection breaks; None: no bound.
         ranges: Whether it knows ranges.
+        parts: By file name: after so many answers with a part the whole file comes instead.
+        headers: More of them, by file name.
     """
 
     daemon_threads = True
@@ -27,6 +29,8 @@ class FileWeb(ThreadingHTTPServer):
         self.sent: dict[str, int] = {}
         self.left: int | None = None
         self.ranges = True
+        self.parts: dict[str, int] = {}
+        self.headers: dict[str, dict[str, str]] = {}
         self.guard = threading.Lock()
 
     def url(self, name: str) -> str:
@@ -50,16 +54,25 @@ class _Handler(BaseHTTPRequestHandler):
         wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         first, last = (int(wanted[1]), int(wanted[2] or len(data) - 1)) if wanted else (0, len(data) - 1)
         last = min(last, len(data) - 1)
-        if wanted and self.server.ranges:
+        if wanted and self.server.ranges and self._may_part(path.name):
             self.send_response(206)
             self.send_header("Content-Range", f"bytes {first}-{last}/{len(data)}")
         else:
             first, last = 0, len(data) - 1
             self.send_response(200)
         self.send_header("ETag", f'"{path.stat().st_mtime_ns}"')
+        for header, value in self.server.headers.get(path.name, {}).items():
+            self.send_header(header, value)
         self.send_header("Content-Length", str(last + 1 - first))
         self.end_headers()
         self._send(path.name, data[first : last + 1])
+
+    def _may_part(self, name: str) -> bool:
+        with self.server.guard:
+            left = self.server.parts.get(name, 1)
+            if name in self.server.parts:
+                self.server.parts[name] = max(left - 1, 0)
+        return left > 0
 
     def _send(self, name: str, data: bytes) -> None:
         for at in range(0, len(data), 4096):

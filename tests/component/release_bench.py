@@ -17,7 +17,7 @@ compatible = {compatible}
 checks = {checks}
 trust = "keys"
 expires = {expires}
-group_size = 65536
+group_size = {group_size}
 [payloads.rootfs]
 file = "{file}"
 kind = "raw"
@@ -52,6 +52,7 @@ class ReleaseBench:
         checks: tuple[str, ...] = (),
         roles: tuple[str, ...] = ("engineering", "clinical"),
         expires: datetime = datetime(2099, 1, 1, tzinfo=UTC),
+        group_size: int = 65536,
     ) -> Path:
         """One image, signed by these roles."""
         content_file = self.directory / f"{name}.bin"
@@ -66,6 +67,7 @@ class ReleaseBench:
                 checks=list(checks),
                 expires=expires.strftime("%Y-%m-%dT%H:%M:%SZ"),
                 file=content_file.name,
+                group_size=group_size,
             )
         )
         image = self.directory / f"{name}.twin"

@@ -186,6 +186,14 @@ def test_a_budget_bounds_what_is_fetched(device: HostDevice, web: FileWeb) -> No
     assert device.content(SlotName.B) == NEW.ljust(SLOT_SIZE, b"\0")
 
 
+def test_a_budget_holds_when_a_server_gives_no_parts_any_more(device: HostDevice, web: FileWeb) -> None:
+    with_policy(device, budget=100_000)
+    web.parts["2.0.twin"] = 4  # header, head, list and table: the groups come as the whole image
+    with pytest.raises(TransportError, match="budget") as error:
+        install(device, web.url("2.0.twin"))
+    assert int(str(error.value.found).split()[0]) < 400_000, "one read of the network too many, not all of the image"
+
+
 @pytest.fixture
 def runs_two(device: HostDevice, bench: ReleaseBench) -> HostDevice:
     """A device that was updated to 2.0 and runs it from slot b."""
@@ -228,6 +236,35 @@ def test_a_damaged_patch_costs_bytes_and_never_content(
     patch.write_bytes(data)
     install(runs_two, web.url("3.0.twin"))
     assert runs_two.content(SlotName.A) == NEXT.ljust(SLOT_SIZE, b"\0")
+
+
+@pytest.mark.parametrize("size", [0, 10, 40, 1000])
+def test_a_patch_that_was_cut_off_on_the_server_leaves_the_image(
+    runs_two: HostDevice, web: FileWeb, patch: Path, size: int
+) -> None:
+    patch.write_bytes(patch.read_bytes()[:size])
+    install(runs_two, web.url("3.0.twin"))
+    assert runs_two.content(SlotName.A) == NEXT.ljust(SLOT_SIZE, b"\0")
+
+
+def test_a_patch_that_the_server_compresses_leaves_the_image(runs_two: HostDevice, web: FileWeb, patch: Path) -> None:
+    web.headers[patch.name] = {"Content-Encoding": "gzip"}
+    install(runs_two, web.url("3.0.twin"))
+    assert runs_two.content(SlotName.A) == NEXT.ljust(SLOT_SIZE, b"\0")
+
+
+def test_a_patch_of_which_the_server_gives_only_one_part_is_not_taken_for_an_image(
+    device: HostDevice, bench: ReleaseBench, web: FileWeb
+) -> None:
+    new = b"".join(bytes([OLD[at] ^ 1]) + OLD[at + 1 : at + 4096] for at in range(0, len(OLD), 4096))
+    paths = [bench.image(f"small-{n}", 40 + n, data, group_size=4096) for n, data in enumerate((OLD, new))]
+    name = f"small-1.from-{hashlib.sha256(OLD).hexdigest()[:16]}.twinpatch"
+    assert main(["patch", *map(str, paths), "-o", str(bench.directory / name)]) == 0
+    device.slots[SlotName.A].write_bytes(OLD)  # nothing behind it: the list that is made of it is the base's
+    web.parts[name] = 1  # too short for all digests
+    install(device, web.url("small-1.twin"))
+    assert web.sent[name] > 4096
+    assert device.content(SlotName.B) == new.ljust(SLOT_SIZE, b"\0")
 
 
 def test_a_base_that_is_damaged_under_its_list_falls_back_to_the_image(

@@ -86,6 +86,17 @@ def test_a_server_without_ranges_is_skipped_forward() -> None:
         assert download(web) == DATA
 
 
+def test_what_a_server_without_ranges_sends_again_is_counted() -> None:
+    def short(asked: Asked) -> None:
+        asked.start(200, len(DATA))
+        asked.wfile.write(DATA[:300_000])
+
+    with serving(short, give_whole(DATA)) as web:
+        download = source(web)
+        assert b"".join(download.chunks()) == DATA
+        assert download.fetched == 300_000 + len(DATA)
+
+
 def test_a_server_that_always_breaks_at_the_same_place_is_given_up() -> None:
     with serving(give_whole(DATA, breaks=200_000)) as web:
         error = failure(web, retries=2)

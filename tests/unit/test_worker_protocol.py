@@ -484,3 +484,16 @@ def test_the_stream_hears_of_a_worker_that_only_lives(monkeypatch: pytest.Monkey
         stop.set()
         thread.join()
         taken.close()
+
+
+def test_a_worker_that_fetches_more_than_the_budget_is_left_before_it_brings_anything() -> None:
+    ours, theirs = socket.socketpair()
+    taken = WorkerStream(Worker(Channel(ours), None), {"url": "http://x/", "delta": {"budget": 1000}})
+    try:
+        say(theirs, frame(Kind.FETCHED, COUNT.pack(1000)) + frame(Kind.FETCHED, COUNT.pack(1001)) + head())
+        with pytest.raises(TransportError) as error:
+            taken.head()
+        assert (error.value.code, error.value.found) == ("transport.budget", "1001 bytes")
+    finally:
+        taken.close()
+        theirs.close()

@@ -25,6 +25,7 @@ class DescriptorSource:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._before = self._state()
+        self.fetched = 0  # bytes read so far
 
     def chunks(self) -> Iterator[bytes]:
         """The bytes; an empty chunk for each `TICK` in which a pipe was silent.
@@ -43,6 +44,7 @@ class DescriptorSource:
                     continue
                 if not chunk:
                     return
+                self.fetched += len(chunk)
                 yield chunk
         except OSError as e:
             raise TransportError("the image cannot be read", code="read", found=e.strerror) from e

@@ -35,6 +35,9 @@ class HttpSource:
         sleep: Waits seconds.
         clock: Monotonic seconds.
 
+    Attributes:
+        fetched: Bytes of bodies so far, those that were read again and skipped too.
+
     Raises:
         TransportError: `transport.url`.
     """
@@ -43,6 +46,7 @@ class HttpSource:
     settings: HttpSettings = field(default_factory=HttpSettings)
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
+    fetched: int = field(init=False, default=0)
     _connection: Connection = field(init=False)
     _patience: Patience = field(init=False)
     _pinned: Pinned = field(init=False, default_factory=Pinned)
@@ -110,6 +114,7 @@ class HttpSource:
         skip = have - at
         while chunk := reply.read(self._patience.piece, self._patience):
             at += len(chunk)
+            self.fetched += len(chunk)
             dropped = min(skip, len(chunk))
             skip -= dropped
             yield chunk[dropped:]  # may be empty while the front is skipped

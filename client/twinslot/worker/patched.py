@@ -144,27 +144,28 @@ def find_patches(
         tick: A sign of life.
 
     Returns:
-        None: there is none, or none that is of use; the image alone will do.
+        None: there is none, or none that is of use; the image alone will do. The same holds for one without payloads,
+        which only counts what was fetched of it: a patch that is cut off, replaced, compressed, or given as a whole.
 
     Raises:
-        TransportError: The server answers neither yes nor no.
+        TransportError: The network; the image would fare no better.
     """
     first = next((bases[payload.name] for payload in manifest.payloads if payload.name in bases), None)
     if first is None:
         return None
+    source, payloads = None, dict[str, PatchedPayload]()
     try:
         source = open_optional(patch_url(url, first.digest), http, tick=tick)
+        payloads = _payloads(source, manifest, bases) if source else {}
     except RangesRefused as e:
         e.source.close()
-        return None
-    if source is None:
-        return None
-    try:
-        payloads = _payloads(source, manifest, bases)
     except BundleError as e:
         log.warning("the patch is not used: %s", e)
-        payloads = {}
-    return Patches(source, payloads)
+    except TransportError as e:
+        if not e.code.startswith(_BROKEN):
+            raise
+        log.warning("the patch is not used: %s", e)
+    return Patches(source, payloads) if source else None
 
 
 def patch_url(url: str, digest: str) -> str:

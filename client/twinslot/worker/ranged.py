@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -44,6 +44,11 @@ class Ranges(Protocol):
 class Chunks(Protocol):
     """A whole file, front to back."""
 
+    @property
+    def fetched(self) -> int:
+        """Bytes so far, those that were read again and skipped too."""
+        ...
+
     def chunks(self) -> Iterator[bytes]:
         """Its bytes."""
         ...
@@ -68,6 +73,9 @@ class RangedImage:
         limits: As the reader's.
         refusals: What is caught when ranges end in the middle; the image is then read from its front.
 
+    Attributes:
+        tick: Called whenever bytes arrived in that way; what it raises ends the download.
+
     Raises:
         BundleError: From every method: the image is wrong.
         TransportError: From every method: the source.
@@ -75,6 +83,7 @@ class RangedImage:
 
     def __init__(self, source: Ranges, limits: Limits, refusals: Refusals | None = None) -> None:
         self._source, self._limits = source, limits
+        self.tick: Callable[[], None] = lambda: None
         self._refused = (refusals or Refusals()).kind
         self._decoder = Decoder()
         self._header: Header | None = None
@@ -143,11 +152,21 @@ class RangedImage:
                 yield index, open_group(payload, index, table[index], data, digest, self._decoder)
                 following = index + 1
         except self._refused as e:
-            for event in self._from_front(e.source):  # type: ignore[attr-defined]
-                if not isinstance(event, Group) or event.payload.name != payload.name:
-                    continue
-                if event.index >= following and has(wanted, event.index):
-                    yield event.index, event.data
+            yield from self._groups_from_front(e.source, payload, wanted, following)  # type: ignore[attr-defined]
+
+    def _groups_from_front(
+        self, whole: Chunks, payload: Payload, wanted: bytes, following: int
+    ) -> Iterator[tuple[int, bytes]]:
+        """The groups that are wanted from `following` on; what stands behind the last of them is not fetched."""
+        missing = sum(1 for _ in ones(wanted, following))
+        for event in self._from_front(whole):
+            if not isinstance(event, Group) or event.payload.name != payload.name:
+                continue
+            if event.index >= following and has(wanted, event.index):
+                yield event.index, event.data
+                missing -= 1
+                if not missing:
+                    return
 
     def _group_spans(self, payload: Payload, table: StoredTable, wanted: bytes) -> Iterator[Span]:
         """Made as they are needed: an image may have a quarter of a million."""
@@ -166,10 +185,11 @@ class RangedImage:
 
     def _from_front(self, whole: Chunks) -> Iterator[Event]:
         """Everything from the first byte on, of the same image."""
-        reader = Reader(self._limits)
+        reader, before = Reader(self._limits), self._beside
         try:
             for chunk in whole.chunks():
-                self._beside += len(chunk)
+                self._beside = before + whole.fetched
+                self.tick()
                 yield from self._past_head(reader, reader.feed(chunk)) if chunk else ()
             reader.close()
         finally:

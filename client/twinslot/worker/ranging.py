@@ -37,6 +37,7 @@ class Ranger:
         self._image_size, self._budget = image_size, budget
         self._find_patches = find_patches
         self._patches: Patches | None = None
+        image.tick = self._arrived
 
     def run(self) -> None:
         """The whole conversation.
@@ -56,6 +57,11 @@ class Ranger:
 
     def _fetched(self) -> int:
         return self._image.fetched + (self._patches.fetched if self._patches else 0)
+
+    def _arrived(self) -> None:
+        """More than was asked for is coming: is it within the budget still?"""
+        check_budget(self._budget, self._fetched())
+        self._teller.tick()
 
     def _serve(self, number: int, payload: Payload) -> None:
         patched = self._patches.of(payload) if self._patches else None

@@ -14,6 +14,7 @@ from twinslot.bundle.verdict import TrustRequest, Verdict, decode_verdict, encod
 from twinslot.core.errors import BundleError, DeviceError, TransportError
 from twinslot.core.manifest import MANIFEST_MAX, Manifest, Payload
 from twinslot.transport.base import Base, Cost, GroupPart, ImageHead, ListPart, Part
+from twinslot.transport.budget import check_budget
 from twinslot.worker.frames import (
     BASE_PREFIX,
     COST,
@@ -43,8 +44,8 @@ class WorkerStream:
 
     Args:
         worker: Fresh.
-        request: `limits` (`group_size`, `image_size` in bytes), and `url` with `http` settings unless a descriptor is
-            given.
+        request: `limits` (`group_size`, `image_size` in bytes), and unless a descriptor is given `url`, `http` settings
+            and `delta`, whose `budget` is held against whatever the worker says that it fetched.
         descriptor: Open file or pipe to read from; the caller keeps its own copy. -1: the URL.
 
     Raises:
@@ -57,6 +58,7 @@ class WorkerStream:
         self._fetched = 0
         self._numbers: dict[str, int] = {}  # payload name -> its place in the manifest
         self.remote = descriptor < 0
+        self._budget = int(request.get("delta", {}).get("budget", 0)) if self.remote else 0
         self._patience = _patience(request) if descriptor < 0 else STALL
         self._pace = _pace(request) if descriptor < 0 else Pace(PIPE, 0)
         worker.channel.patience = START
@@ -138,6 +140,7 @@ class WorkerStream:
         if not self._fetched <= fetched <= FETCHED_MAX:
             raise DeviceError("the worker counts wrongly", code="worker", expected=self._fetched, found=fetched)
         self._fetched = fetched
+        check_budget(self._budget, fetched)
 
 
 def verify_in_worker(get: Callable[[], Worker], request: TrustRequest) -> Verdict:

@@ -14,6 +14,11 @@ from twinslot.worker.telling import Teller
 class Source(Protocol):
     """Where the bytes of an image come from."""
 
+    @property
+    def fetched(self) -> int:
+        """Bytes so far, those that were read again and skipped too."""
+        ...
+
     def chunks(self) -> Iterator[bytes]:
         """The bytes in order, to the end; an empty chunk says that there is nothing new, but life."""
         ...
@@ -38,14 +43,13 @@ class Streamer:
         self._teller, self._image_size, self._source = teller, image_size, source
         self._reader = Reader(limits)
         self._numbers: dict[str, int] = {}  # payload name -> its place in the manifest
-        self._fetched = before
+        self._before = before
 
     def run(self) -> None:
         """From the first byte to the end."""
-        self._teller.watch(lambda: self._fetched)
+        self._teller.watch(lambda: self._before + self._source.fetched)
         try:
             for chunk in self._source.chunks():
-                self._fetched += len(chunk)
                 if chunk:
                     self._handle(self._reader.feed(chunk))
                     self._teller.tick()
