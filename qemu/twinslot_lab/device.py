@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import tomllib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from twinslot_lab.board import Board
 from twinslot_lab.build import BoardFiles
 from twinslot_lab.demo import FACTORY
-from twinslot_lab.errors import LabError
+from twinslot_lab.errors import BoardError, LabError
 from twinslot_lab.own import OwnTeam
 from twinslot_lab.own import parse as parse_own
 from twinslot_lab.qemu_board import HOST, QemuBoard
@@ -128,8 +129,14 @@ def _thaw(files: BoardFiles, folder: Path) -> QemuBoard:
 def _open_real(device: RealDevice, folder: Path, *, running: bool) -> Board:
     from twinslot_lab.serial_board import SerialBoard
 
-    board: Board = SerialBoard.open(device.data, folder)
+    board = SerialBoard.open(device.data, folder)
     if running:
-        board.power_on()
-        board.wait_up()
+        try:
+            board.power_on()
+            board.wait_up()
+        except BaseException:
+            with suppress(BoardError):  # the first cause counts
+                board.cut()
+            board.close()  # whoever opens the line next is to hear all of it
+            raise
     return board

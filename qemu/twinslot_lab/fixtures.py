@@ -118,16 +118,22 @@ def artifacts(request: pytest.FixtureRequest) -> Path:
     return folder
 
 
+def _nothing() -> None:
+    """A board that has no line to let go."""
+
+
 @pytest.fixture
 def _watch(request: pytest.FixtureRequest) -> Iterator[Watch]:
     """Cuts every board of the test when it ends; disks are kept only of failed ones."""
     watch = Watch.of(request.node)
     yield watch
-    for board in filter(None, watch.boards.values()):
-        board.cut()
-        disk = getattr(board, "disk", None)
-        if disk is not None and not watch.has_failed:
-            disk.unlink(missing_ok=True)
+    with ExitStack() as stack:  # every one, also if one of them fails
+        for board in filter(None, watch.boards.values()):
+            disk = getattr(board, "disk", None)
+            if disk is not None and not watch.has_failed:
+                stack.callback(disk.unlink, missing_ok=True)
+            stack.callback(getattr(board, "close", _nothing))  # a real one's serial line: two would share what is said
+            stack.callback(board.cut)
 
 
 @pytest.fixture

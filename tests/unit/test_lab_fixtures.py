@@ -76,6 +76,49 @@ def test_a_session_with_a_dead_board_tries_it_once(pytester: pytest.Pytester) ->
     assert (pytester.path / "tries").read_text() == "x"
 
 
+BOARDS_THAT_ARE_HELD = """
+    import pytest
+    from pathlib import Path
+    from twinslot_lab import device
+    from twinslot_lab.errors import BoardError
+
+    class Held:
+        def __init__(self, name, stuck=False):
+            self.name, self.stuck, self.disk = name, stuck, Path(f"{name}.img")
+            self.disk.write_bytes(b"x")
+
+        def note(self, what):
+            with open("account", "a") as account:
+                account.write(f"{what} {self.name}\\n")
+
+        def cut(self):
+            self.note("cut")
+            if self.stuck:
+                raise BoardError("the relay is stuck")
+
+        def close(self):
+            self.note("close")
+
+    @pytest.fixture(autouse=True)
+    def two(monkeypatch, _watch):
+        monkeypatch.setattr(device, "open_board", lambda *_, **__: Held("one"))
+        _watch.boards[Path("other")] = Held("two", stuck=True)
+"""
+
+
+def test_after_a_test_every_board_is_cut_and_its_line_let_go_also_if_one_of_them_cannot_be_switched(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makeconftest(BOARDS_THAT_ARE_HELD)
+    pytester.makepyfile("def test_one(board): assert board.name == 'one'")
+    result = pytester.runpytest()
+    result.assert_outcomes(passed=1, errors=1)
+    account = (pytester.path / "account").read_text().splitlines()
+    assert sorted(account) == ["close one", "close two", "cut one", "cut two"]
+    assert account.index("cut one") < account.index("close one")
+    assert not list(pytester.path.glob("*.img")), "disks are kept of tests that failed, and this one passed"
+
+
 def test_the_board_is_named_by_option_then_environment_then_file(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:

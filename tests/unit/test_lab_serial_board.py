@@ -13,6 +13,7 @@ import pytest
 
 from twinslot_lab.console import Console
 from twinslot_lab.deadline import Deadline
+from twinslot_lab.device import RealDevice, open_board
 from twinslot_lab.errors import BoardError, LabError
 from twinslot_lab.harness_reset import HarnessReset
 from twinslot_lab.serial_board import SerialBoard, parse
@@ -41,6 +42,10 @@ class Line:
     def say(self, text: str) -> None:
         assert self.listening.wait(5)
         self._open[-1].sendall(text.encode())
+
+    @property
+    def connection(self) -> socket.socket:
+        return self._open[-1]
 
     def close(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
@@ -137,6 +142,18 @@ def test_the_harness_resets_once_for_each_end_of_a_system(line: Line, said: str,
     watch.close()
     console.close()
     assert (len(pressed), watch.count) == (resets, resets)
+
+
+def test_a_board_that_does_not_come_up_is_switched_off_and_its_line_let_go(line: Line, tmp_path: Path) -> None:
+    device = RealDevice("x", tmp_path / "x.toml", board_on(line, tmp_path))
+    panic = threading.Timer(0.2, line.say, ["Kernel panic - not syncing: no init\r\n"])
+    panic.start()
+    with pytest.raises(BoardError, match="Kernel panic - not syncing: no init"):
+        open_board(device, tmp_path, running=True)
+    panic.join()
+    assert power_of(tmp_path) == ["on", "cut"]
+    line.connection.settimeout(5)
+    assert line.connection.recv(1) == b"", "nobody listens any more"
 
 
 @pytest.mark.parametrize(
