@@ -70,9 +70,11 @@ def keep_used(name: str, used: Path) -> None:
     """Note that a directory of the cache is in use, and remove its older versions that nobody used for hours.
 
     For what takes much room and is made again in minutes. Whoever works with a version says so more often than that.
+    What a maker left that failed or was killed goes, too.
     """
     os.utime(used)
-    for other in used.parent.glob(f"{name}-{'[0-9a-f]' * 16}"):
+    version = f"{name}-{'[0-9a-f]' * 16}"
+    for other in (*used.parent.glob(version), *used.parent.glob(f".{version}.new")):
         with contextlib.suppress(FileNotFoundError):  # somebody else was faster
             if time.time() - other.stat().st_mtime > _STALE:
                 shutil.rmtree(other)

@@ -60,7 +60,12 @@ def test_versions_that_nobody_used_for_hours_go_and_those_in_use_and_of_other_na
         os.utime(folder, (time.time() - hours * 3600,) * 2)
     used = cached("snapshot-x", fingerprint("now"), writer("x", "1"), base=tmp_path)
     os.utime(used, (0, 0))
+    left, young = (tmp_path / f".snapshot-x-{fingerprint(name)}.new" for name in ("left", "young"))
+    for folder in (left, young):
+        folder.mkdir()
+    os.utime(left, (0, 0))
     keep_used("snapshot-x", used)
+    assert (left.exists(), young.exists()) == (False, True), "somebody may still be at work on it"
     assert used.exists(), "also if it had not been used for long"
     assert [key for key, folder in made.items() if not folder.exists()] == [("snapshot-x", 7)]
 

@@ -175,5 +175,11 @@ def test_a_campaign_goes_on_where_it_was_interrupted(tmp_path: Path, monkeypatch
     report = json.loads((tmp_path / "report.json").read_text())
     assert (report["bricks"], len(report["cuts"])) == (0, 5)
 
+    (tmp_path / "report.json").unlink()
+    Campaign(theatre, 3, lambda _: None).run(range(5), 2)
+    assert json.loads((tmp_path / "report.json").read_text()) == report, "also when nothing is left to do"
+
+    Campaign(replace(theatre, made_of={"client": "2"}), 3, lambda _: None).run(range(0), 1)
+    assert json.loads((tmp_path / "report.json").read_text())["cuts"] == [], "nothing told of another client"
     Campaign(replace(theatre, made_of={"client": "2"}), 3, lambda _: None).run(range(1), 1)
     assert done[5:] == [0], "another client: nothing of the old campaign counts"

@@ -71,8 +71,8 @@ def record(story: str = WHOLE) -> Recording:
     images = (team.image(FACTORY), good, *((team.image(BAD),) if story == WHOLE else ()))
     key = fingerprint(story, str(files.folder), [str(image.path) for image in images], *_code())
     name, base = f"recording-{story}", BUILD / "crash"
-    for older in base.glob(f"{name}-*"):
-        if older.name != f"{name}-{key}":
+    for older in (*base.glob(f"{name}-*"), *base.glob(f".{name}-*.new")):  # the latter: a recording that failed
+        if key not in older.name:
             shutil.rmtree(older, ignore_errors=True)
     folder = cached(name, key, lambda work: _record(work, files, images[1:]), base=base)
     return Recording(folder, files, images)

@@ -98,6 +98,7 @@ class Campaign:
         Raises:
             LabError: The lab failed twice before a cut.
         """
+        self._write_reports()  # also if nothing is left to do, and instead of what an earlier client's run told
         todo = [number for number in numbers if number not in self._lines]
         with ThreadPoolExecutor(jobs) as pool:
             try:
