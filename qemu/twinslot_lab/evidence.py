@@ -26,7 +26,9 @@ def gather(board: Board | None, folder: Path) -> list[str]:
     Returns:
         One line for each thing that is kept, or why it is not.
     """
+    disks = sorted(folder.rglob("disk.img"))
     lines = [f"console: {path}" for path in sorted(folder.rglob("console.log"))]
+    lines += [f"disk: {disk}" for disk in disks]
     journal = folder / "journal.txt"
     asked = "it never came up"
     if board is not None:
@@ -36,8 +38,6 @@ def gather(board: Board | None, folder: Path) -> list[str]:
         except LabError as e:
             asked = first_line(e)
             board.cut()
-    disks = sorted(folder.rglob("disk.img"))
-    lines += [f"disk: {disk}" for disk in disks]
     if not disks:
         return [*lines, f"journal: not asked: {asked}"]
     try:

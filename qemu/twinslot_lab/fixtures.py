@@ -108,14 +108,17 @@ def broken_boards(tmp_path_factory: pytest.TempPathFactory) -> BrokenBoards:
 
 
 @pytest.fixture
-def artifacts(request: pytest.FixtureRequest) -> Path:
+def artifacts(request: pytest.FixtureRequest) -> Iterator[Path]:
     """An empty directory of this test: build/artifacts/<test>. Console logs stay; the rest only after a failure."""
     from twinslot_lab.command import BUILD
 
     folder = BUILD / "artifacts" / re.sub(r"[^\w.-]+", "_", request.node.nodeid)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    return folder
+    yield folder
+    if not Watch.of(request.node).has_failed:
+        for large in (*folder.rglob("*.img"), *folder.rglob("memory")):  # drives, and boards that were frozen
+            large.unlink()
 
 
 def _nothing() -> None:
@@ -124,14 +127,11 @@ def _nothing() -> None:
 
 @pytest.fixture
 def _watch(request: pytest.FixtureRequest) -> Iterator[Watch]:
-    """Cuts every board of the test when it ends; disks are kept only of failed ones."""
+    """Cuts every board of the test when it ends."""
     watch = Watch.of(request.node)
     yield watch
     with ExitStack() as stack:  # every one, also if one of them fails
         for board in filter(None, watch.boards.values()):
-            disk = getattr(board, "disk", None)
-            if disk is not None and not watch.has_failed:
-                stack.callback(disk.unlink, missing_ok=True)
             stack.callback(getattr(board, "close", _nothing))  # a real one's serial line: two would share what is said
             stack.callback(board.cut)
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from twinslot_lab import command, evidence
 from twinslot_lab.agent import Hello
+from twinslot_lab.board import Board
 from twinslot_lab.boot_log import last_start
 from twinslot_lab.broken import BrokenBoards
 from twinslot_lab.device import EmulatedDevice, RealDevice, find
@@ -84,8 +88,7 @@ BOARDS_THAT_ARE_HELD = """
 
     class Held:
         def __init__(self, name, stuck=False):
-            self.name, self.stuck, self.disk = name, stuck, Path(f"{name}.img")
-            self.disk.write_bytes(b"x")
+            self.name, self.stuck = name, stuck
 
         def note(self, what):
             with open("account", "a") as account:
@@ -116,7 +119,39 @@ def test_after_a_test_every_board_is_cut_and_its_line_let_go_also_if_one_of_them
     account = (pytester.path / "account").read_text().splitlines()
     assert sorted(account) == ["close one", "close two", "cut one", "cut two"]
     assert account.index("cut one") < account.index("close one")
-    assert not list(pytester.path.glob("*.img")), "disks are kept of tests that failed, and this one passed"
+
+
+LEAVES_MUCH = """
+    import pytest
+
+    @pytest.mark.parametrize("fails", [False, True])
+    def test_it(artifacts, fails):
+        for name in ("frozen/memory", "frozen/disk.img", "board/disk.img", "board/console.log"):
+            (artifacts / name).parent.mkdir(exist_ok=True)
+            (artifacts / name).write_text("x")
+        assert not fails
+"""
+
+
+def test_of_a_test_that_passed_only_what_was_said_stays_and_of_one_that_failed_all(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "BUILD", pytester.path)
+    pytester.makepyfile(LEAVES_MUCH)
+    pytester.runpytest().assert_outcomes(passed=1, failed=1)
+    kept = [file.relative_to(pytester.path / "artifacts") for file in pytester.path.glob("artifacts/*/*/*")]
+    said = {str(file.parent.name + "/" + file.name) for file in kept if "False" in file.parts[0]}
+    assert said == {"board/console.log"}
+    assert len([file for file in kept if "True" in file.parts[0]]) == 4
+
+
+def test_the_disk_of_a_failed_test_is_named_also_if_the_guest_still_answers(tmp_path: Path) -> None:
+    (tmp_path / "disk.img").write_bytes(b"x")
+    (tmp_path / "console.log").write_text("x")
+    answers = SimpleNamespace(check=lambda *_, **__: "systemd: up\n")
+    lines = evidence.gather(cast("Board", answers), tmp_path)
+    assert [line.split(": ")[0] for line in lines] == ["console", "disk", "journal"]
+    assert (tmp_path / "journal.txt").read_text() == "systemd: up\n"
 
 
 def test_the_board_is_named_by_option_then_environment_then_file(
