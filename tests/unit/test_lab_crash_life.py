@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from twinslot.core.lifecycle import State
 from twinslot.core.model import Floors, Release, SlotName, SlotRecord, StoredPayload
-from twinslot.core.transaction import Transaction
+from twinslot.core.transaction import Outcome, Transaction
 from twinslot.storage.record import Record
 from twinslot_lab.crash.bootmodel import Card, power_on
 from twinslot_lab.crash.images import Signed
@@ -101,6 +102,32 @@ def test_a_damaged_record_is_set_aside_and_agrees(record: Path) -> None:
 
 def test_a_record_that_tells_of_another_release_is_bad(record: Path) -> None:
     assert live(CALM, NEW, WIPED, record).wrong == "slot a holds 2.0, the record says 1.0"
+
+
+@pytest.mark.parametrize(("target", "outcome"), [(SlotName.B, Outcome.COMMITTED), (SlotName.A, Outcome.ROLLED_BACK)])
+def test_a_record_whose_last_update_ended_otherwise_than_what_runs_says_is_bad(
+    record: Path, target: SlotName, outcome: Outcome
+) -> None:
+    told = Transaction(ID, State.IDLE, target, Release("2.0", 20, 0), outcome=outcome, ended="x")
+    with Record(record, lambda: "2026-01-01T00:00:00Z") as database:
+        database.save(told, "told")
+    said = f"slot a runs, and the record says of the last update, into slot {target}: {outcome}"
+    assert live(CALM, OLD, WIPED, record).wrong == said
+    other = replace(told, target=SlotName.A if target is SlotName.B else SlotName.B)
+    with Record(record, lambda: "2026-01-01T00:00:00Z") as database:
+        database.save(other, "told")
+    assert live(CALM, OLD, WIPED, record).wrong == ""
+
+
+def test_with_the_environment_lost_the_older_committed_slot_may_run(record: Path) -> None:
+    payload = {"rootfs": StoredPayload(1, 1 << 16, "0" * 64)}
+    told = Transaction(ID, State.IDLE, SlotName.B, Release("2.0", 20, 0), outcome=Outcome.COMMITTED, ended="x")
+    with Record(record, lambda: "2026-01-01T00:00:00Z") as database:
+        database.save(told, "told")
+        database.save_slot(SlotRecord(SlotName.B, Release("2.0", 20, 0), payload))
+    lost = Card.read(bytes(4096), bytes(4096))
+    rest = Life(lost, {"a": OLD, "b": NEW}, record).live()
+    assert (rest.wrong, rest.running) == ("", "a")
 
 
 def test_a_broken_audit_chain_is_bad(record: Path) -> None:

@@ -14,6 +14,7 @@ from twinslot.core.errors import TwinslotError
 from twinslot.core.lifecycle import State as Step
 from twinslot.core.model import CheckResult, Floors, SlotName
 from twinslot.core.progress import Observer
+from twinslot.core.transaction import Outcome, Transaction
 from twinslot.engine.device import Device, Verified
 from twinslot.engine.engine import Engine
 from twinslot.storage.base import TargetDevice
@@ -73,6 +74,7 @@ class Life:
         self._running, self._starts, self._wants_reboot = "", 0, False
         self._notes: list[str] = []
         self._rebuilt = False
+        self._lost = card.now < 0  # then U-Boot cannot know which of two committed slots is the newer one
 
     def live(self) -> Rest:
         """Start until nothing more happens, then compare what record, environment and slots say."""
@@ -114,7 +116,7 @@ class Life:
         with self._open_record() as record:
             waiting, broken = record.current(), record.first_broken_link()
             known, floors = record.slot(SlotName(self._running)), record.floors()
-            adopted = [update.id for update in record.history() if not update.release.name]
+            history = record.history()
         signed = self._slots[self._running].signed
         assert signed is not None
         if state.slot != self._running or state.states[state.slot] != "good" or state.counting:
@@ -129,7 +131,10 @@ class Life:
             raise _Wrong(f"slot {self._running} holds {signed.name}, the record says {known.release.name}")
         if floors != state.floors:
             raise _Wrong(f"the record has floors {floors}, the environment {state.floors}")
-        if adopted:  # what is stored before it is done should never be missing
+        if history and not self._lost and (said := _disagrees(history[0], self._running)):
+            raise _Wrong(said)
+        if not all(update.release.name for update in history):
+            # What is stored before it is done should never be missing.
             self._notes.append(ADOPTED)
         return self._so_far()
 
@@ -164,6 +169,13 @@ class Life:
 
     def _reboot(self) -> None:
         self._wants_reboot = True
+
+
+def _disagrees(last: Transaction, running: str) -> str:
+    """Whether the newest update ended otherwise than what runs says; empty: it did not."""
+    if last.reason == "overtaken" or (last.outcome is Outcome.COMMITTED) == (last.target == running):
+        return ""
+    return f"slot {running} runs, and the record says of the last update, into slot {last.target}: {last.outcome}"
 
 
 def _no_targets(slot: SlotName) -> Mapping[str, TargetDevice]:
