@@ -70,16 +70,20 @@ class Power:
         """Ask the guest to switch off, wait for its file systems to be at rest, and take the power.
 
         Raises:
-            BoardError: It was still awake after 90 seconds.
+            BoardError: It was still awake after 90 seconds, or broke on the way.
         """
         self._note("off")
+        since = self._board.console.mark
         self._board.run("systemctl", "poweroff", "--no-block")
         deadline = time.monotonic() + _OFF
         while time.monotonic() < deadline:
             try:
                 self._board.run("true", timeout=1)
             except BoardError:  # it answers no more
+                cause = self._board.console.fatal(since)
                 self._board.cut()
+                if cause:
+                    raise BoardError(f"the guest did not switch off: {cause}") from None
                 return
             time.sleep(0.5)
         raise BoardError(f"the guest did not switch off in {_OFF} s")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -203,6 +204,21 @@ def test_a_cut_comes_after_its_seconds() -> None:
     lamp, began = Lamp(), time.monotonic()
     Power(lamp, 0).cut_after(0.2)  # type: ignore[arg-type]
     assert 0.2 <= lamp.cuts[0] - began < 2
+
+
+@pytest.mark.parametrize("panic", ["", "Kernel panic - not syncing: no"])
+def test_a_guest_that_panics_on_its_way_down_is_not_taken_for_one_that_is_off(panic: str) -> None:
+    class Board(Lamp):
+        console = SimpleNamespace(mark=7, fatal=lambda since: panic if since == 7 else "an earlier one")
+
+        def run(self, *argv: str, **_: object) -> None:
+            if argv == ("true",):
+                raise BoardError("the agent's channel ended")
+
+    board = Board()
+    with pytest.raises(BoardError, match=panic) if panic else nullcontext():
+        Power(board, 0).off()  # type: ignore[arg-type]
+    assert len(board.cuts) == 1
 
 
 def test_up_says_which_slot_it_is() -> None:
