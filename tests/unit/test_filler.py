@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -18,6 +21,7 @@ from twinslot.core.model import SlotName
 from twinslot.engine.filler import Filler
 from twinslot.engine.holdings import Holdings
 from twinslot.engine.plan import Way, make_plan
+from twinslot.storage import slotreader
 from twinslot.storage.lists import KnownList
 from twinslot.storage.writer import PayloadWriter
 from twinslot.transport.base import GroupPart, ListPart, Part
@@ -159,6 +163,64 @@ def test_a_moved_group_that_is_not_what_the_list_says_is_fetched() -> None:
     writer.read_back(lambda _: None)
     writer.finish()
     assert disk.content() == IMAGE.content.ljust(SIZE, b"\0")
+
+
+def test_a_list_of_a_larger_partition_than_this_one_costs_a_fetch_and_nothing_else() -> None:
+    longer = b"".join([bytes([0xEE]) * GROUP] * 20) + IMAGE.content  # every group stands behind the partition's end
+    disk, stream = disk_with(b"\xee" * SIZE), SmallStream(IMAGE, ranged=True)
+    writer = fill(stream, disk, known(longer))
+    assert sorted(stream.groups) == list(range(6))
+    writer.read_back(lambda _: None)
+    writer.finish()
+    assert disk.content() == IMAGE.content.ljust(SIZE, b"\0")
+
+
+def test_groups_that_were_found_before_a_pipe_brings_them_count_once_and_are_not_written() -> None:
+    disk, moved = disk_with(held(1, 2, 5)), list[int]()
+    writer = PayloadWriter(disk, PAYLOAD)
+    writer.wipe()
+    filler = Filler(PAYLOAD, writer, Holdings(SlotName.B, unfinished=True), None, moved.append)
+    for part in SmallStream(IMAGE).parts(IMAGE.manifest):
+        if isinstance(part, GroupPart):
+            filler.take(part)
+        else:
+            filler.take_list(part, remote=False)
+    assert sum(moved) == PAYLOAD.size
+    assert writer.skipped == PAYLOAD.size - 3 * GROUP
+    assert writer.written == 2 * GROUP, "and the first at the end"
+    writer.read_back(lambda _: None)
+    writer.finish()
+    assert disk.content() == IMAGE.content.ljust(SIZE, b"\0")
+
+
+def test_a_pipe_that_brings_a_group_out_of_order_is_refused_also_where_the_group_was_found() -> None:
+    writer = PayloadWriter(disk_with(held(1, 2, 5)), PAYLOAD)
+    writer.wipe()
+    filler = Filler(PAYLOAD, writer, Holdings(SlotName.B, unfinished=True), None, lambda _: None)
+    filler.take_list(ListPart("rootfs", IMAGE.plain_list), remote=False)
+    for index in (1, 4, 6, 2**32 - 1):
+        with pytest.raises(BundleError, match="out of order"):
+            filler.take(group(index))
+
+
+def test_a_plan_is_made_in_a_moment_also_when_very_many_groups_are_the_same() -> None:
+    same, many = digest(b"\xff" * GROUP), 30_000
+    running = KnownList(2 * many * GROUP, GROUP, "", same * many + digest(b"x") * many)
+    payload = Payload("rootfs", 2 * many * GROUP, "0" * 64, GROUP, 2 * many, "", "", 0)
+    began = time.process_time()
+    plan = make_plan(payload, digest(b"y") * many + same * many, running, None)
+    assert time.process_time() - began < 10, "not the product of both counts"
+    assert plan.place(2 * many - 1) == many - 1
+
+
+def test_of_a_slot_with_more_groups_than_a_list_may_have_only_the_first_are_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "slot").write_bytes(IMAGE.content)
+    monkeypatch.setattr(slotreader, "GROUPS_MAX", 4)
+    with contextlib.closing(slotreader.open_reader(tmp_path / "slot")) as reader:
+        listed = slotreader.list_on(reader, reader.size, GROUP, lambda _: None)
+    assert listed == known(IMAGE.content[: 4 * GROUP]), "a longer one is no frame that a worker takes"
 
 
 contents = st.lists(st.integers(0, 4), min_size=1, max_size=12)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -89,8 +91,35 @@ def test_without_an_executor_everything_is_read_back_at_the_end() -> None:
 def test_going_back_behind_what_was_read_is_our_own_mistake() -> None:
     sweep = sweep_of(CountingDisk(), Now())
     sweep.reached(4 * GROUP)
+    sweep.writing(4 * GROUP)
     with pytest.raises(LifecycleError, match="written again"):
-        sweep.reached(3 * GROUP)
+        sweep.writing(3 * GROUP)
+
+
+def test_much_at_once_is_read_back_in_parts_so_that_cancelling_does_not_wait_for_all_of_it() -> None:
+    disk = CountingDisk()
+    sweep = sweep_of(disk, Now())
+    sweep.reached(30 * GROUP)
+    sweep.reached(31 * GROUP)
+    sweep.finish(40 * GROUP)
+    assert disk.calls == ["flush", "read 0 to 8", "flush", "read 8 to 16", "flush", "read 16 to 40"]
+
+
+def test_a_run_of_zeros_does_not_keep_what_follows_from_being_read_back() -> None:
+    content = IMAGE.content[:GROUP] + bytes(2 * GROUP) + IMAGE.content[3 * GROUP :]
+    plain_list = b"".join(hashlib.sha256(content[at : at + GROUP]).digest() for at in range(0, len(content), GROUP))
+    digests = [hashlib.sha256(data).hexdigest() for data in (content, plain_list)]
+    disk = CountingDisk()
+    writer = PayloadWriter(disk, replace(PAYLOAD, digest=digests[0], plain_list=digests[1]), Now(), GROUP)
+    writer.wipe()
+    writer.take_list(plain_list)
+    disk.calls.clear()
+    for number in range(6):
+        writer.take_group(number, content[number * GROUP : (number + 1) * GROUP])
+    assert disk.calls == ["flush", "write 3", "write 1", "flush", "write 4", "flush", "write 5"]
+    writer.read_back(lambda _: None)
+    writer.finish()
+    assert disk.content() == content.ljust(disk.size, b"\0")
 
 
 @pytest.mark.parametrize("index", range(1, 6))

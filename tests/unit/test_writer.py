@@ -56,6 +56,14 @@ def test_a_worker_that_lies_about_the_list_writes_nothing(disk: SimulatedDisk) -
     assert disk.content() == b"\xee" * SIZE
 
 
+def test_a_worker_that_says_its_list_for_ever_is_left() -> None:
+    writer = PayloadWriter(SimulatedDisk("slot", SIZE), PAYLOAD)
+    writer.take_list(IMAGE.plain_list)
+    with pytest.raises(BundleError, match="came twice") as error:
+        writer.take_list(IMAGE.plain_list)
+    assert error.value.code == "bundle.order"
+
+
 @pytest.mark.parametrize("index", [0, 1, 5])
 def test_a_worker_that_lies_about_a_group_does_not_get_it_written(disk: SimulatedDisk, index: int) -> None:
     writer = PayloadWriter(disk, PAYLOAD)
@@ -80,6 +88,36 @@ def test_a_group_that_never_came_leaves_the_slot_unloadable(disk: SimulatedDisk)
     with pytest.raises(BundleError, match="ends early: expected '6 groups', found '5 groups'"):
         written(disk, last=False).read_back(lambda _: None)
     assert not any(disk.content()[:GROUP])
+
+
+class Worn(SimulatedDisk):
+    """A medium of which a page cannot be read before it is written again."""
+
+    worn = 0
+
+    def read_direct(self, offset: int, length: int) -> bytes:
+        if offset <= self.worn < offset + length:
+            raise DeviceError(f"Cannot read 'slot' at byte {self.worn}", code="read", found="Input/output error")
+        return super().read_direct(offset, length)
+
+    def write(self, offset: int, data: bytes | memoryview) -> None:
+        self.worn = -1 if offset <= self.worn < offset + len(data) else self.worn
+        super().write(offset, data)
+
+
+@pytest.mark.parametrize("old", [b"\0", b"\xee"])
+@pytest.mark.parametrize("page", [0, 3])
+def test_a_first_group_that_cannot_be_read_is_mended_by_the_wipe(page: int, old: bytes) -> None:
+    disk, group = Worn("slot", 8 * 4 * GROUP), 4 * GROUP
+    disk.fill(old * disk.size)
+    disk.worn = page * GROUP
+    writer = PayloadWriter(disk, replace(PAYLOAD, size=6 * group, group_size=group))
+    writer.wipe()
+    assert disk.worn == -1
+    assert disk.content() == bytes(group) + old * (disk.size - group)
+    names = [call.split()[0] for call in disk.power.trace]
+    if old != b"\0" and page:
+        assert names.index("flush") < len(names) - 1 - names[::-1].index("write"), "the superblock's sector goes first"
 
 
 class Forgetful(SimulatedDisk):

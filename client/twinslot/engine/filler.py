@@ -74,7 +74,13 @@ class Filler:
 
     def take(self, part: GroupPart) -> None:
         """Take a group of a source that sends all of them."""
-        self._writer.take_group(part.index, part.data, look=self._need_plan().way(part.index) is Way.KEEP)
+        plan, writer = self._need_plan(), self._writer
+        if writer.has(part.index):  # it was found here before it came
+            writer.next_is(part.index)
+            self._moved(0)
+            return
+        look = part.index < self._payload.groups and plan.way(part.index) is Way.KEEP
+        writer.take_group(part.index, part.data, look=look)
         self._moved(len(part.data))
 
     def fetch(self, stream: ImageStream, parts: Iterator[Part]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import hashlib
 from array import array
-from bisect import bisect_left
+from bisect import bisect_right
 from typing import Final
 
 from twinslot.core.bits import bits_where
@@ -110,13 +110,14 @@ class _Index:
         """
         if self.known.group_digest(here) == digest:
             return here
-        found, key = None, _key(digest, 0)
-        for at in range(bisect_left(self._keys, key), len(self._keys)):
+        key = _key(digest, 0)
+        for at in range(bisect_right(self._keys, key | _LOW) - 1, -1, -1):
             if self._keys[at] & ~_LOW != key:
                 break
             index = self._keys[at] & _LOW
-            found = index if self.known.group_digest(index) == digest else found
-        return found
+            if self.known.group_digest(index) == digest:
+                return index
+        return None
 
 
 def _key(data: bytes, at: int) -> int:

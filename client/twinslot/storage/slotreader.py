@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from twinslot.core.errors import DeviceError
+from twinslot.core.manifest import GROUPS_MAX
 from twinslot.storage.lists import KnownList
 
 READ_SIZE: Final = 1024 * 1024  # bytes at once; a multiple of every group size
@@ -65,7 +66,7 @@ def open_reader(path: str | Path) -> SlotReader:
 
 
 def list_on(reader: SlotReader, size: int, group_size: int, tick: Callable[[int], None]) -> KnownList:
-    """The plain list of what a partition holds now.
+    """The plain list of what a partition holds now, as far as a list may go: `GROUPS_MAX` groups.
 
     Args:
         reader: Of the partition.
@@ -77,6 +78,7 @@ def list_on(reader: SlotReader, size: int, group_size: int, tick: Callable[[int]
         DeviceError: It cannot be read, or is smaller than that.
     """
     whole, digests = hashlib.sha256(), bytearray()
+    size = min(size, GROUPS_MAX * group_size)
     for start in range(0, size, READ_SIZE):
         piece = memoryview(reader.read(start, min(READ_SIZE, size - start)))
         if len(piece) != min(READ_SIZE, size - start):

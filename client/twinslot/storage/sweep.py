@@ -18,6 +18,8 @@ STEP: Final = (
     16 * 1024 * 1024
 )  # bytes between two flushes; each costs an eMMC some milliseconds, so not for every group
 
+AT_ONCE: Final = 4  # steps that are read back in one go; whoever cancels waits for them
+
 ReadBack = Callable[[int, int], None]  # first and end, bytes: reads that region and compares; raises DeviceError
 
 
@@ -31,7 +33,7 @@ class Sweep:
         read_back: Reads a region past every cache and compares it.
         run: Where regions are read back, one at a time; its owner shuts it down before the device is closed. None:
             nothing is done before `finish`.
-        step: Bytes that must have come together before a flush is worth it.
+        step: Bytes that must have come together before a flush is worth it; a multiple of the group size.
     """
 
     def __init__(
@@ -40,6 +42,15 @@ class Sweep:
         self._device, self._read_back, self._run, self._step = device, read_back, run, step
         self._done = 0  # everything below was read back, or is being read back now
         self._at_work: Future[None] | None = None
+
+    def writing(self, offset: int) -> None:
+        """Tell that bytes from `offset` on are about to be written.
+
+        Raises:
+            LifecycleError: `lifecycle.sweep`: what stands there was read back already; nothing would look at it again.
+        """
+        if offset < self._done:
+            raise LifecycleError("sweep: what was read back is written again", code="sweep", expected=self._done)
 
     def reached(self, end: int) -> None:
         """Tell that nothing below `end` bytes will be written again.
@@ -50,11 +61,10 @@ class Sweep:
         if self._run is None or (self._at_work is not None and not self._at_work.done()):
             return
         self._settle()
-        if end < self._done:
-            raise LifecycleError("sweep: what was read back is written again", code="sweep", expected=self._done)
         if end - self._done >= self._step:
-            first, self._done = self._done, end
-            self._at_work = self._run.submit(self._flush_and_read, first, end)
+            first = self._done
+            self._done = min(end, first + AT_ONCE * self._step)
+            self._at_work = self._run.submit(self._flush_and_read, first, self._done)
 
     def finish(self, end: int) -> None:
         """Flush and read back the rest, up to `end` bytes; errors as `reached`."""

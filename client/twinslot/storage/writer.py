@@ -16,6 +16,7 @@ A cut before the end of 5 leaves a partition that neither counts as bootable nor
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -82,20 +83,41 @@ class PayloadWriter:
     def wipe(self) -> None:
         """Make the partition unloadable, durably: first the sector that makes it a file system, then the group."""
         length = padded(self._device, self._payload.group_length(0))
-        self._before = self._device.read_direct(0, length)
-        if not is_zero(self._before):  # as an install that was cut short leaves it
+        self._before, readable = self._read_first(length)
+        if not is_zero(self._before):
             self._write_mark(self._before, there=False)
+        if not (is_zero(self._before) and readable):  # else as an install that was cut short leaves it
             self._device.write(0, bytes(length))
         self._device.flush()
         if not is_zero(self._device.read_direct(0, length)):
             raise DeviceError(f"'{self._device.path}' did not take the wipe of its first group", code="read-back")
 
+    def _read_first(self, length: int) -> tuple[bytes, bool]:
+        """What stands in the first group's place, and whether all of it can be read; zeros for pages that cannot.
+
+        Writing them anew may mend them, and what cannot be read does not load either.
+        """
+        with contextlib.suppress(DeviceError):
+            return self._device.read_direct(0, length), True
+        sizes = ((at, min(PAGE, length - at)) for at in range(0, length, PAGE))
+        return b"".join(self._read_page(at, size) for at, size in sizes), False
+
+    def _read_page(self, at: int, size: int) -> bytes:
+        try:
+            return self._device.read_direct(at, size)
+        except DeviceError as e:
+            if e.code != "device.read":
+                raise
+            return bytes(size)
+
     def take_list(self, data: bytes) -> None:
-        """Take the list of digests.
+        """Take the list of digests, once.
 
         Raises:
-            BundleError: Its digest is not the one in the manifest.
+            BundleError: Its digest is not the one in the manifest; `bundle.order`: it came before.
         """
+        if self._list:  # a worker that says it for ever would hold us as long
+            raise BundleError(f"the plain list of payload '{self._payload.name}' came twice", code="order")
         found = hashlib.sha256(data).hexdigest()
         if found != self._payload.plain_list or len(data) != self._payload.groups * DIGEST_SIZE:
             raise BundleError(
@@ -133,7 +155,6 @@ class PayloadWriter:
         else:
             self._put(index, data)
             if self.lasting and index:
-                self._settle_zeros()
                 self._flush.wrote(len(data))
 
     def next_is(self, index: int) -> None:
@@ -149,9 +170,10 @@ class PayloadWriter:
             )
 
     def read(self, index: int) -> bytes:
-        """A group of the target as it stands there now, for another place; may be anything."""
+        """A group of the target as it stands there now, for another place; may be anything, or nothing."""
         start = index * self._payload.group_size
-        return self._device.read_direct(start, padded(self._device, start + self._payload.group_size) - start)
+        end = padded(self._device, start + self._payload.group_size)
+        return self._device.read_direct(start, end - start) if start < end else b""
 
     def copy(self, index: int, data: bytes) -> bool:
         """Take a group that a slot of this device is said to hold; False: it is not what was signed."""
@@ -184,12 +206,12 @@ class PayloadWriter:
         else:
             self._settle_zeros()
             self._zeros = (start, start + length)
-        self._settled(index)
+        self._settled(index, zeros=True)
         self.zeroed += length
 
     def has(self, index: int) -> bool:
         """This group is in its place, or held back to be written last."""
-        return bool(self._done[index])
+        return index < len(self._done) and bool(self._done[index])
 
     @property
     def partition_size(self) -> int:
@@ -274,11 +296,17 @@ class PayloadWriter:
         if index == 0:
             self._first = data
         else:
+            self._sweep.writing(index * self._payload.group_size)
             self._write(index * self._payload.group_size, data)
         self._settled(index)
 
-    def _settled(self, index: int) -> None:
-        """This group will not be written again, but for the first; what lies before the front can be read back."""
+    def _settled(self, index: int, *, zeros: bool = False) -> None:
+        """This group will not be written again, but for the first; what lies before the front can be read back.
+
+        A run of zeros ends with the first group that is none, so that reading back does not wait for the last run.
+        """
+        if not zeros:
+            self._settle_zeros()
         self._done[index] = 1
         if index != self._front:
             return
@@ -298,6 +326,7 @@ class PayloadWriter:
         start, end = self._zeros
         self._zeros = (0, 0)
         if start < end:
+            self._sweep.writing(start)
             self._device.zero(start, padded(self._device, end) - start)
 
     def _write(self, offset: int, data: bytes) -> None:
