@@ -495,6 +495,16 @@ def test_bytes_beyond_a_chunked_part_cost_the_connection_and_nothing_else() -> N
         assert connections(web) == 2
 
 
+def test_a_chunk_of_negative_length_gives_no_more_than_was_asked_for() -> None:
+    def negative(asked: Asked) -> None:
+        first, last = asked_part(asked)
+        head(asked, 206, None, Content_Range=f"bytes {first}-{last}/{len(DATA)}", Transfer_Encoding="chunked")
+        asked.wfile.write(b"-5\r\n" + DATA[first : last + 100])
+
+    with serving(negative, parts(DATA)) as web, ranged(web) as source:
+        assert source.read(10, 20) == DATA[10:30]
+
+
 def test_bytes_behind_an_answer_are_not_taken_for_the_next_one() -> None:
     def smuggles(asked: Asked) -> None:
         parts(DATA)(asked)

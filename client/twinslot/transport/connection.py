@@ -52,6 +52,8 @@ class Reply:
             chunk = self.response.read1(limit)
         except (OSError, http.client.HTTPException) as e:
             raise Broken(e) from e
+        if len(chunk) > limit:  # http.client takes a chunk of negative length for one without end
+            raise Broken(f"{len(chunk)} bytes instead of at most {limit}")
         patience.waited(len(chunk), patience.clock() - began)
         return chunk
 
