@@ -764,6 +764,24 @@ def test_parts_come_no_faster_than_the_limit() -> None:
         source.close()
 
 
+def test_two_files_side_by_side_come_no_faster_than_one_and_keep_to_one_deadline() -> None:
+    time = Time()
+    settings = replace(LIMITED, deadline=10.0)
+    with serving(parts(DATA)) as web:
+        image = RangeSource(f"{web.url}/x.twin", settings, sleep=time.sleep, clock=time.clock)
+        patch = RangeSource(f"{web.url}/x.twinpatch", settings, beside=image, sleep=time.sleep, clock=time.clock)
+        for at in range(0, 70_000, 10_000):
+            image.read(at, 5000)
+            patch.read(at, 5000)
+        assert time.now - 1000 == pytest.approx(70_000 / 20_000 - 1, abs=0.01)
+        image.read(0, 100_000)
+        with pytest.raises(TransportError) as error:
+            patch.read(0, 100_000)
+        assert error.value.code == "transport.deadline"
+        image.close()
+        patch.close()
+
+
 def test_a_whole_file_comes_no_faster_than_the_limit() -> None:
     time = Time()
     with serving(whole(DATA)) as web:

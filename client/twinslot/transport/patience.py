@@ -15,6 +15,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Final
 
 from twinslot.core.errors import TransportError
@@ -41,6 +42,19 @@ class Broken(Exception):  # noqa: N818 - never leaves the transport
         self.code, self.wait = code, wait
 
 
+@dataclass(slots=True)
+class _Purse:
+    """What files that are fetched side by side spend together.
+
+    Attributes:
+        until: When the deadline comes; None: nothing was asked yet.
+        due: When the bucket will have paid for what was read.
+    """
+
+    until: float | None = None
+    due: float = float("-inf")
+
+
 class Patience:
     """The patience of one download, over all its tries and requests.
 
@@ -49,6 +63,7 @@ class Patience:
         name: The address, for messages.
         sleep: Waits seconds.
         clock: Monotonic seconds.
+        beside: Of another file, whose deadline and rate limit this one shares.
     """
 
     def __init__(
@@ -57,13 +72,13 @@ class Patience:
         name: object,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
+        beside: Patience | None = None,
     ) -> None:
         self._settings, self._name, self._sleep, self.clock = settings, name, sleep, clock
+        self._purse: _Purse = beside._purse if beside else _Purse()
         self._failures = 0
-        self._until: float | None = None
         self._waited = (0, 0.0)  # bytes and seconds for the server, in this try
         self._window = (0, 0.0)  # bytes and seconds towards the rate floor
-        self._due = float("-inf")  # when the bucket will have paid for what was read
 
     @property
     def piece(self) -> int:
@@ -73,8 +88,8 @@ class Patience:
 
     def begin(self) -> None:
         """A try begins; the first one starts the deadline."""
-        if self._until is None:
-            self._until = self.clock() + (self._settings.deadline or float("inf"))
+        if self._purse.until is None:
+            self._purse.until = self.clock() + (self._settings.deadline or float("inf"))
         self._waited = (0, 0.0)
 
     def waited(self, got: int, seconds: float) -> None:
@@ -97,7 +112,7 @@ class Patience:
         Raises:
             TransportError: `transport.deadline`.
         """
-        if self._until is not None and self.clock() > self._until:
+        if self._purse.until is not None and self.clock() > self._purse.until:
             expected = f"everything within {self._settings.deadline:g} seconds"
             raise TransportError(
                 "the download takes too long", code="deadline", expected=expected, found=f"{have} bytes"
@@ -139,8 +154,8 @@ class Patience:
         if not self._settings.rate_limit:
             return
         now = self.clock()
-        self._due = max(self._due, now - BURST) + count / self._settings.rate_limit
-        for number, nap in enumerate(_naps(self._due - now)):
+        self._purse.due = max(self._purse.due, now - BURST) + count / self._settings.rate_limit
+        for number, nap in enumerate(_naps(self._purse.due - now)):
             if number:
                 yield
                 self.keep(have)

@@ -49,6 +49,7 @@ class RangeSource:
         gap: Bytes between two spans that are read and thrown away rather than paid with another request.
         ahead: Bytes that may still be missing of one answer when the next request is sent; 0: one at a time, over one
             connection.
+        beside: Another file of the same update: both keep to one deadline and one rate limit.
         sleep: Waits seconds.
         clock: Monotonic seconds.
 
@@ -64,16 +65,17 @@ class RangeSource:
         tick: Callable[[], None] = lambda: None,
         gap: int = GAP,
         ahead: int = AHEAD,
+        beside: RangeSource | None = None,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         settings = settings or HttpSettings()
         address = parse_address(url)
         self._gap, self._front = gap, b""
-        self._way = Way(
+        self._way: Way = Way(
             whole=lambda: HttpSource(url, settings, sleep, clock),
             connections=[Connection(address, settings, clock) for _ in range(2 if ahead else 1)],
-            patience=Patience(settings, address, sleep, clock),
+            patience=Patience(settings, address, sleep, clock, beside._way.patience if beside else None),
             tick=tick,
             pinned=Pinned(),
             ahead=ahead,
@@ -166,7 +168,12 @@ class _Batch:
 
 
 def open_optional(
-    url: str, settings: HttpSettings | None = None, *, first: int = 4096, tick: Callable[[], None] = lambda: None
+    url: str,
+    settings: HttpSettings | None = None,
+    *,
+    first: int = 4096,
+    tick: Callable[[], None] = lambda: None,
+    beside: RangeSource | None = None,
 ) -> RangeSource | None:
     """A file that need not be there, such as a patch beside an image; None: it is not (404, 410, or S3's 403).
 
@@ -179,12 +186,13 @@ def open_optional(
         settings: Patience; a sidecar is hardly worth many retries.
         first: Bytes to ask for; a shorter file is no error.
         tick: As in `RangeSource`.
+        beside: As in `RangeSource`.
 
     Raises:
         RangesRefused: It is there, but only as a whole.
         TransportError: As `RangeSource.read`.
     """
-    source = RangeSource(url, settings, tick=tick)
+    source = RangeSource(url, settings, tick=tick, beside=beside)
     try:
         source.keep_front(first)
     except TransportError as e:

@@ -28,6 +28,7 @@ from twinslot.worker.streaming import Streamer
 from twinslot.worker.telling import Teller
 
 if TYPE_CHECKING:
+    from twinslot.transport.ranges import RangeSource
     from twinslot.worker.patched import Patches
 
 
@@ -129,7 +130,7 @@ def _serve_url(teller: Teller, request: Request) -> None:
     source = RangeSource(request.url, request.http, tick=teller.tick)
     image = RangedImage(source, request.limits, Refusals(RangesRefused))
     try:
-        Ranger(teller, image, request.image_size, request.delta.budget, _finder(teller, request)).run()
+        Ranger(teller, image, request.image_size, request.delta.budget, _finder(teller, request, source)).run()
     except RangesRefused as e:  # at the first request: later ones the image deals with
         before = image.fetched
         Streamer(teller, request.limits, request.image_size, e.source, before).run()
@@ -137,7 +138,7 @@ def _serve_url(teller: Teller, request: Request) -> None:
         source.close()
 
 
-def _finder(teller: Teller, request: Request) -> Callable[[Manifest], Patches | None]:
+def _finder(teller: Teller, request: Request, image: RangeSource) -> Callable[[Manifest], Patches | None]:
     """How patches are looked for, once it is known which bases the device has."""
 
     def find(manifest: Manifest) -> Patches | None:
@@ -145,6 +146,6 @@ def _finder(teller: Teller, request: Request) -> Callable[[Manifest], Patches | 
             return None
         from twinslot.worker.patched import find_patches
 
-        return find_patches(request.url, request.http, manifest, teller.bases, teller.tick)
+        return find_patches(request.url, request.http, manifest, teller.bases, teller.tick, image)
 
     return find

@@ -132,7 +132,12 @@ class PatchedPayload:
 
 
 def find_patches(
-    url: str, http: HttpSettings, manifest: Manifest, bases: Mapping[str, Base], tick: Callable[[], None]
+    url: str,
+    http: HttpSettings,
+    manifest: Manifest,
+    bases: Mapping[str, Base],
+    tick: Callable[[], None],
+    image: RangeSource | None = None,
 ) -> Patches | None:
     """Look beside the image for a patch against what the device runs.
 
@@ -142,6 +147,7 @@ def find_patches(
         manifest: Verified.
         bases: What the device runs, by payload.
         tick: A sign of life.
+        image: Whose deadline and rate limit the patch shares.
 
     Returns:
         None: there is none, or none that is of use; the image alone will do. The same holds for one without payloads,
@@ -155,7 +161,7 @@ def find_patches(
         return None
     source, payloads = None, dict[str, PatchedPayload]()
     try:
-        source = open_optional(patch_url(url, first.digest), http, tick=tick)
+        source = open_optional(patch_url(url, first.digest), http, tick=tick, beside=image)
         payloads = _payloads(source, manifest, bases) if source else {}
     except RangesRefused as e:
         e.source.close()
