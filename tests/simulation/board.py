@@ -74,6 +74,7 @@ class SimulatedBoard:
         self.starts = 0
         self.last: SmallStream | None = None  # of the last download
         self.wants_reboot = False
+        self.settled = False  # a file in /run
         self.fails_every_check = False
         self.may_check = True
         self.record_broken = False
@@ -105,7 +106,7 @@ class SimulatedBoard:
 
         A slot loads if its first sector, where these images' superblock stands, has something in it.
         """
-        self.wants_reboot = False
+        self.wants_reboot = self.settled = False
         self.running = None
         self.starts += 1
         slot = power_on(self.card, lambda name: any(self.disks[SlotName(name)].content()[:SECTOR]))
@@ -134,11 +135,12 @@ class SimulatedBoard:
         raise AssertionError("the board never comes to rest")
 
     def run_units(self) -> None:
-        """What systemd starts (systemd/twinslot-*.service)."""
+        """What systemd starts (systemd/twinslot-*.service), in this order; two of them not when nothing is on trial."""
         engine = self.engine()
         engine.boot()
-        engine.check()
-        if not self.wants_reboot:
+        if not self.settled:
+            engine.check()
+        if not self.settled and not self.wants_reboot:
             engine.commit(if_trial=True)
 
     def install(self, image: SmallImage, **options: bool) -> None:
@@ -172,7 +174,11 @@ class SimulatedBoard:
             open_sources=lambda slot: {"rootfs": self._reader(slot)},
             lists=self._lists(),
             read_back_with=contextlib.nullcontext,  # cuts are counted in calls, so their order is fixed
+            tell_settled=self._settle,
         )
+
+    def _settle(self, settled: bool) -> None:
+        self.settled = settled
 
     def open_record(self, *, on_trial: bool = False) -> Record:
         """The record on the data partition."""

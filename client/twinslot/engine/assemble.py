@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -35,7 +36,10 @@ from twinslot.transport.base import ImageHead, ImageStream
 from twinslot.worker import launch
 from twinslot.worker.stream import WorkerStream, verify_in_worker
 
+log = logging.getLogger(__name__)
+
 LOCK_WAIT: Final = 15.0  # seconds that a boot, check or commit waits for another
+SETTLED: Final = Path("/run/twinslot/settled")
 _PATIENT: Final = frozenset({"boot", "check", "commit"})
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -91,6 +95,7 @@ def open_device(config: Config, get_worker: GetWorker) -> Device:
         open_sources=lambda slot: _open_sources(config.slots.of(slot)),
         lists=ListStore(config.record.directory / "lists"),
         delta=_delta_policy(config),
+        tell_settled=_tell_settled,
     )
 
 
@@ -156,6 +161,16 @@ def _lock(what: str) -> AbstractContextManager[None]:
             yield
 
     return held()
+
+
+def _tell_settled(settled: bool) -> None:
+    """By a file that does not outlive the boot. Where it is missing for any reason, the units start and see."""
+    try:
+        SETTLED.unlink(missing_ok=True)
+        if settled:
+            SETTLED.touch()
+    except OSError as e:
+        log.warning("'%s' cannot be changed: %s", SETTLED, e.strerror)
 
 
 def _reboot() -> None:

@@ -63,6 +63,10 @@ class DeltaPolicy:
     insist: bool = False
 
 
+def _tell_nobody(_: bool) -> None:
+    pass
+
+
 def _no_sources(_: SlotName) -> Mapping[str, SlotReader]:
     return {}
 
@@ -94,6 +98,7 @@ class Device:
         open_sources: Opens a slot's partitions for reading only, by payload name; the caller closes them (S1).
         lists: Where the plain lists of both slots are kept; None: nowhere.
         delta: How an update may come.
+        tell_settled: Told after each start whether nothing is on trial, so that what judges a trial need not start.
     """
 
     running: SlotName
@@ -116,3 +121,4 @@ class Device:
     open_sources: Callable[[SlotName], Mapping[str, SlotReader]] = _no_sources
     lists: ListStore | None = None
     delta: DeltaPolicy = DeltaPolicy()
+    tell_settled: Callable[[bool], None] = _tell_nobody

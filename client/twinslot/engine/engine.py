@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 from dataclasses import dataclass
+from typing import Final
 
 from twinslot.core.errors import DeviceError, Refusal, RefusedError
 from twinslot.core.lifecycle import Event, State
@@ -34,6 +35,9 @@ class BootReport:
     state: State
     transaction: Transaction | None
     notes: tuple[str, ...]
+
+
+_SETTLED: Final = (State.IDLE, State.WRITTEN, State.ARMED)  # none of them is left without another boot
 
 
 def quiet(_: object) -> None:
@@ -96,6 +100,8 @@ class Engine:
                 with contextlib.suppress(DeviceError):  # a full or lost data partition must not end a good trial
                     for note in session.notes:
                         record.audit("disagreement", note=note)
+            on_trial = session.environment().trial is self._device.running
+            self._device.tell_settled(session.machine.state in _SETTLED and not on_trial)
             return BootReport(session.event, session.machine.state, session.machine.transaction, session.notes)
 
     def check(self, observer: Observer = quiet) -> Transaction | None:
