@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from simulation.disk import SimulatedDisk
 from simulation.image import GROUP, SmallImage, SmallStream
 from twinslot.core.bits import bits_where, count_ones, has, ones
-from twinslot.core.errors import BundleError, RefusedError
+from twinslot.core.errors import BundleError, DeviceError, RefusedError
 from twinslot.core.manifest import Manifest, Payload
 from twinslot.core.model import SlotName
 from twinslot.engine.filler import Filler
@@ -23,6 +23,7 @@ from twinslot.engine.holdings import Holdings
 from twinslot.engine.plan import Way, make_plan
 from twinslot.storage import slotreader
 from twinslot.storage.lists import KnownList
+from twinslot.storage.sweep import Sweep
 from twinslot.storage.writer import PayloadWriter
 from twinslot.transport.base import GroupPart, ListPart, Part
 
@@ -163,6 +164,55 @@ def test_a_moved_group_that_is_not_what_the_list_says_is_fetched() -> None:
     writer.read_back(lambda _: None)
     writer.finish()
     assert disk.content() == IMAGE.content.ljust(SIZE, b"\0")
+
+
+class Worn(SimulatedDisk):
+    """One of its places cannot be read; every other one can."""
+
+    worn = -1
+
+    def read_direct(self, offset: int, length: int) -> bytes:
+        if offset <= self.worn < offset + length:
+            raise DeviceError(f"Cannot read 'slot_b' at byte {self.worn}", code="read", found="Input/output error")
+        return super().read_direct(offset, length)
+
+    def write(self, offset: int, data: bytes | memoryview) -> None:
+        self.worn = -1 if offset <= self.worn < offset + len(data) else self.worn
+        super().write(offset, data)
+
+
+@pytest.mark.parametrize("ranged", [True, False])
+def test_a_group_that_cannot_be_read_is_fetched_and_written_anew(*, ranged: bool) -> None:
+    disk, stream = Worn("slot_b", SIZE), SmallStream(IMAGE, ranged=ranged)
+    disk.fill(held(0, 1, 2, 5))
+    disk.worn = 2 * GROUP
+    writer = PayloadWriter(disk, PAYLOAD)
+    writer.wipe()
+    filler = Filler(PAYLOAD, writer, Holdings(SlotName.B), known(IMAGE.content), lambda _: None)
+    parts = stream.parts(IMAGE.manifest)
+    for part in parts:
+        if isinstance(part, GroupPart):
+            filler.take(part)
+            continue
+        filler.take_list(part, remote=ranged)
+        if part.waits:
+            filler.fetch(stream, parts)
+    writer.read_back(lambda _: None)
+    writer.finish()
+    assert disk.content() == IMAGE.content.ljust(SIZE, b"\0")
+
+
+def test_an_error_of_reading_back_is_not_taken_for_a_group_that_is_not_there() -> None:
+    class Failing(Sweep):
+        def reached(self, end: int) -> None:
+            raise DeviceError(f"Cannot read 'slot_b' at byte {end}", code="read", found="Input/output error")
+
+    writer = PayloadWriter(disk_with(held(0, 1, 2, 5)), PAYLOAD)
+    writer._sweep = Failing(writer._device, lambda *_: None)
+    writer.wipe()
+    filler = Filler(PAYLOAD, writer, Holdings(SlotName.B), known(held(0, 1, 2, 5)[: 6 * GROUP]), lambda _: None)
+    with pytest.raises(DeviceError, match="Cannot read 'slot_b'"):
+        filler.take_list(ListPart("rootfs", IMAGE.plain_list, waits=True), remote=True)
 
 
 def test_a_list_of_a_larger_partition_than_this_one_costs_a_fetch_and_nothing_else() -> None:

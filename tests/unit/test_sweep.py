@@ -105,6 +105,26 @@ def test_much_at_once_is_read_back_in_parts_so_that_cancelling_does_not_wait_for
     assert disk.calls == ["flush", "read 0 to 8", "flush", "read 8 to 16", "flush", "read 16 to 40"]
 
 
+def test_what_cannot_be_read_back_is_not_taken_for_a_group_that_cannot_be_found() -> None:
+    class Worn(CountingDisk):
+        """Its first group cannot be read any more after the wipe."""
+
+        def read_direct(self, offset: int, length: int) -> bytes:
+            if offset == 0 and self.calls[-1:] == ["flush"] and "write 3" in self.calls:
+                raise DeviceError("Cannot read 'slot' at byte 0", code="read", found="Input/output error")
+            return super().read_direct(offset, length)
+
+    disk = Worn()
+    disk.fill(IMAGE.content)
+    writer = PayloadWriter(disk, PAYLOAD, Now(), 4 * GROUP)
+    writer.wipe()
+    writer.take_list(IMAGE.plain_list)
+    for number in range(4):
+        writer.copy(number, IMAGE.content[number * GROUP : (number + 1) * GROUP])
+    with pytest.raises(DeviceError, match="Cannot read 'slot' at byte 0"):
+        writer.keep(4)
+
+
 def test_a_run_of_zeros_does_not_keep_what_follows_from_being_read_back() -> None:
     content = IMAGE.content[:GROUP] + bytes(2 * GROUP) + IMAGE.content[3 * GROUP :]
     plain_list = b"".join(hashlib.sha256(content[at : at + GROUP]).digest() for at in range(0, len(content), GROUP))

@@ -131,14 +131,6 @@ class Filler:
 
     def _find(self, index: int) -> bool:
         """Take a group from where the plan says that it is; what cannot be read is not there."""
-        try:
-            return self._take_held(index)
-        except DeviceError as e:
-            if e.code != "device.read":
-                raise
-            return False
-
-    def _take_held(self, index: int) -> bool:
         plan, writer, size = self._need_plan(), self._writer, self._payload.group_size
         length = self._payload.group_length(index)
         match plan.way(index):
@@ -148,12 +140,19 @@ class Filler:
                 writer.zero(index)
                 return True
             case Way.COPY:
-                reader = self._holdings.readers[self._payload.name]
-                return writer.copy(index, reader.read(plan.place(index) * size, length))
+                return writer.copy(index, self._running_holds(plan.place(index) * size, length))
             case Way.MOVE:
                 return writer.copy(index, writer.read(plan.place(index))[:length])
             case Way.FETCH:
                 return False
+
+    def _running_holds(self, offset: int, length: int) -> bytes:
+        try:
+            return self._holdings.readers[self._payload.name].read(offset, length)
+        except DeviceError as e:
+            if e.code != "device.read":
+                raise
+            return b""
 
     def _probe(self) -> bool:
         """Whether the target, of which no list is known, holds anything of use where it would be.

@@ -16,7 +16,6 @@ A cut before the end of 5 leaves a partition that neither counts as bootable nor
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -97,18 +96,22 @@ class PayloadWriter:
 
         Writing them anew may mend them, and what cannot be read does not load either.
         """
-        with contextlib.suppress(DeviceError):
-            return self._device.read_direct(0, length), True
+        if whole := self._held(0, length):
+            return whole, True
         sizes = ((at, min(PAGE, length - at)) for at in range(0, length, PAGE))
-        return b"".join(self._read_page(at, size) for at, size in sizes), False
+        return b"".join(self._held(at, size) or bytes(size) for at, size in sizes), False
 
-    def _read_page(self, at: int, size: int) -> bytes:
+    def _held(self, offset: int, length: int) -> bytes:
+        """What stands there; empty when it cannot be read: then it is not there.
+
+        Caught here and not by whoever looks for a group: there it could be the thread's error, which ends the install.
+        """
         try:
-            return self._device.read_direct(at, size)
+            return self._device.read_direct(offset, length)
         except DeviceError as e:
             if e.code != "device.read":
                 raise
-            return bytes(size)
+            return b""
 
     def take_list(self, data: bytes) -> None:
         """Take the list of digests, once.
@@ -173,7 +176,7 @@ class PayloadWriter:
         """A group of the target as it stands there now, for another place; may be anything, or nothing."""
         start = index * self._payload.group_size
         end = padded(self._device, start + self._payload.group_size)
-        return self._device.read_direct(start, end - start) if start < end else b""
+        return self._held(start, end - start) if start < end else b""
 
     def copy(self, index: int, data: bytes) -> bool:
         """Take a group that a slot of this device is said to hold; False: it is not what was signed."""
@@ -317,9 +320,9 @@ class PayloadWriter:
             self._sweep.reached(self._front * self._payload.group_size)
 
     def _on_device(self, index: int) -> bytes:
-        """A group as the medium holds it; empty when something else than zeros follows the payload's end."""
+        """A group as the medium holds it; empty if it cannot be read, or if no zeros follow the payload's end."""
         start, length = index * self._payload.group_size, self._payload.group_length(index)
-        data = self._device.read_direct(start, padded(self._device, start + length) - start)
+        data = self._held(start, padded(self._device, start + length) - start)
         return data[:length] if is_zero(data[length:]) else b""
 
     def _settle_zeros(self) -> None:
