@@ -36,20 +36,24 @@ def test_a_good_update_is_tried_and_committed(board: SimulatedBoard) -> None:
     assert (transaction.outcome, transaction.reason) == (Outcome.COMMITTED, "")
 
 
+def settled(board: SimulatedBoard) -> bool:
+    """After the boot unit: what judges a trial does not start."""
+    board.engine().boot()
+    return board.settled
+
+
 def test_a_start_is_settled_unless_it_is_a_trial_also_when_the_record_is_lost(board: SimulatedBoard) -> None:
-    assert board.settled, "what judges a trial does not start"
+    assert settled(board)
     board.install(NEW)
     board.start()
     board.record_broken = True
-    board.engine().boot()
-    assert not board.settled
+    assert not settled(board)
     board.record_broken = False
-    board.engine().boot()
-    assert not board.settled
-    board.live()
+    assert not settled(board)
     board.live()
     assert board.system() is NEW
-    assert board.settled
+    board.start()
+    assert settled(board)
 
 
 def test_an_update_that_is_not_well_is_left_and_the_reason_is_kept(board: SimulatedBoard) -> None:
