@@ -95,13 +95,17 @@ class GuestBoard(ABC):
 
     def _settled(self) -> bool:
         """The default target is reached; an error if systemd has nothing left to do and it is not."""
-        if self.run("systemctl", "is-active", "--quiet", "default.target").exit == 0:
+        if self._default_target():
             return True
-        if self.run("systemctl", "is-system-running").stdout.strip() in ("running", "degraded"):
+        at_rest = self.run("systemctl", "is-system-running").stdout.strip() in ("running", "degraded")
+        if at_rest and not self._default_target():  # asked again: it may have been reached between the questions
             failed = self.run("systemctl", "--failed", "--plain", "--no-legend").stdout.split("\n")
             names = ", ".join(line.split()[0] for line in failed if line.strip())
             raise BoardError(f"the default target was not reached; failed units: {names}", self.console.tail())
-        return False
+        return at_rest
+
+    def _default_target(self) -> bool:
+        return self.run("systemctl", "is-active", "--quiet", "default.target").exit == 0
 
     def run(self, *argv: str, timeout: float = 60, text: str = "") -> Result:
         """As in `Board`."""
