@@ -18,6 +18,7 @@ from twinslot.worker import launch
 from twinslot.worker.stream import WorkerStream
 
 SAMPLE = make_sample()
+NICE = min(19, os.getpriority(os.PRIO_PROCESS, 0) + 7)  # whoever runs the tests may be nice already
 
 
 def of(thread: int) -> tuple[int, str]:
@@ -49,14 +50,14 @@ def test_a_thread_gives_way_with_all_that_it_starts_and_the_others_stay(io: str,
 
     def lower() -> None:
         give_way(0)
-        assert of(threading.get_native_id()) == (7, told), "inherited; and 0 raises nothing"
+        assert of(threading.get_native_id()) == (NICE, told), "inherited; and 0 raises nothing"
 
     def update() -> None:
-        give_way(7, io)
-        assert of(threading.get_native_id()) == (7, told)
+        give_way(NICE, io)
+        assert of(threading.get_native_id()) == (NICE, told)
         in_thread(lower)
         child = subprocess.run(["sh", "-c", "nice; ionice"], capture_output=True, text=True, check=True)
-        assert child.stdout.split("\n")[:2] == ["7", told]
+        assert child.stdout.split("\n")[:2] == [str(NICE), told]
 
     in_thread(update)
     assert of(threading.get_native_id()) == before
@@ -86,10 +87,10 @@ def test_the_fetching_worker_gives_way_as_it_is_told(tmp_path: Path) -> None:
     image.write_bytes(SAMPLE.data)
     worker = launch.start("fetch")
     with image.open("rb") as file:
-        stream = WorkerStream(worker, {"limits": {}, "nice": 11}, file.fileno())
+        stream = WorkerStream(worker, {"limits": {}, "nice": NICE}, file.fileno())
         try:
             stream.head()  # it has read its request
             assert worker._process is not None
-            assert os.getpriority(os.PRIO_PROCESS, worker._process.pid) == 11
+            assert os.getpriority(os.PRIO_PROCESS, worker._process.pid) == NICE
         finally:
             stream.close()
