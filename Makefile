@@ -24,8 +24,8 @@ demo: packages $(STAMP) ## a board takes a good update and commits, takes a bad 
 
 test: packages $(STAMP) ## everything: linters, unit, component, simulation, Debian 13's Python, boards
 	@mkdir -p build/log
-	for board in $(BOARDS); do nice -n 15 $(AS_ROOT) $(BIN)/python -m twinslot_lab prepare --board $$board || exit; done \
-		> build/log/board.log 2>&1 & board=$$!; \
+	nice -n 15 $(AS_ROOT) xargs -n 1 -P 2 $(BIN)/python -m twinslot_lab prepare --board \
+		<<< "$(BOARDS)" > build/log/board.log 2>&1 & board=$$!; \
 	$(MAKE) test-host; host=$$?; \
 	$(MAKE) test-debian13; thirteen=$$?; \
 	wait $$board || { tail -n 40 build/log/board.log; exit 1; }; \
