@@ -8,6 +8,7 @@ from typing import Final
 from xml.sax.saxutils import escape
 
 _WIDTH, _LABEL, _VALUE, _ROW, _TOP, _BOTTOM = 720, 150, 96, 26, 40, 14  # pixels
+_LEAST: Final = 1e-300  # of the longest bar: below it the scale would pass what a float holds
 _OURS, _OTHERS, _LINE, _BOUND = "#1f6f54", "#9aa5b1", "#3d4852", "#b03a2e"
 _FONT: Final = 'font-family="sans-serif" font-size="12"'
 
@@ -42,7 +43,7 @@ def bars(title: str, items: Sequence[Bar], bound: float | None = None) -> str:
         bound: Marked by a dashed line.
     """
     height = _TOP + _ROW * len(items) + _BOTTOM
-    top = max([bar.high for bar in items] + [bound or 0.0]) or 1.0
+    top = max([bar.high for bar in items] + [bound or 0.0, _LEAST])
     scale = (_WIDTH - _LABEL - _VALUE) / top
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" role="img">',
