@@ -131,7 +131,7 @@ class Disk:
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """The root file system: suite, packages, kernel, modules, and the units that do not run here.
+    """The root file system: suite, packages, kernel, modules, and the units and generators that do not run here.
 
     Attributes:
         base: Name of the shared part.
@@ -147,6 +147,7 @@ class System:
     initrd_modules: list[str]
     modules: list[str]
     masked_units: list[str]
+    masked_generators: list[str]
     dtb: str = ""
 
 

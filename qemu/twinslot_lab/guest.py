@@ -90,7 +90,7 @@ class GuestBoard(ABC):
             self._watch_from = self.console.mark
         if slot and hello.slot != slot:
             raise BoardError(f"slot '{hello.slot}' is up, not '{slot}'", self.console.tail())
-        deadline.poll(self._settled, every=0.5)
+        deadline.poll(self._settled, every=1)  # each question costs the guest half a second of its processor
         return hello
 
     def _settled(self) -> bool:

@@ -84,6 +84,7 @@ def system_tree(board: BoardDescription) -> Path:
         board.hooks,
         board.hooks.parent / "common.env",
         board.system.masked_units,
+        board.system.masked_generators,
         board.system.modules,
         board.system.dtb,
         [board.disk.device("data"), board.environment.fw_env_config, board.machine.watchdog, board.quirks.patience],
@@ -120,9 +121,8 @@ def _configure(board: BoardDescription, tree: Path) -> None:
     (etc / "systemd/system.conf.d/patience.conf").write_text(timeout)
     (etc / "u-boot-initial-env").write_text(initial_environment(board))
     units = etc / "systemd" / "system"
-    for name in board.system.masked_units:
-        (units / name).unlink(missing_ok=True)
-        (units / name).symlink_to("/dev/null")
+    _mask(units, board.system.masked_units)
+    _mask(etc / "systemd" / "system-generators", board.system.masked_generators)
     for name, target in _UNITS.items():
         wants = units / f"{target}.wants"
         wants.mkdir(exist_ok=True)
@@ -134,6 +134,14 @@ def _configure(board: BoardDescription, tree: Path) -> None:
     shadow = etc / "shadow"
     lines = [line if not line.startswith("root:") else "root::" + line.split(":", 2)[2] for line in _lines(shadow)]
     shadow.write_text("\n".join(lines) + "\n")
+
+
+def _mask(folder: Path, names: Iterable[str]) -> None:
+    """What systemd finds by these names further down its search path does not run."""
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to("/dev/null")
 
 
 def _lines(path: Path) -> list[str]:

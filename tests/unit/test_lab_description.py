@@ -174,6 +174,7 @@ def test_a_board_adds_to_the_shared_lists_and_takes_nothing_away(board: str) -> 
     system = load(board).system
     assert set(shared["packages"]) == set(system.packages)
     assert set(shared["masked_units"]) <= set(system.masked_units)
+    assert set(shared["masked_generators"]) <= set(system.masked_generators)
     assert set(shared["modules"]) <= set(system.modules)
 
 
