@@ -26,8 +26,9 @@ test: packages $(STAMP) ## everything: linters, unit, component, simulation, Deb
 	@mkdir -p build/log
 	nice -n 15 $(AS_ROOT) xargs -n 1 -P 2 $(BIN)/python -m twinslot_lab prepare --board \
 		<<< "$(BOARDS)" > build/log/board.log 2>&1 & board=$$!; \
+	$(MAKE) test-debian13 > build/log/test-debian13.log 2>&1 & thirteen=$$!; \
 	$(MAKE) test-host; host=$$?; \
-	$(MAKE) test-debian13; thirteen=$$?; \
+	wait $$thirteen; thirteen=$$?; cat build/log/test-debian13.log; \
 	wait $$board || { tail -n 40 build/log/board.log; exit 1; }; \
 	$(MAKE) test-board; boards=$$?; \
 	exit $$((host | thirteen | boards))
