@@ -8,7 +8,9 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,7 +38,10 @@ def main(argv: list[str] | None = None) -> int:
     facts = report.machine(ROOT)
     pairs = make_pairs(quick=arguments.quick)
     directory = HOME / ("run-quick" if arguments.quick else "run")
-    shutil.rmtree(directory, ignore_errors=True)
+    kept = directory.with_name(directory.name + "-rows")
+    for old in (directory,) if arguments.resume else (directory, kept):
+        shutil.rmtree(old, ignore_errors=True)
+    kept.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
     size = pairs["security"].new.stat().st_size
     with contextlib.ExitStack() as stack:
@@ -47,10 +52,10 @@ def main(argv: list[str] | None = None) -> int:
         start = cold_start(bench, 2 * arguments.rounds + 1)
         for contest in CONTESTS:
             if not arguments.only or contest.work in arguments.only:
-                rows += run_contest(bench, contest, arguments.rounds)
+                rows += _kept(kept, contest, partial(run_contest, bench, contest, arguments.rounds))
     for contest, run in ((EROFS, _erofs), (LARGE, _large)):
         if contest.work in arguments.only or not (arguments.only or (arguments.quick and contest is EROFS)):
-            rows += run(directory, pairs["security"], quick=arguments.quick)
+            rows += _kept(kept, contest, partial(run, directory, pairs["security"], quick=arguments.quick))
     told = report.make(rows, pairs, start, facts, quick=arguments.quick, rounds=arguments.rounds)
     if arguments.board.exists():
         told["board"] = json.loads(arguments.board.read_text())
@@ -61,6 +66,15 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.docs:
         document.write(told, arguments.docs)
     return 0
+
+
+def _kept(folder: Path, contest: Contest, run: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The rows of one work, written down as soon as they are measured, or as an earlier run wrote them down."""
+    file = folder / f"{contest.work}.json"
+    if not file.exists():
+        file.write_text(json.dumps(run(), indent=1) + "\n")
+    rows: list[dict[str, Any]] = json.loads(file.read_text())
+    return rows
 
 
 def _aside(directory: Path, contest: Contest, pair: Pair, size: int, *, quick: bool) -> list[dict[str, Any]]:
@@ -105,6 +119,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--only", action="append", default=[], metavar="WORK", help="only this work; may be given again"
     )
+    parser.add_argument("--resume", action="store_true", help="measure only the works that an interrupted run has not")
     parser.add_argument("--report", type=Path, default=HOME / "report.json", metavar="FILE")
     parser.add_argument("--board", type=Path, default=HOME / "board.json", metavar="FILE", help="installs on a board")
     parser.add_argument("--docs", type=Path, metavar="DIR", help="write benchmarks.md and its plots here")
