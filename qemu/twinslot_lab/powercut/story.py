@@ -110,6 +110,10 @@ class Teller:
 
         self.until(f"phase {name}", there)
 
+    def until_up(self, slot: str) -> None:
+        """Wait until the guest has started anew; before that it cannot be asked."""
+        self.board.agent.wait_hello(Deadline(_STEP, f"{self.story}: slot {slot} is up"))
+
     def until_unit(self, unit: str, *states: str) -> None:
         """Wait until a unit is in one of these states."""
         show = ("systemctl", "show", "--value", "-p", "ActiveState", unit)
@@ -137,7 +141,7 @@ def good(teller: Teller) -> None:
     teller.freeze("reboot", "reboot", ask=True)
     teller.until_kernel("b")
     teller.freeze("start", answering=False)
-    teller.board.agent.wait_hello(Deadline(_STEP, "good: slot b is up"))
+    teller.until_up("b")
     teller.freeze("trial", ask=True)
     teller.until_unit("twinslot-check.service", "active")
     teller.freeze("commit")
@@ -147,7 +151,7 @@ def good(teller: Teller) -> None:
     rest(teller)
     teller.ask()
     teller.switch_on("boot")
-    teller.board.agent.wait_hello(Deadline(_STEP, "good: slot b is up again"))
+    teller.until_up("b")
     teller.until_unit("twinslot-boot.service", "active")
 
 
@@ -157,12 +161,13 @@ def bad(teller: Teller) -> None:
     teller.ask()
     teller.board.reboot()
     teller.until_kernel("b")
-    teller.board.agent.wait_hello(Deadline(_STEP, "bad: slot b is up"))
+    teller.until_up("b")
     teller.freeze("bad-trial")
     teller.until_unit("twinslot-check.service", "activating", "failed")
     teller.freeze("give-up")
     teller.until_kernel("a")
     teller.freeze("return", answering=False)
+    teller.until_up("a")
     rest(teller)
 
 
@@ -175,6 +180,7 @@ def tries(teller: Teller) -> None:
         teller.board.power_on()
         teller.until_kernel("b")
     teller.switch_on("tries")
+    teller.until_up("a")
     rest(teller)
 
 
@@ -191,6 +197,7 @@ def cold(teller: Teller) -> None:
     teller.stages.append(Stage("cold-install", teller.story, "install", warm=False, seconds=seconds, rows=teller.rows))
     teller.ask()
     teller.switch_on("cold-trial")
+    teller.until_up("b")
     teller.until_card(slot_b="good")
     teller.until_unit("twinslot-commit.service", "active")
 
