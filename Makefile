@@ -14,7 +14,7 @@ BOARD ?= virt-arm64
 BOARDS := $(basename $(notdir $(wildcard qemu/boards/*.toml)))
 LISTS := qemu/apt-packages.txt tests/apt-packages.txt
 
-.PHONY: help demo crash powercut test check test-host test-debian13 test-board board deb bench bench-quick mutants docs clean
+.PHONY: help demo crash powercut test check test-host test-debian13 test-board test-long board deb bench bench-quick mutants docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -43,7 +43,10 @@ test-debian13: $(STAMP) ## the tests of the client with Debian 13's own Python a
 	tests/debian13.sh
 
 test-board: $(STAMP)
-	$(AS_ROOT) $(PYTEST) -q -m board -n 2 --dist worksteal --durations=0
+	$(AS_ROOT) $(PYTEST) -q -m "board and not long" -n 2 --dist worksteal --durations=0
+
+test-long: packages $(STAMP) ## board tests that `make test` leaves out for time (docs/guide-developer.md has their names)
+	$(AS_ROOT) $(PYTEST) -q -m "board and long" -n 2 --dist worksteal --durations=0
 
 powercut: packages $(STAMP) ## cut a board's power CUTS times at moments drawn by SEED, on BOARD: build/powercut/report.json
 	nice $(AS_ROOT) $(BIN)/python -m twinslot_lab powercut --cuts $(CUTS) --seed $(SEED) --board $(BOARD)

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from twinslot_lab.powercut import campaign, cli
+from twinslot_lab.description import load
+from twinslot_lab.powercut import campaign, cli, plan
 from twinslot_lab.powercut.campaign import HOME, Theatre
 
 pytestmark = pytest.mark.board
@@ -36,7 +37,9 @@ def test_a_power_cut_leaves_one_signed_system_and_a_record_that_agrees(
     theatres: dict[str, Theatre], board: str, number: int
 ) -> None:
     if board not in theatres:
-        theatres[board] = campaign.prepare(board)
+        phases = campaign.phases_of(load(board))
+        drawn = [plan.draw(SEED, number, phases) for number in range(CUTS[board])]
+        theatres[board] = campaign.prepare(board, cuts=drawn)
     line = campaign.one(theatres[board], SEED, number, HOME / "test" / f"{board}-{number}")
     assert line["outcome"] != "BRICK", "\n" + cli.brick(line)
     assert line["audit_rows_lost"] == 0, f"phase {line['phase']}, second {line['second']}"

@@ -92,6 +92,7 @@ def assert_came_back(board: QemuBoard, release: Release, *reasons: str) -> Produ
     return product
 
 
+@pytest.mark.long
 def test_the_demonstration_tells_its_two_stories(tmp_path: Path, team: ReleaseTeam) -> None:
     report = demo.run(team.board.name, tmp_path)
     good, bad = report["updates"]
@@ -110,7 +111,7 @@ def test_a_kernel_panic_in_the_new_slot_is_counted_until_the_old_one_returns(tri
     assert_came_back(board, release, "bootlimit")
 
 
-@pytest.mark.parametrize("target", ["sysinit.target", "boot-complete.target"])
+@pytest.mark.parametrize("target", ["sysinit.target", pytest.param("boot-complete.target", marks=pytest.mark.long)])
 def test_a_hang_on_the_way_up_is_ended_by_the_deadline(trial_board: TrialFactory, target: str) -> None:
     release = hang_in(target)
     board = trial_board(release)
@@ -181,6 +182,7 @@ def cut_while_writing(board: QemuBoard, url: str) -> None:
     board.cut()
 
 
+@pytest.mark.long
 def test_power_lost_while_writing_leaves_the_old_system_and_then_the_install_works(
     team: ReleaseTeam, board_factory: BoardFactory
 ) -> None:
@@ -202,6 +204,7 @@ def test_power_lost_while_writing_leaves_the_old_system_and_then_the_install_wor
     assert Product(board).digest_of_root(image.slot.stat().st_size) == image.digest
 
 
+@pytest.mark.long
 def test_both_environment_copies_lost_in_the_middle_of_an_install_boots_the_complete_slot(
     team: ReleaseTeam, board_factory: BoardFactory
 ) -> None:
@@ -224,6 +227,7 @@ def test_both_environment_copies_lost_in_the_middle_of_an_install_boots_the_comp
     assert board.card.variables()["ts_sequence"] == str(FACTORY.sequence), "the record kept the floor"
 
 
+@pytest.mark.long
 def test_a_release_that_rolled_back_is_refused_until_an_operator_says_retry(
     team: ReleaseTeam, trial_board: TrialFactory
 ) -> None:

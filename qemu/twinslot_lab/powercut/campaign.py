@@ -15,6 +15,7 @@ from twinslot_lab import inputs
 from twinslot_lab.cache import fingerprint
 from twinslot_lab.command import BUILD, say
 from twinslot_lab.demo import BAD, FACTORY, GOOD
+from twinslot_lab.description import BoardDescription
 from twinslot_lab.errors import LabError
 from twinslot_lab.powercut import plan, stage, story
 from twinslot_lab.powercut.cut import Report, Scene, perform
@@ -48,20 +49,26 @@ class Theatre:
         return self.scenes[cut.phase.story].system
 
 
-def prepare(board: str, names: Sequence[str] = ()) -> Theatre:
+def phases_of(board: BoardDescription) -> tuple[Phase, ...]:
+    """What power can be cut in: a board that cannot be frozen has fewer phases."""
+    return WARM if board.console.agent == "virtio-serial" else COLD
+
+
+def prepare(board: str, names: Sequence[str] = (), *, cuts: Iterable[Cut] | None = None) -> Theatre:
     """Live and freeze the stories that the phases need, two at once; from the cache, or some ten minutes.
 
     Args:
         board: Its name.
         names: Only these phases; empty: all that the board can do.
+        cuts: No others will be asked for: stories that none of them is in are not lived.
     """
     team = ReleaseTeam(board)
-    can_freeze = team.board.console.agent == "virtio-serial"
-    phases = tuple(phase for phase in (WARM if can_freeze else COLD) if not names or phase.name in names)
+    phases = tuple(phase for phase in phases_of(team.board) if not names or phase.name in names)
     if not phases:
         raise LabError(f"board '{board}' has no phase of {', '.join(names)}")
     factory, old = team.factory(FACTORY), team.image(FACTORY)
-    new = {name: team.image(BAD if name == "bad" else GOOD) for name in {phase.story for phase in phases}}
+    stories = {phase.story for phase in (phases if cuts is None else [cut.phase for cut in cuts])}
+    new = {name: team.image(BAD if name == "bad" else GOOD) for name in stories}
     with ThreadPoolExecutor(2) as pool:
         homes = dict(zip(new, pool.map(lambda name: story.tell(name, factory, new[name]), new), strict=True))
     scenes = {name: Scene(team.board, homes[name], stage.load(homes[name]), System(old, new[name])) for name in new}
