@@ -82,6 +82,7 @@ def test_what_the_page_installs_is_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.board
+@pytest.mark.long
 def test_a_reader_gets_from_nothing_to_a_power_cut(project: Path) -> None:
     (project / "rootfs").symlink_to(ReleaseTeam()._product_tree())
     shutil.copytree(PRODUCT, project / "test-files", symlinks=True)

@@ -71,6 +71,7 @@ def desk(team: ReleaseTeam, artifacts: Path) -> Iterator[dict[str, Any]]:
     (artifacts / "desk" / "disk.img").unlink()
 
 
+@pytest.mark.long
 def test_an_update_over_a_serial_line_commits_and_survives_a_power_cut(
     team: ReleaseTeam, desk: dict[str, Any], artifacts: Path
 ) -> None:

@@ -17,13 +17,15 @@ pytestmark = pytest.mark.board
 
 SEED = 1
 CUTS = {"virt-arm64": 20, "virt-armv7": 2, "orangepi-pc": 2}
+SLOW = ("virt-armv7", "orangepi-pc")  # a quarter of an hour of both processors for four cuts
 
 
 def cuts() -> Iterator[object]:
     """Each number of each board."""
     for board, count in CUTS.items():
         for number in range(count):
-            yield pytest.param(board, number, id=f"{board}-{number}")
+            marks = [pytest.mark.long] if board in SLOW else []
+            yield pytest.param(board, number, id=f"{board}-{number}", marks=marks)
 
 
 @pytest.fixture(scope="session")

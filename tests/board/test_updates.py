@@ -120,6 +120,7 @@ def test_a_hang_on_the_way_up_is_ended_by_the_deadline(trial_board: TrialFactory
     assert_came_back(board, release, "deadline")
 
 
+@pytest.mark.long
 def test_a_kernel_that_hangs_is_reset_by_the_watchdog_until_the_old_slot_returns(trial_board: TrialFactory) -> None:
     release = Release("4.0", 40, change=kernel_hang, marker="kernel-hang")
     board = trial_board(release)
