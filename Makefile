@@ -22,7 +22,7 @@ help: ## this list
 demo: packages $(STAMP) ## a board takes a good update and commits, takes a bad one and comes back: build/demo/report.json
 	$(AS_ROOT) $(BIN)/python -m twinslot_lab demo
 
-test: packages $(STAMP) ## everything: linters, unit, component, simulation, Debian 13's Python, boards
+test: packages $(STAMP) ## what CI runs: linters, unit, component, simulation, Debian 13's Python, boards
 	@mkdir -p build/log
 	nice -n 15 $(AS_ROOT) xargs -n 1 -P 2 $(BIN)/python -m twinslot_lab prepare --board \
 		<<< "$(BOARDS)" > build/log/board.log 2>&1 & board=$$!; \
