@@ -72,7 +72,9 @@ def _kept(folder: Path, contest: Contest, run: Callable[[], list[dict[str, Any]]
     """The rows of one work, written down as soon as they are measured, or as an earlier run wrote them down."""
     file = folder / f"{contest.work}.json"
     if not file.exists():
-        file.write_text(json.dumps(run(), indent=1) + "\n")
+        part = file.with_suffix(".part")
+        part.write_text(json.dumps(run(), indent=1) + "\n")
+        part.replace(file)
     rows: list[dict[str, Any]] = json.loads(file.read_text())
     return rows
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,18 +54,15 @@ def phases_of(board: BoardDescription) -> tuple[Phase, ...]:
     return WARM if board.console.agent == "virtio-serial" else COLD
 
 
-def prepare(board: str, names: Sequence[str] = (), *, cuts: Iterable[Cut] | None = None) -> Theatre:
+def prepare(board: str, *, cuts: Iterable[Cut] | None = None) -> Theatre:
     """Live and freeze the stories that the phases need, two at once; from the cache, or some ten minutes.
 
     Args:
         board: Its name.
-        names: Only these phases; empty: all that the board can do.
         cuts: No others will be asked for: stories that none of them is in are not lived.
     """
     team = ReleaseTeam(board)
-    phases = tuple(phase for phase in phases_of(team.board) if not names or phase.name in names)
-    if not phases:
-        raise LabError(f"board '{board}' has no phase of {', '.join(names)}")
+    phases = phases_of(team.board)
     factory, old = team.factory(FACTORY), team.image(FACTORY)
     stories = {phase.story for phase in (phases if cuts is None else [cut.phase for cut in cuts])}
     new = {name: team.image(BAD if name == "bad" else GOOD) for name in stories}

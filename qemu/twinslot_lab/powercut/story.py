@@ -18,7 +18,7 @@ from twinslot_lab.build import BoardFiles
 from twinslot_lab.cache import cached, fingerprint, keep_used
 from twinslot_lab.command import run
 from twinslot_lab.deadline import Deadline
-from twinslot_lab.errors import GuestError
+from twinslot_lab.errors import BoardError, GuestError
 from twinslot_lab.powercut import account, stage
 from twinslot_lab.powercut.stage import Row, Stage
 from twinslot_lab.qemu_board import QemuBoard
@@ -111,8 +111,10 @@ class Teller:
         self.until(f"phase {name}", there)
 
     def until_up(self, slot: str) -> None:
-        """Wait until the guest has started anew; before that it cannot be asked."""
-        self.board.agent.wait_hello(Deadline(_STEP, f"{self.story}: slot {slot} is up"))
+        """Wait until the guest has started anew, in this slot; before that it cannot be asked."""
+        hello = self.board.agent.wait_hello(Deadline(_STEP, f"{self.story}: slot {slot} is up"))
+        if hello.slot != slot:
+            raise BoardError(f"{self.story}: slot '{hello.slot}' is up, not '{slot}'")
 
     def until_unit(self, unit: str, *states: str) -> None:
         """Wait until a unit is in one of these states."""
