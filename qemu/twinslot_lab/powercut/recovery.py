@@ -79,16 +79,16 @@ def watch(board: QemuBoard, sizes: Mapping[str, int], found: Recovery, began: fl
     rest = Deadline(_REST, "the device comes to rest")
     while True:
         seconds = round(time.monotonic() - began, 1)
+        found.boots.append(Boot(hello.slot, _measure(board, hello, sizes), seconds))
         try:
-            found.boots.append(Boot(hello.slot, _measure(board, hello, sizes), seconds))
-            rest.poll(lambda: _at_rest(board), every=1.0)
-            found.account = account.ask(board)
-            return
+            if board.agent.hello == hello:
+                rest.poll(lambda: _at_rest(board), every=1.0)
+                found.account = account.ask(board)
+                return
         except BoardError:
-            now = board.agent.hello
-            if now is None or now.boot == hello.boot:
+            if board.agent.hello == hello:
                 raise
-            hello, began = now, time.monotonic()  # it restarted by itself, which is part of some stories
+        hello, began = board.agent.hello or hello, time.monotonic()  # by itself, which is part of some stories
 
 
 def _measure(board: QemuBoard, hello: Hello, sizes: Mapping[str, int]) -> str:
