@@ -135,6 +135,7 @@ class System:
 
     Attributes:
         base: Name of the shared part.
+        left_out: What the packages bring and nobody here reads, as glob patterns below the root.
         dtb: Device tree of the kernel package that a slot holds as /boot/dtb; empty: the firmware passes one.
     """
 
@@ -148,6 +149,7 @@ class System:
     modules: list[str]
     masked_units: list[str]
     masked_generators: list[str]
+    left_out: list[str]
     dtb: str = ""
 
 

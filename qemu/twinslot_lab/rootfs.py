@@ -72,6 +72,7 @@ def system_tree(board: BoardDescription) -> Path:
         tree = work / "tree"
         tree.mkdir()
         run("tar", "-C", tree, "-xf", base_tar(board))
+        _leave_out(tree, board.system.left_out)
         kernel.install(board, tree, work)
         shutil.rmtree(work / "initrd")
         (work / "initrd.cpio").unlink()
@@ -85,6 +86,7 @@ def system_tree(board: BoardDescription) -> Path:
         board.hooks.parent / "common.env",
         board.system.masked_units,
         board.system.masked_generators,
+        board.system.left_out,
         board.system.modules,
         board.system.dtb,
         [board.disk.device("data"), board.environment.fw_env_config, board.machine.watchdog, board.quirks.patience],
@@ -92,6 +94,16 @@ def system_tree(board: BoardDescription) -> Path:
     parts += [board.system.initrd_modules, base_tar(board).parent.name, kernel.packages(board).parent.name]
     parts += [Path(__file__), Path(kernel.__file__), *map(Path, _SHARED)]
     return cached(f"system-{board.name}", fingerprint(*parts), make) / "tree"
+
+
+def _leave_out(tree: Path, patterns: Iterable[str]) -> None:
+    for pattern in patterns:
+        for path in tree.glob(pattern):
+            _remove(path)
+
+
+def _remove(path: Path) -> None:
+    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def apply_overlay(overlay: Overlay, tree: Path) -> None:
@@ -197,7 +209,7 @@ def _finish(tree: Path) -> None:
     """What must be so in every slot: nothing of the build's moment, and a /var that starts empty elsewhere."""
     for folder in ("var/cache", "var/log", "var/lib/apt", "var/tmp", "tmp", "run"):
         for path in (tree / folder).iterdir():
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+            _remove(path)
     database = tree / "var" / "lib" / "dpkg"
     for path in database.glob("*-old"):
         path.unlink()

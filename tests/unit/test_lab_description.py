@@ -175,6 +175,7 @@ def test_a_board_adds_to_the_shared_lists_and_takes_nothing_away(board: str) -> 
     assert set(shared["packages"]) == set(system.packages)
     assert set(shared["masked_units"]) <= set(system.masked_units)
     assert set(shared["masked_generators"]) <= set(system.masked_generators)
+    assert set(shared["left_out"]) <= set(system.left_out)
     assert set(shared["modules"]) <= set(system.modules)
 
 
