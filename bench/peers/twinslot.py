@@ -73,11 +73,14 @@ class Twinslot:
         """An image from a file or a server; a device that has lived, for an update of what it runs."""
         pair = self._bench.pair(work)
         image = self.image(f"{pair.name}-new", pair.new, 2)
-        if work is Work.UNKNOWN_BASE:  # by another name, so that there is no patch beside it
-            image = _linked(image, image.with_name(f"{work}.twin"))
-        where = str(image) if work.is_local else self._bench.server.url(image.name)
         made: dict[str, float] = {}
         published = [image]
+        if work is Work.UNKNOWN_BASE:  # by another name, so that there is a block list beside it, and no patch
+            image = _linked(image, image.with_name(f"{work}.twin"))
+            blocks = image.with_suffix(".twinblocks")
+            made = make_once(blocks, *_tool(), "blocks", image, "-o", blocks)
+            published = [image, blocks]
+        where = str(image) if work.is_local else self._bench.server.url(image.name)
         if not work.is_full:
             self._provision(pair)
         if work.knows_base:

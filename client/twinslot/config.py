@@ -93,7 +93,9 @@ class Delta:
     """Fetching only what is needed."""
 
     reuse: bool = option("Take from the slots what they hold already, once its digest was checked.", default=True)
-    patches: bool = option("Look beside an image for a patch against what runs.", default=True)
+    patches: bool = option(
+        "Look beside an image for a patch against what runs, and else for a block list.", default=True
+    )
     budget: int = option(
         "What one update may fetch over a network; 0: no bound.", default=0, unit="bytes", low=0, high=1 << 44
     )

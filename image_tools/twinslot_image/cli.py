@@ -11,8 +11,8 @@ from pathlib import Path
 
 from twinslot import __version__
 from twinslot.core.errors import DeviceError, TwinslotError
+from twinslot_image import cli_blocks, cli_patch
 from twinslot_image import cli_commands as commands
-from twinslot_image import cli_patch
 
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as a shell says it
 EXIT_PIPE = 141  # 128 + SIGPIPE
@@ -55,6 +55,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_build(verbs)
     _add_sign(verbs)
     _add_patch(verbs)
+    _add_blocks(verbs)
     _add_readers(verbs)
     return parser
 
@@ -107,9 +108,17 @@ def _add_patch(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     patch.set_defaults(run=cli_patch.patch)
 
 
+def _add_blocks(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    blocks = verbs.add_parser("blocks", help="make a block list, for devices that run any other release")
+    blocks.add_argument("image", type=Path, metavar="NAME.twin", help="the image that the devices are to have")
+    blocks.add_argument("-o", "--output", type=Path, metavar="FILE", help="where it goes (default: NAME.twinblocks)")
+    blocks.add_argument("--json", action="store_true")
+    blocks.set_defaults(run=cli_blocks.blocks)
+
+
 def _add_readers(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    inspect = verbs.add_parser("inspect", help="show what an image or a patch says of itself; verifies nothing")
-    inspect.add_argument("image", type=Path, metavar="FILE", help="an image or a patch")
+    inspect = verbs.add_parser("inspect", help="show what an image, a patch or a block list says of itself")
+    inspect.add_argument("image", type=Path, metavar="FILE", help="an image, a patch or a block list")
     inspect.add_argument("--json", action="store_true")
     inspect.set_defaults(run=commands.inspect)
     verify = verbs.add_parser("verify", help="check everything a device would, down to each group")

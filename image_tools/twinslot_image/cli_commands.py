@@ -9,6 +9,7 @@ import re
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from twinslot.bundle.groups import check_attachment
 from twinslot.bundle.layout import layout
@@ -18,6 +19,7 @@ from twinslot.core.errors import DeviceError, Refusal, RefusedError
 from twinslot.core.manifest import NAME, parse_manifest
 from twinslot.core.model import SlotName
 from twinslot_image import keys
+from twinslot_image.blocks_inspect import describe_blocks, is_blocks, read_blocks_head, render_blocks
 from twinslot_image.build import build_image, build_time
 from twinslot_image.compose import Front, read_front, replace_manifest
 from twinslot_image.description import read_description
@@ -91,14 +93,23 @@ def sign(arguments: argparse.Namespace) -> None:
 
 
 def inspect(arguments: argparse.Namespace) -> None:
-    """`inspect`, of an image or a patch."""
-    if is_patch(arguments.image):
-        with arguments.image.open("rb") as file:
+    """`inspect`, of an image, a patch or a block list. Verifies nothing."""
+    data, text = _inspected(arguments.image)
+    print(json.dumps(data, indent=2) if arguments.json else text)
+
+
+def _inspected(path: Path) -> tuple[dict[str, Any], str]:
+    """What a file says of itself, for programs and for people."""
+    if is_patch(path):
+        with path.open("rb") as file:
             data = describe_patch(read_patch_head(file))
-        print(json.dumps(data, indent=2) if arguments.json else render_patch(data))
-        return
-    data = describe_image(_read_front(arguments.image))
-    print(json.dumps(data, indent=2) if arguments.json else render_image(data))
+        return data, render_patch(data)
+    if is_blocks(path):
+        with path.open("rb") as file:
+            data = describe_blocks(read_blocks_head(file))
+        return data, render_blocks(data)
+    data = describe_image(_read_front(path))
+    return data, render_image(data)
 
 
 def verify(arguments: argparse.Namespace) -> None:

@@ -77,3 +77,29 @@ def size_text(size: float) -> str:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1024
     raise AssertionError(size)
+
+
+class Steps:
+    """A progress line for each step, the one after the other."""
+
+    def __init__(self) -> None:
+        self._what = ""
+        self._progress: Progress | None = None
+
+    def report(self, what: str, done: int, total: int) -> None:
+        """So much of this step is done; another name begins another step."""
+        if what != self._what:
+            self.__exit__(None, None, None)
+            self._what, self._progress = what, Progress(what, total).__enter__()
+        if self._progress:
+            self._progress.update(done)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._progress:
+            self._progress.__exit__(kind, error, trace)
+        self._progress = None

@@ -23,6 +23,7 @@ from twinslot_lab.badnet import Proxy, Weather
 from twinslot_lab.fileserver import FileServer
 
 CONTENT = b"superblock".ljust(4096, b"\1") + random.Random(1).randbytes(900_000)
+CONNECTIONS = 3  # two take turns; over a third, the block list is asked for that is not there
 PATIENT: dict[str, Any] = {"connect_timeout": 5.0, "read_timeout": 2.0, "retries": 5, "retry_wait": 0.1}
 
 
@@ -56,7 +57,7 @@ def install_through(device: HostDevice, weather: Weather, **settings: float) -> 
 def test_a_network_that_resets_every_half_second_delays_an_install_and_no_more(device: HostDevice) -> None:
     proxy = install_through(device, Weather(reset_after=0.5, rate=300_000))
     assert proxy.resets >= 2
-    assert proxy.connections - proxy.resets <= 2, "each goes on where the one before stopped; two take turns"
+    assert proxy.connections - proxy.resets <= CONNECTIONS, "each goes on where the one before stopped"
 
 
 @pytest.mark.slow
@@ -64,13 +65,13 @@ def test_a_connection_that_stalls_is_left_for_a_new_one(device: HostDevice) -> N
     began = time.monotonic()
     proxy = install_through(device, Weather(stall_after=300_000, stalls=2))
     assert proxy.stalled == 2
-    assert proxy.connections <= 2 + 2, "a new one for each that stalled; two take turns"
+    assert proxy.connections <= CONNECTIONS + 2, "a new one for each that stalled"
     assert time.monotonic() - began >= 4, "two read timeouts of two seconds"
 
 
 def test_a_slow_network_above_the_floor_is_no_fault(device: HostDevice) -> None:
     proxy = install_through(device, Weather(rate=500_000), rate_floor=100_000)
-    assert proxy.connections <= 2
+    assert proxy.connections <= CONNECTIONS
 
 
 def test_a_network_that_goes_away_for_good_leaves_a_slot_that_does_not_boot_and_the_next_install_works(

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -23,12 +22,13 @@ from twinslot.transport.file import DescriptorSource, FileRanges, can_seek
 from twinslot.transport.settings import HttpSettings
 from twinslot.worker.frames import Channel, Kind
 from twinslot.worker.ranged import RangedImage, Refusals
-from twinslot.worker.ranging import Ranger
+from twinslot.worker.ranging import Beside, Ranger
 from twinslot.worker.streaming import Streamer
 from twinslot.worker.telling import Teller
 
 if TYPE_CHECKING:
     from twinslot.transport.ranges import RangeSource
+    from twinslot.worker.blocks import Blocks
     from twinslot.worker.patched import Patches
 
 
@@ -37,7 +37,7 @@ class Delta:
     """What the device's policy says of fetching less; from the configuration's `[delta]`.
 
     Attributes:
-        patches: Look for a patch beside the image.
+        patches: Look for a patch or a block list beside the image.
         budget: Bytes that an update may fetch; 0: no bound.
     """
 
@@ -130,7 +130,7 @@ def _serve_url(teller: Teller, request: Request) -> None:
     source = RangeSource(request.url, request.http, tick=teller.tick)
     image = RangedImage(source, request.limits, Refusals(RangesRefused))
     try:
-        Ranger(teller, image, request.image_size, request.delta.budget, _finder(teller, request, source)).run()
+        Ranger(teller, image, request.image_size, request.delta.budget, _beside(teller, request, source)).run()
     except RangesRefused as e:  # at the first request: later ones the image deals with
         before = image.fetched
         Streamer(teller, request.limits, request.image_size, e.source, before).run()
@@ -138,14 +138,21 @@ def _serve_url(teller: Teller, request: Request) -> None:
         source.close()
 
 
-def _finder(teller: Teller, request: Request, image: RangeSource) -> Callable[[Manifest], Patches | None]:
-    """How patches are looked for, once it is known which bases the device has."""
+def _beside(teller: Teller, request: Request, image: RangeSource) -> Beside:
+    """How files beside the image are looked for, once it is known which bases the device has."""
 
-    def find(manifest: Manifest) -> Patches | None:
-        if not request.delta.patches or not teller.bases:
+    def patches(manifest: Manifest) -> Patches | None:
+        if not teller.bases:
             return None
         from twinslot.worker.patched import find_patches
 
         return find_patches(request.url, request.http, manifest, teller.bases, teller.tick, image)
 
-    return find
+    def blocks(manifest: Manifest) -> Blocks | None:
+        if not teller.bases:
+            return None
+        from twinslot.worker.blocks import find_blocks
+
+        return find_blocks(request.url, request.http, manifest, teller.bases, teller.tick, image)
+
+    return Beside(patches, blocks) if request.delta.patches else Beside()

@@ -23,17 +23,17 @@ from twinslot.bundle.patch import (
     parse_patch_head,
     patch_head_length,
 )
-from twinslot.core.bits import bits_where, has, ones
+from twinslot.core.bits import has
 from twinslot.core.errors import BundleError, TransportError
 from twinslot.core.manifest import Manifest, Payload
 from twinslot.core.model import DIGEST_SIZE
 from twinslot.transport.base import Base
 from twinslot.transport.ranges import HttpSettings, RangeSource, RangesRefused, open_optional
+from twinslot.worker.made import MadeGroups, is_broken
 
 log = logging.getLogger(__name__)
 
 SUFFIX: Final = ".twin"
-_BROKEN: Final = ("transport.changed", "transport.range", "transport.encoding", "transport.http-4")
 DIGITS: Final = 16  # of the base's digest, in the patch's name
 
 
@@ -58,7 +58,7 @@ class Patches:
         return self._payloads.get(payload.name)
 
 
-class PatchedPayload:
+class PatchedPayload(MadeGroups):
     """One payload, made of its base.
 
     Args:
@@ -72,42 +72,16 @@ class PatchedPayload:
     def __init__(
         self, payload: Payload, part: PayloadPatch, plain_list: bytes, base: Base, source: RangeSource
     ) -> None:
+        super().__init__(payload, "patch")
         self.plain_list = plain_list
-        self._payload, self._part, self._source = payload, part, source
+        self._part, self._source = part, source
         self._decoder = PatchDecoder(part, plain_list, lambda at, length: os.pread(base.descriptor, length, at))
-        self._made = bytearray((payload.groups + 7) // 8)  # groups that the patch makes
         for changed in part.changed:
-            self._made[changed.index >> 3] |= 1 << (changed.index & 7)
-
-    def split(self, wanted: bytes) -> tuple[bytes, bytes]:
-        """Which of these groups the patch makes, and which must come from the image."""
-        made, groups = bytes(self._made), self._payload.groups
-        return (
-            bits_where(groups, lambda index: has(wanted, index) and has(made, index)),
-            bits_where(groups, lambda index: has(wanted, index) and not has(made, index)),
-        )
+            self._makes(changed.index)
 
     def cost(self, wanted: bytes) -> int:
         """Bytes of the pieces that hold these groups."""
         return sum(piece.length for _, piece in self._pieces(wanted))
-
-    def groups(self, wanted: bytes) -> Iterator[tuple[int, bytes]]:
-        """These groups, in ascending order; empty: could not be made, and will not be made when asked for again."""
-        following = 0
-        try:
-            for index, plain in self._decoded(wanted):
-                if plain is None:
-                    self._give_up(index)
-                yield index, plain or b""
-                following = index + 1
-        except RangesRefused as e:
-            e.source.close()
-            yield from self._none(wanted, following)
-        except TransportError as e:
-            if not e.code.startswith(_BROKEN):  # the network: the image would fare no better
-                raise
-            log.warning("the patch is not used any more: %s", e)
-            yield from self._none(wanted, following)
 
     def _decoded(self, wanted: bytes) -> Iterator[tuple[int, bytes | None]]:
         spans = (Span(piece.offset, piece.length) for _, piece in self._pieces(wanted))
@@ -115,14 +89,6 @@ class PatchedPayload:
             for index, plain in self._decoder.piece(number, stored):
                 if has(wanted, index):
                     yield index, plain
-
-    def _none(self, wanted: bytes, following: int) -> Iterator[tuple[int, bytes]]:
-        for index in ones(wanted, following):
-            self._give_up(index)
-            yield index, b""
-
-    def _give_up(self, index: int) -> None:
-        self._made[index >> 3] &= ~(1 << (index & 7)) & 0xFF
 
     def _pieces(self, wanted: bytes) -> Iterator[tuple[int, Piece]]:
         changed = self._part.changed
@@ -168,7 +134,7 @@ def find_patches(
     except BundleError as e:
         log.warning("the patch is not used: %s", e)
     except TransportError as e:
-        if not e.code.startswith(_BROKEN):
+        if not is_broken(e):
             raise
         log.warning("the patch is not used: %s", e)
     return Patches(source, payloads) if source else None

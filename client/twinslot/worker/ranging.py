@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
+from twinslot.core.bits import ones
 from twinslot.core.manifest import Manifest, Payload
 from twinslot.transport.budget import check_budget
 from twinslot.worker.ranged import RangedImage
 from twinslot.worker.telling import Teller
 
 if TYPE_CHECKING:
+    from twinslot.worker.blocks import Blocks
+    from twinslot.worker.made import MadeGroups
     from twinslot.worker.patched import Patches
+
+WORTH: Final = 256 * 1024  # bytes of content that must be missing before a block list is looked for
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """How files beside the image are looked for, once its manifest is verified; each says None when there is none.
+
+    Attributes:
+        patches: Patches against what the device runs.
+        blocks: A block list, which is of use for any base.
+    """
+
+    patches: Callable[[Manifest], Patches | None] = lambda _: None
+    blocks: Callable[[Manifest], Blocks | None] = lambda _: None
 
 
 class Ranger:
@@ -22,7 +42,7 @@ class Ranger:
         image: To read.
         image_size: Bytes; a longer image is refused by its header. 0: no bound.
         budget: Bytes that may be fetched in all; 0: no bound.
-        find_patches: Looks for patches against the bases that the device has; None when it has none, or no wish.
+        beside: Files beside the image, for a device that has bases, and the wish.
     """
 
     def __init__(
@@ -31,12 +51,14 @@ class Ranger:
         image: RangedImage,
         image_size: int,
         budget: int = 0,
-        find_patches: Callable[[Manifest], Patches | None] = lambda _: None,
+        beside: Beside | None = None,
     ) -> None:
         self._teller, self._image = teller, image
         self._image_size, self._budget = image_size, budget
-        self._find_patches = find_patches
+        self._beside = beside or Beside()
         self._patches: Patches | None = None
+        self._find_blocks: Callable[[], Blocks | None] = lambda: None
+        self._blocks: Blocks | None = None
         image.tick = self._arrived
 
     def run(self) -> None:
@@ -50,13 +72,15 @@ class Ranger:
         self._teller.head(self._image.head(), self._image_size)
         manifest = self._teller.proceed()
         self._image.proceed(manifest)
-        self._patches = self._find_patches(manifest)
+        self._patches = self._beside.patches(manifest)
+        self._find_blocks = functools.cache(lambda: self._beside.blocks(manifest))
         for number, payload in enumerate(manifest.payloads):
             self._serve(number, payload)
         self._teller.end()
 
     def _fetched(self) -> int:
-        return self._image.fetched + (self._patches.fetched if self._patches else 0)
+        beside = (self._patches, self._blocks)
+        return self._image.fetched + sum(each.fetched for each in beside if each)
 
     def _arrived(self) -> None:
         """More than was asked for is coming: is it within the budget still?"""
@@ -67,18 +91,29 @@ class Ranger:
         patched = self._patches.of(payload) if self._patches else None
         plain_list = patched.plain_list if patched else self._image.plain_list(payload)
         self._teller.plain_list(number, plain_list, waits=True)
+        made: MadeGroups | None = patched
+        first = True
         while (want := self._teller.want()).groups:
-            made, fetched = patched.split(want.groups) if patched else (b"", want.groups)
-            patch = patched.cost(made) if patched else 0
-            image = self._image.cost(payload, fetched)
+            if first and patched is None:
+                made = self._blocked(payload, plain_list, want.groups)
+            first = False
+            here, fetched = made.split(want.groups) if made else (b"", want.groups)
+            cost, image = made.cost(here) if made else 0, self._image.cost(payload, fetched)
             if want.only_cost:
-                self._teller.cost(patch, image)
+                self._teller.cost(cost, image)
                 continue
-            check_budget(self._budget, self._fetched() + patch + image)
+            check_budget(self._budget, self._fetched() + cost + image)
             from_image = self._image.groups(payload, plain_list, fetched)
-            from_patch = patched.groups(made) if patched else iter(())
-            for index, data in merged(from_patch, from_image):
+            from_beside = made.groups(here) if made else iter(())
+            for index, data in merged(from_beside, from_image):
                 self._teller.group(number, index, data)
+
+    def _blocked(self, payload: Payload, plain_list: bytes, wanted: bytes) -> MadeGroups | None:
+        """No patch: what the device runs may still have most of it, at other places."""
+        if sum(payload.group_length(index) for index in ones(wanted)) < WORTH:
+            return None
+        self._blocks = self._find_blocks()
+        return self._blocks.of(payload, plain_list, wanted) if self._blocks else None
 
 
 def merged(ones: Iterator[tuple[int, bytes]], others: Iterator[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:

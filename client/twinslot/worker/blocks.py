@@ -1,0 +1,144 @@
+"""The block list beside an image: whether there is one, and whether it is this image's (docs/blocks-format.md)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Final
+from urllib.parse import urlsplit, urlunsplit
+
+from twinslot.bundle.wire_blocks import (
+    BLOCKS_ENTRY_SIZE,
+    BLOCKS_HEADER_SIZE,
+    BlocksHead,
+    fits,
+    lists_digest,
+    parse_blocks_head,
+)
+from twinslot.core.errors import BundleError, TransportError
+from twinslot.core.manifest import PAYLOADS_MAX, Manifest, Payload
+from twinslot.transport.base import Base
+from twinslot.transport.ranges import HttpSettings, RangeSource, RangesRefused, open_optional
+from twinslot.worker.blocked import BlockedPayload
+from twinslot.worker.made import is_broken
+from twinslot.worker.patched import SUFFIX
+
+log = logging.getLogger(__name__)
+
+_HEAD_MAX: Final = BLOCKS_HEADER_SIZE + PAYLOADS_MAX * BLOCKS_ENTRY_SIZE
+
+
+class Blocks:
+    """The block list of one image.
+
+    Args:
+        source: Of the list; owned.
+        head: Its head; None: it is of no use, and only what was fetched of it counts.
+        manifest: Verified.
+        bases: What the device runs, by payload.
+        tick: A sign of life.
+    """
+
+    def __init__(
+        self,
+        source: RangeSource,
+        head: BlocksHead | None,
+        manifest: Manifest,
+        bases: Mapping[str, Base],
+        tick: Callable[[], None],
+    ) -> None:
+        self._source, self._head, self._manifest = source, head, manifest
+        self._bases, self._tick = bases, tick
+
+    @property
+    def fetched(self) -> int:
+        """Bytes of it so far."""
+        return self._source.fetched
+
+    def of(self, payload: Payload, plain_list: bytes, wanted: bytes) -> BlockedPayload | None:
+        """Look for the wanted groups' blocks in what the device runs, which is read once from end to end.
+
+        Args:
+            payload: From the manifest.
+            plain_list: Its list, held to the manifest.
+            wanted: Its groups that are nowhere on the device.
+
+        Returns:
+            None: the list cannot be used.
+
+        Raises:
+            TransportError: The network; the image would fare no better.
+        """
+        base = self._bases.get(payload.name)
+        if self._head is None or base is None or not fits(payload):
+            return None
+        number = self._manifest.payloads.index(payload)
+        try:
+            blocked = BlockedPayload(payload, plain_list, base, self._source, self._head, number)
+            blocked.look(wanted, self._tick)
+        except (BundleError, TransportError, RangesRefused) as e:
+            _not_used(e)
+            self._head = None
+            return None
+        return blocked
+
+
+def find_blocks(
+    url: str,
+    http: HttpSettings,
+    manifest: Manifest,
+    bases: Mapping[str, Base],
+    tick: Callable[[], None],
+    image: RangeSource | None = None,
+) -> Blocks | None:
+    """Look for the block list beside an image.
+
+    Args:
+        url: Of the image.
+        http: Patience.
+        manifest: Verified.
+        bases: What the device runs, by payload.
+        tick: A sign of life.
+        image: Whose deadline and rate limit it shares.
+
+    Returns:
+        None: there is none. One that is of no use only counts what was fetched of it.
+
+    Raises:
+        TransportError: The network; the image would fare no better.
+    """
+    source, head = None, None
+    try:
+        source = open_optional(blocks_url(url), http, tick=tick, beside=image)
+        head = _head(source, manifest) if source else None
+    except (BundleError, TransportError, RangesRefused) as e:
+        _not_used(e)
+    return Blocks(source, head, manifest, bases, tick) if source else None
+
+
+def blocks_url(url: str) -> str:
+    """Where the block list stands: `NAME.twinblocks` beside `NAME.twin`."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(path=f"{parts.path.removesuffix(SUFFIX)}.twinblocks"))
+
+
+def _head(source: RangeSource, manifest: Manifest) -> BlocksHead:
+    size = source.size
+    head = parse_blocks_head(source.read(0, min(_HEAD_MAX, size if size is not None else _HEAD_MAX)))
+    found = [(entry.groups, entry.group_size) for entry in head.entries]
+    expected = [(payload.groups, payload.group_size) for payload in manifest.payloads]
+    if head.lists != lists_digest(manifest) or found != expected:
+        raise BundleError("the block list is another image's", code="blocks", expected=expected, found=found)
+    if size is not None and size != head.total:
+        raise BundleError("the length of the block list", code="length", expected=head.total, found=size)
+    return head
+
+
+def _not_used(error: Exception) -> None:
+    """Say so, and go on with the image, unless it is the network that fails."""
+    if isinstance(error, RangesRefused):
+        error.source.close()
+        return
+    if isinstance(error, TransportError) and not is_broken(error):
+        raise error
+    log.warning("the block list is not used: %s", error)

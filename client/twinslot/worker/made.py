@@ -1,0 +1,84 @@
+"""Groups that a worker makes of what the device runs and of a file beside the image, whatever that file is."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Final
+
+from twinslot.core.bits import bits_where, has, ones
+from twinslot.core.errors import TransportError
+from twinslot.core.manifest import Payload
+from twinslot.transport.ranges import RangesRefused
+
+log = logging.getLogger(__name__)
+
+_BROKEN: Final = ("transport.changed", "transport.range", "transport.encoding", "transport.http-4")
+
+
+class MadeGroups(ABC):
+    """Those groups of one payload that need not come from the image.
+
+    Args:
+        payload: From the verified manifest.
+        what: The file beside the image, for the journal.
+    """
+
+    def __init__(self, payload: Payload, what: str) -> None:
+        self._payload, self._what = payload, what
+        self._made = bytearray((payload.groups + 7) // 8)
+
+    def split(self, wanted: bytes) -> tuple[bytes, bytes]:
+        """Which of these groups are made here, and which must come from the image."""
+        made, groups = bytes(self._made), self._payload.groups
+        return (
+            bits_where(groups, lambda index: has(wanted, index) and has(made, index)),
+            bits_where(groups, lambda index: has(wanted, index) and not has(made, index)),
+        )
+
+    @abstractmethod
+    def cost(self, wanted: bytes) -> int:
+        """Bytes that would be fetched for these groups."""
+
+    @abstractmethod
+    def _decoded(self, wanted: bytes) -> Iterator[tuple[int, bytes | None]]:
+        """These groups, in ascending order; None: not to be made."""
+
+    def groups(self, wanted: bytes) -> Iterator[tuple[int, bytes]]:
+        """These groups, in ascending order; empty: could not be made, and will not be made when asked for again.
+
+        Raises:
+            TransportError: The network; the image would fare no better.
+        """
+        following = 0
+        try:
+            for index, plain in self._decoded(wanted):
+                if plain is None:
+                    self._give_up(index)
+                yield index, plain or b""
+                following = index + 1
+        except RangesRefused as e:
+            e.source.close()
+            yield from self._none(wanted, following)
+        except TransportError as e:
+            if not is_broken(e):
+                raise
+            log.warning("the %s is not used any more: %s", self._what, e)
+            yield from self._none(wanted, following)
+
+    def _makes(self, index: int) -> None:
+        self._made[index >> 3] |= 1 << (index & 7)
+
+    def _give_up(self, index: int) -> None:
+        self._made[index >> 3] &= ~(1 << (index & 7)) & 0xFF
+
+    def _none(self, wanted: bytes, following: int) -> Iterator[tuple[int, bytes]]:
+        for index in ones(wanted, following):
+            self._give_up(index)
+            yield index, b""
+
+
+def is_broken(error: TransportError) -> bool:
+    """Whether it is the file that fails, and not the network: cut off, replaced, compressed, gone."""
+    return error.code.startswith(_BROKEN)
