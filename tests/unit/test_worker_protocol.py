@@ -81,7 +81,8 @@ def test_a_frame_arrives_as_it_was_sent(kind: Kind, parts: list[bytes]) -> None:
     with channels() as (channel, raw):
         Channel(raw).send(kind, *parts)
         received = channel.receive(*Kind)
-    assert (received.kind, received.payload, received.descriptor) == (kind, payload, -1)
+    assert (received.kind, received.payload + received.content, received.descriptor) == (kind, payload, -1)
+    assert bool(received.content) <= (kind is Kind.GROUP)
 
 
 @given(cuts=st.lists(st.integers(0, 40), max_size=6))

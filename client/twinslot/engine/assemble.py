@@ -74,6 +74,7 @@ def open_device(config: Config, get_worker: GetWorker) -> Device:
     """The edges of this machine."""
     running = find_running_slot({name: config.slots.of(name) for name in SlotName})
     boot_id = BOOT_ID.read_text().strip()
+    verifier = _Verifier(config, get_worker)
     checks = configured_checks(config.health)
     return Device(
         running=running.require(),
@@ -81,7 +82,7 @@ def open_device(config: Config, get_worker: GetWorker) -> Device:
         bootloader=open_bootloader(config.boot),
         open_record=lambda on_trial: _open_record(config, boot_id, on_trial=on_trial),
         open_targets=lambda slot: _open_targets(config.slots.of(slot), running),
-        verify=_Verifier(config, get_worker),
+        verify=verifier,
         run_checks=_Checks(config),
         may_check=get_worker is launch.start,
         reboot=_reboot,
@@ -96,6 +97,7 @@ def open_device(config: Config, get_worker: GetWorker) -> Device:
         lists=ListStore(config.record.directory / "lists"),
         delta=_delta_policy(config),
         tell_settled=_tell_settled,
+        expecting=verifier.expecting,
     )
 
 
@@ -214,6 +216,18 @@ class _Verifier:
 
     def __init__(self, config: Config, get_worker: GetWorker) -> None:
         self._config, self._get_worker = config, get_worker
+        self._ready: launch.Worker | None = None
+
+    @contextlib.contextmanager
+    def expecting(self) -> Iterator[None]:
+        """See `device.Device.expecting`: the trust process starts while the image's head is on its way."""
+        self._ready = self._get_worker("verify")
+        try:
+            yield
+        finally:
+            worker, self._ready = self._ready, None
+            if worker is not None:
+                worker.close()
 
     def __call__(self, head: ImageHead, record: Record, floors: Floors, *, force_time: bool) -> Verified:
         """See `device.Verify`."""
@@ -237,10 +251,14 @@ class _Verifier:
             time=self._time(keep("verified-date")),
             floors=TrustFloors(floors.root, int(keep("targets-version") or 1)),
         )
-        verdict = verify_in_worker(lambda: self._get_worker("verify"), request)
+        verdict = verify_in_worker(self._take_worker, request)
         if verdict.manifest_digest != hashlib.sha256(head.manifest).hexdigest():
             raise LifecycleError("the trust process answered for another manifest", code="trust-pipe")
         return verdict
+
+    def _take_worker(self) -> launch.Worker:
+        worker, self._ready = self._ready, None
+        return worker if worker is not None else self._get_worker("verify")
 
     def _first_root(self) -> str:
         path = self._config.trust.root

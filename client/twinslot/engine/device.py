@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -99,6 +99,8 @@ class Device:
         lists: Where the plain lists of both slots are kept; None: nowhere.
         delta: How an update may come.
         tell_settled: Told after each start whether nothing is on trial, so that what judges a trial need not start.
+        expecting: Entered while an image's head is on its way and until it is verified: the trust process may start
+            meanwhile, which takes longer than its answer.
     """
 
     running: SlotName
@@ -122,3 +124,4 @@ class Device:
     lists: ListStore | None = None
     delta: DeltaPolicy = DeltaPolicy()
     tell_settled: Callable[[bool], None] = _tell_nobody
+    expecting: Callable[[], AbstractContextManager[None]] = nullcontext

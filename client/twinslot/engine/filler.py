@@ -126,7 +126,7 @@ class Filler:
             return False
         self._writer.take_group(part.index, part.data)
         if part.index == 0 and self._writer.lasting:
-            self._holdings.keep_first(self._payload.name, part.data)
+            self._holdings.keep_first(self._payload.name, bytes(part.data))
         return True
 
     def _find(self, index: int) -> bool:

@@ -117,8 +117,9 @@ def _refuse_during_trial(session: Session) -> None:
 
 def _verify(session: Session, stream: ImageStream, options: InstallOptions) -> tuple[Verified, Manifest]:
     """Signatures first, then the form of the very same bytes."""
-    head = stream.head()
-    verified = session.device.verify(head, session.record, session.floors(), force_time=options.force_time)
+    with session.device.expecting():
+        head = stream.head()
+        verified = session.device.verify(head, session.record, session.floors(), force_time=options.force_time)
     return verified, parse_manifest(head.manifest)
 
 

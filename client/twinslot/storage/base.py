@@ -25,6 +25,8 @@ class TargetDevice(Protocol):
     def write(self, offset: int, data: bytes | memoryview) -> None:
         """Write all of `data` at `offset`. Lost or torn by a power cut until `flush` returns.
 
+        It may be held back until then, together with what follows it: its error may come from a later call.
+
         Raises:
             DeviceError: `device.write` with the offset (I/O error, device gone).
         """
@@ -47,5 +49,5 @@ class TargetDevice(Protocol):
         ...
 
     def close(self) -> None:
-        """Release the device; nothing is flushed by this."""
+        """Release the device; what is held back is written, nothing is flushed by this."""
         ...

@@ -23,6 +23,7 @@ from twinslot.core.errors import DeviceError, LifecycleError, Refusal, RefusedEr
 from twinslot.core.model import SECTOR
 from twinslot.storage.inuse import refuse_in_use
 from twinslot.storage.mounts import Device
+from twinslot.storage.writebehind import WriteBehind
 
 # include/uapi/linux/fs.h: _IO(0x12, 94), _IO(0x12, 104), _IOR(0x12, 114, size_t), _IO(0x12, 127). A size_t is four
 # bytes on 32-bit ARM, and its size is part of the number.
@@ -117,6 +118,7 @@ class BlockTarget:
         self._direct_fd, self.is_direct = _open_direct(fd, is_block=is_block)
         self._buffer = mmap.mmap(-1, READ_BUFFER)  # anonymous mappings are page aligned, as O_DIRECT wants
         self._guard = threading.Lock()  # of the buffer: what was written is read back by another thread
+        self._behind = WriteBehind(self._write_all, self._write_direct, self._sector if self.is_direct else 0)
 
     @property
     def path(self) -> str:
@@ -136,11 +138,12 @@ class BlockTarget:
     def write(self, offset: int, data: bytes | memoryview) -> None:
         """Write all of `data`; see `TargetDevice`."""
         self._check("write", offset, len(data))
-        self._write_all(offset, memoryview(data).cast("B"))
+        self._behind.write(offset, memoryview(data).cast("B"))
 
     def zero(self, offset: int, length: int) -> None:
         """Make a range read as zeros: BLKZEROOUT for whole sectors of a device, plain writes for the rest."""
         self._check("zero", offset, length)
+        self._behind.settle()
         end = offset + length
         first = min(-(-offset // self._sector) * self._sector, end)
         last = max(end // self._sector * self._sector, first)
@@ -156,6 +159,7 @@ class BlockTarget:
             DeviceError: `device.flush`; from then on every call raises it.
         """
         self._check("flush", 0, 0)
+        self._behind.settle()
         try:
             os.fsync(self._fd)
         except OSError as e:
@@ -175,6 +179,7 @@ class BlockTarget:
             raise LifecycleError(
                 "A direct read must be in whole sectors", expected=self._sector, found=f"{offset}+{length}"
             )
+        self._behind.settle()
         pieces = []
         while length:
             piece = self._read_piece(offset, min(length, READ_BUFFER))
@@ -183,10 +188,11 @@ class BlockTarget:
         return b"".join(pieces)
 
     def close(self) -> None:
-        """Release the device; flushes nothing. May be called again."""
+        """Release the device; what was held back is written, nothing is flushed. May be called again."""
         if self._closed:
             return
         self._closed = True
+        self._behind.close()
         self._buffer.close()
         os.close(self._direct_fd)
         os.close(self._fd)
@@ -209,10 +215,13 @@ class BlockTarget:
                 found=f"{length} bytes at {offset}",
             )
 
-    def _write_all(self, offset: int, view: memoryview) -> None:
+    def _write_direct(self, offset: int, view: memoryview) -> None:
+        self._write_all(offset, view, self._direct_fd)
+
+    def _write_all(self, offset: int, view: memoryview, fd: int = -1) -> None:
         while view:
             try:
-                done = os.pwrite(self._fd, view, offset)
+                done = os.pwrite(self._fd if fd < 0 else fd, view, offset)
             except OSError as e:
                 self._failed("write", offset, e)
             if done == 0:
@@ -273,10 +282,10 @@ def _geometry(path: str, fd: int) -> tuple[int, int]:
 
 
 def _open_direct(fd: int, *, is_block: bool) -> tuple[int, bool]:
-    """A second descriptor of the same device for reading past the cache."""
+    """A second descriptor of the same device, past the cache."""
     again = f"/proc/self/fd/{fd}"
     if is_block:
-        return os.open(again, os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC), True
+        return os.open(again, os.O_RDWR | os.O_DIRECT | os.O_CLOEXEC), True
     with contextlib.suppress(OSError):
-        return os.open(again, os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC), True
+        return os.open(again, os.O_RDWR | os.O_DIRECT | os.O_CLOEXEC), True
     return os.open(again, os.O_RDONLY | os.O_CLOEXEC), False

@@ -136,12 +136,12 @@ class PayloadWriter:
         """Say which groups will come through `take_group`, and in which order; at first: all of them, in order."""
         self._coming = iter(indices)
 
-    def take_group(self, index: int, data: bytes, *, look: bool = False) -> None:
+    def take_group(self, index: int, data: bytes | memoryview, *, look: bool = False) -> None:
         """Check one group that arrived, and write it. Groups come in the order that was asked for, each once.
 
         Args:
             index: Of the group.
-            data: Its plain content.
+            data: Its plain content; only used until this returns.
             look: The target may hold it already: look there, and spare the write.
 
         Raises:
@@ -252,6 +252,7 @@ class PayloadWriter:
         self._tick = tick
         self._sweep.finish(self._payload.size)
         if self._whole.hexdigest() != self._payload.digest:
+            self._find_difference()
             raise BundleError(
                 f"payload '{self._payload.name}' has other content than its manifest says",
                 code="payload",
@@ -267,12 +268,17 @@ class PayloadWriter:
             self._device, self._payload.size, self._payload.group_size, self._tick, first, end
         ):
             if index:
-                self._check(index, data, "as read back")
                 self._whole.update(data)
             elif is_zero(data):
                 self._whole.update(self._first)
             else:
                 raise self._differs(0)
+
+    def _find_difference(self) -> None:
+        """Say which group is not on the medium as it was written; returns if each is."""
+        for index, data in _groups_on(self._device, self._payload.size, self._payload.group_size, lambda _: None):
+            if index:
+                self._check(index, data, "as read back")
 
     def finish(self) -> None:
         """Write the first group, and last in it the sector that makes it a file system: from here on it loads."""
@@ -295,9 +301,9 @@ class PayloadWriter:
         self._device.write(page, group[page:at] + mark + group[at + SECTOR : page + PAGE])
         self._device.flush()
 
-    def _put(self, index: int, data: bytes) -> None:
+    def _put(self, index: int, data: bytes | memoryview) -> None:
         if index == 0:
-            self._first = data
+            self._first = bytes(data)
         else:
             self._sweep.writing(index * self._payload.group_size)
             self._write(index * self._payload.group_size, data)
@@ -332,9 +338,9 @@ class PayloadWriter:
             self._sweep.writing(start)
             self._device.zero(start, padded(self._device, end) - start)
 
-    def _write(self, offset: int, data: bytes) -> None:
+    def _write(self, offset: int, data: bytes | memoryview) -> None:
         missing = padded(self._device, offset + len(data)) - offset - len(data)
-        self._device.write(offset, data + bytes(missing) if missing else data)
+        self._device.write(offset, bytes(data) + bytes(missing) if missing else data)
         self.written += len(data)
 
     def _digest(self, index: int) -> bytes:
@@ -406,7 +412,7 @@ def padded(device: TargetDevice, end: int) -> int:
 
 def is_zero(data: bytes | memoryview) -> bool:
     """Whether at most `READ_SIZE` bytes are all zero; by comparison, which is a hundred times quicker than `any`."""
-    return bytes(data) == _ZEROS[: len(data)]
+    return not any(data[:16]) and bytes(data) == _ZEROS[: len(data)]  # most content says so at once
 
 
 def _groups_on(

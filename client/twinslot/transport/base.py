@@ -82,7 +82,7 @@ class GroupPart:
 
     payload: str
     index: int
-    data: bytes
+    data: bytes | memoryview
 
 
 Part = ListPart | GroupPart

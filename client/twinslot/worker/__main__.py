@@ -54,9 +54,10 @@ def main() -> int:
     if sys.argv[1:] not in (["fetch"], ["verify"]) or sock is None:
         sys.stderr.write(USAGE + "\n")
         return 2
-    from twinslot.worker.frames import Channel
+    from twinslot.worker.frames import Channel, make_room
     from twinslot.worker.serving import serve
 
+    make_room(sock)
     channel = Channel(sock)
     try:
         return serve(channel, _work)

@@ -38,6 +38,8 @@ from twinslot.core.manifest import GROUP_SIZE_MAX, GROUPS_MAX, MANIFEST_MAX
 from twinslot.core.model import DIGEST_SIZE
 from twinslot.worker.reports import read_error, write_error
 
+ROOM: Final = 1 << 20  # bytes on their way from a worker, so that it decodes on while the engine waits for the medium
+SO_SNDBUFFORCE: Final = 32  # include/uapi/asm-generic/socket.h
 _HEADER: Final = struct.Struct(">BI")
 LIST_PREFIX: Final = struct.Struct(">HB")
 BASE_PREFIX: Final = struct.Struct(">HQI32s")
@@ -88,13 +90,24 @@ MAX: Final = {  # bytes of payload
 _WITH_DESCRIPTOR: Final = frozenset({Kind.OPEN, Kind.BASE})
 
 
+_NOTHING: Final = memoryview(b"")
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One message. `descriptor` is owned by whoever received it; -1: none."""
+    """One message.
+
+    Attributes:
+        kind: What it carries.
+        payload: Of a GROUP: what stands before the content.
+        descriptor: Owned by whoever received it; -1: none.
+        content: Of a GROUP; only valid until the next frame is received.
+    """
 
     kind: Kind
     payload: bytes
     descriptor: int = -1
+    content: memoryview = _NOTHING
 
 
 class Channel:
@@ -107,6 +120,7 @@ class Channel:
 
     def __init__(self, sock: socket.socket, patience: float | None = None) -> None:
         self._socket = sock
+        self._content = bytearray()  # of the last group: a new one for each would be as much work as to hash it
         self.patience = patience
 
     def send(self, kind: Kind, *parts: bytes, descriptor: int = -1) -> None:
@@ -121,12 +135,19 @@ class Channel:
             if descriptor >= 0:
                 rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))]
                 self._socket.sendmsg([head], rights)
+                self._send_all(list(filter(None, parts)))
             else:
-                self._socket.sendall(head)
-            for part in filter(None, parts):  # the other end may be gone once it has all of a frame
-                self._socket.sendall(part)
+                self._send_all([head, *filter(None, parts)])
         except OSError as e:
             raise self._lost(e) from e
+
+    def _send_all(self, parts: list[bytes]) -> None:
+        """In one call, as far as the kernel takes it. The other end may be gone once it has all of a frame."""
+        taken = self._socket.sendmsg(parts) if parts else 0
+        for part in parts:
+            if taken < len(part):
+                self._socket.sendall(memoryview(part)[taken:])
+            taken = max(taken - len(part), 0)
 
     def send_error(self, error: TwinslotError) -> None:
         """Tell the other end what went wrong; if it is gone, nobody needs to know."""
@@ -146,10 +167,12 @@ class Channel:
         try:
             head = self._receive(_HEADER.size, until, None if _WITH_DESCRIPTOR.isdisjoint(expected) else descriptors)
             kind, length = _judge(head, expected)
-            payload = self._receive(length, until)
+            before = min(length, GROUP_PREFIX.size) if kind is Kind.GROUP else length
+            payload = self._receive(before, until)
             if kind is Kind.ERROR:
                 raise read_error(payload)
-            return Frame(kind, payload, descriptors.pop() if descriptors else -1)
+            content = self._receive_content(length - before, until)
+            return Frame(kind, payload, descriptors.pop() if descriptors else -1, content)
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
@@ -162,7 +185,20 @@ class Channel:
 
     def _receive(self, length: int, until: float | None, descriptors: list[int] | None = None) -> bytes:
         buffer = bytearray(length)
-        view, have = memoryview(buffer), 0
+        self._fill(memoryview(buffer), until, descriptors)
+        return bytes(buffer)
+
+    def _receive_content(self, length: int, until: float | None) -> memoryview:
+        if not length:
+            return _NOTHING
+        if len(self._content) < length:
+            self._content = bytearray(length)
+        view = memoryview(self._content)[:length]
+        self._fill(view, until)
+        return view.toreadonly()
+
+    def _fill(self, view: memoryview, until: float | None, descriptors: list[int] | None = None) -> None:
+        have, length = 0, len(view)
         while have < length:
             try:
                 self._socket.settimeout(None if until is None else max(until - time.monotonic(), 0.001))
@@ -175,7 +211,6 @@ class Channel:
             if not count:
                 raise _gone("it ended in the middle of a message" if have else "it closed the connection")
             have += count
-        return bytes(buffer)
 
     def _receive_rights(self, view: memoryview, descriptors: list[int]) -> int:
         """As `recv_into`, and takes one descriptor; CMSG_LEN, since CMSG_SPACE has room for a second one."""
@@ -194,6 +229,14 @@ class Channel:
                 hint="see the journal",
             )
         return _gone(error.strerror)
+
+
+def make_room(sock: socket.socket) -> None:
+    """Let much be on its way from this end. Above net.core.wmem_max only who has CAP_NET_ADMIN gets all of it."""
+    for option in (SO_SNDBUFFORCE, socket.SO_SNDBUF):
+        if sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) < ROOM:
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, option, ROOM)
 
 
 def _judge(head: bytes, expected: tuple[Kind, ...]) -> tuple[Kind, int]:

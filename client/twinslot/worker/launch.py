@@ -24,7 +24,7 @@ from typing import Final
 
 import twinslot
 from twinslot.core.errors import DeviceError, TransportError
-from twinslot.worker.frames import GONE, Channel, Frame, Kind
+from twinslot.worker.frames import GONE, Channel, Frame, Kind, make_room
 from twinslot.worker.reports import printable
 
 log = logging.getLogger(__name__)
@@ -120,6 +120,7 @@ def start(kind: str) -> Worker:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     with contextlib.closing(theirs), contextlib.ExitStack() as stack:
         stack.callback(ours.close)
+        make_room(theirs)
         try:
             process = subprocess.Popen(
                 [*without_privileges(kind), sys.executable, "-s", "-P", "-m", "twinslot.worker", kind],

@@ -134,7 +134,7 @@ class WorkerStream:
             return ListPart(_payload(manifest, number).name, frame.payload[LIST_PREFIX.size :], bool(waits))
         number, index, fetched = _unpack(GROUP_PREFIX, frame.payload)
         self._count(fetched)
-        return GroupPart(_payload(manifest, number).name, index, frame.payload[GROUP_PREFIX.size :])
+        return GroupPart(_payload(manifest, number).name, index, frame.content)
 
     def _count(self, fetched: int) -> None:
         if not self._fetched <= fetched <= FETCHED_MAX:

@@ -1,0 +1,111 @@
+"""Writes that are handed over together: what stands on the medium is what was written, by whole sectors if possible."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twinslot.core.errors import DeviceError
+from twinslot.storage import writebehind
+from twinslot.storage.writebehind import WriteBehind
+
+SIZE, SECTOR, BUFFER = 4096, 512, 1024
+
+
+class Medium:
+    """Takes writes and notes them."""
+
+    def __init__(self) -> None:
+        self.content = bytearray(SIZE)
+        self.direct: list[tuple[int, int]] = []
+        self.plain: list[tuple[int, int]] = []
+        self.broken = False
+
+    def write(self, offset: int, view: memoryview) -> None:
+        if self.broken:
+            raise DeviceError("Cannot write", code="write")
+        self.content[offset : offset + len(view)] = view
+
+    def write_direct(self, offset: int, view: memoryview) -> None:
+        self.direct.append((offset, len(view)))
+        self.write(offset, view)
+
+    def write_plain(self, offset: int, view: memoryview) -> None:
+        self.plain.append((offset, len(view)))
+        self.write(offset, view)
+
+
+@pytest.fixture(autouse=True)
+def small_buffer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writebehind, "WRITE_BUFFER", BUFFER)
+
+
+def behind(medium: Medium, sector: int = SECTOR) -> WriteBehind:
+    return WriteBehind(medium.write_plain, medium.write_direct, sector)
+
+
+writes = st.lists(
+    st.tuples(st.integers(0, SIZE - 1), st.integers(0, 2500), st.integers(1, 255), st.booleans()), max_size=12
+)
+
+
+@given(writes, st.sampled_from([0, SECTOR]))
+def test_whatever_is_written_stands_there_once_it_is_settled(
+    steps: list[tuple[int, int, int, bool]], sector: int
+) -> None:
+    medium, expected = Medium(), bytearray(SIZE)
+    held = behind(medium, sector)
+    end = 0
+    for offset, length, value, follows in steps:
+        at = end if follows else offset
+        data = bytes([value]) * min(length, SIZE - at)
+        expected[at : at + len(data)] = data
+        held.write(at, memoryview(data))
+        end = at + len(data)
+    held.settle()
+    assert medium.content == expected
+    assert all(offset % SECTOR == length % SECTOR == 0 for offset, length in medium.direct)
+    assert not (medium.direct and not sector)
+
+
+def test_writes_that_follow_each_other_reach_the_medium_as_one() -> None:
+    medium = Medium()
+    held = behind(medium)
+    for at in range(0, SIZE, 256):
+        held.write(at, memoryview(b"x" * 256))
+    held.settle()
+    assert medium.direct == [(at, BUFFER) for at in range(0, SIZE, BUFFER)]
+    assert medium.plain == []
+
+
+def test_the_end_within_a_sector_is_written_through_the_cache() -> None:
+    medium = Medium()
+    held = behind(medium)
+    held.write(512, memoryview(b"x" * 700))
+    assert medium.direct == medium.plain == [], "held back"
+    held.settle()
+    assert (medium.direct, medium.plain) == ([(512, 512)], [(1024, 188)])
+
+
+def test_what_could_not_be_written_is_told_once_and_not_tried_again() -> None:
+    medium = Medium()
+    held = behind(medium)
+    held.write(0, memoryview(b"x" * 512))
+    medium.broken = True
+    with pytest.raises(DeviceError, match="Cannot write"):
+        held.settle()
+    held.settle()
+    assert len(medium.direct) == 1
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_what_is_held_back_is_handed_over_when_it_is_closed_if_it_can_be(broken: bool) -> None:
+    medium = Medium()
+    held = behind(medium)
+    held.write(0, memoryview(b"x" * 512))
+    medium.broken = broken
+    held.close()
+    held.close()
+    assert medium.direct == [(0, 512)]
+    assert any(medium.content) != broken
