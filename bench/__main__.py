@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -41,7 +41,9 @@ def main(argv: list[str] | None = None) -> int:
     kept = directory.with_name(directory.name + "-rows")
     for old in (directory,) if arguments.resume else (directory, kept):
         shutil.rmtree(old, ignore_errors=True)
-    kept.mkdir(parents=True, exist_ok=True)
+    if not _same_run(kept, {"commit": facts["commit"], "rounds": arguments.rounds, "pairs": _names(pairs)}):
+        sys.stderr.write("bench: the interrupted run was of another commit, other images or other rounds\n")
+        return 1
     rows: list[dict[str, Any]] = []
     size = pairs["security"].new.stat().st_size
     with contextlib.ExitStack() as stack:
@@ -66,6 +68,20 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.docs:
         document.write(told, arguments.docs)
     return 0
+
+
+def _names(pairs: Mapping[str, Pair]) -> list[str]:
+    """Which pairs: their directories carry the fingerprint of what they are made of."""
+    return sorted(str(pair.directory) for pair in pairs.values())
+
+
+def _same_run(folder: Path, about: dict[str, Any]) -> bool:
+    """Note what this run is about; False if what is kept there is about something else."""
+    file = folder / "about.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    if not file.exists() and not any(folder.iterdir()):
+        file.write_text(json.dumps(about) + "\n")
+    return file.exists() and json.loads(file.read_text()) == about
 
 
 def _kept(folder: Path, contest: Contest, run: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:

@@ -96,7 +96,7 @@ def test_a_medium_that_fails_while_written_or_read_back_ends_the_install_and_a_s
     drive = failing(artifacts / "board" / "disk.img", *faults)
     url = serve(image_factory.raw(CONTENT))
     with frozen.start(artifacts / "board", drives={"disk": drive}) as board:
-        for code in ("device.flush", "device.read"):
+        for code in ("device.write", "device.read"):
             ended = install(board, url)
             assert (ended.exit, ended.last.get("code")) == (6, code), f"who must act: a technician; {ended.last}"
             assert "Input/output error" in ended.last["found"]

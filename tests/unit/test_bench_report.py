@@ -12,12 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.__main__ import _kept, _same_run
 from bench.document import page, plot_files, write
 from bench.filesystem import used_inodes
 from bench.goals import judge
 from bench.packages import parse_uris
 from bench.plot import Bar, bars
 from bench.report import figures, floor_of, ratios, spread, start_figures
+from bench.suite import CONTESTS
 
 MIB = 1 << 20
 
@@ -181,3 +183,22 @@ def test_inodes_in_use_are_those_that_are_not_free() -> None:
 def test_the_start_is_compared_run_by_run() -> None:
     seconds = {"cold": {"pass": [0.1, 0.5], "status": [0.2, 0.7]}}
     assert start_figures({"seconds": seconds})["cold"]["median"] == pytest.approx(0.15)
+
+
+def test_an_interrupted_run_goes_on_only_as_the_same_run(tmp_path: Path) -> None:
+    about = {"commit": "0" * 40, "rounds": 7, "pairs": ["a"]}
+    assert _same_run(tmp_path / "rows", about)
+    measured: list[int] = []
+
+    def measure() -> list[dict[str, Any]]:
+        measured.append(1)
+        return [{"peer": "floor"}]
+
+    contest = next(iter(CONTESTS))
+    for _ in range(2):
+        assert _kept(tmp_path / "rows", contest, measure) == [{"peer": "floor"}]
+    assert len(measured) == 1, "the second time as the first run wrote it down"
+    assert _same_run(tmp_path / "rows", about)
+    assert not _same_run(tmp_path / "rows", about | {"rounds": 2})
+    (tmp_path / "rows" / "about.json").unlink()
+    assert not _same_run(tmp_path / "rows", about), "rows of nobody knows what"
