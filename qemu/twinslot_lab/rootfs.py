@@ -20,7 +20,7 @@ from twinslot_lab.uboot import initial_environment
 ROOTFS = ROOT / "qemu" / "rootfs"
 _EPOCH = "1700000000"  # seconds; mmdebstrap clamps file times to it
 _BY_TIME, _UNCHECKED_HASH = 0, 1  # flags of a .pyc file (PEP 552)
-_DATA_WAIT = 15  # seconds until the data partition counts as missing
+_DATA_WAIT = 60  # seconds until the data partition counts as missing; a busy host makes udev slow
 _START_TIMEOUT = 90  # seconds; systemd's own default
 _BINFMT = Path("/proc/sys/fs/binfmt_misc")
 _UNITS = {  # unit -> target that wants it; what a package's postinst would do
