@@ -115,7 +115,7 @@ def test_after_a_test_every_board_is_cut_and_its_line_let_go_also_if_one_of_them
 ) -> None:
     pytester.makeconftest(BOARDS_THAT_ARE_HELD)
     pytester.makepyfile("def test_one(board): assert board.name == 'one'")
-    result = pytester.runpytest()
+    result = pytester.runpytest_subprocess()  # in here, what other tests left behind may fail it
     result.assert_outcomes(passed=1, errors=1)
     account = (pytester.path / "account").read_text().splitlines()
     assert sorted(account) == ["close one", "close two", "cut one", "cut two"]
