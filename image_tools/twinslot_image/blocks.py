@@ -15,14 +15,13 @@ from typing import BinaryIO, Final
 
 from twinslot.bundle.blocks import block_sums
 from twinslot.bundle.lzma2 import Unpacker, pack
-from twinslot.bundle.wire_blocks import BlocksEntry, BlocksHead, build_blocks_head, fits, lists_digest
+from twinslot.bundle.wire_blocks import BLOCKS_SUFFIX, BlocksEntry, BlocksHead, build_blocks_head, fits, lists_digest
 from twinslot.core.errors import BundleError
 from twinslot.core.manifest import parse_manifest
 from twinslot_image.compose import read_front
 from twinslot_image.files import replacing
 from twinslot_image.patch_sources import Content, unpack_image
 
-SUFFIX: Final = ".twinblocks"
 _WAITING: Final = 64  # groups on their way through the threads
 
 Report = Callable[[str, int, int], None]
@@ -48,7 +47,7 @@ def make_blocks(image: Path, output: Path | None = None, report: Report = lambda
     Raises:
         BundleError: The image is damaged; `bundle.blocks`: its groups are too small.
     """
-    path = output or image.with_suffix(SUFFIX)
+    path = output or image.with_suffix(BLOCKS_SUFFIX)
     with image.open("rb") as file:
         manifest = parse_manifest(read_front(file).manifest)
     for payload in manifest.payloads:

@@ -13,6 +13,7 @@ from twinslot.core.errors import BundleError
 from twinslot.core.manifest import GROUP_SIZE_MAX, GROUPS_MAX, PAYLOADS_MAX, Manifest, Payload
 from twinslot.core.model import DIGEST_SIZE
 
+BLOCKS_SUFFIX: Final = ".twinblocks"  # a device looks for it under the image's name
 BLOCKS_MAGIC: Final = b"\x89TWBL\r\n\x1a"  # as an image's (image-format.md section 2), with other letters
 BLOCKS_VERSION: Final = 1
 BLOCKS_HEADER_SIZE: Final = 48  # bytes: 8 magic + 4 version + 4 count + 32 digest

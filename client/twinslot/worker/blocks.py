@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
@@ -10,6 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 from twinslot.bundle.wire_blocks import (
     BLOCKS_ENTRY_SIZE,
     BLOCKS_HEADER_SIZE,
+    BLOCKS_SUFFIX,
     BlocksHead,
     fits,
     lists_digest,
@@ -20,10 +20,8 @@ from twinslot.core.manifest import PAYLOADS_MAX, Manifest, Payload
 from twinslot.transport.base import Base
 from twinslot.transport.ranges import HttpSettings, RangeSource, RangesRefused, open_optional
 from twinslot.worker.blocked import BlockedPayload
-from twinslot.worker.made import is_broken
+from twinslot.worker.made import not_used
 from twinslot.worker.patched import SUFFIX
-
-log = logging.getLogger(__name__)
 
 _HEAD_MAX: Final = BLOCKS_HEADER_SIZE + PAYLOADS_MAX * BLOCKS_ENTRY_SIZE
 
@@ -77,7 +75,7 @@ class Blocks:
             blocked = BlockedPayload(payload, plain_list, base, self._source, self._head, number)
             blocked.look(wanted, self._tick)
         except (BundleError, TransportError, RangesRefused) as e:
-            _not_used(e)
+            not_used("block list", e)
             self._head = None
             return None
         return blocked
@@ -112,14 +110,14 @@ def find_blocks(
         source = open_optional(blocks_url(url), http, tick=tick, beside=image)
         head = _head(source, manifest) if source else None
     except (BundleError, TransportError, RangesRefused) as e:
-        _not_used(e)
+        not_used("block list", e)
     return Blocks(source, head, manifest, bases, tick) if source else None
 
 
 def blocks_url(url: str) -> str:
     """Where the block list stands: `NAME.twinblocks` beside `NAME.twin`."""
     parts = urlsplit(url)
-    return urlunsplit(parts._replace(path=f"{parts.path.removesuffix(SUFFIX)}.twinblocks"))
+    return urlunsplit(parts._replace(path=f"{parts.path.removesuffix(SUFFIX)}{BLOCKS_SUFFIX}"))
 
 
 def _head(source: RangeSource, manifest: Manifest) -> BlocksHead:
@@ -132,13 +130,3 @@ def _head(source: RangeSource, manifest: Manifest) -> BlocksHead:
     if size is not None and size != head.total:
         raise BundleError("the length of the block list", code="length", expected=head.total, found=size)
     return head
-
-
-def _not_used(error: Exception) -> None:
-    """Say so, and go on with the image, unless it is the network that fails."""
-    if isinstance(error, RangesRefused):
-        error.source.close()
-        return
-    if isinstance(error, TransportError) and not is_broken(error):
-        raise error
-    log.warning("the block list is not used: %s", error)

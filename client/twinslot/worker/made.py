@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from twinslot.core.bits import bits_where, has, ones
-from twinslot.core.errors import TransportError
+from twinslot.core.errors import BundleError, TransportError
 from twinslot.core.manifest import Payload
 from twinslot.transport.ranges import RangesRefused
 
@@ -58,13 +58,8 @@ class MadeGroups(ABC):
                     self._give_up(index)
                 yield index, plain or b""
                 following = index + 1
-        except RangesRefused as e:
-            e.source.close()
-            yield from self._none(wanted, following)
-        except TransportError as e:
-            if not is_broken(e):
-                raise
-            log.warning("the %s is not used any more: %s", self._what, e)
+        except (RangesRefused, TransportError) as e:
+            not_used(self._what, e)
             yield from self._none(wanted, following)
 
     def _makes(self, index: int) -> None:
@@ -79,6 +74,19 @@ class MadeGroups(ABC):
             yield index, b""
 
 
-def is_broken(error: TransportError) -> bool:
-    """Whether it is the file that fails, and not the network: cut off, replaced, compressed, gone."""
-    return error.code.startswith(_BROKEN)
+def not_used(what: str, error: BundleError | TransportError | RangesRefused) -> None:
+    """A file beside the image fails: say so, and go on without it.
+
+    Args:
+        what: The file, for the journal.
+        error: That it is wrong, cut off, replaced, compressed, gone, or only to be had as a whole, which is ended here.
+
+    Raises:
+        TransportError: It is the network that fails; the image would fare no better.
+    """
+    if isinstance(error, RangesRefused):
+        error.source.close()
+        return
+    if isinstance(error, TransportError) and not error.code.startswith(_BROKEN):
+        raise error
+    log.warning("the %s is not used: %s", what, error)

@@ -6,7 +6,6 @@ and its content once each group has the digest in that list; both are looked at 
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
@@ -29,9 +28,7 @@ from twinslot.core.manifest import Manifest, Payload
 from twinslot.core.model import DIGEST_SIZE
 from twinslot.transport.base import Base
 from twinslot.transport.ranges import HttpSettings, RangeSource, RangesRefused, open_optional
-from twinslot.worker.made import MadeGroups, is_broken
-
-log = logging.getLogger(__name__)
+from twinslot.worker.made import MadeGroups, not_used
 
 SUFFIX: Final = ".twin"
 DIGITS: Final = 16  # of the base's digest, in the patch's name
@@ -129,14 +126,8 @@ def find_patches(
     try:
         source = open_optional(patch_url(url, first.digest), http, tick=tick, beside=image)
         payloads = _payloads(source, manifest, bases) if source else {}
-    except RangesRefused as e:
-        e.source.close()
-    except BundleError as e:
-        log.warning("the patch is not used: %s", e)
-    except TransportError as e:
-        if not is_broken(e):
-            raise
-        log.warning("the patch is not used: %s", e)
+    except (BundleError, TransportError, RangesRefused) as e:
+        not_used("patch", e)
     return Patches(source, payloads) if source else None
 
 
