@@ -86,7 +86,7 @@ def watch(board: QemuBoard, sizes: Mapping[str, int], found: Recovery, began: fl
                 found.account = account.ask(board)
                 return
         except BoardError:
-            if board.agent.hello == hello:
+            if board.agent.hello in (None, hello):
                 raise
         hello, began = board.agent.hello or hello, time.monotonic()  # by itself, which is part of some stories
 
