@@ -278,3 +278,15 @@ def test_a_medium_error_names_the_offset(full_medium: Path) -> None:
         with pytest.raises(DeviceError, match=r"Cannot write '.*' at byte \d*[1-9]\d*") as caught:
             target.write(0, os.urandom(8 * MIB))
         assert caught.value.found == os.strerror(errno.ENOSPC)
+
+
+@pytest.mark.root
+def test_a_flush_leaves_nothing_held_back(backing: Path) -> None:
+    with loop_device(backing) as device, open_target(device, []) as target:
+        target.write(4096, b"new" * 1000)
+        target.flush()
+        assert backing.read_bytes()[4096:][:3000] == b"new" * 1000, "although nobody asked the target for it"
+        target.write(8192, b"x" * 4096)
+        target.zero(8192, 4096)
+        target.flush()
+        assert backing.read_bytes()[8192:][:4096] == bytes(4096), "what was written before is zeroed too"
