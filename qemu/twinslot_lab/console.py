@@ -14,6 +14,7 @@ from collections import deque
 from pathlib import Path
 
 import serial
+from serial.urlhandler import protocol_socket
 
 from twinslot_lab.deadline import Deadline
 from twinslot_lab.errors import BoardError
@@ -23,6 +24,19 @@ _TAIL_LINES = 25
 _PATIENCE = 0.1  # seconds that the reading thread waits for more
 # What means that waiting longer is of no use, unless the test is about just that.
 FATAL = re.compile(r"Kernel panic - not syncing: [^\r\n]*|Twinslot: no slot can be started|You are in emergency mode")
+
+
+class _SocketLine(protocol_socket.Serial):
+    """A socket whose first words are kept; pyserial (protocol_socket.py) throws away what came while it opened it."""
+
+    def reset_input_buffer(self) -> None:
+        """Nothing on a new connection is stale."""
+
+
+def _opened(url: str, speed: int, timeout: float) -> serial.Serial | _SocketLine:
+    if url.startswith("socket://"):
+        return _SocketLine(url, baudrate=speed, timeout=timeout)
+    return serial.serial_for_url(url, baudrate=speed, timeout=timeout)
 
 
 class Console:
@@ -39,9 +53,8 @@ class Console:
 
     def __init__(self, url: str, *, speed: int = 115200, log: Path | None = None) -> None:
         self._is_socket = url.startswith("socket://")
-        timeout = 0 if self._is_socket else _PATIENCE
         try:
-            self._line = serial.serial_for_url(url, baudrate=speed, timeout=timeout)
+            self._line = _opened(url, speed, timeout=0 if self._is_socket else _PATIENCE)
         except (serial.SerialException, OSError, ValueError) as e:
             raise BoardError(f"cannot open the serial line '{url}': {e}") from e
         self._log = log.open("a", encoding="utf-8", newline="") if log else None

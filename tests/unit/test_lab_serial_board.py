@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import sys
 import threading
@@ -170,6 +171,22 @@ def test_a_power_command_that_fails_is_named_with_what_it_said(
     data["power"]["on"] = command
     with SerialBoard.open(data, tmp_path) as board, pytest.raises(BoardError, match=said):
         board.power_on()
+
+
+def test_what_a_board_says_while_its_line_is_being_opened_is_not_lost(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def connect_and_be_spoken_to(address: tuple[str, int], timeout: float) -> socket.socket:
+        connection = connect(address, timeout)
+        line.say("hi")
+        assert select.select([connection], [], [], 5)[0]
+        return connection
+
+    connect = socket.create_connection
+    monkeypatch.setattr(socket, "create_connection", connect_and_be_spoken_to)
+    console = Console(line.url)
+    console.wait_for("hi", Deadline(5, "a word"))
+    console.close()
 
 
 def test_a_line_that_comes_with_the_power_is_opened_then(tmp_path: Path) -> None:
