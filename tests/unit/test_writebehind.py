@@ -88,6 +88,19 @@ def test_the_end_within_a_sector_is_written_through_the_cache() -> None:
     assert (medium.direct, medium.plain) == ([(512, 512)], [(1024, 188)])
 
 
+@given(st.integers(0, 3000), st.integers(1, 1000), st.integers(0, 3500), st.integers(1, 500))
+def test_a_region_that_is_about_to_be_read_is_handed_over_and_no_other(
+    start: int, length: int, region: int, size: int
+) -> None:
+    medium = Medium()
+    held = behind(medium)
+    held.write(start, memoryview(b"x" * length))
+    held.settle_region(region, size)
+    within = [at for at in range(region, region + size) if start <= at < start + length]
+    assert bool(medium.direct or medium.plain) == bool(within)
+    assert all(medium.content[at] == ord("x") for at in within)
+
+
 def test_what_could_not_be_written_is_told_once_and_not_tried_again() -> None:
     medium = Medium()
     held = behind(medium)

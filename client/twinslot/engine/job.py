@@ -16,7 +16,8 @@ from twinslot.engine.device import DeltaPolicy, Device
 from twinslot.engine.filler import Filler, no_delta
 from twinslot.engine.holdings import Holdings
 from twinslot.storage.base import TargetDevice
-from twinslot.storage.writer import PayloadWriter, digest_on
+from twinslot.storage.onmedium import digest_on
+from twinslot.storage.writer import PayloadWriter
 from twinslot.transport.base import Base, GroupPart, ImageStream, ListPart, Part
 from twinslot.transport.budget import check_budget
 

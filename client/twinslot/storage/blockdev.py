@@ -32,7 +32,7 @@ BLKSSZGET: Final = 0x1268
 BLKZEROOUT: Final = 0x127F
 BLKGETSIZE64: Final = 0x80001272 | struct.calcsize("@N") << 16
 
-READ_BUFFER: Final = 1 << 20  # bytes; reused, so memory does not grow with the image (S9)
+READ_BUFFER: Final = 1 << 19  # bytes; reused, so memory does not grow with the image (S9)
 ZERO_STEP: Final = 1 << 28  # bytes per BLKZEROOUT, so that a signal is answered within seconds on slow media
 _ZEROS: Final = bytes(1 << 16)
 _GONE: Final = (errno.ENXIO, errno.ENODEV, errno.ENOMEDIUM)
@@ -179,7 +179,7 @@ class BlockTarget:
             raise LifecycleError(
                 "A direct read must be in whole sectors", expected=self._sector, found=f"{offset}+{length}"
             )
-        self._behind.settle()
+        self._behind.settle_region(offset, length)
         pieces = []
         while length:
             piece = self._read_piece(offset, min(length, READ_BUFFER))

@@ -22,7 +22,8 @@ Write = Callable[[int, memoryview], None]  # offset, and all of what is to stand
 class WriteBehind:
     """Holds back what was written last, until it is `WRITE_BUFFER` bytes, or somebody needs it on the medium.
 
-    What is held back is in no cache: `settle` comes before every flush and every read. For several threads at once.
+    What is held back is in no cache: `settle` comes before every flush, `settle_region` before every read. For several
+    threads at once.
 
     Args:
         plain: Writes any bytes.
@@ -63,6 +64,12 @@ class WriteBehind:
         """
         with self._guard:
             self._settle()
+
+    def settle_region(self, offset: int, length: int) -> None:
+        """As `settle`, if any of these bytes is held back."""
+        with self._guard:
+            if offset < self._start + self._length and self._start < offset + length:
+                self._settle()
 
     def close(self) -> None:
         """Hand over what is held back, if it can be, and release the memory. May be called again.

@@ -20,26 +20,18 @@ import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
-from typing import Final
 
 from twinslot.core.errors import BundleError, DeviceError
 from twinslot.core.manifest import Payload
-from twinslot.core.model import DIGEST_SIZE, SECTOR, StoredPayload
+from twinslot.core.model import DIGEST_SIZE, SECTOR
 from twinslot.storage.base import TargetDevice
 from twinslot.storage.flushing import SteadyFlush
+from twinslot.storage.onmedium import PAGE, Tick, check_tail, groups_on, is_zero, padded
 from twinslot.storage.sweep import STEP, Sweep
-
-READ_SIZE: Final = 1024 * 1024  # bytes asked of the medium at once; a multiple of every group size up to 1 MiB
-PAGE: Final = 4096  # bytes; the largest logical sector size in use (NVMe and UFS "4Kn"), so that O_DIRECT accepts it
-
-Tick = Callable[[int], None]  # told how many bytes are done
-
-
-_ZEROS: Final = bytes(READ_SIZE)
 
 
 class PayloadWriter:
-    """Writes one payload. Memory: two groups, the plain list (32 bytes per group), and `READ_SIZE` being read back.
+    """Writes one payload. Memory: two groups, the plain list (32 bytes per group), and what is read back at once.
 
     Args:
         device: The partition; owned by the caller, who closes it after `run` is shut down.
@@ -264,7 +256,7 @@ class PayloadWriter:
 
     def _read_region(self, first: int, end: int) -> None:
         """Compare what the medium holds with the list; in the place of the first group it must hold zeros."""
-        for index, data in _groups_on(
+        for index, data in groups_on(
             self._device, self._payload.size, self._payload.group_size, self._tick, first, end
         ):
             if index:
@@ -276,7 +268,7 @@ class PayloadWriter:
 
     def _find_difference(self) -> None:
         """Say which group is not on the medium as it was written; returns if each is."""
-        for index, data in _groups_on(self._device, self._payload.size, self._payload.group_size, lambda _: None):
+        for index, data in groups_on(self._device, self._payload.size, self._payload.group_size, lambda _: None):
             if index:
                 self._check(index, data, "as read back")
 
@@ -367,65 +359,6 @@ class PayloadWriter:
         )
 
 
-def digest_on(device: TargetDevice, stored: StoredPayload, tick: Tick) -> str:
-    """SHA-256 of a payload as the medium holds it, 64 hex digits; the tail must be zeros.
-
-    Raises:
-        DeviceError: The device cannot be read, is smaller than the payload, or its tail is not zeros.
-    """
-    if stored.size > device.size:
-        raise DeviceError(f"'{device.path}' is too small", code="size", expected=stored.size, found=device.size)
-    whole = hashlib.sha256()
-    for _, data in _groups_on(device, stored.size, stored.group_size, tick):
-        whole.update(data)
-    check_tail(device, stored.size, tick)
-    return whole.hexdigest()
-
-
-def check_tail(device: TargetDevice, size: int, tick: Tick) -> None:
-    """The partition after the payload must read as zeros, so that its whole content is defined (S14).
-
-    Raises:
-        DeviceError: `device.tail` with the offset.
-    """
-    for offset in range(padded(device, size), device.size, READ_SIZE):
-        length = min(READ_SIZE, device.size - offset)
-        if not is_zero(device.read_direct(offset, length)):
-            raise _not_zero(device, offset)
-        tick(offset + length)
-
-
-def _not_zero(device: TargetDevice, offset: int) -> DeviceError:
-    found = f"something else at or after offset {offset}"
-    return DeviceError(f"'{device.path}' is not zero after its payload", code="tail", expected="zeros", found=found)
-
-
 def _mark(group: bytes) -> int:
     """Where the first sector with content begins: with erofs and ext4 the superblock's. 0 if there is none."""
     return next((at for at in range(0, len(group), SECTOR) if not is_zero(group[at : at + SECTOR])), 0)
-
-
-def padded(device: TargetDevice, end: int) -> int:
-    """An end position rounded up to a whole page, or to the end of the partition if that comes first."""
-    return min(-(-end // PAGE) * PAGE, device.size)
-
-
-def is_zero(data: bytes | memoryview) -> bool:
-    """Whether at most `READ_SIZE` bytes are all zero; by comparison, which is a hundred times quicker than `any`."""
-    return not any(data[:16]) and bytes(data) == _ZEROS[: len(data)]  # most content says so at once
-
-
-def _groups_on(
-    device: TargetDevice, size: int, group_size: int, tick: Tick, first: int = 0, end: int | None = None
-) -> Iterator[tuple[int, memoryview]]:
-    """Each group of a region as the medium holds it, read in large pieces; `first` and `end` are at groups' edges."""
-    end = size if end is None else end
-    for start in range(first, end, READ_SIZE):
-        length = min(READ_SIZE, end - start)
-        piece = memoryview(device.read_direct(start, padded(device, start + length) - start))
-        if not is_zero(piece[length:]):
-            raise _not_zero(device, start + length)
-        piece = piece[:length]
-        for offset in range(0, length, group_size):
-            yield (start + offset) // group_size, piece[offset : offset + group_size]
-        tick(start + length)
