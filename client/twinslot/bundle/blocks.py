@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import Final
 
 from twinslot.bundle.wire_blocks import BLOCK_SIZE, SUM_SIZE
+from twinslot.core.tables import sorted_table
 
 BLOCKS_MAX: Final = 1 << 18  # blocks that are looked for: 1 GiB of content; 12 bytes of memory each, once settled
 _NOWHERE, _ZERO, _FIRST = 0, 1, 2  # in the table of places; from _FIRST on: number of the base's block plus _FIRST
@@ -69,8 +70,7 @@ class BlockIndex:
     def settle(self) -> None:
         """Every group was added."""
         self._places = array("I", (_ZERO if each == _ZERO_SUM else _NOWHERE for each in self._sums))
-        wanted = (each << 32 | at for at, each in enumerate(self._sums) if each != _ZERO_SUM)
-        self._keys = array("Q", sorted(wanted))
+        self._keys = sorted_table(each << 32 | at for at, each in enumerate(self._sums) if each != _ZERO_SUM)
         self._sums = array("I")
 
     def show(self, first: int, content: bytes) -> None:

@@ -11,6 +11,7 @@ from typing import Final
 from twinslot.core.bits import bits_where
 from twinslot.core.manifest import Payload
 from twinslot.core.model import DIGEST_SIZE
+from twinslot.core.tables import sorted_table
 from twinslot.storage.lists import KnownList
 
 _BITS: Final = 18  # for a group's number: GROUPS_MAX is 2**18
@@ -94,13 +95,10 @@ class _Index:
     def __init__(self, known: KnownList) -> None:
         self.known, data = known, known.data
         zeros = zero_digest(known.group_size)
-        self._keys = array(
-            "Q",
-            sorted(
-                _key(data, at) | at // DIGEST_SIZE
-                for at in range(0, len(data), DIGEST_SIZE)
-                if data[at : at + DIGEST_SIZE] != zeros
-            ),
+        self._keys = sorted_table(
+            _key(data, at) | at // DIGEST_SIZE
+            for at in range(0, len(data), DIGEST_SIZE)
+            if data[at : at + DIGEST_SIZE] != zeros
         )
 
     def find(self, digest: bytes, here: int) -> int | None:

@@ -28,7 +28,7 @@ from twinslot.worker.made import MadeGroups
 
 log = logging.getLogger(__name__)
 
-_STEP: Final = 1 << 20  # bytes of the base that are read at once
+_STEP: Final = 1 << 18  # bytes of the base that are read at once
 
 
 class BlockedPayload(MadeGroups):
