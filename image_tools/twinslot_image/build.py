@@ -16,7 +16,7 @@ from twinslot_image.compose import AttachedFile, ReleaseFacts, compose_manifest,
 from twinslot_image.description import Description, PayloadSource
 from twinslot_image.files import replacing
 from twinslot_image.keys import load_trust
-from twinslot_image.pack import PackedPayload, pack_payload
+from twinslot_image.pack import PackedPayload, group_size_for, pack_payload
 from twinslot_image.progress import Progress
 from twinslot_image.rootfs import check_rootfs
 
@@ -106,7 +106,7 @@ def _pack(source: PayloadSource, description: Description, spool: BinaryIO) -> P
                     source.name,
                     file,
                     spool,
-                    description.group_size,
+                    description.group_size or group_size_for(total),
                     level=description.level,
                     on_progress=progress.update,
                 )

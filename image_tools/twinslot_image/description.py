@@ -12,7 +12,7 @@ from typing import Any
 
 from twinslot.bundle.codec import LEVEL_DEFAULT, LEVEL_MAX
 from twinslot.core.errors import BundleError
-from twinslot.core.manifest import GROUP_SIZE_DEFAULT, GROUP_SIZE_MAX, GROUP_SIZE_MIN, TYPES
+from twinslot.core.manifest import GROUP_SIZE_MAX, GROUP_SIZE_MIN, TYPES
 from twinslot_image.elf import ARCHITECTURES
 
 VALID_DAYS_DEFAULT = 365
@@ -54,7 +54,7 @@ class Description:
     trust: Path
     valid_days: int
     expires: datetime | None
-    group_size: int
+    group_size: int | None  # bytes; None: by the size of each payload
     level: int
     payloads: tuple[PayloadSource, ...]
     attachments: tuple[AttachmentSource, ...]
@@ -94,17 +94,22 @@ def _describe(top: _Table) -> Description:
         trust=top.path("trust"),
         valid_days=top.bounded("valid_days", 1, VALID_DAYS_MAX, VALID_DAYS_DEFAULT),
         expires=None if expires is None else _in_utc(expires),
-        group_size=top.bounded("group_size", GROUP_SIZE_MIN, GROUP_SIZE_MAX, GROUP_SIZE_DEFAULT),
+        group_size=_group_size(top),
         level=top.bounded("level", 1, LEVEL_MAX, LEVEL_DEFAULT),
         payloads=payloads,
         attachments=attachments,
     )
     top.refuse_unknown()
-    if description.group_size & (description.group_size - 1):
-        raise _bad("group_size", "a power of two", description.group_size)
     if not payloads:
         raise _bad("payloads", "one table or more", "none")
     return description
+
+
+def _group_size(top: _Table) -> int | None:
+    size: int | None = top.get("group_size", int, None)
+    if size is not None and (size & (size - 1) or not GROUP_SIZE_MIN <= size <= GROUP_SIZE_MAX):
+        raise _bad("group_size", f"a power of two from {GROUP_SIZE_MIN} to {GROUP_SIZE_MAX}", size)
+    return size
 
 
 def _payload(table: _Table, name: str) -> PayloadSource:

@@ -17,6 +17,7 @@ from rootfs_samples import elf_header, make_ext4, make_tree
 from twinslot.core.canonical import encode, parse_document
 from twinslot.core.model import SlotName
 from twinslot.storage.record import Record
+from twinslot_image import pack
 from twinslot_image.cli import main, make_parser
 from twinslot_image.compose import read_front, replace_manifest
 
@@ -99,6 +100,22 @@ def test_building_and_signing_twice_gives_the_same_bytes(bench: Path, monkeypatc
     os.utime(bench / "rootfs.ext4")
     assert main(["build", str(bench / "image.toml"), "-o", str(bench / "second.twin"), "--sequence", "8"]) == 0
     assert (bench / "second.twin").read_bytes() != images[0]
+
+
+@pytest.mark.parametrize(("line", "expected"), [("", [65536, 262144]), ("group_size = 8192", [8192, 8192])])
+def test_groups_grow_with_the_payload_unless_their_size_is_said(
+    tmp_path: Path, bench: Path, monkeypatch: pytest.MonkeyPatch, line: str, expected: list[int]
+) -> None:
+    monkeypatch.setattr(pack, "GROUPS_AIM", 16)
+    (tmp_path / "keys").symlink_to(bench / "keys")
+    for name, groups in (("a-small", 16), ("b-large", 33)):
+        (tmp_path / name).write_bytes(bytes(groups * 65536))
+    payloads = "".join(f'[payloads.{name}]\nfile = "{name}"\nkind = "raw"\n' for name in ("a-small", "b-large"))
+    head = TOML.split("[payloads", maxsplit=1)[0]
+    (tmp_path / "image.toml").write_text(f"{head}{line}\n{payloads}")
+    assert main(["build", str(tmp_path / "image.toml"), "-o", str(tmp_path / "out.twin")]) == 0
+    targets = read_image((tmp_path / "out.twin").read_bytes()).signed["targets"]
+    assert [targets[name]["custom"]["group_size"] for name in ("a-small", "b-large")] == expected
 
 
 def test_inspect_shows_people_and_programs_the_same(bench: Path, capsys: pytest.CaptureFixture[str]) -> None:

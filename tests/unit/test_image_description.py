@@ -43,7 +43,7 @@ def test_a_description_is_read_with_its_defaults(tmp_path: Path) -> None:
         0,
         "feature",
     )
-    assert (found.group_size, found.level, found.valid_days, found.expires) == (65536, 9, 365, None)
+    assert (found.group_size, found.level, found.valid_days, found.expires) == (None, 9, 365, None)
     assert [(p.name, p.kind, p.file) for p in found.payloads] == [
         ("firmware", "raw", tmp_path / "firmware.bin"),
         ("rootfs", "rootfs", tmp_path / "rootfs.ext4"),
@@ -82,6 +82,8 @@ def test_an_unknown_key_is_refused_with_the_nearest_name(tmp_path: Path, old: st
         ("sequence = 7", 'sequence = "7"', "sequence"),
         ("sequence = 7", "sequence = 7\ngroup_size = 100000", "group_size"),
         ("sequence = 7", "sequence = 7\ngroup_size = 5000", "group_size"),
+        ("sequence = 7", "sequence = 7\ngroup_size = 0", "group_size"),
+        ("sequence = 7", "sequence = 7\ngroup_size = 2097152", "group_size"),
         ("sequence = 7", "sequence = 7\nlevel = 20", "level"),
         ("sequence = 7", "sequence = 7\nvalid_days = 0", "valid_days"),
         ("sequence = 7", "sequence = 7\nexpires = 2027-01-01T00:00:00", "expires"),

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from image_samples import ATTACHMENTS, FACTS, make_sample, sample_content
 from independent_reader import read_image
 from twinslot.core.errors import BundleError
+from twinslot.core.manifest import GROUP_SIZE_DEFAULT, GROUP_SIZE_MAX
 from twinslot_image.compose import AttachedFile, compose_manifest
-from twinslot_image.pack import WINDOW, pack_payload
+from twinslot_image.pack import GROUPS_AIM, WINDOW, group_size_for, pack_payload
 from twinslot_image.progress import Progress, render, size_text
 
 KIB = 1024
@@ -38,6 +39,15 @@ def test_building_twice_gives_the_same_bytes() -> None:
     """More groups than are in flight at once, on two threads."""
     payloads = {"rootfs": b"".join(sample_content(seed) for seed in range(WINDOW // 4))}
     assert make_sample(payloads).data == make_sample(payloads).data
+
+
+@given(st.integers(1, 64 << 30))
+def test_groups_are_no_larger_than_a_short_list_needs(size: int) -> None:
+    found = group_size_for(size)
+    groups = -(-size // found)
+    assert found in (65536 << more for more in range(5))
+    assert groups <= GROUPS_AIM or found == GROUP_SIZE_MAX
+    assert found == GROUP_SIZE_DEFAULT or 2 * groups > GROUPS_AIM
 
 
 def test_an_empty_payload_is_refused() -> None:
