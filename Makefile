@@ -1,6 +1,7 @@
 # The commands that a person needs; `make help` prints them. Every target installs what it needs first.
 SHELL := /bin/bash
-PYTHON ?= python3
+# Debian's own, as on a device.
+PYTHON ?= /usr/bin/python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
