@@ -61,19 +61,19 @@ board: packages $(STAMP) ## build the emulated board, or reuse it
 deb: packages ## the Debian package of the client: build/deb/
 	debian/build.sh build/deb
 
-bench: $(STAMP) ## measure beside other clients (half an hour, a quiet machine): build/bench/report.json, docs/benchmarks.md
-	@tests/install-packages.sh $(LISTS) bench/apt-packages.txt
+bench: packages $(STAMP) ## measure beside other clients (half an hour, a quiet machine): build/bench/report.json, docs/benchmarks.md
+	@tests/install-packages.sh bench/apt-packages.txt
 	$(AS_ROOT) $(BIN)/python -m bench.board
 	$(AS_ROOT) $(BIN)/python -m bench --docs docs
 
-bench-quick: $(STAMP) ## the same on small images, to see that it works: build/bench/quick.json
-	@tests/install-packages.sh $(LISTS) bench/apt-packages.txt
+bench-quick: packages $(STAMP) ## the same on small images, to see that it works: build/bench/quick.json
+	@tests/install-packages.sh bench/apt-packages.txt
 	$(AS_ROOT) $(BIN)/python -m bench --quick --report build/bench/quick.json --docs build/bench/docs
 
-mutants: $(STAMP) ## break each safety rule on purpose; its test must notice
+mutants: packages $(STAMP) ## break each safety rule on purpose; its test must notice
 	$(BIN)/python tests/mutants/run.py
 
-docs: $(STAMP) ## print the generated pages anew
+docs: packages $(STAMP) ## print the generated pages anew
 	$(BIN)/python -m twinslot.config_reference > docs/config.md
 	$(BIN)/python docs/make_lifecycle.py > docs/lifecycle.md
 	$(BIN)/python docs/man/make_config_page.py > docs/man/twinslot-config.5
