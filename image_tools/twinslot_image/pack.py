@@ -15,7 +15,7 @@ from twinslot.core.errors import BundleError
 from twinslot.core.manifest import GROUP_SIZE_DEFAULT, GROUP_SIZE_MAX, GROUPS_MAX
 
 WORKERS = 2  # threads; zstd and SHA-256 let go of the interpreter lock
-GROUPS_AIM = 32 * 1024  # groups in a payload: a list of 1 MiB and a table of 1.2 MiB in the device's memory
+GROUPS_AIM = 32 * 1024  # groups in a payload: a list of 1 MiB and a table of 1.25 MiB in the device's memory
 WINDOW = 64  # groups in flight, so memory does not grow with the payload
 
 
@@ -54,8 +54,8 @@ class _PackedGroup:
 def group_size_for(size: int) -> int:
     """Bytes of a group where the release team names none: 64 KiB, and more for a payload of more than 2 GiB.
 
-    A device holds 32 bytes for each group in one process and 68 in another: with this its memory does not follow the
-    image up to 32 GiB, and an update by bytes fetches lists that are as short.
+    A device holds 32 bytes for each group in one process and 72 in another: with this its memory does not follow the
+    image up to 32 GiB, nor does what it fetches of lists and tables.
     """
     group_size = GROUP_SIZE_DEFAULT
     while size > GROUPS_AIM * group_size and group_size < GROUP_SIZE_MAX:
