@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from twinslot_lab.command import BUILD, step
@@ -45,6 +45,15 @@ def _describe(part: object) -> Iterable[str]:
             yield f"{name} {file.stat().st_mode & 0o111:o} {hashlib.sha256(file.read_bytes()).hexdigest()}"
 
 
+@contextlib.contextmanager
+def alone(lock: Path) -> Iterator[None]:
+    """Whoever else asks for the same lock, a file that is made if needed, waits until this one is done."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+
+
 def cached(name: str, key: str, make: Callable[[Path], None], *, base: Path | None = None) -> Path:
     """The directory `<name>-<key>` of the cache, made if it is not there.
 
@@ -52,10 +61,8 @@ def cached(name: str, key: str, make: Callable[[Path], None], *, base: Path | No
     Two builders of the same wait for each other; what differs in its inputs is built side by side.
     """
     home = base or CACHE
-    home.mkdir(parents=True, exist_ok=True)
     final = home / f"{name}-{key}"
-    with (home / f".{name}-{key}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with alone(home / f".{name}-{key}.lock"):
         if not final.exists():
             work = home / f".{name}-{key}.new"
             shutil.rmtree(work, ignore_errors=True)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from twinslot_lab import apt, console_server, framing, kernel
-from twinslot_lab.cache import cached, fingerprint
+from twinslot_lab.cache import alone, cached, fingerprint
 from twinslot_lab.command import BUILD, ROOT, run, run_logged, tidy
 from twinslot_lab.description import BoardDescription
 from twinslot_lab.errors import BuildError
@@ -38,10 +38,11 @@ Overlay = Path | Callable[[Path], None]
 def enable_foreign_programs(architecture: str) -> None:
     """Let this host run the board's programs: mount binfmt_misc and register qemu-user (needs root)."""
     name = {"arm64": "qemu-aarch64", "armhf": "qemu-arm"}[architecture]
-    if not (_BINFMT / "status").exists():
-        run("mount", "-t", "binfmt_misc", "binfmt_misc", _BINFMT)
-    if not (_BINFMT / name).exists():
-        run("update-binfmts", "--enable", name)
+    with alone(BUILD / "binfmt.lock"):  # boards are built side by side, and the second mount would fail
+        if not (_BINFMT / "status").exists():
+            run("mount", "-t", "binfmt_misc", "binfmt_misc", _BINFMT)
+        if not (_BINFMT / name).exists():
+            run("update-binfmts", "--enable", name)
 
 
 def base_tar(board: BoardDescription) -> Path:

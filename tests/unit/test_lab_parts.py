@@ -11,13 +11,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from twinslot_lab.agent import Agent, Hello
-from twinslot_lab.cache import cached, fingerprint, keep_used
+from twinslot_lab.cache import alone, cached, fingerprint, keep_used
 from twinslot_lab.command import run
 from twinslot_lab.deadline import Deadline
 from twinslot_lab.errors import BoardError, BuildError, GuestError
@@ -47,6 +48,20 @@ def test_what_was_built_is_not_built_again(tmp_path: Path) -> None:
     again = cached("thing", "k", writer("x", "2"), base=tmp_path)
     assert first == again
     assert (again / "x").read_text() == "1"
+
+
+def test_two_boards_that_are_built_at_once_do_the_same_thing_to_the_host_one_after_the_other(tmp_path: Path) -> None:
+    lock, told = tmp_path / "made" / "lock", list[str]()
+
+    def change(name: str) -> None:
+        with alone(lock):
+            told.append(name)
+            time.sleep(0.05)
+            told.append(name)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(change, "abcd"))
+    assert all(told[at] == told[at + 1] for at in range(0, 8, 2)), told
 
 
 def test_versions_that_nobody_used_for_hours_go_and_those_in_use_and_of_other_names_stay(tmp_path: Path) -> None:
