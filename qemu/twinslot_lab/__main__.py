@@ -1,6 +1,7 @@
 """`python -m twinslot_lab build` makes a board; `boot` starts one with its console here; `demo` shows the main job.
 
 `prepare` makes what the tests of a board begin with: the board, and the releases of the main job, signed.
+`stories` lives the updates that the power cuts of `make test` begin from (powercut/sample.py).
 `crash` has verbs of its own (crash/cli.py): the states that a power cut could leave behind.
 """
 
@@ -19,7 +20,7 @@ from twinslot_lab.errors import LabError
 def main() -> int:
     """The command line; 0 if it worked, 1 with one sentence on stderr if not."""
     parser = argparse.ArgumentParser(prog="python -m twinslot_lab", description=__doc__)
-    parser.add_argument("verb", choices=["build", "prepare", "boot", "demo"])
+    parser.add_argument("verb", choices=["build", "prepare", "stories", "boot", "demo"])
     parser.add_argument("--board", default="virt-arm64", help="file name in qemu/boards, without .toml")
     parser.add_argument("--deb", action="append", default=[], type=Path, help="package to install in slot a")
     try:
@@ -36,6 +37,11 @@ def main() -> int:
             from twinslot_lab import demo
 
             demo.main(arguments.board)
+            return 0
+        if arguments.verb == "stories":
+            from twinslot_lab.powercut import sample
+
+            sample.live_all()
             return 0
         files = build_board(arguments.board, debs=arguments.deb)
         if arguments.verb == "prepare":

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 from twinslot_lab.errors import BoardError
+
+Answer = TypeVar("Answer")
 
 
 class Deadline:
@@ -35,13 +38,14 @@ class Deadline:
         """The error to raise when it has passed."""
         return BoardError(f"waited {self.seconds:g} s in vain: {self.what}", tail)
 
-    def poll(self, happened: Callable[[], bool], every: float = 0.2) -> None:
-        """Ask `happened` every so many seconds until it says yes.
+    def poll(self, happened: Callable[[], Answer | None], every: float = 0.2) -> Answer:
+        """Ask `happened` every so many seconds until it says anything but no (False, None, empty); returns that.
 
         Raises:
             BoardError: The deadline passed first.
         """
-        while not happened():
+        while not (answer := happened()):
             if self.passed:
                 raise self.failure()
             time.sleep(min(every, self.left))
+        return answer

@@ -78,7 +78,7 @@ def run(board_name: str, out: Path) -> dict[str, Any]:
         board.power_on()
         board.wait_up(slot="a")
         timeline.tell(f"slot a is up: {_describe(Product(board))}")
-        updates = [_update(timeline, board, good, "b", "committed"), _update(timeline, board, bad, "b", "rolled-back")]
+        updates = [update(timeline, board, good, "b", "committed"), update(timeline, board, bad, "b", "rolled-back")]
         doctor = Product(board).doctor()
     timeline.tell("both stories ended as they must")
     return {
@@ -91,7 +91,7 @@ def run(board_name: str, out: Path) -> dict[str, Any]:
     }
 
 
-def _update(timeline: Timeline, board: QemuBoard, image: Image, ends_in: str, outcome: str) -> dict[str, Any]:
+def update(timeline: Timeline, board: QemuBoard, image: Image, ends_in: str, outcome: str) -> dict[str, Any]:
     """One update from the offer to its end; raises if it ends in another way than `outcome`."""
     product, phases = Product(board), dict[str, float]()
     source = board.slot()

@@ -38,6 +38,6 @@ def test_the_first_cuts_reach_every_phase_and_the_cuts_differ() -> None:
 
 def test_some_cuts_come_twice_some_are_aimed_and_some_are_followed_by_an_install() -> None:
     drawn = [draw(7, number) for number in range(400)]
-    assert 60 < sum(cut.twice is not None for cut in drawn) < 140
+    assert 120 < sum(cut.twice is not None for cut in drawn) < 200
     assert 20 < sum(cut.again for cut in drawn) < 70
     assert Counter(cut.aimed for cut in drawn)[True] > 60

@@ -16,7 +16,7 @@ import json, sqlite3
 db = sqlite3.connect("file:/var/lib/twinslot/record.sqlite?mode=ro", uri=True)
 print(json.dumps(db.execute("SELECT number, hash, event FROM audit ORDER BY number").fetchall()))
 """
-_ALL = "twinslot --json status && twinslot --json history && { twinslot --json doctor || [ $? = 6 ]; }"  # 6: a fault
+_REST = "twinslot --json history && { twinslot --json doctor || [ $? = 6 ]; }"  # 6: a fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +49,19 @@ def audit(board: Board, seconds: float = 60) -> tuple[tuple[Row, ...], tuple[str
     return tuple((number, link) for number, link, _ in found), tuple(event for _, _, event in found)
 
 
-def ask(board: Board) -> Account:
+def ask(board: Board, status: dict[str, Any]) -> Account:
     """Everything, from a board at rest.
+
+    Args:
+        board: The board.
+        status: What `twinslot status` said when it had come to rest.
 
     Raises:
         GuestError: The client gave no account.
     """
-    said = board.check("sh", "-c", _ALL, timeout=180)
+    said = board.check("sh", "-c", _REST, timeout=180)
     try:
-        status, history, doctor = (json.loads(line) for line in said.splitlines())
+        history, doctor = (json.loads(line) for line in said.splitlines())
     except ValueError as e:
         raise GuestError(f"the client gave no account of itself: {said[:300]!r}") from e
     rows, events = audit(board)

@@ -21,7 +21,7 @@ from twinslot_lab.powercut import plan, stage, story
 from twinslot_lab.powercut.cut import Report, Scene, perform
 from twinslot_lab.powercut.plan import COLD, WARM, Cut, Phase, draw
 from twinslot_lab.powercut.verdict import System
-from twinslot_lab.release import ReleaseTeam
+from twinslot_lab.release import Release, ReleaseTeam
 from twinslot_lab.snapshot import emulator_version
 
 HOME = BUILD / "powercut"
@@ -64,10 +64,9 @@ def prepare(board: str, *, cuts: Iterable[Cut] | None = None) -> Theatre:
     team = ReleaseTeam(board)
     phases = phases_of(team.board)
     factory, old = team.factory(FACTORY), team.image(FACTORY)
-    stories = {phase.story for phase in (phases if cuts is None else [cut.phase for cut in cuts])}
-    new = {name: team.image(BAD if name == "bad" else GOOD) for name in stories}
-    with ThreadPoolExecutor(2) as pool:
-        homes = dict(zip(new, pool.map(lambda name: story.tell(name, factory, new[name]), new), strict=True))
+    stories = stories_of(phases if cuts is None else [cut.phase for cut in cuts])
+    new = {name: team.image(_installed(name)) for name in stories}
+    homes = dict(zip(stories, live((board, name) for name in stories), strict=True))
     scenes = {name: Scene(team.board, homes[name], stage.load(homes[name]), System(old, new[name])) for name in new}
     made_of = {
         "emulator": emulator_version(team.board.machine.emulator),
@@ -79,6 +78,28 @@ def prepare(board: str, *, cuts: Iterable[Cut] | None = None) -> Theatre:
         "phase_seconds": {s.name: s.seconds for scene in scenes.values() for s in scene.stages.values()},
     }
     return Theatre(board, phases, scenes, made_of)
+
+
+def stories_of(phases: Iterable[Phase]) -> list[str]:
+    """The stories that these phases are parts of, the longest first."""
+    wanted = {phase.story for phase in phases}
+    return [name for name in story.STORIES if name in wanted]
+
+
+def live(stories: Iterable[tuple[str, str]]) -> list[Path]:
+    """Live and freeze stories, each a board's name and the story's, two at once; returns where each is."""
+
+    def one(wanted: tuple[str, str]) -> Path:
+        board, name = wanted
+        team = ReleaseTeam(board)
+        return story.tell(name, team.factory(FACTORY), team.image(_installed(name)))
+
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(one, stories))
+
+
+def _installed(story_name: str) -> Release:
+    return BAD if story_name == "bad" else GOOD
 
 
 class Campaign:

@@ -6,7 +6,9 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
+from twinslot_lab.powercut import ledger
 from twinslot_lab.powercut.campaign import HOME, Campaign, Line, prepare
 
 
@@ -18,6 +20,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--board", default="virt-arm64", help="file name in qemu/boards, without .toml (virt-arm64)")
     parser.add_argument("--jobs", type=int, default=2, help="boards at once (2)")
     parser.add_argument("--only", type=int, help="this number alone, again")
+    parser.add_argument("--docs", type=Path, help="add what is done to the ledger in this folder (ledger.py)")
     chosen = parser.parse_args(arguments)
     campaign = Campaign(prepare(chosen.board), chosen.seed, tell)
     if chosen.only is not None:
@@ -25,6 +28,11 @@ def main(arguments: Sequence[str]) -> int:
     numbers = range(chosen.cuts) if chosen.only is None else [chosen.only]
     lines = [line for line in campaign.run(numbers, chosen.jobs) if line["number"] in numbers]
     sys.stdout.write(table(lines) + f"\nreport: {HOME / 'report.json'}\n")
+    if chosen.docs is not None:
+        made_with = ledger.client()
+        entries = [ledger.entry(line, made_with) for line in campaign.lines]
+        whole = ledger.merge(chosen.docs / "power-cuts.jsonl", entries)
+        (chosen.docs / "power-cuts.md").write_text(ledger.page(whole))
     return 1 if any(line["outcome"] == "BRICK" for line in lines) else 0
 
 

@@ -20,8 +20,8 @@ from twinslot_lab.powercut.verdict import System
 from twinslot_lab.product import Product
 from twinslot_lab.qemu_board import QemuBoard
 
-_PATIENCE = 3.0  # times a phase's length that a busy machine may take until the card is written
-_BOOT = 14.0  # seconds of a start in which power goes again
+_PATIENCE = 6.0  # times a phase's length that a busy machine may take until the card is written
+_BOOT = 20.0  # seconds of a start in which power goes again; a slow board's take longer
 _INSTALL = 600  # seconds
 
 
@@ -97,7 +97,7 @@ def perform(cut: Cut, scene: Scene, folder: Path) -> Report:
         report.standings.append(look(board))
         if cut.twice is not None:
             board.power_on()
-            report.seconds.append(_wait(cut.twice * _BOOT))
+            report.seconds.append(_wait(cut.twice * _BOOT * board.patience))
             board.cut()
             report.standings.append(look(board))
         report.recovery = recovery.recover(board, scene.system.sizes)

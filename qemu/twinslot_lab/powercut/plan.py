@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_TWICE, _ASKED, _AGAIN = 0.25, 0.5, 0.1  # shares of the cuts
+_TWICE, _ASKED, _AGAIN = 0.4, 0.5, 0.1  # shares of the cuts
 _BURSTS = (0.04, 0.3, 2.0)  # seconds: inside one write of an environment copy, of both, or around what follows
 
 

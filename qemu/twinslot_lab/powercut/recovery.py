@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 from collections.abc import Mapping
@@ -75,15 +76,15 @@ def watch(board: QemuBoard, sizes: Mapping[str, int], found: Recovery, began: fl
     Raises:
         BoardError: It does not start, or never comes to rest.
     """
-    hello = board.agent.wait_hello(Deadline(_START, "the guest is up"))
-    rest = Deadline(_REST, "the device comes to rest")
+    hello = board.agent.wait_hello(Deadline(_START * board.patience, "the guest is up"))
+    rest = Deadline(_REST * board.patience, "the device comes to rest")
     while True:
         seconds = round(time.monotonic() - began, 1)
         found.boots.append(Boot(hello.slot, _measure(board, hello, sizes), seconds))
         try:
             if board.agent.hello == hello:
-                rest.poll(lambda: _at_rest(board), every=1.0)
-                found.account = account.ask(board)
+                status = rest.poll(functools.partial(_at_rest, board), every=1.0)
+                found.account = account.ask(board, status)
                 return
         except BoardError:
             if board.agent.hello in (None, hello):
@@ -103,9 +104,10 @@ def _measure(board: QemuBoard, hello: Hello, sizes: Mapping[str, int]) -> str:
         return ""
 
 
-def _at_rest(board: QemuBoard) -> bool:
-    """No try is counted, and the client has nothing under way. `written` waits for an operator."""
+def _at_rest(board: QemuBoard) -> dict[str, Any] | None:
+    """The status once no try is counted and the client has nothing under way. `written` waits for an operator."""
     if board.card.variables().get("upgrade_available") != "0":
-        return False
+        return None
     said = board.run("sh", "-c", _AT_REST, timeout=180)
-    return said.exit == 0 and json.loads(said.stdout)["state"] in ("idle", "written")
+    status: dict[str, Any] = json.loads(said.stdout) if said.exit == 0 else {}
+    return status if status.get("state") in ("idle", "written") else None

@@ -4,6 +4,8 @@ good    install of a good release, trial, commit, and a boot after it
 bad     trial of a release whose health check fails, the way back
 tries   power goes in each try of a good release until none is left, the way back
 cold    install and trial, for boards that cannot be frozen
+
+`good` and `cold` leave the board off after the commit, in UPDATED: what is tested of a board with a past begins there.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from twinslot_lab.release import Image
 from twinslot_lab.slotimage import slot_offsets
 from twinslot_lab.snapshot import Snapshot
 
+UPDATED = "boot"  # the good release runs and is committed; the board is off
 KERNEL = r"Starting kernel \.\.\."  # U-Boot's last words
 _STEP = 300  # seconds that any part may take on a busy machine
 _ALMOST = 0.9  # of the read-back: the end of the install is about a second away
@@ -82,15 +85,18 @@ class Teller:
             self.stages.append(Stage(name, self.story, action, warm, seconds, self.rows))
             self._open = None
 
+    def _deadline(self, what: str) -> Deadline:
+        return Deadline(_STEP * self.board.patience, f"{self.story}: {what}")
+
     def until(self, what: str, happened: Callable[[], bool]) -> None:
         """Wait for something."""
-        Deadline(_STEP, f"{self.story}: {what}").poll(happened, every=0.05)
+        self._deadline(what).poll(happened, every=0.05)
 
     def until_kernel(self, slot: str) -> None:
         """Wait until U-Boot hands over to the kernel of a slot."""
         start = rf"Twinslot: start slot {slot},(?:(?!Twinslot: start)[\s\S])*?{KERNEL}"
         since = self.board.console.mark
-        self.board.console.wait_for(start, Deadline(_STEP, f"{self.story}: kernel of slot {slot}"), since=since)
+        self.board.console.wait_for(start, self._deadline(f"kernel of slot {slot}"), since=since)
 
     def until_card(self, **wanted: str) -> None:
         """Wait until the environment on the card says so; asks nobody in the guest."""
@@ -112,7 +118,7 @@ class Teller:
 
     def until_up(self, slot: str) -> None:
         """Wait until the guest has started anew, in this slot; before that it cannot be asked."""
-        hello = self.board.agent.wait_hello(Deadline(_STEP, f"{self.story}: slot {slot} is up"))
+        hello = self.board.agent.wait_hello(self._deadline(f"slot {slot} is up"))
         if hello.slot != slot:
             raise BoardError(f"{self.story}: slot '{hello.slot}' is up, not '{slot}'")
 
@@ -152,7 +158,7 @@ def good(teller: Teller) -> None:
     teller.finish()
     rest(teller)
     teller.ask()
-    teller.switch_on("boot")
+    teller.switch_on(UPDATED)
     teller.until_up("b")
     teller.until_unit("twinslot-boot.service", "active")
 
@@ -202,6 +208,10 @@ def cold(teller: Teller) -> None:
     teller.until_up("b")
     teller.until_card(slot_b="good")
     teller.until_unit("twinslot-commit.service", "active")
+    teller.finish()
+    rest(teller)
+    board.cut()
+    Snapshot.take_off(board, teller.home / UPDATED)
 
 
 def rest(teller: Teller) -> None:
@@ -210,7 +220,7 @@ def rest(teller: Teller) -> None:
     teller.until_unit("twinslot-boot.service", "active")
 
 
-STORIES: dict[str, Callable[[Teller], None]] = {"good": good, "bad": bad, "tries": tries, "cold": cold}
+STORIES: dict[str, Callable[[Teller], None]] = {"cold": cold, "good": good, "tries": tries, "bad": bad}  # longest first
 
 
 def tell(name: str, factory: BoardFiles, image: Image) -> Path:
