@@ -116,7 +116,7 @@ def apply_overlay(overlay: Overlay, tree: Path) -> None:
 
 
 def install_agent(tree: Path) -> None:
-    """The lab's layer: agent and autologin. Never part of a product."""
+    """The lab's layer: agent and a shell on the console. Never part of a product."""
     apply_overlay(ROOTFS / "lab", tree)
     package = tree / "usr/lib/twinslot-lab/twinslot_lab"
     package.mkdir(exist_ok=True)

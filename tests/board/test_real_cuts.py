@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -24,6 +25,8 @@ def cuts() -> Iterator[object]:
 
 @pytest.mark.parametrize(("board", "seed", "number"), list(cuts()))
 def test_a_power_cut_leaves_one_signed_system_and_a_record_that_agrees(board: str, seed: int, number: int) -> None:
-    line = campaign.one(sample.theatre(board), seed, number, HOME / "test" / f"{board}-{number}")
+    folder = HOME / "test" / f"{board}-{number}"
+    line = campaign.one(sample.theatre(board), seed, number, folder)
+    folder.with_suffix(".json").write_text(json.dumps(line, indent=1) + "\n")
     assert line["outcome"] != "BRICK", "\n" + cli.brick(line)
     assert line["audit_rows_lost"] == 0, f"phase {line['phase']}, second {line['second']}"

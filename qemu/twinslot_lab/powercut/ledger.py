@@ -15,7 +15,7 @@ from typing import Any
 from twinslot_lab.cache import fingerprint
 from twinslot_lab.command import ROOT
 
-_CLIENT = ("client", "systemd", "debian", "bootloader_hooks")  # what the device's part is made from
+_CLIENT = ("client", "systemd", "debian", "bootloader_hooks/uboot/common.env")  # what makes the device
 _KEPT = ("board", "seed", "number", "phase", "second", "second_cut", "on_card", "outcome", "problems", "next_install")
 _COUNTED = ("audit_rows_known", "audit_rows_lost", "boot_seconds", "took")
 _HEAD = """# Power cuts that were made
