@@ -107,11 +107,11 @@ class AgentLink(ABC):
             request = {"put": path, "data": chunk, "append": at > 0, "mode": mode}
             self._ask(request, Deadline(60, f"writing '{path}' in the guest"))
 
-    def get(self, path: str) -> bytes:
-        """Read a file from the guest; errors as for `run`."""
+    def get(self, path: str, offset: int = 0) -> bytes:
+        """Read a file from the guest, from a byte on; errors as for `run`."""
         data = b""
         while True:
-            request = {"get": path, "offset": len(data), "size": self._CHUNK}
+            request = {"get": path, "offset": offset + len(data), "size": self._CHUNK}
             answer = self._ask(request, Deadline(60, f"reading '{path}' in the guest"))
             chunk = base64.b64decode(answer["data"])
             data += chunk

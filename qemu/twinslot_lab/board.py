@@ -67,6 +67,6 @@ class Board(Protocol):
         """Write a file in the guest."""
         ...
 
-    def get(self, path: str) -> bytes:
-        """Read a file from the guest."""
+    def get(self, path: str, offset: int = 0) -> bytes:
+        """Read a file from the guest, from a byte on."""
         ...

@@ -32,8 +32,8 @@ class GuestLink(Protocol):
         """Write a file."""
         ...
 
-    def get(self, path: str) -> bytes:
-        """Read a file."""
+    def get(self, path: str, offset: int = 0) -> bytes:
+        """Read a file, from a byte on."""
         ...
 
     def close(self) -> None:
@@ -131,6 +131,6 @@ class GuestBoard(ABC):
         """As in `Board`."""
         self.agent.put(path, data, mode)
 
-    def get(self, path: str) -> bytes:
+    def get(self, path: str, offset: int = 0) -> bytes:
         """As in `Board`."""
-        return self.agent.get(path)
+        return self.agent.get(path, offset)

@@ -10,6 +10,7 @@ from typing import Any
 from twinslot_lab.board import Board
 from twinslot_lab.deadline import Deadline
 from twinslot_lab.errors import BoardError, GuestError
+from twinslot_lab.growing import GrowingLines
 
 _RUNS = "/run/lab-install.jsonl"
 
@@ -52,12 +53,10 @@ class Product:
             GuestError: It was refused or failed; the message is the client's.
         """
         self.start_install(url, *options)
-        deadline, at, cut_off = Deadline(seconds * self._board.patience, f"install of {url}"), 0, ""
+        deadline = Deadline(seconds * self._board.patience, f"install of {url}")
+        lines = GrowingLines(self._board, _RUNS)
         while True:
-            said = self._board.run("tail", "-c", f"+{at + 1}", _RUNS).stdout  # the console may be a slow line
-            at += len(said)
-            *lines, cut_off = (cut_off + said).split("\n")
-            for message in map(json.loads, lines):
+            for message in lines.new():
                 if message["type"] == "error":
                     raise GuestError(f"the install failed: {message['message']}")
                 if message["type"] == "result":
@@ -84,7 +83,7 @@ class Product:
                 return status
             if deadline.passed:
                 raise deadline.failure()
-            time.sleep(2)
+            time.sleep(2 * self._board.patience)  # each question costs the guest a second of its processor, or several
 
     def digest_of_root(self, size: int) -> str:
         """SHA-256 of the first `size` bytes of the partition that runs, read by the guest past its page cache."""

@@ -14,14 +14,17 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
+from typing import cast
 
 import pytest
 
 from twinslot_lab.agent import Agent, Hello
+from twinslot_lab.board import Board
 from twinslot_lab.cache import alone, cached, fingerprint, keep_used
 from twinslot_lab.command import run
 from twinslot_lab.deadline import Deadline
 from twinslot_lab.errors import BoardError, BuildError, GuestError
+from twinslot_lab.growing import GrowingLines
 from twinslot_lab.rootfs import ROOTFS, settle_bytecode
 
 
@@ -244,3 +247,29 @@ def test_a_board_that_breaks_is_noticed_while_waiting(ends: tuple[socket.socket,
 
     with pytest.raises(BoardError, match="Kernel panic"):
         Agent(ends[0], broken).run("true", timeout=60)
+
+
+class FileOfLines:
+    """A board with one file, or without it."""
+
+    def __init__(self) -> None:
+        self.data: bytes | None = None
+        self.asked: list[int] = []
+
+    def get(self, path: str, offset: int = 0) -> bytes:
+        self.asked.append(offset)
+        if self.data is None:
+            raise GuestError(f"reading '{path}' in the guest: FileNotFoundError: {path}")
+        return self.data[offset:]
+
+
+def test_lines_of_a_growing_file_are_told_once_and_only_when_they_are_whole() -> None:
+    board = FileOfLines()
+    lines = GrowingLines(cast("Board", board), "/run/x")
+    assert lines.new() == []
+    board.data = b'{"n": 1}\n{"n": '
+    assert lines.new() == [{"n": 1}]
+    board.data += b'2}\n{"n": 3}\n'
+    assert lines.new() == [{"n": 2}, {"n": 3}]
+    assert lines.new() == []
+    assert board.asked == [0, 0, 15, 27], "what was read is not read again"

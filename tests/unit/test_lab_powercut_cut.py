@@ -67,8 +67,6 @@ class TalkingBoard:
 
     def run(self, *argv: str, timeout: float = 60, text: str = "") -> Result:
         words = " ".join(argv)
-        if "lab-install" in words:
-            return Result(0, '{"type": "result", "transaction": {}}\n', "")
         if "findmnt" in words:
             return Result(0, "/dev/vda2\n" if "SOURCE" in words else "ext4\n", "")
         if "sha256sum" in words:
@@ -84,6 +82,9 @@ class TalkingBoard:
 
     def check(self, *argv: str, timeout: float = 60, text: str = "") -> str:
         return self.run(*argv).stdout
+
+    def get(self, path: str, offset: int = 0) -> bytes:
+        return b'{"type": "result", "transaction": {}}\n'[offset:]
 
 
 @pytest.fixture

@@ -6,9 +6,7 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from twinslot_lab.board import Board
 from twinslot_lab.description import BoardDescription
 from twinslot_lab.qemu_board import QemuBoard
 from twinslot_lab.snapshot import Snapshot
@@ -17,8 +15,8 @@ IMAGE = "/var/lib/lab/update.twin"  # where the guest finds the story's image, s
 PROGRESS = "/run/lab-cut.jsonl"
 # On a busy machine the bus may give up on the service before it is up; then nothing has begun yet.
 _INSTALL = (
-    f"for try in 1 2 3; do twinslot --json install --no-reboot {IMAGE} > {PROGRESS}; "
-    f"grep -q device.bus {PROGRESS} || break; done"
+    f"for try in 1 2 3; do twinslot --json install --no-reboot {IMAGE} >> {PROGRESS}; "
+    f"tail -n 1 {PROGRESS} | grep -q device.bus || break; done"
 )
 
 Row = tuple[int, str]  # number and hash of a row of the audit chain
@@ -70,13 +68,6 @@ def act(board: QemuBoard, action: str) -> None:
         board.agent.start("systemd-run", "--quiet", "--collect", "--no-block", "sh", "-c", _INSTALL)
     elif action == "reboot":
         board.reboot()
-
-
-def progress(board: Board) -> dict[str, Any]:
-    """The last whole message of the install under way; empty before the first."""
-    lines = board.run("tail", "-n", "2", PROGRESS).stdout.split("\n")[:-1]
-    found: dict[str, Any] = json.loads(lines[-1]) if lines else {}
-    return found
 
 
 def save(home: Path, stages: list[Stage]) -> None:

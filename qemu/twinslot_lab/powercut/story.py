@@ -14,6 +14,7 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from twinslot_lab import snapshot
 from twinslot_lab.build import BoardFiles
@@ -21,6 +22,7 @@ from twinslot_lab.cache import cached, fingerprint, keep_used
 from twinslot_lab.command import run
 from twinslot_lab.deadline import Deadline
 from twinslot_lab.errors import BoardError, GuestError
+from twinslot_lab.growing import GrowingLines
 from twinslot_lab.powercut import account, stage
 from twinslot_lab.powercut.stage import Row, Stage
 from twinslot_lab.qemu_board import QemuBoard
@@ -47,6 +49,7 @@ class Teller:
         self.board, self.story, self.home = board, story, home
         self.stages: list[Stage] = []
         self.rows: tuple[Row, ...] = ()
+        self._said, self._last = GrowingLines(board, stage.PROGRESS), dict[str, Any]()
         self._open: tuple[str, str, bool, float] | None = None
 
     def freeze(self, name: str, action: str = "", *, answering: bool = True, ask: bool = False) -> None:
@@ -88,9 +91,9 @@ class Teller:
     def _deadline(self, what: str) -> Deadline:
         return Deadline(_STEP * self.board.patience, f"{self.story}: {what}")
 
-    def until(self, what: str, happened: Callable[[], bool]) -> None:
-        """Wait for something."""
-        self._deadline(what).poll(happened, every=0.05)
+    def until(self, what: str, happened: Callable[[], bool], every: float = 0.05) -> None:
+        """Wait for something, and ask every so many seconds: whatever is started in the guest to ask slows it down."""
+        self._deadline(what).poll(happened, every)
 
     def until_kernel(self, slot: str) -> None:
         """Wait until U-Boot hands over to the kernel of a slot."""
@@ -106,7 +109,7 @@ class Teller:
         """Wait until the install has come so far, or to its end."""
 
         def there() -> bool:
-            found = stage.progress(self.board)
+            found = self._last = (self._said.new() or [self._last])[-1]
             if found.get("type") == "error" and found.get("code") != "device.bus":  # see stage.py
                 raise GuestError(f"{self.story}: the install failed: {found}")
             if found.get("type") == "result":
@@ -114,7 +117,7 @@ class Teller:
             total = found.get("total") or 1
             return found.get("phase") == name and found.get("done", 0) >= share * total
 
-        self.until(f"phase {name}", there)
+        self.until(f"phase {name}", there, every=0.1 * self.board.patience)
 
     def until_up(self, slot: str) -> None:
         """Wait until the guest has started anew, in this slot; before that it cannot be asked."""
@@ -125,7 +128,7 @@ class Teller:
     def until_unit(self, unit: str, *states: str) -> None:
         """Wait until a unit is in one of these states."""
         show = ("systemctl", "show", "--value", "-p", "ActiveState", unit)
-        self.until(f"{unit} is {states}", lambda: self.board.run(*show).stdout.strip() in states)
+        self.until(f"{unit} is {states}", lambda: self.board.run(*show).stdout.strip() in states, every=0.5)
 
 
 def install(teller: Teller, *, frozen: bool) -> None:
