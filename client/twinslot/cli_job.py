@@ -16,6 +16,7 @@ from typing import Final, Generic, TypeVar
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _DONE: Final = 0  # no signal has this number
+_LOOK: Final = 1.0  # seconds
 
 T = TypeVar("T")
 
@@ -54,10 +55,17 @@ def run_job(job: Callable[[], T], stop: Callable[[bool], None]) -> Ended[T]:
 
     with _signals_to(news):
         threading.Thread(target=work, name="job", daemon=True).start()
-        while number := news.get():
+        while number := _next(news):
             first, ended.signal = not ended.signal, ended.signal or number
             stop(first)
     return ended
+
+
+def _next(news: queue.SimpleQueue[int]) -> int:
+    """Wait for news. A signal that comes right before the wait does not end it, so somebody looks now and then."""
+    while True:
+        with contextlib.suppress(queue.Empty):
+            return news.get(timeout=_LOOK)
 
 
 @contextlib.contextmanager
