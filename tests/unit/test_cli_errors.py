@@ -241,6 +241,19 @@ def test_a_signal_asks_the_job_to_stop_and_its_end_is_waited_for(number: signal.
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_a_signal_that_does_not_wake_the_waiting_thread_is_noticed_all_the_same() -> None:
+    """One that another thread takes is only noted, as one is that comes right before the wait."""
+    asked = threading.Event()
+
+    def job() -> bool:
+        threading.Event().wait(0.2)  # by then somebody waits
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+        return asked.wait(10)
+
+    ended = run_job(job, lambda first: asked.set())
+    assert (ended.value, ended.signal) == (True, signal.SIGTERM)
+
+
 def test_an_error_of_the_job_is_handed_over() -> None:
     def job() -> None:
         raise TransportError("gone")
