@@ -32,9 +32,9 @@ went while a copy of the environment was being written, or at most two seconds l
 Entry = dict[str, Any]
 
 
-def client() -> str:
-    """Which client this checkout has: a hash of its sources, the same on every machine."""
-    return fingerprint(*(ROOT / name for name in _CLIENT))[:12]
+def client(root: Path = ROOT) -> str:
+    """Which client a checkout has: a hash of its sources, the same on every machine."""
+    return fingerprint(*(root / name for name in _CLIENT))[:12]
 
 
 def entry(line: dict[str, Any], client_name: str) -> Entry:
