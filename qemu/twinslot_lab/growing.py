@@ -1,7 +1,7 @@
 """A file in the guest to which a program adds lines of JSON, read as it grows.
 
-The agent reads it. A program started for each look, such as `tail`, costs an emulated processor a quarter of a second
-and more, and an install that was watched that way took twice as long.
+The agent reads it. A program started for each look, such as `tail`, takes an emulated processor away from the install
+that is being watched.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The cuts that `make test` makes on each board, and the stories that they begin from.
 
 `python -m twinslot_lab stories` lives them all, two at once. Tests do it for themselves if nobody did; but a story that
-is lived beside ten other boards takes several times as long.
+is lived while other tests run takes longer, and they wait for it.
 """
 
 from __future__ import annotations
