@@ -15,7 +15,7 @@ BOARD ?= virt-arm64
 BOARDS := $(basename $(notdir $(wildcard qemu/boards/*.toml)))
 LISTS := qemu/apt-packages.txt tests/apt-packages.txt
 
-.PHONY: help demo crash powercut test check test-host test-debian13 test-board test-long board deb bench bench-quick mutants docs clean
+.PHONY: help demo crash powercut test check test-host test-debian13 test-board test-long board deb bench bench-quick mutants docs clean clean-cache
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -91,3 +91,6 @@ $(STAMP): pyproject.toml
 
 clean: ## remove what was built; caches in build/cache stay
 	$(AS_ROOT) rm -rf build/demo build/deb build/artifacts $(VENV)
+
+clean-cache: ## remove the caches; the next build begins from nothing
+	$(AS_ROOT) rm -rf build/cache build/board

@@ -11,11 +11,13 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import IO
 
 from twinslot_lab.command import BUILD, step
 
 CACHE = BUILD / "cache"
-_STALE = 6 * 3600  # seconds
+_WEEK = 7 * 24 * 3600  # seconds
+_in_use: dict[Path, IO[str]] = {}  # the locks of what this process asked for, until it ends
 
 
 def fingerprint(*parts: object) -> str:
@@ -54,34 +56,60 @@ def alone(lock: Path) -> Iterator[None]:
         yield
 
 
-def cached(name: str, key: str, make: Callable[[Path], None], *, base: Path | None = None) -> Path:
-    """The directory `<name>-<key>` of the cache, made if it is not there.
+def cached(name: str, key: str, make: Callable[[Path], None], *, base: Path | None = None, keep: float = _WEEK) -> Path:
+    """The directory `<name>-<key>` of the cache, made if it is not there; it stays while this process lives.
 
     `make` fills an empty directory, which takes its final name only when `make` is done: what has that name is whole.
     Two builders of the same wait for each other; what differs in its inputs is built side by side.
+
+    Args:
+        name: Of all versions.
+        key: Of this version: the fingerprint of what it is made of.
+        make: See above.
+        base: Where the directory goes, if not into the lab's cache.
+        keep: Versions of this name that no process uses, and none used for so many seconds, are removed: 0 for what
+            takes gigabytes and has one good version at a time.
     """
     home = base or CACHE
     final = home / f"{name}-{key}"
-    with alone(home / f".{name}-{key}.lock"):
-        if not final.exists():
-            work = home / f".{name}-{key}.new"
-            shutil.rmtree(work, ignore_errors=True)
-            work.mkdir()
-            with step(f"build {name}"):
-                make(work)
-            work.rename(final)
+    if final not in _in_use:
+        _in_use[final] = _whole(final, make)
+        os.utime(final)
+        _sweep(name, home, keep)
     return final
 
 
-def keep_used(name: str, used: Path) -> None:
-    """Note that a directory of the cache is in use, and remove its older versions that nobody used for hours.
+def _whole(final: Path, make: Callable[[Path], None]) -> IO[str]:
+    """Make the directory if it is not there; returns its lock, shared: whoever would remove it asks for it alone."""
+    home, name = final.parent, final.name
+    while True:
+        lock = (home / f".{name}.lock").open("w")
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        if final.exists():
+            return lock
+        fcntl.flock(lock, fcntl.LOCK_EX)  # let go and waited for: somebody else may make it meanwhile
+        with lock:
+            if not final.exists():
+                _make(final, home / f".{name}.new", make)
 
-    For what takes much room and is made again in minutes. Whoever works with a version says so more often than that.
-    What a maker left that failed or was killed goes, too.
-    """
-    os.utime(used)
+
+def _make(final: Path, work: Path, make: Callable[[Path], None]) -> None:
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir()
+    with step(f"build {final.name.rpartition('-')[0]}"):
+        make(work)
+    work.rename(final)
+
+
+def _sweep(name: str, home: Path, keep: float) -> None:
+    """Remove the versions that nobody uses and used lately, and what a maker left that failed or was killed."""
     version = f"{name}-{'[0-9a-f]' * 16}"
-    for other in (*used.parent.glob(version), *used.parent.glob(f".{version}.new")):
-        with contextlib.suppress(FileNotFoundError):  # somebody else was faster
-            if time.time() - other.stat().st_mtime > _STALE:
+    for other in home.glob(version):
+        with contextlib.suppress(OSError), (home / f".{other.name}.lock").open("w") as lock:  # in use, or gone by now
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if time.time() - other.stat().st_mtime >= keep:
                 shutil.rmtree(other)
+    for left in home.glob(f".{version}.new"):
+        with contextlib.suppress(OSError), left.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(left)

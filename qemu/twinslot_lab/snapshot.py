@@ -20,7 +20,7 @@ from pathlib import Path
 from twinslot_lab import agent, qemu_board, thaw
 from twinslot_lab.agent import Hello
 from twinslot_lab.build import BoardFiles
-from twinslot_lab.cache import cached, fingerprint, keep_used
+from twinslot_lab.cache import cached, fingerprint
 from twinslot_lab.command import run
 from twinslot_lab.deadline import Deadline
 from twinslot_lab.description import BoardDescription
@@ -31,6 +31,7 @@ from twinslot_lab.thaw import Register, Thaw, forgotten
 _FORMAT = 2  # of the folder; part of the cache's key
 _NO_LIMIT = (1 << 63) - 1  # bytes a second; QEMU's own limit for a migration is 128 MiB/s
 _SAVE = 120  # seconds
+_KEPT = 6 * 3600  # seconds that a version stays in the cache unused; each takes some 400 MB
 # QEMU 7.2 saves of a sdhci-pci everything but its PCI configuration (hw/sd/sdhci-pci.c names no VMSTATE_PCI_DEVICE), so
 # the card would answer with ones. Linux knows the address: back with it into BAR 0, then memory and bus master on.
 _MEND_CARD = r"""
@@ -176,9 +177,7 @@ def booted(files: BoardFiles, place: Path | None = None) -> Snapshot:
             board.cut()
             board.disk.unlink()
 
-    label = f"snapshot-{files.board.name}"
-    folder = cached(label, key(files), make)
-    keep_used(label, folder)  # some 400 MB each
+    folder = cached(f"snapshot-{files.board.name}", key(files), make, keep=_KEPT)
     return Snapshot.load(files.board, folder)
 
 

@@ -20,7 +20,7 @@ import pytest
 
 from twinslot_lab.agent import Agent, Hello
 from twinslot_lab.board import Board
-from twinslot_lab.cache import alone, cached, fingerprint, keep_used
+from twinslot_lab.cache import alone, cached, fingerprint
 from twinslot_lab.command import run
 from twinslot_lab.deadline import Deadline
 from twinslot_lab.errors import BoardError, BuildError, GuestError
@@ -67,25 +67,52 @@ def test_two_boards_that_are_built_at_once_do_the_same_thing_to_the_host_one_aft
     assert all(told[at] == told[at + 1] for at in range(0, 8, 2)), told
 
 
-def test_versions_that_nobody_used_for_hours_go_and_those_in_use_and_of_other_names_stay(tmp_path: Path) -> None:
-    names = {"snapshot-x": (0, 7), "snapshot-x-tall": (7,), "other": (7,)}
-    made = {
-        (name, hours): cached(name, fingerprint(name, hours), writer("x", "1"), base=tmp_path)
-        for name, ages in names.items()
-        for hours in ages
-    }
-    for (_, hours), folder in made.items():
-        os.utime(folder, (time.time() - hours * 3600,) * 2)
-    used = cached("snapshot-x", fingerprint("now"), writer("x", "1"), base=tmp_path)
-    os.utime(used, (0, 0))
-    left, young = (tmp_path / f".snapshot-x-{fingerprint(name)}.new" for name in ("left", "young"))
-    for folder in (left, young):
-        folder.mkdir()
-    os.utime(left, (0, 0))
-    keep_used("snapshot-x", used)
-    assert (left.exists(), young.exists()) == (False, True), "somebody may still be at work on it"
-    assert used.exists(), "also if it had not been used for long"
-    assert [key for key, folder in made.items() if not folder.exists()] == [("snapshot-x", 7)]
+def in_another_process(name: str, key: str, home: Path) -> Path:
+    """A version in the cache that a process made which has ended."""
+    program = f"""
+from pathlib import Path
+from twinslot_lab.cache import cached
+print(cached({name!r}, {key!r}, lambda work: None, base=Path({str(home)!r})))
+"""
+    run(sys.executable, "-c", program)
+    return home / f"{name}-{key}"
+
+
+def test_versions_that_nobody_used_for_hours_go_and_those_used_lately_and_of_other_names_stay(tmp_path: Path) -> None:
+    ages = {("snapshot-x", 0): 0, ("snapshot-x", 7): 7, ("snapshot-x-tall", 7): 7, ("other", 7): 7}
+    made = {which: in_another_process(which[0], fingerprint(*which), tmp_path) for which in ages}
+    for which, folder in made.items():
+        os.utime(folder, (time.time() - ages[which] * 3600,) * 2)
+    cached("snapshot-x", fingerprint("now"), writer("x", "1"), base=tmp_path, keep=6 * 3600)
+    assert [which for which, folder in made.items() if not folder.exists()] == [("snapshot-x", 7)]
+
+
+def test_a_version_that_a_process_uses_stays_however_old_until_that_process_ends(tmp_path: Path) -> None:
+    key, newer = fingerprint("used"), iter(map(fingerprint, range(2)))
+    program = "from pathlib import Path; import sys; from twinslot_lab.cache import cached\n"
+    program += "cached('x', sys.argv[1], lambda work: None, base=Path(sys.argv[2])); print(); sys.stdin.read()"
+    argv = [sys.executable, "-c", program, key, str(tmp_path)]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as user:
+        assert user.stdout is not None
+        while user.stdout.readline().strip():
+            pass
+        cached("x", next(newer), writer("x", "1"), base=tmp_path, keep=0)
+        assert (tmp_path / f"x-{key}").exists()
+        user.communicate()
+    cached("x", next(newer), writer("x", "2"), base=tmp_path, keep=0)
+    assert [folder.name for folder in tmp_path.glob("x-*")] == [f"x-{fingerprint(at)}" for at in range(2)]
+
+
+def test_what_a_maker_left_that_was_killed_goes_and_what_is_being_made_stays(tmp_path: Path) -> None:
+    making, left = (tmp_path / f".x-{fingerprint(name)}.new" for name in ("making", "left"))
+    left.mkdir()
+
+    def make(_: Path) -> None:
+        cached("x", fingerprint("other"), writer("x", "1"), base=tmp_path)
+        assert making.exists()
+
+    cached("x", fingerprint("making"), make, base=tmp_path)
+    assert not left.exists()
 
 
 @pytest.mark.parametrize("change", ["content", "name", "mode", "link"])

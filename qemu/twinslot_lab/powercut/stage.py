@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -50,7 +49,6 @@ class Stage:
             folder: For the new board.
             home: Where the stages of this story stand.
         """
-        os.utime(home)  # what nobody uses is removed (cache.keep_used)
         started = Snapshot.load(board, home / self.name).start(folder)
         try:
             if self.action and not self.warm:

@@ -18,7 +18,7 @@ from typing import Any
 
 from twinslot_lab import snapshot
 from twinslot_lab.build import BoardFiles
-from twinslot_lab.cache import cached, fingerprint, keep_used
+from twinslot_lab.cache import cached, fingerprint
 from twinslot_lab.command import run
 from twinslot_lab.deadline import Deadline
 from twinslot_lab.errors import BoardError, GuestError
@@ -245,10 +245,8 @@ def tell(name: str, factory: BoardFiles, image: Image) -> Path:
             stage.save(work, teller.stages)
         shutil.rmtree(place)
 
-    label = f"powercut-{factory.board.name}-{name}"
-    home = cached(label, key, make)
-    keep_used(label, home)  # several GB each; a campaign that runs still uses what it began with
-    return home
+    # Several GB each. A campaign that runs still uses what it began with.
+    return cached(f"powercut-{factory.board.name}-{name}", key, make, keep=0)
 
 
 def _begin(name: str, factory: BoardFiles, image: Image, place: Path) -> QemuBoard:
