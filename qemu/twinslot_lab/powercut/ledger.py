@@ -14,10 +14,12 @@ from typing import Any
 
 from twinslot_lab.cache import fingerprint
 from twinslot_lab.command import ROOT
+from twinslot_lab.powercut.plan import COLD, WARM
 
 _CLIENT = ("client", "systemd", "debian", "bootloader_hooks/uboot/common.env")  # what makes the device
 _KEPT = ("board", "seed", "number", "phase", "second", "second_cut", "on_card", "outcome", "problems", "next_install")
 _COUNTED = ("audit_rows_known", "audit_rows_lost", "boot_seconds", "took")
+_ORDER = [phase.name for phase in (*WARM, *COLD)]
 _HEAD = """# Power cuts that were made
 
 Printed by `python -m twinslot_lab powercut --docs docs` from [power-cuts.jsonl](power-cuts.jsonl), which has a line for
@@ -78,12 +80,17 @@ def _table(made: Sequence[Entry]) -> str:
     outcomes = sorted({entry["outcome"] for entry in made})
     counts = Counter((entry["phase"], entry["outcome"]) for entry in made)
     rows = [["phase", *outcomes, "all", "twice", "on the card"], ["---"] * (len(outcomes) + 4)]
-    for phase in dict.fromkeys(entry["phase"] for entry in made):
+    for phase in sorted({entry["phase"] for entry in made}, key=_place):
         here = [entry for entry in made if entry["phase"] == phase]
         rows.append([phase, *(str(counts[phase, outcome]) for outcome in outcomes), *_sums(here)])
     totals = [str(sum(entry["outcome"] == outcome for entry in made)) for outcome in outcomes]
     rows.append(["**all**", *totals, *_sums(made)])
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def _place(phase: str) -> tuple[int, str]:
+    """Phases as they follow each other in an update; at the end what an earlier plan called otherwise."""
+    return _ORDER.index(phase) if phase in _ORDER else len(_ORDER), phase
 
 
 def _sums(made: Sequence[Entry]) -> list[str]:
