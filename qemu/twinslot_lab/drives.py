@@ -10,8 +10,11 @@ from twinslot_lab.command import run
 from twinslot_lab.description import BoardDescription
 
 # Everything that the guest was told is written has reached a file of the host: what a killed emulator leaves is what
-# the guest was promised (docs/safety.md).
+# the guest was promised (docs/safety.md). QEMU keeps nothing of a raw file to itself; "writethrough" has the host put
+# each write on its medium as well, and tells the guest that nothing needs a flush.
 RAW = "format=raw,cache=writethrough"
+# An SD card is written by blocks of 512 bytes: the host would flush its file behind each of them.
+_SD = "format=raw,cache=writeback"
 
 
 def own_copies(files: BoardFiles, folder: Path) -> tuple[Path, Path]:
@@ -32,10 +35,11 @@ def drive_options(disk: Path, card: Path, other: Mapping[str, str]) -> dict[str,
 
     Args:
         disk: Raw image.
-        card: Raw image.
+        card: Raw image of the SD card; the same as `disk` if the board has everything on it.
         other: Replaces the options of `disk` or `card`, for example by an NBD server or by blkdebug.
     """
-    return {"disk": f"{RAW},file={disk}", "card": f"{RAW},file={card}"} | dict(other)
+    mode = _SD if disk == card else RAW
+    return {"disk": f"{mode},file={disk}", "card": f"{_SD},file={card}"} | dict(other)
 
 
 def drive_arguments(board: BoardDescription, options: Mapping[str, str]) -> list[str]:
