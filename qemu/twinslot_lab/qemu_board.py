@@ -181,7 +181,7 @@ class QemuBoard(GuestBoard):
         ]
 
     def cut(self) -> None:
-        """Kill QEMU in this instant. Raw files in writethrough mode keep all that the guest was told is written."""
+        """Kill QEMU in this instant. Raw files keep all that the guest was told is written."""
         if self._process is not None:
             self._process.send_signal(signal.SIGKILL)
             self._process.wait(_STOP)

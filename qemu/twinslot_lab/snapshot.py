@@ -1,7 +1,7 @@
 """A running board, frozen: memory and drives as files, from which any number of boards go on in about a second.
 
 The memory is QEMU's migration stream (QEMU docs/devel/migration.rst): pages of zeros take no room. The drives stay raw
-files in writethrough mode, so that cutting the power of a board that was thawed means what it means for any other.
+files (drives.py), so that cutting the power of a board that was thawed means what it means for any other.
 What the guest cannot notice: it stood still. Its clock is set when it goes on.
 """
 
@@ -146,7 +146,7 @@ class Snapshot:
 
 
 def _keep(board: QemuBoard, folder: Path, hello: Hello | None, registers: tuple[Register, ...]) -> None:
-    for drive in {board.disk, board.card.path}:  # every byte that the guest wrote is in these files: writethrough
+    for drive in {board.disk, board.card.path}:  # every byte that the guest wrote is in these files: they are raw
         run("cp", "--sparse=always", "--reflink=auto", drive, folder / drive.name)
     for file in (board.files.firmware, board.files.slot):
         if file.exists():
