@@ -82,6 +82,7 @@ def cached(name: str, key: str, make: Callable[[Path], None], *, base: Path | No
 def _whole(final: Path, make: Callable[[Path], None]) -> IO[str]:
     """Make the directory if it is not there; returns its lock, shared: whoever would remove it asks for it alone."""
     home, name = final.parent, final.name
+    home.mkdir(parents=True, exist_ok=True)
     while True:
         lock = (home / f".{name}.lock").open("w")
         fcntl.flock(lock, fcntl.LOCK_SH)

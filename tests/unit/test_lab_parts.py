@@ -46,6 +46,11 @@ def test_a_build_that_fails_leaves_nothing_that_looks_whole(tmp_path: Path) -> N
     assert [path.name for path in made.iterdir()] == ["whole"]
 
 
+def test_the_first_build_of_a_fresh_checkout_makes_the_cache_too(tmp_path: Path) -> None:
+    made = cached("thing", "k", writer("x", "1"), base=tmp_path / "build" / "cache")
+    assert (made / "x").read_text() == "1"
+
+
 def test_what_was_built_is_not_built_again(tmp_path: Path) -> None:
     first = cached("thing", "k", writer("x", "1"), base=tmp_path)
     again = cached("thing", "k", writer("x", "2"), base=tmp_path)
