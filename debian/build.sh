@@ -1,6 +1,6 @@
 #!/bin/sh
 # build.sh OUTDIR: builds the Debian package of the client there, and prints its path. The same tree gives the same
-# bytes; the tree itself is not touched. Any user may.
+# bytes; the tree itself is not touched. Any user may, and several at once.
 set -eu
 [ $# = 1 ] || { echo "usage: $0 OUTDIR" >&2; exit 2; }
 tree=$(cd "$(dirname "$0")/.." && pwd)
@@ -25,6 +25,8 @@ PATH=/usr/sbin:/usr/bin:/sbin:/bin dpkg-buildpackage -us -uc -b -d >"$work/log" 
     exit 1
 }
 package=$(basename "$work"/twinslot_*_all.deb)
-cp "$work/$package" "$out/.$package.new"
-mv "$out/.$package.new" "$out/$package"
+new="$out/.$package.$$"  # a name of its own: another build may be at the same step
+trap 'rm -rf "$work" "$new"' EXIT
+cp "$work/$package" "$new"
+mv "$new" "$out/$package"
 echo "$out/$package"

@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from twinslot_lab import kernel, rootfs, uboot
+from twinslot_lab import jsonfile, kernel, rootfs, uboot
+from twinslot_lab.cache import alone
 from twinslot_lab.command import BUILD, run
 from twinslot_lab.description import BoardDescription, load
 from twinslot_lab.errors import LabError
@@ -55,13 +56,15 @@ def collect(board: BoardDescription) -> dict[str, Any]:
 
 
 def note(boards: list[str], path: Path = REPORT) -> dict[str, Any]:
-    """Write the inputs of these boards, beside those of the boards that stand in the file already; returns all."""
-    known: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    known |= {name: collect(load(name)) for name in boards}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
-    part.replace(path)
+    """Write the inputs of these boards, beside those of the boards that stand in the file already; returns all.
+
+    Others may do so for other boards at the same time.
+    """
+    found = {name: collect(load(name)) for name in boards}
+    with alone(path.with_name(f".{path.name}.lock")):
+        known: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        known = dict(sorted((known | found).items()))
+        jsonfile.replace(path, known)
     return known
 
 
@@ -81,9 +84,7 @@ def _kept(folder: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         if found.get("format") == _FORMAT:
             return found
     made = {"format": _FORMAT, "cache": folder.name} | make()
-    part = file.with_suffix(".part")
-    part.write_text(json.dumps(made, indent=1, sort_keys=True) + "\n")
-    part.replace(file)
+    jsonfile.replace(file, made)
     return made
 
 

@@ -286,6 +286,26 @@ def test_the_same_tree_gives_the_same_package_whoever_checked_it_out(
     assert build(other, tmp_path).read_bytes() == package.read_bytes()
 
 
+def test_two_builds_of_the_package_at_once_do_not_take_each_other_s_file(checkout: Path, tmp_path: Path) -> None:
+    """Both have copied their package before the first one gives it its name."""
+    slow = tmp_path / "bin" / "mv"
+    slow.parent.mkdir()
+    slow.write_text(
+        f"#!/bin/sh\ntouch {tmp_path}/copied.$$\n"
+        f'until [ "$(ls {tmp_path}/copied.* | wc -l)" = 2 ]; do sleep 0.05; done\nexec /bin/mv "$@"\n'
+    )
+    slow.chmod(0o755)
+    out = tmp_path / "deb"
+    command = ["timeout", "120", checkout / "debian/build.sh", out]
+    env = os.environ | {"PATH": f"{slow.parent}:{os.environ['PATH']}"}
+    both = [
+        subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    said = [process.communicate()[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert [path.suffix for path in out.iterdir()] == [".deb"]
+
+
 def test_the_package_carries_every_module_of_the_client_and_nothing_else(tree: Path, checkout: Path) -> None:
     packages = tree / "usr/lib/python3/dist-packages"
     carried = {str(p.relative_to(packages)) for p in packages.rglob("*") if p.is_file()}

@@ -6,13 +6,15 @@ import hashlib
 import io
 import json
 import tarfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twinslot_lab import inputs
+from twinslot_lab import inputs, jsonfile
 from twinslot_lab.command import run
 from twinslot_lab.description import BoardDescription, load
 from twinslot_lab.errors import LabError
@@ -148,6 +150,33 @@ def test_a_report_takes_what_was_written_down_and_asks_only_for_the_rest(
     }
     assert list(inputs.gathered(["virt-armv7"], file)) == ["virt-armv7"]
     assert asked == ["virt-arm64", "virt-armv7"]
+
+
+def test_two_boards_built_at_once_both_stand_in_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    both_collect = threading.Barrier(2, timeout=10)
+
+    def collect(board: BoardDescription) -> dict[str, str]:
+        both_collect.wait()
+        return {"base": f"of {board.name}"}
+
+    monkeypatch.setattr(inputs, "collect", collect)
+    file, boards = tmp_path / "inputs.json", ["virt-arm64", "virt-armv7"]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda board: inputs.note([board], file), boards))
+    assert list(json.loads(file.read_text())) == boards
+
+
+def test_a_file_that_many_write_at_once_is_always_whole(tmp_path: Path) -> None:
+    file = tmp_path / "report.json"
+    reports = [{"cuts": list(range(1000 * size))} for size in range(8)]
+
+    def write_and_read(report: object) -> bool:
+        jsonfile.replace(file, report)
+        return json.loads(file.read_text()) in reports
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(write_and_read, reports * 20))
+    assert list(tmp_path.iterdir()) == [file]
 
 
 @given(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from twinslot_lab import inputs
+from twinslot_lab import inputs, jsonfile
 from twinslot_lab.cache import fingerprint
 from twinslot_lab.command import BUILD, say
 from twinslot_lab.demo import BAD, FACTORY, GOOD
@@ -171,7 +171,7 @@ class Campaign:
     def _write_reports(self) -> None:
         bricks = sum(line["outcome"] == "BRICK" for line in self.lines)
         about = {"board": self.theatre.name, "seed": self.seed, "made_of": self.theatre.made_of}
-        _replace(self.folder / "report.json", about | {"bricks": bricks, "cuts": self.lines})
+        jsonfile.replace(self.folder / "report.json", about | {"bricks": bricks, "cuts": self.lines})
         write_report()
 
 
@@ -215,15 +215,8 @@ def write_report() -> Path:
     path = HOME / "report.json"
     made_of = inputs.gathered(sorted({report["board"] for report in reports}))
     about = {"bricks": sum(r["bricks"] for r in reports), "campaigns": reports, "inputs": made_of}
-    _replace(path, about | {"cuts": cuts})
+    jsonfile.replace(path, about | {"cuts": cuts})
     return path
-
-
-def _replace(path: Path, data: object) -> None:
-    """Whole or not at all."""
-    new = path.with_name(f".{path.name}.{threading.get_ident()}")
-    new.write_text(json.dumps(data, indent=1) + "\n")
-    new.replace(path)
 
 
 def _whole(line: str) -> Line | None:
