@@ -45,7 +45,7 @@ test-debian13: $(STAMP) ## the tests of the client with Debian 13's own Python a
 
 test-board: $(STAMP)
 	$(AS_ROOT) $(BIN)/python -m twinslot_lab stories
-	$(AS_ROOT) $(PYTEST) -q -m "board and not long" -n 2 --dist worksteal --durations=0
+	$(AS_ROOT) env COLUMNS=250 $(PYTEST) -q -m "board and not long" -n 2 --dist worksteal --durations=20 --tb=short
 
 test-long: packages $(STAMP) ## board tests that `make test` leaves out for time (docs/guide-developer.md has their names)
 	$(AS_ROOT) $(PYTEST) -q -m "board and long" -n 2 --dist worksteal --durations=0

@@ -28,7 +28,7 @@ from twinslot_lab.thaw import Thaw, write
 HOST = "10.0.2.2"  # the test host's loopback, seen from the guest (QEMU user networking)
 MAC = "52:54:00:12:34:56"
 PORT = "org.twinslot.lab"
-_STOP = 20  # seconds for QEMU to go away
+_GONE = 180  # seconds until a killed QEMU is gone: the host's kernel ends its last write first, and disks may stall
 _LOAD = 60  # seconds for QEMU to read a migration stream
 
 
@@ -181,10 +181,17 @@ class QemuBoard(GuestBoard):
         ]
 
     def cut(self) -> None:
-        """Kill QEMU in this instant. Raw files keep all that the guest was told is written."""
+        """Kill QEMU in this instant. Raw files keep all that the guest was told is written.
+
+        Raises:
+            BoardError: It is still not gone, so it may still write.
+        """
         if self._process is not None:
             self._process.send_signal(signal.SIGKILL)
-            self._process.wait(_STOP)
+            try:
+                self._process.wait(_GONE)
+            except subprocess.TimeoutExpired as e:
+                raise BoardError(f"QEMU was killed, and after {_GONE} s it is not gone") from e
         self._release()
 
     def _release(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
 from typing import Protocol
 
 import pytest
@@ -15,6 +17,13 @@ from twinslot_lab.plugin import BoardFactory
 from twinslot_lab.qemu_board import QemuBoard
 from twinslot_lab.release import Release, ReleaseTeam
 from twinslot_lab.slotimage import slot_offsets, write_at
+
+
+@pytest.fixture(autouse=True)
+def told_in_its_own_name() -> Iterator[None]:
+    """A socket or file that a test forgot to close is an error; without this, of whichever test runs at that time."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="session")

@@ -28,5 +28,5 @@ def test_a_power_cut_leaves_one_signed_system_and_a_record_that_agrees(board: st
     folder = HOME / "test" / f"{board}-{number}"
     line = campaign.one(sample.theatre(board), seed, number, folder)
     folder.with_suffix(".json").write_text(json.dumps(line, indent=1) + "\n")
-    assert line["outcome"] != "BRICK", "\n" + cli.brick(line)
+    assert line["outcome"] != "BRICK", cli.brick(line)
     assert line["audit_rows_lost"] == 0, f"phase {line['phase']}, second {line['second']}"

@@ -12,9 +12,13 @@ from twinslot_lab.powercut.stage import Row
 
 # Asks SQLite, not the client: what the client says of its own record is a different question.
 _ROWS = """
-import json, sqlite3
-db = sqlite3.connect("file:/var/lib/twinslot/record.sqlite?mode=ro", uri=True)
-print(json.dumps(db.execute("SELECT number, hash, event FROM audit ORDER BY number").fetchall()))
+import json, os, sqlite3
+path = "/var/lib/twinslot/record.sqlite"
+rows = []
+if os.path.exists(path):
+    db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)  # a client that writes is done long before
+    rows = db.execute("SELECT number, hash, event FROM audit ORDER BY number").fetchall()
+print(json.dumps(rows))
 """
 _REST = "twinslot --json history && { twinslot --json doctor || [ $? = 6 ]; }"  # 6: a fault
 
@@ -41,11 +45,12 @@ class Account:
 
 
 def audit(board: Board, seconds: float = 60) -> tuple[tuple[Row, ...], tuple[str, ...]]:
-    """The audit chain now: rows and events. No record yet: none."""
-    said = board.run("python3", "-I", "-c", _ROWS, timeout=seconds)
-    if said.exit != 0:
-        return (), ()
-    found = json.loads(said.stdout)
+    """The audit chain now: rows and events. No record yet: none.
+
+    Raises:
+        GuestError: There is a record, and SQLite cannot read it.
+    """
+    found = json.loads(board.check("python3", "-I", "-c", _ROWS, timeout=seconds))
     return tuple((number, link) for number, link, _ in found), tuple(event for _, _, event in found)
 
 

@@ -48,10 +48,10 @@ def tell(line: Line) -> None:
 
 def brick(line: Line) -> str:
     """What is wrong, and how to see it again."""
-    why = "".join(f"\n  - {problem}" for problem in line["problems"])
+    why = "; ".join(line["problems"])
     again = f"--board {line['board']} --seed {line['seed']} --only {line['number']}"
     return (
-        f"BRICK in phase '{line['phase']}' at second {line['second']}:{why}\n"
+        f"BRICK in phase '{line['phase']}' at second {line['second']}: {why}\n"
         f"  repeat it: python -m twinslot_lab powercut {again}\n  its drives: {line.get('kept', '-')}"
     )
 

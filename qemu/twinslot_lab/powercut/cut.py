@@ -10,7 +10,7 @@ from typing import Any
 
 from twinslot_lab.deadline import Deadline
 from twinslot_lab.description import BoardDescription
-from twinslot_lab.errors import BoardError, LabError
+from twinslot_lab.errors import LabError
 from twinslot_lab.powercut import account, recovery, verdict
 from twinslot_lab.powercut.plan import Cut
 from twinslot_lab.powercut.recovery import Recovery
@@ -129,7 +129,7 @@ def _asked(board: QemuBoard) -> tuple[Row, ...]:
     """What the guest tells; a guest that is restarting tells nothing."""
     try:
         return account.audit(board, 20)[0]
-    except BoardError:
+    except LabError:
         return ()
 
 
