@@ -50,15 +50,16 @@ def test_the_page_in_the_repository_is_printed_from_its_ledger() -> None:
 
 
 def test_a_client_is_named_by_what_the_device_gets_and_not_by_what_tests_it(tmp_path: Path) -> None:
-    parts = [tmp_path / name for name in ("client/x.py", "systemd/x.service", "debian/rules", "qemu/x.py")]
+    parts = [tmp_path / name for name in ("client/x.py", "systemd/x.service", "debian/rules")]
+    others = [tmp_path / name for name in ("qemu/x.py", "debian/build.sh")]
     script = tmp_path / "bootloader_hooks/uboot/common.env"
     names = list[str]()
-    for part in (script, *parts):
+    for part in (script, *parts, *others):
         part.parent.mkdir(parents=True, exist_ok=True)
         part.write_text("1")
-    for changed in (None, script, *parts):
+    for changed in (None, script, *parts, *others):
         if changed is not None:
             changed.write_text("2")
         names.append(ledger.client(tmp_path))
     assert len(set(names)) == 5, "each of the device's parts gives another name"
-    assert names[-1] == names[-2], "the lab does not"
+    assert names[-1] == names[-2] == names[-3], "the lab and what builds the package do not"

@@ -16,7 +16,8 @@ from twinslot_lab.cache import fingerprint
 from twinslot_lab.command import ROOT
 from twinslot_lab.powercut.plan import COLD, WARM
 
-_CLIENT = ("client", "systemd", "debian", "bootloader_hooks/uboot/common.env")  # what makes the device
+# What the device gets: the same package from another builder is the same client.
+_CLIENT, _PACKAGING, _BUILDER = ("client", "systemd", "bootloader_hooks/uboot/common.env"), "debian", "build.sh"
 _KEPT = ("board", "seed", "number", "phase", "second", "second_cut", "on_card", "outcome", "problems", "next_install")
 _COUNTED = ("audit_rows_known", "audit_rows_lost", "boot_seconds", "took")
 _ORDER = [phase.name for phase in (*WARM, *COLD)]
@@ -36,7 +37,8 @@ Entry = dict[str, Any]
 
 def client(root: Path = ROOT) -> str:
     """Which client a checkout has: a hash of its sources, the same on every machine."""
-    return fingerprint(*(root / name for name in _CLIENT))[:12]
+    packaging = [part for part in sorted((root / _PACKAGING).iterdir()) if part.name != _BUILDER]
+    return fingerprint(*(root / name for name in _CLIENT), *packaging)[:12]
 
 
 def entry(line: dict[str, Any], client_name: str) -> Entry:
