@@ -47,7 +47,8 @@ FAILS = """
         assert board.slot() == "z"
 
     def test_hangs(board, power):
-        board.agent.start("sh", "-c", "echo 1 > /proc/sys/kernel/sysrq; sync; echo o > /proc/sysrq-trigger")
+        board.check("sync")  # or there may be no journal yet on the disk of a board that is so young
+        board.agent.start("sh", "-c", "kill -STOP $PPID")  # no more answers
         power.cut_after(1)
         assert board.slot() == "z"
 """

@@ -37,6 +37,8 @@ class TalkingBoard:
         starts: Slots, one for each start to come; each is told once.
         digests: What runs in each slot.
         history: Of the client.
+        state: What it says of itself.
+        hasty: The same while it comes to rest, if that is not the same.
         leaves: Slots that it leaves by itself while its digest is taken.
     """
 
@@ -44,6 +46,7 @@ class TalkingBoard:
     digests: dict[str, str]
     history: list[dict[str, Any]]
     state: str = '{"state": "idle"}'
+    hasty: str = ""
     leaves: str = ""
     patience: int = 1
     hello: Hello | None = None
@@ -76,9 +79,9 @@ class TalkingBoard:
                 raise BoardError("the guest started anew")
             return Result(0, f"{self.digests[self.hello.slot]}  -\n", "")
         if "doctor" in words:
-            told = [{"transactions": self.history}, {"healthy": True, "findings": []}]
+            told = [json.loads(self.state), {"transactions": self.history}, {"healthy": True, "findings": []}]
             return Result(0, "".join(json.dumps(line) + "\n" for line in told), "")
-        return Result(0, "[]" if argv[0] == "python3" else self.state, "")
+        return Result(0, "[]" if argv[0] == "python3" else self.hasty or self.state, "")
 
     def check(self, *argv: str, timeout: float = 60, text: str = "") -> str:
         return self.run(*argv).stdout
@@ -129,6 +132,15 @@ def test_a_device_that_leaves_a_slot_while_its_digest_is_taken_is_measured_where
     found = recovery.recover(cast("QemuBoard", board), system.sizes)
     assert [(boot.slot, boot.digest) for boot in found.boots] == [("b", ""), ("a", "whole")]
     assert found.account is not None
+
+
+def test_a_status_from_the_middle_of_a_commit_is_not_what_counts(system: System) -> None:
+    half = json.dumps({"state": "idle", "environment": {"settled": False}})
+    whole = json.dumps({"state": "idle", "environment": {"settled": True}})
+    board = TalkingBoard(deque("b"), {"b": "x"}, [], state=whole, hasty=half)
+    found = recovery.recover(cast("QemuBoard", board), system.sizes)
+    assert found.account is not None
+    assert found.account.status["environment"]["settled"]
 
 
 def test_a_device_whose_answers_make_no_sense_does_not_come_to_rest(system: System) -> None:

@@ -20,7 +20,8 @@ if os.path.exists(path):
     rows = db.execute("SELECT number, hash, event FROM audit ORDER BY number").fetchall()
 print(json.dumps(rows))
 """
-_REST = "twinslot --json history && { twinslot --json doctor || [ $? = 6 ]; }"  # 6: a fault
+# 6: a fault.
+_REST = "twinslot --json status && twinslot --json history && { twinslot --json doctor || [ $? = 6 ]; }"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +55,15 @@ def audit(board: Board, seconds: float = 60) -> tuple[tuple[Row, ...], tuple[str
     return tuple((number, link) for number, link, _ in found), tuple(event for _, _, event in found)
 
 
-def ask(board: Board, status: dict[str, Any]) -> Account:
+def ask(board: Board) -> Account:
     """Everything, from a board at rest.
-
-    Args:
-        board: The board.
-        status: What `twinslot status` said when it had come to rest.
 
     Raises:
         GuestError: The client gave no account.
     """
     said = board.check("sh", "-c", _REST, timeout=180)
     try:
-        history, doctor = (json.loads(line) for line in said.splitlines())
+        status, history, doctor = (json.loads(line) for line in said.splitlines())
     except ValueError as e:
         raise GuestError(f"the client gave no account of itself: {said[:300]!r}") from e
     rows, events = audit(board)

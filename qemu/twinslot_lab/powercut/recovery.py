@@ -83,8 +83,8 @@ def watch(board: QemuBoard, sizes: Mapping[str, int], found: Recovery, began: fl
         found.boots.append(Boot(hello.slot, _measure(board, hello, sizes), seconds))
         try:
             if board.agent.hello == hello:
-                status = rest.poll(functools.partial(_at_rest, board), every=1.0)
-                found.account = account.ask(board, status)
+                rest.poll(functools.partial(_at_rest, board), every=1.0)
+                found.account = account.ask(board)
                 return
         except BoardError:
             if board.agent.hello in (None, hello):
@@ -104,10 +104,13 @@ def _measure(board: QemuBoard, hello: Hello, sizes: Mapping[str, int]) -> str:
         return ""
 
 
-def _at_rest(board: QemuBoard) -> dict[str, Any] | None:
-    """The status once no try is counted and the client has nothing under way. `written` waits for an operator."""
+def _at_rest(board: QemuBoard) -> bool:
+    """No try is counted, and the client has nothing under way. `written` waits for an operator.
+
+    What else this status says may be half of before: it looks at the environment, then at the record, and a commit may
+    end in between.
+    """
     if board.card.variables().get("upgrade_available") != "0":
-        return None
+        return False
     said = board.run("sh", "-c", _AT_REST, timeout=180)
-    status: dict[str, Any] = json.loads(said.stdout) if said.exit == 0 else {}
-    return status if status.get("state") in ("idle", "written") else None
+    return said.exit == 0 and json.loads(said.stdout).get("state") in ("idle", "written")
