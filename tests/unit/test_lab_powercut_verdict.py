@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -183,3 +186,29 @@ def test_a_campaign_goes_on_where_it_was_interrupted(tmp_path: Path, monkeypatch
     assert json.loads((tmp_path / "report.json").read_text())["cuts"] == [], "nothing told of another client"
     Campaign(replace(theatre, made_of={"client": "2"}), 3, lambda _: None).run(range(1), 1)
     assert done[5:] == [0], "another client: nothing of the old campaign counts"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_campaign_that_is_told_to_stop_does_what_is_under_way_and_tells_of_it(
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def one(theatre: Theatre, seed: int, number_of_cut: int, folder: Path) -> dict[str, Any]:
+        time.sleep(0.2)
+        os.kill(os.getpid(), number)  # while this cut is under way
+        time.sleep(0.2)
+        return line(number_of_cut)
+
+    monkeypatch.setattr(campaign, "HOME", tmp_path)
+    monkeypatch.setattr(inputs, "gathered", lambda boards: {})
+    monkeypatch.setattr(campaign, "one", one)
+    monkeypatch.setattr(cli, "prepare", lambda board: Theatre(board, WARM, {}, {}))
+    before = [signal.signal(each, signal.SIG_IGN) for each in (signal.SIGINT, signal.SIGTERM)]
+    try:
+        assert cli.main(["--cuts", "9", "--jobs", "1", "--seed", "3"]) == 130
+        assert signal.getsignal(number) is signal.SIG_IGN
+    finally:
+        for each, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
+            signal.signal(each, handler)
+    done = (tmp_path / "virt-arm64-3/cuts.jsonl").read_text().splitlines()
+    assert [json.loads(said)["number"] for said in done] == [0]
+    assert "the same command goes on" in capsys.readouterr().out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -13,7 +14,7 @@ from twinslot_lab.powercut.campaign import HOME, Campaign, Line, prepare
 
 
 def main(arguments: Sequence[str]) -> int:
-    """0: no brick; 1: at least one."""
+    """0: no brick; 1: at least one; 130: stopped by a signal, after the cuts that were under way."""
     parser = argparse.ArgumentParser(prog="python -m twinslot_lab powercut", description=__doc__)
     parser.add_argument("--cuts", type=int, default=20, help="how many, from number 0 on (20)")
     parser.add_argument("--seed", type=int, default=1, help="draws the cuts (1)")
@@ -26,14 +27,32 @@ def main(arguments: Sequence[str]) -> int:
     if chosen.only is not None:
         campaign.forget(chosen.only)
     numbers = range(chosen.cuts) if chosen.only is None else [chosen.only]
-    lines = [line for line in campaign.run(numbers, chosen.jobs) if line["number"] in numbers]
+    stopped = not _runs_to_its_end(campaign, numbers, chosen.jobs)
+    lines = [line for line in campaign.lines if line["number"] in numbers]
     sys.stdout.write(table(lines) + f"\nreport: {HOME / 'report.json'}\n")
     if chosen.docs is not None:
         made_with = ledger.client()
         entries = [ledger.entry(line, made_with) for line in campaign.lines]
         whole = ledger.merge(chosen.docs / "power-cuts.jsonl", entries)
         (chosen.docs / "power-cuts.md").write_text(ledger.page(whole))
+    if stopped:
+        sys.stdout.write("stopped; the same command goes on\n")
+        return 130
     return 1 if any(line["outcome"] == "BRICK" for line in lines) else 0
+
+
+def _runs_to_its_end(campaign: Campaign, numbers: Sequence[int], jobs: int) -> bool:
+    """False: SIGINT or SIGTERM came. Then what is under way is done first, since emulators must not stay behind."""
+    signals = (signal.SIGINT, signal.SIGTERM)  # SIGINT, too: a shell script starts its background deaf to it
+    before = [signal.signal(number, signal.default_int_handler) for number in signals]
+    try:
+        campaign.run(numbers, jobs)
+    except KeyboardInterrupt:
+        return False
+    finally:
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)
+    return True
 
 
 def tell(line: Line) -> None:
