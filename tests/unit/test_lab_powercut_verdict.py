@@ -193,8 +193,8 @@ def test_a_campaign_that_is_told_to_stop_does_what_is_under_way_and_tells_of_it(
     number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def one(theatre: Theatre, seed: int, number_of_cut: int, folder: Path) -> dict[str, Any]:
-        time.sleep(0.2)
-        os.kill(os.getpid(), number)  # while this cut is under way
+        time.sleep(0.5)  # the campaign waits for this cut by now
+        os.kill(os.getpid(), number)
         time.sleep(0.2)
         return line(number_of_cut)
 
