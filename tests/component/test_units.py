@@ -296,7 +296,7 @@ def test_two_builds_of_the_package_at_once_do_not_take_each_other_s_file(checkou
     )
     slow.chmod(0o755)
     out = tmp_path / "deb"
-    command = ["timeout", "120", checkout / "debian/build.sh", out]
+    command = ["timeout", "120", str(checkout / "debian/build.sh"), str(out)]
     env = os.environ | {"PATH": f"{slow.parent}:{os.environ['PATH']}"}
     both = [
         subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)
