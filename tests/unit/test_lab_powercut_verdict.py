@@ -189,14 +189,20 @@ def test_a_campaign_goes_on_where_it_was_interrupted(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_campaign_that_is_told_to_stop_does_what_is_under_way_and_tells_of_it(
-    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("problems", "counted"), [([], [0]), (["QEMU ended: terminating on signal 2"], [])])
+def test_a_campaign_that_is_told_to_stop_counts_what_ends_well_and_calls_no_ended_emulator_a_brick(
+    number: signal.Signals,
+    problems: list[str],
+    counted: list[int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def one(theatre: Theatre, seed: int, number_of_cut: int, folder: Path) -> dict[str, Any]:
         time.sleep(0.5)  # the campaign waits for this cut by now
         os.kill(os.getpid(), number)
         time.sleep(0.2)
-        return line(number_of_cut)
+        return line(number_of_cut, problems=problems)
 
     monkeypatch.setattr(campaign, "HOME", tmp_path)
     monkeypatch.setattr(inputs, "gathered", lambda boards: {})
@@ -210,5 +216,5 @@ def test_a_campaign_that_is_told_to_stop_does_what_is_under_way_and_tells_of_it(
         for each, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
             signal.signal(each, handler)
     done = (tmp_path / "virt-arm64-3/cuts.jsonl").read_text().splitlines()
-    assert [json.loads(said)["number"] for said in done] == [0]
+    assert [json.loads(said)["number"] for said in done] == counted
     assert "the same command goes on" in capsys.readouterr().out

@@ -115,6 +115,7 @@ class Campaign:
         self.theatre, self.seed, self._tell = theatre, seed, tell
         self.folder = HOME / f"{theatre.name}-{seed}"
         self._lock = threading.Lock()
+        self._stopping = False
         self._lines = self._resume()
 
     def run(self, numbers: Iterable[int], jobs: int) -> list[Line]:
@@ -130,6 +131,7 @@ class Campaign:
                 for _ in pool.map(self._one, todo):
                     pass
             except BaseException:
+                self._stopping = True
                 pool.shutdown(cancel_futures=True)
                 raise
         return self.lines
@@ -145,6 +147,8 @@ class Campaign:
 
     def _one(self, number: int) -> None:
         line = one(self.theatre, self.seed, number, self.folder / f"cut-{number}")
+        if self._stopping and line["problems"]:
+            return  # ^C in a terminal ends the emulators, too: no verdict, and the same command does this cut again
         with self._lock:
             self._lines[number] = line
             with (self.folder / "cuts.jsonl").open("a") as file:

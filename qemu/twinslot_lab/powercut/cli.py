@@ -30,14 +30,14 @@ def main(arguments: Sequence[str]) -> int:
     stopped = not _runs_to_its_end(campaign, numbers, chosen.jobs)
     lines = [line for line in campaign.lines if line["number"] in numbers]
     sys.stdout.write(table(lines) + f"\nreport: {HOME / 'report.json'}\n")
+    if stopped:
+        sys.stdout.write("stopped; the same command goes on\n")
+        return 130
     if chosen.docs is not None:
         made_with = ledger.client()
         entries = [ledger.entry(line, made_with) for line in campaign.lines]
         whole = ledger.merge(chosen.docs / "power-cuts.jsonl", entries)
         (chosen.docs / "power-cuts.md").write_text(ledger.page(whole))
-    if stopped:
-        sys.stdout.write("stopped; the same command goes on\n")
-        return 130
     return 1 if any(line["outcome"] == "BRICK" for line in lines) else 0
 
 
