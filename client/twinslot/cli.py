@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from twinslot.cli_output import Output
 from twinslot.cli_parser import parse
-from twinslot.core.errors import CancelledError, DeviceError, LifecycleError, TwinslotError
+from twinslot.core.errors import CancelledError, DeviceError, LifecycleError, TwinslotError, UsageError
 
 if TYPE_CHECKING:
     from twinslot.cli_world import World
@@ -41,8 +41,12 @@ def main(argv: list[str] | None = None, world: World | None = None) -> int:
     """
     try:
         arguments = parse(argv)
-    except SystemExit as e:  # argparse has said why
+    except SystemExit as e:  # help or version
         return e.code if isinstance(e.code, int) else 1
+    except UsageError as e:
+        given = sys.argv[1:] if argv is None else argv
+        Output(as_json="--json" in given).error(e, e.exit_status)
+        return e.exit_status
     output = Output(as_json=arguments.json)
     with _sigterm_as_interrupt():
         status = _guarded(arguments, world, output)

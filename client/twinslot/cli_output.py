@@ -22,10 +22,12 @@ class Output:
 
     Args:
         as_json: One JSON object per line on standard output, and nothing else anywhere.
+        program: Named in front of each error.
     """
 
-    def __init__(self, *, as_json: bool) -> None:
+    def __init__(self, *, as_json: bool, program: str = "twinslot") -> None:
         self.as_json = as_json
+        self.program = program
         self.lost: OSError | None = None
 
     @property
@@ -58,7 +60,7 @@ class Output:
         if self.as_json:
             self.line(error_object(error, exit_status) | more)
         else:
-            self.aside("".join(f"{line}\n" for line in error_lines(error)))
+            self.aside("".join(f"{line}\n" for line in error_lines(error, self.program)))
 
     def _write(self, text: str) -> None:
         with self._guarded():
@@ -90,11 +92,11 @@ def error_object(error: TwinslotError, exit_status: int) -> JsonObject:
     return {"type": "error"} | empty | error.as_dict() | {"exit_status": exit_status}
 
 
-def error_lines(error: TwinslotError) -> Iterator[str]:
+def error_lines(error: TwinslotError, program: str = "twinslot") -> Iterator[str]:
     """Each reason on its line, each hint below its reason."""
     reasons: tuple[TwinslotError | Refusal, ...] = error.reasons if isinstance(error, RefusedError) else (error,)
     for reason in reasons:
-        yield printable(f"twinslot: {sentence(reason)}")
+        yield printable(f"{program}: {sentence(reason)}")
         if reason.hint:
             yield printable(f"  hint: {reason.hint}")
 

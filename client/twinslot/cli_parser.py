@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
+import sys
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from twinslot import __version__
+from twinslot.cli_arguments import Parser, Switch, read, whole_number
 
 if TYPE_CHECKING:
-    _Verbs: TypeAlias = argparse._SubParsersAction["_Parser"]  # argparse has no public name for it
+    _Verbs: TypeAlias = argparse._SubParsersAction["Parser"]  # argparse has no public name for it
 
-EXIT_USAGE: Final = 2  # what argparse ends with
 _GLOBAL: Final = {"json": False, "no_service": False, "config_root": "/"}
 
 
@@ -18,17 +19,19 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     """The arguments, typed as the parser declares them.
 
     Raises:
-        SystemExit: Help was asked for (0) or the command line is wrong (2).
+        UsageError: The command line is wrong.
+        SystemExit: Help or the version was asked for and printed (0).
     """
-    return make_parser().parse_args(argv, argparse.Namespace(**_GLOBAL))
+    given = sys.argv[1:] if argv is None else argv
+    return read(make_parser(), given, argparse.Namespace(**_GLOBAL))
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """The parser with every verb; global options may stand before or after the verb."""
     anywhere = _global_options()
-    parser = _Parser(prog="twinslot", description="Update this device, and come back if it is not well.")
+    parser = Parser(prog="twinslot", description="Update this device, and come back if it is not well.")
     _add_global(parser)
-    parser.add_argument("--version", action="version", version=f"twinslot {__version__}")
+    parser.add_argument("-V", "--version", action="version", version=f"twinslot {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="COMMAND")
     _add_changing(verbs, anywhere)
     _add_looking(verbs, anywhere)
@@ -36,19 +39,9 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-class _Parser(argparse.ArgumentParser):
-    """Takes no abbreviations, since a script would break when an option is added; says errors as we say them."""
-
-    def __init__(self, **arguments: object) -> None:
-        super().__init__(**({"allow_abbrev": False} | arguments))  # type: ignore[arg-type]
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(EXIT_USAGE, f"twinslot: {message}\n  hint: see '{self.prog} --help'\n")
-
-
-def _global_options() -> _Parser:
+def _global_options() -> Parser:
     """What every verb takes, too."""
-    parser = _Parser(add_help=False)
+    parser = Parser(add_help=False)
     _add_global(parser)
     return parser
 
@@ -63,7 +56,7 @@ def _add_global(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config-root", metavar="DIR", default=absent, help="where etc/twinslot stands (default: /)")
 
 
-def _add_changing(verbs: _Verbs, anywhere: _Parser) -> None:
+def _add_changing(verbs: _Verbs, anywhere: Parser) -> None:
     install = verbs.add_parser("install", parents=[anywhere], help="write an image into the slot that does not run")
     install.add_argument("image", metavar="FILE|URL|-", help="the image; - is standard input")
     install.add_argument(
@@ -85,32 +78,24 @@ def _add_changing(verbs: _Verbs, anywhere: _Parser) -> None:
 
 
 def _add_reboot(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--reboot", action=argparse.BooleanOptionalAction, help="reboot into the trial (default: 'install.reboot')"
-    )
+    parser.add_argument("--reboot", action=Switch, help="reboot into the trial (default: 'install.reboot')")
 
 
-def _add_looking(verbs: _Verbs, anywhere: _Parser) -> None:
+def _add_looking(verbs: _Verbs, anywhere: Parser) -> None:
     verbs.add_parser("status", parents=[anywhere], help="slots, releases, and what is under way")
     info = verbs.add_parser("info", parents=[anywhere], help="what an image is, and whether this device would take it")
     info.add_argument("image", metavar="FILE|URL|-", help="the image; - is standard input")
     info.add_argument("--attachment", metavar="NAME", help="print this attachment instead")
     history = verbs.add_parser("history", parents=[anywhere], help="past updates, newest first")
-    history.add_argument("-n", "--number", metavar="N", type=_positive, default=20, help="how many (default: 20)")
+    number = whole_number(1, 1_000_000)
+    history.add_argument("-n", "--number", metavar="N", type=number, default=20, help="how many (default: 20)")
     verbs.add_parser("doctor", parents=[anywhere], help="all evidence, and the decision that it leads to")
 
 
-def _add_units(verbs: _Verbs, anywhere: _Parser) -> None:
+def _add_units(verbs: _Verbs, anywhere: Parser) -> None:
     verbs.add_parser("boot", parents=[anywhere], help="for the unit: after each start, find out what happened")
     verbs.add_parser("check", parents=[anywhere], help="run the health checks; on trial, a failed one ends the trial")
     verbs.add_parser("service", parents=[anywhere], help="for the unit: the service on the bus")
-
-
-def _positive(text: str) -> int:
-    number = int(text) if text.isascii() and text.isdigit() else 0
-    if not 1 <= number <= 1_000_000:
-        raise argparse.ArgumentTypeError(f"a number from 1 to 1000000 is expected, not '{text}'")
-    return number
 
 
 def _reason(text: str) -> str:

@@ -27,11 +27,13 @@ from twinslot.core.errors import (
     RefusedError,
     TransportError,
     TwinslotError,
+    UsageError,
 )
 
 ERRORS = [
     (BundleError("the image ends too early", code="truncated", expected="8 bytes", found="7 bytes"), 3),
     (RefusedError(Refusal("epoch", "too old", "2", "1")), 4),
+    (UsageError("no such option", code="option"), 2),
     (TransportError("the server does not answer", code="connect"), 5),
     (DeviceError("the medium is gone", code="env-read", hint="look at the card"), 6),
     (LifecycleError("an event that cannot be", code="event"), 1),

@@ -51,9 +51,9 @@ def merged(page: str) -> dict[str, set[str]]:
 
 def test_twinslot_1_names_every_verb_and_option() -> None:
     parser = cli_parser.make_parser()
-    everywhere = options_of(parser) - {"--version"}
+    everywhere = options_of(parser) - {"-V", "--version"}
     page = merged("twinslot.1")
-    assert page.pop("") == {"--version"}
+    assert page.pop("") == {"-V", "--version"}
     assert page == {verb: options_of(below) - everywhere for verb, below in verbs_of(parser).items()}
 
 
@@ -77,7 +77,7 @@ def completed(*words: str) -> set[str]:
 def test_bash_completes_every_verb_and_option() -> None:
     parser = cli_parser.make_parser()
     verbs = verbs_of(parser)
-    assert completed("") == verbs.keys() | options_of(parser) | {"--help"}
+    assert completed("") == verbs.keys() | (options_of(parser) - {"-V"}) | {"--help"}
     assert completed("--json", "r") == {"rollback"}
     for verb, below in verbs.items():
         long = {option for option in options_of(below) if option.startswith("--")}
@@ -99,7 +99,7 @@ def test_twinslot_1_lists_the_exit_statuses_of_the_code() -> None:
     listed = {int(number) for number in re.findall(r"^\.It (\d+)$", text, re.MULTILINE)}
     families = {kind.exit_status for kind in TwinslotError.__subclasses__()}
     interrupted = {128 + 2, 128 + 15}  # SIGINT, SIGTERM (signal(7))
-    assert listed == families | interrupted | {0, cli_parser.EXIT_USAGE, cli.EXIT_PIPE, cli_look.FAULTY}
+    assert listed == families | interrupted | {0, cli.EXIT_PIPE, cli_look.FAULTY}
 
 
 def test_the_page_of_the_configuration_is_printed_from_the_code() -> None:

@@ -105,6 +105,13 @@ class LifecycleError(TwinslotError):
     exit_status = 1
 
 
+class UsageError(TwinslotError):
+    """The command line is wrong: whoever typed it must act. Nothing was begun."""
+
+    family = "usage"
+    exit_status = 2
+
+
 class CancelledError(TwinslotError):
     """Somebody asked to stop. The target slot stays unbootable; the next install starts clean."""
 
@@ -165,6 +172,6 @@ class RefusedError(TwinslotError):
 
 
 _FAMILIES: dict[str, type[TwinslotError]] = {
-    kind.family: kind for kind in (BundleError, TransportError, DeviceError, LifecycleError, CancelledError)
+    kind.family: kind for kind in (BundleError, TransportError, DeviceError, LifecycleError, UsageError, CancelledError)
 }
 _FAMILIES["refused"] = RefusedError
