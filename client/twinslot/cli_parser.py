@@ -94,7 +94,8 @@ def _add_looking(verbs: _Verbs, anywhere: Parser) -> None:
 
 def _add_units(verbs: _Verbs, anywhere: Parser) -> None:
     verbs.add_parser("boot", parents=[anywhere], help="for the unit: after each start, find out what happened")
-    verbs.add_parser("check", parents=[anywhere], help="run the health checks; on trial, a failed one ends the trial")
+    check = verbs.add_parser("check", parents=[anywhere], help="run the health checks; on trial, a failed one ends it")
+    check.add_argument("--if-trial", action="store_true", help="for the unit: run nothing when nothing is on trial")
     verbs.add_parser("service", parents=[anywhere], help="for the unit: the service on the bus")
 
 

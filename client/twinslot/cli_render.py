@@ -5,11 +5,11 @@ Input is the JSON-ready data of `engine.report`, so that both outputs say the sa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from twinslot.core.lifecycle import State
-from twinslot.core.model import Reason
+from twinslot.core.model import CheckResult, Reason, failed_checks
 from twinslot.core.transaction import Outcome, Transaction
 
 STATES: Final = {
@@ -45,10 +45,12 @@ def status_lines(status: dict[str, Any]) -> Iterator[str]:
     yield f"floors    sequence {floors['sequence']}, security epoch {floors['epoch']}, trust root {floors['root']}"
     yield f"update    {_under_way(status)}"
     if (last := status["last"]) and last["outcome"]:
-        yield f"last      {ended_text(Transaction.from_dict(last))}"
+        first, *more = ended_lines(Transaction.from_dict(last))
+        yield f"last      {first}"
+        yield from (f"        {line}" for line in more)
     if failed := status["failed"]:
-        named = ", ".join(f"sequence {sequence} ({reason})" for sequence, reason in failed.items())
-        yield f"refused   {named}: rolled back here; '--retry' allows them"
+        named = ", ".join(f"sequence {sequence} ({reason_text(reason)})" for sequence, reason in failed.items())
+        yield f"refused   {named}: rolled back here; '--retry' allows {'it' if len(failed) == 1 else 'them'}"
     yield from _environment_lines(status["environment"])
 
 
@@ -110,6 +112,13 @@ def ended_text(transaction: Transaction) -> str:
     return f"{release_text(transaction)} {text}{reason}{at}"
 
 
+def ended_lines(transaction: Transaction) -> Iterator[str]:
+    """How an update ended, and below it the health checks that failed."""
+    yield ended_text(transaction)
+    if transaction.reason == Reason.UNHEALTHY:
+        yield from check_lines(check for check in transaction.checks if not check.passed)
+
+
 def transaction_text(transaction: Transaction) -> str:
     """One sentence, open or ended."""
     return standing_text(transaction) if transaction.outcome is None else ended_text(transaction)
@@ -121,14 +130,13 @@ def release_text(transaction: Transaction) -> str:
 
 
 def reason_text(reason: str) -> str:
-    """The reason in words, with the word that programs see."""
-    words = REASONS.get(Reason(reason)) if reason in set(Reason) else None
-    return f"{words} ({reason})" if words else reason
+    """The reason in words; a word of a newer client as it stands."""
+    return REASONS[Reason(reason)] if reason in set(Reason) else reason
 
 
-def check_lines(transaction: Transaction) -> Iterator[str]:
-    """The health checks of the last run."""
-    for check in transaction.checks:
+def check_lines(checks: Iterable[CheckResult]) -> Iterator[str]:
+    """The health checks of one run."""
+    for check in checks:
         verdict = "ok" if check.passed else "FAILED" if check.required else "failed, not required"
         tries = f", {check.tries} tries" if check.tries > 1 else ""
         detail = f": {check.detail}" if check.detail else ""
@@ -152,8 +160,14 @@ def _history_row(transaction: Transaction) -> Sequence[str]:
         transaction.target,
         transaction.kind,
         str(transaction.outcome or f"{transaction.state} ...") + (", forced" if transaction.forced else ""),
-        reason_text(transaction.reason) if transaction.reason else "",
+        _reason_with_checks(transaction),
     )
+
+
+def _reason_with_checks(transaction: Transaction) -> str:
+    words = reason_text(transaction.reason) if transaction.reason else ""
+    failed = failed_checks(transaction.checks) if transaction.reason == Reason.UNHEALTHY else None
+    return f"{words}: {failed}" if failed else words
 
 
 def doctor_lines(diagnosis: dict[str, Any]) -> Iterator[str]:

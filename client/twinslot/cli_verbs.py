@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
 from twinslot.cli_output import Output, printable
 from twinslot.cli_progress import Reporter, duration_text, size_text
-from twinslot.cli_render import check_lines, slot_table, transaction_text
+from twinslot.cli_render import check_lines, ended_lines, slot_table, transaction_text
 from twinslot.cli_world import JsonObject, ServiceClient, World, require_root
 from twinslot.core.errors import CancelledError, Refusal, RefusedError, TwinslotError
 from twinslot.core.lifecycle import Event
+from twinslot.core.model import CheckResult, failed_checks
 from twinslot.core.transaction import Transaction
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ EVENTS: Final = {
     Event.STILL_ARMED: "the next boot tries the other slot",
     Event.ROLLED_BACK: "the new system was left; the old one runs",
     Event.BOOTED_COMMITTED: "the new system runs and is committed",
+    Event.GIVEN_UP: "the new system was given up and still runs; the next boot is the old one",
 }
 
 
@@ -148,27 +151,59 @@ def commit(arguments: argparse.Namespace, world: World, output: Output) -> int:
 
 
 def check(arguments: argparse.Namespace, world: World, output: Output) -> int:
-    """Run the health checks.
+    """Run the health checks: on trial they decide, otherwise they are only reported.
 
     Raises:
-        RefusedError: `refused.unhealthy`: a required one failed, and the trial is being left.
+        RefusedError: `refused.unhealthy`: a required one failed; on trial the new system is being left.
     """
     require_root(world)
-    reporter = Reporter(output)
-    found = world.engine(world.config(arguments.config_root)).check(reporter)
+    config, reporter = world.config(arguments.config_root), Reporter(output)
+    engine = world.engine(config)
+    try:
+        found = engine.check(reporter)
+    except TwinslotError:  # a refused reboot, perhaps: what was found is told nevertheless
+        reporter.end()
+        _show_last_checks(world, config, output)
+        raise
+    if found is None and not arguments.if_trial:
+        return _report_checks(engine.examine(reporter), reporter, output)
     reporter.end()
     _show(found.as_dict() if found else None, output, nothing="nothing is on trial")
-    failed = [result.name for result in found.checks if result.required and not result.passed] if found else []
-    if failed:
+    if found and (failed := failed_checks(found.checks)):
         hint = "the system goes back; see 'twinslot history' in the old slot"
-        raise RefusedError(Refusal("unhealthy", "a required check failed", found=", ".join(failed), hint=hint))
+        raise RefusedError(Refusal("unhealthy", "a required health check failed", found=failed, hint=hint))
     return 0
+
+
+def _report_checks(results: Sequence[CheckResult], reporter: Reporter, output: Output) -> int:
+    """Outside of a trial nothing follows from them but the exit status."""
+    reporter.end()
+    if output.as_json:
+        output.line({"type": "result", "transaction": None, "checks": [asdict(result) for result in results]})
+    else:
+        summary = "nothing is on trial; the health checks say:" if results else "no health check is configured"
+        output.text(map(printable, (summary, *check_lines(results))))
+    if failed := failed_checks(results):
+        hint = "on trial, this would end the trial"
+        raise RefusedError(Refusal("unhealthy", "a required health check failed", found=failed, hint=hint))
+    return 0
+
+
+def _show_last_checks(world: World, config: Config, output: Output) -> None:
+    with contextlib.suppress(TwinslotError):
+        status = world.status(config)
+        under_way = status["transaction"]
+        if under_way and output.as_json:
+            output.line({"type": "result", "transaction": under_way})
+        elif under_way:
+            output.text(map(printable, check_lines(Transaction.from_dict(under_way).checks)))
 
 
 def boot(arguments: argparse.Namespace, world: World, output: Output) -> int:
     """After each start: find out what happened, repair, record."""
     require_root(world)
-    found = world.engine(world.config(arguments.config_root)).boot()
+    config = world.config(arguments.config_root)
+    found = world.engine(config).boot()
     if output.as_json:
         transaction = found.transaction.as_dict() if found.transaction else None
         result: JsonObject = {"type": "result", "event": found.event, "state": found.state, "notes": found.notes}
@@ -176,8 +211,17 @@ def boot(arguments: argparse.Namespace, world: World, output: Output) -> int:
     else:
         lines = [EVENTS[found.event], *(f"  note: {note}" for note in found.notes)]
         lines += [transaction_text(found.transaction)] if found.transaction else []
+        if found.event is Event.ROLLED_BACK:
+            lines += _why_left(world, config)
         output.text(map(printable, lines))
     return 0
+
+
+def _why_left(world: World, config: Config) -> Iterator[str]:
+    """How the update ended that this start closed."""
+    with contextlib.suppress(TwinslotError):
+        for data in world.history(config, 1):
+            yield from ended_lines(Transaction.from_dict(data))
 
 
 def service(arguments: argparse.Namespace, world: World, output: Output) -> int:  # noqa: ARG001 - as all verbs
@@ -216,7 +260,7 @@ def _show(data: JsonObject | None, output: Output, *, nothing: str = "nothing is
 
 def _result_lines(transaction: Transaction) -> Iterator[str]:
     yield transaction_text(transaction)
-    yield from check_lines(transaction)
+    yield from check_lines(transaction.checks)
     if transaction.bytes_written:
         phases = ", ".join(f"{name} {duration_text(seconds)}" for name, seconds in transaction.seconds.items())
         counts = [("fetched", transaction.bytes_fetched), ("wrote", transaction.bytes_written)]

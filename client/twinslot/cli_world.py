@@ -14,6 +14,7 @@ from twinslot.core.errors import DeviceError, Refusal, RefusedError
 
 if TYPE_CHECKING:
     from twinslot.config import Config
+    from twinslot.core.model import CheckResult
     from twinslot.core.progress import Observer
     from twinslot.core.transaction import Transaction
     from twinslot.engine.cancellation import Cancellation
@@ -39,6 +40,10 @@ class Verbs(Protocol):
 
     def check(self, observer: Observer = ...) -> Transaction | None:
         """Run the health checks."""
+        ...
+
+    def examine(self, observer: Observer = ...) -> tuple[CheckResult, ...]:
+        """Run the health checks; nothing follows."""
         ...
 
     def commit(self, *, force: str = ..., if_trial: bool = ..., observer: Observer = ...) -> Transaction | None:

@@ -22,6 +22,7 @@ KIB: Final = 1 << 10
 MIB: Final = 1 << 20
 GIB: Final = 1 << 30
 DAY: Final = 86_400
+HEALTH_DIRECTORIES: Final = (Path("/etc/twinslot/health.d"), Path("/usr/lib/twinslot/health.d"))  # need not exist
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,8 +164,9 @@ class Health:
         "Of one unit, and of one program in a directory.", default=60.0, unit="seconds", low=0.1, high=3600
     )
     directories: tuple[Path, ...] = option(
-        "Every executable in these is a required check; an earlier directory hides the same name in a later one.",
-        default=(Path("/etc/twinslot/health.d"), Path("/usr/lib/twinslot/health.d")),
+        "Every executable in these is a required check, whatever its name; an executable or a link to /dev/null in an "
+        "earlier directory hides the same name in a later one. What is not asked is reported.",
+        default=HEALTH_DIRECTORIES,
     )
     command: tuple[HealthCommand, ...] = option("Further programs.", default=())
     http: tuple[HealthHttp, ...] = option("Further HTTP services.", default=())

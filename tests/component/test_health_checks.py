@@ -16,7 +16,8 @@ from fakes.rigs import FAKE_BIN
 from twinslot.config import Health, HealthCommand, HealthHttp
 from twinslot.core.errors import DeviceError
 from twinslot.health.base import Runner, Terms, Verdict
-from twinslot.health.command import CommandCheck, discover
+from twinslot.health.command import CommandCheck
+from twinslot.health.directory import NotAsked, discover
 from twinslot.health.http import HttpCheck
 from twinslot.health.selection import configured_checks
 from twinslot.health.systemd import NoFailedUnits, UnitCheck
@@ -74,15 +75,65 @@ def test_every_executable_in_the_directories_is_a_check_and_the_earlier_director
     script(lib / "10-net.sh", "exit 0")
     script(lib / "30-masked", "exit 1")
     (etc / "30-masked").symlink_to("/dev/null")
-    script(lib / "README", "not executable", 0o644)
-    for leftover in ("10-net.sh~", ".hidden", "x.dpkg-old", "y.bak", "z y"):
+    odd = ["motor@left", "two words", "a+b", "_x", ".hidden", "pr\u00fcfung", "-n", "line\nbreak", "{}", "README"]
+    for name in odd:
+        script(lib / name, "exit 0")
+    checks = discover([etc, tmp_path / "absent", lib], Terms(timeout=5), [tmp_path / "absent"])
+    assert all(isinstance(check, CommandCheck) and check.terms.required for check in checks)
+    names = [check.name for check in checks]
+    assert names == sorted(["10-net.sh", "20-pump", *odd[:7], "line\\nbreak", *odd[8:]])
+    assert checks[names.index("20-pump")].probe(5).detail == "mine"
+    assert all(check.probe(5).passed for check in checks), "each can be started, whatever its name"
+
+
+def test_a_name_that_is_not_utf8_is_asked_and_printed_in_escapes(tmp_path: Path) -> None:
+    script(tmp_path / os.fsdecode(b"pr\xfcfung"), "exit 3")
+    (check,) = discover([tmp_path], Terms(timeout=5))
+    assert check.name == "pr\\xfcfung"
+    assert check.probe(5) == Verdict(passed=False, detail="exit status 3")
+
+
+def test_what_is_no_check_is_reported_with_the_reason_and_never_passes(tmp_path: Path) -> None:
+    lib = tmp_path / "lib"
+    script(lib / "10-net", "exit 1", 0o644)
+    leftovers = ("10-net.sh~", "x.dpkg-old", "y.bak", "#z#", "u.rpmsave", "v.orig", ".w.swp", ".nfs0000ab")
+    for leftover in leftovers:
         script(lib / leftover, "exit 1")
+    (lib / ".#10-net").symlink_to("me@host.123")  # an editor's lock
     (lib / "directory").mkdir()
-    (lib / "dangling").symlink_to("nowhere")
-    checks = discover([etc, tmp_path / "absent", lib], Terms(timeout=5))
-    assert [check.name for check in checks] == ["10-net.sh", "20-pump"]
-    assert checks[1].probe(5).detail == "mine"
-    assert all(check.terms.required for check in checks)
+    os.mkfifo(lib / "pipe")
+    (lib / "gone").symlink_to("nowhere")
+    (tmp_path / "file").touch()
+    checks = discover([lib, tmp_path / "absent", tmp_path / "file"], Terms(timeout=5))
+    why = {check.name: check.why for check in checks if isinstance(check, NotAsked)}
+    assert len(why) == len(checks)
+    leftover = "the name is that of a leftover of an editor or a package"
+    assert why == dict.fromkeys((*leftovers, ".#10-net"), leftover) | {
+        "10-net": "the file is not executable",
+        "directory": "it is no regular file",
+        "pipe": "it is no regular file",
+        "gone": "the file cannot be looked at (No such file or directory)",
+        str(tmp_path / "absent"): "the directory does not exist",
+        str(tmp_path / "file"): "the directory cannot be listed (Not a directory)",
+    }
+    assert not any(check.probe(5).passed for check in checks)
+    required = {check.name for check in checks if check.terms.required}
+    assert required == {"gone", str(tmp_path / "file")}, "there a check was certainly meant"
+
+
+def test_a_file_that_does_not_run_hides_nothing(tmp_path: Path) -> None:
+    script(tmp_path / "etc/10-net", "exit 0", 0o644)
+    script(tmp_path / "lib/10-net", "echo vendor")
+    checks = discover([tmp_path / "etc", tmp_path / "lib"], Terms(timeout=5))
+    assert [(check.name, type(check)) for check in checks] == [("10-net", NotAsked), ("10-net", CommandCheck)]
+
+
+def test_checks_of_one_name_are_all_asked_under_names_of_their_own(tmp_path: Path) -> None:
+    script(tmp_path / "pump", "exit 0")
+    commands = (HealthCommand(name="pump", argv=("false",)), HealthCommand(name="pump", argv=("true",)))
+    checks = configured_checks(Health(units=("x", "x"), directories=(tmp_path,), command=commands))
+    assert [check.name for check in checks] == ["unit:x", "pump", "pump (2)", "pump (3)"]
+    assert [result.passed for result in Runner(checks[1:]).run(time.monotonic() + 30)] == [True, False, True]
 
 
 # systemd
@@ -132,6 +183,12 @@ def test_a_unit_that_never_gets_ready_fails_when_the_time_is_over(units: Path) -
     # On a busy machine the last question itself may run out of time.
     assert detail in ("activating (start) after 3 s", "systemctl did not end in time")
     assert waited >= 2
+
+
+@pytest.mark.parametrize("pattern", ["app*", "app?", "[ab]pp.service"])
+def test_a_pattern_of_units_is_no_unit(units: Path, pattern: str) -> None:
+    (units / "app.service").write_text("active running success\n")
+    assert UnitCheck(pattern).probe(5) == Verdict(passed=False, detail="this is a pattern: name each unit")
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from simulation.board import SimulatedBoard
 from simulation.image import SmallImage, SmallStream
+from twinslot.cli import main
 from twinslot.cli_direct import DirectClient
 from twinslot.cli_world import Front, JsonObject, ServiceClient, Verbs
 from twinslot.config import Config, load
@@ -22,6 +26,10 @@ from twinslot.engine.cancellation import Cancellation
 from twinslot.engine.install import InstallOptions
 from twinslot.engine.preview import Preview
 from twinslot.engine.report import Diagnosis
+
+OLD = SmallImage("1.0", 10)
+NEW = SmallImage("2.0", 20)
+SICK = SmallImage("3.0", 30, well=False)
 
 CONFIG = """
 [device]
@@ -174,3 +182,33 @@ class _Service:
 
     def close(self) -> None:
         self._world.closed += 1
+
+
+class Shell:
+    """Types commands at the board's prompt."""
+
+    def __init__(self, world: BoardWorld, directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.world, self.directory, self._capsys = world, directory, capsys
+        self.out = self.err = ""
+
+    def __call__(self, *argv: str) -> int:
+        """Run one command; `out` and `err` are what it said."""
+        status = main([*argv, "--config-root", str(self.directory)], self.world)
+        self.out, self.err = self._capsys.readouterr()
+        return status
+
+    def json(self, *argv: str) -> list[dict[str, Any]]:
+        """Run one command with `--json`; its lines."""
+        self(*argv, "--json")
+        assert self.err == ""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+    def image(self, name: str) -> str:
+        """A file that the board takes for this release."""
+        path = self.directory / f"{name}.twin"
+        path.write_text(name)
+        return str(path)
+
+    def reboot(self) -> None:
+        """Start the board again; no unit runs by itself."""
+        self.world.board.start()

@@ -17,7 +17,7 @@ from twinslot.bootloader.base import CopyState, Environment, EnvironmentCopy
 from twinslot.cli_render import doctor_lines, history_lines, reason_text, status_lines
 from twinslot.config import load
 from twinslot.core.lifecycle import State
-from twinslot.core.model import Floors, Reason, Release, SlotName
+from twinslot.core.model import CheckResult, Floors, Reason, Release, SlotName
 from twinslot.core.transaction import Outcome, Transaction
 from twinslot.engine import report
 from twinslot.storage.slots import RunningSlot
@@ -136,10 +136,10 @@ def test_after_a_rollback_the_reason_and_the_refused_release_are_told() -> None:
     assert list(status_lines(status(last=last, failed={"20": "deadline"})))[-3:] == [
         "update    nothing is under way",
         (
-            "last      2026.11 (sequence 20) rolled back from slot b to a: it did not commit in time (deadline), "
+            "last      2026.11 (sequence 20) rolled back from slot b to a: it did not commit in time, "
             "2026-11-20 10:09:08 UTC"
         ),
-        "refused   sequence 20 (deadline): rolled back here; '--retry' allows them",
+        "refused   sequence 20 (it did not commit in time): rolled back here; '--retry' allows it",
     ]
 
 
@@ -182,7 +182,9 @@ def test_the_samples_have_the_keys_of_the_real_report(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("reason", list(Reason))
 def test_every_reason_has_words(reason: Reason) -> None:
-    assert reason_text(reason).endswith(f" ({reason})")
+    words = reason_text(reason)
+    assert words != reason
+    assert "(" not in words, "the word for programs is in the JSON"
 
 
 def test_a_reason_that_this_version_does_not_know_is_shown_as_it_stands() -> None:
@@ -190,12 +192,17 @@ def test_a_reason_that_this_version_does_not_know_is_shown_as_it_stands() -> Non
 
 
 def test_history_is_a_table_newest_first() -> None:
-    rows = [ended(Outcome.ROLLED_BACK, Reason.UNHEALTHY), UPDATE.as_dict()]
+    checks = (
+        CheckResult("pump", True, True),
+        CheckResult("motor", True, False, "stuck"),
+        CheckResult("fan", False, False),
+    )
+    rows = [ended(Outcome.ROLLED_BACK, Reason.UNHEALTHY, checks=checks), UPDATE.as_dict()]
     assert list(history_lines(rows)) == [
         "started                  release  sequence  slot  kind     outcome      reason",
         (
             "2026-11-20 10:00:00 UTC  2026.11  20        b     install  rolled-back  "
-            "a required health check failed (unhealthy)"
+            "a required health check failed: motor: stuck"
         ),
         "2026-11-20 10:00:00 UTC  2026.11  20        b     install  writing ...",
     ]

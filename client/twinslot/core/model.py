@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 DIGEST_SIZE = 32  # bytes of a SHA-256 (FIPS 180-4, section 1)
@@ -125,3 +126,9 @@ class CheckResult:
     detail: str = ""
     seconds: float = 0.0
     tries: int = 1
+
+
+def failed_checks(results: Iterable[CheckResult]) -> str | None:
+    """The required checks that failed, each with its detail, for people; None when none did."""
+    failed = (each for each in results if each.required and not each.passed)
+    return ", ".join(f"{each.name}: {each.detail}" if each.detail else each.name for each in failed) or None

@@ -24,7 +24,7 @@ from twinslot.engine.device import DeltaPolicy, Device, Verified
 from twinslot.engine.engine import Engine
 from twinslot.engine.machine import timestamp
 from twinslot.health.base import Runner
-from twinslot.health.selection import configured_checks
+from twinslot.health.selection import check_names, configured_checks, left_out
 from twinslot.storage.base import TargetDevice
 from twinslot.storage.blockdev import open_target
 from twinslot.storage.lists import ListStore
@@ -88,7 +88,7 @@ def open_device(config: Config, get_worker: GetWorker) -> Device:
         reboot=_reboot,
         lock=_lock,
         compatible=config.device.compatible,
-        check_names=frozenset(check.name for check in checks),
+        check_names=check_names(checks),
         group_size_max=config.install.max_group_size,
         reinstall=config.install.allow_reinstall,
         monotonic=time.monotonic,
@@ -194,11 +194,11 @@ class _Checks:
     def __call__(self, required: tuple[str, ...], observer: Observer) -> tuple[CheckResult, ...]:
         """One result for each check, and a failed one for each that the manifest names and nobody knows."""
         checks = configured_checks(self._config.health)
-        results: list[CheckResult] = []
+        for each in left_out(checks):
+            log.warning("health check file '%s' is not asked: %s", each.name, each.why)
         until = time.monotonic() + self._config.trial.deadline
-        for check in checks:
-            results += Runner([check]).run(until)
-            observer(Progress(Phase.CHECK, len(results), len(checks)))
+        asked = Runner(checks).run(until, lambda done: observer(Progress(Phase.CHECK, done, len(checks))))
+        results = list(asked)
         unknown = sorted(set(required) - {check.name for check in checks})
         results += [CheckResult(name, required=True, passed=False, detail="not configured here") for name in unknown]
         return tuple(

@@ -9,7 +9,7 @@ from typing import Final
 
 from twinslot.core.errors import DeviceError, Refusal, RefusedError
 from twinslot.core.lifecycle import Event, State
-from twinslot.core.model import CheckResult, Reason, SlotName, SlotState
+from twinslot.core.model import CheckResult, Reason, SlotName, SlotState, failed_checks
 from twinslot.core.progress import Meter, Observer, Phase
 from twinslot.core.transaction import Transaction
 from twinslot.engine.cancellation import Cancellation
@@ -119,6 +119,10 @@ class Engine:
                 return session.machine.transaction
             return _judge(session, results)
 
+    def examine(self, observer: Observer = quiet) -> tuple[CheckResult, ...]:
+        """Run the health checks of this device and say what they found; nothing is stored and nothing follows."""
+        return self._checked((), observer)
+
     def commit(self, *, force: str = "", if_trial: bool = False, observer: Observer = quiet) -> Transaction | None:
         """Keep the system on trial, after its checks.
 
@@ -190,7 +194,9 @@ class Engine:
             raise RefusedError(Refusal("not-checked", "the health checks have not passed in this boot", hint=hint))
         checked = self.check(observer)
         if checked is None or not _well(checked.checks):
-            raise RefusedError(Refusal("unhealthy", "a required check failed; the system goes back"))
+            failed = failed_checks(checked.checks if checked else ())
+            hint = "the system goes back; see 'twinslot history' in the old slot"
+            raise RefusedError(Refusal("unhealthy", "a required health check failed", found=failed, hint=hint))
 
     def _on_trial(self, what: str) -> tuple[str, ...] | None:
         """Names of the checks that the manifest on trial requires; None when nothing is on trial."""

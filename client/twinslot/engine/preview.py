@@ -20,7 +20,7 @@ from twinslot.core.manifest import parse_manifest
 from twinslot.core.model import SECTOR, Floors, SlotName
 from twinslot.engine.assemble import open_stream, verify_head
 from twinslot.engine.report import open_record
-from twinslot.health.selection import configured_checks
+from twinslot.health.selection import check_names, configured_checks
 from twinslot.storage import mounts
 from twinslot.storage.record import Record
 from twinslot.storage.slots import find_running_slot
@@ -119,7 +119,7 @@ def _facts(
     return DeviceFacts(
         compatible=config.device.compatible,
         partitions={payload: _size(path, notes) for payload, path in devices.items()},
-        checks=frozenset(each.name for each in configured_checks(config.health)),
+        checks=check_names(configured_checks(config.health)),
         floors=floors,
         running=known.release if known else None,
         on_trial=running is not None and state is not None and state.trial is running,

@@ -87,9 +87,18 @@ class Runner:
                 )
         self._checks, self._clock, self._sleep = tuple(checks), clock, sleep
 
-    def run(self, deadline: float) -> tuple[CheckResult, ...]:
-        """Ask all; one result each, in order. When the clock reaches `deadline`, whatever is left has failed."""
-        return tuple(self._ask(check, deadline) for check in self._checks)
+    def run(self, deadline: float, asked: Callable[[int], None] = lambda _: None) -> tuple[CheckResult, ...]:
+        """Ask all; one result each, in order. When the clock reaches `deadline`, whatever is left has failed.
+
+        Args:
+            deadline: On the clock.
+            asked: Told after each check how many have been asked.
+        """
+        results: list[CheckResult] = []
+        for check in self._checks:
+            results.append(self._ask(check, deadline))
+            asked(len(results))
+        return tuple(results)
 
     def _ask(self, check: Check, deadline: float) -> CheckResult:
         started, terms = self._clock(), check.terms

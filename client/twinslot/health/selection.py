@@ -2,27 +2,56 @@
 
 from __future__ import annotations
 
-from twinslot.config import Health
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from twinslot.config import HEALTH_DIRECTORIES, Health
 from twinslot.health.base import Check, Terms
-from twinslot.health.command import CommandCheck, discover
+from twinslot.health.command import CommandCheck
+from twinslot.health.directory import NotAsked, discover
 from twinslot.health.systemd import NoFailedUnits, UnitCheck
 
 
 def configured_checks(health: Health) -> tuple[Check, ...]:
     """All checks in the order in which they are asked: units, directories, commands, HTTP, and last the failed units.
 
+    Each has a name of its own: a second check that is called `pump` is asked as `pump (2)`.
+
     Raises:
         DeviceError: `device.config-value`: a URL that leaves the device.
     """
     terms = Terms(timeout=health.timeout)
-    checks: list[Check] = [UnitCheck(unit, terms) for unit in health.units]
-    checks += discover(health.directories, terms)
+    checks: list[Check] = [UnitCheck(unit, terms) for unit in dict.fromkeys(health.units)]
+    checks += discover(health.directories, terms, HEALTH_DIRECTORIES)
     checks += [
         CommandCheck(entry.name, entry.argv, Terms(entry.timeout, entry.retries, entry.delay, entry.required))
         for entry in health.command
     ]
     checks += _http_checks(health)
-    return (*checks, NoFailedUnits(terms)) if health.no_failed_units else tuple(checks)
+    checks += [NoFailedUnits(terms)] if health.no_failed_units else []
+    return tuple(_distinct(checks))
+
+
+def check_names(checks: Iterable[Check]) -> frozenset[str]:
+    """Names that a manifest may require: those of checks that are asked."""
+    return frozenset(check.name for check in checks if not isinstance(check, NotAsked))
+
+
+def left_out(checks: Iterable[Check]) -> tuple[NotAsked, ...]:
+    """What looks like a check and is not asked."""
+    return tuple(check for check in checks if isinstance(check, NotAsked))
+
+
+def _distinct(checks: Iterable[Check]) -> Iterator[Check]:
+    taken: set[str] = set()
+    for check in checks:
+        name, number = check.name, 1
+        while name in taken:
+            number += 1
+            name = f"{check.name} ({number})"
+        taken.add(name)
+        # Units have no name of their own, but they come first, each once.
+        yield check if name == check.name else replace(check, name=name)  # type: ignore[type-var]
 
 
 def _http_checks(health: Health) -> list[Check]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from twinslot.health.base import Terms, Verdict
 SYSTEMCTL: Final = "systemctl"
 POLL: Final = 0.5  # seconds between two looks at a unit that is still starting
 PROPERTIES: Final = "LoadState,ActiveState,SubState,Result,Job"
+_PATTERN: Final = re.compile(r"[*?[]")  # systemctl(1), "Parameter Syntax"
 WAITING: Final = ("activating", "reloading", "refreshing", "deactivating")
 
 
@@ -32,6 +34,8 @@ class UnitCheck:
 
     def probe(self, seconds: float) -> Verdict:
         """Look until it is active, failed, or the time is over."""
+        if _PATTERN.search(self.unit):  # systemctl would answer for every unit that matches, and for none with success
+            return Verdict(passed=False, detail="this is a pattern: name each unit")
         until = self.clock() + seconds
         while True:
             left = until - self.clock()
