@@ -79,6 +79,7 @@ docs: packages $(STAMP) ## print the generated pages anew
 	$(BIN)/python docs/make_lifecycle.py > docs/lifecycle.md
 	$(BIN)/python docs/man/make_config_page.py > docs/man/twinslot-config.5
 	$(BIN)/python docs/make_dbus.py > docs/dbus.md
+	$(BIN)/python docs/make_errors.py > docs/errors.md
 
 packages:
 	@tests/install-packages.sh $(LISTS)

@@ -99,7 +99,7 @@ def _chunk(reader: Reader, descriptor: int) -> bytes:
     try:
         data = os.read(descriptor, _CHUNK)
     except OSError as e:
-        raise TransportError("the image cannot be read", code="file", found=e.strerror) from e
+        raise TransportError("the image cannot be read", code="read", found=e.strerror) from e
     if not data:
         reader.close()  # says which section ends too early
     return data

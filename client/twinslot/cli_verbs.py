@@ -101,7 +101,9 @@ def _stopped(ended: Ended[JsonObject], world: World, config: Config, output: Out
         status = None
     if ended.error is None:
         hint = "'twinslot cancel' drops it"
-        error: TwinslotError = CancelledError("it was too late to stop: the update is complete", hint=hint)
+        error: TwinslotError = CancelledError(
+            "it was too late to stop: the update is complete", code="too-late", hint=hint
+        )
     else:
         error = ended.error
     output.error(error, ended.exit_status, slots=status["slots"] if status else None, transaction=ended.value)

@@ -45,7 +45,7 @@ def make_blocks(image: Path, output: Path | None = None, report: Report = lambda
         The finished list, and its head.
 
     Raises:
-        BundleError: The image is damaged; `bundle.blocks`: its groups are too small.
+        BundleError: The image is damaged; `bundle.blocks-group-size`: its groups are too small.
     """
     path = output or image.with_suffix(BLOCKS_SUFFIX)
     with image.open("rb") as file:
@@ -54,7 +54,7 @@ def make_blocks(image: Path, output: Path | None = None, report: Report = lambda
         if not fits(payload):
             raise BundleError(
                 f"payload '{payload.name}' has groups too small for a block list",
-                code="blocks",
+                code="blocks-group-size",
                 expected="group_size of 8192 or more",
                 found=payload.group_size,
             )
@@ -105,5 +105,5 @@ def _pack_group(plain: bytes, group_size: int) -> _Group:
         return _Group(b"", sums)
     packed = pack(plain)
     if Unpacker(packed).take(len(plain)) != plain:  # never seen; a block list that lies would only waste time
-        raise BundleError("liblzma does not give back what it was given", code="blocks")
+        raise BundleError("liblzma does not give back what it was given", code="blocks-check")
     return _Group(packed, sums)

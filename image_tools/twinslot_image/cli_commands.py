@@ -165,7 +165,7 @@ def _read_front(path: Path) -> Front:
 def _plan(text: str) -> keys.RolePlan:
     match = _PLAN.fullmatch(text)
     if not match or int(match[1]) > int(match[2]):
-        raise RefusedError(Refusal("threshold", "how many keys of how many must sign", "K/N, K not above N", text))
+        raise RefusedError(Refusal("threshold-form", "how many keys of how many must sign", "K/N, K not above N", text))
     return keys.RolePlan(int(match[2]), int(match[1]))
 
 

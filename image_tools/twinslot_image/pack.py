@@ -83,7 +83,7 @@ def pack_payload(
         on_progress: Called with the bytes of plain content done so far.
 
     Raises:
-        BundleError: `bundle.payload`: empty, or more groups than an image may have.
+        BundleError: `bundle.payload-size`: empty, or more groups than an image may have.
     """
     whole = hashlib.sha256()
     plain_list, entries, size, stored_size = bytearray(), list[StoredEntry](), 0, 0
@@ -104,7 +104,7 @@ def pack_payload(
 
 
 def _bad_size(name: str, expected: str, found: str) -> BundleError:
-    return BundleError(f"the size of payload '{name}'", code="payload", expected=expected, found=found)
+    return BundleError(f"the size of payload '{name}'", code="payload-size", expected=expected, found=found)
 
 
 def _pack_groups(source: BinaryIO, group_size: int, level: int) -> Iterator[tuple[bytes, _PackedGroup]]:

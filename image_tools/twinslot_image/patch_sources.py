@@ -71,7 +71,7 @@ def read_content(name: str, file: Path, group_size: int, on_progress: OnProgress
     """Take a flat file as the content of a payload.
 
     Raises:
-        BundleError: `bundle.payload`: it is empty.
+        BundleError: `bundle.payload-size`: it is empty.
     """
     whole, plain_list, size = hashlib.sha256(), bytearray(), 0
     with file.open("rb") as source:
@@ -81,7 +81,7 @@ def read_content(name: str, file: Path, group_size: int, on_progress: OnProgress
             size += len(group)
             on_progress(size)
     if not size:
-        raise BundleError(f"'{file}' is empty", code="payload")
+        raise BundleError(f"'{file}' is empty", code="payload-size")
     return Content(name, file, size, whole.hexdigest(), group_size, bytes(plain_list))
 
 

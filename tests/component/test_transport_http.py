@@ -14,7 +14,7 @@ import pytest
 from http_bench import Asked, Web, asked_from, give, give_whole, say, serving
 from tls_bench import Certificates
 
-from twinslot.core.errors import BundleError, DeviceError, TransportError, TwinslotError
+from twinslot.core.errors import DeviceError, TransportError, TwinslotError
 from twinslot.transport.http import HttpSettings, HttpSource
 
 DATA = random.Random(3).randbytes(700_001)
@@ -262,20 +262,20 @@ def test_a_file_that_was_replaced_on_the_server_is_never_joined_to_its_predecess
 ) -> None:
     with serving(give(DATA, breaks=200_000, **first), again(DATA, **second)) as web:
         error = failure(web)
-    assert isinstance(error, BundleError)
-    assert error.code == "bundle.changed"
+    assert isinstance(error, TransportError)
+    assert error.code == "transport.changed"
     assert str(error).endswith("(hint: install again)")
 
 
 def test_a_file_of_another_length_was_replaced() -> None:
     with serving(give(DATA, breaks=200_000), give(DATA + b"x")) as web:
-        assert failure(web).code == "bundle.changed"
+        assert failure(web).code == "transport.changed"
 
 
 def test_a_file_that_is_shorter_than_what_we_have_was_replaced() -> None:
     with serving(give(DATA, breaks=200_000), say(416, Content_Range="bytes */1000")) as web:
         error = failure(web)
-    assert (error.code, error.found) == ("bundle.changed", "bytes */1000")
+    assert (error.code, error.found) == ("transport.changed", "bytes */1000")
 
 
 def test_a_weak_etag_promises_nothing_and_is_not_sent() -> None:

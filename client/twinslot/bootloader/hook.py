@@ -94,7 +94,7 @@ class Hook:
         wanted = read_default(self._default) | dict(changes)
         script = make_script(wanted)
         if not self.read().lost:
-            raise LifecycleError("The boot environment is not lost, so there is nothing to reset")
+            raise LifecycleError("The boot environment is not lost, so there is nothing to reset", code="env-reset")
         return self._store(script, wanted)
 
     def _store(self, script: bytes, wanted: Mapping[str, str]) -> Environment:

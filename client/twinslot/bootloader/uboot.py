@@ -167,7 +167,9 @@ def _check_writable(before: Environment, *, fresh: bool) -> None:
             expected="two lines in fw_env.config and a redundant environment in U-Boot",
         )
     if fresh and not before.lost:
-        raise LifecycleError("A good copy of the boot environment stands, so there is nothing to reset")
+        raise LifecycleError(
+            "A good copy of the boot environment stands, so there is nothing to reset", code="env-reset"
+        )
     if not fresh and before.lost:
         raise DeviceError(
             "Both copies of the boot environment are lost", code="env-lost", hint="the default must be written first"

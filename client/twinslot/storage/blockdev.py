@@ -177,7 +177,10 @@ class BlockTarget:
         self._check("read", offset, length)
         if offset % self._sector or length % self._sector:
             raise LifecycleError(
-                "A direct read must be in whole sectors", expected=self._sector, found=f"{offset}+{length}"
+                "A direct read must be in whole sectors",
+                code="block-device",
+                expected=self._sector,
+                found=f"{offset}+{length}",
             )
         self._behind.settle_region(offset, length)
         pieces = []
@@ -205,12 +208,13 @@ class BlockTarget:
 
     def _check(self, what: str, offset: int, length: int) -> None:
         if self._closed:
-            raise LifecycleError(f"Cannot {what}: '{self._path}' is closed")
+            raise LifecycleError(f"Cannot {what}: '{self._path}' is closed", code="block-device")
         if self._poison is not None:
             raise self._poison
         if offset < 0 or length < 0 or offset + length > self._size:
             raise LifecycleError(
                 f"Cannot {what}: the range does not fit '{self._path}'",
+                code="block-device",
                 expected=f"within {self._size} bytes",
                 found=f"{length} bytes at {offset}",
             )

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from twinslot.core.errors import BundleError
+from twinslot.core.errors import BundleError, TransportError
 from twinslot.transport.address import parse_address
 from twinslot.transport.answers import Pinned, Replaced, insist, part
 from twinslot.transport.connection import Connection, Reply
@@ -73,8 +73,8 @@ class HttpSource:
 
         Raises:
             TransportError: `transport.http-NNN`, `transport.network`, `transport.too-slow`, `transport.deadline`,
-                `transport.redirect`, `transport.tls`, `transport.encoding`, `transport.range`.
-            BundleError: `bundle.changed`: the server replaced the file in the middle.
+                `transport.redirect`, `transport.tls`, `transport.encoding`, `transport.range`, and
+                `transport.changed`: the server replaced the file in the middle.
             DeviceError: `device.tls-files`: our own certificates cannot be read.
         """
         have = 0
@@ -93,7 +93,7 @@ class HttpSource:
                     for _ in self._patience.recover(e, have - began, have):
                         yield b""
         except Replaced as e:
-            raise BundleError(
+            raise TransportError(
                 "the file on the server was replaced during the download",
                 code="changed",
                 expected=e.before,

@@ -201,7 +201,7 @@ class RangedImage:
                 yield event
                 continue
             if (event.trust, event.manifest) != self._head:
-                raise BundleError("the file on the server was replaced during the download", code="changed")
+                raise TransportError("the file on the server was replaced during the download", code="changed")
             list(events)
             assert self._manifest is not None
             yield from reader.proceed(self._manifest)

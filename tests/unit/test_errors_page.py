@@ -1,0 +1,141 @@
+"""Every error code that the code raises is explained, once, and spelled one way."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+import runpy
+import sys
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+
+from twinslot.cli_parser import make_parser
+from twinslot.config_reference import reference
+from twinslot.core.errors import TwinslotError
+from twinslot_image import cli as image_cli
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "docs"))
+PAGE = runpy.run_path(str(ROOT / "docs" / "make_errors.py"))
+ENTRIES: dict[str, dict[str, object]] = PAGE["entries"]()
+CODES = PAGE["Codes"]()
+FOUND = CODES.by_code()
+FAMILIES = {kind.family: kind.exit_status for kind in TwinslotError.__subclasses__()}
+# A family and a detail in backticks or quotes, or in a comparison of a test.
+SPELLED = re.compile(rf"[`'\"]((?:{'|'.join(FAMILIES)})\.[a-z][a-z0-9-]*)[`'\"]")
+
+
+def config_keys() -> set[str]:
+    """Every key of the configuration: `device.compatible`, `health.command.argv`."""
+    keys, table = set(), ""
+    for line in reference().splitlines():
+        if heading := re.match(r"## `\[+([a-z.]+)\]+`", line):
+            table = heading[1]
+        if row := re.match(r"\| `(\w+)`", line):
+            keys.add(f"{table}.{row[1]}")
+    return keys
+
+
+def test_every_code_can_be_read_from_the_source() -> None:
+    assert not CODES.unread, "write the code as text where it is raised, or as a constant"
+    assert len(FOUND) > 100
+
+
+def test_every_code_has_a_line_in_errors_toml_and_every_line_a_code() -> None:
+    assert sorted(FOUND.keys() - ENTRIES.keys()) == [], "add them to docs/errors.toml: meaning, and what to do"
+    assert sorted(ENTRIES.keys() - FOUND.keys()) == [], "nothing raises these any more"
+    assert list(ENTRIES) == sorted(ENTRIES)
+    for code, entry in ENTRIES.items():
+        assert entry.keys() - {"both"} == {"meaning", "do"}, code
+        for text in (str(entry["meaning"]), str(entry["do"])):
+            assert text
+            assert not text.endswith((".", "?")), code
+
+
+def test_only_a_cancelled_job_has_no_detail() -> None:
+    assert [code for code in FOUND if "." not in code] == ["cancelled"]
+
+
+@pytest.mark.parametrize("code", FOUND)
+def test_a_code_of_both_tools_was_looked_at(code: str) -> None:
+    tools = {place.tool for place in FOUND[code]}
+    assert (len(tools) == 2) == bool(ENTRIES[code].get("both")), "does it mean the same in both? then `both = true`"
+
+
+def test_one_sentence_has_one_code() -> None:
+    codes: dict[str, set[str]] = {}
+    for place in CODES.raised:
+        if len(place.message.replace("...", "").split()) > 3:
+            codes.setdefault(place.message, set()).add(place.code)
+    # One function tells these apart by what the system said.
+    together = {"target-gone", "target-open", "target-read-only", "read", "write", "record", "record-full"}
+    together |= {"config-type", "config-range", "config-value", "manifest", "trust"}
+    assert not {
+        message: found
+        for message, found in codes.items()
+        if len(found) > 1 and not {code.partition(".")[2] for code in found} <= together
+    }
+
+
+def test_no_two_codes_of_a_family_are_two_spellings_of_one() -> None:
+    details = [tuple(code.split(".")) for code in FOUND if "." in code]
+    alike = {
+        (family, one, two)
+        for (family, one), (other, two) in combinations(details, 2)
+        if family == other
+        and (
+            one.replace("-", "").rstrip("s") == two.replace("-", "").rstrip("s")
+            or sorted(one.split("-")) == sorted(two.split("-"))
+            or difflib.SequenceMatcher(None, one, two).ratio() > 0.92
+        )
+    }
+    assert alike == {("device", "key", "keys")}  # one private key; a directory of documents
+
+
+@pytest.mark.parametrize("folder", ["client", "image_tools", "docs", "tests", "bootloader_hooks", "systemd"])
+def test_every_code_that_is_named_anywhere_exists(folder: str) -> None:
+    known = FOUND.keys() | config_keys()
+    # Made up by tests of the error classes themselves, and the beginning of some.
+    known |= {"bundle.x", "cancelled.x", "refused.x", "device.config-"}
+    wrong = {
+        f"{path.relative_to(ROOT)}: {code}"
+        for path in sorted((ROOT / folder).rglob("*"))
+        if path.suffix in {".py", ".md", ".1", ".5", ".xml", ".toml"} and "build" not in path.parts
+        for code in SPELLED.findall(path.read_text())
+        if code not in known and not code.startswith("transport.http-") and not module(code)
+    }
+    assert not wrong
+
+
+def module(dotted: str) -> bool:
+    """Whether a name is a module of the client, such as `bundle.trust`, or a file of a test."""
+    path = ROOT / "client/twinslot" / dotted.replace(".", "/")
+    return path.with_suffix(".py").exists() or dotted.endswith((".py", ".md"))
+
+
+def verbs_of(parser: argparse.ArgumentParser) -> set[str]:
+    """The verbs of a command line, the first word of each."""
+    return {
+        name for action in parser._actions if isinstance(action, argparse._SubParsersAction) for name in action.choices
+    }
+
+
+@pytest.mark.parametrize("code", ENTRIES)
+def test_what_an_entry_tells_to_do_exists(code: str) -> None:
+    text = f"{ENTRIES[code]['meaning']} {ENTRIES[code]['do']}"
+    verbs = {"twinslot": verbs_of(make_parser()), "twinslot-image": verbs_of(image_cli.make_parser())}
+    for tool, verb in re.findall(r"'(twinslot(?:-image)?) (\w+)", text):
+        assert verb in verbs[tool]
+    for key in re.findall(r"'((?:delta|http|install|trust|boot|device|health|trial|record)\.\w+)'", text):
+        assert key in config_keys()
+
+
+def test_the_manual_pages_list_the_exit_statuses_of_the_families() -> None:
+    client, image = PAGE["statuses"]("twinslot.1"), PAGE["statuses"]("twinslot-image.1")
+    assert set(FAMILIES.values()) <= client.keys()
+    raised = {place.code.partition(".")[0] for place in CODES.raised if place.tool == "twinslot-image"}
+    constants = {value for name, value in vars(image_cli).items() if name.startswith("EXIT_")}
+    assert image.keys() == {FAMILIES[family] for family in raised} | constants | {0, 1, 2}
