@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Final
 
+from twinslot import logs
 from twinslot.cli_output import Output
 from twinslot.cli_parser import parse
 from twinslot.core.errors import CancelledError, DeviceError, LifecycleError, TwinslotError, UsageError
@@ -47,6 +48,8 @@ def main(argv: list[str] | None = None, world: World | None = None) -> int:
         given = sys.argv[1:] if argv is None else argv
         Output(as_json="--json" in given).error(e, e.exit_status)
         return e.exit_status
+    if world is None:
+        logs.set_up()
     output = Output(as_json=arguments.json)
     with _sigterm_as_interrupt():
         status = _guarded(arguments, world, output)

@@ -13,13 +13,14 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from twinslot.cli_output import Output, error_lines, printable
+from twinslot.cli_output import Output, error_lines
 from twinslot.cli_progress import size_text
 from twinslot.cli_render import table
 from twinslot.cli_source import opened
 from twinslot.cli_world import Front, JsonObject, World
 from twinslot.core.errors import DeviceError, Refusal, RefusedError, TransportError
 from twinslot.core.manifest import Manifest, parse_manifest
+from twinslot.core.text import printable
 
 if TYPE_CHECKING:
     from twinslot.bundle.events import Event

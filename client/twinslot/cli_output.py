@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TextIO
 
 from twinslot.core.errors import Refusal, RefusedError, TwinslotError
+from twinslot.core.text import printable
 
 JsonObject = dict[str, object]
 
@@ -104,8 +105,3 @@ def error_lines(error: TwinslotError, program: str = "twinslot") -> Iterator[str
 def sentence(reason: TwinslotError | Refusal) -> str:
     """Message, expected and found; without the hint."""
     return str(TwinslotError(reason.message, expected=reason.expected, found=reason.found))
-
-
-def printable(text: str) -> str:
-    """One line without control characters: what an image or a server said must not steer a terminal."""
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)

@@ -8,13 +8,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
-from twinslot.cli_output import Output, printable
+from twinslot.cli_output import Output
 from twinslot.cli_progress import Reporter, duration_text, size_text
 from twinslot.cli_render import check_lines, ended_lines, slot_table, transaction_text
 from twinslot.cli_world import JsonObject, ServiceClient, World, require_root
 from twinslot.core.errors import CancelledError, Refusal, RefusedError, TwinslotError
 from twinslot.core.lifecycle import Event
 from twinslot.core.model import CheckResult, failed_checks
+from twinslot.core.text import printable
 from twinslot.core.transaction import Transaction
 
 if TYPE_CHECKING:

@@ -40,7 +40,7 @@ def configured(tmp_path: Path) -> Path:
 def test_without_a_bus_the_service_says_so_and_ends(configured: Path) -> None:
     result = run(configured, DBUS_SYSTEM_BUS_ADDRESS=f"unix:path={configured}/nothing")
     assert result.returncode == DeviceError.exit_status
-    assert result.stderr.startswith("ERROR: there is no message bus: found '")
+    assert result.stderr.startswith("twinslot: error: there is no message bus: found '")
     assert "Traceback" not in result.stderr
 
 

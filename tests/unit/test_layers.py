@@ -19,8 +19,9 @@ ALLOWED = {
     "storage": set(),
     "transport": {"bundle", "config"},
     "health": {"config", "process"},
-    "worker": {"bundle", "transport", "config", "priority"},
+    "worker": {"bundle", "transport", "config", "priority", "logs"},
     "process": set(),
+    "logs": set(),
     "priority": {"process"},
     "config": {"config_fields", "config_files"},
     "config_fields": set(),
@@ -28,8 +29,8 @@ ALLOWED = {
     "config_reference": {"config", "config_fields"},
     "engine": {"bootloader", "storage", "transport", "health", "bundle", "worker", "config", "process"},
     "bus": {"engine", "config", "priority"},
-    "service": {"engine", "bus", "config"},
-    "cli": {"engine", "bus", "config", "service", "bundle", "priority"},
+    "service": {"engine", "bus", "config", "logs"},
+    "cli": {"engine", "bus", "config", "service", "bundle", "priority", "logs"},
     "__main__": {"cli"},
 }
 

@@ -15,6 +15,8 @@ import socket
 import sys
 from typing import TYPE_CHECKING, Final
 
+from twinslot import logs
+
 if TYPE_CHECKING:
     from twinslot.worker.frames import Channel
 
@@ -47,6 +49,7 @@ def drop() -> None:
 def main() -> int:
     """Serve one conversation."""
     drop()
+    logs.set_up(worker=True)
     try:
         sock = socket.socket(fileno=os.dup(0))
     except OSError:

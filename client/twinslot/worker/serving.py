@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import traceback
+import logging
 from collections.abc import Callable
 
 from twinslot.core.errors import BundleError, LifecycleError, TwinslotError
 from twinslot.worker.frames import GONE, Channel
+
+log = logging.getLogger(__name__)
 
 
 def serve(channel: Channel, work: Callable[[Channel], None]) -> int:
@@ -22,8 +24,8 @@ def serve(channel: Channel, work: Callable[[Channel], None]) -> int:
             channel.send_error(e)
     except MemoryError:
         channel.send_error(BundleError("the image needs more memory than a worker may have", code="memory"))
-    except Exception as e:  # noqa: BLE001 - the border; the traceback goes to the journal
-        traceback.print_exc()
+    except Exception as e:  # the border; the traceback goes to the journal
+        log.exception("a fault in the worker")
         channel.send_error(LifecycleError("a worker failed", code="worker", found=f"{type(e).__name__}: {e}"))
         return 1
     return 0
