@@ -45,11 +45,13 @@ def last_line(data: bytes, limit: int = 200) -> str:
     return "".join(char if char.isprintable() else "?" for char in lines[-1][-limit:]) if lines else ""
 
 
-def run(argv: Sequence[str], *, timeout: float, stdin: bytes = b"", limit: int = OUTPUT_LIMIT) -> Finished:
+def run(
+    argv: Sequence[str], *, timeout: float, stdin: bytes = b"", limit: int = OUTPUT_LIMIT, umask: int = 0o022
+) -> Finished:
     """Run a program in a process group of its own and wait at most `timeout` seconds; then kill the group.
 
     Children that it leaves behind in its group are killed too. `stdin` comes from memory, so that a program which does
-    not read cannot block us.
+    not read cannot block us. `umask` is for the files that it makes: the units' own would hide a product's.
 
     Raises:
         OSError: The program could not be started.
@@ -62,6 +64,7 @@ def run(argv: Sequence[str], *, timeout: float, stdin: bytes = b"", limit: int =
             stderr=subprocess.PIPE,
             start_new_session=True,
             env=os.environ | {"LC_ALL": "C"},
+            umask=umask,
         )
     with process.stdout as stdout, process.stderr as stderr:  # type: ignore[union-attr] # both are pipes
         collector = _Collector((stdout, stderr), limit)

@@ -16,7 +16,10 @@ from fakes.rigs import OFFSETS, REPOSITORY, SIZE, UBootRig
 from twinslot.bootloader import rawenv
 
 SCRIPT = REPOSITORY / "systemd/deadline"
-TOOLS = ("sh", "timeout", "flock", "sleep", "mkdir", "sync", "fw_printenv", "fw_setenv")
+TOOLS = (
+    *("sh", "timeout", "flock", "sleep", "mkdir", "sync", "fw_printenv", "fw_setenv"),
+    *("id", "mktemp", "mv", "rm", "stat"),
+)
 PATIENCE = 20.0  # seconds until a test gives up
 BEFORE = rigs.DEFAULT | {
     "slot_b": "bad",
@@ -76,6 +79,7 @@ class Bench:
             "TWINSLOT_SYSRQ": str(self.sysrq),
             "TWINSLOT_TOOL_LOCKS": str(directory / "run/tools"),
         }
+        self.shell: tuple[str, ...] = ()  # what runs the script; else its first line says it
         self.process: subprocess.Popen[bytes] | None = None
 
     def boot_line(self, text: str) -> None:
@@ -97,7 +101,7 @@ class Bench:
     def start(self, *arguments: str, **settings: str) -> None:
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [SCRIPT, *arguments],
+                [*self.shell, SCRIPT, *arguments],
                 env=self.settings | settings,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -145,3 +146,39 @@ def test_a_link_in_place_of_the_lock_is_not_followed(path: Path, tmp_path: Path)
             pass
     assert caught.value.code == "device.lock"
     assert (tmp_path / "victim").read_text() == "precious"
+
+
+@pytest.fixture
+def small_run(path: Path) -> Iterator[Path]:
+    """The lock's directory is a file system of one page, full; the lock file is there, as systemd makes it."""
+    path.parent.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k,mode=755", "tmpfs", path.parent], check=True)
+    try:
+        path.touch(0o600)
+        (path.parent / "fill").write_bytes(bytes(4096))
+        yield path
+    finally:
+        subprocess.run(["umount", path.parent], check=True)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("how", ["rw", "ro"])
+def test_where_no_name_can_be_left_the_lock_is_still_a_lock(small_run: Path, how: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{how}", small_run.parent], check=True)
+    for process in holder([sys.executable, "-c", HOLD, str(small_run)]):
+        assert f"(process {process.pid})" in str(loser(small_run).found)
+    with UpdateLock("commit", small_run):
+        assert small_run.read_bytes() == b""
+
+
+@pytest.mark.root
+def test_a_stranger_cannot_open_the_lock_to_hold_it() -> None:
+    with tempfile.TemporaryDirectory() as directory:  # pytest's own are closed to others
+        Path(directory).chmod(0o755)
+        lock = Path(directory) / "lock"
+        lock.touch(0o644)  # as a careless program left it
+        with UpdateLock("install", lock):
+            pass
+        stranger = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+        tried = subprocess.run([*stranger, "flock", "--nonblock", lock, "true"], capture_output=True, text=True)
+    assert "Permission denied" in tried.stderr

@@ -340,3 +340,22 @@ def test_the_command_is_the_installed_client_wherever_it_is_called(tree: Path, t
     env = {"PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
     said = subprocess.run(argv, text=True, capture_output=True, cwd=tmp_path, env=env)
     assert (said.returncode, said.stdout, said.stderr) == (0, f"twinslot {twinslot.__version__}\n", "")
+
+
+# Locks and sockets are root's alone (S27).
+
+
+@pytest.mark.parametrize("name", names(".socket"))
+def test_nobody_but_root_may_speak_to_a_worker(name: str) -> None:
+    assert read(name)["SocketMode"] == ["0600"]
+
+
+@pytest.mark.parametrize("name", [*names(".service")])
+def test_what_a_unit_makes_is_for_root_alone(name: str) -> None:
+    assert read(name)["UMask"] == ["0077"]
+
+
+@pytest.mark.parametrize("lock", ["/run/twinslot/lock", "/run/lock/fw_printenv.lock"])
+def test_a_lock_is_made_at_each_start_for_root_alone(lock: str) -> None:
+    lines = [line.split() for line in (UNITS / "twinslot.tmpfiles").read_text().splitlines()]
+    assert ["f", lock, "0600", "root", "root", "-"] in lines

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SAFETY = ROOT / "docs" / "safety.md"
-RULES = [f"S{number}" for number in range(1, 18)]
+RULES = re.findall(r"^### (S\d+) ", SAFETY.read_text(), flags=re.MULTILINE)
 NOT_OURS = {"build", "__pycache__", "node_modules"}
 LINK = re.compile(r"(?<!!)\[[^\]\n]*\]\(([^)\s]+)\)")
 NODE = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
@@ -83,7 +83,8 @@ def test_every_link_inside_the_project_leads_somewhere(page: str) -> None:
 
 
 def test_the_safety_page_has_each_rule_once_and_in_order() -> None:
-    assert re.findall(r"^### (S\d+) ", SAFETY.read_text(), flags=re.MULTILINE) == RULES
+    assert sorted(set(RULES), key=lambda rule: int(rule[1:])) == RULES
+    assert RULES[:17] == [f"S{number}" for number in range(1, 18)]
 
 
 @pytest.mark.parametrize("rule", RULES)

@@ -132,9 +132,11 @@ class Hook:
 
     def _parse(self, output: bytes) -> dict[str, str]:
         try:
-            lines = output.decode().splitlines()
+            lines = output.decode().split("\n")  # as the shell deadline does it: nothing else ends a line
         except UnicodeDecodeError as e:
             raise self._error("get-environment", "UTF-8", e) from e
+        if not lines[-1]:
+            lines.pop()
         variables = {}
         for line in lines:
             name, separator, value = line.partition("=")

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from twinslot import process
-from twinslot.bootloader import rawenv
+from twinslot.bootloader import rawenv, toollock
 from twinslot.bootloader.base import CopyState, Environment
 from twinslot.bootloader.copies import Copies, read_copies
 from twinslot.bootloader.medium import Medium
@@ -140,8 +140,10 @@ class UBoot:
     def _run(self, script: bytes, default: Path | None) -> str:
         """Run the tool; returns how it ended, for messages only."""
         argv = [self._program, "-c", str(self._config), "-f", str(default or NO_DEFAULT), "-s", "-"]
+        toollock.make_private()
         try:
-            return f"'{self._program}' {process.run(argv, timeout=self._timeout, stdin=script).complaint()}"
+            ended = process.run(argv, timeout=self._timeout, stdin=script, umask=0o077)
+            return f"'{self._program}' {ended.complaint()}"
         except OSError as e:
             raise DeviceError(
                 f"The program '{self._program}' cannot be started",

@@ -32,6 +32,7 @@ from twinslot.storage.lock import BOOT_ID, UpdateLock
 from twinslot.storage.record import Record
 from twinslot.storage.slotreader import SlotReader, open_reader
 from twinslot.storage.slots import RunningSlot, find_running_slot
+from twinslot.storage.sync import make_directory
 from twinslot.transport.base import ImageHead, ImageStream
 from twinslot.worker import launch
 from twinslot.worker.stream import WorkerStream, verify_in_worker
@@ -121,7 +122,7 @@ def _now() -> datetime:
 def _open_record(config: Config, boot_id: str, *, on_trial: bool) -> Record:
     directory = config.record.directory
     try:
-        directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        make_directory(directory, 0o755)  # any user may read status.json in it
     except OSError as e:
         raise DeviceError(
             f"'{directory}' cannot be made", code="record", found=e.strerror, hint="is the data partition mounted?"

@@ -7,9 +7,12 @@ lock. The holder writes who it is into the file, for the loser's message only; n
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import json
 import os
+import stat
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -18,12 +21,14 @@ from types import TracebackType
 from typing import Final, Self
 
 from twinslot.core.errors import DeviceError, Refusal, RefusedError
+from twinslot.storage.sync import make_directory
 
 LOCK_PATH: Final = Path("/run/twinslot/lock")
 BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 LOCKS: Final = Path("/proc/locks")  # proc_locks(5)
 POLL: Final = 0.1  # seconds between two tries while waiting
 _HOLDER_LIMIT: Final = 4096  # bytes read of what a holder wrote
+_NOT_FOR_WRITING: Final = (errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,19 +90,30 @@ class UpdateLock:
     ) -> None:
         fd, self._fd = self._fd, -1
         try:
-            os.ftruncate(fd, 0)
+            with contextlib.suppress(OSError):
+                os.ftruncate(fd, 0)
         finally:
             os.close(fd)  # drops the lock
 
     def _open(self) -> int:
         try:
-            self._path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            os.fchmod(fd, 0o600)  # flock(2) needs only a descriptor for reading: nobody else may have one
+            make_directory(self._path.parent, 0o755)
+            fd = self._open_file()
+            if stat.S_IMODE(os.fstat(fd).st_mode) != 0o600:
+                os.fchmod(fd, 0o600)  # flock(2) needs only a descriptor for reading: nobody else may have one
             return fd
         except OSError as e:
             hint = "changing the device needs root" if isinstance(e, PermissionError) else None
             raise DeviceError(f"The lock '{self._path}' cannot be opened", code="lock", found=e, hint=hint) from e
+
+    def _open_file(self) -> int:
+        """For writing where that is possible; the lock itself needs no more than reading."""
+        try:
+            return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as e:
+            if e.errno not in _NOT_FOR_WRITING:
+                raise
+            return os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
 
     def _take(self, fd: int) -> None:
         until = self._clock() + self._wait
@@ -113,9 +129,11 @@ class UpdateLock:
             self._sleep(POLL)
 
     def _sign(self, fd: int) -> None:
-        holder = Holder(os.getpid(), self._what, self._clock(), BOOT_ID.read_text().strip())
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, json.dumps(asdict(holder)).encode() + b"\n", 0)
+        """Who holds the lock, for the loser's message only: /run may be full or read-only, and the lock holds."""
+        with contextlib.suppress(OSError):
+            holder = Holder(os.getpid(), self._what, self._clock(), BOOT_ID.read_text().strip())
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, json.dumps(asdict(holder)).encode() + b"\n", 0)
 
     def _refusal(self, fd: int) -> Refusal:
         holder = read_holder(fd)

@@ -1,9 +1,38 @@
-"""Making names and contents durable."""
+"""Making names and contents durable, and errors that say which file they are about."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Calls on a descriptor do not say which file they failed on; in this block they do.
+
+    Raises:
+        OSError: As it was, with `filename` set.
+    """
+    try:
+        yield
+    except OSError as e:
+        if e.filename is None and e.errno is not None:
+            raise type(e)(e.errno, e.strerror or os.strerror(e.errno), str(path)) from e
+        raise
+
+
+def make_directory(path: Path, mode: int) -> None:
+    """Make a directory and what is missing above it, with this mode whatever the umask; one that stands is left.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    if path.is_dir():
+        return
+    path.mkdir(parents=True, exist_ok=True)
+    path.chmod(mode)
 
 
 def sync_directory(directory: Path) -> None:
