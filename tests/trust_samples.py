@@ -17,7 +17,9 @@ from image_samples import make_sample
 from twinslot.bundle.verdict import TrustFloors, TrustPolicy, TrustRequest, TrustTime
 from twinslot.bundle.wire import TrustDocuments, build_trust
 from twinslot.core.canonical import encode
-from twinslot_image.keys import RolePlan, init_keys, load_signer, load_trust, sign_manifest
+from twinslot_image.key_files import load_signer
+from twinslot_image.keys import RolePlan, init_keys, load_trust
+from twinslot_image.signing import sign_manifest
 
 NOW = datetime(2026, 11, 15, tzinfo=UTC)
 MADE = datetime(2026, 11, 1, tzinfo=UTC)

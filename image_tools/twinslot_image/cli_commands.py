@@ -18,13 +18,14 @@ from twinslot.bundle.wire import parse_trust
 from twinslot.core.errors import DeviceError, Refusal, RefusedError
 from twinslot.core.manifest import NAME, parse_manifest
 from twinslot.core.model import SlotName
-from twinslot_image import keys
+from twinslot_image import keys, signing
 from twinslot_image.blocks_inspect import describe_blocks, is_blocks, read_blocks_head, render_blocks
 from twinslot_image.build import build_image, build_time
 from twinslot_image.compose import Front, read_front, replace_manifest
 from twinslot_image.description import read_description
 from twinslot_image.files import write_whole
 from twinslot_image.inspect import describe_image, render_image
+from twinslot_image.key_files import load_signer
 from twinslot_image.patch_inspect import describe_patch, is_patch, read_patch_head, render_patch
 from twinslot_image.progress import Progress, size_text
 from twinslot_image.provision import provision
@@ -55,7 +56,7 @@ def rotate_keys(arguments: argparse.Namespace) -> None:
     """`keys rotate`."""
     keys.rotate_keys(arguments.directory, arguments.role, build_time(os.environ), _passphrase())
     trust = keys.load_trust(arguments.directory)
-    newest = [keys.describe_document(data) for data in (*trust.roots[-1:], trust.targets)]
+    newest = [signing.describe_document(data) for data in (*trust.roots[-1:], trust.targets)]
     for kind, version, expires in newest:
         print(f"{kind} version {version}, until {expires:%Y-%m-%d}")
 
@@ -73,7 +74,7 @@ def sign(arguments: argparse.Namespace) -> None:
     """`sign`, its detached half, and its attaching half."""
     front = _read_front(arguments.image)
     if arguments.detached_payload:
-        write_whole(arguments.detached_payload, keys.signed_bytes(front.manifest))
+        write_whole(arguments.detached_payload, signing.signed_bytes(front.manifest))
         print(f"{arguments.detached_payload}: sign these bytes, then '--attach' the signature")
         return
     if not arguments.role:
@@ -81,10 +82,10 @@ def sign(arguments: argparse.Namespace) -> None:
     targets = parse_trust(front.trust).targets
     if arguments.attach:
         signature = _read_signature(arguments.attach)
-        manifest = keys.attach_signature(front.manifest, targets, arguments.role, signature)
+        manifest = signing.attach_signature(front.manifest, targets, arguments.role, signature)
     else:
-        signer = keys.load_signer(*_read_key(arguments.key), passphrase=_passphrase())
-        manifest = keys.sign_manifest(front.manifest, targets, arguments.role, signer)
+        signer = load_signer(*_read_key(arguments.key), passphrase=_passphrase())
+        manifest = signing.sign_manifest(front.manifest, targets, arguments.role, signer)
     with Progress("signing", front.header.total) as progress:
         replace_manifest(arguments.image, manifest, progress.update)
     data = describe_image(_read_front(arguments.image))

@@ -8,8 +8,8 @@ from twinslot.bundle.layout import layout
 from twinslot.bundle.wire import Section, parse_trust
 from twinslot.core.manifest import Manifest, Payload, parse_manifest
 from twinslot_image.compose import Front
-from twinslot_image.keys import describe_document, role_key_ids
 from twinslot_image.progress import size_text
+from twinslot_image.signing import describe_document, role_key_ids
 
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 

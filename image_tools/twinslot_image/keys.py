@@ -1,29 +1,18 @@
-"""Signing keys, and the TUF documents that say what they are good for. The tool's only importer of tuf and of keys.
+"""Signing keys, and the TUF documents that say what they are good for: made, changed and listed in a key directory.
 
-A key directory holds `N.root.json` for each root version, `targets.json`, and `private/ROLE.KEYID.pem` (mode 0600). The
-device gets `1.root.json` when it is made; everything later reaches it inside images.
+The device gets `1.root.json` when it is made; everything later reaches it inside images. Each change is made in memory
+first, with every key opened that must sign it; only then something is written, all of it or nothing.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
-from securesystemslib.exceptions import UnverifiedSignatureError
-from securesystemslib.formats import encode_canonical
-from securesystemslib.signer import CryptoSigner, Signature  # type: ignore[attr-defined]
+from securesystemslib.signer import CryptoSigner, SSlibKey  # type: ignore[attr-defined]
 from tuf.api.metadata import (  # type: ignore[attr-defined]  # documented there, marked as export nowhere
     DelegatedRole,
     Delegations,
@@ -32,94 +21,232 @@ from tuf.api.metadata import (  # type: ignore[attr-defined]  # documented there
     Root,
     Targets,
 )
-from tuf.api.serialization import DeserializationError
 
+from twinslot.bundle.keys import KEYS_MAX, THRESHOLD_MAX
 from twinslot.bundle.wire import ROOTS_MAX, TrustDocuments
-from twinslot.core.canonical import encode, parse_document
-from twinslot.core.errors import BundleError, DeviceError, Refusal, RefusedError
-from twinslot.core.manifest import parse_manifest
+from twinslot.core.canonical import encode
+from twinslot.core.errors import DeviceError, Refusal, RefusedError
 from twinslot_image.compose import SPEC_VERSION
-from twinslot_image.files import MODE_SECRET, write_whole
+from twinslot_image.key_files import (
+    ID_SHOWN,
+    KeyDirectory,
+    NewFile,
+    check_private,
+    make_signer,
+    open_role,
+    private_file,
+    write_together,
+)
 
 ROOT_DAYS = 5 * 365  # an offline root outlives most service intervals; the chain renews it
 TARGETS_DAYS = 2 * 365
-_ROOT_FILE = re.compile(r"([1-9][0-9]*)\.root\.json")
+TOP_ROLES = ("root", "targets")  # their keys stand in the root; those of all others in the targets document
 
 
 @dataclass(frozen=True, slots=True)
 class RolePlan:
-    """How a new role begins: how many keys are made for it, and how many of them must sign."""
+    """How a new role begins: how many keys it has, how many of them must sign, and which of them come from outside."""
 
     keys: int = 1
     threshold: int = 1
+    public: tuple[SSlibKey, ...] = ()
 
 
-# Creating and rotating
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What was done to a key directory: private keys that were made, and why keys that could have signed did not."""
+
+    made: tuple[Path, ...]
+    missing: tuple[str, ...]
+
+
+class _Workshop:
+    """Keys and documents of one change, in memory until `finish`."""
+
+    def __init__(self, directory: Path, passphrase: bytes | None) -> None:
+        self.directory = KeyDirectory(directory)
+        self.passphrase = passphrase
+        self._secrets: list[NewFile] = []
+        self._documents: list[NewFile] = []
+        self._missing: list[str] = []
+
+    def make(self, role: str, count: int) -> list[CryptoSigner]:
+        """New keys for a role."""
+        signers = []
+        for _ in range(count):
+            signer, key = make_signer()
+            path = self.directory.key_file(role, signer.public_key.keyid)
+            self._secrets.append(private_file(path, key, self.passphrase))
+            signers.append(signer)
+        return signers
+
+    def open(self, role: str, root: Root) -> tuple[CryptoSigner, ...]:
+        """Those of a top role's keys that are here; see `open_role`."""
+        known = root.roles[role]
+        present = open_role(self.directory, role, known.keyids, known.threshold, self.passphrase)
+        self._missing += [why for why in present.missing if why not in self._missing]
+        return present.signers
+
+    def write(self, path: Path, signed: Root | Targets, signers: Iterable[CryptoSigner]) -> None:
+        """A signed document."""
+        metadata: Metadata[Any] = Metadata(signed)
+        for signer in signers:
+            metadata.sign(signer, append=True)
+        document = metadata.to_dict()
+        document["signatures"].sort(key=lambda entry: entry["keyid"])
+        self._documents.append(NewFile(path, encode(document)))
+
+    def finish(self, labels: Mapping[str, str]) -> Change:
+        """Everything to the disk, or nothing."""
+        named = [self.directory.labelled(dict(labels))] if labels else []
+        write_together([*self._secrets, *named, *self._documents])
+        return Change(tuple(file.path for file in self._secrets), tuple(self._missing))
 
 
 def init_keys(
-    directory: Path, roles: Mapping[str, RolePlan], root: RolePlan, now: datetime, passphrase: bytes | None = None
-) -> None:
+    directory: Path,
+    roles: Mapping[str, RolePlan],
+    root: RolePlan,
+    now: datetime,
+    passphrase: bytes | None = None,
+    *,
+    targets: RolePlan = RolePlan(),
+    labels: Mapping[str, str] | None = None,
+) -> Change:
     """Make every key and the first documents.
 
+    Args:
+        directory: Where; made when it is not there.
+        roles: The signing roles.
+        root: Keys of the root.
+        now: In UTC; the dates count from it.
+        passphrase: Encrypts the private keys.
+        targets: Keys of the targets document.
+        labels: What public keys from outside are called, by key id.
+
     Raises:
-        RefusedError: `refused.keys-exist`: there is a root already; nothing was changed.
+        RefusedError: `refused.keys-exist`, `refused.threshold` or `refused.shared-key`; nothing was written.
     """
-    if _root_versions(directory):
-        raise RefusedError(Refusal("keys-exist", "the directory holds keys already", found=str(directory)))
-    (directory / "private").mkdir(parents=True, exist_ok=True, mode=0o700)
-    signers = {name: _make_keys(directory, name, plan, passphrase) for name, plan in roles.items()}
-    root_signers = _make_keys(directory, "root", root, passphrase)
-    targets_signers = _make_keys(directory, "targets", RolePlan(), passphrase)
+    shop = _Workshop(directory, passphrase)
+    if shop.directory.root_versions() or shop.directory.targets_file.exists() or shop.directory.key_files():
+        raise RefusedError(Refusal("keys-exist", f"'{directory}' holds keys already", hint="name another directory"))
+    check_private(shop.directory, passphrase)
+    plans = {**roles, "root": root, "targets": targets}
+    _check_plans(plans)
+    made = {name: shop.make(name, plan.keys - len(plan.public)) for name, plan in plans.items()}
+    keys = {name: [*plan.public, *(s.public_key for s in made[name])] for name, plan in plans.items()}
     empty = {name: Role([], 1) for name in ("root", "targets", "snapshot", "timestamp")}
     document = Root(1, SPEC_VERSION, now + timedelta(days=ROOT_DAYS), {}, empty, consistent_snapshot=False)
-    _set_keys(document, "root", root_signers, root.threshold)
-    _set_keys(document, "targets", targets_signers, 1)
-    _write(directory / "1.root.json", document, root_signers)
+    for name in TOP_ROLES:
+        _set_keys(document, name, keys[name], plans[name].threshold)
     delegated = {name: DelegatedRole(name, [], roles[name].threshold, True, paths=["*"]) for name in sorted(roles)}
-    targets = Targets(1, SPEC_VERSION, now + timedelta(days=TARGETS_DAYS), {}, Delegations({}, delegated))
-    for name, made in signers.items():
-        for signer in made:
-            targets.add_key(signer.public_key, name)
-    _write(directory / "targets.json", targets, targets_signers)
+    lists = Targets(1, SPEC_VERSION, now + timedelta(days=TARGETS_DAYS), {}, Delegations({}, delegated))
+    for name, plan in roles.items():
+        _set_keys(lists, name, keys[name], plan.threshold)
+    shop.write(shop.directory.root_file(1), document, made["root"])
+    shop.write(shop.directory.targets_file, lists, made["targets"])
+    return shop.finish(labels or {})
 
 
-def rotate_keys(directory: Path, role: str, now: datetime, passphrase: bytes | None = None) -> None:
+def rotate_keys(
+    directory: Path,
+    role: str,
+    now: datetime,
+    passphrase: bytes | None = None,
+    *,
+    public: Sequence[SSlibKey] = (),
+    labels: Mapping[str, str] | None = None,
+) -> Change:
     """Replace every key of a role by new ones, and renew the dates.
 
     `root` and `targets` get a new root version, signed by the old root keys and, for `root`, by the new ones; every
-    role but `root` gets a new targets document.
+    role but `root` gets a new targets document. As many of the old keys as must sign are enough.
+
+    Args:
+        directory: The key directory.
+        role: Whose keys.
+        now: In UTC; the dates count from it.
+        passphrase: Opens the private keys that must sign, and encrypts those that are made.
+        public: New keys from outside; as many fewer are made.
+        labels: What they are called, by key id.
 
     Raises:
-        RefusedError: `refused.role-unknown`.
-        DeviceError: `device.key`: a private key that must sign the change is not in the directory.
+        RefusedError: `refused.role-unknown`, `refused.private-open`, `refused.not-encrypted`, `refused.threshold`,
+            `refused.shared-key`.
+        DeviceError: `device.key`: fewer private keys are here than must sign the change.
     """
-    root = _load_root(directory)
-    targets: Any = _load(directory / "targets.json").signed
-    if role in ("root", "targets"):
-        _rotate_in_root(directory, root, role, now, passphrase)
-    elif role in targets.delegations.roles:
-        old = list(targets.delegations.roles[role].keyids)
-        for signer in _make_keys(directory, role, RolePlan(len(old)), passphrase):
-            targets.add_key(signer.public_key, role)
-        for key_id in old:
-            targets.revoke_key(key_id, role)
-    else:
-        raise RefusedError(Refusal("role-unknown", "no such role", ", ".join(targets.delegations.roles), role))
+    shop = _Workshop(directory, passphrase)
+    root, targets = shop.directory.roots()[-1], shop.directory.targets()
+    _, holder, plan = _find_role(root, targets, role)
+    check_private(shop.directory, passphrase)
+    old_root, old_targets = _signers(shop, root, role)
+    count = max(len(plan.keyids), len(public))
+    made = shop.make(role, count - len(public))
+    keys = [*public, *(signer.public_key for signer in made)]
+    _check_plans({role: RolePlan(count, plan.threshold, tuple(public))})
+    _refuse_strangers(root, targets, role, public)
+    _set_keys(holder, role, keys, plan.threshold)
+    if role in TOP_ROLES:
+        _renew_root(shop, root, now, [*old_root, *made] if role == "root" else old_root)
     if role != "root":
-        targets.version += 1
-        targets.expires = now + timedelta(days=TARGETS_DAYS)
-        signers = _load_role(directory, "targets", root.roles["targets"].keyids, passphrase)
-        _write(directory / "targets.json", targets, signers)
+        _renew_targets(shop, targets, now, made if role == "targets" else old_targets)
+    return shop.finish(labels or {})
 
 
-def _rotate_in_root(directory: Path, root: Root, role: str, now: datetime, passphrase: bytes | None) -> None:
-    signers = _load_role(directory, "root", root.roles["root"].keyids, passphrase)
-    made = _make_keys(directory, role, RolePlan(len(root.roles[role].keyids)), passphrase)
-    _set_keys(root, role, made, root.roles[role].threshold)
-    root.version += 1
-    root.expires = now + timedelta(days=ROOT_DAYS)
-    _write(directory / f"{root.version}.root.json", root, [*signers, *made] if role == "root" else signers)
+def change_role(
+    directory: Path,
+    role: str,
+    now: datetime,
+    passphrase: bytes | None = None,
+    *,
+    add: Sequence[SSlibKey] = (),
+    remove: Sequence[str] = (),
+    threshold: int | None = None,
+    labels: Mapping[str, str] | None = None,
+) -> Change:
+    """Put public keys into a role, take keys out of it, or set how many must sign; nothing private is made.
+
+    Args:
+        directory: The key directory.
+        role: Whose keys.
+        now: In UTC; the dates count from it.
+        passphrase: Opens the private keys that must sign the change.
+        add: New keys.
+        remove: The first digits of the ids of keys, or their labels.
+        threshold: How many must sign from now on; as before unless given.
+        labels: What new keys are called, by key id.
+
+    Raises:
+        RefusedError: `refused.role-unknown`, `refused.key-known`, `refused.key-unknown`, `refused.threshold`,
+            `refused.shared-key`.
+        DeviceError: `device.key`: fewer private keys are here than must sign the change.
+    """
+    shop = _Workshop(directory, passphrase)
+    root, targets = shop.directory.roots()[-1], shop.directory.targets()
+    keys, holder, plan = _find_role(root, targets, role)
+    gone = {_key_named(name, role, plan.keyids, shop.directory.labels()) for name in remove}
+    if known := [key.keyid[:ID_SHOWN] for key in add if key.keyid in plan.keyids]:
+        raise RefusedError(Refusal("key-known", f"role '{role}' has this key already", found=", ".join(known)))
+    _refuse_strangers(root, targets, role, add)
+    kept = [keys[key_id] for key_id in plan.keyids if key_id not in gone]
+    left = [*kept, *add]
+    _check_plans({role: RolePlan(len(left), threshold or plan.threshold)})
+    old_root, old_targets = _signers(shop, root, role)
+    if role in TOP_ROLES:
+        stay = {key.keyid for key in left}
+        able = [s for s in (old_root if role == "root" else old_targets) if s.public_key.keyid in stay]
+        if len(able) < (threshold or plan.threshold):
+            what = f"the keys that are left in role '{role}' could not sign here"
+            raise RefusedError(
+                Refusal("threshold", what, f"{threshold or plan.threshold} private keys", str(len(able)))
+            )
+    _set_keys(holder, role, left, threshold or plan.threshold)
+    if role in TOP_ROLES:
+        _renew_root(shop, root, now, old_root)
+    if role != "root":
+        stay = {key.keyid for key in left} if role == "targets" else {s.public_key.keyid for s in old_targets}
+        _renew_targets(shop, targets, now, [s for s in old_targets if s.public_key.keyid in stay])
+    return shop.finish(labels or {})
 
 
 def load_trust(directory: Path) -> TrustDocuments:
@@ -128,169 +255,93 @@ def load_trust(directory: Path) -> TrustDocuments:
     Raises:
         DeviceError: `device.keys`: the directory lacks them.
     """
-    versions = _root_versions(directory)
-    if not versions or not (directory / "targets.json").is_file():
+    store = KeyDirectory(directory)
+    versions = store.root_versions()
+    if not versions or not store.targets_file.is_file():
         hint = "make them with 'twinslot-image keys init'"
-        raise DeviceError("no root and targets documents", code="keys", found=directory, hint=hint)
-    roots = tuple((directory / f"{version}.root.json").read_bytes() for version in versions[1:][-ROOTS_MAX:])
-    return TrustDocuments(roots, (directory / "targets.json").read_bytes())
+        raise DeviceError(f"'{directory}' holds no root and targets documents", code="keys", hint=hint)
+    roots = tuple(store.root_file(version).read_bytes() for version in versions[1:][-ROOTS_MAX:])
+    return TrustDocuments(roots, store.targets_file.read_bytes())
 
 
-# Signing
+def _signers(shop: _Workshop, root: Root, role: str) -> tuple[tuple[CryptoSigner, ...], tuple[CryptoSigner, ...]]:
+    """Who signs a change of this role: keys of root, keys of targets; opened before anything is made."""
+    return (
+        shop.open("root", root) if role in TOP_ROLES else (),
+        shop.open("targets", root) if role != "root" else (),
+    )
 
 
-def load_signer(pem: bytes, where: str, passphrase: bytes | None = None) -> CryptoSigner:
-    """A private key in PEM (PKCS 8): Ed25519, or ECDSA on P-256 or P-384.
-
-    Raises:
-        DeviceError: `device.key`: not a key, or the passphrase does not open it.
-    """
-    try:
-        return CryptoSigner(load_pem_private_key(pem, passphrase if b"ENCRYPTED" in pem else None))
-    except (ValueError, TypeError) as e:
-        hint = "an encrypted key needs its passphrase in TWINSLOT_KEY_PASSPHRASE"
-        raise DeviceError(f"the private key from '{where}' cannot be used", code="key", found=e, hint=hint) from e
+def _renew_root(shop: _Workshop, root: Root, now: datetime, signers: Iterable[CryptoSigner]) -> None:
+    root.version += 1
+    root.expires = now + timedelta(days=ROOT_DAYS)
+    shop.write(shop.directory.root_file(root.version), root, signers)
 
 
-def sign_manifest(manifest: bytes, targets: bytes, role: str, signer: CryptoSigner) -> bytes:
-    """The manifest with one more signature; its signed part is unchanged.
-
-    Raises:
-        RefusedError: `refused.role-unknown` or `refused.wrong-key`: the key is not one of this role's.
-    """
-    keys = _role_keys(targets, role)
-    if signer.public_key.keyid not in keys:
-        known = ", ".join(key_id[:8] for key_id in sorted(keys))
-        what = f"the key is none of role '{role}'"
-        raise RefusedError(Refusal("wrong-key", what, known, signer.public_key.keyid[:8]))
-    return _add_signature(manifest, signer.sign(signed_bytes(manifest)))
+def _renew_targets(shop: _Workshop, targets: Targets, now: datetime, signers: Iterable[CryptoSigner]) -> None:
+    targets.version += 1
+    targets.expires = now + timedelta(days=TARGETS_DAYS)
+    shop.write(shop.directory.targets_file, targets, signers)
 
 
-def attach_signature(manifest: bytes, targets: bytes, role: str, signature: bytes) -> bytes:
-    """The manifest with a signature made elsewhere (a hardware module, another building) by one of the role's keys.
-
-    Raises:
-        RefusedError: `refused.role-unknown`, or `refused.bad-signature`: it is by none of the role's keys.
-    """
-    for key_id, key in _role_keys(targets, role).items():
-        candidate = Signature(key_id, signature.hex())
-        try:
-            key.verify_signature(candidate, signed_bytes(manifest))
-        except UnverifiedSignatureError:
-            continue
-        return _add_signature(manifest, candidate)
-    what, hint = f"the signature is by no key of role '{role}'", "sign the bytes that '--detached-payload' wrote"
-    raise RefusedError(Refusal("bad-signature", what, hint=hint))
+def _find_role(root: Root, targets: Any, role: str) -> tuple[dict[str, Any], Root | Targets, Any]:
+    """The keys of the document that holds a role, the document, and the role."""
+    if role in TOP_ROLES:
+        return root.keys, root, root.roles[role]
+    if role not in targets.delegations.roles:
+        known = ", ".join((*TOP_ROLES, *targets.delegations.roles))
+        raise RefusedError(Refusal("role-unknown", f"there is no role '{role}'", known, role))
+    return targets.delegations.keys, targets, targets.delegations.roles[role]
 
 
-def signed_bytes(manifest: bytes) -> bytes:
-    """What a signature over this manifest covers."""
-    return str(encode_canonical(_signed(manifest))).encode()
+def _set_keys(document: Any, role: str, keys: Iterable[SSlibKey], threshold: int) -> None:
+    known = document.roles[role] if isinstance(document, Root) else document.delegations.roles[role]
+    for key_id in list(known.keyids):
+        document.revoke_key(key_id, role)
+    for key in keys:
+        document.add_key(key, role)
+    known.threshold = threshold
 
 
-def _signed(manifest: bytes) -> dict[str, Any]:
-    parse_manifest(manifest)
-    signed = parse_document(manifest, "manifest")["signed"]
-    assert isinstance(signed, dict)
-    return signed
+def _check_plans(plans: Mapping[str, RolePlan]) -> None:
+    """Before a key is made: thresholds that can be reached, and not more keys than a device reads."""
+    seen: dict[str, str] = {}
+    for name, plan in plans.items():
+        if not 1 <= plan.threshold <= min(plan.keys, THRESHOLD_MAX) or plan.keys > THRESHOLD_MAX:
+            expected = f"K/N, K from 1 to N, N at most {THRESHOLD_MAX}"
+            raise RefusedError(
+                Refusal("threshold", f"role '{name}' cannot sign so", expected, f"{plan.threshold}/{plan.keys}")
+            )
+        made = plan.keys - len(plan.public)
+        if made < (plan.threshold if name in TOP_ROLES else 0):
+            what, hint = (
+                f"the document of role '{name}' is signed here",
+                "give the role more keys, or fewer public ones",
+            )
+            needed = f"{plan.threshold} private keys" if name in TOP_ROLES else f"at most {plan.keys} public keys"
+            raise RefusedError(Refusal("threshold", what, needed, str(made), hint))
+        for key in plan.public:
+            if seen.setdefault(key.keyid, name) != name or plan.public.count(key) > 1:
+                what = f"one key twice, in '{seen[key.keyid]}' and '{name}'"
+                raise RefusedError(Refusal("shared-key", what, found=key.keyid[:ID_SHOWN]))
+    if sum(plan.keys for name, plan in plans.items() if name not in TOP_ROLES) > KEYS_MAX:
+        raise RefusedError(Refusal("threshold", "too many keys for one document", f"at most {KEYS_MAX}"))
 
 
-def _add_signature(manifest: bytes, signature: Signature) -> bytes:
-    document: dict[str, Any] = parse_document(manifest, "manifest")
-    kept = [entry for entry in document["signatures"] if entry["keyid"] != signature.keyid]
-    document["signatures"] = sorted([*kept, signature.to_dict()], key=lambda entry: str(entry["keyid"]))
-    signed = encode(document)
-    parse_manifest(signed)
-    return signed
+def _refuse_strangers(root: Root, targets: Any, role: str, keys: Iterable[SSlibKey]) -> None:
+    """A person with one key in two roles would sign twice."""
+    others = {name: known.keyids for name, known in (root.roles | targets.delegations.roles).items() if name != role}
+    for key in keys:
+        for name, key_ids in others.items():
+            if key.keyid in key_ids:
+                what, hint = f"the key belongs to role '{name}'", "make another one: one key may not stand in two roles"
+                raise RefusedError(Refusal("shared-key", what, found=key.keyid[:ID_SHOWN], hint=hint))
 
 
-def role_key_ids(targets: bytes) -> dict[str, tuple[int, tuple[str, ...]]]:
-    """For each role of a targets document, its threshold and the ids of its keys; for people, unverified."""
-    roles = _parse(targets, "trust").signed.delegations.roles
-    return {name: (role.threshold, tuple(role.keyids)) for name, role in roles.items()}
-
-
-def describe_document(data: bytes) -> tuple[str, int, datetime]:
-    """Type, version and expiry of a root or targets document; for people, unverified."""
-    signed = _parse(data, "trust").signed
-    return signed.type, signed.version, signed.expires
-
-
-def _role_keys(targets: bytes, role: str) -> dict[str, Any]:
-    signed = _parse(targets, "trust").signed
-    if not signed.delegations or role not in (signed.delegations.roles or {}):
-        known = ", ".join(signed.delegations.roles) if signed.delegations else ""
-        raise RefusedError(Refusal("role-unknown", "the image's targets document has no such role", known, role))
-    return {key_id: signed.delegations.keys[key_id] for key_id in signed.delegations.roles[role].keyids}
-
-
-# Files
-
-
-def _make_keys(directory: Path, role: str, plan: RolePlan, passphrase: bytes | None) -> list[CryptoSigner]:
-    signers = []
-    lock = BestAvailableEncryption(passphrase) if passphrase else NoEncryption()
-    for _ in range(plan.keys):
-        key = Ed25519PrivateKey.generate()
-        signer = CryptoSigner(key)
-        pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, lock)
-        write_whole(_key_file(directory, role, signer.public_key.keyid), pem, MODE_SECRET)
-        signers.append(signer)
-    return signers
-
-
-def _key_file(directory: Path, role: str, key_id: str) -> Path:
-    return directory / "private" / f"{role}.{key_id[:16]}.pem"
-
-
-def _load_role(directory: Path, role: str, key_ids: Iterable[str], passphrase: bytes | None) -> list[CryptoSigner]:
-    signers = []
-    for key_id in key_ids:
-        path = _key_file(directory, role, key_id)
-        if not path.is_file():
-            hint = "run this where the offline keys are"
-            raise DeviceError(f"a private key of role '{role}' is not here", code="key", expected=path, hint=hint)
-        signers.append(load_signer(path.read_bytes(), str(path), passphrase))
-    return signers
-
-
-def _set_keys(root: Root, role: str, signers: Iterable[CryptoSigner], threshold: int) -> None:
-    for key_id in list(root.roles[role].keyids):
-        root.revoke_key(key_id, role)
-    for signer in signers:
-        root.add_key(signer.public_key, role)
-    root.roles[role].threshold = threshold
-
-
-def _write(path: Path, signed: Root | Targets, signers: Iterable[CryptoSigner]) -> None:
-    metadata: Metadata[Any] = Metadata(signed)
-    for signer in signers:
-        metadata.sign(signer, append=True)
-    document = metadata.to_dict()
-    document["signatures"].sort(key=lambda entry: entry["keyid"])
-    write_whole(path, encode(document))
-
-
-def _root_versions(directory: Path) -> list[int]:
-    found = [_ROOT_FILE.fullmatch(path.name) for path in directory.iterdir()] if directory.is_dir() else []
-    return sorted(int(match[1]) for match in found if match)
-
-
-def _load_root(directory: Path) -> Root:
-    versions = _root_versions(directory)
-    if not versions:
-        raise DeviceError("no root document", code="keys", found=directory, hint="run 'twinslot-image keys init'")
-    root: Root = _load(directory / f"{versions[-1]}.root.json").signed
-    return root
-
-
-def _load(path: Path) -> Metadata[Any]:
-    return _parse(path.read_bytes(), path.name)
-
-
-def _parse(data: bytes, where: str) -> Metadata[Any]:
-    try:
-        metadata: Metadata[Any] = Metadata.from_bytes(data)
-    except DeserializationError as e:
-        raise BundleError(f"'{where}' holds no TUF metadata", code="trust", found=e.__cause__ or e) from e
-    return metadata
+def _key_named(name: str, role: str, key_ids: Sequence[str], labels: Mapping[str, str]) -> str:
+    found = [key_id for key_id in key_ids if key_id.startswith(name) or labels.get(key_id) == name]
+    if len(found) != 1 or not name:
+        what = f"role '{role}' has no key '{name}'" if not found else f"'{name}' may be more than one key"
+        known = ", ".join(key_id[:ID_SHOWN] for key_id in key_ids)
+        raise RefusedError(Refusal("key-unknown", what, known, name))
+    return found[0]

@@ -226,7 +226,7 @@ def test_a_key_of_another_role_does_not_sign(bench: Path, capsys: pytest.Capture
     before = (bench / "signed.twin").read_bytes()
     key = str(private_keys(bench, "clinical")[0])
     assert main(["sign", str(bench / "signed.twin"), "--role", "engineering", "--key", key]) == 4
-    assert "the key is none of role 'engineering'" in capsys.readouterr().err
+    assert "this key does not belong to role 'engineering'" in capsys.readouterr().err
     assert main(["sign", str(bench / "signed.twin"), "--role", "regulatory", "--key", key]) == 4
     assert main(["sign", str(bench / "signed.twin"), "--key", key]) == 4
     assert (bench / "signed.twin").read_bytes() == before

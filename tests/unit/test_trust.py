@@ -28,7 +28,8 @@ from twinslot.bundle.verdict import (
 from twinslot.bundle.wire import TrustDocuments, build_trust
 from twinslot.core.canonical import encode
 from twinslot.core.errors import BundleError, DeviceError, LifecycleError, RefusedError
-from twinslot_image.keys import attach_signature, load_trust, rotate_keys, sign_manifest, signed_bytes
+from twinslot_image.keys import load_trust, rotate_keys
+from twinslot_image.signing import attach_signature, sign_manifest, signed_bytes
 
 
 @pytest.fixture(scope="module")
