@@ -6,8 +6,11 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from typing import Any
 
+from twinslot.bus.calls import OPEN_CALLS, OPEN_CALLS_EACH
+from twinslot.bus.library import LARGEST
 from twinslot.bus.names import DESCRIPTION, ERROR, GROUP
 from twinslot.core import errors
+from twinslot.core.outcome import JobOutcome
 
 PREFACE = """\
 # The D-Bus interface
@@ -44,6 +47,22 @@ objects. The property `Error` and the signal `Finished` of a job carry the same 
 {errors}
 
 Wrong argument types, unknown members and unknown objects are answered with the bus' own `org.freedesktop.DBus.Error.*`.
+
+## How a job ends
+
+The property `Outcome` and the signal `Finished` of a job say it in one word. A job that armed a slot has not succeeded
+yet: only `committed` says so. After the restart `twinslot status` and `GetStatus` say how the update went on. A program
+takes a word that it does not know for `under-way`.
+
+| outcome | what happened |
+|---|---|
+{outcomes}
+
+## Calls that are too many
+
+At most {total} calls are answered at one time, and at most {each} of one connection; a further one is answered with
+`org.freedesktop.DBus.Error.LimitsExceeded`. Messages of more than {largest} bytes are dropped. Descriptors are
+closed at once unless the method takes one.
 """
 
 
@@ -54,7 +73,9 @@ def page() -> str:
     """The page as Markdown."""
     kinds = errors.TwinslotError.__subclasses__()
     rows = "\n".join(f"| `{ERROR}{k.family.capitalize()}` | {k.exit_status} | {_first_line(k)} |" for k in kinds)
-    lines = [PREFACE.format(errors=rows, group=GROUP)]
+    ends = "\n".join(f"| `{outcome}` | {outcome.meaning} |" for outcome in JobOutcome)
+    bounds = {"total": OPEN_CALLS, "each": OPEN_CALLS_EACH, "largest": LARGEST}
+    lines = [PREFACE.format(errors=rows, group=GROUP, outcomes=ends, **bounds)]
     for interface, words in documented(description()):
         lines += [f"## `{interface.attrib['name']}`", "", words, ""]
         for member, meaning in documented(interface):

@@ -15,6 +15,7 @@ from twinslot.cli_world import JsonObject, ServiceClient, World, require_root
 from twinslot.core.errors import CancelledError, Refusal, RefusedError, TwinslotError
 from twinslot.core.lifecycle import Event
 from twinslot.core.model import CheckResult, failed_checks
+from twinslot.core.outcome import outcome_of
 from twinslot.core.text import printable
 from twinslot.core.transaction import Transaction
 
@@ -253,7 +254,8 @@ def _reboot(arguments: argparse.Namespace, config: Config) -> bool:
 
 def _show(data: JsonObject | None, output: Output, *, nothing: str = "nothing is under way") -> int:
     if output.as_json:
-        output.line({"type": "result", "transaction": data})
+        transaction = Transaction.from_dict(data) if data else None
+        output.line({"type": "result", "outcome": outcome_of(transaction), "transaction": data})
     elif data is None:
         output.text([nothing])
     else:

@@ -54,7 +54,8 @@ ERRORS = {
 
 def transaction(**more: Any) -> Transaction:
     """A transaction as the engine gives it."""
-    return Transaction("ab" * 16, State.ARMED, SlotName.B, Release("2026.11 'ü'", 7), started="2026-01-01", **more)
+    state = more.pop("state", State.IDLE if "outcome" in more else State.ARMED)
+    return Transaction("ab" * 16, state, SlotName.B, Release("2026.11 'ü'", 7), started="2026-01-01", **more)
 
 
 class PretendStream:
@@ -106,7 +107,7 @@ class PretendEngine:
             scenario = stream.head().manifest.decode()
             self._play(scenario, observer, cancelled)
             self._world.state = "armed" if options.activate else "written"
-            return transaction(reason=repr(options))
+            return transaction(state=State(self._world.state), reason=repr(options))
         except TransportError as e:
             if cancelled.is_set():
                 raise ERRORS["cancelled"] from e
@@ -146,7 +147,8 @@ class PretendEngine:
         return transaction(forced=True, outcome=Outcome.COMMITTED)
 
     def rollback(self, *, reason: str, reboot: bool) -> Transaction:
-        return transaction(kind="rollback", reason=f"{reason} reboot={reboot}")
+        state = State.LEAVING if reason == "on trial" else State.ARMED
+        return transaction(kind="rollback", state=state, reason=f"{reason} reboot={reboot}")
 
     def cancel(self) -> Transaction:
         return transaction(outcome=Outcome.ABANDONED)
@@ -157,6 +159,7 @@ class PretendWorld:
 
     def __init__(self) -> None:
         self.state = "idle"
+        self.looks = 0
 
     def engine(self) -> PretendEngine:
         return PretendEngine(self)
@@ -179,7 +182,9 @@ class PretendWorld:
         known = {"name": "2026.10", "sequence": 6, "epoch": 1, "manifest": ""}
         good = {"state": "good", "running": True, "release": known, "installed_at": "2026-01-01T00:00:00+00:00"}
         empty = {"state": None, "running": False, "release": None, "installed_at": None}
-        return {"version": "1", "running": SlotName.A, "state": self.state, "slots": {"a": good, "b": empty}}
+        self.looks += 1
+        who = {"look": self.looks, "process": os.getpid()}
+        return {"version": "1", "running": SlotName.A, "state": self.state, "slots": {"a": good, "b": empty}} | who
 
     def history(self, limit: int) -> list[JsonObject]:
         return [transaction().as_dict()] * min(limit, 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import subprocess
 import sys
 import textwrap
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from bus_bench import Caller, private_bus, service_on
+from bus_bench import Caller, finished, open_files, private_bus, service_on, wait_for
 
 from twinslot.bus import names
 from twinslot.bus.library import Message, close_bus, open_bus
@@ -113,3 +114,86 @@ def test_a_forged_end_of_a_job_is_not_believed(address: str) -> None:
 
     with connect(address) as client, pytest.raises(CancelledError):
         client.install("http://server/wait", {}, observer, cancelled)
+
+
+FLOOD = """
+import array, asyncio, os, socket, sys
+sys.path[:0] = {path!r}
+from twinslot.bus import names
+from twinslot.bus.library import Message, MessageFlag, ask, open_bus
+os.setgroups([])
+os.setgid({user})
+os.setuid({user})
+LOOK = "org.freedesktop.DBus.Properties"
+CALLS = (
+    (names.UPDATE, "GetStatus", "", []),
+    (names.UPDATE, "GetHistory", "u", [1000]),
+    (LOOK, "GetAll", "s", [names.UPDATE]),
+    ("org.freedesktop.DBus.Introspectable", "Introspect", "", []),
+    (names.UPDATE, "GetStatus", "as", [["x" * 100] * 2000]),
+    (names.UPDATE, "Install", "sa{{sv}}", ["http://x/", {{}}]),
+)
+file = os.open("/dev/null", os.O_RDONLY)
+
+def connected():
+    sock = socket.socket(socket.AF_UNIX)
+    sock.connect({address!r}.partition("path=")[2].partition(",")[0])
+    user = str(os.geteuid()).encode().hex().encode()
+    for words in (b"\\0AUTH EXTERNAL " + user, b"NEGOTIATE_UNIX_FD"):
+        sock.sendall(words + b"\\r\\n")
+        sock.recv(1000)
+    sock.sendall(b"BEGIN\\r\\n")
+    sock.sendall(Message("org.freedesktop.DBus", "/", "org.freedesktop.DBus", "Hello", serial=1)._marshall())
+    return sock
+
+def send(sock, message, serial):
+    message.serial, message.flags = serial, MessageFlag.NO_REPLY_EXPECTED
+    descriptors = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", message.unix_fds))
+    data = message._marshall(negotiate_unix_fd=True)
+    sock.sendall(data[sock.sendmsg([data], [descriptors]):])
+
+def nest(value, depth):
+    return [nest(value, depth - 1)] if depth else value
+
+async def ask_often():
+    bus = await open_bus({address!r})
+    message = lambda: Message(names.SERVICE, names.PATH, names.UPDATE, "GetStatus")
+    answers = await asyncio.gather(*(ask(bus, message()) for _ in range(100)))
+    print(*sorted({{answer.error_name or "answered" for answer in answers}}))
+
+socks = [connected() for _ in range(8)]
+print("ready", flush=True)
+for number in range({count}):
+    for sock in socks:
+        interface, member, signature, body = CALLS[number % len(CALLS)]
+        call = Message(names.SERVICE, names.PATH, interface, member, signature=signature, body=body)
+        call.unix_fds = [file] * 16
+        send(sock, call, 2 * number + 2)
+        depth = number % 20
+        signature = "(" * depth + "s" + ")" * depth
+        signal = Message.new_signal("/x", "x.y", "Z", signature, [nest("s", depth)], [file] * 16)
+        signal.destination = names.SERVICE
+        send(sock, signal, 2 * number + 3)
+asyncio.run(ask_often())
+"""
+FILES = 64  # descriptors that the service may have here; an idle one holds about ten
+
+
+@pytest.mark.root
+@AS_ROOT
+def test_a_strangers_flood_of_calls_and_descriptors_does_not_end_an_install() -> None:
+    with private_bus(policy=POLICY) as address, service_on(address) as service:
+        resource.prlimit(service.pid, resource.RLIMIT_NOFILE, (FILES, FILES))
+        caller = Caller(address)
+        before = open_files(service)
+        script = textwrap.dedent(FLOOD).format(path=sys.path, user=NOBODY, address=address, count=200)
+        with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as flood:
+            assert flood.stdout is not None
+            assert flood.stdout.readline() == "ready\n"
+            (job,) = caller.call("Install", "sa{sv}", "http://server/chatty", {})
+            finished(caller, job)
+            assert caller.get("Outcome", job, names.JOB) == "armed", caller.get("Error", job, names.JOB)
+            told = flood.stdout.read().split()
+        assert flood.returncode == 0
+        assert told == ["answered", "org.freedesktop.DBus.Error.LimitsExceeded"]
+        wait_for(lambda: open_files(service) <= before)

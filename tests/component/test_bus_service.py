@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
@@ -13,7 +14,8 @@ from bus_service import REASONS
 
 import twinslot
 from twinslot.bus import names
-from twinslot.bus.library import MessageBus, Variant
+from twinslot.bus.library import Message, MessageBus, Variant
+from twinslot.core.errors import DeviceError
 
 
 @pytest.fixture(scope="module")
@@ -127,14 +129,14 @@ def test_a_job_tells_phases_progress_and_its_end_and_stays_readable(caller: Call
     assert listener.values(job, "Phase") == ["verify", "write", "read-back"]
     assert listener.values(job, "State") == ["finished"]
     outcome, exit_status, error, transaction = told
-    assert (outcome, exit_status, error) == ("success", 0, "")
+    assert (outcome, exit_status, error) == ("armed", 0, "")
     (kept,) = caller.call("GetAll", "s", names.JOB, path=job, interface=PROPERTIES)
     assert {name: variant.value for name, variant in kept.items()} == {
         "Kind": "install",
         "State": "finished",
         "Phase": "read-back",
         "Progress": ["read-back", 1 << 33, 1 << 33, 7.0, 0.0, 3600],
-        "Outcome": "success",
+        "Outcome": "armed",
         "ExitStatus": 0,
         "Error": "",
         "Transaction": transaction,
@@ -173,7 +175,7 @@ def test_the_service_tells_its_changes_around_a_job(caller: Caller) -> None:
     assert listener.values(names.PATH, "CurrentJob") == [job, "/"]
     assert listener.values(names.PATH, "State")[-1] == "idle"
     last = json.loads(listener.values(names.PATH, "LastResult")[-1])
-    assert (last["job"], last["kind"], last["outcome"], last["exit_status"]) == (job, "install", "failed", 4)
+    assert (last["job"], last["kind"], last["outcome"], last["exit_status"]) == (job, "install", "refused", 4)
     assert len(last["error"]["reasons"]) == len(REASONS)
 
 
@@ -199,7 +201,7 @@ def test_a_commit_cannot_be_cancelled_and_the_answer_says_so(caller: Caller) -> 
         for path, interface in ((job, names.JOB), (names.PATH, names.UPDATE)):
             with pytest.raises(Answered, match=r"refused\.not-cancellable"):
                 await call(bus, "Cancel", path=path, interface=interface)
-        assert (await listener.until("Finished"))[0] == "success"
+        assert (await listener.until("Finished"))[0] == "committed"
 
     caller.run(work)
 
@@ -215,6 +217,63 @@ def test_only_the_last_finished_jobs_stay_readable(caller: Caller) -> None:
         return jobs
 
     jobs = caller.run(work)
-    assert caller.get("Outcome", jobs[-16], names.JOB) == "success"
+    assert caller.get("Outcome", jobs[-16], names.JOB) == "armed"
     with pytest.raises(Answered, match="UnknownObject"):
         caller.get("Outcome", jobs[-17], names.JOB)
+
+
+# How a job ends
+
+
+@pytest.mark.parametrize(
+    ("outcome", "member", "signature", "body"),
+    [
+        ("armed", "Install", "sa{sv}", ["http://server/x", {}]),
+        ("written", "Install", "sa{sv}", ["http://server/x", {"activate": Variant("b", False)}]),
+        ("refused", "Install", "sa{sv}", ["http://server/refused", {}]),
+        ("cancelled", "Install", "sa{sv}", ["http://server/cancelled", {}]),
+        ("failed", "Install", "sa{sv}", ["http://server/bundle", {}]),
+        ("failed", "Install", "sa{sv}", ["http://server/transport", {}]),
+        ("failed", "Install", "sa{sv}", ["http://server/mistake", {}]),
+        ("armed", "Activate", "a{sv}", [{}]),
+        ("committed", "Commit", "a{sv}", [{"force": Variant("s", "a reason")}]),
+        ("nothing", "Commit", "a{sv}", [{"if_trial": Variant("b", True)}]),
+        ("refused", "Commit", "a{sv}", [{}]),
+        ("rolling-back", "Rollback", "a{sv}", [{"reason": Variant("s", "on trial")}]),
+        ("armed", "Rollback", "a{sv}", [{}]),
+        ("abandoned", "Cancel", "", []),
+    ],
+)
+def test_a_job_ends_with_one_word_and_only_a_commit_is_a_success(
+    caller: Caller, outcome: str, member: str, signature: str, body: list[object]
+) -> None:
+    (job,) = caller.call(member, signature, *body)
+    finished(caller, job)
+    assert caller.get("Outcome", job, names.JOB) == outcome
+    assert json.loads(caller.get("LastResult"))["outcome"] == outcome
+    assert bool(caller.get("Error", job, names.JOB)) == (outcome in ("refused", "cancelled", "failed"))
+
+
+def test_all_who_ask_at_the_same_time_share_one_look_at_the_device(caller: Caller) -> None:
+    async def work(bus: MessageBus) -> list[str]:
+        asked = (call(bus, "GetStatus") for _ in range(8))
+        return [answer[0] for answer in await asyncio.gather(*asked)]
+
+    looks = [json.loads(status)["look"] for status in caller.run(work)]
+    assert len(set(looks)) <= 2, "one that was going on, and the next one for all others"
+
+
+def test_a_message_that_is_too_large_or_of_an_unknown_kind_does_not_end_the_service(caller: Caller) -> None:
+    async def work(bus: MessageBus) -> None:
+        for kind, size in ((4, 1 << 20), (9, 10)):  # a signal of a mebibyte; a kind that no specification has
+            signal = Message.new_signal("/x", "x.y", "Z", "ay", [b"x" * size])
+            signal.destination, signal.serial = names.SERVICE, bus.next_serial()
+            data = bytearray(signal._marshall())  # type: ignore[no-untyped-call]
+            data[1] = kind
+            bus._writer.messages.put_nowait((bytes(data), [], None))
+            bus._writer.schedule_write()
+
+    before = json.loads(caller.call("GetStatus")[0])["process"]
+    with contextlib.suppress(EOFError, DeviceError):  # the bus may hang up on who sends such a thing
+        caller.run(work)
+    assert json.loads(caller.call("GetStatus")[0])["process"] == before

@@ -73,7 +73,7 @@ def test_checks_and_commit_with_nothing_on_trial(shell: Shell) -> None:
     assert shell("check", "--if-trial") == 0
     assert shell.out == "nothing is on trial\n"
     assert shell("commit", "--if-trial") == 0
-    assert shell.json("commit", "--if-trial") == [{"type": "result", "transaction": None}]
+    assert shell.json("commit", "--if-trial") == [{"type": "result", "outcome": "nothing", "transaction": None}]
     assert shell("commit") == 4
     assert shell.err == "twinslot: the running system is not on trial\n"
 

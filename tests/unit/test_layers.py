@@ -42,7 +42,7 @@ DOORS = {
     "tuf": {"twinslot/bundle/trust.py", "twinslot/bundle/keys.py", "twinslot_image/"},
     "securesystemslib": {"twinslot/bundle/trust.py", "twinslot/bundle/keys.py", "twinslot_image/"},
     "zstandard": {"twinslot/bundle/codec.py"},
-    "dbus_next": {"twinslot/bus/library.py"},
+    "dbus_next": {"twinslot/bus/library.py", "twinslot/bus/reading.py"},
     "sqlite3": {"twinslot/storage/record.py", "twinslot/storage/record_file.py"},
     "elftools": {"twinslot_image/elf.py"},
     "qemu": {"twinslot_lab/qmp.py"},

@@ -14,6 +14,7 @@ from twinslot.bus import names
 from twinslot.bus.library import Variant
 from twinslot.bus.link import Finished, Gone, Link
 from twinslot.core.errors import CancelledError, DeviceError, Refusal, RefusedError, TwinslotError
+from twinslot.core.outcome import UNSUCCESSFUL
 from twinslot.core.progress import Observer
 
 JsonObject = dict[str, Any]
@@ -154,7 +155,7 @@ class ServiceClient:
 
 
 def _result(event: Finished) -> JsonObject | None:
-    if event.outcome != "success":
+    if event.outcome in UNSUCCESSFUL:
         raise TwinslotError.from_dict(json.loads(event.error or "{}"))
     transaction: JsonObject | None = json.loads(event.transaction or "null")
     return transaction

@@ -13,6 +13,7 @@ from typing import Any, Final
 import twinslot
 from twinslot.bus import names, options
 from twinslot.bus.callers import Callers
+from twinslot.bus.calls import SharedLook
 from twinslot.bus.jobs import Jobs
 from twinslot.bus.library import Variant
 from twinslot.bus.objects import Call, Exporter, Method
@@ -45,6 +46,8 @@ class Update:
         self.jobs = Jobs(exporter, self._jobs_changed)
         self._told: dict[str, Any] = {}
         self._telling = asyncio.Lock()
+        self._status = SharedLook(lambda: asyncio.to_thread(world.status))
+        self._one_history = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         exporter.add(names.PATH, self)
 
@@ -134,14 +137,15 @@ class Update:
         return [self.jobs.start("cancel", lambda _: self._world.engine().cancel()).path]
 
     async def _get_status(self, _: Call) -> list[Any]:
-        return [json.dumps(await asyncio.to_thread(self._world.status), default=str)]
+        return [json.dumps(await self._status(), default=str)]
 
     async def _get_history(self, call: Call) -> list[Any]:
         limit = min(call.body[0], HISTORY)
-        return [json.dumps(await asyncio.to_thread(self._world.history, limit), default=str)]
+        async with self._one_history:
+            return [json.dumps(await asyncio.to_thread(self._world.history, limit), default=str)]
 
     async def _of_the_device(self) -> dict[str, Any]:
-        status = await asyncio.to_thread(self._world.status)
+        status = await self._status()
         return {
             "Version": twinslot.__version__,
             "RunningSlot": str(status["running"] or ""),

@@ -14,6 +14,7 @@ from typing import Any, Final
 from twinslot.bus import names
 from twinslot.bus.objects import Call, Exporter, Method
 from twinslot.core.errors import CancelledError, LifecycleError, Refusal, RefusedError, TwinslotError
+from twinslot.core.outcome import outcome_of, outcome_of_error
 from twinslot.core.progress import Observer, Progress
 from twinslot.core.transaction import Transaction
 from twinslot.engine.cancellation import Cancellation
@@ -31,7 +32,7 @@ class Ending:
     """How a job ended, as it is told on the bus.
 
     Attributes:
-        outcome: `success`, `failed` or `cancelled`.
+        outcome: A word of `core.outcome.JobOutcome`.
         exit_status: What the command line would end with.
         error: `TwinslotError.as_dict` as JSON, or empty.
         transaction: `Transaction.as_dict` as JSON, or empty.
@@ -45,8 +46,7 @@ class Ending:
 
 def failed(error: TwinslotError) -> Ending:
     """The ending that an error makes."""
-    outcome = "cancelled" if isinstance(error, CancelledError) else "failed"
-    return Ending(outcome, error.exit_status, json.dumps(error.as_dict(), default=str))
+    return Ending(outcome_of_error(error), error.exit_status, json.dumps(error.as_dict(), default=str))
 
 
 class Job:
@@ -143,9 +143,8 @@ class Job:
         """In the thread."""
         try:
             transaction = self._work(lambda progress: self._post(self._take, progress))
-            ending = Ending(
-                "success", transaction=json.dumps(transaction.as_dict(), default=str) if transaction else ""
-            )
+            told = json.dumps(transaction.as_dict(), default=str) if transaction else ""
+            ending = Ending(outcome_of(transaction), transaction=told)
         except TwinslotError as e:
             ending = failed(e)
         except Exception:  # noqa: BLE001 - the bus gets a sentence, the log gets the rest

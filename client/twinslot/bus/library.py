@@ -1,4 +1,4 @@
-"""The one door to the D-Bus library: whoever swaps it changes this module."""
+"""The one door to the D-Bus library: whoever swaps it changes this module, and `reading.py` behind it."""
 
 from __future__ import annotations
 
@@ -15,29 +15,31 @@ from dbus_next.message import Message
 from dbus_next.signature import Variant
 
 from twinslot.bus.names import WITHOUT_SERVICE
+from twinslot.bus.reading import LARGEST, BoundedBus
 from twinslot.core.errors import DeviceError
 
-__all__ = ["Message", "MessageBus", "MessageFlag", "MessageType", "NameFlag", "RequestNameReply", "Variant"]
+__all__ = ["LARGEST", "Message", "MessageBus", "MessageFlag", "MessageType", "NameFlag", "RequestNameReply", "Variant"]
 
 DAEMON: Final = "org.freedesktop.DBus"
 PATIENCE: Final = 30.0  # seconds for an answer; longer than the bus waits for an activated service (25 s)
 
 
-async def open_bus(address: str | None) -> MessageBus:
+async def open_bus(address: str | None, largest: int = 0) -> MessageBus:
     """Connect to a bus, able to pass descriptors. `close_bus` ends it.
 
     Descriptors that come with a call are the receiver's to close (`close_descriptors`); others are closed here.
 
     Args:
         address: D-Bus server address; None is the system bus.
+        largest: Bytes of the largest message that is read; larger ones are dropped. 0: any.
 
     Raises:
         DeviceError: `device.bus`: there is none, or it refuses.
     """
     where: dict[str, Any] = {"bus_address": address} if address else {"bus_type": BusType.SYSTEM}
-    bus = MessageBus.__new__(MessageBus)  # held here, since a constructor that fails leaves its socket open
+    bus = BoundedBus.__new__(BoundedBus)  # held here, since a constructor that fails leaves its socket open
     try:
-        bus.__init__(**where, negotiate_unix_fd=True)  # type: ignore[misc]
+        bus.__init__(largest=largest, **where, negotiate_unix_fd=True)  # type: ignore[misc]
         await asyncio.wait_for(bus.connect(), PATIENCE)
     except (OSError, EOFError, TimeoutError, AuthError, InvalidAddressError) as e:
         _release(bus)
@@ -48,10 +50,10 @@ async def open_bus(address: str | None) -> MessageBus:
 
 
 def close_descriptors(message: Message) -> None:
-    """Close what came with a message; the library leaves that to whoever received it."""
-    for descriptor in message.unix_fds:
+    """Close what came with a message, once; the library leaves that to whoever received it."""
+    while message.unix_fds:
         with contextlib.suppress(OSError):
-            os.close(descriptor)
+            os.close(message.unix_fds.pop())
 
 
 def _drop_uncalled(message: Message) -> bool:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from twinslot.bus import description, names
+from twinslot.bus.calls import OpenCalls
 from twinslot.bus.library import Message, MessageBus, MessageFlag, MessageType, Variant, close_descriptors
 from twinslot.core.errors import LifecycleError, TwinslotError
 
@@ -20,6 +21,7 @@ _log: Final = logging.getLogger(__name__)
 _PROPERTIES: Final = "org.freedesktop.DBus.Properties"
 _PEER: Final = "org.freedesktop.DBus.Peer"
 _ERROR: Final = "org.freedesktop.DBus.Error."
+TOO_MANY: Final = "too many calls are open: wait for the answers to earlier ones"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,7 @@ class Exporter:
         self._bus, self._require_change, self._called = bus, require_change, called
         self._objects: dict[str, BusObject] = {}
         self._answers: set[asyncio.Task[None]] = set()
+        self._looking, self._changing = OpenCalls(), OpenCalls()
         bus.add_message_handler(self._take)
 
     def add(self, path: str, thing: BusObject) -> None:
@@ -117,12 +120,29 @@ class Exporter:
             close_descriptors(message)
             return False
         self._called()
-        task = asyncio.get_running_loop().create_task(self._answer(message))
+        method = self._method(message)
+        if method is None or "h" not in method[0]:  # at once: any user may send some with any call
+            close_descriptors(message)
+        # Counted apart: those who may only look cannot keep those away who may change the device.
+        calls = self._looking if method is None or method[1] else self._changing
+        if not calls.begin(message.sender):
+            close_descriptors(message)
+            self._send(message, Message.new_error(message, f"{_ERROR}LimitsExceeded", TOO_MANY))
+            return True
+        task = asyncio.get_running_loop().create_task(self._answer(message, calls))
         self._answers.add(task)
         task.add_done_callback(self._answers.discard)
         return True
 
-    async def _answer(self, message: Message) -> None:
+    def _method(self, message: Message) -> tuple[str, bool] | None:
+        """Signature of the method of ours that is called, and whether it only looks; None: another, or none."""
+        thing = self._objects.get(message.path)
+        if thing is None or message.interface not in (thing.interface, None):
+            return None
+        declared = description.interface(thing.interface).methods.get(message.member)
+        return None if declared is None else (declared[0], message.member in thing.readers)
+
+    async def _answer(self, message: Message, calls: OpenCalls) -> None:
         try:
             reply = await self._reply(message)
         except TwinslotError as e:
@@ -134,7 +154,11 @@ class Exporter:
             mistake = LifecycleError("the call failed by a mistake in the service", code="internal", hint="see its log")
             reply = Message.new_error(message, names.error_name(mistake), names.error_text(mistake))
         finally:
+            calls.end(message.sender)
             close_descriptors(message)
+        self._send(message, reply)
+
+    def _send(self, message: Message, reply: Message) -> None:
         if not message.flags & MessageFlag.NO_REPLY_EXPECTED and self._bus.connected:
             self._bus.send(reply)
 

@@ -10,7 +10,16 @@ from typing import Final
 from twinslot.bus import names
 from twinslot.bus.callers import Callers
 from twinslot.bus.interface import Update
-from twinslot.bus.library import MessageBus, NameFlag, RequestNameReply, ask_daemon, close_bus, open_bus, until_lost
+from twinslot.bus.library import (
+    LARGEST,
+    MessageBus,
+    NameFlag,
+    RequestNameReply,
+    ask_daemon,
+    close_bus,
+    open_bus,
+    until_lost,
+)
 from twinslot.bus.objects import Exporter
 from twinslot.bus.world import World
 from twinslot.core.errors import DeviceError
@@ -46,7 +55,7 @@ class _Server:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        bus = await open_bus(address)
+        bus = await open_bus(address, LARGEST)
         callers = Callers(bus)
         exporter = Exporter(bus, callers.require_change, self._touch)
         update = Update(self._world, exporter, callers)
