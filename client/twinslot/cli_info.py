@@ -131,6 +131,8 @@ def _image(manifest: Manifest) -> JsonObject:
         "epoch": manifest.release.epoch,
         "type": manifest.type,
         "compatible": list(manifest.compatible),
+        "hardware": list(manifest.hardware),
+        "variants": list(manifest.variants),
         "checks": list(manifest.checks),
         "built": manifest.built.strftime(_TIME),
         "expires": manifest.expires.strftime(_TIME),
@@ -164,6 +166,7 @@ def _lines(image: dict[str, Any]) -> Iterator[str]:
     yield f"{image['product']} {image['release']} ({image['type']})"
     yield f"  sequence  {image['sequence']}, security epoch {image['epoch']}"
     yield f"  for       {', '.join(image['compatible'])}"
+    yield from (f"  {key:<8}  {', '.join(image[key])}" for key in ("hardware", "variants") if image[key])
     yield f"  built     {image['built']}, expires {image['expires']}"
     yield f"  checks    {', '.join(image['checks']) or 'none'}"
     yield f"  manifest  {image['manifest']}"

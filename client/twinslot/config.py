@@ -30,7 +30,16 @@ class Device:
     """Who this device is; an image must be made for it."""
 
     compatible: tuple[str, ...] = option("Product names that an image may be for; one string or a list.", low=1)
-    hardware: str | None = option("Hardware revision; absent: images are not asked for one.", default=None)
+    hardware: str | None = option(
+        'Hardware revision, e.g. "rev-c". An image that names revisions must name this one; absent: such an image is '
+        "refused.",
+        default=None,
+    )
+    variant: str | None = option(
+        'Variant of the device type, e.g. "icu". An image that names variants must name this one; absent: such an '
+        "image is refused.",
+        default=None,
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -79,6 +79,8 @@ def _facts(description: Description, now: datetime) -> ReleaseFacts:
         checks=description.checks,
         built=now,
         expires=description.expires or now + timedelta(days=description.valid_days),
+        hardware=description.hardware,
+        variants=description.variants,
     )
 
 

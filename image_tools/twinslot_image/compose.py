@@ -34,6 +34,8 @@ class ReleaseFacts:
     checks: tuple[str, ...]
     built: datetime
     expires: datetime
+    hardware: tuple[str, ...] = ()
+    variants: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ def compose_manifest(
         if part.name in targets:
             raise BundleError("two parts of one name", code="manifest", found=part.name)
         targets[part.name] = part.target()
-    ours = {
+    ours: dict[str, object] = {
         "built": _time(facts.built),
         "checks": sorted(facts.checks),
         "compatible": sorted(facts.compatible),
@@ -78,6 +80,8 @@ def compose_manifest(
         "release": facts.release,
         "type": facts.type,
     }
+    narrowing = {"hardware": sorted(facts.hardware), "variants": sorted(facts.variants)}
+    ours |= {key: names for key, names in narrowing.items() if names}
     signed = {
         "_type": "targets",
         "expires": _time(facts.expires),

@@ -49,6 +49,8 @@ class Description:
     epoch: int
     type: str
     compatible: tuple[str, ...]
+    hardware: tuple[str, ...]
+    variants: tuple[str, ...]
     checks: tuple[str, ...]
     architecture: str
     trust: Path
@@ -89,6 +91,8 @@ def _describe(top: _Table) -> Description:
         epoch=top.get("epoch", int, 0),
         type=top.choice("type", TYPES, "feature"),
         compatible=top.strings("compatible"),
+        hardware=top.strings("hardware", ()),
+        variants=top.strings("variants", ()),
         checks=top.strings("checks", ()),
         architecture=top.choice("architecture", ARCHITECTURES, None if rootfs else ""),
         trust=top.path("trust"),

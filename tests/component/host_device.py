@@ -95,6 +95,8 @@ class HostDevice:
             open_sources=lambda slot: {"rootfs": open_reader(self.slots[slot])},
             lists=ListStore(self.directory / "data/lists"),
             delta=assemble._delta_policy(self.config),
+            hardware=self.config.device.hardware,
+            variant=self.config.device.variant,
         )
 
     def verifier(self) -> Verify:

@@ -15,6 +15,8 @@ sequence = {sequence}
 epoch = {epoch}
 compatible = {compatible}
 checks = {checks}
+hardware = {hardware}
+variants = {variants}
 trust = "keys"
 expires = {expires}
 group_size = {group_size}
@@ -50,6 +52,8 @@ class ReleaseBench:
         epoch: int = 0,
         compatible: tuple[str, ...] = ("acme,pump-3",),
         checks: tuple[str, ...] = (),
+        hardware: tuple[str, ...] = (),
+        variants: tuple[str, ...] = (),
         roles: tuple[str, ...] = ("engineering", "clinical"),
         expires: datetime = datetime(2099, 1, 1, tzinfo=UTC),
         group_size: int = 65536,
@@ -65,6 +69,8 @@ class ReleaseBench:
                 epoch=epoch,
                 compatible=list(compatible),
                 checks=list(checks),
+                hardware=list(hardware),
+                variants=list(variants),
                 expires=expires.strftime("%Y-%m-%dT%H:%M:%SZ"),
                 file=content_file.name,
                 group_size=group_size,

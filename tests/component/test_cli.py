@@ -253,6 +253,29 @@ def test_info_tells_every_reason_at_once_and_ends_as_a_refusal(
     assert "\n  the image is for another device type: expected 'acme,pump-3', found 'acme,ventilator'\n" in out
 
 
+def test_info_and_install_hold_an_image_to_the_hardware_of_the_device(
+    machine: Machine, made: HostDevice, bench: ReleaseBench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    narrow = bench.image("9.0", 90, CONTENT, hardware=("rev-c", "rev-d"), variants=("icu",))
+    path = machine.directory / "etc/twinslot/config.toml"
+    plain = path.read_text()
+    for own, reason in [
+        ("", "another hardware revision: expected '(none configured)', found 'rev-c, rev-d'"),
+        ('hardware = "rev-b"\nvariant = "icu"', "another hardware revision: expected 'rev-b', found 'rev-c, rev-d'"),
+        ('hardware = "rev-c"\nvariant = "home"', "another variant of the device: expected 'home', found 'icu'"),
+    ]:
+        path.write_text(plain.replace("[slots]", f"{own}\n[slots]"))
+        capsys.readouterr()
+        assert info(machine, narrow) == 4
+        out = capsys.readouterr().out
+        assert "\n  hardware  rev-c, rev-d\n  variants  icu\n" in out
+        assert f"  the image is for {reason}\n" in out
+    path.write_text(plain.replace("[slots]", 'hardware = "rev-c"\nvariant = "icu"\n[slots]'))
+    assert info(machine, narrow, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["image"]["hardware"], told["image"]["variants"]) == (["rev-c", "rev-d"], ["icu"])
+
+
 def test_info_works_on_a_machine_that_is_no_device(
     image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -27,6 +27,7 @@ release = "2026.11"
 sequence = 7
 type = "security"
 compatible = ["acme,pump-3"]
+hardware = ["rev-c"]
 checks = ["pump-motor"]
 architecture = "arm64"
 trust = "keys"
@@ -124,6 +125,7 @@ def test_inspect_shows_people_and_programs_the_same(bench: Path, capsys: pytest.
     for part in (
         "Pump 2026.11  (security)",
         "acme,pump-3",
+        "hardware     rev-c",
         "rootfs",
         "release-notes.md",
         "2 of 2",

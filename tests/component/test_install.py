@@ -22,6 +22,7 @@ from twinslot.core.errors import (
     RefusedError,
     TransportError,
 )
+from twinslot.core.lifecycle import State
 from twinslot.core.model import SlotName
 from twinslot.core.progress import Phase, Progress
 from twinslot.engine import assemble
@@ -147,6 +148,19 @@ def test_all_reasons_come_at_once(device: HostDevice, bench: ReleaseBench) -> No
         device.install(image)
     assert codes(error) == ["compatible", "payload-size", "check-unknown"]
     assert_untouched(device)
+
+
+def test_an_image_for_other_hardware_is_refused_and_one_for_this_is_installed(
+    device: HostDevice, bench: ReleaseBench
+) -> None:
+    image = bench.image("9.5", 95, CONTENT, hardware=("rev-c",), variants=("icu",))
+    with pytest.raises(RefusedError) as error:
+        device.install(image)
+    assert codes(error) == ["hardware", "variant"]
+    assert_untouched(device)
+    own = replace(device.config.device, hardware="rev-c", variant="icu")
+    device.config = replace(device.config, device=own)
+    assert device.install(image).state is State.ARMED
 
 
 def test_a_downgrade_is_refused_by_the_floor_in_the_environment_alone(device: HostDevice, bench: ReleaseBench) -> None:

@@ -88,6 +88,56 @@ def test_each_reason_says_what_was_expected_and_found(change: dict[str, object],
     assert [str(reason) for reason in reasons] == [sentence]
 
 
+NARROW = make_sample(facts=replace(FACTS, hardware=("rev-c", "rev-b"), variants=("icu",))).manifest
+FITTING = replace(WELCOMING, hardware="rev-b", variant="icu")
+
+
+def test_a_revision_and_a_variant_that_the_image_names_are_welcome() -> None:
+    assert check(NARROW, FITTING, POLICY) == ()
+
+
+def test_an_image_that_names_none_is_for_every_revision() -> None:
+    assert check(MANIFEST, FITTING, POLICY) == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "sentence"),
+    [
+        (
+            {"hardware": "rev-a"},
+            "hardware",
+            "the image is for another hardware revision: expected 'rev-a', found 'rev-b, rev-c'",
+        ),
+        (
+            {"hardware": None},
+            "hardware",
+            (
+                "the image is for another hardware revision: expected '(none configured)', found 'rev-b, rev-c' "
+                "(hint: set 'device.hardware' in the configuration)"
+            ),
+        ),
+        (
+            {"variant": "home"},
+            "variant",
+            "the image is for another variant of the device: expected 'home', found 'icu'",
+        ),
+        (
+            {"variant": None},
+            "variant",
+            (
+                "the image is for another variant of the device: expected '(none configured)', found 'icu' "
+                "(hint: set 'device.variant' in the configuration)"
+            ),
+        ),
+    ],
+)
+def test_other_hardware_is_refused_and_so_is_a_device_that_does_not_know_its_own(
+    change: dict[str, str | None], code: str, sentence: str
+) -> None:
+    (reason,) = check(NARROW, replace(FITTING, **change), POLICY)  # type: ignore[arg-type]
+    assert (reason.code, str(reason)) == (code, sentence)
+
+
 def test_groups_above_the_devices_bound_are_refused_for_each_payload() -> None:
     reasons = check(MANIFEST, WELCOMING, AcceptancePolicy(group_size=2048))
     assert [reason.code for reason in reasons] == ["group-size", "group-size"]

@@ -60,6 +60,13 @@ def test_a_manifest_says_what_the_image_was_built_from() -> None:
         parsed.payload("rootfs").group_length(10)
 
 
+def test_hardware_and_variants_are_read_and_an_image_for_any_says_nothing_of_them() -> None:
+    narrow = parse_manifest(changed("signed/x-twinslot/hardware", ["rev-b", "rev-c"]))
+    assert (narrow.hardware, narrow.variants) == (("rev-b", "rev-c"), ())
+    assert parse_manifest(changed("signed/x-twinslot/variants", ["icu"])).variants == ("icu",)
+    assert not {"hardware", "variants"} & document(SAMPLE)["signed"]["x-twinslot"].keys()  # type: ignore[index]
+
+
 @given(JSON)
 def test_our_form_is_the_canonical_json_that_signatures_cover(value: object) -> None:
     assert encode(value).decode() == encode_canonical(cast("dict[str, object]", value))
@@ -179,6 +186,14 @@ ROOTFS = "signed/targets/rootfs"
         ("signed/x-twinslot/compatible", "acme,pump-3"),
         ("signed/x-twinslot/compatible", ["b", "a"]),
         ("signed/x-twinslot/compatible", ["a", "a"]),
+        ("signed/x-twinslot/hardware", []),
+        ("signed/x-twinslot/hardware", "rev-c"),
+        ("signed/x-twinslot/hardware", ["rev-c", "rev-b"]),
+        ("signed/x-twinslot/hardware", ["Rev C"]),
+        ("signed/x-twinslot/hardware", None),
+        ("signed/x-twinslot/variants", []),
+        ("signed/x-twinslot/variants", ["a", "a"]),
+        ("signed/x-twinslot/variants", [f"v{n:03}" for n in range(65)]),
         ("signed/x-twinslot/checks", ["../../bin/sh"]),
         ("signed/x-twinslot/checks", [1]),
         ("signed/x-twinslot/release", ""),

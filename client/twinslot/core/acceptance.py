@@ -26,6 +26,8 @@ class DeviceFacts:
         running: The release of the running slot; None when it is not known.
         on_trial: The running system is not committed yet (S7).
         failed: Sequences that rolled back here (S13).
+        hardware: This device's hardware revision; None when local configuration names none.
+        variant: Its variant, likewise.
     """
 
     compatible: tuple[str, ...]
@@ -35,6 +37,8 @@ class DeviceFacts:
     running: Release | None = None
     on_trial: bool = False
     failed: frozenset[int] = frozenset()
+    hardware: str | None = None
+    variant: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,15 @@ def _check_device_type(manifest: Manifest, facts: DeviceFacts) -> Iterator[Refus
     if not set(facts.compatible) & set(manifest.compatible):
         expected, found = ", ".join(facts.compatible) or "(none configured)", ", ".join(manifest.compatible)
         yield Refusal("compatible", "the image is for another device type", expected, found)
+    yield from _check_narrowing("hardware", "hardware revision", facts.hardware, manifest.hardware)
+    yield from _check_narrowing("variant", "variant of the device", facts.variant, manifest.variants)
+
+
+def _check_narrowing(key: str, what: str, own: str | None, named: tuple[str, ...]) -> Iterator[Refusal]:
+    """An image that names some is for these alone; a device that does not know what it is could be another."""
+    if named and own not in named:
+        hint = None if own else f"set 'device.{key}' in the configuration"
+        yield Refusal(key, f"the image is for another {what}", own or "(none configured)", ", ".join(named), hint)
 
 
 def _check_payloads(manifest: Manifest, facts: DeviceFacts, policy: AcceptancePolicy) -> Iterator[Refusal]:

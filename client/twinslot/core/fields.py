@@ -19,19 +19,27 @@ def bad(where: str, expected: object, found: object, section: str = "manifest") 
 
 
 class Fields:
-    """One JSON object whose keys are exactly the ones named.
+    """One JSON object whose keys are exactly the ones named; a few may be absent.
 
     Args:
         value: What the parser found.
         where: Dotted place, for errors.
-        keys: Every key it must have; no other is allowed.
+        keys: Every key it must have; no other is allowed but `optional` ones.
         section: Where the document stands in the image.
+        optional: Keys that may be absent.
 
     Raises:
         BundleError: `bundle.<section>`, from here and from each getter.
     """
 
-    def __init__(self, value: object, where: str, keys: Iterable[str], section: str = "manifest") -> None:
+    def __init__(
+        self,
+        value: object,
+        where: str,
+        keys: Iterable[str],
+        section: str = "manifest",
+        optional: Iterable[str] = (),
+    ) -> None:
         self.where = where
         self.section = section
         if not isinstance(value, dict):
@@ -40,7 +48,7 @@ class Fields:
         wanted = set(keys)
         if missing := sorted(wanted - value.keys()):
             raise self.bad(missing[0], "a value", "nothing")
-        if unknown := sorted(value.keys() - wanted):
+        if unknown := sorted(value.keys() - wanted - set(optional)):
             raise self.bad(unknown[0], "no such key", value[unknown[0]])
 
     def bad(self, key: str, expected: object, found: object) -> BundleError:
@@ -54,6 +62,10 @@ class Fields:
     def get(self, key: str) -> object:
         """The raw value."""
         return self._value[key]
+
+    def has(self, key: str) -> bool:
+        """Whether an optional key is there."""
+        return key in self._value
 
     def integer(self, key: str, low: int, high: int) -> int:
         """A whole number from `low` to `high`, both included; True and False are no numbers."""

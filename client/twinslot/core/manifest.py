@@ -105,6 +105,8 @@ class Manifest:
         type: `feature` or `security`.
         compatible: Device types that may take it, sorted.
         checks: Health checks that the device must know and pass, sorted.
+        hardware: Hardware revisions that it is for, sorted; none: any.
+        variants: Variants of the device type that it is for, sorted; none: any.
         built: When it was built, by the build host.
         expires: After this it is stale.
         payloads: Sorted by name; their sections follow this order.
@@ -123,6 +125,8 @@ class Manifest:
     payloads: tuple[Payload, ...]
     attachments: tuple[Attachment, ...]
     key_ids: tuple[str, ...]
+    hardware: tuple[str, ...] = ()
+    variants: tuple[str, ...] = ()
 
     def payload(self, name: str) -> Payload:
         """The payload of this name.
@@ -155,6 +159,7 @@ def parse_manifest(data: bytes) -> Manifest:
         signed.get("x-twinslot"),
         "signed.x-twinslot",
         ("built", "checks", "compatible", "epoch", "format", "product", "release", "type"),
+        optional=("hardware", "variants"),
     )
     ours.integer("format", FORMAT, FORMAT)
     payloads, attachments = _parse_targets(signed)
@@ -175,7 +180,14 @@ def parse_manifest(data: bytes) -> Manifest:
         payloads=payloads,
         attachments=attachments,
         key_ids=key_ids,
+        hardware=_narrowing(ours, "hardware"),
+        variants=_narrowing(ours, "variants"),
     )
+
+
+def _narrowing(ours: Fields, key: str) -> tuple[str, ...]:
+    """Which of the compatible devices it is for; an empty list would be for none, so it does not exist."""
+    return ours.names(key, COMPATIBLE, 1, NAMES_MAX) if ours.has(key) else ()
 
 
 def _parse_signatures(whole: Fields) -> tuple[str, ...]:

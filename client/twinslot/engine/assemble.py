@@ -99,6 +99,8 @@ def open_device(config: Config, get_worker: GetWorker) -> Device:
         delta=_delta_policy(config),
         tell_settled=_tell_settled,
         expecting=verifier.expecting,
+        hardware=config.device.hardware,
+        variant=config.device.variant,
     )
 
 

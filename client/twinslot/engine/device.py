@@ -99,6 +99,8 @@ class Device:
         lists: Where the plain lists of both slots are kept; None: nowhere.
         delta: How an update may come.
         tell_settled: Told after each start whether nothing is on trial, so that what judges a trial need not start.
+        hardware: This device's hardware revision, and
+        variant: its variant; None where local configuration names none.
         expecting: Entered while an image's head is on its way and until it is verified: the trust process may start
             meanwhile, which takes longer than its answer.
     """
@@ -125,3 +127,5 @@ class Device:
     delta: DeltaPolicy = DeltaPolicy()
     tell_settled: Callable[[bool], None] = _tell_nobody
     expecting: Callable[[], AbstractContextManager[None]] = nullcontext
+    hardware: str | None = None
+    variant: str | None = None

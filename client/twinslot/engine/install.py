@@ -148,6 +148,8 @@ def device_facts(session: Session, partitions: Mapping[str, int]) -> DeviceFacts
         floors=session.floors(),
         running=running.release if running else None,
         failed=frozenset(failed),
+        hardware=session.device.hardware,
+        variant=session.device.variant,
     )
 
 

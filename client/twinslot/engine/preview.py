@@ -124,6 +124,8 @@ def _facts(
         running=known.release if known else None,
         on_trial=running is not None and state is not None and state.trial is running,
         failed=frozenset(failed),
+        hardware=config.device.hardware,
+        variant=config.device.variant,
     )
 
 
