@@ -87,15 +87,19 @@ def _check_device_type(manifest: Manifest, facts: DeviceFacts) -> Iterator[Refus
     if not set(facts.compatible) & set(manifest.compatible):
         expected, found = ", ".join(facts.compatible) or "(none configured)", ", ".join(manifest.compatible)
         yield Refusal("compatible", "the image is for another device type", expected, found)
-    yield from _check_narrowing("hardware", "hardware revision", facts.hardware, manifest.hardware)
-    yield from _check_narrowing("variant", "variant of the device", facts.variant, manifest.variants)
+    yield from _check_narrowing(
+        "hardware", "the image is for another hardware revision", facts.hardware, manifest.hardware
+    )
+    yield from _check_narrowing(
+        "variant", "the image is for another variant of the device", facts.variant, manifest.variants
+    )
 
 
 def _check_narrowing(key: str, what: str, own: str | None, named: tuple[str, ...]) -> Iterator[Refusal]:
     """An image that names some is for these alone; a device that does not know what it is could be another."""
     if named and own not in named:
         hint = None if own else f"set 'device.{key}' in the configuration"
-        yield Refusal(key, f"the image is for another {what}", own or "(none configured)", ", ".join(named), hint)
+        yield Refusal(key, what, own or "(none configured)", ", ".join(named), hint)
 
 
 def _check_payloads(manifest: Manifest, facts: DeviceFacts, policy: AcceptancePolicy) -> Iterator[Refusal]:
