@@ -169,7 +169,10 @@ def test_any_flipped_byte_in_trust_or_manifest_is_refused_and_never_a_traceback(
         verdict = verify(authority.request(**{"manifest": request.manifest, name: bytes(damaged)}))
     except (BundleError, RefusedError):
         return
-    # A damaged signature that was not needed changes nothing that is signed.
+    # A damaged signature that was not needed, or a digit of one in the other case, changes nothing that is signed.
+    if name == "trust_section":
+        assert verdict.manifest_digest == verify(request).manifest_digest
+        return
     assert json.loads(bytes(damaged))["signed"] == json.loads(request.manifest)["signed"]
     assert verdict.manifest_digest != verify(request).manifest_digest
 
