@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from array import array
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from twinslot.bundle.blocks import block_sums
 from twinslot.bundle.lzma2 import Unpacker, pack
-from twinslot.bundle.wire_blocks import BLOCKS_SUFFIX, BlocksEntry, BlocksHead, build_blocks_head, fits, lists_digest
+from twinslot.bundle.wire_blocks import BlocksEntry, BlocksHead, build_blocks_head, fits, lists_digest
 from twinslot.core.errors import BundleError
 from twinslot.core.manifest import parse_manifest
 from twinslot_image.compose import read_front
-from twinslot_image.files import replacing
+from twinslot_image.outputs import Target
 from twinslot_image.patch_sources import Content, unpack_image
+from twinslot_image.replacement import workspace
+from twinslot_image.threads import in_order
 
-_WAITING: Final = 64  # groups on their way through the threads
+_WAITING: Final = 64  # groups on their way through the threads; liblzma works without the interpreter's lock
 
 Report = Callable[[str, int, int], None]
 
@@ -33,21 +34,20 @@ class _Group:
     sums: bytes
 
 
-def make_blocks(image: Path, output: Path | None = None, report: Report = lambda *_: None) -> tuple[Path, BlocksHead]:
+def make_blocks(image: Path, target: Target, report: Report = lambda *_: None) -> BlocksHead:
     """Make the block list of an image. The same image gives the same bytes; who signed it does not matter.
 
     Args:
         image: Finished; groups are held to their digests.
-        output: Where it goes; None: beside the image, under the name by which devices look for it.
+        target: Where it goes; devices look for it beside the image, under its name with another suffix.
         report: Called now and then.
 
     Returns:
-        The finished list, and its head.
+        The head of the finished list.
 
     Raises:
         BundleError: The image is damaged; `bundle.blocks-group-size`: its groups are too small.
     """
-    path = output or image.with_suffix(BLOCKS_SUFFIX)
     with image.open("rb") as file:
         manifest = parse_manifest(read_front(file).manifest)
     for payload in manifest.payloads:
@@ -58,45 +58,35 @@ def make_blocks(image: Path, output: Path | None = None, report: Report = lambda
                 expected="group_size of 8192 or more",
                 found=payload.group_size,
             )
-    with tempfile.TemporaryDirectory(prefix=".blocks.", dir=path.parent) as name:
-        folder = Path(name)
+    with workspace(target.folder) as folder:
         total = image.stat().st_size
         contents = unpack_image(image, folder, lambda done: report("unpacking", done, total))
         ordered = [contents[payload.name] for payload in manifest.payloads]
         with (folder / "tables").open("w+b") as tables, (folder / "packed").open("w+b") as packed:
             entries = tuple(_write_payload(content, tables, packed, report) for content in ordered)
             head = BlocksHead(lists_digest(manifest), entries)
-            with replacing(path) as sink:
+            with target.writing() as sink:
                 sink.write(build_blocks_head(head))
                 for spool in (tables, packed):
                     spool.seek(0)
                     shutil.copyfileobj(spool, sink)
-    return path, head
+    return head
 
 
 def _write_payload(content: Content, tables: BinaryIO, packed: BinaryIO, report: Report) -> BlocksEntry:
     lengths, sums = array("I"), bytearray()
     with content.file.open("rb") as source:
-        for number, group in enumerate(_pack_groups(source, content.group_size), 1):
-            packed.write(group.packed)
-            lengths.append(len(group.packed))
-            sums += group.sums
-            report("packing", min(number * content.group_size, content.size), content.size)
+        plain = iter(lambda: source.read(content.group_size), b"")
+        pack_one = partial(_pack_group, group_size=content.group_size)
+        with closing(in_order(pack_one, plain, os.cpu_count(), _WAITING)) as groups:
+            for number, group in enumerate(groups, 1):
+                packed.write(group.packed)
+                lengths.append(len(group.packed))
+                sums += group.sums
+                report("packing", min(number * content.group_size, content.size), content.size)
     tables.write(b"".join(length.to_bytes(4, "little") for length in lengths))
     tables.write(sums)
     return BlocksEntry(sum(lengths), len(lengths), content.group_size)
-
-
-def _pack_groups(source: BinaryIO, group_size: int) -> Iterator[_Group]:
-    """In order, by as many threads as there are processors: liblzma works without the interpreter's lock."""
-    waiting: deque[Future[_Group]] = deque()
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for plain in iter(lambda: source.read(group_size), b""):
-            waiting.append(pool.submit(_pack_group, plain, group_size))
-            if len(waiting) >= _WAITING:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
 
 
 def _pack_group(plain: bytes, group_size: int) -> _Group:

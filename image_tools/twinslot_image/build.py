@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import os
-import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -14,19 +14,21 @@ from twinslot.bundle.wire import Header
 from twinslot.core.errors import BundleError, Refusal, RefusedError
 from twinslot_image.compose import AttachedFile, ReleaseFacts, compose_manifest, write_image
 from twinslot_image.description import Description, PayloadSource
-from twinslot_image.files import replacing
 from twinslot_image.keys import load_trust
+from twinslot_image.named_file import NamedFile
+from twinslot_image.outputs import Target
 from twinslot_image.pack import PackedPayload, group_size_for, pack_payload
 from twinslot_image.progress import Progress
+from twinslot_image.replacement import spool
 from twinslot_image.rootfs import check_rootfs
 
 
-def build_image(description: Description, output: Path, now: datetime) -> Header:
+def build_image(description: Description, target: Target, now: datetime) -> Header:
     """Check, pack and write an image. It appears under its name whole or not at all.
 
     Args:
         description: What it is made of.
-        output: Where it goes.
+        target: Where it goes.
         now: When it is built, in UTC, whole seconds; `build_time` says.
 
     Raises:
@@ -44,12 +46,12 @@ def build_image(description: Description, output: Path, now: datetime) -> Header
     with ExitStack() as stack:
         packed, groups = [], []
         for source in description.payloads:
-            spool = stack.enter_context(tempfile.TemporaryFile(dir=output.parent))
-            packed.append(_pack(source, description, spool))
-            spool.seek(0)
-            groups.append(spool)
+            file = stack.enter_context(spool(target.folder))
+            packed.append(_pack(source, description, file))
+            file.seek(0)
+            groups.append(file)
         manifest = compose_manifest(facts, packed, attachments)
-        with replacing(output) as sink:
+        with target.writing() as sink:
             return write_image(sink, trust, manifest, packed, attachments, groups)
 
 
@@ -99,20 +101,22 @@ def _check_payloads(description: Description) -> None:
         raise RefusedError(reasons)
 
 
-def _pack(source: PayloadSource, description: Description, spool: BinaryIO) -> PackedPayload:
+def _pack(source: PayloadSource, description: Description, sink: BinaryIO) -> PackedPayload:
     try:
-        with source.file.open("rb") as file:
+        with NamedFile(os.open(source.file, os.O_RDONLY), source.file, "rb") as raw, io.BufferedReader(raw) as file:
             total = os.fstat(file.fileno()).st_size
             with Progress(f"packing {source.name}", total) as progress:
                 return pack_payload(
                     source.name,
                     file,
-                    spool,
+                    sink,
                     description.group_size or group_size_for(total),
                     level=description.level,
                     on_progress=progress.update,
                 )
     except OSError as e:
+        if e.filename != str(source.file):
+            raise  # of what is written
         raise _unreadable(source.file, e) from e
 
 

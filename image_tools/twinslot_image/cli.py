@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,14 +14,23 @@ from twinslot import __version__
 from twinslot.core.errors import DeviceError, TwinslotError
 from twinslot_image import cli_blocks, cli_patch
 from twinslot_image import cli_commands as commands
+from twinslot_image.stop import Stopped, stopping_by_signals
 
-EXIT_INTERRUPTED = 130  # 128 + SIGINT, as a shell says it
 EXIT_PIPE = 141  # 128 + SIGPIPE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is documented in the man page."""
-    arguments = make_parser().parse_args(argv)
+    try:
+        with stopping_by_signals():
+            return _run(make_parser().parse_args(argv))
+    except Stopped as e:
+        name = signal.Signals(e.number).name
+        print(f"twinslot-image: stopped by {name}; an output is as it was before, or whole", file=sys.stderr)
+        return e.exit_status
+
+
+def _run(arguments: argparse.Namespace) -> int:
     try:
         arguments.run(arguments)
         sys.stdout.flush()
@@ -32,10 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_PIPE
     except OSError as e:
         found = e.strerror or str(e)
-        return _report(DeviceError(f"cannot use '{e.filename}'", code="file", found=found), as_json=False)
-    except KeyboardInterrupt:
-        print("twinslot-image: interrupted; what was there is as it was", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        what = f"cannot use '{e.filename}'" if e.filename is not None else "the system refused"
+        return _report(DeviceError(what, code="file", found=found), as_json=getattr(arguments, "json", False))
     return 0
 
 
@@ -82,10 +90,16 @@ def _add_keys(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 def _add_build(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     build = verbs.add_parser("build", help="build an unsigned image from its description")
     build.add_argument("description", type=Path, metavar="IMAGE.toml")
-    build.add_argument("-o", "--output", type=Path, required=True, metavar="NAME.twin")
+    build.add_argument("-o", "--output", required=True, metavar="NAME.twin")
+    _add_force(build)
     build.add_argument("--release", help="overrides the description's")
     build.add_argument("--sequence", type=int, help="overrides the description's")
     build.set_defaults(run=commands.build)
+
+
+def _add_force(verb: argparse.ArgumentParser) -> None:
+    """For every verb that writes a file which may be there already."""
+    verb.add_argument("--force", action="store_true", help="replace whatever stands where the output goes")
 
 
 def _add_sign(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -94,8 +108,9 @@ def _add_sign(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     sign.add_argument("--role", metavar="ROLE", help="for which role; needed with --key and --attach")
     ways = sign.add_mutually_exclusive_group(required=True)
     ways.add_argument("--key", metavar="FILE|env:VARIABLE", help="private key in PEM")
-    ways.add_argument("--detached-payload", type=Path, metavar="FILE", help="write the bytes to be signed elsewhere")
+    ways.add_argument("--detached-payload", metavar="FILE", help="write the bytes to be signed elsewhere")
     ways.add_argument("--attach", type=Path, metavar="FILE", help="add a signature made elsewhere, raw or hex")
+    _add_force(sign)
     sign.set_defaults(run=commands.sign)
 
 
@@ -103,7 +118,8 @@ def _add_patch(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     patch = verbs.add_parser("patch", help="make a patch, for devices that run a known base")
     patch.add_argument("old", type=Path, metavar="OLD", help="the base: an image, or the content of its partition")
     patch.add_argument("new", type=Path, metavar="NEW.twin", help="the image that the devices are to have")
-    patch.add_argument("-o", "--output", type=Path, required=True, metavar="FILE|DIR", help="where it goes")
+    patch.add_argument("-o", "--output", required=True, metavar="FILE|DIR/", help="where it goes")
+    _add_force(patch)
     patch.add_argument("--json", action="store_true")
     patch.set_defaults(run=cli_patch.patch)
 
@@ -111,7 +127,9 @@ def _add_patch(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 def _add_blocks(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     blocks = verbs.add_parser("blocks", help="make a block list, for devices that run any other release")
     blocks.add_argument("image", type=Path, metavar="NAME.twin", help="the image that the devices are to have")
-    blocks.add_argument("-o", "--output", type=Path, metavar="FILE", help="where it goes (default: NAME.twinblocks)")
+    where = "where it goes (default: NAME.twinblocks beside the image)"
+    blocks.add_argument("-o", "--output", metavar="FILE|DIR/", help=where)
+    _add_force(blocks)
     blocks.add_argument("--json", action="store_true")
     blocks.set_defaults(run=cli_blocks.blocks)
 
@@ -131,10 +149,12 @@ def _add_readers(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     extract = verbs.add_parser("extract-attachment", help="write an attachment to stdout or a file")
     extract.add_argument("image", type=Path, metavar="NAME.twin")
     extract.add_argument("name", metavar="ATTACHMENT")
-    extract.add_argument("-o", "--output", type=Path, metavar="FILE")
+    extract.add_argument("-o", "--output", metavar="FILE|DIR/", help="where it goes (default: standard output)")
+    _add_force(extract)
     extract.set_defaults(run=commands.extract)
     provision = verbs.add_parser("provision", help="make the first record and environment of a new device")
     provision.add_argument("image", type=Path, metavar="NAME.twin")
     provision.add_argument("--slot", choices=["a", "b"], default="a", help="which slot holds it (default: %(default)s)")
-    provision.add_argument("--record", type=Path, required=True, metavar="FILE", help="the record to write")
+    provision.add_argument("--record", required=True, metavar="FILE", help="the record to write")
+    _add_force(provision)
     provision.set_defaults(run=commands.provision_device)

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 
+from twinslot.bundle.wire_blocks import BLOCKS_SUFFIX
+from twinslot_image import replaceable
 from twinslot_image.blocks import make_blocks
 from twinslot_image.blocks_inspect import describe_blocks, render_blocks
+from twinslot_image.outputs import Target
 from twinslot_image.progress import Steps
 
 
 def blocks(arguments: argparse.Namespace) -> None:
     """`blocks`."""
-    with Steps() as steps:
-        path, head = make_blocks(arguments.image, arguments.output, steps.report)
-    data = describe_blocks(head)
-    print(json.dumps(data | {"file": str(path)}, indent=2) if arguments.json else f"{path}: {render_blocks(data)}")
+    image = arguments.image
+    beside = image.with_suffix(BLOCKS_SUFFIX)
+    output = arguments.output or beside
+    target = Target(output, replaceable.block_list, inputs=(image,), force=arguments.force, name=beside.name)
+    with target, Steps() as steps:
+        head = make_blocks(image, target, steps.report)
+    data, path = describe_blocks(head), target.path
+    text = json.dumps(data | {"file": str(path)}, indent=2) if arguments.json else f"{path}: {render_blocks(data)}"
+    print(text, file=sys.stderr if target.on_standard_output else sys.stdout)

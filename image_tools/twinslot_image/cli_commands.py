@@ -7,6 +7,7 @@ import json
 import os
 import re
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,14 @@ from twinslot.bundle.wire import parse_trust
 from twinslot.core.errors import DeviceError, Refusal, RefusedError
 from twinslot.core.manifest import NAME, parse_manifest
 from twinslot.core.model import SlotName
-from twinslot_image import keys, signing
+from twinslot_image import keys, replaceable, signing
 from twinslot_image.blocks_inspect import describe_blocks, is_blocks, read_blocks_head, render_blocks
 from twinslot_image.build import build_image, build_time
 from twinslot_image.compose import Front, read_front, replace_manifest
 from twinslot_image.description import read_description
-from twinslot_image.files import write_whole
 from twinslot_image.inspect import describe_image, render_image
 from twinslot_image.key_files import load_signer
+from twinslot_image.outputs import Target
 from twinslot_image.patch_inspect import describe_patch, is_patch, read_patch_head, render_patch
 from twinslot_image.progress import Progress, size_text
 from twinslot_image.provision import provision
@@ -66,31 +67,52 @@ def build(arguments: argparse.Namespace) -> None:
     overrides = {name: getattr(arguments, name) for name in ("release", "sequence")}
     given = {name: value for name, value in overrides.items() if value is not None}
     description = read_description(arguments.description, given)
-    header = build_image(description, arguments.output, build_time(os.environ))
-    print(f"{arguments.output}: {size_text(header.total)}, not signed yet")
+    inputs = (arguments.description, *description.files)
+    with Target(arguments.output, replaceable.unsigned_image, inputs=inputs, force=arguments.force) as target:
+        header = build_image(description, target, build_time(os.environ))
+    _say(f"{target.path}: {size_text(header.total)}, not signed yet", target)
 
 
 def sign(arguments: argparse.Namespace) -> None:
     """`sign`, its detached half, and its attaching half."""
-    front = _read_front(arguments.image)
     if arguments.detached_payload:
-        write_whole(arguments.detached_payload, signing.signed_bytes(front.manifest))
-        print(f"{arguments.detached_payload}: sign these bytes, then '--attach' the signature")
+        _write_bytes_to_sign(arguments)
         return
     if not arguments.role:
         raise RefusedError(Refusal("role-missing", "'--key' and '--attach' need a role", hint="add '--role ROLE'"))
-    targets = parse_trust(front.trust).targets
-    if arguments.attach:
-        signature = _read_signature(arguments.attach)
-        manifest = signing.attach_signature(front.manifest, targets, arguments.role, signature)
-    else:
-        signer = load_signer(*_read_key(arguments.key), passphrase=_passphrase())
-        manifest = signing.sign_manifest(front.manifest, targets, arguments.role, signer)
-    with Progress("signing", front.header.total) as progress:
-        replace_manifest(arguments.image, manifest, progress.update)
+    add = _attaching(arguments) if arguments.attach else _signing(arguments)
+    with Progress("signing", arguments.image.stat().st_size) as progress:
+        replace_manifest(arguments.image, add, progress.update)
     data = describe_image(_read_front(arguments.image))
     state = ", ".join(f"{r['role']} {len(r['signatures'])} of {r['threshold']}" for r in data["roles"])
     print(f"{arguments.image}: signatures: {state}")
+
+
+def _write_bytes_to_sign(arguments: argparse.Namespace) -> None:
+    given, image = arguments.detached_payload, arguments.image
+    with Target(given, replaceable.bytes_to_sign, inputs=(image,), force=arguments.force) as target:
+        data = signing.signed_bytes(_read_front(image).manifest)
+        with target.writing() as sink:
+            sink.write(data)
+    _say(f"{target.path}: sign these bytes, then '--attach' the signature", target)
+
+
+def _attaching(arguments: argparse.Namespace) -> Callable[[Front], bytes]:
+    signature = _read_signature(arguments.attach)
+
+    def add(front: Front) -> bytes:
+        return signing.attach_signature(front.manifest, parse_trust(front.trust).targets, arguments.role, signature)
+
+    return add
+
+
+def _signing(arguments: argparse.Namespace) -> Callable[[Front], bytes]:
+    signer = load_signer(*_read_key(arguments.key), passphrase=_passphrase())
+
+    def add(front: Front) -> bytes:
+        return signing.sign_manifest(front.manifest, parse_trust(front.trust).targets, arguments.role, signer)
+
+    return add
 
 
 def inspect(arguments: argparse.Namespace) -> None:
@@ -135,11 +157,10 @@ def extract(arguments: argparse.Namespace) -> None:
         span = layout(front.header, manifest).attachments[arguments.name]
         file.seek(span.offset)
         data = check_attachment(found[arguments.name], file.read(span.length))
-    if arguments.output:
-        write_whole(arguments.output, data)
-    else:
-        sys.stdout.buffer.write(data)
-        sys.stdout.flush()
+    given, name = arguments.output or "-", arguments.name
+    target = Target(given, replaceable.nothing, inputs=(arguments.image,), force=arguments.force, name=name)
+    with target, target.writing() as sink:
+        sink.write(data)
 
 
 def _verified_data(verified: Verified) -> dict[str, object]:
@@ -192,6 +213,12 @@ def _read_signature(path: Path) -> bytes:
 
 def provision_device(arguments: argparse.Namespace) -> None:
     """`provision`; the variables for both copies of the environment go to standard output, for mkenvimage."""
-    variables = provision(arguments.image, SlotName(arguments.slot), arguments.record, build_time(os.environ))
-    for name, value in sorted(variables.items()):
-        print(f"{name}={value}")
+    image, slot, force = arguments.image, SlotName(arguments.slot), arguments.force
+    with Target(arguments.record, replaceable.nothing, inputs=(image,), force=force) as target:
+        variables = provision(image, slot, target, build_time(os.environ))
+    _say("\n".join(f"{name}={value}" for name, value in sorted(variables.items())), target)
+
+
+def _say(text: str, target: Target) -> None:
+    """What was done; not in the middle of an output that goes to the same place."""
+    print(text, file=sys.stderr if target.on_standard_output else sys.stdout)

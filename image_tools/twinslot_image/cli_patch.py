@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 
+from twinslot.bundle.patch_head import patch_name
 from twinslot.core.errors import DeviceError
+from twinslot_image import replaceable
+from twinslot_image.outputs import Target
 from twinslot_image.patch_inspect import describe_patch, render_patch
 from twinslot_image.progress import Steps
 
@@ -16,7 +20,11 @@ def patch(arguments: argparse.Namespace) -> None:
         from twinslot_image.patch import make_patch
     except ImportError as e:
         raise DeviceError("'patch' needs NumPy", code="program", found=e, hint="install '.[image-tools]'") from e
-    with Steps() as steps:
-        path, head = make_patch(arguments.old, arguments.new, arguments.output, steps.report)
-    data = describe_patch(head)
-    print(json.dumps(data | {"file": str(path)}, indent=2) if arguments.json else f"{path}: {render_patch(data)}")
+    old, new = arguments.old, arguments.new
+    name = patch_name(new.name, "0" * 64)  # until the base's digest is known
+    target = Target(arguments.output, replaceable.patch, inputs=(old, new), force=arguments.force, name=name)
+    with target, Steps() as steps:
+        head = make_patch(old, new, target, steps.report)
+    data, path = describe_patch(head), target.path
+    text = json.dumps(data | {"file": str(path)}, indent=2) if arguments.json else f"{path}: {render_patch(data)}"
+    print(text, file=sys.stderr if target.on_standard_output else sys.stdout)

@@ -14,8 +14,8 @@ from twinslot.bundle.wire import HEADER_SIZE, Header, Section, TrustDocuments, b
 from twinslot.core.canonical import encode
 from twinslot.core.errors import BundleError
 from twinslot.core.manifest import FORMAT, parse_manifest
-from twinslot_image.files import replacing
 from twinslot_image.pack import PackedPayload
+from twinslot_image.replacement import rewriting
 
 SPEC_VERSION = "1.0.31"  # TUF specification; fixed, so that another python-tuf gives the same image
 _COPY = 1024 * 1024  # bytes
@@ -153,10 +153,19 @@ def read_front(source: BinaryIO) -> Front:
     return Front(header, trust, manifest)
 
 
-def replace_manifest(path: Path, manifest: bytes, on_progress: Callable[[int], None] = lambda _: None) -> None:
-    """Give an image another manifest; nothing after it changes. The file is replaced as a whole or not at all."""
-    with path.open("rb") as source, replacing(path) as sink:
+def replace_manifest(
+    path: Path, change: Callable[[Front], bytes], on_progress: Callable[[int], None] = lambda _: None
+) -> None:
+    """Give an image another manifest; nothing after it changes. The file is replaced as a whole or not at all.
+
+    Args:
+        path: The image; locked from before its front is read until it is replaced, so nothing of another's is lost.
+        change: Makes the new manifest from the front that stands there now.
+        on_progress: Called with the bytes copied so far.
+    """
+    with rewriting(path) as (source, sink):
         front = read_front(source)
+        manifest = change(front)
         lengths = {name: getattr(front.header, name) for name in Header.__slots__}
         sink.write(build_header(Header(**(lengths | {"manifest": len(manifest)}))))
         sink.write(front.trust)

@@ -61,6 +61,11 @@ class Description:
     payloads: tuple[PayloadSource, ...]
     attachments: tuple[AttachmentSource, ...]
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every file that the image is made of, beside the documents of the key directory."""
+        return (*(source.file for source in self.payloads), *(source.file for source in self.attachments))
+
 
 def read_description(path: Path, overrides: Mapping[str, object] | None = None) -> Description:
     """Read and check the file.

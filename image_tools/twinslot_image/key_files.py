@@ -26,8 +26,8 @@ from tuf.api.serialization import DeserializationError
 
 from twinslot.bundle.keys import SCHEMES
 from twinslot.core.errors import BundleError, DeviceError, Refusal, RefusedError
-from twinslot_image.files import MODE_PUBLIC, MODE_SECRET, replacing, write_whole
 from twinslot_image.key_encryption import encrypt_key
+from twinslot_image.replacement import MODE_PUBLIC, MODE_SECRET, replacing, write_whole
 
 PASSPHRASE = "TWINSLOT_KEY_PASSPHRASE"  # noqa: S105 - the variable's name
 ENCRYPTED = b"ENCRYPTED"

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import BinaryIO
 
 from twinslot.bundle.codec import LEVEL_DEFAULT, Encoder
 from twinslot.bundle.wire import Encoding, StoredEntry, build_table
 from twinslot.core.errors import BundleError
 from twinslot.core.manifest import GROUP_SIZE_DEFAULT, GROUP_SIZE_MAX, GROUPS_MAX
+from twinslot_image.threads import in_order
 
 WORKERS = 2  # threads; zstd and SHA-256 let go of the interpreter lock
 GROUPS_AIM = 32 * 1024  # groups in a payload: a list of 1 MiB and a table of 1.25 MiB in the device's memory
@@ -47,6 +49,7 @@ class PackedPayload:
 @dataclass(frozen=True, slots=True)
 class _PackedGroup:
     entry: StoredEntry
+    plain: bytes
     stored: bytes
     plain_digest: bytes
 
@@ -87,15 +90,18 @@ def pack_payload(
     """
     whole = hashlib.sha256()
     plain_list, entries, size, stored_size = bytearray(), list[StoredEntry](), 0, 0
-    for plain, group in _pack_groups(source, group_size, level):
-        whole.update(plain)
-        sink.write(group.stored)
-        plain_list += group.plain_digest
-        entries.append(group.entry)
-        size, stored_size = size + len(plain), stored_size + len(group.stored)
-        if len(entries) > GROUPS_MAX:
-            raise _bad_size(name, f"at most {GROUPS_MAX * group_size} bytes", "more")
-        on_progress(size)
+    encoders = deque(Encoder(level) for _ in range(WORKERS))  # one for each thread; deque's pop and append are atomic
+    read = iter(lambda: source.read(group_size), b"")
+    with closing(in_order(partial(_pack_group, encoders=encoders), read, WORKERS, WINDOW)) as groups:
+        for group in groups:
+            whole.update(group.plain)
+            sink.write(group.stored)
+            plain_list += group.plain_digest
+            entries.append(group.entry)
+            size, stored_size = size + len(group.plain), stored_size + len(group.stored)
+            if len(entries) > GROUPS_MAX:
+                raise _bad_size(name, f"at most {GROUPS_MAX * group_size} bytes", "more")
+            on_progress(size)
     if not entries:
         raise _bad_size(name, "at least 1 byte", "0 bytes")
     return PackedPayload(
@@ -107,29 +113,17 @@ def _bad_size(name: str, expected: str, found: str) -> BundleError:
     return BundleError(f"the size of payload '{name}'", code="payload-size", expected=expected, found=found)
 
 
-def _pack_groups(source: BinaryIO, group_size: int, level: int) -> Iterator[tuple[bytes, _PackedGroup]]:
-    """Groups in order, packed by a few threads with a bounded number in flight."""
-    encoders = deque(Encoder(level) for _ in range(WORKERS))  # one for each thread; deque's pop and append are atomic
-    waiting: deque[tuple[bytes, Future[_PackedGroup]]] = deque()
-    with ThreadPoolExecutor(WORKERS) as pool:
-        for plain in iter(lambda: source.read(group_size), b""):
-            waiting.append((plain, pool.submit(_pack_group, plain, encoders)))
-            if len(waiting) >= WINDOW:
-                done, future = waiting.popleft()
-                yield done, future.result()
-        for plain, future in waiting:
-            yield plain, future.result()
-
-
 def _pack_group(plain: bytes, encoders: deque[Encoder]) -> _PackedGroup:
     digest = hashlib.sha256(plain).digest()
     if not plain.strip(b"\0"):
-        return _group(Encoding.ZERO, b"", digest)
+        return _group(Encoding.ZERO, plain, b"", digest)
     encoder = encoders.pop()
     stored = encoder.encode(plain)
     encoders.append(encoder)
-    return _group(Encoding.ZSTD, stored, digest) if len(stored) < len(plain) else _group(Encoding.RAW, plain, digest)
+    if len(stored) < len(plain):
+        return _group(Encoding.ZSTD, plain, stored, digest)
+    return _group(Encoding.RAW, plain, plain, digest)
 
 
-def _group(encoding: Encoding, stored: bytes, plain_digest: bytes) -> _PackedGroup:
-    return _PackedGroup(StoredEntry(encoding, len(stored), hashlib.sha256(stored).digest()), stored, plain_digest)
+def _group(encoding: Encoding, plain: bytes, stored: bytes, digest: bytes) -> _PackedGroup:
+    return _PackedGroup(StoredEntry(encoding, len(stored), hashlib.sha256(stored).digest()), plain, stored, digest)

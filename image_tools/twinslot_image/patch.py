@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,12 +16,14 @@ from twinslot.bundle.patch import PatchHead, patch_name
 from twinslot.bundle.wire_patch import PatchHeader, PayloadEntry, build_patch_header, build_patch_table, build_varints
 from twinslot.core.errors import BundleError
 from twinslot.core.model import DIGEST_SIZE
-from twinslot_image.files import replacing
+from twinslot_image.outputs import Target
 from twinslot_image.patch_check import check_patch
 from twinslot_image.patch_encode import EncodedPiece, GroupRecipe, cut
+from twinslot_image.patch_pool import Map
 from twinslot_image.patch_search import Report, Search
 from twinslot_image.patch_sources import Content, is_image, read_content, unpack_image
-from twinslot_image.patch_work import Map, Workspace, bound, measure, pack_piece, workers
+from twinslot_image.patch_work import Workspace, bound, measure, pack_piece, workers
+from twinslot_image.replacement import workspace
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,35 +33,33 @@ class _Part:
     stored: int
 
 
-def make_patch(old: Path, new: Path, output: Path, report: Report = lambda *_: None) -> tuple[Path, PatchHead]:
+def make_patch(old: Path, new: Path, target: Target, report: Report = lambda *_: None) -> PatchHead:
     """Make a patch, and apply it once before it appears under its name. The same inputs give the same bytes.
 
     Args:
         old: The base: an image, or the content of the partition for an image with one payload.
         new: The image that devices are to have.
-        output: Where the patch goes; in a directory it gets the name under which devices look for it.
+        target: Where the patch goes; in a directory it gets the name under which devices look for it.
         report: Called now and then.
 
     Returns:
-        The finished patch, and its head.
+        The head of the finished patch.
 
     Raises:
         BundleError: An image is damaged; `bundle.patch-pair`: the two have not the same payloads.
     """
-    place = output if output.is_dir() else output.parent
-    with tempfile.TemporaryDirectory(prefix=".patch.", dir=place) as name:
-        folder = Path(name)
+    with workspace(target.folder) as folder:
         pairs = _open_pair(old, new, folder, report)
+        target.rename(patch_name(new.name, pairs[0][0].digest))
         with (folder / "pieces").open("w+b") as spool:
             parts = [_make_part(*pair, folder, spool, report) for pair in pairs]
             draft = folder / "patch"
             with draft.open("wb") as sink:
                 _write(sink, parts, spool)
         head = check_patch(draft, pairs, report)
-        path = output / patch_name(new.name, head.payloads[0].base) if output.is_dir() else output
-        with draft.open("rb") as source, replacing(path) as sink:
+        with draft.open("rb") as source, target.writing() as sink:
             shutil.copyfileobj(source, sink)
-    return path, head
+    return head
 
 
 def _open_pair(old: Path, new: Path, folder: Path, report: Report) -> list[tuple[Content, Content]]:

@@ -11,8 +11,9 @@ from twinslot_image.patch_encode import FAST_ABOVE, GroupRecipe, merge
 from twinslot_image.patch_index import Index
 from twinslot_image.patch_pages import PAGE, PageMap, runs
 from twinslot_image.patch_path import BLOCK, Stretch, learn_costs, no_counts
+from twinslot_image.patch_pool import Map
 from twinslot_image.patch_sources import Content
-from twinslot_image.patch_work import Map, Workspace, bound, first_pass, second_pass
+from twinslot_image.patch_work import Workspace, bound, first_pass, second_pass
 
 SPAN = 64 * 1024  # bytes at most that are searched as one
 CANDIDATES = 48  # distances for each span

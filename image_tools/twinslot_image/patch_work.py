@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,12 +17,12 @@ from twinslot_image.patch_encode import EncodedPiece, GroupRecipe, encode, estim
 from twinslot_image.patch_index import Index, candidates
 from twinslot_image.patch_pages import map_file
 from twinslot_image.patch_path import Costs, Spans, Stretch, choose, count_words, flat_costs
+from twinslot_image.patch_pool import Map, process_pool
 
 WORKERS_MAX = 8
 ALONE_BELOW = 2 * 1024 * 1024  # bytes of work that are done before a process has started
 _A = TypeVar("_A")
 _R = TypeVar("_R")
-Map = Callable[[Callable[..., Any], Sequence[Any]], Iterator[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +91,8 @@ def workers(work: int) -> Iterator[Map]:
     if work < ALONE_BELOW or count == 1:
         yield map
         return
-    context = multiprocessing.get_context("spawn")  # a fork would copy numpy's threads half-way
-    with ProcessPoolExecutor(count, mp_context=context) as pool:
-        yield pool.map
+    with process_pool(count) as run:
+        yield run
 
 
 def bound(function: Callable[[Workspace, _A], _R], space: Workspace) -> Callable[[_A], _R]:

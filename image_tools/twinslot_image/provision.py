@@ -5,7 +5,6 @@ Without it a device knows nothing of the release that it left the factory with, 
 
 from __future__ import annotations
 
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,10 +12,11 @@ from twinslot.core.manifest import parse_manifest
 from twinslot.core.model import Floors, SlotName, SlotRecord, SlotState, StoredPayload
 from twinslot.storage.record import FILE_NAME, Record
 from twinslot_image.compose import read_front
-from twinslot_image.files import write_whole
+from twinslot_image.outputs import Target
+from twinslot_image.replacement import workspace
 
 
-def provision(image: Path, slot: SlotName, record: Path, built: datetime) -> dict[str, str]:
+def provision(image: Path, slot: SlotName, record: Target, built: datetime) -> dict[str, str]:
     """Write the record of a device that leaves the factory with this image in one slot.
 
     Args:
@@ -37,13 +37,14 @@ def provision(image: Path, slot: SlotName, record: Path, built: datetime) -> dic
     release = manifest.release
     payloads = {p.name: StoredPayload(p.size, p.group_size, p.digest) for p in manifest.payloads}
     stamp = built.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    with tempfile.TemporaryDirectory() as directory:
-        with Record(Path(directory), lambda: stamp, "factory") as new:
+    with workspace(record.folder) as directory:
+        with Record(directory, lambda: stamp, "factory") as new:
             new.audit("provisioned", slot=slot, release=release.name, manifest=release.manifest)
             new.save_slot(SlotRecord(slot, release, payloads, "", stamp))
             new.raise_floors(Floors(release.sequence, release.epoch, 1))
             new.saw_generation(1)
-        write_whole(record, (Path(directory) / FILE_NAME).read_bytes())
+        with record.writing() as sink:
+            sink.write((directory / FILE_NAME).read_bytes())
     return {
         "slot": slot,
         f"slot_{slot}": SlotState.GOOD,

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from twinslot.core.model import SlotName
 from twinslot_image.cli import main as image_tool
+from twinslot_image.outputs import Target
 from twinslot_image.provision import provision
 from twinslot_lab import rootfs, slotimage, uboot
 from twinslot_lab.build import BoardFiles, assemble, vars_of
@@ -131,7 +132,7 @@ class ReleaseTeam:
 
         def make(work: Path) -> None:
             built = datetime.fromtimestamp(_EPOCH, UTC)
-            variables = provision(image.path, SlotName.A, work / "record.sqlite", built)
+            variables = provision(image.path, SlotName.A, Target(work / "record.sqlite"), built)
             data = slotimage.make_data(work / "data.img", self.board.disk.data_mib)
             _put_record(data, work / "record.sqlite")
             shutil.copy(image.slot, work / "slot.img")

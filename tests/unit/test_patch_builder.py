@@ -15,6 +15,7 @@ from patch_samples import plain_list
 from twinslot.bundle.patch import PatchDecoder, parse_patch_head
 from twinslot.core.errors import BundleError
 from twinslot_image import patch_encode, patch_work
+from twinslot_image.outputs import Target
 from twinslot_image.patch import make_patch
 
 GROUP = 16 * 1024
@@ -36,7 +37,7 @@ def patch(folder: Path, old: bytes, new: bytes, group_size: int = GROUP) -> byte
     folder.mkdir(exist_ok=True)
     (folder / "old.img").write_bytes(old)
     (folder / "new.twin").write_bytes(make_sample({"rootfs": new}, group_size=group_size).data)
-    make_patch(folder / "old.img", folder / "new.twin", folder / "patch")
+    make_patch(folder / "old.img", folder / "new.twin", Target(folder / "patch"))
     assert sorted(path.name for path in folder.iterdir()) == ["new.twin", "old.img", "patch"], "nothing is left behind"
     return (folder / "patch").read_bytes()
 
@@ -139,7 +140,7 @@ def test_an_image_and_its_unpacked_content_are_the_same_base(tmp_path: Path) -> 
     new = OLD[:50_000] + b"!" + OLD[50_001:]
     plain = patch(tmp_path / "plain", OLD, new)
     (tmp_path / "old.twin").write_bytes(make_sample({"rootfs": OLD}, group_size=4096).data)  # other groups
-    make_patch(tmp_path / "old.twin", tmp_path / "plain/new.twin", tmp_path / "patch")
+    make_patch(tmp_path / "old.twin", tmp_path / "plain/new.twin", Target(tmp_path / "patch"))
     assert (tmp_path / "patch").read_bytes() == plain
 
 
@@ -150,7 +151,7 @@ def test_images_of_several_payloads_are_patched_payload_by_payload(tmp_path: Pat
     }
     for side, payloads in sides.items():
         (tmp_path / f"{side}.twin").write_bytes(make_sample(payloads, group_size=GROUP).data)
-    _, head = make_patch(tmp_path / "old.twin", tmp_path / "new.twin", tmp_path / "patch")
+    head = make_patch(tmp_path / "old.twin", tmp_path / "new.twin", Target(tmp_path / "patch"))
     assert [(part.name, len(part.changed) > 0) for part in head.payloads] == [("firmware", False), ("rootfs", True)]
     assert apply((tmp_path / "patch").read_bytes(), OLD) == OLD[8:]
 
@@ -161,6 +162,6 @@ def test_pairs_that_have_not_the_same_payloads_are_refused(tmp_path: Path) -> No
     (tmp_path / "old.img").write_bytes(OLD)
     for base in ("old.twin", "old.img"):
         with pytest.raises(BundleError) as caught:
-            make_patch(tmp_path / base, tmp_path / "new.twin", tmp_path / "patch")
+            make_patch(tmp_path / base, tmp_path / "new.twin", Target(tmp_path / "patch"))
         assert caught.value.code == "bundle.patch-pair"
     assert not (tmp_path / "patch").exists()

@@ -1,0 +1,53 @@
+"""What an output may replace without '--force': a file of its own kind, and never one that people signed."""
+
+from __future__ import annotations
+
+import os
+from typing import BinaryIO
+
+from twinslot.bundle.wire import MAGIC
+from twinslot.bundle.wire_blocks import BLOCKS_MAGIC
+from twinslot.bundle.wire_patch import PATCH_MAGIC
+from twinslot.core.errors import BundleError
+from twinslot.core.manifest import parse_manifest
+from twinslot_image.compose import read_front
+
+_TO_SIGN = b'{"_type":"targets"'  # how the bytes begin that a signature covers: canonical JSON sorts by key
+
+
+def nothing(_file: BinaryIO) -> str | None:
+    """Nothing may be replaced: an attachment and a record are of no kind that shows."""
+    return "a file"
+
+
+def unsigned_image(file: BinaryIO) -> str | None:
+    """An image may be replaced as long as it bears no signature."""
+    if _first(file, len(MAGIC)) != MAGIC:
+        return "a file that is no image"
+    try:
+        signatures = len(parse_manifest(read_front(file).manifest).key_ids)
+    except BundleError:
+        return "a damaged image"
+    return f"an image with {signatures} signature{'s' if signatures > 1 else ''}" if signatures else None
+
+
+def patch(file: BinaryIO) -> str | None:
+    """A patch may be replaced."""
+    return None if _first(file, len(PATCH_MAGIC)) == PATCH_MAGIC else "a file that is no patch"
+
+
+def block_list(file: BinaryIO) -> str | None:
+    """A block list may be replaced."""
+    return None if _first(file, len(BLOCKS_MAGIC)) == BLOCKS_MAGIC else "a file that is no block list"
+
+
+def bytes_to_sign(file: BinaryIO) -> str | None:
+    """What was written to be signed elsewhere may be replaced."""
+    return None if _first(file, len(_TO_SIGN)) == _TO_SIGN else "a file that holds no bytes to be signed"
+
+
+def _first(file: BinaryIO, length: int) -> bytes:
+    file.seek(0)
+    data = file.read(length)
+    file.seek(0, os.SEEK_SET)
+    return data
