@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
+from twinslot.core.health import failed_checks
 from twinslot.core.lifecycle import State
-from twinslot.core.model import CheckResult, Reason, failed_checks
+from twinslot.core.model import CheckResult, Reason
+from twinslot.core.stored import is_known, word
 from twinslot.core.transaction import Outcome, Transaction
 
 STATES: Final = {
@@ -33,8 +35,13 @@ REASONS: Final = {
     Reason.ENVIRONMENT: "the boot environment was lost",
     Reason.INTERRUPTED: "power or process went away",
     Reason.CANCELLED: "it was cancelled",
-    Reason.FAILED: "the install failed",
+    Reason.REPLACED: "a newer install replaced it before it was booted",
+    Reason.OVERTAKEN: "the boot environment went on to another update",
+    Reason.NEWER_CLIENT: "a newer client left it in a state that this client does not know",
+    Reason.FAILED: "an error ended it before the new system was booted",
 }
+
+MARKS: Final = {"fine": "ok", "warning": "WARN", "fault": "FAULT"}  # by severity of a finding
 
 
 def status_lines(status: dict[str, Any]) -> Iterator[str]:
@@ -76,11 +83,11 @@ def _slot_row(name: str, slot: dict[str, Any]) -> Sequence[str]:
 def _under_way(status: dict[str, Any]) -> str:
     if status["transaction"] is not None:
         return standing_text(Transaction.from_dict(status["transaction"]))
-    state = State(status["state"])
+    state = word(State, status["state"])
     if state is State.IDLE:
         return STATES[state]
     target, source = sorted(status["slots"], key=lambda name: status["slots"][name]["state"] != "trial")
-    return f"what the record does not know of {STATES[state].format(target=target, source=source)}"
+    return f"what the record does not know of {_state_text(state).format(target=target, source=source)}"
 
 
 def _environment_lines(environment: dict[str, Any] | None) -> Iterator[str]:
@@ -94,8 +101,13 @@ def _environment_lines(environment: dict[str, Any] | None) -> Iterator[str]:
 
 def standing_text(transaction: Transaction) -> str:
     """How an open update stands."""
-    text = STATES[transaction.state].format(target=transaction.target, source=transaction.source)
+    text = _state_text(transaction.state).format(target=transaction.target, source=transaction.source)
     return text if transaction.state is State.IDLE else f"{release_text(transaction)} {text}"
+
+
+def _state_text(state: State) -> str:
+    """The state in words; a word of a newer client as it is (S18)."""
+    return STATES.get(state) or f"in slot {{target}} is in state '{state}', which this client does not know"
 
 
 def ended_text(transaction: Transaction) -> str:
@@ -104,9 +116,12 @@ def ended_text(transaction: Transaction) -> str:
         case Outcome.COMMITTED:
             text = f"was committed in slot {transaction.target}" + (" by force" if transaction.forced else "")
         case Outcome.ROLLED_BACK:
-            text = f"rolled back from slot {transaction.target} to {transaction.source}"
-        case _:
+            back = f" to {transaction.source}" if is_known(transaction.target) else ""
+            text = f"rolled back from slot {transaction.target}{back}"
+        case Outcome.ABANDONED:
             text = f"was abandoned in slot {transaction.target}"
+        case _:  # of a newer client
+            text = f"ended as '{transaction.outcome}' in slot {transaction.target}"
     reason = f": {reason_text(transaction.reason)}" if transaction.reason else ""
     at = f", {when(transaction.ended)}" if transaction.ended else ""
     return f"{release_text(transaction)} {text}{reason}{at}"
@@ -172,9 +187,8 @@ def _reason_with_checks(transaction: Transaction) -> str:
 
 def doctor_lines(diagnosis: dict[str, Any]) -> Iterator[str]:
     """Every finding with its verdict and hint, and the decision."""
-    marks = {"fine": "ok", "warning": "WARN", "fault": "FAULT"}
     for finding in diagnosis["findings"]:
-        yield f"{marks[finding['severity']]:<6}{finding['area']}: {finding['text']}"
+        yield f"{MARKS.get(finding['severity'], finding['severity']):<6}{finding['area']}: {finding['text']}"
         if finding["hint"]:
             yield f"        hint: {finding['hint']}"
     yield ""

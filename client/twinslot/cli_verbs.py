@@ -13,8 +13,9 @@ from twinslot.cli_progress import Reporter, duration_text, size_text
 from twinslot.cli_render import check_lines, ended_lines, slot_table, transaction_text
 from twinslot.cli_world import JsonObject, ServiceClient, World, require_root
 from twinslot.core.errors import CancelledError, Refusal, RefusedError, TwinslotError
+from twinslot.core.health import failed_checks
 from twinslot.core.lifecycle import Event
-from twinslot.core.model import CheckResult, failed_checks
+from twinslot.core.model import CheckResult
 from twinslot.core.outcome import outcome_of
 from twinslot.core.text import printable
 from twinslot.core.transaction import Transaction

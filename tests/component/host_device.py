@@ -82,7 +82,7 @@ class HostDevice:
             open_record=lambda on_trial: self.record(on_trial=on_trial),
             open_targets=lambda slot: {"rootfs": self.open_slot(slot)},
             verify=self.verifier(),
-            run_checks=lambda _, __: (CheckResult("system", required=True, passed=self.well),),
+            run_checks=lambda _: (CheckResult("system", required=True, passed=self.well),),
             may_check=self.may_check,
             reboot=self.reboot,
             lock=self.lock,

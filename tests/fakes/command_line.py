@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from twinslot.cli import main
 from twinslot.cli_direct import DirectClient
 from twinslot.cli_world import Front, JsonObject, ServiceClient, Verbs
 from twinslot.config import Config, load
+from twinslot.core import stored
 from twinslot.core.bootenv import read_state
 from twinslot.core.errors import TransportError
 from twinslot.core.model import SlotName
@@ -128,12 +128,12 @@ class BoardWorld:
             current, history = record.current(), record.history(1)
             known = {name: record.slot(name) for name in SlotName}
             failed = {str(sequence): reason for sequence, reason in record.failed().items()}
-            floors = asdict(state.floors.highest(record.floors()))
+            floors = stored.write(state.floors.highest(record.floors()))
         slots = {
             str(name): {
                 "state": state.states[name],
                 "running": self.board.running is name,
-                "release": asdict(slot.release) if (slot := known[name]) else None,
+                "release": stored.write(slot.release) if (slot := known[name]) else None,
                 "installed_at": slot.installed_at if slot else None,
             }
             for name in SlotName

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from simulation import rawcopy
-from simulation.bootloader import DEFAULT, SimulatedBootloader, power_on
+from simulation.bootloader import SimulatedBootloader, power_on
 from simulation.disk import SimulatedCard, SimulatedDisk
 from simulation.image import GROUP, SmallImage, SmallStream
 from simulation.power import Power, PowerCut
@@ -24,6 +24,7 @@ from twinslot.storage.lists import ListStore
 from twinslot.storage.record import Record
 from twinslot.storage.slotreader import SlotReader, open_reader
 from twinslot.transport.base import ImageHead
+from twinslot_lab.crash.bootmodel import DEFAULT
 
 SLOT_SIZE = 8 * GROUP  # bytes; larger than the images, so that there is a tail
 CARD_SIZE = 0x6000
@@ -77,6 +78,7 @@ class SimulatedBoard:
         self.settled = False  # a file in /run
         self.fails_every_check = False
         self.may_check = True
+        self.running_notes: tuple[str, ...] = ()  # what the kernel's command line says of the running slot
         self.record_broken = False
         self._seconds = 0.0
         self._record: SimulatedRecord | None = None
@@ -175,6 +177,7 @@ class SimulatedBoard:
             lists=self._lists(),
             read_back_with=contextlib.nullcontext,  # cuts are counted in calls, so their order is fixed
             tell_settled=self._settle,
+            running_notes=self.running_notes,
         )
 
     def _settle(self, settled: bool) -> None:
@@ -185,7 +188,8 @@ class SimulatedBoard:
         if self.record_broken:
             raise DeviceError("the data partition is gone", code="record")
         SimulatedRecord.power = self.power
-        self._record = SimulatedRecord(self.data, lambda: "2026-01-01T00:00:00Z", on_trial=on_trial)
+        now, boot = (lambda: "2026-01-01T00:00:00Z"), f"{self.starts:032x}"
+        self._record = SimulatedRecord(self.data, now, boot, on_trial=on_trial)
         return self._record
 
     def lose_environment(self, *copies: int) -> None:
@@ -209,7 +213,7 @@ class SimulatedBoard:
 
     def _leave_factory(self, factory: SmallImage) -> None:
         self.disks[SlotName.A].fill(factory.content)
-        variables = DEFAULT | {
+        variables = dict(DEFAULT) | {
             "upgrade_available": "0",
             "slot_b": "bad",
             "ts_generation": "1",
@@ -243,7 +247,7 @@ class SimulatedBoard:
         path.write_bytes(self.disks[slot].content())
         return open_reader(path)
 
-    def _run_checks(self, required: tuple[str, ...], observer: Observer) -> tuple[CheckResult, ...]:
+    def _run_checks(self, observer: Observer) -> tuple[CheckResult, ...]:
         system = self.system()
         return (
             CheckResult(

@@ -9,22 +9,15 @@ from simulation.disk import SimulatedCard
 from twinslot.bootloader.base import CopyState, Environment, EnvironmentCopy
 from twinslot.bootloader.script import make_script
 from twinslot.core.errors import DeviceError, LifecycleError
-
-DEFAULT = {  # the boot contract's built-in default
-    "slot": "a",
-    "slot_a": "good",
-    "slot_b": "good",
-    "upgrade_available": "1",
-    "bootcount": "0",
-    "bootlimit": "3",
-}
+from twinslot_lab.crash import bootmodel
+from twinslot_lab.crash.bootmodel import DEFAULT, Card
 
 
 class SimulatedBootloader:
     """Implements `bootloader.base.Bootloader` on a card that tears."""
 
     def __init__(self, card: SimulatedCard, default: Mapping[str, str] | None = None) -> None:
-        self._card, self._default = card, DEFAULT if default is None else dict(default)
+        self._card, self._default = card, dict(DEFAULT if default is None else default)
 
     def read(self) -> Environment:
         now, copies = rawcopy.current(self._card), []
@@ -66,39 +59,19 @@ class SimulatedBootloader:
 
 
 def power_on(card: SimulatedCard, loads: Callable[[str], bool]) -> str | None:
-    """U-Boot and the boot script: which slot starts (docs/boot-contract.md section 3); None when none may.
+    """U-Boot and the boot script: which slot starts; None when none may.
 
-    Saves like the real ones: counting first, then one write when the script hands over.
+    What they decide and save is the model's that is held to real U-Boot (tests/board/test_boot_model.py). Each save is
+    a storage call here, in the order in which U-Boot makes them: the tries first, then the handing over.
     """
-    now = rawcopy.current(card)
-    env = dict(DEFAULT)
-    if now is not None:
-        copy = rawcopy.copies(card)[now]
-        assert copy is not None
-        env = copy[1]
-    if env.get("upgrade_available") == "1":
-        env["bootcount"] = str(int(env.get("bootcount", "0")) + 1)
-        rawcopy.store(card, env, "bootcount")
-    slot = env.get("slot", "a")
-    if int(env.get("bootcount", "0")) > int(env.get("bootlimit", "3")) and env.get("upgrade_available") == "1":
-        return _hand_over(card, env, slot, "bootlimit", loads)
-    if _may_start(env, slot) and loads(slot):
-        return slot
-    return _hand_over(card, env, slot, "load-failed", loads)
-
-
-def _may_start(env: dict[str, str], slot: str) -> bool:
-    return env.get(f"slot_{slot}") in ("good", "trial")
-
-
-def _hand_over(
-    card: SimulatedCard, env: dict[str, str], slot: str, reason: str, loads: Callable[[str], bool]
-) -> str | None:
-    other = "b" if slot == "a" else "a"
-    if env.get(f"slot_{other}") != "good":
-        return slot if _may_start(env, slot) and loads(slot) else None
-    if env.get(f"slot_{slot}") == "trial":
-        env |= {f"slot_{slot}": "bad", "ts_failed": env.get("ts_release", "")}
-    env |= {"ts_reason": reason, "slot": other, "upgrade_available": "1", "bootcount": "1"}
-    rawcopy.store(card, {k: v for k, v in env.items() if v}, "hand over")
-    return other if loads(other) else None
+    now, found = rawcopy.current(card), rawcopy.copies(card)
+    kept = {} if now is None else found[now][1]  # type: ignore[index]
+    before = Card.read(*(card.read(place, rawcopy.SIZE) for place in rawcopy.PLACES))
+    started = bootmodel.power_on(before, loads)
+    saved = [at for at in (0, 1) if started.card.copies[at] != before.copies[at]]
+    for at in sorted(saved, key=lambda at: at == started.card.now):
+        copy = started.card.copies[at]
+        foreign = {name: value for name, value in kept.items() if not bootmodel.is_told(name, value)}
+        name = "bootcount" if copy.variables.get("slot") == before.variables.get("slot", "a") else "hand over"
+        card.write(rawcopy.PLACES[at], rawcopy.pack(foreign | dict(copy.variables), copy.flags), name)
+    return started.slot

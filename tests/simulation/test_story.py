@@ -134,6 +134,66 @@ def test_an_armed_update_gives_way_to_a_newer_one_and_can_be_dropped(board: Simu
         assert record.failed() == {}, "nothing is held against a release that was never tried"
 
 
+@pytest.mark.parametrize("activate", [True, False], ids=["armed", "written"])
+def test_an_update_that_a_newer_install_replaced_says_so(board: SimulatedBoard, activate: bool) -> None:
+    board.install(SICK, reboot=False, activate=activate)
+    board.install(NEW)
+    board.live()
+    assert board.system() is NEW
+    with board.open_record() as record:
+        replaced, reason = record.history()[1], "replaced"
+        assert (replaced.release.name, replaced.outcome, replaced.reason) == ("3.0", Outcome.ABANDONED, reason)
+        assert record.failed() == {}
+
+
+def test_an_image_that_is_refused_replaces_nothing(board: SimulatedBoard) -> None:
+    board.install(NEW, reboot=False)
+    with pytest.raises(RefusedError, match="is a downgrade"):
+        board.install(SmallImage("0.9", 9))
+    board.live()
+    assert board.system() is NEW
+
+
+def test_each_boot_of_a_trial_leaves_one_row_whatever_is_asked_in_it(board: SimulatedBoard) -> None:
+    board.install(NEW)
+    for _ in range(2):
+        board.start()
+        board.engine().boot()
+        board.engine().boot()
+        board.engine().check()
+    board.engine().commit(if_trial=True)
+    board.start()
+    board.engine().boot()
+    with board.open_record() as record:
+        rows = [row.event for row in reversed(record.audit_rows())]
+    assert rows.count("booted-new") == 2
+
+
+def test_an_update_that_waits_leaves_no_row_for_each_verb(board: SimulatedBoard) -> None:
+    board.install(NEW, activate=False)
+    with board.open_record() as record:
+        before = [row.event for row in record.audit_rows()]
+    board.engine().boot()
+    board.engine().check()
+    assert board.engine().commit(if_trial=True) is None
+    with board.open_record() as record:
+        assert [row.event for row in record.audit_rows()] == before
+
+
+def test_what_the_kernels_command_line_says_otherwise_is_audited_once_in_each_boot(board: SimulatedBoard) -> None:
+    board.running_notes = ("the kernel command line says slot 'b', but 'a' runs",)
+    for _ in range(2):
+        board.start()
+        assert board.engine().boot().notes == board.running_notes
+        assert board.engine().boot().notes == board.running_notes
+    with board.open_record() as record:
+        told = [row.boot for row in record.audit_rows() if row.event == "disagreement"]
+        assert {row.body["note"] for row in record.audit_rows() if row.event == "disagreement"} == {
+            *board.running_notes
+        }
+    assert len(told) == len(set(told)) == 2
+
+
 def test_tries_that_run_out_although_the_client_came_up_have_a_reason_of_their_own(board: SimulatedBoard) -> None:
     board.install(NEW)
     for _ in range(3):

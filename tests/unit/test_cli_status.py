@@ -6,7 +6,7 @@ import json
 import resource
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from fakes.command_line import write_config
 from twinslot.bootloader.base import CopyState, Environment, EnvironmentCopy
 from twinslot.cli_render import doctor_lines, history_lines, reason_text, status_lines
 from twinslot.config import load
+from twinslot.core import stored
 from twinslot.core.lifecycle import State
 from twinslot.core.model import CheckResult, Floors, Reason, Release, SlotName
 from twinslot.core.transaction import Outcome, Transaction
@@ -45,7 +46,7 @@ def slot(state: str | None, *, running: bool = False, release: Release | None = 
     return {
         "state": state,
         "running": running,
-        "release": asdict(release) if release else None,
+        "release": stored.write(release) if release else None,
         "installed_at": "2026-05-04T03:02:01+00:00" if release else None,
     }
 
@@ -60,7 +61,7 @@ def status(**changes: Any) -> dict[str, Any]:
             "a": slot("good", running=True, release=Release("2026.05", 10)),
             "b": slot("bad"),
         },
-        "floors": asdict(Floors(10, 1, 2)),
+        "floors": stored.write(Floors(10, 1, 2)),
         "transaction": None,
         "last": None,
         "failed": {},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twinslot.core.errors import DeviceError
-from twinslot.health.base import Runner, Terms, Verdict, healthy
+from twinslot.core.health import failed, judged
+from twinslot.core.model import CheckResult
+from twinslot.health.base import Runner, Terms, Verdict
+
+
+def names(results: Sequence[CheckResult]) -> tuple[str, ...]:
+    """Which checks end a trial."""
+    return tuple(result.name for result in failed(results))
 
 
 class Clock:
@@ -56,12 +63,20 @@ def test_each_check_gives_one_result_in_order(clock: Clock) -> None:
         ("b", True, True, 1, 1.0),
         ("a", False, False, 1, 1.0),
     ]
-    assert healthy(results), "a wanted check never decides"
+    assert names(results) == (), "a wanted check never decides"
 
 
 def test_one_failed_required_check_is_unhealthy(clock: Clock) -> None:
     checks = [Scripted("a", clock, [True]), Scripted("b", clock, [False])]
-    assert not healthy(Runner(checks, clock, clock.sleep).run(clock.now + 100))
+    assert names(Runner(checks, clock, clock.sleep).run(clock.now + 100)) == ("b",)
+
+
+def test_what_the_manifest_demands_is_required_and_has_failed_where_it_was_not_asked() -> None:
+    asked = (CheckResult("pump", required=False, passed=False), CheckResult("light", required=False, passed=False))
+    assert names(judged(asked, ())) == ()
+    assert names(judged(asked, ("pump",))) == ("pump",)
+    assert names(judged(asked, ("motor", "pump"))) == ("pump", "motor")
+    assert judged((), ("motor",)) == (CheckResult("motor", required=True, passed=False, detail="not configured here"),)
 
 
 def test_a_check_is_asked_again_after_its_delay_and_no_more_once_it_passed(clock: Clock) -> None:
@@ -88,7 +103,7 @@ def test_a_check_that_is_never_asked_has_failed(clock: Clock) -> None:
     results = Runner(checks, clock, clock.sleep).run(clock.now + 30)
     assert (results[1].passed, results[1].tries) == (False, 0)
     assert "before the deadline" in results[1].detail
-    assert not healthy(results)
+    assert names(results) == ("slow", "late")
 
 
 @dataclass

@@ -12,6 +12,7 @@ from fakes.command_line import NEW, OLD, BoardWorld, Shell, write_config
 from simulation.board import SimulatedBoard
 from twinslot.config import load
 from twinslot.core.errors import DeviceError
+from twinslot.core.health import judged
 from twinslot.core.model import SlotName
 from twinslot.engine.assemble import _Checks
 from twinslot.engine.device import Device
@@ -98,7 +99,7 @@ def test_files_that_are_not_asked_are_told_by_check_in_the_log_and_by_the_commit
 @pytest.mark.parametrize("required", [("10-motor",), ("20-pump",)])
 def test_a_check_that_the_release_asks_for_by_name_must_be_asked(shell: Shell, required: tuple[str, ...]) -> None:
     put(shell, "10-motor", "exit 0", mode=0o644)
-    results = {each.name: each for each in _Checks(load(shell.directory))(required, lambda _: None)}
+    results = {each.name: each for each in judged(_Checks(load(shell.directory))(lambda _: None), required)}
     assert results[required[0]].required
     assert not results[required[0]].passed
 

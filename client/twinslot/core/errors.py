@@ -8,8 +8,11 @@ Codes and exit statuses are part of the public interface: add, never change.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Final
+
+_KNOWN: Final = frozenset({"code", "message", "expected", "found", "hint", "reasons"})  # keys of an error's data
 
 
 class TwinslotError(Exception):
@@ -41,6 +44,7 @@ class TwinslotError(Exception):
         self.expected = None if expected is None else str(expected)
         self.found = None if found is None else str(found)
         self.hint = hint
+        self.unknown: Mapping[str, object] = {}  # keys that a newer process sent: they are handed on (S18)
 
     def __str__(self) -> str:
         text = self.message
@@ -55,11 +59,21 @@ class TwinslotError(Exception):
         """The error as JSON-ready data, the same shape on every surface."""
         fields = {"expected": self.expected, "found": self.found, "hint": self.hint}
         head: dict[str, object] = {"code": self.code, "message": self.message}
-        return head | {k: v for k, v in fields.items() if v is not None}
+        return dict(self.unknown) | head | {k: v for k, v in fields.items() if v is not None}
 
     @staticmethod
     def from_dict(data: dict[str, object]) -> TwinslotError:
-        """Rebuild an error that crossed a process border; an unknown family becomes a `DeviceError`."""
+        """Rebuild an error that crossed a process border.
+
+        A family that this version does not have becomes a `DeviceError`, with its code as it came. Keys that it does
+        not know are kept.
+        """
+        error = TwinslotError._of(data)
+        error.unknown = _unknown(data)
+        return error
+
+    @staticmethod
+    def _of(data: dict[str, object]) -> TwinslotError:
         code = str(data.get("code", ""))
         family, _, detail = code.partition(".")
         kind = _FAMILIES.get(family, DeviceError)
@@ -68,13 +82,15 @@ class TwinslotError(Exception):
             given = reasons if isinstance(reasons, list) else []
             usable = tuple(Refusal.from_dict(reason) for reason in given if isinstance(reason, dict))
             return RefusedError(usable or Refusal.from_dict(data))
-        return kind(
+        error = kind(
             str(data.get("message", code or "no message")),
             code=detail or None,
             expected=data.get("expected"),
             found=data.get("found"),
             hint=None if data.get("hint") is None else str(data["hint"]),
         )
+        error.code = code or error.code
+        return error
 
 
 class BundleError(TwinslotError):
@@ -121,13 +137,14 @@ class CancelledError(TwinslotError):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """One reason for saying no: the code, the sentence and what to do."""
+    """One reason for saying no: the code, the sentence and what to do; and what a newer process added (S18)."""
 
     code: str
     message: str
     expected: str | None = None
     found: str | None = None
     hint: str | None = None
+    unknown: Mapping[str, object] = field(default_factory=dict, repr=False, compare=False)
 
     def __str__(self) -> str:
         return str(TwinslotError(self.message, expected=self.expected, found=self.found, hint=self.hint))
@@ -136,7 +153,7 @@ class Refusal:
         """The refusal as JSON-ready data."""
         fields = {"expected": self.expected, "found": self.found, "hint": self.hint}
         head: dict[str, object] = {"code": f"refused.{self.code}", "message": self.message}
-        return head | {k: v for k, v in fields.items() if v is not None}
+        return dict(self.unknown) | head | {k: v for k, v in fields.items() if v is not None}
 
     @staticmethod
     def from_dict(data: dict[str, object]) -> Refusal:
@@ -146,7 +163,8 @@ class Refusal:
             return None if data.get(key) is None else str(data[key])
 
         code = str(data.get("code", "unknown")).removeprefix("refused.")
-        return Refusal(code, str(data.get("message", code)), text("expected"), text("found"), text("hint"))
+        message = str(data.get("message", code))
+        return Refusal(code, message, text("expected"), text("found"), text("hint"), _unknown(data))
 
 
 class RefusedError(TwinslotError):
@@ -169,6 +187,11 @@ class RefusedError(TwinslotError):
     def as_dict(self) -> dict[str, object]:
         """The error with all its reasons."""
         return super().as_dict() | {"reasons": [reason.as_dict() for reason in self.reasons]}
+
+
+def _unknown(data: dict[str, object]) -> dict[str, object]:
+    """What this version has no field for."""
+    return {key: value for key, value in data.items() if key not in _KNOWN}
 
 
 _FAMILIES: dict[str, type[TwinslotError]] = {

@@ -45,6 +45,7 @@ class Event(enum.StrEnum):
     VERIFIED = "verified"  # the target was read back and is what was signed
     FAILED = "failed"  # an effect did not succeed
     CANCELLED = "cancelled"  # somebody asked to stop
+    REPLACED = "replaced"  # a newer install was accepted and takes its place
     ACTIVATE = "activate"  # boot the target next; it was read back in this boot
     RECHECK = "recheck"  # boot the target next, but read it back first
     HEALTHY = "healthy"  # every required check passed, or somebody forced it
@@ -125,6 +126,7 @@ TABLE: Final[Mapping[State, Mapping[Event, Transition]]] = {
         Event.ACTIVATE: (State.ARMED, (Effect.ARM, Effect.REBOOT)),
         Event.RECHECK: (State.CHECKING, (Effect.CHECK_TARGET,)),
         Event.CANCELLED: _DROP,
+        Event.REPLACED: _DROP,
         Event.BOOTED_OLD: (State.WRITTEN, ()),
         Event.BOOTED_NEW: _LEAVE,
         Event.STILL_ARMED: (State.ARMED, ()),
@@ -146,6 +148,7 @@ TABLE: Final[Mapping[State, Mapping[Event, Transition]]] = {
     State.ARMED: {
         Event.FAILED: _DISARM,  # whether or not the arming write landed after all
         Event.CANCELLED: _DISARM,
+        Event.REPLACED: _DISARM,
         Event.BOOTED_OLD: (State.WRITTEN, ()),  # the arming write was lost; the target is still whole
         Event.BOOTED_NEW: (State.TRIAL, ()),
         Event.STILL_ARMED: (State.ARMED, ()),

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
+
+from twinslot.core.stored import Kept
 
 DIGEST_SIZE = 32  # bytes of a SHA-256 (FIPS 180-4, section 1)
 SECTOR = 512  # bytes; the unit in which storage may tear a write
@@ -42,11 +45,14 @@ class Reason(enum.StrEnum):
     ENVIRONMENT = "environment-lost"  # the arming write was lost with its copy of the environment
     INTERRUPTED = "interrupted"  # power or process went away before arming
     CANCELLED = "cancelled"
+    REPLACED = "replaced"  # a newer install took its place before it was booted
+    OVERTAKEN = "overtaken"  # the environment has gone on to another update without it
+    NEWER_CLIENT = "newer-client"  # a newer client left it in a state that this one does not know
     FAILED = "failed"  # the install ended with an error before arming
 
 
 @dataclass(frozen=True, slots=True)
-class Floors:
+class Floors(Kept):
     """The lowest values still accepted (S8). They rise only in the commit write.
 
     Attributes:
@@ -60,12 +66,20 @@ class Floors:
     root: int = 1
 
     def highest(self, other: Floors) -> Floors:
-        """The higher of each, since the floors stand in two places and losing one lowers nothing."""
-        return Floors(max(self.sequence, other.sequence), max(self.epoch, other.epoch), max(self.root, other.root))
+        """The higher of each, since the floors stand in two places and losing one lowers nothing.
+
+        A floor that only a newer client knows is one as well (S18).
+        """
+        return Floors(
+            max(self.sequence, other.sequence),
+            max(self.epoch, other.epoch),
+            max(self.root, other.root),
+            unknown=_highest(self.unknown, other.unknown),
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class Release:
+class Release(Kept):
     """Which release an image or a slot holds.
 
     Attributes:
@@ -82,7 +96,7 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredPayload:
+class StoredPayload(Kept):
     """One payload as it stands in a slot after an install.
 
     Attributes:
@@ -97,7 +111,7 @@ class StoredPayload:
 
 
 @dataclass(frozen=True, slots=True)
-class SlotRecord:
+class SlotRecord(Kept):
     """What the record knows of one slot."""
 
     slot: SlotName
@@ -108,7 +122,7 @@ class SlotRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class CheckResult:
+class CheckResult(Kept):
     """Outcome of one health check.
 
     Attributes:
@@ -128,7 +142,8 @@ class CheckResult:
     tries: int = 1
 
 
-def failed_checks(results: Iterable[CheckResult]) -> str | None:
-    """The required checks that failed, each with its detail, for people; None when none did."""
-    failed = (each for each in results if each.required and not each.passed)
-    return ", ".join(f"{each.name}: {each.detail}" if each.detail else each.name for each in failed) or None
+def _highest(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """The higher number under each key; of anything else the first."""
+    both = dict(other) | dict(one)
+    numbers = (key for key in one.keys() & other.keys() if type(one[key]) is type(other[key]) is int)
+    return both | {key: max(one[key], other[key]) for key in numbers}

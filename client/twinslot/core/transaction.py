@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from twinslot.core import stored
 from twinslot.core.lifecycle import State
 from twinslot.core.model import CheckResult, Floors, Release, SlotName, StoredPayload
+from twinslot.core.stored import Kept
 
 
 class Outcome(enum.StrEnum):
@@ -19,7 +21,7 @@ class Outcome(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Transaction:
+class Transaction(Kept):
     """All that is known of one update. Saved before each effect, so it survives a power cut at any instant.
 
     Attributes:
@@ -83,19 +85,24 @@ class Transaction:
         return replace(self, seconds=self.seconds | {phase: total})
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-ready, the same shape in the record, in `--json` and on D-Bus."""
-        return asdict(self)
+        """JSON-ready, the same shape in the record, in `--json` and on D-Bus; with what a newer client wrote (S18)."""
+        return stored.write(self)
 
     @staticmethod
-    def from_dict(data: dict[str, Any]) -> Transaction:
-        """Rebuild from `as_dict`. Keys that this version does not know are left out (a newer client wrote them)."""
-        known = {k: v for k, v in data.items() if k in Transaction.__dataclass_fields__}
-        known["state"] = State(data["state"])
-        known["target"] = SlotName(data["target"])
-        known["release"] = Release(**data["release"])
-        known["floors"] = Floors(**data.get("floors", {}))
-        known["payloads"] = {k: StoredPayload(**v) for k, v in data.get("payloads", {}).items()}
-        known["checks"] = tuple(CheckResult(**c) for c in data.get("checks", ()))
-        known["required_checks"] = tuple(data.get("required_checks", ()))
-        known["outcome"] = Outcome(data["outcome"]) if data.get("outcome") else None
-        return Transaction(**known)
+    def from_dict(data: object) -> Transaction:
+        """Rebuild from `as_dict`, of this client or of another.
+
+        Raises:
+            ValueError: It is damaged.
+        """
+        return stored.read(Transaction, data)
+
+    def in_known_state(self) -> Transaction:
+        """The same in a state of this version's table.
+
+        A state that only a newer client has counts as `trial` if the target was ever armed, else as `checking`: in both
+        rows the boot environment decides what becomes of it, and a target that was never armed is not kept.
+        """
+        if stored.is_known(self.state):
+            return self
+        return replace(self, state=State.TRIAL if self.armed else State.CHECKING)

@@ -101,6 +101,7 @@ def open_device(config: Config, get_worker: GetWorker) -> Device:
         expecting=verifier.expecting,
         hardware=config.device.hardware,
         variant=config.device.variant,
+        running_notes=running.disagreements,
     )
 
 
@@ -194,24 +195,13 @@ class _Checks:
     def __init__(self, config: Config) -> None:
         self._config = config
 
-    def __call__(self, required: tuple[str, ...], observer: Observer) -> tuple[CheckResult, ...]:
-        """One result for each check, and a failed one for each that the manifest names and nobody knows."""
+    def __call__(self, observer: Observer) -> tuple[CheckResult, ...]:
+        """One result for each check."""
         checks = configured_checks(self._config.health)
         for each in left_out(checks):
             log.warning("health check file '%s' is not asked: %s", each.name, each.why)
         until = time.monotonic() + self._config.trial.deadline
-        asked = Runner(checks).run(until, lambda done: observer(Progress(Phase.CHECK, done, len(checks))))
-        results = list(asked)
-        unknown = sorted(set(required) - {check.name for check in checks})
-        results += [CheckResult(name, required=True, passed=False, detail="not configured here") for name in unknown]
-        return tuple(
-            result if result.name not in required or result.required else _as_required(result) for result in results
-        )
-
-
-def _as_required(result: CheckResult) -> CheckResult:
-    """The manifest asks for it: whoever configured it as wanted is overruled."""
-    return CheckResult(result.name, True, result.passed, result.detail, result.seconds, result.tries)
+        return Runner(checks).run(until, lambda done: observer(Progress(Phase.CHECK, done, len(checks))))
 
 
 class _Verifier:

@@ -77,12 +77,14 @@ class Device:
 
     Attributes:
         running: Slot whose partition holds the root file system (S1).
+        running_notes: Sentences: what else, such as the kernel's command line, says that another slot runs. It never
+            decides and is always told (S1).
         boot_id: The kernel's id of this boot.
         bootloader: The boot environment.
         open_record: Opens the record for writing, told whether the running system is on trial (S15).
         open_targets: Opens a slot's partitions exclusively, by payload name; the caller closes them.
         verify: The trust process.
-        run_checks: Runs the configured checks and those that a manifest requires by name.
+        run_checks: Runs the configured checks, one result each; what they amount to is `core.health`'s.
         may_check: False in the sandboxed service: a check that needs network or hardware would fail there and end a
             healthy trial. Then only checks that passed elsewhere count.
         reboot: Asks the system manager for a reboot; returns.
@@ -111,7 +113,7 @@ class Device:
     open_record: Callable[[bool], Record]
     open_targets: Callable[[SlotName], Mapping[str, TargetDevice]]
     verify: Verify
-    run_checks: Callable[[tuple[str, ...], Observer], tuple[CheckResult, ...]]
+    run_checks: Callable[[Observer], tuple[CheckResult, ...]]
     may_check: bool
     reboot: Callable[[], None]
     lock: Callable[[str], AbstractContextManager[None]]
@@ -129,3 +131,4 @@ class Device:
     expecting: Callable[[], AbstractContextManager[None]] = nullcontext
     hardware: str | None = None
     variant: str | None = None
+    running_notes: tuple[str, ...] = ()

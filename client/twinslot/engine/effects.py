@@ -15,8 +15,8 @@ from twinslot.core.transaction import Outcome
 from twinslot.engine.device import Device
 from twinslot.engine.job import InstallJob, check_target
 from twinslot.engine.machine import Machine, Perform, timestamp
+from twinslot.storage.record import Record
 
-TRUST_DOCUMENTS: Final = ("root", "targets-version", "verified-date")  # kept under the transaction's id until commit
 BOOT_LIMIT: Final = 3  # bootlimit of the boot contract
 
 
@@ -26,7 +26,9 @@ class Effects:
     Args:
         device: The edges.
         machine: Whose transaction is meant.
-        job: The image being installed, for WRITE; None otherwise.
+
+    Attributes:
+        job: The image being installed, for PREPARE and WRITE; None otherwise.
         want_reboot: Whether REBOOT reboots.
     """
 
@@ -34,7 +36,6 @@ class Effects:
         self._device, self._machine = device, machine
         self.job: InstallJob | None = None
         self.want_reboot = True
-        self.documents: Mapping[str, str] = {}
 
     def table(self) -> Mapping[Effect, Perform]:
         """Each effect with what does it."""
@@ -146,14 +147,7 @@ class Effects:
         transaction, record = self._machine.open, self._machine.record
         if record is not None:
             state = self._environment()
-            slot = SlotRecord(
-                transaction.target,
-                transaction.release,
-                transaction.payloads,
-                transaction.id,
-                timestamp(self._device.now()),
-            )
-            self._tolerate(lambda: record.save_slot(slot))
+            self._tolerate(lambda: record.save_slot(self._slot_record(record)))
             self._tolerate(lambda: record.raise_floors(state.floors.highest(transaction.floors)))
             self._tolerate(lambda: record.forgive(transaction.release.sequence))
             for name, text in self._pending_documents().items():
@@ -180,6 +174,18 @@ class Effects:
 
     # Plumbing
 
+    def _slot_record(self, record: Record) -> SlotRecord:
+        """What the slot holds from now on. An older entry is still there only if the slot was not written (S18)."""
+        transaction, before = self._machine.open, record.slot(self._machine.open.target)
+        return SlotRecord(
+            transaction.target,
+            transaction.release,
+            transaction.payloads,
+            transaction.id,
+            timestamp(self._device.now()),
+            unknown=before.unknown if before else {},
+        )
+
     def _why(self) -> str:
         """The stored reason. Tries that ran out although the client came up each time were innocent resets."""
         transaction = self._machine.transaction
@@ -200,9 +206,8 @@ class Effects:
         return floors.highest(self._machine.record.floors()) if self._machine.record else floors
 
     def _pending_documents(self) -> dict[str, str]:
-        record, transaction = self._machine.record, self._machine.open
-        kept = {name: record.document(f"{transaction.id}.{name}") for name in TRUST_DOCUMENTS} if record else {}
-        return {name: text for name, text in kept.items() if text is not None}
+        record = self._machine.record
+        return record.pending_documents(self._machine.open.id) if record else {}
 
     def _environment(self) -> BootState:
         environment = self._device.bootloader.read()

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from twinslot.core.errors import DeviceError, Refusal, RefusedError
+from twinslot.core.health import failed, failed_checks, judged
 from twinslot.core.lifecycle import Event, State
-from twinslot.core.model import CheckResult, Reason, SlotName, SlotState, failed_checks
+from twinslot.core.model import CheckResult, Reason, SlotName, SlotState
 from twinslot.core.progress import Meter, Observer, Phase
 from twinslot.core.transaction import Transaction
 from twinslot.engine.cancellation import Cancellation
@@ -99,7 +100,7 @@ class Engine:
             if record is not None:
                 with contextlib.suppress(DeviceError):  # a full or lost data partition must not end a good trial
                     for note in session.notes:
-                        record.audit("disagreement", note=note)
+                        record.audit_in_boot("disagreement", note=note)
             on_trial = session.environment().trial is self._device.running
             self._device.tell_settled(session.machine.state in _SETTLED and not on_trial)
             return BootReport(session.event, session.machine.state, session.machine.transaction, session.notes)
@@ -110,10 +111,9 @@ class Engine:
         Returns:
             The transaction with the results; None when nothing is on trial.
         """
-        required = self._on_trial("check")
-        if required is None:
+        if not self._on_trial("check"):
             return None
-        results = self._checked(required, observer)  # without the lock: the deadline must be able to take it
+        results = self._checked(observer)  # without the lock: the deadline must be able to take it
         with open_session(self._device, "check") as session:
             if session.machine.state is not State.TRIAL:
                 return session.machine.transaction
@@ -121,7 +121,7 @@ class Engine:
 
     def examine(self, observer: Observer = quiet) -> tuple[CheckResult, ...]:
         """Run the health checks of this device and say what they found; nothing is stored and nothing follows."""
-        return self._checked((), observer)
+        return self._checked(observer)
 
     def commit(self, *, force: str = "", if_trial: bool = False, observer: Observer = quiet) -> Transaction | None:
         """Keep the system on trial, after its checks.
@@ -136,8 +136,7 @@ class Engine:
                 passed in this boot and cannot be run in this process (the trial goes on).
             DeviceError: The commit write did not land; the system stays on trial.
         """
-        required = self._on_trial("commit")
-        if required is None:
+        if not self._on_trial("commit"):
             if if_trial:
                 return None
             raise RefusedError(Refusal("not-on-trial", "the running system is not on trial"))
@@ -193,17 +192,14 @@ class Engine:
             hint = "'systemctl start twinslot-check.service' runs them, or 'twinslot --no-service commit'"
             raise RefusedError(Refusal("not-checked", "the health checks have not passed in this boot", hint=hint))
         checked = self.check(observer)
-        if checked is None or not _well(checked.checks):
-            failed = failed_checks(checked.checks if checked else ())
+        if checked is None or failed(checked.checks):
+            names = failed_checks(checked.checks if checked else ())
             hint = "the system goes back; see 'twinslot history' in the old slot"
-            raise RefusedError(Refusal("unhealthy", "a required health check failed", found=failed, hint=hint))
+            raise RefusedError(Refusal("unhealthy", "a required health check failed", found=names, hint=hint))
 
-    def _on_trial(self, what: str) -> tuple[str, ...] | None:
-        """Names of the checks that the manifest on trial requires; None when nothing is on trial."""
+    def _on_trial(self, what: str) -> bool:
         with open_session(self._device, what) as session:
-            if session.machine.state is not State.TRIAL:
-                return None
-            return session.machine.open.required_checks
+            return session.machine.state is State.TRIAL
 
     def _passed(self) -> bool:
         with open_session(self._device, "commit") as session:
@@ -211,27 +207,24 @@ class Engine:
             return (
                 transaction is not None
                 and transaction.boots.get(self._device.boot_id) == "checks"
-                and _well(transaction.checks)
+                and not failed(transaction.checks)
             )
 
-    def _checked(self, required: tuple[str, ...], observer: Observer) -> tuple[CheckResult, ...]:
+    def _checked(self, observer: Observer) -> tuple[CheckResult, ...]:
         Meter(observer, self._device.monotonic).begin(Phase.CHECK)
-        return self._device.run_checks(required, observer)
+        return self._device.run_checks(observer)
 
 
 def _judge(session: Session, results: tuple[CheckResult, ...]) -> Transaction:
     machine = session.machine
     came_to = machine.open.boots | {session.device.boot_id: "checks"}
-    machine.change(checks=results, boots=came_to)
-    machine.save("checked", {"well": _well(results)})
-    if not _well(results):
+    checks = judged(results, machine.open.required_checks)
+    machine.change(checks=checks, boots=came_to)
+    machine.save("checked", {"well": not failed(checks)})
+    if failed(checks):
         machine.change(reason=Reason.UNHEALTHY)
-        machine.feed(Event.UNHEALTHY, failed=[r.name for r in results if r.required and not r.passed])
+        machine.feed(Event.UNHEALTHY, failed=[each.name for each in failed(checks)])
     return machine.open
-
-
-def _well(results: tuple[CheckResult, ...]) -> bool:
-    return all(result.passed for result in results if result.required)
 
 
 def _revert(session: Session) -> Transaction:

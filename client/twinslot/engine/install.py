@@ -170,7 +170,8 @@ def _transaction(session: Session, manifest: Manifest, verified: Verified, meter
 def _drop_waiting(session: Session) -> None:
     """An update that waits for activation or reboot gives way to the new one."""
     if session.machine.state in (State.WRITTEN, State.ARMED):
-        session.machine.feed(Event.CANCELLED)
+        session.machine.change(reason=Reason.REPLACED)
+        session.machine.feed(Event.REPLACED)
 
 
 def _remember(session: Session, transaction: Transaction, verified: Verified, options: InstallOptions) -> None:

@@ -38,6 +38,7 @@ class Machine:
 
     def __init__(self, record: Record | None, transaction: Transaction | None, now: Callable[[], datetime]) -> None:
         self.record, self.transaction = record, transaction
+        self._stored = transaction  # as the record has it
         self._now = now
         self.effects: Mapping[Effect, Perform] = {}
         self._detail: dict[str, Any] = {}  # of the event that led to the closing
@@ -76,7 +77,7 @@ class Machine:
         pending: Event | None = event
         while pending is not None:
             state, effects = step(self.state, pending)
-            self._store(state, pending, detail, closing=not CLOSING.isdisjoint(effects))
+            self._store(state, pending, detail, effects)
             pending = self._perform(effects)
             detail = {}
 
@@ -111,14 +112,19 @@ class Machine:
         except TwinslotError as second:
             log.error("while dealing with '%s': %s", error, second)  # noqa: TRY400 - both are expected errors
 
-    def _store(self, state: State, event: Event, detail: Mapping[str, Any], *, closing: bool) -> None:
-        """Store before doing; the end of a transaction is stored by the effect that closes it."""
+    def _store(self, state: State, event: Event, detail: Mapping[str, Any], effects: tuple[Effect, ...]) -> None:
+        """Store before doing; the end of a transaction is stored by the effect that closes it.
+
+        A start that finds what stands in the record already, and does nothing, adds nothing: each verb is such a start.
+        """
         if self.transaction is None:
             return
+        closing = not CLOSING.isdisjoint(effects)
         if closing:
             self._detail = dict(detail)
         self.change(state=state, armed=self.open.armed or state is State.ARMED)
-        if not closing:
+        known = event in BOOT_EVENTS and not effects and self.transaction == self._stored
+        if not closing and not known:
             self.save(event, detail, needed=state in _RECORD_NEEDED and event not in BOOT_EVENTS)
 
     def save(self, event: str, detail: Mapping[str, Any], *, needed: bool = False) -> None:
@@ -131,6 +137,7 @@ class Machine:
             if self.record is None:
                 raise DeviceError("the record is not available", code="record", hint="see 'twinslot doctor'")
             self.record.save(self.open, event, **detail)
+            self._stored = self.transaction
         except DeviceError as e:
             if needed:
                 raise

@@ -17,6 +17,7 @@ import twinslot
 from twinslot.bootloader.base import Bootloader, CopyState, Environment
 from twinslot.bootloader.choose import open_bootloader
 from twinslot.config import Config
+from twinslot.core import stored
 from twinslot.core.bootenv import BootState, read_state
 from twinslot.core.errors import DeviceError
 from twinslot.core.evidence import BootFacts, disagreements, interpret
@@ -48,7 +49,7 @@ def status(config: Config) -> dict[str, Any]:
         "running": view.running.slot,
         "state": _under_way(view, current),
         "slots": {str(name): _slot(view, name) for name in SlotName},
-        "floors": asdict(env.floors.highest(floors) if env else floors),
+        "floors": stored.write(env.floors.highest(floors) if env else floors),
         "transaction": current.as_dict() if current else None,
         "last": history[0].as_dict() if history else None,
         "failed": {str(sequence): reason for sequence, reason in (record.failed() if record else {}).items()},
@@ -165,7 +166,7 @@ def _slot(view: _View, name: SlotName) -> dict[str, Any]:
     return {
         "state": view.state.states[name] if view.state else None,
         "running": view.running.slot is name,
-        "release": asdict(known.release) if known else None,
+        "release": stored.write(known.release) if known else None,
         "installed_at": known.installed_at if known else None,
     }
 

@@ -19,7 +19,7 @@ from twinslot.core.bootenv import BootState, read_state
 from twinslot.core.errors import DeviceError
 from twinslot.core.evidence import BootFacts, disagreements, interpret
 from twinslot.core.lifecycle import Event, State
-from twinslot.core.model import Floors, Release, SlotName, SlotState
+from twinslot.core.model import Floors, Reason, Release, SlotName, SlotState
 from twinslot.core.transaction import Outcome, Transaction
 from twinslot.engine.device import Device
 from twinslot.engine.effects import Effects
@@ -100,13 +100,14 @@ def _open_record(device: Device, *, on_trial: bool) -> Record | None:
 
 def _reconcile(device: Device, record: Record | None, state: BootState | None, *, reboot: bool) -> Session:
     facts = BootFacts(device.running, device.boot_id, state)
-    transaction = _current(device, record, state)
+    found = _current(device, record, state)
+    transaction = found.in_known_state() if found else None
     machine = Machine(record, transaction, device.now)
     effects = Effects(device, machine)
     effects.want_reboot = reboot
     machine.effects = effects.table()
     target = transaction.target if transaction else None
-    notes = disagreements(facts, target) + _went_back(record, state)
+    notes = device.running_notes + disagreements(facts, target) + _went_back(record, state)
     event = interpret(facts, target, transaction.id if transaction else "")
     if state is None:
         _rebuild(device, machine)
@@ -114,6 +115,8 @@ def _reconcile(device: Device, record: Record | None, state: BootState | None, *
         machine.begin(_adopt(device, record, state, event))
         machine.save("adopted", {"found": event})
     _count_boot(device, machine, event)
+    if transaction is not found and event is Event.BOOTED_OLD:  # nothing else tells why it ended
+        machine.change(reason=machine.open.reason or Reason.NEWER_CLIENT)
     machine.feed(event)
     _bring_forward(device, machine)
     return Session(device, machine, effects, event, notes)
@@ -122,8 +125,8 @@ def _reconcile(device: Device, record: Record | None, state: BootState | None, *
 def _current(device: Device, record: Record | None, state: BootState | None) -> Transaction | None:
     """The open transaction, unless the environment has gone on without it: then it is closed as overtaken."""
     transaction = record.current() if record else None
-    if record and transaction and state and _overtaken(transaction, state, device.running):
-        closed = replace(transaction, state=State.IDLE, outcome=Outcome.ABANDONED, reason="overtaken")
+    if record and transaction and state and _overtaken(transaction.in_known_state(), state, device.running):
+        closed = replace(transaction, state=State.IDLE, outcome=Outcome.ABANDONED, reason=Reason.OVERTAKEN)
         with contextlib.suppress(DeviceError):
             record.save(closed, "overtaken")
         return None

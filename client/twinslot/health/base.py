@@ -123,8 +123,3 @@ def _probe(check: Check, seconds: float) -> Verdict:
         return Verdict(passed=False, detail=str(e))
     except Exception as e:  # noqa: BLE001 - whatever a check stumbles over, the device is not known to be well
         return Verdict(passed=False, detail=f"the check itself failed: {type(e).__name__}: {e}")
-
-
-def healthy(results: Sequence[CheckResult]) -> bool:
-    """Whether every required check passed; a system that was asked nothing counts as healthy."""
-    return all(result.passed for result in results if result.required)

@@ -14,17 +14,19 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
+from twinslot.core import stored
 from twinslot.core.errors import DeviceError
-from twinslot.core.model import Floors, Release, SlotName, SlotRecord, StoredPayload
+from twinslot.core.model import Floors, SlotName, SlotRecord
 from twinslot.core.transaction import Transaction
 from twinslot.storage import record_file
 from twinslot.storage.record_file import Opened
 
 FILE_NAME: Final = "record.sqlite"
+ID_DIGITS: Final = 32  # of a transaction's id
 FIRST_LINK: Final = "0" * 64  # what the first audit row is chained to
 
 
@@ -116,9 +118,13 @@ class Record:
             self._append_audit(event, state | detail)
 
     def current(self) -> Transaction | None:
-        """The open transaction, if there is one."""
-        row = self._db.execute("SELECT body FROM transactions WHERE open ORDER BY number DESC LIMIT 1").fetchone()
-        return Transaction.from_dict(json.loads(row[0])) if row else None
+        """The open transaction, if there is one.
+
+        One that a newer client began for a slot which this client does not have stays as it is, for that client (S18).
+        """
+        rows = self._db.execute("SELECT body FROM transactions WHERE open ORDER BY number DESC")
+        found = (Transaction.from_dict(json.loads(row[0])) for row in rows)
+        return next((each for each in found if stored.is_known(each.target)), None)
 
     def history(self, limit: int = 50) -> list[Transaction]:
         """Transactions, newest first."""
@@ -130,7 +136,7 @@ class Record:
     def save_slot(self, slot: SlotRecord) -> None:
         """Store what a slot now holds."""
         with self._saving():
-            body = json.dumps(asdict(slot), sort_keys=True)
+            body = json.dumps(stored.write(slot), sort_keys=True)
             self._db.execute("INSERT OR REPLACE INTO slots (name, body) VALUES (?, ?)", (slot.slot, body))
 
     def forget_slot(self, name: SlotName) -> None:
@@ -141,16 +147,16 @@ class Record:
     def slot(self, name: SlotName) -> SlotRecord | None:
         """What the record knows of a slot."""
         row = self._db.execute("SELECT body FROM slots WHERE name = ?", (name,)).fetchone()
-        return _slot_from(json.loads(row[0])) if row else None
+        return stored.read(SlotRecord, json.loads(row[0])) if row else None
 
     def floors(self) -> Floors:
         """The floors as the record has them (S8)."""
         value = self._meta("floors")
-        return Floors(**json.loads(value)) if value else Floors()
+        return stored.read(Floors, json.loads(value)) if value else Floors()
 
     def raise_floors(self, floors: Floors) -> None:
         """Raise the floors; a lower value changes nothing."""
-        self._set_meta("floors", json.dumps(asdict(self.floors().highest(floors))))
+        self._set_meta("floors", json.dumps(stored.write(self.floors().highest(floors))))
 
     def add_failed(self, sequence: int, reason: str, transaction: str) -> None:
         """Remember that this release rolled back here (S13)."""
@@ -186,10 +192,16 @@ class Record:
         """Keep a verified trust document."""
         self._set_meta(f"document.{name}", text)
 
+    def pending_documents(self, transaction: str) -> dict[str, str]:
+        """Documents kept under a transaction's id (`ID.name`), by name: also those that only a newer client knows."""
+        head = f"document.{transaction}."
+        rows = self._db.execute("SELECT key, value FROM meta WHERE substr(key, 1, ?) = ?", (len(head), head))
+        return {key.removeprefix(head): value for key, value in rows}
+
     def drop_pending_documents(self) -> None:
-        """Forget documents kept under a transaction's id (`ID.name`): that update is over, one way or the other."""
+        """Forget documents kept under a transaction's id: that update is over, one way or the other."""
         with self._saving():
-            self._db.execute("DELETE FROM meta WHERE key LIKE 'document.%.%'")
+            self._db.execute("DELETE FROM meta WHERE key GLOB ?", (f"document.{'[0-9a-f]' * ID_DIGITS}.*",))
 
     # Audit
 
@@ -197,6 +209,12 @@ class Record:
         """Add one row to the chain."""
         with self._saving():
             self._append_audit(event, detail)
+
+    def audit_in_boot(self, event: str, **detail: Any) -> None:
+        """Add a row unless this boot has the same one: what is true all the time is told once in each boot."""
+        query, body = "SELECT 1 FROM audit WHERE boot = ? AND event = ? AND body = ? LIMIT 1", _text(detail)
+        if self._db.execute(query, (self._boot, event, body)).fetchone() is None:
+            self.audit(event, **detail)
 
     def audit_rows(self, limit: int = 100) -> list[AuditRow]:
         """Rows, newest first."""
@@ -208,11 +226,11 @@ class Record:
     def first_broken_link(self) -> int | None:
         """Number of the first audit row whose hash does not follow from the row before; None when all hold."""
         link, expected = FIRST_LINK, 1
-        for number, at, boot, event, body, stored in self._db.execute(
+        for number, at, boot, event, body, found in self._db.execute(
             "SELECT number, at, boot, event, body, hash FROM audit ORDER BY number"
         ):
             link = _link(link, at, boot, event, body)
-            if stored != link or number != expected:
+            if found != link or number != expected:
                 return int(number)
             expected += 1
         return None
@@ -250,7 +268,7 @@ class Record:
 
     def _append_audit(self, event: str, detail: dict[str, Any]) -> None:
         row = self._db.execute("SELECT hash FROM audit ORDER BY number DESC LIMIT 1").fetchone()
-        at, body = self._now(), json.dumps(detail, sort_keys=True, default=str)
+        at, body = self._now(), _text(detail)
         link = _link(row[0] if row else FIRST_LINK, at, self._boot, event, body)
         self._db.execute(
             "INSERT INTO audit (at, boot, event, body, hash) VALUES (?, ?, ?, ?, ?)",
@@ -298,15 +316,9 @@ def _as_device_error(path: Path) -> Iterator[None]:
         raise DeviceError(f"the record '{path}' cannot be used ({e.strerror})", code="record") from e
 
 
+def _text(detail: dict[str, Any]) -> str:
+    return json.dumps(detail, sort_keys=True, default=str)
+
+
 def _link(before: str, at: str, boot: str, event: str, body: str) -> str:
     return hashlib.sha256(f"{before}\n{at}\n{boot}\n{event}\n{body}".encode()).hexdigest()
-
-
-def _slot_from(data: dict[str, Any]) -> SlotRecord:
-    return SlotRecord(
-        SlotName(data["slot"]),
-        Release(**data["release"]),
-        {name: StoredPayload(**payload) for name, payload in data["payloads"].items()},
-        data["transaction"],
-        data["installed_at"],
-    )

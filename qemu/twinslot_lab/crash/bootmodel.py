@@ -135,11 +135,12 @@ def _told(copy: Copy) -> Copy:
     """What U-Boot takes from a card: listed names, numbers where a number must stand; empty is as good as absent."""
     if not copy.good:
         return _LOST
-    kept = {name: value for name, value in copy.variables.items() if _is_told(name, value)}
+    kept = {name: value for name, value in copy.variables.items() if is_told(name, value)}
     return Copy(good=True, flags=copy.flags, variables=kept)
 
 
-def _is_told(name: str, value: str) -> bool:
+def is_told(name: str, value: str) -> bool:
+    """Whether the model speaks of this variable with this value."""
     if name in _NUMBERS:
         return re.fullmatch(r"[0-9]*", value) is not None
     return name in DEFAULT or (value != "" and re.match(r"ts_.+", name) is not None)

@@ -163,7 +163,7 @@ class Life:
         self._rebuilt = self._rebuilt or record.fresh or bool(record.set_aside)
         return record
 
-    def _checks(self, required: tuple[str, ...], observer: Observer) -> tuple[CheckResult, ...]:  # noqa: ARG002
+    def _checks(self, _: Observer) -> tuple[CheckResult, ...]:
         signed = self._slots[self._running].signed
         return (CheckResult("motor", required=True, passed=signed is not None and signed.well),)
 

@@ -1,0 +1,83 @@
+"""A table over an enumeration has a line for each member: a word that is missing is a KeyError on a device."""
+
+from __future__ import annotations
+
+import ast
+import enum
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from twinslot import cli_render
+from twinslot.bundle.wire import Section
+from twinslot.core.lifecycle import BOOT_EVENTS, TABLE, Event, State
+from twinslot.engine.report import Severity
+
+ROOT = Path(__file__).parents[2]
+MODULES = sorted(
+    path.relative_to(ROOT / top)
+    for top in ("client", "image_tools")
+    for path in (ROOT / top).rglob("*.py")
+    if path.name not in ("__init__.py", "__main__.py")
+)
+
+# Tables that are meant to have a line for some members only, by module and the first line's key, with those members.
+SOME = {
+    ("twinslot.bundle.layout", "Section.ATTACHMENTS"): {  # what stands behind the manifest
+        Section.ATTACHMENTS,
+        Section.PLAIN_LISTS,
+        Section.STORED_TABLES,
+        Section.GROUPS,
+    },
+    ("twinslot.bundle.wire", "Section.TRUST"): set(Section) - {Section.HEADER},  # its length is fixed
+    ("twinslot.cli_verbs", "Event.BOOTED_OLD"): BOOT_EVENTS,  # what `boot` may find
+    ("twinslot.engine.session", "Event.BOOTED_NEW"): {  # an event in which nothing is under way adopts nothing
+        Event.BOOTED_NEW,
+        Event.STILL_ARMED,
+        Event.ROLLED_BACK,
+        Event.GIVEN_UP,
+    },
+    **{("twinslot.core.lifecycle", f"Event.{next(iter(row)).name}"): None for row in TABLE.values()},  # `step` refuses
+}
+
+
+def tables(path: Path) -> Iterator[tuple[str, str, list[str]]]:
+    """Dictionaries whose keys are all written `Class.MEMBER`: class, first key, members."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        keys = node.keys if isinstance(node, ast.Dict) else []
+        named = [key for key in keys if isinstance(key, ast.Attribute) and isinstance(key.value, ast.Name)]
+        owners = {key.value.id for key in named if isinstance(key.value, ast.Name)}
+        if keys and len(named) == len(keys) and len(owners) == 1:
+            (owner,) = owners
+            yield owner, f"{owner}.{named[0].attr}", [key.attr for key in named]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_a_table_over_an_enumeration_has_a_line_for_each_member(path: Path) -> None:
+    top = "client" if path.parts[0] == "twinslot" else "image_tools"
+    found = list(tables(ROOT / top / path))
+    if not found:
+        return
+    name = ".".join(path.with_suffix("").parts)
+    module = importlib.import_module(name)
+    for owner, first, members in found:
+        kind = getattr(module, owner, None)
+        if not (isinstance(kind, type) and issubclass(kind, enum.Enum)):
+            continue
+        wanted = SOME.get((name, first), set(kind))
+        if wanted is not None:
+            assert {kind[member] for member in members} == wanted, f"the table that begins with {first}"
+
+
+def test_the_search_for_tables_finds_those_that_are_known(tmp_path: Path) -> None:
+    found = {first for path in (ROOT / "client/twinslot").rglob("*.py") for _, first, _ in tables(path)}
+    assert {"Event.BOOTED_OLD", "State.IDLE", "Reason.LOAD_FAILED", "Phase.VERIFY", "Effect.PREPARE"} <= found
+
+
+def test_every_state_and_severity_has_words_and_every_state_a_row() -> None:
+    assert set(TABLE) == set(cli_render.STATES) == set(State)
+    assert {str(each) for each in Severity} <= set(cli_render.MARKS)
+    assert all(set(row) >= BOOT_EVENTS for row in TABLE.values())
+    assert {event for row in TABLE.values() for event in row} == set(Event)
