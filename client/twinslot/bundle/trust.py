@@ -34,16 +34,17 @@ from tuf.api.metadata import (  # type: ignore[attr-defined]  # documented there
 )
 from tuf.api.serialization import DeserializationError
 
-from twinslot.bundle.keys import SECTION, RoleKeys, check_keys, read_role, refuse_role, refuse_shared_keys
+from twinslot.bundle.keys import KEYS_MAX, SECTION, RoleKeys, check_keys, read_role, refuse_role, refuse_shared_keys
 from twinslot.bundle.verdict import DateCheck, RoleResult, TrustRequest, Verdict
 from twinslot.bundle.wire import DOCUMENT_MAX, parse_trust
 from twinslot.core.canonical import parse_document
 from twinslot.core.errors import BundleError, DeviceError, Refusal, RefusedError
 from twinslot.core.fields import Fields, bad
-from twinslot.core.manifest import NAME, SEQUENCE_MAX, parse_manifest
+from twinslot.core.manifest import NAME, SEQUENCE_MAX, SPEC, parse_manifest, read_signatures
 
 _ROLES_MAX = 32  # delegations in one targets document
 _PATHS_MAX = 16  # patterns in one delegation
+SIGNATURES_MAX = 2 * KEYS_MAX  # of one document: a root may have those of the keys before and of its own
 _TUF_ROLES = ("root", "snapshot", "targets", "timestamp")
 
 
@@ -264,6 +265,7 @@ def _expired(request: TrustRequest, date: DateCheck) -> Refusal:
 def _read_root(data: bytes) -> _Document:
     keys = ("_type", "consistent_snapshot", "expires", "keys", "roles", "spec_version", "version")
     signed = _read_signed(data, keys, "root")
+    signed.flag("consistent_snapshot")
     key_ids = check_keys(signed, "keys")
     roles = Fields(signed.get("roles"), signed.name("roles"), _TUF_ROLES, SECTION)
     return _document(data, Root, {name: _read_role(roles.get(name), name, key_ids) for name in _TUF_ROLES})
@@ -301,8 +303,10 @@ def _read_signed(data: bytes, keys: tuple[str, ...], kind: str) -> Fields:
     if len(data) > DOCUMENT_MAX:
         raise bad(kind, f"at most {DOCUMENT_MAX} bytes", f"{len(data)} bytes", SECTION)
     whole = Fields(parse_document(data, SECTION), kind, ("signatures", "signed"), SECTION)
+    read_signatures(whole, SIGNATURES_MAX)
     signed = Fields(whole.get("signed"), kind, keys, SECTION)
     signed.choice("_type", (kind,))
+    signed.text("spec_version", SPEC)
     signed.integer("version", 1, SEQUENCE_MAX)
     signed.time("expires")
     return signed

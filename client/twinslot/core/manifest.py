@@ -37,7 +37,7 @@ RELEASE_NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 ._+~-]{0,62}[A-Za-z0
 MEDIA_TYPE: Final = re.compile(r"[a-z0-9][a-z0-9.+-]{0,63}/[a-z0-9][a-z0-9.+-]{0,63}")  # RFC 6838, section 4.2
 TYPES: Final = ("feature", "security")
 
-_SPEC = re.compile(r"1\.[0-9]{1,3}\.[0-9]{1,3}")  # TUF specification's version
+SPEC = re.compile(r"1\.[0-9]{1,3}\.[0-9]{1,3}")  # TUF specification's version
 _KEY_ID = re.compile(r"[0-9a-f]{64}")
 _SIGNATURE = re.compile(r"(?:[0-9a-f]{2}){1,1024}")
 
@@ -149,12 +149,14 @@ def parse_manifest(data: bytes) -> Manifest:
     if len(data) > MANIFEST_MAX:
         raise bad("length", f"at most {MANIFEST_MAX} bytes", f"{len(data)} bytes")
     whole = Fields(parse_document(data, "manifest"), "", ("signatures", "signed"))
-    key_ids = _parse_signatures(whole)
+    key_ids = read_signatures(whole, SIGNATURES_MAX)
+    if list(key_ids) != sorted(key_ids):
+        raise bad("signatures", "sorted by key id", list(key_ids))
     signed = Fields(
         whole.get("signed"), "signed", ("_type", "expires", "spec_version", "targets", "version", "x-twinslot")
     )
     signed.choice("_type", ("targets",))
-    signed.text("spec_version", _SPEC)
+    signed.text("spec_version", SPEC)
     ours = Fields(
         signed.get("x-twinslot"),
         "signed.x-twinslot",
@@ -190,14 +192,15 @@ def _narrowing(ours: Fields, key: str) -> tuple[str, ...]:
     return ours.names(key, COMPATIBLE, 1, NAMES_MAX) if ours.has(key) else ()
 
 
-def _parse_signatures(whole: Fields) -> tuple[str, ...]:
+def read_signatures(whole: Fields, high: int) -> tuple[str, ...]:
+    """The key ids of a document's signatures: at most `high`, each `keyid` and `sig` in hex, no id twice."""
     key_ids = []
-    for index, value in enumerate(whole.objects("signatures", SIGNATURES_MAX)):
-        entry = Fields(value, f"signatures.{index}", ("keyid", "sig"))
+    for index, value in enumerate(whole.objects("signatures", high)):
+        entry = Fields(value, whole.name(f"signatures.{index}"), ("keyid", "sig"), whole.section)
         entry.text("sig", _SIGNATURE)
         key_ids.append(entry.text("keyid", _KEY_ID))
-    if key_ids != sorted(set(key_ids)):
-        raise bad("signatures", "sorted by key id, none twice", key_ids)
+    if len(set(key_ids)) != len(key_ids):
+        raise whole.bad("signatures", "no key id twice", key_ids)
     return tuple(key_ids)
 
 

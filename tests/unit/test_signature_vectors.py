@@ -1,0 +1,96 @@
+"""Signatures as an attacker writes them: zeros, values out of range, other encodings of a good one. None counts.
+
+The cases are those of Project Wycheproof's ECDSA and EdDSA vectors, made here from keys of this test.
+"""
+
+from __future__ import annotations
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+from securesystemslib.exceptions import UnverifiedSignatureError
+from securesystemslib.signer import CryptoSigner, Signature  # type: ignore[attr-defined]
+
+from twinslot.bundle.keys import check_keys
+from twinslot.core.fields import Fields
+
+MESSAGE = b"2026.11"
+# Order of the base point: FIPS 186-4, D.1.2.3 and D.1.2.4; RFC 8032, section 5.1.
+P256 = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+P384 = int("F" * 48 + "C7634D81F4372DDF581A0DB248B0A77AECEC196ACCC52973", 16)
+ED25519 = 2**252 + 27742317777372353535851937790883648493
+
+
+def counts(signer: CryptoSigner, signature: bytes) -> bool:
+    """Whether the client's door to cryptography takes it."""
+    key = signer.public_key
+    check_keys(Fields({"keys": {key.keyid: key.to_dict()}}, "", ("keys",), "trust"), "keys")
+    try:
+        key.verify_signature(Signature(key.keyid, signature.hex()), MESSAGE)
+    except UnverifiedSignatureError:
+        return False
+    return True
+
+
+def good(signer: CryptoSigner) -> bytes:
+    return bytes.fromhex(signer.sign(MESSAGE).signature)
+
+
+@pytest.mark.parametrize(("curve", "order"), [(ec.SECP256R1(), P256), (ec.SECP384R1(), P384)], ids=["p256", "p384"])
+def test_no_odd_ecdsa_signature_counts(curve: ec.EllipticCurve, order: int) -> None:
+    signer = CryptoSigner(ec.generate_private_key(curve))
+    whole = good(signer)
+    r, s = decode_dss_signature(whole)
+    assert counts(signer, whole)
+    for odd_r, odd_s in [
+        (0, 0),
+        (0, s),
+        (r, 0),
+        (1, 1),
+        (order, s),
+        (r, order),
+        (r + order, s),
+        (r, s + order),
+        (s, r),
+    ]:
+        assert not counts(signer, encode_dss_signature(odd_r, odd_s)), (odd_r, odd_s)
+    length = whole[1]
+    body = whole[2:] if length < 128 else whole[3:]
+    for spelled in [
+        b"",
+        b"\0",
+        whole[:-1],
+        whole + b"\0",
+        b"\x30\x82" + len(body).to_bytes(2, "big") + body,  # BER: a longer form of the length
+        b"\x30\x80" + body + b"\0\0",  # BER: indefinite length
+        b"\x31" + whole[1:],  # a SET
+        r.to_bytes(curve.key_size // 8, "big") + s.to_bytes(curve.key_size // 8, "big"),  # IEEE P1363, not DER
+    ]:
+        assert not counts(signer, spelled), spelled.hex()
+
+
+def test_no_odd_ed25519_signature_counts() -> None:
+    signer = CryptoSigner(ed25519.Ed25519PrivateKey.generate())
+    whole = good(signer)
+    point, scalar = whole[:32], int.from_bytes(whole[32:], "little")
+    assert counts(signer, whole)
+    for odd in [
+        b"",
+        bytes(64),
+        whole[:-1],
+        whole + b"\0",
+        point + bytes(32),
+        bytes(32) + whole[32:],
+        b"\1" + bytes(31) + whole[32:],  # the identity as R
+        whole[32:] + point,
+        point + (scalar + ED25519).to_bytes(32, "little"),  # the same point, written larger: malleable
+        point + ED25519.to_bytes(32, "little"),
+        point + b"\xff" * 32,
+        bytes([point[0], *point[1:31], point[31] ^ 0x80]) + whole[32:],
+    ]:
+        assert not counts(signer, odd), odd.hex()
+
+
+def test_a_signature_by_another_key_does_not_count() -> None:
+    one, two = (CryptoSigner(ed25519.Ed25519PrivateKey.generate()) for _ in range(2))
+    assert not counts(one, good(two))
