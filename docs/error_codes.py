@@ -59,6 +59,7 @@ class Codes:
     def __init__(self, folders: dict[str, Path] | None = None) -> None:
         self.raised: list[Raised] = []
         self.unread: list[str] = []
+        self._open: list[ast.expr] = []
         self._sources = [
             Source(tool, str(path.relative_to(folder)), ast.parse(path.read_text()))
             for tool, folder in (folders or SOURCES).items()
@@ -122,6 +123,13 @@ class Codes:
 
     def _values(self, source: Source, node: ast.expr) -> Iterator[str | None]:
         """The texts that an expression may have; None for one that cannot be told."""
+        if node in self._open:  # a function that hands its own argument on
+            return
+        self._open.append(node)
+        yield from self._look_up(source, node)
+        self._open.pop()
+
+    def _look_up(self, source: Source, node: ast.expr) -> Iterator[str | None]:
         match node:
             case ast.Constant(value=str() as text):
                 yield text
@@ -134,17 +142,26 @@ class Codes:
                 yield from (text and text.partition(".")[2] for text in self._values(source, inner))
             case ast.Name():
                 yield from self._named(source, node)
-            case ast.Attribute(value=ast.Name(id="self"), attr=attribute):
-                yield from self._held(source, node, attribute)
+            case ast.Attribute(value=ast.Name(id=owner), attr=attribute):
+                yield from self._held(source, node, owner, attribute)
             case _:
                 yield None
 
-    def _held(self, source: Source, node: ast.AST, attribute: str) -> Iterator[str | None]:
-        """What an object may hold that its class was made with: the calls of the class."""
-        for owner in (each for each in ast.walk(source.tree) if isinstance(each, ast.ClassDef)):
-            inits = [each for each in owner.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"]
-            if node in ast.walk(owner) and inits:
-                yield from self._arguments(inits[0], attribute.removeprefix("_"), source, called=owner.name)
+    def _held(self, source: Source, node: ast.AST, owner: str, attribute: str) -> Iterator[str | None]:
+        """What an object holds that its class was made with: the calls of the class of `self`, or of a parameter."""
+        kinds = {
+            ast.unparse(parameter.annotation)
+            for function in source.around[node]
+            for parameter in _parameters(function)
+            if parameter.arg == owner and parameter.annotation
+        }
+        for home in self._sources:
+            for kind in (each for each in ast.walk(home.tree) if isinstance(each, ast.ClassDef)):
+                inits = [each for each in kind.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"]
+                if inits and (node in ast.walk(kind) if owner == "self" else kind.name in kinds):
+                    name = attribute.removeprefix("_")
+                    if name in [parameter.arg for parameter in _parameters(inits[0])]:
+                        yield from self._arguments(inits[0], name, home, called=kind.name)
 
     def _named(self, source: Source, name: ast.Name) -> Iterator[str | None]:
         """What a name may hold: a parameter by its calls, a local or a constant by its assignments."""
