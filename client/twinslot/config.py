@@ -120,8 +120,12 @@ class Delta:
 class Http:
     """Patience with a network."""
 
-    connect_timeout: float = option("Until a connection stands.", default=20.0, unit="seconds", low=1, high=600)
-    read_timeout: float = option("Silence within an answer.", default=60.0, unit="seconds", low=1, high=3600)
+    connect_timeout: float = option(
+        "Until a connection stands; as long again for TLS.", default=20.0, unit="seconds", low=1, high=600
+    )
+    read_timeout: float = option(
+        "Silence within an answer, and its whole head.", default=60.0, unit="seconds", low=1, high=3600
+    )
     rate_floor: int = option(
         "Slower than this over a read timeout counts as broken.", default=256, unit="bytes per second", low=0, high=GIB
     )
@@ -131,10 +135,25 @@ class Http:
         "The whole download; 0: as long as it takes.", default=0.0, unit="seconds", low=0, high=30 * DAY
     )
     ca_file: str = option("PEM file of the authorities to believe; empty: the system's.", default="")
-    client_cert: str = option("PEM file of our certificate; readable by the fetching user.", default="")
+    client_cert: str = option(
+        "PEM file of our certificate; readable by the fetching user. Only the first address's host sees it.", default=""
+    )
     client_key: str = option("PEM file of its key; empty: it stands with the certificate.", default="")
     rate_limit: int = option(
         "Go no faster than this on average; 0: no limit.", default=0, unit="bytes per second", low=0, high=GIB
+    )
+    schemes: tuple[str, ...] = option(
+        'Kinds of addresses that may be asked, redirects included; ["https"] asks no server in the clear.',
+        default=("https", "http"),
+        choices=("https", "http"),
+        low=1,
+    )
+    proxy: str = option(
+        "Address of an HTTP proxy, http://HOST:PORT without a password; absent: none. The environment is not asked.",
+        default="",
+    )
+    no_proxy: tuple[str, ...] = option(
+        "Hosts, domains, IP addresses and networks (10.0.0.0/8) that are asked without the proxy.", default=()
     )
 
 

@@ -11,7 +11,7 @@ import os
 import select
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from twinslot.bus.server import serve
@@ -33,6 +33,7 @@ from twinslot.core.transaction import Outcome, Transaction
 from twinslot.engine.cancellation import Cancellation
 from twinslot.engine.install import InstallOptions
 from twinslot.transport.base import Base, Cost, ImageHead, ImageStream, Part
+from twinslot.transport.notes import Note, Unused
 
 SIZE = 1 << 33  # bytes; past 32 bits, as images may be
 
@@ -62,6 +63,7 @@ class PretendStream:
     """Reads its scenario like a head: waits for it, and ends when it is closed."""
 
     remote = False
+    unused: tuple[Unused, ...] = ()
 
     @property
     def fetched(self) -> int:
@@ -70,6 +72,9 @@ class PretendStream:
     def __init__(self, source: str | int) -> None:
         self._source = source
         self.closed = threading.Event()
+
+    def listen(self, listener: Callable[[Note], None]) -> None:
+        """It has nothing to tell."""
 
     def head(self) -> ImageHead:
         if isinstance(self._source, str):

@@ -113,7 +113,7 @@ def test_a_file_of_another_length_was_replaced() -> None:
 def test_a_file_that_shrank_below_what_it_promised_was_replaced() -> None:
     with serving(parts(DATA), parts(DATA[:15_000])) as web:
         error = failure(web)
-    assert (error.code, error.expected, error.found) == ("transport.changed", "700001", "bytes */15000")
+    assert (error.code, error.expected, error.found) == ("transport.changed", "700001", "15000")
 
 
 def test_a_span_half_read_when_the_file_is_replaced_is_not_given_out() -> None:
@@ -146,7 +146,8 @@ def parts_to_end(data: bytes) -> Answer:
 
 
 def test_a_whole_file_that_was_handed_over_and_is_replaced_meanwhile_is_not_joined() -> None:
-    with serving(whole(DATA, ETag='"one"', breaks=100_000), whole(DATA, ETag='"two"')) as web, ranged(web) as source:
+    other = whole(DATA[::-1], ETag='"two"')
+    with serving(whole(DATA, ETag='"one"', breaks=100_000), other) as web, ranged(web) as source:
         with pytest.raises(RangesRefused) as refused:
             source.read(0, 1)
         with pytest.raises(BundleError, match="replaced"):

@@ -29,6 +29,7 @@ EXPOSURE = {
     "twinslot-deadline.service": 45,
     "twinslot-giveup.service": 45,
     "twinslot-fetch@.service": 14,  # one more than without setpriority(2)
+    "twinslot-read@.service": 6,
     "twinslot-verify@.service": 5,
 }
 ENABLED = {
@@ -37,6 +38,7 @@ ENABLED = {
     "multi-user.target.wants/twinslot-boot.service",
     "multi-user.target.wants/twinslot-commit.service",
     "sockets.target.wants/twinslot-fetch.socket",
+    "sockets.target.wants/twinslot-read.socket",
     "sockets.target.wants/twinslot-verify.socket",
     "sysinit.target.wants/twinslot-deadline.service",
 }
@@ -143,14 +145,16 @@ def test_what_a_unit_starts_is_in_the_package(tree: Path, name: str) -> None:
         assert program.is_symlink() or program.stat().st_mode & stat.S_IXUSR
 
 
-@pytest.mark.parametrize("name", ["twinslot.service", "twinslot-verify@.service", "twinslot-boot.service"])
+@pytest.mark.parametrize(
+    "name", ["twinslot.service", "twinslot-read@.service", "twinslot-verify@.service", "twinslot-boot.service"]
+)
 def test_what_needs_no_network_has_none(name: str) -> None:
     unit = read(name)
     assert words(unit, "PrivateNetwork") == {"yes"}
     assert words(unit, "RestrictAddressFamilies") == {"AF_UNIX"}
 
 
-@pytest.mark.parametrize("kind", ["fetch", "verify"])
+@pytest.mark.parametrize("kind", ["fetch", "read", "verify"])
 def test_a_worker_has_no_device_no_privilege_and_a_user_of_its_own(kind: str) -> None:
     unit, socket = read(f"twinslot-{kind}@.service"), read(f"twinslot-{kind}.socket")
     assert words(unit, "PrivateDevices") == {"yes"}

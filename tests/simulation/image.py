@@ -11,6 +11,7 @@ from functools import cached_property
 from twinslot.core.bits import count_ones, ones
 from twinslot.core.manifest import Manifest, Payload, parse_manifest
 from twinslot.transport.base import Base, Cost, GroupPart, ImageHead, ListPart, Part
+from twinslot.transport.notes import Note, Unused
 from twinslot_image.compose import ReleaseFacts, compose_manifest
 from twinslot_image.pack import PackedPayload
 
@@ -83,10 +84,14 @@ class SmallStream:
         self._image = image
         self.remote = ranged
         self.fetched = 0
+        self.unused: tuple[Unused, ...] = ()
         self.groups: list[int] = []  # that were fetched
         self.closed = False
         self.takes: Callable[[float], None] = lambda _: None  # hears how many seconds a group took
         self._wanted: bytes | None = None
+
+    def listen(self, listener: Callable[[Note], None]) -> None:
+        """It has nothing to tell."""
 
     def head(self) -> ImageHead:
         return ImageHead(b"", self._image.manifest_bytes)

@@ -33,6 +33,9 @@ class Whole:
             self.fetched += len(SAMPLE.data[at : at + PIECE])
             yield SAMPLE.data[at : at + PIECE]
 
+    def expect(self, length: int) -> None:
+        assert length == len(SAMPLE.data)
+
     def close(self) -> None:
         self.closed = True
 
@@ -50,6 +53,10 @@ class Fickle:
 
     def __init__(self) -> None:
         self.size, self.fetched, self.whole = len(SAMPLE.data), 0, Whole()
+        self.known_by = b""
+
+    def know_by(self, front: bytes) -> None:
+        self.known_by = front
 
     def read(self, offset: int, length: int) -> bytes:
         self.fetched += length

@@ -66,9 +66,12 @@ def open_stream(config: Config, source: str | int, *, service_workers: bool) -> 
     limits = {"group_size": config.install.max_group_size, "image_size": config.install.max_image_size}
     request: dict[str, Any] = {"limits": limits, "nice": config.install.nice}
     if isinstance(source, int):
-        return WorkerStream(get_worker("fetch"), request, source)
+        return WorkerStream(get_worker("read"), request, source)
+    http = asdict(config.http)
+    if config.trust.build_time:
+        http["earliest"] = config.trust.build_time.timestamp()
     delta = {"patches": config.delta.patches, "budget": config.delta.budget}
-    return WorkerStream(get_worker("fetch"), request | {"url": source, "http": asdict(config.http), "delta": delta})
+    return WorkerStream(get_worker("fetch"), request | {"url": source, "http": http, "delta": delta})
 
 
 def open_device(config: Config, get_worker: GetWorker) -> Device:

@@ -30,9 +30,36 @@ class Address:
 
     def __str__(self) -> str:
         """For messages and logs: without the query, where tokens stand."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        port = "" if self.port is None else f":{self.port}"
-        return f"{self.scheme}://{host}{port}{self.target.partition('?')[0]}"
+        return f"{self._front(self.host)}{self.target.partition('?')[0]}"
+
+    @property
+    def whole(self) -> str:
+        """All of it in ASCII, as a proxy is asked for it; never for people."""
+        return f"{self._front(self._ascii)}{self.target}"
+
+    @property
+    def number(self) -> int:
+        """The port's number."""
+        return self.port or (443 if self.scheme == "https" else 80)
+
+    @property
+    def named_host(self) -> str:
+        """Host and port in ASCII, as a proxy is asked for a tunnel."""
+        return f"{_bracketed(self._ascii)}:{self.number}"
+
+    @property
+    def host_header(self) -> str:
+        """Host, and the port if it is not the scheme's (RFC 9110, section 7.2)."""
+        usual = self.number == (443 if self.scheme == "https" else 80)
+        return _bracketed(self._ascii) if usual else self.named_host
+
+    @property
+    def _ascii(self) -> str:
+        host = self.host.partition("%")[0]  # the zone of a link-local address is ours alone
+        return host if host.isascii() else host.encode("idna").decode("ascii")
+
+    def _front(self, host: str) -> str:
+        return f"{self.scheme}://{_bracketed(host)}" + ("" if self.port is None else f":{self.port}")
 
 
 def parse_address(url: str, encoding: str = "utf-8") -> Address:
@@ -47,11 +74,11 @@ def parse_address(url: str, encoding: str = "utf-8") -> Address:
         host.encode("idna")
         good = bool(parts.scheme in ("http", "https") and host and port != 0 and not _CONTROL.search(url))
     except ValueError as e:  # UnicodeError too: a name that is none
-        raise _bad(url) from e
+        raise _bad() from e
     if parts.username is not None or parts.password is not None:
         raise TransportError("an address with a password is not accepted", code="url", hint="use a client certificate")
     if not good:
-        raise _bad(url)
+        raise _bad()
     path = urllib.parse.quote(parts.path or "/", _SAFE, encoding)
     query = urllib.parse.quote(parts.query, _SAFE, encoding)
     return Address(parts.scheme, host, port, f"{path}?{query}" if query else path)
@@ -70,7 +97,7 @@ def follow(address: Address, location: str) -> Address:
     try:
         joined = urllib.parse.urljoin(str(address), location)
     except ValueError as e:
-        raise _bad(location) from e
+        raise _bad() from e
     target = parse_address(joined, "latin-1")
     if not location or (address.scheme == "https" and target.scheme != "https"):
         raise TransportError(
@@ -82,5 +109,10 @@ def follow(address: Address, location: str) -> Address:
     return target
 
 
-def _bad(url: str) -> TransportError:
-    return TransportError("this is not an address", code="url", expected="http://... or https://...", found=repr(url))
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _bad() -> TransportError:
+    """Never the text: it may hold a password, and errors are read by anybody."""
+    return TransportError("this is not an address", code="url", expected="http://HOST/PATH or https://HOST/PATH")

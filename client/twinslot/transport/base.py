@@ -7,11 +7,12 @@ digest the manifest names (S2).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from twinslot.core.manifest import Manifest
+from twinslot.transport.notes import Note, Unused
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,15 @@ class ImageStream(Protocol):
     @property
     def fetched(self) -> int:
         """Bytes read from the source so far."""
+        ...
+
+    @property
+    def unused(self) -> tuple[Unused, ...]:
+        """What would have saved a part of the download, and why it did not; complete once the parts have ended."""
+        ...
+
+    def listen(self, listener: Callable[[Note], None]) -> None:
+        """Who is told of failed tries and of what is not used, as it happens; what it raises ends the stream."""
         ...
 
     def head(self) -> ImageHead:

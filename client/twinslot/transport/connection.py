@@ -3,30 +3,35 @@
 Rules:
 
 1. At most one connection is open. It is used again if the answer before was read to its end and the server lets us.
-2. At most `REDIRECTS_MAX` redirects, never from https to http. No proxy. No compression.
+2. At most `REDIRECTS_MAX` redirects, never from https to http, nor to where dial.py does not go. No compression.
 3. Where a redirect led holds for as long as the connection stands; each new connection starts at the first address
    again, since such addresses are often signed for minutes only, or lead to a server that has gone. So does a request
    that a redirect's target refuses on a kept connection.
 4. A kept connection that turns out to be closed is replaced at once: servers drop idle ones, and that is no failure.
+5. Interim answers (1xx; RFC 9110, section 15.2) are read and forgotten, `INTERIM_MAX` of them at most. The head of an
+   answer, they included, comes whole within the read timeout.
 """
 
 from __future__ import annotations
 
-import functools
 import http.client
-import ssl
 from collections.abc import Callable, Mapping
 from typing import Final
 
 import twinslot
-from twinslot.core.errors import DeviceError, TransportError
+from twinslot.core.errors import TransportError
 from twinslot.transport.address import Address, follow
+from twinslot.transport.answers import settle_length
+from twinslot.transport.dial import HEAD_MAX, Dialer, Handed, Line
 from twinslot.transport.patience import Broken, Patience
 from twinslot.transport.settings import HttpSettings
+from twinslot.transport.timed import TimedSocket
 
 REDIRECTS_MAX: Final = 5
 REDIRECTS: Final = (301, 302, 303, 307, 308)
-EXPIRED: Final = (401, 403, 404, 410)  # what a signed address says when its time is over
+EXPIRED: Final = (400, 401, 403, 404, 410)  # what a signed address says when its time is over
+INTERIM_MAX: Final = 32  # interim answers before the final one
+SETTLE: Final = 2.0  # seconds for the end of a body that was read; a new connection costs about as much
 
 
 class Reply:
@@ -36,25 +41,30 @@ class Reply:
         address: That answered, after redirects.
         response: Its head.
         took: Seconds from the request to the head.
+        sock: Over which it comes.
     """
 
-    def __init__(self, address: Address, response: http.client.HTTPResponse, took: float) -> None:
+    def __init__(
+        self, address: Address, response: http.client.HTTPResponse, took: float, sock: TimedSocket, patience: Patience
+    ) -> None:
         self.address, self.response, self.took = address, response, took
+        self.sock, self._patience = sock, patience
 
-    def read(self, limit: int, patience: Patience) -> bytes:
-        """At most so many bytes of the body; empty: it ended, whether whole or not.
+    def read(self, limit: int, seconds: float) -> bytes:
+        """At most so many bytes of the body, within so many seconds; empty: it ended, whether whole or not.
 
         Raises:
             Broken: The connection was lost or is too slow.
         """
-        began = patience.clock()
+        began = self._patience.clock()
+        self.sock.bound(seconds)
         try:
             chunk = self.response.read1(limit)
         except (OSError, http.client.HTTPException) as e:
             raise Broken(e) from e
         if len(chunk) > limit:  # http.client takes a chunk of negative length for one without end
             raise Broken(f"{len(chunk)} bytes instead of at most {limit}")
-        patience.waited(len(chunk), patience.clock() - began)
+        self._patience.waited(len(chunk), self._patience.clock() - began)
         return chunk
 
 
@@ -64,15 +74,34 @@ class Connection:
     Args:
         address: Where every new connection starts.
         settings: Timeouts and certificates.
-        clock: Monotonic seconds.
+        patience: Of the download.
+        tick: A sign of life during waits.
     """
 
-    def __init__(self, address: Address, settings: HttpSettings, clock: Callable[[], float]) -> None:
-        self.address, self._settings, self._clock = address, settings, clock
+    def __init__(
+        self,
+        address: Address,
+        settings: HttpSettings,
+        patience: Patience,
+        tick: Callable[[], None] = lambda: None,
+        dialer: Dialer | None = None,
+    ) -> None:
+        self.address, self._settings, self._patience, self._tick = address, settings, patience, tick
+        self._dialer = dialer or Dialer(address, settings, patience, tick)
         self._there = address  # after redirects
-        self._client: http.client.HTTPConnection | None = None
+        self._line: Line | None = None
         self._sent: Mapping[str, str] | None = None  # the headers of a request whose answer nobody waits for yet
         self.reply: Reply | None = None  # whose body is being read
+
+    def read(self, limit: int | None = None) -> bytes:
+        """The next bytes of the reply's body, at most `limit`; empty: it ended, whether whole or not.
+
+        Raises:
+            Broken: The connection was lost or is too slow.
+        """
+        assert self.reply is not None
+        piece = self._patience.piece
+        return self.reply.read(piece if limit is None else min(limit, piece), self._settings.read_timeout)
 
     def get(self, headers: Mapping[str, str]) -> Reply:
         """Ask, and wait for the head of the answer. What an earlier reply has not delivered is lost.
@@ -93,11 +122,10 @@ class Connection:
         if self.reply is not None or self._sent is not None:
             self.close()
         try:
-            if not self._kept:
-                self.close()
-                self._there, self._client = self.address, self._connect(self.address)
-            assert self._client is not None
-            self._send(self._client, self._there, headers)
+            if self._line is None:
+                self._there = self.address
+                self._line = self._dialer.dial(self.address)
+            self._send(self._line, self._there, headers)
             self._sent = headers
         except Broken:
             self.close()
@@ -106,20 +134,22 @@ class Connection:
         """The body of the last reply was read as far as we need; keep the connection if nothing else is in it."""
         if self.reply is None:
             return
-        response, self.reply = self.reply.response, None
+        reply, self.reply = self.reply, None
+        response = reply.response
+        reply.sock.bound(SETTLE)
         try:
             ended = response.length == 0 or (response.chunked and not response.read1(1))
         except (OSError, http.client.HTTPException):
             ended = False
         response.close()
-        if not ended:
+        if not ended or response.will_close:
             self.close()
 
     def give_away(self) -> Connection:
         """Another one that takes over what is open here; this one is as new."""
-        other = Connection(self.address, self._settings, self._clock)
-        other._there, other._client, other.reply = self._there, self._client, self.reply
-        self._client = self.reply = self._sent = None
+        other = Connection(self.address, self._settings, self._patience, self._tick, self._dialer)
+        other._there, other._line, other.reply = self._there, self._line, self.reply
+        self._line = self.reply = self._sent = None
         return other
 
     def leave(self) -> None:
@@ -130,25 +160,21 @@ class Connection:
     def close(self) -> None:
         """Drop the connection and the answer in it; may be called twice."""
         if self.reply is not None:
-            self.reply.response.close()  # which owns the socket once the server said "Connection: close"
+            self.reply.response.close()
             self.reply = None
-        if self._client is not None:
-            self._client.close()
-            self._client = None
+        if self._line is not None:
+            self._line.socket.close()
+            self._line = None
         self._sent = None
-
-    @property
-    def _kept(self) -> bool:
-        return self._client is not None and self._client.sock is not None
 
     def _ask_again(self, headers: Mapping[str, str], *, sent: bool) -> Reply | None:
         """On the connection that we have, if it is still good for anything."""
-        if self._client is None or not self._kept:
+        if self._line is None:
             return None
         try:
             if not sent:
-                self._send(self._client, self._there, headers)
-            reply = self._wait(self._client, self._there)
+                self._send(self._line, self._there, headers)
+            reply = self._wait(self._line, self._there)
         except Broken as e:
             if isinstance(e.__cause__, TimeoutError):
                 raise
@@ -165,9 +191,9 @@ class Connection:
         self._there = self.address
         for _ in range(REDIRECTS_MAX + 1):
             self.close()
-            self._client = self._connect(self._there)
-            self._send(self._client, self._there, headers)
-            reply = self._wait(self._client, self._there)
+            self._line = self._dialer.dial(self._there)
+            self._send(self._line, self._there, headers)
+            reply = self._wait(self._line, self._there)
             if reply.response.status not in REDIRECTS:
                 return reply
             reply.response.close()
@@ -177,39 +203,43 @@ class Connection:
             f"'{self.address}' redirects without end", code="redirect", expected=f"at most {REDIRECTS_MAX} redirects"
         )
 
-    def _send(self, client: http.client.HTTPConnection, address: Address, headers: Mapping[str, str]) -> None:
-        ours = {"User-Agent": f"twinslot/{twinslot.__version__}", "Accept-Encoding": "identity"}
+    def _send(self, line: Line, address: Address, headers: Mapping[str, str]) -> None:
+        fields = {
+            "Host": address.host_header,
+            "User-Agent": f"twinslot/{twinslot.__version__}",
+            "Accept-Encoding": "identity",
+        }
+        lines = [f"GET {address.whole if line.by_proxy else address.target} HTTP/1.1"]
+        lines += [f"{name}: {value}" for name, value in (fields | dict(headers)).items()]
+        line.socket.bound(self._settings.read_timeout)
         try:
-            client.request("GET", address.target, None, ours | dict(headers))
-            if client.sock is not None:
-                client.sock.settimeout(self._settings.read_timeout)
-        except ssl.SSLCertVerificationError as e:
-            raise TransportError(f"'{address}' is not who it says", code="tls", found=e.verify_message) from e
-        except (OSError, http.client.HTTPException) as e:
+            line.socket.send("\r\n".join([*lines, "", ""]).encode("latin-1"))
+        except OSError as e:
             raise Broken(e) from e
 
-    def _wait(self, client: http.client.HTTPConnection, address: Address) -> Reply:
-        began = self._clock()
+    def _wait(self, line: Line, address: Address) -> Reply:
+        began = self._patience.clock()
+        line.socket.bound(self._settings.read_timeout, HEAD_MAX)
         try:
-            response = client.getresponse()
+            response = _final(Handed(line.socket.reader()))
         except (OSError, http.client.HTTPException) as e:
             raise Broken(e) from e
-        return Reply(address, response, self._clock() - began)
-
-    def _connect(self, address: Address) -> http.client.HTTPConnection:
-        timeout = self._settings.connect_timeout
-        if address.scheme == "http":
-            return http.client.HTTPConnection(address.host, address.port, timeout=timeout)
-        return http.client.HTTPSConnection(address.host, address.port, timeout=timeout, context=_tls(self._settings))
+        self._patience.answered()
+        settle_length(response)
+        return Reply(address, response, self._patience.clock() - began, line.socket, self._patience)
 
 
-@functools.lru_cache(maxsize=1)  # reading the system's authorities costs more than a connection
-def _tls(settings: HttpSettings) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=settings.ca_file or None)
-        if settings.client_cert:
-            context.load_cert_chain(settings.client_cert, settings.client_key or None)
-    except (OSError, ssl.SSLError) as e:
-        files = ", ".join(filter(None, (settings.ca_file, settings.client_cert, settings.client_key)))
-        raise DeviceError(f"the certificates '{files}' cannot be used", code="tls-files", found=e) from e
-    return context
+def _final(sock: Handed) -> http.client.HTTPResponse:
+    """The answer behind the interim ones. All share one reader, which may have read ahead.
+
+    Raises:
+        OSError: The connection.
+        HTTPException: This is not HTTP, or there is no end of interim answers.
+    """
+    for _ in range(INTERIM_MAX + 1):
+        response = http.client.HTTPResponse(sock, method="GET")  # type: ignore[arg-type] # all that it asks for
+        response.begin()
+        if not 100 <= response.status < 200 or response.status == 101:
+            return response
+        response.fp = None  # type: ignore[assignment] # closing it would close the reader
+    raise http.client.HTTPException("interim answers without end")

@@ -49,6 +49,9 @@ class DescriptorSource:
         except OSError as e:
             raise TransportError("the image cannot be read", code="read", found=e.strerror) from e
 
+    def expect(self, length: int) -> None:
+        """A file ends where it ends."""
+
     def explain(self, error: BundleError) -> BundleError:
         """`bundle.changed` when the file is not what it was at the start; else the error as it is."""
         if self._state() == self._before:
@@ -121,6 +124,9 @@ class FileRanges:
         """Each span with its bytes, in the order asked. Raises as `read`."""
         for span in spans:
             yield span, self.read(span.offset, span.length)
+
+    def know_by(self, front: bytes) -> None:
+        """A file that changes is told by its date; see `explain`."""
 
     def explain(self, error: BundleError) -> BundleError:
         """As `DescriptorSource.explain`."""

@@ -6,19 +6,23 @@ Rules, beside those of connection.py (redirects, TLS) and patience.py (pauses, r
 2. A broken download goes on where it stopped (`Range`), and only if the server still has the same file (`If-Range`
    with its strong ETag or its date; RFC 9110, sections 13.1.5 and 14). A server that answers 200 starts from the
    front: what was read is skipped.
-3. Whoever listens hears an empty chunk at least every ten seconds of a pause.
+3. Another ETag or date alone is no other file, since several machines behind one name each have their own: then the
+   file is read from its front again, and goes on where the same bytes came.
+4. Whoever listens hears an empty chunk at least every ten seconds of a pause.
 """
 
 from __future__ import annotations
 
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from twinslot.core.errors import BundleError, TransportError
 from twinslot.transport.address import parse_address
-from twinslot.transport.answers import Pinned, Replaced, insist, part
+from twinslot.transport.answers import Pinned, Replaced, beyond, insist, is_all, part
 from twinslot.transport.connection import Connection, Reply
+from twinslot.transport.notes import Note
 from twinslot.transport.patience import Broken, Patience
 from twinslot.transport.settings import HttpSettings
 
@@ -34,6 +38,7 @@ class HttpSource:
         settings: Patience.
         sleep: Waits seconds.
         clock: Monotonic seconds.
+        note: Told of tries that failed.
 
     Attributes:
         fetched: Bytes of bodies so far, those that were read again and skipped too.
@@ -46,15 +51,18 @@ class HttpSource:
     settings: HttpSettings = field(default_factory=HttpSettings)
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
+    note: Callable[[Note], None] = lambda _: None
     fetched: int = field(init=False, default=0)
     _connection: Connection = field(init=False)
     _patience: Patience = field(init=False)
     _pinned: Pinned = field(init=False, default_factory=Pinned)
+    _expected: int = field(init=False, default=0)
+    _sum: int = field(init=False, default=0)  # CRC-32 of what was handed out, to know the file again by
 
     def __post_init__(self) -> None:
         address = parse_address(self.url)
-        self._connection = Connection(address, self.settings, self.clock)
-        self._patience = Patience(self.settings, address, self.sleep, self.clock)
+        self._patience = Patience(self.settings, address, self.sleep, self.clock, note=self.note)
+        self._connection = Connection(address, self.settings, self._patience)
 
     def going_on(self, connection: Connection, patience: Patience) -> HttpSource:
         """This source, which will begin with the answer that is open in `connection`: a whole file, unread.
@@ -63,6 +71,10 @@ class HttpSource:
         """
         self._connection, self._patience = connection, patience
         return self
+
+    def expect(self, length: int) -> None:
+        """So long is the file at least, as it says itself: an answer that tells no length and ends before is broken."""
+        self._expected = length
 
     def explain(self, error: BundleError) -> BundleError:
         """The error as it is; a file that was replaced has been noticed by its headers."""
@@ -85,6 +97,7 @@ class HttpSource:
                 try:
                     for chunk in self._try(have):
                         have += len(chunk)
+                        self._sum = zlib.crc32(chunk, self._sum)
                         yield chunk
                         self._patience.keep(have)
                     return
@@ -109,29 +122,52 @@ class HttpSource:
 
     def _try(self, have: int) -> Iterator[bytes]:
         """What follows the first `have` bytes, and empty chunks: signs of life."""
-        reply = self._connection.reply or self._connection.get(self._pinned.range(have) if have else {})
-        at = self._judge(reply, have)
-        skip = have - at
-        while chunk := reply.read(self._patience.piece, self._patience):
+        if self._connection.reply is None:
+            self._connection.get(self._pinned.range(have) if have else {})
+        try:
+            at = self._judge(self._connection.reply, have)
+        except Replaced as e:
+            at = self._judge_again(e, have)
+        seen = 0  # CRC-32 of what is skipped
+        while chunk := self._connection.read():
+            skipped = chunk[: max(have - at, 0)]
             at += len(chunk)
             self.fetched += len(chunk)
-            dropped = min(skip, len(chunk))
-            skip -= dropped
-            yield chunk[dropped:]  # may be empty while the front is skipped
+            seen = zlib.crc32(skipped, seen)
+            if skipped and at >= have and seen != self._sum:
+                raise Replaced(f"{have} bytes", "other bytes in their place")
+            yield chunk[len(skipped) :]  # may be empty while the front is skipped
             for _ in self._patience.spend(len(chunk), have):
                 yield b""
-        if self._pinned.length is not None and at < self._pinned.length:
-            raise Broken(f"the connection ended after {at} of {self._pinned.length} bytes")
+        length = self._expected if self._pinned.length is None else self._pinned.length
+        if at < length:
+            raise Broken(f"the connection ended after {at} of {length} bytes")
 
-    def _judge(self, reply: Reply, have: int) -> int:
+    def _judge(self, reply: Reply | None, have: int) -> int:
         """Where in the file the answer begins, once it is of this file."""
+        assert reply is not None
         response = reply.response
-        if response.status == 416 and have:  # RFC 9110, section 15.5.17: the file is no longer that long
+        if response.status == 416 and have:  # RFC 9110, section 15.5.17: the file is not longer than that
+            if self._pinned.length in (None, have) and beyond(response) == have >= self._expected:
+                self._pinned.length = have
+                return have
             raise Replaced(f"more than {have} bytes", response.headers.get("Content-Range", "less"))
-        if response.status == 206 and have:
+        if response.status == 206 and (have or is_all(response)):
             insist(reply.address, response, 206)
             self._pinned.check(response, part(response, have).total)
             return have
         insist(reply.address, response, 200)
         self._pinned.check(response, response.length)
         return 0
+
+    def _judge_again(self, error: Replaced, have: int) -> int:
+        """Validators say that it is another file: see whether the bytes are others, too.
+
+        Raises:
+            Replaced: It has another length, or we are asked not to believe validators already.
+        """
+        if self._pinned.loose or error.by_length:
+            raise error
+        self._pinned.loose = True
+        self._connection.close()
+        return self._judge(self._connection.get({}), have)

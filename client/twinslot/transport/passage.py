@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from twinslot.core.errors import TransportError
-from twinslot.transport.answers import Pinned, Replaced, insist, part
+from twinslot.transport.answers import WHOLE, Pinned, Replaced, beyond, insist, part
 from twinslot.transport.connection import Connection, Reply
 from twinslot.transport.http import HttpSource
 from twinslot.transport.patience import PROGRESS, Broken, Patience
 
 FEW: Final = 3  # requests of a stream that are sent one at a time
-_UNSATISFIED = re.compile(r"bytes \*/(\d{1,19})")  # what a 416 says of the length (RFC 9110, section 14.4)
 
 
 class RangesRefused(Exception):  # noqa: N818 - no failure
@@ -43,6 +41,7 @@ class Way:
         pinned: Which file it is.
         ahead: Bytes that may still be missing of one answer when the next is asked for; 0: one request at a time.
         fetched: Bytes of bodies so far.
+        front: The first bytes of the file, by which it is known again where its validators say something else.
     """
 
     whole: Callable[[], HttpSource]
@@ -52,6 +51,18 @@ class Way:
     pinned: Pinned
     ahead: int
     fetched: int = 0
+    front: bytes = b""
+
+    def knows(self, error: Replaced) -> bool:
+        """Another ETag or date: is it the same file all the same, on another machine behind the same name?
+
+        Raises as `Passage.take`.
+        """
+        if self.pinned.loose or error.by_length or not self.front:
+            return False
+        self.close()
+        self.pinned.loose = True
+        return Passage(self, 0, len(self.front)).take(0, len(self.front)) == self.front
 
     def turn(self, number: int) -> Connection:
         """The connection for a request that so many of the same stream went before.
@@ -140,7 +151,8 @@ class Passage:
                     way.tick()
             except Replaced as e:
                 self._connection.close()
-                raise _changed(e) from e
+                if not way.knows(e):
+                    raise _changed(e) from e
             except TransportError:
                 self._connection.close()
                 raise
@@ -162,7 +174,7 @@ class Passage:
         if self._then is not None and way.ahead and self.end - self._at <= way.ahead:
             self._then.ahead()
             self._then = None
-        piece = self._reply.read(min(limit, self._stop - self._at, way.patience.piece), way.patience)
+        piece = self._connection.read(min(limit, self._stop - self._at))
         if not piece:
             raise Broken(f"the connection ended {self._stop - self._at} bytes early")
         self._at += len(piece)
@@ -194,9 +206,9 @@ class Passage:
         """Is it the part? False: there is none, and nobody misses it."""
         response = reply.response
         if response.status == 416:
-            return self._beyond(response.headers.get("Content-Range", ""))
+            return self._beyond(beyond(response))
         insist(reply.address, response, 200, 206)
-        if response.status == 200:
+        if response.status in WHOLE:
             self._way.pinned.check(response, response.length)
             raise self._refused()
         held = part(response, self._at, self.end - 1)
@@ -214,13 +226,13 @@ class Passage:
         self._way.close()
         return RangesRefused(source)
 
-    def _beyond(self, content_range: str) -> bool:
+    def _beyond(self, size: int | None) -> bool:
         """The server says that the file ends before the first byte that we want (RFC 9110, section 15.5.17)."""
-        match = _UNSATISFIED.fullmatch(content_range)
+        told = "less" if size is None else size
         if self._way.pinned.length is not None:  # and we ask for nothing beyond that
-            raise Replaced(self._way.pinned.length, content_range or "less")
-        if not (self._clip and match and int(match[1]) == self._at):
-            raise _too_short(self.end, match[1] if match else content_range or "less")
+            raise Replaced(self._way.pinned.length, told)
+        if not (self._clip and size == self._at):
+            raise _too_short(self.end, told)
         self._way.pinned.length = self.end = self._at
         self._connection.finish()
         return False

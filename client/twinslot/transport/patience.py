@@ -8,24 +8,32 @@ Rules:
    may be the slow ones, while flash is written.
 3. Bytes are spent from a bucket that fills at the rate limit and holds `BURST` seconds' worth.
 4. Every pause is cut into naps of at most `TICK`, so that whoever listens hears that we live.
+5. A server that never answered, and refuses the connection or has a name that does not exist, is tried `FEW` times
+   again at most: then the address is wrong, and minutes do not mend it.
+6. Whoever listens is told of each try that failed, and how long the pause is.
 """
 
 from __future__ import annotations
 
+import http.client
 import random
+import socket
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from twinslot.core.errors import TransportError
+from twinslot.transport.notes import Note, Retry
 from twinslot.transport.settings import HttpSettings
+from twinslot.transport.timed import TICK
 
 CHUNK: Final = 256 * 1024  # bytes read at once
 SMALL: Final = 1024  # bytes read at once under the lowest rate limits
 FIRST_PAUSE: Final = 0.5  # seconds before the second try
-TICK: Final = 10.0  # seconds; the longest sleep at once
 BURST: Final = 1.0  # seconds; what a pause of the writer may save up of the rate limit
+FEW: Final = 3  # further tries towards a server that is not there
 PROGRESS: Final = 1024  # bytes; a try that brought less counts as failed, so that dripping bytes are no way to hold us
 
 
@@ -35,11 +43,33 @@ class Broken(Exception):  # noqa: N818 - never leaves the transport
     Attributes:
         code: For the error when none does.
         wait: Seconds for which the server wants to be left alone; 0: it did not say.
+        absent: There is no such server: nobody listens there, or the name does not exist.
     """
 
     def __init__(self, found: object, code: str = "network", wait: float = 0.0) -> None:
-        super().__init__(str(found) or type(found).__name__)
+        super().__init__(in_words(found))
         self.code, self.wait = code, wait
+        missing = isinstance(found, socket.gaierror) and found.errno in (socket.EAI_NONAME, socket.EAI_NODATA)
+        self.absent = missing or isinstance(found, ConnectionRefusedError)
+
+
+def in_words(found: object) -> str:
+    """What went wrong on the way to a server, for people."""
+    match found:
+        case ssl.SSLError():
+            return f"the encrypted connection failed: {(found.reason or 'it ended').lower().replace('_', ' ')}"
+        case socket.gaierror():
+            return f"the server's name was not found: {found.strerror}"
+        case OSError() if found.strerror:
+            return found.strerror[:1].lower() + found.strerror[1:]
+        case http.client.RemoteDisconnected():
+            return "the server closed the connection without an answer"
+        case http.client.IncompleteRead():
+            return "the answer ended early"
+        case http.client.HTTPException():
+            return "the answer is not HTTP"
+        case _:
+            return str(found) or "no reason is known"
 
 
 @dataclass(slots=True)
@@ -49,10 +79,12 @@ class _Purse:
     Attributes:
         until: When the deadline comes; None: nothing was asked yet.
         due: When the bucket will have paid for what was read.
+        answered: A server has answered.
     """
 
     until: float | None = None
     due: float = float("-inf")
+    answered: bool = False
 
 
 class Patience:
@@ -64,6 +96,7 @@ class Patience:
         sleep: Waits seconds.
         clock: Monotonic seconds.
         beside: Of another file, whose deadline and rate limit this one shares.
+        note: Told of tries that failed.
     """
 
     def __init__(
@@ -73,8 +106,10 @@ class Patience:
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
         beside: Patience | None = None,
+        note: Callable[[Note], None] = lambda _: None,
     ) -> None:
         self._settings, self._name, self._sleep, self.clock = settings, name, sleep, clock
+        self._note = note
         self._purse: _Purse = beside._purse if beside else _Purse()
         self._failures = 0
         self._waited = (0, 0.0)  # bytes and seconds for the server, in this try
@@ -91,6 +126,14 @@ class Patience:
         if self._purse.until is None:
             self._purse.until = self.clock() + (self._settings.deadline or float("inf"))
         self._waited = (0, 0.0)
+
+    def left(self) -> float:
+        """Seconds until the deadline."""
+        return float("inf") if self._purse.until is None else self._purse.until - self.clock()
+
+    def answered(self) -> None:
+        """The server said something."""
+        self._purse.answered = True
 
     def waited(self, got: int, seconds: float) -> None:
         """So many bytes took the server so long.
@@ -138,9 +181,15 @@ class Patience:
         progressed = new >= max(PROGRESS, self._settings.rate_floor * self._waited[1])
         self._failures = 1 if progressed else self._failures + 1
         self._window = (0, 0.0)
-        if self._failures > self._settings.retries:
+        self.keep(have)
+        retries = self._settings.retries
+        if last.absent and not self._purse.answered:
+            retries = min(retries, FEW)
+        if self._failures > retries:
             raise self._given_up(last, have) from last
-        for nap in _naps(max(self._pause(), min(last.wait, self._settings.retry_wait))):
+        pause = max(self._pause(), min(last.wait, self._settings.retry_wait))
+        self._note(Retry(str(last), self._failures + 1, retries + 1, pause))
+        for nap in _naps(pause):
             yield
             self.keep(have)
             self._sleep(nap)
@@ -168,11 +217,11 @@ class Patience:
 
     def _given_up(self, last: Broken, have: int) -> TransportError:
         times = "once" if self._failures == 1 else f"{self._failures} times"
+        hint = f"{have} bytes had arrived; try again later"
+        if last.absent and not self._purse.answered:
+            hint = "is the address right, and does the server run?"
         return TransportError(
-            f"the download from '{self._name}' failed {times} without progress",
-            code=last.code,
-            found=last,
-            hint=f"{have} bytes had arrived; try again later",
+            f"the download from '{self._name}' failed {times} without progress", code=last.code, found=last, hint=hint
         )
 
 

@@ -7,6 +7,8 @@ Rules, beside those of http.py:
    Where many requests remain, two connections take turns: the next request is sent while the answer before it comes.
 3. A server that does not know ranges is no error: `RangesRefused` hands over the whole file, already on its way.
 4. What was answered first is pinned by its strong ETag, date and length: nothing of another file is ever joined to it.
+   Where only ETag or date differ, as between machines behind one name, the file's front is fetched again: if it is the
+   same (`know_by`), they are not looked at any more. Whoever reads has digests of all that follows.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ from twinslot.core.errors import TransportError
 from twinslot.transport.address import parse_address
 from twinslot.transport.answers import Pinned
 from twinslot.transport.connection import Connection
+from twinslot.transport.dial import Dialer, check_scheme
 from twinslot.transport.http import HttpSource
+from twinslot.transport.notes import Note
 from twinslot.transport.passage import Passage, RangesRefused, Way
 from twinslot.transport.patience import Patience
 from twinslot.transport.settings import HttpSettings
@@ -52,9 +56,10 @@ class RangeSource:
         beside: Another file of the same update: both keep to one deadline and one rate limit.
         sleep: Waits seconds.
         clock: Monotonic seconds.
+        note: Told of tries that failed.
 
     Raises:
-        TransportError: `transport.url`.
+        TransportError: `transport.url`, `transport.scheme`.
     """
 
     def __init__(
@@ -68,14 +73,18 @@ class RangeSource:
         beside: RangeSource | None = None,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
+        note: Callable[[Note], None] = lambda _: None,
     ) -> None:
         settings = settings or HttpSettings()
         address = parse_address(url)
+        check_scheme(address, settings)
         self._gap, self._front = gap, b""
+        patience = Patience(settings, address, sleep, clock, beside._way.patience if beside else None, note)
+        dialer = Dialer(address, settings, patience, tick)
         self._way: Way = Way(
             whole=lambda: HttpSource(url, settings, sleep, clock),
-            connections=[Connection(address, settings, clock) for _ in range(2 if ahead else 1)],
-            patience=Patience(settings, address, sleep, clock, beside._way.patience if beside else None),
+            connections=[Connection(address, settings, patience, tick, dialer) for _ in range(2 if ahead else 1)],
+            patience=patience,
             tick=tick,
             pinned=Pinned(),
             ahead=ahead,
@@ -128,6 +137,15 @@ class RangeSource:
                         each.passage.leave()
                 raise
 
+    def know_by(self, front: bytes) -> None:
+        """These first bytes of the file tell it from every other: a digest of all that follows is among them."""
+        self._way.front = front
+
+    @property
+    def loose(self) -> bool:
+        """Machines behind this name disagree about ETag or date."""
+        return self._way.pinned.loose
+
     def close(self) -> None:
         """Drop the connections; may be called twice. The next `read` opens another."""
         self._way.close()
@@ -140,7 +158,7 @@ class RangeSource:
         passage = Passage(self._way, 0, length, clip=True)
         try:
             passage.begin()
-            self._front = passage.take(0, passage.end)
+            self._front = self._way.front = passage.take(0, passage.end)
         finally:
             passage.leave()
 
@@ -174,6 +192,7 @@ def open_optional(
     first: int = 4096,
     tick: Callable[[], None] = lambda: None,
     beside: RangeSource | None = None,
+    note: Callable[[Note], None] = lambda _: None,
 ) -> RangeSource | None:
     """A file that need not be there, such as a patch beside an image; None: it is not (404, 410, or S3's 403).
 
@@ -187,12 +206,13 @@ def open_optional(
         first: Bytes to ask for; a shorter file is no error.
         tick: As in `RangeSource`.
         beside: As in `RangeSource`.
+        note: As in `RangeSource`.
 
     Raises:
         RangesRefused: It is there, but only as a whole.
         TransportError: As `RangeSource.read`.
     """
-    source = RangeSource(url, settings, tick=tick, beside=beside)
+    source = RangeSource(url, settings, tick=tick, beside=beside, note=note)
     try:
         source.keep_front(first)
     except TransportError as e:

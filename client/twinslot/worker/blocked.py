@@ -24,7 +24,7 @@ from twinslot.core.manifest import Payload
 from twinslot.core.model import DIGEST_SIZE
 from twinslot.transport.base import Base
 from twinslot.transport.ranges import RangeSource
-from twinslot.worker.made import MadeGroups
+from twinslot.worker.made import MadeGroups, Tell
 
 log = logging.getLogger(__name__)
 
@@ -41,12 +41,20 @@ class BlockedPayload(MadeGroups):
         source: Of the block list.
         head: Of the block list.
         number: The payload's, in the manifest.
+        note: Told when it is given up.
     """
 
     def __init__(
-        self, payload: Payload, plain_list: bytes, base: Base, source: RangeSource, head: BlocksHead, number: int
+        self,
+        payload: Payload,
+        plain_list: bytes,
+        base: Base,
+        source: RangeSource,
+        head: BlocksHead,
+        number: int,
+        note: Tell,
     ) -> None:
-        super().__init__(payload, "block list")
+        super().__init__(payload, "block list", note)
         self._plain_list, self._base, self._source = plain_list, base, source
         self._entry, (lengths, self._sums, self._packed) = head.entries[number], head.spans(number)
         self._lengths = _lengths(source.read(lengths.offset, lengths.length), self._entry.packed, payload)

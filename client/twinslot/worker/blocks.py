@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Final
-from urllib.parse import urlsplit, urlunsplit
 
 from twinslot.bundle.wire_blocks import (
     BLOCKS_ENTRY_SIZE,
@@ -17,11 +15,10 @@ from twinslot.bundle.wire_blocks import (
 )
 from twinslot.core.errors import BundleError, TransportError
 from twinslot.core.manifest import PAYLOADS_MAX, Manifest, Payload
-from twinslot.transport.base import Base
-from twinslot.transport.ranges import HttpSettings, RangeSource, RangesRefused, open_optional
+from twinslot.transport.ranges import RangeSource, RangesRefused
 from twinslot.worker.blocked import BlockedPayload
 from twinslot.worker.made import not_used
-from twinslot.worker.patched import SUFFIX
+from twinslot.worker.sidecar import Search, beside
 
 _HEAD_MAX: Final = BLOCKS_HEADER_SIZE + PAYLOADS_MAX * BLOCKS_ENTRY_SIZE
 
@@ -33,20 +30,11 @@ class Blocks:
         source: Of the list; owned.
         head: Its head; None: it is of no use, and only what was fetched of it counts.
         manifest: Verified.
-        bases: What the device runs, by payload.
-        tick: A sign of life.
+        search: That found it, with what the device runs.
     """
 
-    def __init__(
-        self,
-        source: RangeSource,
-        head: BlocksHead | None,
-        manifest: Manifest,
-        bases: Mapping[str, Base],
-        tick: Callable[[], None],
-    ) -> None:
-        self._source, self._head, self._manifest = source, head, manifest
-        self._bases, self._tick = bases, tick
+    def __init__(self, source: RangeSource, head: BlocksHead | None, manifest: Manifest, search: Search) -> None:
+        self._source, self._head, self._manifest, self._search = source, head, manifest, search
 
     @property
     def fetched(self) -> int:
@@ -65,59 +53,42 @@ class Blocks:
             None: the list cannot be used.
 
         Raises:
-            TransportError: The network; the image would fare no better.
+            TransportError: The deadline or the budget of the whole update.
         """
-        base = self._bases.get(payload.name)
+        base = self._search.bases.get(payload.name)
         if self._head is None or base is None or not fits(payload):
             return None
         number = self._manifest.payloads.index(payload)
         try:
-            blocked = BlockedPayload(payload, plain_list, base, self._source, self._head, number)
-            blocked.look(wanted, self._tick)
+            blocked = BlockedPayload(payload, plain_list, base, self._source, self._head, number, self._search.note)
+            blocked.look(wanted, self._search.tick)
         except (BundleError, TransportError, RangesRefused) as e:
-            not_used("block list", e)
+            not_used("block list", e, self._search.note)
             self._head = None
             return None
         return blocked
 
 
-def find_blocks(
-    url: str,
-    http: HttpSettings,
-    manifest: Manifest,
-    bases: Mapping[str, Base],
-    tick: Callable[[], None],
-    image: RangeSource | None = None,
-) -> Blocks | None:
-    """Look for the block list beside an image.
+def find_blocks(search: Search, manifest: Manifest) -> Blocks | None:
+    """Look for the block list beside an image: `NAME.twinblocks`.
 
     Args:
-        url: Of the image.
-        http: Patience.
+        search: Where.
         manifest: Verified.
-        bases: What the device runs, by payload.
-        tick: A sign of life.
-        image: Whose deadline and rate limit it shares.
 
     Returns:
         None: there is none. One that is of no use only counts what was fetched of it.
 
     Raises:
-        TransportError: The network; the image would fare no better.
+        TransportError: The deadline or the budget of the whole update.
     """
-    source, head = None, None
-    try:
-        source = open_optional(blocks_url(url), http, tick=tick, beside=image)
-        head = _head(source, manifest) if source else None
-    except (BundleError, TransportError, RangesRefused) as e:
-        not_used("block list", e)
-    return Blocks(source, head, manifest, bases, tick) if source else None
+    source, head = search.find("block list", blocks_url(search.url), lambda source: _head(source, manifest))
+    return Blocks(source, head, manifest, search) if source else None
 
 
 def blocks_url(url: str) -> str:
     """Where the block list stands: `NAME.twinblocks` beside `NAME.twin`."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(path=f"{parts.path.removesuffix(SUFFIX)}{BLOCKS_SUFFIX}"))
+    return beside(url, BLOCKS_SUFFIX)
 
 
 def _head(source: RangeSource, manifest: Manifest) -> BlocksHead:

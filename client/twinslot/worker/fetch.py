@@ -15,13 +15,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from twinslot.bundle.reader import Limits
+from twinslot.bundle.wire import HEADER_SIZE
 from twinslot.core.errors import BundleError, DeviceError
 from twinslot.core.manifest import Manifest
 from twinslot.priority import give_way
 from twinslot.transport.file import DescriptorSource, FileRanges, can_seek
 from twinslot.transport.settings import HttpSettings
 from twinslot.worker.frames import Channel, Kind
-from twinslot.worker.ranged import RangedImage, Refusals
+from twinslot.worker.ranged import ONLY_WHOLE, RangedImage, Refusals
 from twinslot.worker.ranging import Beside, Ranger
 from twinslot.worker.streaming import Streamer
 from twinslot.worker.telling import Teller
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from twinslot.transport.ranges import RangeSource
     from twinslot.worker.blocks import Blocks
     from twinslot.worker.patched import Patches
+    from twinslot.worker.sidecar import Search
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +70,12 @@ class Request:
     nice: int = 0
 
 
-def answer(channel: Channel) -> None:
+def answer(channel: Channel, *, addresses: bool = True) -> None:
     """One image: wait for OPEN, send HEAD, wait for PROCEED, send what is wanted, END.
+
+    Args:
+        channel: To the engine.
+        addresses: Whether an address may be asked for; without, the source is the descriptor that comes along.
 
     Raises:
         TwinslotError: What is wrong with image, source or request; `serving` reports it.
@@ -77,6 +83,8 @@ def answer(channel: Channel) -> None:
     opened, teller = channel.receive(Kind.OPEN), Teller(channel)
     try:
         request = read_request(opened.payload, opened.descriptor)
+        if request.url and not addresses:
+            raise DeviceError("this worker has no network", code="worker", found="a request for an address")
         give_way(request.nice)
         _serve(teller, request)
     finally:
@@ -100,7 +108,8 @@ def read_request(payload: bytes, descriptor: int) -> Request:
             return Request(Limits(**limits), image_size, "", HttpSettings(), descriptor, delta, nice)
         if not isinstance(url := fields["url"], str):
             raise TypeError(f"'url' is a {type(url).__name__}")
-        return Request(Limits(**limits), image_size, url, HttpSettings(**fields["http"]), descriptor, delta, nice)
+        http = HttpSettings.from_dict(fields["http"])
+        return Request(Limits(**limits), image_size, url, http, descriptor, delta, nice)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
         raise DeviceError("the request to the worker cannot be read", code="worker", found=e) from e
 
@@ -127,12 +136,14 @@ def _serve_file(teller: Teller, request: Request) -> None:
 def _serve_url(teller: Teller, request: Request) -> None:
     from twinslot.transport.ranges import RangeSource, RangesRefused  # costs memory that a file does not need
 
-    source = RangeSource(request.url, request.http, tick=teller.tick)
+    source = RangeSource(request.url, request.http, tick=teller.tick, note=teller.note)
     image = RangedImage(source, request.limits, Refusals(RangesRefused))
     try:
         Ranger(teller, image, request.image_size, request.delta.budget, _beside(teller, request, source)).run()
     except RangesRefused as e:  # at the first request: later ones the image deals with
         before = image.fetched
+        teller.note(ONLY_WHOLE)
+        e.source.expect(HEADER_SIZE)
         Streamer(teller, request.limits, request.image_size, e.source, before).run()
     finally:
         source.close()
@@ -141,18 +152,23 @@ def _serve_url(teller: Teller, request: Request) -> None:
 def _beside(teller: Teller, request: Request, image: RangeSource) -> Beside:
     """How files beside the image are looked for, once it is known which bases the device has."""
 
+    def search() -> Search:
+        from twinslot.worker.sidecar import Search
+
+        return Search(request.url, request.http, teller.bases, teller.tick, teller.note, image)
+
     def patches(manifest: Manifest) -> Patches | None:
         if not teller.bases:
             return None
         from twinslot.worker.patched import find_patches
 
-        return find_patches(request.url, request.http, manifest, teller.bases, teller.tick, image)
+        return find_patches(search(), manifest)
 
     def blocks(manifest: Manifest) -> Blocks | None:
         if not teller.bases:
             return None
         from twinslot.worker.blocks import find_blocks
 
-        return find_blocks(request.url, request.http, manifest, teller.bases, teller.tick, image)
+        return find_blocks(search(), manifest)
 
     return Beside(patches, blocks) if request.delta.patches else Beside()

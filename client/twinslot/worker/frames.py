@@ -15,6 +15,7 @@ everywhere else the kernel drops what a hostile end sends along.
 | engine | WANT | payload number (2 bytes), 1 if only the cost is asked for (1), a bit for each group; none: no more |
 | worker | COST | bytes that these groups would take from the patch (8) and from the image (8) |
 | worker | GROUP | payload number (2 bytes), group number (4), bytes fetched so far (8), content, or none: no way |
+| worker | NOTE | JSON: a try that failed, or what is not used (worker/notes.py) |
 | worker | END | bytes fetched (8) |
 | worker | ERROR | JSON of the error |
 | engine | REQUEST | a trust request (bundle/verdict.py) |
@@ -31,7 +32,7 @@ import socket
 import struct
 import time
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from twinslot.core.errors import DeviceError, TransportError, TwinslotError
 from twinslot.core.manifest import GROUP_SIZE_MAX, GROUPS_MAX, MANIFEST_MAX
@@ -70,6 +71,7 @@ class Kind(enum.IntEnum):
     BASE = 11
     WANT = 12
     COST = 13
+    NOTE = 14
 
 
 MAX: Final = {  # bytes of payload
@@ -86,6 +88,7 @@ MAX: Final = {  # bytes of payload
     Kind.BASE: BASE_PREFIX.size + GROUPS_MAX * DIGEST_SIZE,
     Kind.WANT: WANT_PREFIX.size + GROUPS_MAX // 8,
     Kind.COST: COST.size,
+    Kind.NOTE: JSON_MAX,
 }
 _WITH_DESCRIPTOR: Final = frozenset({Kind.OPEN, Kind.BASE})
 
@@ -108,6 +111,22 @@ class Frame:
     payload: bytes
     descriptor: int = -1
     content: memoryview = _NOTHING
+
+
+def unpack(form: struct.Struct, payload: bytes) -> tuple[Any, ...]:
+    """The fields at the front of a payload, whichever end sent it.
+
+    Raises:
+        DeviceError: `device.worker`: it is shorter than that.
+    """
+    if len(payload) < form.size:
+        raise DeviceError(
+            "the other process sent half a message",
+            code="worker",
+            expected=f"{form.size} bytes",
+            found=f"{len(payload)} bytes",
+        )
+    return form.unpack_from(payload)
 
 
 class Channel:

@@ -1,10 +1,10 @@
 """Getting a worker: from systemd's sockets, or by starting one and taking its privileges away.
 
-Under systemd each connection to /run/twinslot/fetch.sock or verify.sock starts a sandboxed instance
-(systemd/twinslot-fetch@.service, twinslot-verify@.service). Without it (`--no-service`: factory, rescue), root starts
-the worker through setpriv(1): another user, no groups, no capabilities, no new privileges; the verifying one also
-without network, through unshare(1). Both programs are util-linux's, which every Debian has. The rest a worker takes
-from itself (worker/__main__.py), before it reads a byte.
+Under systemd each connection to /run/twinslot/fetch.sock, read.sock or verify.sock starts a sandboxed instance
+(systemd/twinslot-fetch@.service, twinslot-read@.service, twinslot-verify@.service). Without it (`--no-service`:
+factory, rescue), root starts the worker through setpriv(1): another user, no groups, no capabilities, no new
+privileges; all but the fetching one also without network, through unshare(1). Both programs are util-linux's, which
+every Debian has. The rest a worker takes from itself (worker/__main__.py), before it reads a byte.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Worker:
 
 
 def connect(kind: str) -> Worker:
-    """A worker of this kind (`fetch`, `verify`) from systemd.
+    """A worker of this kind (`fetch`, `read`, `verify`) from systemd.
 
     Raises:
         DeviceError: `device.worker`: the socket unit does not listen.
@@ -148,7 +148,7 @@ def without_privileges(kind: str) -> list[str]:
     account = next(filter(None, map(_account, USERS)), None)
     if account is None:
         raise DeviceError("no user for workers exists", code="worker", expected=" or ".join(USERS))
-    no_network = ["unshare", "--net", "--"] if kind == "verify" and _may_unshare() else []
+    no_network = ["unshare", "--net", "--"] if kind != "fetch" and _may_unshare() else []
     user = [f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"]
     return [*no_network, "setpriv", *user, "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all", "--"]
 

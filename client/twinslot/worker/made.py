@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from twinslot.core.bits import bits_where, has, ones
 from twinslot.core.errors import BundleError, TransportError
 from twinslot.core.manifest import Payload
+from twinslot.transport.notes import Note, Unused
 from twinslot.transport.ranges import RangesRefused
 
 log = logging.getLogger(__name__)
 
-_BROKEN: Final = ("transport.changed", "transport.range", "transport.encoding", "transport.http-4")
+Tell = Callable[[Note], None]
+
+# These end the update, since the image would fare no better: its own bounds, and an engine that is gone.
+_FINAL: Final = ("transport.deadline", "transport.budget", "transport.worker-gone", "transport.worker-silent")
 
 
 class MadeGroups(ABC):
@@ -22,11 +26,12 @@ class MadeGroups(ABC):
 
     Args:
         payload: From the verified manifest.
-        what: The file beside the image, for the journal.
+        what: The file beside the image, for people.
+        note: Told when it is given up.
     """
 
-    def __init__(self, payload: Payload, what: str) -> None:
-        self._payload, self._what = payload, what
+    def __init__(self, payload: Payload, what: str, note: Tell) -> None:
+        self._payload, self._what, self._note = payload, what, note
         self._made = bytearray((payload.groups + 7) // 8)
 
     def split(self, wanted: bytes) -> tuple[bytes, bytes]:
@@ -49,7 +54,7 @@ class MadeGroups(ABC):
         """These groups, in ascending order; empty: could not be made, and will not be made when asked for again.
 
         Raises:
-            TransportError: The network; the image would fare no better.
+            TransportError: The deadline or the budget of the whole update.
         """
         following = 0
         try:
@@ -59,7 +64,7 @@ class MadeGroups(ABC):
                 yield index, plain or b""
                 following = index + 1
         except (RangesRefused, TransportError) as e:
-            not_used(self._what, e)
+            not_used(self._what, e, self._note)
             yield from self._none(wanted, following)
 
     def _makes(self, index: int) -> None:
@@ -74,19 +79,22 @@ class MadeGroups(ABC):
             yield index, b""
 
 
-def not_used(what: str, error: BundleError | TransportError | RangesRefused) -> None:
-    """A file beside the image fails: say so, and go on without it.
+def not_used(what: str, error: BundleError | TransportError | RangesRefused, note: Tell) -> None:
+    """A file beside the image fails: say so, and go on without it. Whatever is wrong with it, the image may be had.
 
     Args:
-        what: The file, for the journal.
-        error: That it is wrong, cut off, replaced, compressed, gone, or only to be had as a whole, which is ended here.
+        what: The file, for people.
+        error: What went wrong, or that it is only to be had as a whole, which is ended here.
+        note: Told of it.
 
     Raises:
-        TransportError: It is the network that fails; the image would fare no better.
+        TransportError: It is not this file that fails: the deadline or the budget of the whole update.
     """
     if isinstance(error, RangesRefused):
         error.source.close()
+        note(Unused(what, "the server gives no parts of it"))
         return
-    if isinstance(error, TransportError) and not error.code.startswith(_BROKEN):
+    if error.code in _FINAL:
         raise error
     log.warning("the %s is not used: %s", what, error)
+    note(Unused(what, error.message if error.found is None else f"{error.message}: {error.found}"))

@@ -7,9 +7,8 @@ and its content once each group has the digest in that list; both are looked at 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
-from urllib.parse import urlsplit, urlunsplit
 
 from twinslot.bundle.groups import check_plain_list
 from twinslot.bundle.layout import Span
@@ -23,14 +22,13 @@ from twinslot.bundle.patch import (
     patch_head_length,
 )
 from twinslot.core.bits import has
-from twinslot.core.errors import BundleError, TransportError
 from twinslot.core.manifest import Manifest, Payload
 from twinslot.core.model import DIGEST_SIZE
 from twinslot.transport.base import Base
-from twinslot.transport.ranges import HttpSettings, RangeSource, RangesRefused, open_optional
-from twinslot.worker.made import MadeGroups, not_used
+from twinslot.transport.ranges import RangeSource
+from twinslot.worker.made import MadeGroups, Tell
+from twinslot.worker.sidecar import Search, beside
 
-SUFFIX: Final = ".twin"
 DIGITS: Final = 16  # of the base's digest, in the patch's name
 
 
@@ -64,12 +62,13 @@ class PatchedPayload(MadeGroups):
         plain_list: The new list; it has the digest in the manifest.
         base: What the device runs.
         source: Of the patch.
+        note: Told when it is given up.
     """
 
     def __init__(
-        self, payload: Payload, part: PayloadPatch, plain_list: bytes, base: Base, source: RangeSource
+        self, payload: Payload, part: PayloadPatch, plain_list: bytes, base: Base, source: RangeSource, note: Tell
     ) -> None:
-        super().__init__(payload, "patch")
+        super().__init__(payload, "patch", note)
         self.plain_list = plain_list
         self._part, self._source = part, source
         self._decoder = PatchDecoder(part, plain_list, lambda at, length: os.pread(base.descriptor, length, at))
@@ -94,60 +93,45 @@ class PatchedPayload(MadeGroups):
                 yield number, piece
 
 
-def find_patches(
-    url: str,
-    http: HttpSettings,
-    manifest: Manifest,
-    bases: Mapping[str, Base],
-    tick: Callable[[], None],
-    image: RangeSource | None = None,
-) -> Patches | None:
-    """Look beside the image for a patch against what the device runs.
+def find_patches(search: Search, manifest: Manifest) -> Patches | None:
+    """Look beside the image for a patch against what the device runs: `NAME.from-DIGITS.twinpatch`.
 
     Args:
-        url: Of the image.
-        http: Patience.
+        search: Where.
         manifest: Verified.
-        bases: What the device runs, by payload.
-        tick: A sign of life.
-        image: Whose deadline and rate limit the patch shares.
 
     Returns:
         None: there is none, or none that is of use; the image alone will do. The same holds for one without payloads,
         which only counts what was fetched of it: a patch that is cut off, replaced, compressed, or given as a whole.
 
     Raises:
-        TransportError: The network; the image would fare no better.
+        TransportError: The deadline or the budget of the whole update.
     """
+    bases = search.bases
     first = next((bases[payload.name] for payload in manifest.payloads if payload.name in bases), None)
     if first is None:
         return None
-    source, payloads = None, dict[str, PatchedPayload]()
-    try:
-        source = open_optional(patch_url(url, first.digest), http, tick=tick, beside=image)
-        payloads = _payloads(source, manifest, bases) if source else {}
-    except (BundleError, TransportError, RangesRefused) as e:
-        not_used("patch", e)
-    return Patches(source, payloads) if source else None
+    url = patch_url(search.url, first.digest)
+    source, payloads = search.find("patch", url, lambda source: _payloads(source, manifest, search))
+    return Patches(source, payloads or {}) if source else None
 
 
 def patch_url(url: str, digest: str) -> str:
     """Where the patch against a base stands: `NAME.from-DIGITS.twinpatch` beside `NAME.twin`."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(path=f"{parts.path.removesuffix(SUFFIX)}.from-{digest[:DIGITS]}.twinpatch"))
+    return beside(url, f".from-{digest[:DIGITS]}.twinpatch")
 
 
-def _payloads(source: RangeSource, manifest: Manifest, bases: Mapping[str, Base]) -> dict[str, PatchedPayload]:
+def _payloads(source: RangeSource, manifest: Manifest, search: Search) -> dict[str, PatchedPayload]:
     head = parse_patch_head(source.read(0, patch_head_length(source.read(0, PATCH_HEADER_SIZE))))
     found = {}
     for payload in manifest.payloads:
-        part, base = _part(head, payload.name), bases.get(payload.name)
+        part, base = _part(head, payload.name), search.bases.get(payload.name)
         if part is None or base is None or part.base != base.digest or base.group_size != payload.group_size:
             continue
         if len(base.plain_list) != -(-base.size // base.group_size) * DIGEST_SIZE:
             continue
         plain_list = check_plain_list(payload, part.new_plain_list(base.plain_list))
-        found[payload.name] = PatchedPayload(payload, part, plain_list, base, source)
+        found[payload.name] = PatchedPayload(payload, part, plain_list, base, source, search.note)
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from twinslot.bundle.codec import Decoder
 from twinslot.bundle.events import Event, Group, Head, PlainList
@@ -17,6 +17,9 @@ from twinslot.core.bits import has, ones
 from twinslot.core.errors import BundleError, LifecycleError, TransportError
 from twinslot.core.manifest import Manifest, Payload
 from twinslot.core.model import DIGEST_SIZE
+from twinslot.transport.notes import Note, Unused
+
+ONLY_WHOLE: Final = Unused("ranges", "the server gives the image only as a whole, so all of it is fetched")
 
 
 class Ranges(Protocol):
@@ -40,6 +43,10 @@ class Ranges(Protocol):
         """Each span with its bytes."""
         ...
 
+    def know_by(self, front: bytes) -> None:
+        """These first bytes tell the file from every other."""
+        ...
+
 
 class Chunks(Protocol):
     """A whole file, front to back."""
@@ -51,6 +58,10 @@ class Chunks(Protocol):
 
     def chunks(self) -> Iterator[bytes]:
         """Its bytes."""
+        ...
+
+    def expect(self, length: int) -> None:
+        """So long is it at least."""
         ...
 
     def close(self) -> None:
@@ -75,6 +86,7 @@ class RangedImage:
 
     Attributes:
         tick: Called whenever bytes arrived in that way; what it raises ends the download.
+        note: Told that they do.
 
     Raises:
         BundleError: From every method: the image is wrong.
@@ -84,6 +96,7 @@ class RangedImage:
     def __init__(self, source: Ranges, limits: Limits, refusals: Refusals | None = None) -> None:
         self._source, self._limits = source, limits
         self.tick: Callable[[], None] = lambda: None
+        self.note: Callable[[Note], None] = lambda _: None
         self._refused = (refusals or Refusals()).kind
         self._decoder = Decoder()
         self._header: Header | None = None
@@ -100,11 +113,13 @@ class RangedImage:
 
     def head(self) -> Head:
         """Header, trust section and manifest; a file of another length than its header says is refused."""
-        header = parse_header(self._front())
+        front = self._front()
+        header = parse_header(front)
         self._check_size(header)
         both = self._source.read(HEADER_SIZE, header.trust + header.manifest)
         trust, manifest = both[: header.trust], both[header.trust :]
         self._header, self._head = header, (trust, manifest)
+        self._source.know_by(front + both)  # the manifest has digests of everything behind it
         return Head(header, trust, manifest)
 
     def proceed(self, manifest: Manifest) -> None:
@@ -186,6 +201,9 @@ class RangedImage:
     def _from_front(self, whole: Chunks) -> Iterator[Event]:
         """Everything from the first byte on, of the same image."""
         reader, before = Reader(self._limits), self._beside
+        self.note(ONLY_WHOLE)
+        if self._header is not None:
+            whole.expect(self._header.total)
         try:
             for chunk in whole.chunks():
                 self._beside = before + whole.fetched

@@ -59,7 +59,7 @@ class Ranger:
         self._patches: Patches | None = None
         self._find_blocks: Callable[[], Blocks | None] = lambda: None
         self._blocks: Blocks | None = None
-        image.tick = self._arrived
+        image.tick, image.note = self._arrived, teller.note
 
     def run(self) -> None:
         """The whole conversation.

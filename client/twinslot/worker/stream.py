@@ -6,7 +6,6 @@ Nothing that a worker says is believed: frames are bounded and in order here, di
 from __future__ import annotations
 
 import json
-import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -15,6 +14,7 @@ from twinslot.core.errors import BundleError, DeviceError, TransportError
 from twinslot.core.manifest import MANIFEST_MAX, Manifest, Payload
 from twinslot.transport.base import Base, Cost, GroupPart, ImageHead, ListPart, Part
 from twinslot.transport.budget import check_budget
+from twinslot.transport.notes import Note, Unused
 from twinslot.worker.frames import (
     BASE_PREFIX,
     COST,
@@ -27,14 +27,17 @@ from twinslot.worker.frames import (
     WANT_PREFIX,
     Frame,
     Kind,
+    unpack,
 )
 from twinslot.worker.launch import Worker
+from twinslot.worker.notes import read_note
 from twinslot.worker.pace import Pace
 
 START: Final = 120.0  # seconds until a worker speaks, and for a verdict: importing tuf takes many on a slow core
 STALL: Final = 600.0  # seconds; a source that waits says so every ten, so this is a medium that hangs
 FETCHED_MAX: Final = 2**63 - 1  # bytes; what the record can hold (SQLite's INTEGER)
 PIPE: Final = 3600.0  # seconds; whoever pours a pipe may pause as long, but the lock is not held for ever
+UNUSED_MAX: Final = 16  # notes of one download: a patch, a block list, ranges
 HOPS: Final = 6  # the first address and five redirects
 ADDRESSES: Final = 8  # of one server, each tried for a connect timeout
 
@@ -56,6 +59,8 @@ class WorkerStream:
         self._worker = worker
         self._manifest = b""
         self._fetched = 0
+        self._unused: list[Unused] = []
+        self._listener: Callable[[Note], None] = lambda _: None
         self._numbers: dict[str, int] = {}  # payload name -> its place in the manifest
         self.remote = descriptor < 0
         self._budget = int(request.get("delta", {}).get("budget", 0)) if self.remote else 0
@@ -73,10 +78,19 @@ class WorkerStream:
         """Bytes read from the source so far, as the worker says."""
         return self._fetched
 
+    @property
+    def unused(self) -> tuple[Unused, ...]:
+        """What would have saved a part of the download, and why it did not."""
+        return tuple(self._unused)
+
+    def listen(self, listener: Callable[[Note], None]) -> None:
+        """Who is told of notes as they come; see `ImageStream`."""
+        self._listener = listener
+
     def head(self) -> ImageHead:
         """Wait for the head; see `ImageStream`."""
         payload = self._receive(Kind.HEAD).payload
-        (length,) = _unpack(TRUST_LENGTH, payload)
+        (length,) = unpack(TRUST_LENGTH, payload)
         trust, manifest = payload[TRUST_LENGTH.size :][:length], payload[TRUST_LENGTH.size + length :]
         if len(trust) != length or length > TRUST_MAX or len(manifest) > MANIFEST_MAX:
             found = f"{length} and {len(manifest)} bytes"
@@ -95,7 +109,7 @@ class WorkerStream:
         self._pace.brought(self._fetched)
         while (frame := self._receive(Kind.LIST, Kind.GROUP, Kind.END)).kind is not Kind.END:
             yield self._part(frame, manifest)
-        self._count(*_unpack(COUNT, frame.payload))
+        self._count(*unpack(COUNT, frame.payload))
 
     def want(self, payload: str, groups: bytes) -> None:
         """Ask for groups; see `ImageStream`."""
@@ -104,7 +118,7 @@ class WorkerStream:
     def cost(self, payload: str, groups: bytes) -> Cost:
         """What they would take; see `ImageStream`."""
         self._want(payload, groups, flags=1)
-        return Cost(*_unpack(COST, self._receive(Kind.COST).payload))
+        return Cost(*unpack(COST, self._receive(Kind.COST).payload))
 
     def _want(self, payload: str, groups: bytes, flags: int) -> None:
         """A worker that has ended meanwhile has said why; that is worth more than that it does not listen."""
@@ -121,18 +135,28 @@ class WorkerStream:
         self._worker.close()
 
     def _receive(self, *kinds: Kind) -> Frame:
-        while (frame := self._worker.receive(*kinds, Kind.FETCHED)).kind is Kind.FETCHED:
+        while (frame := self._worker.receive(*kinds, Kind.FETCHED, Kind.NOTE)).kind in (Kind.FETCHED, Kind.NOTE):
             self._worker.channel.patience = self._patience
-            self._count(*_unpack(COUNT, frame.payload))
+            if frame.kind is Kind.NOTE:
+                self._hear(read_note(frame.payload))
+            else:
+                self._count(*unpack(COUNT, frame.payload))
             self._pace.lives(self._fetched)
         self._pace.brought(self._fetched)
         return frame
 
+    def _hear(self, note: Note) -> None:
+        if isinstance(note, Unused) and note not in self._unused:
+            if len(self._unused) == UNUSED_MAX:
+                raise DeviceError("the worker sends notes without end", code="worker")
+            self._unused.append(note)
+        self._listener(note)
+
     def _part(self, frame: Frame, manifest: Manifest) -> Part:
         if frame.kind is Kind.LIST:
-            number, waits = _unpack(LIST_PREFIX, frame.payload)
+            number, waits = unpack(LIST_PREFIX, frame.payload)
             return ListPart(_payload(manifest, number).name, frame.payload[LIST_PREFIX.size :], bool(waits))
-        number, index, fetched = _unpack(GROUP_PREFIX, frame.payload)
+        number, index, fetched = unpack(GROUP_PREFIX, frame.payload)
         self._count(fetched)
         return GroupPart(_payload(manifest, number).name, index, frame.content)
 
@@ -173,13 +197,6 @@ def _pace(request: Mapping[str, Any]) -> Pace:
     one = _patience(request) + float(http.get("retry_wait", 0))
     floors = [float(http[name]) for name in ("rate_floor", "rate_limit") if http.get(name)]
     return Pace((int(http.get("retries", 0)) + 1) * one, min(floors, default=0.0))
-
-
-def _unpack(form: struct.Struct, payload: bytes) -> tuple[int, ...]:
-    """The numbers at the front; a counter has nothing behind it, which its length in frames.MAX says already."""
-    if len(payload) < form.size:
-        raise DeviceError("the worker sent half a message", code="worker", found=f"{len(payload)} bytes")
-    return form.unpack_from(payload)
 
 
 def _payload(manifest: Manifest, number: int) -> Payload:

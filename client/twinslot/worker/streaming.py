@@ -23,6 +23,10 @@ class Source(Protocol):
         """The bytes in order, to the end; an empty chunk says that there is nothing new, but life."""
         ...
 
+    def expect(self, length: int) -> None:
+        """So long is the image, as its header says."""
+        ...
+
     def explain(self, error: BundleError) -> BundleError:
         """The error, or a better explanation for it that only the source knows."""
         ...
@@ -64,6 +68,7 @@ class Streamer:
         for event in events:
             if isinstance(event, Head):
                 self._teller.head(event, self._image_size)
+                self._source.expect(event.header.total)
                 list(events)  # the reader waits here for `proceed`
                 manifest = self._teller.proceed()
                 self._numbers = {payload.name: number for number, payload in enumerate(manifest.payloads)}

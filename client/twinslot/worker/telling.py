@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from twinslot.bundle.events import Head
-from twinslot.core.errors import BundleError
+from twinslot.core.errors import BundleError, DeviceError
 from twinslot.core.manifest import Manifest, parse_manifest
 from twinslot.transport.base import Base
+from twinslot.transport.notes import Note
 from twinslot.worker.frames import (
     BASE_PREFIX,
     COST,
@@ -21,8 +22,11 @@ from twinslot.worker.frames import (
     TRUST_LENGTH,
     WANT_PREFIX,
     Channel,
+    Frame,
     Kind,
+    unpack,
 )
+from twinslot.worker.notes import write_note
 
 QUIET: Final = 1.0  # seconds between two signs of life while bytes arrive and no part is complete
 
@@ -46,6 +50,7 @@ class Teller:
         self._channel = channel
         self._count: Callable[[], int] = lambda: 0
         self._told = time.monotonic()
+        self._descriptors: list[int] = []  # of bases
         self.bases: dict[str, Base] = {}
 
     def watch(self, count: Callable[[], int]) -> None:
@@ -86,13 +91,22 @@ class Teller:
         """Wait until the manifest was verified; collects the bases that come before."""
         bases = []
         while (frame := self._channel.receive(Kind.BASE, Kind.PROCEED)).kind is Kind.BASE:
-            number, size, group_size, digest = BASE_PREFIX.unpack_from(frame.payload)
-            bases.append((number, size, group_size, digest.hex(), frame.payload[BASE_PREFIX.size :], frame.descriptor))
+            number, base = self._base(frame)
+            bases.append((number, base))
         manifest = parse_manifest(frame.payload)
-        for number, *rest in bases:
-            name = manifest.payloads[number].name
-            self.bases[name] = Base(name, *rest)
+        for number, base in bases:
+            if number >= len(manifest.payloads) or (name := manifest.payloads[number].name) in self.bases:
+                raise DeviceError("a base is of no payload of this image", code="worker", found=number)
+            self.bases[name] = replace(base, payload=name)
         return manifest
+
+    def _base(self, frame: Frame) -> tuple[int, Base]:
+        """A base and its payload's number; its descriptor is ours from here on, whatever comes."""
+        self._descriptors.append(frame.descriptor)
+        number, size, group_size, digest = unpack(BASE_PREFIX, frame.payload)
+        if frame.descriptor < 0:
+            raise DeviceError("a base came without its descriptor", code="worker")
+        return number, Base("", size, group_size, digest.hex(), frame.payload[BASE_PREFIX.size :], frame.descriptor)
 
     def plain_list(self, number: int, data: bytes, *, waits: bool) -> None:
         """Send the list of the payload of that number."""
@@ -106,8 +120,13 @@ class Teller:
     def want(self) -> Want:
         """Wait for what the engine wants."""
         payload = self._channel.receive(Kind.WANT).payload
-        _, flags = WANT_PREFIX.unpack_from(payload)
+        _, flags = unpack(WANT_PREFIX, payload)
         return Want(payload[WANT_PREFIX.size :], bool(flags & 1))
+
+    def note(self, note: Note) -> None:
+        """Say what people may want to know."""
+        self._channel.send(Kind.NOTE, write_note(note))
+        self._told = time.monotonic()
 
     def cost(self, patch: int, image: int) -> None:
         """Answer what it would cost, in bytes."""
@@ -119,7 +138,7 @@ class Teller:
 
     def close(self) -> None:
         """Release the bases."""
-        while self.bases:
-            _, base = self.bases.popitem()
-            if base.descriptor >= 0:
-                os.close(base.descriptor)
+        self.bases = {}
+        while self._descriptors:
+            if (descriptor := self._descriptors.pop()) >= 0:
+                os.close(descriptor)

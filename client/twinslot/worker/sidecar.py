@@ -1,0 +1,71 @@
+"""Files beside an image: looked for in one way, and never a reason to end an update."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+from urllib.parse import urlsplit, urlunsplit
+
+from twinslot.core.errors import BundleError, TransportError
+from twinslot.transport.base import Base
+from twinslot.transport.notes import Note, Unused
+from twinslot.transport.ranges import RangeSource, RangesRefused, open_optional
+from twinslot.transport.settings import HttpSettings, for_sidecar
+from twinslot.worker.made import not_used
+
+SUFFIX: Final = ".twin"
+T = TypeVar("T")
+
+
+def beside(url: str, ending: str) -> str:
+    """The address of a file beside an image: `NAME` and this ending, where the image is `NAME.twin`."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(path=f"{parts.path.removesuffix(SUFFIX)}{ending}"))
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Where to look, and for whom.
+
+    Attributes:
+        url: Of the image.
+        http: Patience with the image; a file beside it gets less.
+        bases: What the device runs, by payload.
+        tick: A sign of life.
+        note: Told of tries that failed, and of what is not used.
+        image: Whose deadline and rate limit files beside it share.
+    """
+
+    url: str
+    http: HttpSettings
+    bases: Mapping[str, Base]
+    tick: Callable[[], None] = field(default=lambda: None)
+    note: Callable[[Note], None] = field(default=lambda _: None)
+    image: RangeSource | None = None
+
+    def find(self, what: str, url: str, read: Callable[[RangeSource], T]) -> tuple[RangeSource | None, T | None]:
+        """Open a file beside the image and read its head.
+
+        Args:
+            what: The file, for people.
+            url: Of it.
+            read: Reads the head.
+
+        Returns:
+            The source, whose bytes count and which is the caller's, and the head; None: it is not there, or of no use.
+
+        Raises:
+            TransportError: The deadline or the budget of the whole update.
+        """
+        source, head = None, None
+        try:
+            settings = for_sidecar(self.http)
+            source = open_optional(url, settings, tick=self.tick, beside=self.image, note=self.note)
+            if source is None:
+                self.note(Unused(what, "there is none beside the image"))
+            else:
+                head = read(source)
+        except (BundleError, TransportError, RangesRefused) as e:
+            not_used(what, e, self.note)
+        return source, head
