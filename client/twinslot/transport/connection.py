@@ -136,7 +136,7 @@ class Connection:
             return
         reply, self.reply = self.reply, None
         response = reply.response
-        reply.sock.bound(SETTLE)
+        reply.sock.bound(min(SETTLE, self._settings.read_timeout))
         try:
             ended = response.length == 0 or (response.chunked and not response.read1(1))
         except (OSError, http.client.HTTPException):
