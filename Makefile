@@ -15,7 +15,7 @@ BOARD ?= virt-arm64
 BOARDS := $(basename $(notdir $(wildcard qemu/boards/*.toml)))
 LISTS := qemu/apt-packages.txt tests/apt-packages.txt
 
-.PHONY: help demo crash powercut test check test-host test-debian13 test-board test-long board deb bench bench-quick mutants docs clean clean-cache
+.PHONY: help demo crash powercut test check test-host test-debian13 test-board test-long board deb bench bench-quick mutants docs venv clean clean-cache
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -81,9 +81,11 @@ docs: packages $(STAMP) ## print the generated pages anew
 	$(BIN)/python docs/make_dbus.py > docs/dbus.md
 	$(BIN)/python docs/make_errors.py > docs/errors.md
 
-packages:
+packages: ## the apt packages that boards and tests need; those that are there stay as they are
 	@tests/install-packages.sh $(LISTS)
 .PHONY: packages
+
+venv: $(STAMP) ## the virtual environment .venv with both tools and the lab; `. .venv/bin/activate` puts it on the path
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
