@@ -1,0 +1,145 @@
+"""What pages name must exist and what they count must be so: keys, units, variables, targets, bounds, dependencies."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from twinslot.bundle import wire
+from twinslot.config_reference import reference
+from twinslot.core import bootenv, manifest
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "docs/man").glob("*.[1-8]"))]
+PAGES += [ROOT / "qemu/README.md", ROOT / "bootloader_hooks/README.md"]
+SIZES = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+
+
+def names(page: Path) -> str:
+    """The page's text; of a manual page without roff's marks."""
+    return page.read_text().replace("\\-", "-").replace("\\&", "")
+
+
+def config_keys() -> dict[str, set[str]]:
+    """Table -> keys, as the reference prints them."""
+    found: dict[str, set[str]] = {}
+    table = ""
+    for line in reference().splitlines():
+        if heading := re.match(r"## `\[+([a-z.]+)\]+`", line):
+            table = heading[1]
+        if row := re.match(r"\| `(\w+)`", line):
+            found.setdefault(table, set()).add(row[1])
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_key_of_the_configuration_that_a_page_names_exists(page: Path) -> None:
+    keys = config_keys()
+    named = re.findall(rf"[`'\"]((?:{'|'.join(map(re.escape, keys))})\.(\w+))(?: = [^`]*)?[`'\"]", names(page))
+    wrong = {
+        whole for whole, key in named if key not in keys[whole.rpartition(".")[0]] and not is_something_else(whole)
+    }
+    assert not wrong
+
+
+def is_something_else(dotted: str) -> bool:
+    """A table of tables, an error's code, a module of the client, a file."""
+    if dotted in config_keys() or re.search(rf'^"{dotted}" =', (ROOT / "docs/errors.toml").read_text(), re.MULTILINE):
+        return True
+    folder, _, name = dotted.partition(".")
+    return (ROOT / f"client/twinslot/{folder}/{name}.py").exists() or name in ("d", "py", "md", "xml", "scr")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_unit_of_ours_that_a_page_names_is_shipped(page: Path) -> None:
+    units = {path.name for folder in ("systemd", "qemu", "debian") for path in (ROOT / folder).rglob("twinslot*")}
+    named = set(re.findall(r"\btwinslot[a-z-]*@?\.(?:service|socket|timer|target|slice)\b", names(page)))
+    assert not named - units
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_variable_of_ours_that_a_page_names_is_read_somewhere(page: Path) -> None:
+    text = names(page).replace("`TWINSLOT`", "") if page.name == "testing-your-device.md" else names(page)
+    code = "".join(
+        path.read_text()
+        for folder in ("client", "image_tools", "qemu", "systemd", "tests", "bootloader_hooks", "bench")
+        for path in sorted((ROOT / folder).rglob("*"))
+        if path.is_file() and path.suffix in {"", ".py", ".sh", ".env", ".service"} and "cache" not in str(path)
+    )
+    assert not {name for name in re.findall(r"\bTWINSLOT_[A-Z_]+\b", text) if name not in code}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_target_of_make_that_a_page_names_exists(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    assert page.name == "errors.md" or not {
+        name for name in re.findall(r"`make ([a-z][a-z0-9-]*)", names(page)) if name not in targets
+    }
+
+
+def test_the_bounds_of_the_format_page_are_those_of_the_code() -> None:
+    page = (ROOT / "docs/image-format.md").read_text()
+    section = dict(re.findall(r"^\| \d \| `([a-z-]+)` \| \d+ to (\d+ [KMG]iB) \|", page, flags=re.MULTILINE))
+    header = dict(re.findall(r"^\| \d+ \| 8 \| length of `([a-z-]+)` \| \d to (\d+) \|", page, flags=re.MULTILINE))
+    assert section
+    assert header.keys() == {str(each) for each in wire.SECTION_MAX}
+    for each, bound in wire.SECTION_MAX.items():
+        assert int(header[str(each)]) == bound
+        if str(each) in section:
+            number, unit = section[str(each)].split()
+            assert int(number) * SIZES[unit] == bound
+    for text, value in {
+        "262144 groups in all": manifest.GROUPS_MAX,
+        "1 to 16 payloads": manifest.PAYLOADS_MAX,
+        "0 to 32 attachments": manifest.ATTACHMENTS_MAX,
+        "A list of 0 to 32 objects": manifest.SIGNATURES_MAX,
+        "| `compatible` | device types, 1 to 64": manifest.NAMES_MAX,
+        "from 4096 to 1048576": manifest.GROUP_SIZE_MAX,
+        "1 to 65536 bytes": wire.DOCUMENT_MAX,
+    }.items():
+        assert text in page
+        assert str(value) in text
+
+
+def test_the_boot_contract_names_every_variable_that_the_client_writes() -> None:
+    page = (ROOT / "docs/boot-contract.md").read_text()
+    tree = ast.parse(Path(bootenv.__file__).read_text())
+    written = {
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and re.fullmatch(r"ts_[a-z_]+", node.value)
+    }
+    assert written
+    assert not {name for name in written if f"`{name}`" not in page}
+
+
+def test_every_dependency_of_the_project_has_its_line() -> None:
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [
+        *project["dependencies"],
+        *(each for extra in project["optional-dependencies"].values() for each in extra),
+    ]
+    page = (ROOT / "docs/dependencies.md").read_text().lower()
+    assert not [each for each in wanted if re.split(r"[><=]", each)[0].lower() not in page]
+
+
+def test_the_index_lists_every_page_and_every_decision() -> None:
+    index = (ROOT / "docs/README.md").read_text()
+    pages = [path.name for path in (ROOT / "docs").glob("*.md") if path.name != "README.md"]
+    pages += [f"man/{path.name}" for path in (ROOT / "docs/man").glob("*.[1-8]")]
+    pages += [f"decisions/{path.name}" for path in (ROOT / "docs/decisions").glob("*.md")]
+    assert not [page for page in pages if f"]({page})" not in index]
+    assert "A number that is not in the table" in index
+
+
+def test_each_word_of_the_glossary_stands_once() -> None:
+    page = (ROOT / "docs/terminology.md").read_text()
+    rows = re.findall(r"^\| ((?:\*\*[a-z ]+\*\*(?:, )?)+) \|(.*)\|$", page, flags=re.MULTILINE)
+    words = [word for cell, _ in rows for word in re.findall(r"\*\*([a-z ]+)\*\*", cell)]
+    assert len(words) == len(set(words)) > 25
+    assert all(rest.count("|") == 2 for _, rest in rows), "each row has its meaning, RAUC's word and Mender's"
