@@ -56,6 +56,10 @@ class SimulatedLists(ListStore):
         super()._write(path, data)
 
 
+def _path(slot: SlotName, payload: str) -> str:
+    return f"slot_{slot}" if payload == "rootfs" else f"slot_{slot}_{payload}"
+
+
 class SimulatedBoard:
     """A device that boots, counts, tears and forgets.
 
@@ -68,7 +72,10 @@ class SimulatedBoard:
     def __init__(self, directory: Path, factory: SmallImage, *releases: SmallImage) -> None:
         self.data = directory / "data"
         self.data.mkdir()
-        self.disks = {name: SimulatedDisk(f"slot_{name}", SLOT_SIZE) for name in SlotName}
+        self.partitions = {
+            slot: {name: SimulatedDisk(_path(slot, name), SLOT_SIZE) for name in factory.contents} for slot in SlotName
+        }
+        self.disks = {slot: disks["rootfs"] for slot, disks in self.partitions.items()}  # U-Boot loads from these
         self.card = SimulatedCard(CARD_SIZE)
         self.releases = {image.content.ljust(SLOT_SIZE, b"\0"): image for image in (factory, *releases)}
         self.running: SlotName | None = None
@@ -90,12 +97,12 @@ class SimulatedBoard:
     def set_power(self, power: Power) -> None:
         """Plug into this supply."""
         self.power = self.card.power = power
-        for disk in self.disks.values():
+        for disk in self._all_disks():
             disk.power = power
 
     def lose_power(self) -> None:
         """Everything volatile is settled; the board is off."""
-        for disk in self.disks.values():
+        for disk in self._all_disks():
             disk.lose_power()
         if self._record is not None:
             self._record.close()  # SQLite rolls back what was not committed
@@ -121,8 +128,11 @@ class SimulatedBoard:
         return self.holds(self.running)
 
     def holds(self, slot: SlotName) -> SmallImage | None:
-        """Which release a slot holds, byte for byte, tail included."""
-        return self.releases.get(self.disks[slot].content())
+        """Which release a slot holds, byte for byte, every payload and its tail included."""
+        found = self.releases.get(self.disks[slot].content())
+        parts = self.partitions[slot].items()
+        whole = found and all(disk.content() == found.contents[name].ljust(SLOT_SIZE, b"\0") for name, disk in parts)
+        return found if whole else None
 
     # What the device does by itself
 
@@ -173,11 +183,12 @@ class SimulatedBoard:
             reinstall=False,
             monotonic=self._clock,
             now=lambda: datetime(2026, 1, 1, tzinfo=UTC),
-            open_sources=lambda slot: {"rootfs": self._reader(slot)},
+            open_sources=lambda slot: {name: self._reader(slot, name) for name in self.partitions[slot]},
             lists=self._lists(),
             read_back_with=contextlib.nullcontext,  # cuts are counted in calls, so their order is fixed
             tell_settled=self._settle,
             running_notes=self.running_notes,
+            root_payload="rootfs",
         )
 
     def _settle(self, settled: bool) -> None:
@@ -212,7 +223,8 @@ class SimulatedBoard:
     # Plumbing
 
     def _leave_factory(self, factory: SmallImage) -> None:
-        self.disks[SlotName.A].fill(factory.content)
+        for name, content in factory.contents.items():
+            self.partitions[SlotName.A][name].fill(content)
         variables = dict(DEFAULT) | {
             "upgrade_available": "0",
             "slot_b": "bad",
@@ -224,27 +236,34 @@ class SimulatedBoard:
         for place in rawcopy.PLACES:
             self.card.data[place : place + rawcopy.SIZE] = rawcopy.pack(variables, 1)
         record = self.open_record()
-        payload = StoredPayload(len(factory.content), GROUP, hashlib.sha256(factory.content).hexdigest())
+        payloads = {
+            name: StoredPayload(len(content), GROUP, hashlib.sha256(content).hexdigest())
+            for name, content in factory.contents.items()
+        }
         release = Release(factory.name, factory.sequence, factory.epoch)
-        record.save_slot(SlotRecord(SlotName.A, release, {"rootfs": payload}))
+        record.save_slot(SlotRecord(SlotName.A, release, payloads))
         record.raise_floors(Floors(factory.sequence, factory.epoch))
         record.close()
 
     def _open_targets(self, slot: SlotName) -> dict[str, SimulatedDisk]:
-        disk = self.disks[slot]
-        if slot is self.running or disk.opened:
+        disks = self.partitions[slot]
+        if slot is self.running or any(disk.opened for disk in disks.values()):
             raise RefusedError(Refusal("target-running", f"slot '{slot}' runs or is open"))
-        disk.opened = True
-        return {"rootfs": disk}
+        for disk in disks.values():
+            disk.opened = True
+        return dict(disks)
+
+    def _all_disks(self) -> list[SimulatedDisk]:
+        return [disk for disks in self.partitions.values() for disk in disks.values()]
 
     def _lists(self) -> ListStore:
         SimulatedLists.power = self.power
         return SimulatedLists(self.data / "lists")
 
-    def _reader(self, slot: SlotName) -> SlotReader:
+    def _reader(self, slot: SlotName, payload: str) -> SlotReader:
         """The running slot's bytes in a file of their own; a running slot does not change."""
-        path = self.data.parent / f"running_{slot}"
-        path.write_bytes(self.disks[slot].content())
+        path = self.data.parent / f"running_{slot}_{payload}"
+        path.write_bytes(self.partitions[slot][payload].content())
         return open_reader(path)
 
     def _run_checks(self, observer: Observer) -> tuple[CheckResult, ...]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 
-from twinslot.core.bits import count_ones, ones
+from twinslot.core.bits import ones
 from twinslot.core.manifest import Manifest, Payload, parse_manifest
 from twinslot.transport.base import Base, Cost, GroupPart, ImageHead, ListPart, Part
 from twinslot.transport.notes import Note, Unused
@@ -28,6 +28,7 @@ class SmallImage:
         groups: How many groups its content has.
         epoch: Security epoch.
         well: Whether its health checks pass.
+        more: Names of payloads beside the root file system, of three groups each.
     """
 
     name: str
@@ -35,41 +36,62 @@ class SmallImage:
     groups: int = 5
     epoch: int = 0
     well: bool = True
+    more: tuple[str, ...] = ()
+
+    @property
+    def content(self) -> bytes:
+        """The bytes of the root file system."""
+        return self.contents["rootfs"]
 
     @cached_property
-    def content(self) -> bytes:
-        """The slot's bytes; each group different, the last one short."""
-        groups = [hashlib.sha256(f"{self.name}/{n}".encode()).digest() * (GROUP // 32) for n in range(self.groups)]
-        return b"".join(groups)[: -GROUP // 2]
+    def contents(self) -> dict[str, bytes]:
+        """The bytes of each payload; each group different, the last one short."""
+        return {"rootfs": _content(self.name, self.groups)} | {
+            name: _content(f"{self.name}/{name}", 3) for name in self.more
+        }
+
+    def list_of(self, payload: str) -> bytes:
+        """Digests of a payload's groups."""
+        content = self.contents[payload]
+        groups = (content[at : at + GROUP] for at in range(0, len(content), GROUP))
+        return b"".join(hashlib.sha256(group).digest() for group in groups)
 
     @cached_property
     def plain_list(self) -> bytes:
-        """Digests of the groups."""
-        groups = (self.content[at : at + GROUP] for at in range(0, len(self.content), GROUP))
-        return b"".join(hashlib.sha256(group).digest() for group in groups)
+        """Of the root file system."""
+        return self.list_of("rootfs")
 
     @cached_property
     def manifest_bytes(self) -> bytes:
         """The manifest, unsigned: trust is not what the simulation is about."""
-        packed = PackedPayload(
-            name="rootfs",
-            size=len(self.content),
-            digest=hashlib.sha256(self.content).hexdigest(),
-            group_size=GROUP,
-            plain_list=self.plain_list,
-            stored_table=b"x" * 40 * self.groups,
-            stored_size=len(self.content),
-        )
+        packed = [
+            PackedPayload(
+                name=name,
+                size=len(content),
+                digest=hashlib.sha256(content).hexdigest(),
+                group_size=GROUP,
+                plain_list=self.list_of(name),
+                stored_table=b"x" * 40 * -(-len(content) // GROUP),
+                stored_size=len(content),
+            )
+            for name, content in sorted(self.contents.items())
+        ]
         when = datetime(2026, 1, 1, tzinfo=UTC)
         facts = ReleaseFacts(
             "sim", self.name, self.sequence, self.epoch, "feature", ("sim",), (), when, when.replace(year=2030)
         )
-        return compose_manifest(facts, [packed], [])
+        return compose_manifest(facts, packed, [])
 
     @cached_property
     def manifest(self) -> Manifest:
         """As the device reads it."""
         return parse_manifest(self.manifest_bytes)
+
+
+def _content(seed: str, groups: int) -> bytes:
+    """Groups that are all different, the last one short."""
+    made = [hashlib.sha256(f"{seed}/{n}".encode()).digest() * (GROUP // 32) for n in range(groups)]
+    return b"".join(made)[: -GROUP // 2]
 
 
 class SmallStream:
@@ -88,7 +110,7 @@ class SmallStream:
         self.groups: list[int] = []  # that were fetched
         self.closed = False
         self.takes: Callable[[float], None] = lambda _: None  # hears how many seconds a group took
-        self._wanted: bytes | None = None
+        self._wanted: tuple[str, bytes] | None = None
 
     def listen(self, listener: Callable[[Note], None]) -> None:
         """It has nothing to tell."""
@@ -97,28 +119,27 @@ class SmallStream:
         return ImageHead(b"", self._image.manifest_bytes)
 
     def parts(self, manifest: Manifest, bases: Sequence[Base] = ()) -> Iterator[Part]:
-        payload: Payload = manifest.payload("rootfs")
-        yield ListPart("rootfs", self._image.plain_list, waits=self.remote)
-        if not self.remote:
-            yield from (self._group(payload, index) for index in range(payload.groups))
-            return
-        while self._wanted:
-            wanted, self._wanted = self._wanted, None
-            yield from (self._group(payload, index) for index in ones(wanted))
+        for payload in manifest.payloads:
+            yield ListPart(payload.name, self._image.list_of(payload.name), waits=self.remote)
+            if not self.remote:
+                yield from (self._group(payload, index) for index in range(payload.groups))
+            while self._wanted and self._wanted[0] == payload.name:
+                wanted, self._wanted = self._wanted[1], None
+                yield from (self._group(payload, index) for index in ones(wanted))
 
     def want(self, payload: str, groups: bytes) -> None:
-        assert payload == "rootfs"
         assert self._wanted is None
-        self._wanted = groups
+        self._wanted = (payload, groups)
 
     def cost(self, payload: str, groups: bytes) -> Cost:
-        return Cost(0, GROUP * count_ones(groups))
+        return Cost(0, GROUP * sum(1 for _ in ones(groups)))
 
     def _group(self, payload: Payload, index: int) -> GroupPart:
         self.fetched += payload.group_length(index)
         self.groups.append(index)
         self.takes(1.0)
-        return GroupPart("rootfs", index, self._image.content[index * GROUP :][: payload.group_length(index)])
+        content = self._image.contents[payload.name]
+        return GroupPart(payload.name, index, content[index * GROUP :][: payload.group_length(index)])
 
     def close(self) -> None:
         self.closed = True

@@ -16,7 +16,7 @@ from image_samples import ATTACHMENTS, GROUP, PAYLOADS, Sample, document, make_s
 from twinslot.bundle.codec import Decoder
 from twinslot.bundle.events import AttachmentEvent, EndOfImage, Event, Group, Head, PlainList
 from twinslot.bundle.groups import check_plain_list, check_stored_table, open_group
-from twinslot.bundle.layout import group_spans, layout
+from twinslot.bundle.layout import layout
 from twinslot.bundle.reader import Limits, Reader
 from twinslot.bundle.wire import Encoding, Header, Section, StoredEntry, build_header, build_table
 from twinslot.core.canonical import encode
@@ -341,10 +341,11 @@ def test_a_reader_by_ranges_finds_every_part_where_the_layout_says() -> None:
         plain_list = check_plain_list(payload, data[part.offset : part.end])
         part = spans.stored_tables[payload.name]
         table = check_stored_table(payload, data[part.offset : part.end])
-        content, decoder = b"", Decoder()
-        for index, at in enumerate(group_spans(spans.groups[payload.name], table)):
+        content, decoder, at = b"", Decoder(), spans.groups[payload.name].offset
+        for index, entry in enumerate(table):
             digest = plain_list[32 * index : 32 * index + 32]
-            content += open_group(payload, index, table[index], data[at.offset : at.end], digest, decoder)
+            content += open_group(payload, index, entry, data[at : at + entry.length], digest, decoder)
+            at += entry.length
         assert content == SAMPLE.payloads[payload.name]
     last = spans.groups[manifest.payloads[-1].name]
     assert last.end == len(data)

@@ -107,6 +107,12 @@ def test_the_other_payloads_of_the_running_slot_are_forbidden_too() -> None:
     assert running_slot({B: slots[B]}, line("179:3"), lookup).devices == {(179, 3), (179, 2)}
 
 
+def test_of_several_payloads_the_one_that_holds_the_root_is_named() -> None:
+    beside = {A: {"assets": Path("/dev/a9")} | SLOTS[A], B: SLOTS[B] | {"voices": Path("/dev/b9")}}
+    assert running_slot(beside, line("179:2"), lookup).root == "rootfs"
+    assert running_slot(beside, line("8:1"), lookup).root == ""
+
+
 def test_blanks_in_mount_points_are_unescaped() -> None:
     (mount,) = parse_mountinfo(line("8:1", "/a\\040b\\134c"))
     assert mount.point == "/a b\\c"

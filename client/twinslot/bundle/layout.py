@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import accumulate
 
-from twinslot.bundle.wire import ENTRY_SIZE, Header, Section, StoredTable
+from twinslot.bundle.wire import ENTRY_SIZE, Header, Section
 from twinslot.core.errors import BundleError
 from twinslot.core.manifest import Manifest
 from twinslot.core.model import DIGEST_SIZE
@@ -56,13 +55,6 @@ def layout(header: Header, manifest: Manifest) -> Layout:
                 found=f"{found} bytes",
             )
     return Layout(*(_spans(header.offset(section), parts) for section, parts in sizes.items()))
-
-
-def group_spans(groups: Span, table: StoredTable) -> tuple[Span, ...]:
-    """Each group's span inside a payload's groups, from its checked stored table."""
-    lengths = [entry.length for entry in table]
-    offsets = accumulate(lengths, initial=groups.offset)
-    return tuple(Span(offset, length) for offset, length in zip(offsets, lengths, strict=False))
 
 
 def _spans(offset: int, parts: Mapping[str, int]) -> dict[str, Span]:

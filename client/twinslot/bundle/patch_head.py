@@ -25,7 +25,6 @@ from twinslot.bundle.wire_patch import (
     truncated,
 )
 from twinslot.core.errors import BundleError
-from twinslot.core.manifest import Payload
 from twinslot.core.model import DIGEST_SIZE
 
 PIECE_COLUMNS = 6  # numbers that the table has for each piece
@@ -155,11 +154,6 @@ class PayloadPatch:
     def group_length(self, index: int) -> int:
         """Bytes of plain content in one group of the new payload."""
         return min(self.group_size, self.size - index * self.group_size)
-
-    def fits(self, payload: Payload) -> bool:
-        """Whether it makes this payload, by what the signed manifest says of it."""
-        ours = (self.name, self.size, self.group_size, self.plain_list)
-        return ours == (payload.name, payload.size, payload.group_size, payload.plain_list)
 
     def new_plain_list(self, base_list: bytes) -> bytes:
         """The new payload's plain list: the base's, with the changed digests put in.

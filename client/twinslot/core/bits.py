@@ -29,8 +29,3 @@ def ones(bits: bytes, first: int = 0) -> Iterator[int]:
 def has(bits: bytes, index: int) -> bool:
     """Whether the set holds this one."""
     return index >> 3 < len(bits) and bool(bits[index >> 3] >> (index & 7) & 1)
-
-
-def count_ones(bits: bytes) -> int:
-    """How many members."""
-    return int.from_bytes(bits, "little").bit_count()

@@ -105,6 +105,7 @@ def open_device(config: Config, get_worker: GetWorker) -> Device:
         hardware=config.device.hardware,
         variant=config.device.variant,
         running_notes=running.disagreements,
+        root_payload=running.root,
     )
 
 

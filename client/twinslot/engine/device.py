@@ -77,6 +77,7 @@ class Device:
 
     Attributes:
         running: Slot whose partition holds the root file system (S1).
+        root_payload: The payload that holds the root file system; empty when it is not known.
         running_notes: Sentences: what else, such as the kernel's command line, says that another slot runs. It never
             decides and is always told (S1).
         boot_id: The kernel's id of this boot.
@@ -132,3 +133,4 @@ class Device:
     hardware: str | None = None
     variant: str | None = None
     running_notes: tuple[str, ...] = ()
+    root_payload: str = ""

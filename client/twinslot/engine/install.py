@@ -72,7 +72,16 @@ def install(
                 session.machine.begin(transaction)
                 device = session.device
                 session.effects.job = InstallJob(
-                    stream, manifest, targets, meter, cancelled, holdings, device.delta, run, device.monotonic
+                    stream,
+                    manifest,
+                    targets,
+                    meter,
+                    cancelled,
+                    holdings,
+                    device.delta,
+                    run,
+                    device.monotonic,
+                    device.root_payload,
                 )
                 session.machine.feed(Event.ACCEPTED, **verified.notes)
         except TwinslotError as e:

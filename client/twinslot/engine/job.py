@@ -54,6 +54,8 @@ class InstallJob:
         policy: How much may be fetched, and whether everything may.
         run: Where regions are read back while others are written; None: afterwards.
         monotonic: Seconds, to measure flushes with.
+        root: The payload that holds the root file system, from which the boot loader starts: first to go and last to
+            come, so that it never starts beside another payload that is not whole (S5).
     """
 
     def __init__(
@@ -67,11 +69,13 @@ class InstallJob:
         policy: DeltaPolicy | None = None,
         run: Executor | None = None,
         monotonic: Callable[[], float] = time.monotonic,
+        root: str = "",
     ) -> None:
         self._stream, self._manifest, self._meter, self._cancelled = stream, manifest, meter, cancelled
         self._holdings, self._policy = holdings, policy or DeltaPolicy()
         self._writers = {p.name: PayloadWriter(targets[p.name], p, run, monotonic=monotonic) for p in manifest.payloads}
         self._fillers: dict[str, Filler] = {}
+        self._root_first = sorted(manifest.payloads, key=lambda payload: payload.name != root)
         self._total = sum(payload.size for payload in manifest.payloads)
         self._partitions = sum(targets[payload.name].size for payload in manifest.payloads)
         self._done = 0
@@ -91,7 +95,7 @@ class InstallJob:
     def wipe(self) -> None:
         """Make every partition of the target unloadable; what was known of it is forgotten first."""
         self._meter.begin(Phase.PREPARE)
-        for payload in self._manifest.payloads:
+        for payload in self._root_first:
             target = self._holdings.take_target(payload.name)
             writer = self._writers[payload.name]
             writer.wipe()
@@ -164,7 +168,7 @@ class InstallJob:
         """Write the first groups: the target loads from here on."""
         self._stop_if_cancelled()
         self._meter.begin(Phase.FINISH)
-        for payload in self._manifest.payloads:
+        for payload in reversed(self._root_first):
             writer = self._writers[payload.name]
             writer.finish()
             self._holdings.complete(payload, writer.plain_list)

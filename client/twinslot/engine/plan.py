@@ -31,8 +31,8 @@ class Way(enum.IntEnum):
 class Plan:
     """A way for each group. Five bytes a group."""
 
-    def __init__(self, payload: Payload, plain_list: bytes) -> None:
-        self._payload, self._list = payload, plain_list
+    def __init__(self, payload: Payload) -> None:
+        self._payload = payload
         self._ways = bytearray(payload.groups)
         self._places = array("I", bytes(4 * payload.groups))
 
@@ -68,7 +68,7 @@ def make_plan(payload: Payload, plain_list: bytes, running: KnownList | None, ta
         running: What the running slot is said to hold.
         target: What the target is said to hold; its first group was wiped.
     """
-    plan = Plan(payload, plain_list)
+    plan = Plan(payload)
     of_running, of_target = _index(payload, running), _index(payload, target)
     zeros = {zero_digest(payload.group_size), zero_digest(payload.group_length(payload.groups - 1))}
     for index in range(payload.groups):

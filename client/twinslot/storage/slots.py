@@ -33,12 +33,14 @@ class RunningSlot:
         devices: All devices that the running system uses: none of them may ever be a target.
         evidence: What was looked at, one sentence each.
         disagreements: What says otherwise; never decides, always worth an audit entry.
+        root: The payload whose partition holds the root file system; empty when it is not known.
     """
 
     slot: SlotName | None
     devices: frozenset[Device]
     evidence: tuple[str, ...]
     disagreements: tuple[str, ...] = ()
+    root: str = ""
 
     def require(self) -> SlotName:
         """The running slot.
@@ -92,7 +94,9 @@ def running_slot(
     if len(matches) > 1:
         evidence.append("both slots name the device of the root mount")
     devices = used | (_devices(slots[slot], lookup) if slot is not None else frozenset())
-    return RunningSlot(slot, devices, tuple(evidence), _disagreements(slot, cmdline, environment))
+    roots = [payload for payload, path in slots[slot].items() if lookup(path) in used] if slot is not None else []
+    differ = _disagreements(slot, cmdline, environment)
+    return RunningSlot(slot, devices, tuple(evidence), differ, roots[0] if roots else "")
 
 
 def _root_device(table: tuple[Mount, ...], lookup: Lookup, evidence: list[str]) -> Device | None:
