@@ -77,7 +77,7 @@ class ReleaseBench:
             )
         )
         image = self.directory / f"{name}.twin"
-        assert main(["build", str(description), "-o", str(image)]) == 0
+        assert main(["build", str(description), "-o", str(image), "--force"]) == 0
         for role in roles:
             (key,) = (self.directory / "keys/private").glob(f"{role}.*.pem")
             assert main(["sign", str(image), "--role", role, "--key", str(key)]) == 0
