@@ -136,7 +136,7 @@ class Twinslot:
 
     def _front(self, image: Path) -> int:
         """Bytes of header, trust and manifest."""
-        sections = json.loads(prepare(*_tool(), "inspect", image, "--json"))["sections"]
+        sections = json.loads(prepare(*_tool(), "inspect", image, "--json"))["image"]["sections"]
         return sum(int(sections[name]) for name in ("header", "trust", "manifest"))
 
     def image(self, name: str, content: Path, sequence: int) -> Path:

@@ -24,7 +24,6 @@ from twinslot.core.errors import CancelledError, DeviceError, LifecycleError, Tw
 if TYPE_CHECKING:
     from twinslot.cli_world import World
 
-EXIT_PIPE: Final = 141  # 128 + SIGPIPE: the reader of our output went away
 LOOKING: Final = ("status", "history", "doctor", "info")  # without their output they did nothing
 _MODULES: Final = {"info": "twinslot.cli_info"} | dict.fromkeys(("status", "history", "doctor"), "twinslot.cli_look")
 
@@ -54,7 +53,7 @@ def main(argv: list[str] | None = None, world: World | None = None) -> int:
     with _sigterm_as_interrupt():
         status = _guarded(arguments, world, output)
     if output.lost is not None and arguments.verb in LOOKING:
-        return _lost(output.lost)
+        return output.lost_status()
     return status
 
 
@@ -92,14 +91,6 @@ def _report(error: TwinslotError, exit_status: int, output: Output) -> int:
         output.aside(traceback.format_exc())
     output.error(error, exit_status)
     return exit_status
-
-
-def _lost(error: OSError) -> int:
-    """Nobody got the answer."""
-    if isinstance(error, BrokenPipeError):
-        return EXIT_PIPE
-    sys.stderr.write(f"twinslot: the output cannot be written: {error.strerror}\n")
-    return DeviceError.exit_status
 
 
 @contextlib.contextmanager

@@ -10,12 +10,13 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TextIO
+from typing import Final, TextIO
 
-from twinslot.core.errors import Refusal, RefusedError, TwinslotError
+from twinslot.core.errors import DeviceError, Refusal, RefusedError, TwinslotError
 from twinslot.core.text import printable
 
 JsonObject = dict[str, object]
+EXIT_PIPE: Final = 141  # 128 + SIGPIPE: the reader of our output went away
 
 
 class Output:
@@ -62,6 +63,14 @@ class Output:
             self.line(error_object(error, exit_status) | more)
         else:
             self.aside("".join(f"{line}\n" for line in error_lines(error, self.program)))
+
+    def lost_status(self) -> int:
+        """The exit status when an answer was lost: its reader went away, or it could not be written, which is told."""
+        if isinstance(self.lost, BrokenPipeError):
+            return EXIT_PIPE
+        assert self.lost is not None
+        self.aside(f"{self.program}: the output cannot be written: {self.lost.strerror}\n")
+        return DeviceError.exit_status
 
     def _write(self, text: str) -> None:
         with self._guarded():

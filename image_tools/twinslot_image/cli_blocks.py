@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 
 from twinslot.bundle.wire_blocks import BLOCKS_SUFFIX
+from twinslot.cli_output import Output
 from twinslot_image import replaceable
 from twinslot_image.blocks import make_blocks
 from twinslot_image.blocks_inspect import describe_blocks, render_blocks
+from twinslot_image.cli_commands import say
+from twinslot_image.file_kind import require_image
 from twinslot_image.outputs import Target
 from twinslot_image.progress import Steps
 
 
-def blocks(arguments: argparse.Namespace) -> None:
+def blocks(arguments: argparse.Namespace, output: Output) -> None:
     """`blocks`."""
     image = arguments.image
+    require_image(image)
     beside = image.with_suffix(BLOCKS_SUFFIX)
-    output = arguments.output or beside
-    target = Target(output, replaceable.block_list, inputs=(image,), force=arguments.force, name=beside.name)
+    target = Target(
+        arguments.output or beside, replaceable.block_list, inputs=(image,), force=arguments.force, name=beside.name
+    )
     with target, Steps() as steps:
         head = make_blocks(image, target, steps.report)
     data, path = describe_blocks(head), target.path
-    text = json.dumps(data | {"file": str(path)}, indent=2) if arguments.json else f"{path}: {render_blocks(data)}"
-    print(text, file=sys.stderr if target.on_standard_output else sys.stdout)
+    lines = f"{path}: {render_blocks(data)}".split("\n")
+    say(arguments, output, {"file": str(path), "blocks": data}, lines, target)

@@ -90,10 +90,11 @@ def render_image(data: dict[str, Any]) -> str:
     if data["attachments"]:
         rows = [[a["name"], size_text(a["size"]), a["media_type"]] for a in data["attachments"]]
         lines += ["", *_rows(["attachment", "size", "type"], rows)]
-    rows = [[r["role"], f"{len(r['signatures'])} of {r['threshold']}", _key_names(r)] for r in data["roles"]]
+    rows = [[r["role"], signature_count(r), _key_names(r)] for r in data["roles"]]
     lines += ["", *_rows(["role", "signatures", "keys"], rows)]
     if data["unknown_signatures"]:
-        lines.append(f"  and {len(data['unknown_signatures'])} by keys of no role")
+        count = len(data["unknown_signatures"])
+        lines.append(f"  and {count} {'signature' if count == 1 else 'signatures'} by keys of no role")
     documents = ", ".join(f"{d['type']} {d['version']} (until {d['expires'][:10]})" for d in data["documents"])
     lines += ["", f"  trust        {documents}", "  Nothing above is verified; 'twinslot-image verify' does that."]
     return "\n".join(lines)
@@ -103,6 +104,14 @@ def _payload_row(payload: dict[str, Any]) -> list[str]:
     ratio = f"{payload['stored_size'] / payload['size']:.0%}"
     groups = f"{payload['groups']} of {size_text(payload['group_size'])}"
     return [payload["name"], size_text(payload["size"]), size_text(payload["stored_size"]), ratio, groups]
+
+
+def signature_count(role: dict[str, Any]) -> str:
+    """How many of a role's keys signed, of how many that must: `1 of 2`, `2 of 2 and 1 more`."""
+    count, threshold = len(role["signatures"]), role["threshold"]
+    return (
+        f"{count} of {threshold}" if count <= threshold else f"{threshold} of {threshold} and {count - threshold} more"
+    )
 
 
 def _key_names(role: dict[str, Any]) -> str:

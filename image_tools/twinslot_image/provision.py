@@ -8,10 +8,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
+from twinslot.core.bootenv import rebuild
 from twinslot.core.manifest import parse_manifest
 from twinslot.core.model import Floors, SlotName, SlotRecord, SlotState, StoredPayload
 from twinslot.storage.record import FILE_NAME, Record
-from twinslot_image.compose import read_front
+from twinslot_image.file_kind import read_image_front
 from twinslot_image.outputs import Target
 from twinslot_image.replacement import workspace
 
@@ -32,8 +33,7 @@ def provision(image: Path, slot: SlotName, record: Target, built: datetime) -> d
         BundleError: Not an image.
         OSError: The record cannot be written.
     """
-    with image.open("rb") as source:
-        manifest = parse_manifest(read_front(source).manifest)
+    manifest = parse_manifest(read_image_front(image).manifest)
     release = manifest.release
     payloads = {p.name: StoredPayload(p.size, p.group_size, p.digest) for p in manifest.payloads}
     stamp = built.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -45,14 +45,16 @@ def provision(image: Path, slot: SlotName, record: Target, built: datetime) -> d
             new.saw_generation(1)
         with record.writing() as sink:
             sink.write((directory / FILE_NAME).read_bytes())
-    return {
-        "slot": slot,
-        f"slot_{slot}": SlotState.GOOD,
-        f"slot_{slot.other}": SlotState.BAD,
-        "upgrade_available": "0",
-        "bootcount": "0",
-        "ts_generation": "1",
-        "ts_sequence": str(release.sequence),
-        "ts_epoch": str(release.epoch),
-        "ts_root": "1",
-    }
+    return factory_variables(image, slot)
+
+
+def factory_variables(image: Path, slot: SlotName) -> dict[str, str]:
+    """The variables for both copies of the boot environment (docs/boot-contract.md section 2).
+
+    Raises:
+        BundleError: Not an image.
+    """
+    release = parse_manifest(read_image_front(image).manifest).release
+    floors = Floors(release.sequence, release.epoch, 1)
+    variables = rebuild(slot, SlotState.BAD, "", 1, floors, trial=None, failed=None)
+    return {name: str(value) for name, value in variables.items() if value}  # without a value there is no variable

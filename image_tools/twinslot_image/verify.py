@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,9 +13,11 @@ from twinslot.bundle.events import AttachmentEvent, Event, Group, Head
 from twinslot.bundle.reader import Reader
 from twinslot.bundle.trust import verify
 from twinslot.bundle.verdict import TrustPolicy, TrustRequest, TrustTime, Verdict
-from twinslot.core.errors import BundleError
+from twinslot.core.errors import BundleError, DeviceError, Refusal, RefusedError
 from twinslot.core.manifest import Manifest, parse_manifest
+from twinslot_image.key_files import parse_metadata
 
+TARGETS = "the targets document, role"  # how a refusal of `bundle.trust` begins when the root is another one
 _CHUNK = 1024 * 1024  # bytes
 
 
@@ -61,6 +64,40 @@ def verify_image(
             on_progress(reader.received)
     size = reader.close().size
     return check.finish(size)
+
+
+def read_root(path: Path) -> bytes:
+    """A root document, as a device has it.
+
+    Raises:
+        DeviceError: `device.trust-root`: the file is none.
+    """
+    data = path.read_bytes()
+    hint = "give the root that the device was made with, '1.root.json' in the key directory"
+    try:
+        kind = parse_metadata(data, str(path)).signed.type
+    except BundleError as e:
+        raise DeviceError(f"'{path}' is no root document", code="trust-root", hint=hint) from e
+    if kind != "root":
+        what = f"'{path}' is no root document"
+        raise DeviceError(what, code="trust-root", found=f"a {kind} document", hint=hint)
+    return data
+
+
+@contextmanager
+def naming_root(path: Path) -> Iterator[None]:
+    """Errors about a root name the file, since here is no device that has one."""
+    try:
+        yield
+    except DeviceError as e:
+        if e.code != "device.trust-root":
+            raise
+        raise DeviceError(f"'{path}' is damaged", code="trust-root", found=e.found) from e
+    except RefusedError as e:
+        if not any(reason.code == "signatures" and reason.message.startswith(TARGETS) for reason in e.reasons):
+            raise
+        what, hint = f"this image was made with other keys than '{path}'", "see 'twinslot-image keys list'"
+        raise RefusedError((Refusal("other-keys", what, hint=hint), *e.reasons)) from e
 
 
 class _Check:

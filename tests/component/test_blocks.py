@@ -197,10 +197,12 @@ def test_the_tool_gives_the_same_bytes_for_the_same_content_and_inspect_reads_th
 ) -> None:
     out = tmp_path / "again"
     assert main(["blocks", "--json", str(bench.directory / "alone.twin"), "-o", str(out)]) == 0
-    told = json.loads(capsys.readouterr().out)
+    result = json.loads(capsys.readouterr().out)
+    told = result["blocks"]
+    assert (result["type"], result["command"], result["file"]) == ("result", "blocks", str(out))
     assert out.read_bytes() == (bench.directory / "2.0.twinblocks").read_bytes(), "whoever signed it, and when"
     assert main(["inspect", "--json", str(out)]) == 0
-    assert json.loads(capsys.readouterr().out) | {"file": str(out)} == told
+    assert json.loads(capsys.readouterr().out) == {"type": "inspect", "blocks": told}
     assert told["size"] == out.stat().st_size
     assert main(["inspect", str(out)]) == 0
     assert "A block list is not signed" in capsys.readouterr().out

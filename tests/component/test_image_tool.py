@@ -18,7 +18,8 @@ from twinslot.core.canonical import encode, parse_document
 from twinslot.core.model import SlotName
 from twinslot.storage.record import Record
 from twinslot_image import pack
-from twinslot_image.cli import main, make_parser
+from twinslot_image.cli import main
+from twinslot_image.cli_parser import make_parser
 from twinslot_image.compose import read_front, replace_manifest
 
 TOML = """
@@ -135,7 +136,9 @@ def test_inspect_shows_people_and_programs_the_same(bench: Path, capsys: pytest.
     ):
         assert part in text
     assert main(["inspect", str(bench / "signed.twin"), "--json"]) == 0
-    data = json.loads(capsys.readouterr().out)
+    told = json.loads(capsys.readouterr().out)
+    assert told["type"] == "inspect"
+    data = told["image"]
     assert data["size"] == (bench / "signed.twin").stat().st_size == sum(data["sections"].values())
     assert {r["role"]: (r["threshold"], r["keys"], len(r["signatures"])) for r in data["roles"]} == {
         "engineering": (1, 1, 1),
@@ -162,11 +165,11 @@ def test_an_image_short_of_a_signature_is_refused_with_the_counts(
     capsys.readouterr()
     assert verify(bench, "half.twin") == 4
     assert capsys.readouterr().err == (
-        "twinslot-image: role 'engineering': expected '1 valid signatures', found '0'; "
-        "role 'clinical': expected '2 valid signatures', found '1'\n"
+        "twinslot-image: role 'engineering': expected '1 valid signature', found '0'\n"
+        "twinslot-image: role 'clinical': expected '2 valid signatures', found '1'\n"
     )
     assert verify(bench, "half.twin", ROLES, "--json") == 4
-    reasons = json.loads(capsys.readouterr().out)["error"]["reasons"]
+    reasons = json.loads(capsys.readouterr().out)["reasons"]
     assert [reason["code"] for reason in reasons] == ["refused.signatures"] * 2
 
 
@@ -176,7 +179,7 @@ def test_a_damaged_image_is_refused_by_section(bench: Path, capsys: pytest.Captu
         (data[:-1], "ends inside the 'groups' section"),
         (data + b"x", "bytes follow the 'groups' section"),
         (data[:40], "ends inside the 'header' section"),
-        (b"#!/bin/sh\n" * 100, "this is not an update image"),
+        (b"#!/bin/sh\n" * 100, "damaged.twin' is no .twin image (it begins with 23 21 2f 62)"),
         (data[:-1] + bytes([data[-1] ^ 1]), "the 'groups' section: payload 'rootfs'"),
     ):
         (bench / "damaged.twin").write_bytes(damaged)

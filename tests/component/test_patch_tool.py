@@ -97,10 +97,11 @@ def test_the_command_says_the_same_to_people_and_programs_and_inspect_repeats_it
     shelf: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["inspect", "--json", str(shelf / "patch")]) == 0
-    data = json.loads(capsys.readouterr().out)
+    data = json.loads(capsys.readouterr().out)["patch"]
     again = ["patch", "--json", str(shelf / "old.img"), str(shelf / "new.twin"), "-o", str(shelf / "again")]
     assert main(again) == 0
-    assert json.loads(capsys.readouterr().out) == data | {"file": str(shelf / "again")}
+    result = {"type": "result", "command": "patch", "file": str(shelf / "again"), "patch": data}
+    assert json.loads(capsys.readouterr().out) == result
     assert (shelf / "again").read_bytes() == (shelf / "patch").read_bytes()
     assert data["size"] == (shelf / "patch").stat().st_size
     assert data["payloads"][0]["changed"] > 10
@@ -133,8 +134,8 @@ def test_mistakes_end_with_a_status_and_a_sentence_and_leave_nothing(
     for old, new, status, sentence in (
         (shelf / "old.twin", tmp_path / "damaged.twin", 3, "the image ends inside the 'groups' section"),
         (tmp_path / "empty.img", shelf / "new.twin", 3, "is empty"),
-        (tmp_path / "missing", shelf / "new.twin", 6, "No such file"),
-        (shelf / "old.twin", shelf / "old.img", 3, "this is not an update image"),
+        (tmp_path / "missing", shelf / "new.twin", 6, "there is no file"),
+        (shelf / "old.twin", shelf / "old.img", 3, "is no .twin image"),
     ):
         assert main(["patch", str(old), str(new), "-o", out]) == status
         assert sentence in capsys.readouterr().err

@@ -9,9 +9,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from twinslot import cli, cli_look, cli_parser
+from twinslot import cli_look, cli_output, cli_parser
 from twinslot.core.errors import TwinslotError
-from twinslot_image.cli import make_parser as make_image_parser
+from twinslot_image.cli_parser import make_parser as make_image_parser
 
 ROOT = Path(__file__).parents[2]
 MANUAL = ROOT / "docs/man"
@@ -87,7 +87,7 @@ def test_bash_completes_every_verb_and_option() -> None:
 def test_twinslot_image_1_names_every_verb_and_option() -> None:
     parser = make_image_parser()
     page, text = merged("twinslot-image.1"), (MANUAL / "twinslot-image.1").read_text()
-    assert page.pop("") == {"--version"}
+    assert page.pop("") == {"-V", "--version"}
     assert page.keys() == verbs_of(parser).keys()
     for verb, below in verbs_of(parser).items():
         assert page[verb] <= options_of(below), verb
@@ -99,7 +99,7 @@ def test_twinslot_1_lists_the_exit_statuses_of_the_code() -> None:
     listed = {int(number) for number in re.findall(r"^\.It (\d+)$", text, re.MULTILINE)}
     families = {kind.exit_status for kind in TwinslotError.__subclasses__()}
     interrupted = {128 + 2, 128 + 15}  # SIGINT, SIGTERM (signal(7))
-    assert listed == families | interrupted | {0, cli.EXIT_PIPE, cli_look.FAULTY}
+    assert listed == families | interrupted | {0, cli_output.EXIT_PIPE, cli_look.FAULTY}
 
 
 def test_the_page_of_the_configuration_is_printed_from_the_code() -> None:

@@ -114,7 +114,7 @@ def test_an_ecdsa_key_from_a_hardware_module_may_hold_a_role(fresh: Authority) -
 
 def test_an_unsigned_manifest_is_refused_with_every_role_and_its_counts(authority: Authority) -> None:
     assert refused(authority.request(manifest=authority.signed_manifest([]))) == [
-        "signatures: role 'engineering': expected '1 valid signatures', found '0'",
+        "signatures: role 'engineering': expected '1 valid signature', found '0'",
         "signatures: role 'clinical': expected '2 valid signatures', found '0'",
     ]
 
@@ -130,7 +130,7 @@ def test_one_of_two_clinical_signatures_is_too_few(authority: Authority) -> None
 def test_the_wrong_role_signing_twice_does_not_help_the_other(authority: Authority) -> None:
     manifest = authority.signed_manifest(["clinical"])
     assert refused(authority.request(manifest=manifest)) == [
-        "signatures: role 'engineering': expected '1 valid signatures', found '0'"
+        "signatures: role 'engineering': expected '1 valid signature', found '0'"
     ]
 
 
@@ -324,7 +324,7 @@ def test_a_targets_document_by_another_key_is_refused(authority: Authority) -> N
     document = json.loads(targets_of(authority))
     for signers in ([], authority.signers("engineering"), authority.signers("root")):
         reasons = refused(authority.request(targets=resigned(document, signers)))
-        assert reasons == ["signatures: the targets document, role 'targets': expected '1 valid signatures', found '0'"]
+        assert reasons == ["signatures: the targets document, role 'targets': expected '1 valid signature', found '0'"]
 
 
 def test_an_older_targets_document_than_the_last_trusted_is_refused(authority: Authority) -> None:

@@ -232,7 +232,8 @@ def _check_paths(targets: _Document, required: tuple[str, ...], names: list[str]
 
 
 def _too_few(what: str, result: VerificationResult) -> Refusal:
-    return Refusal("signatures", what, f"{result.threshold} valid signatures", str(len(result.signed)))
+    signatures = "1 valid signature" if result.threshold == 1 else f"{result.threshold} valid signatures"
+    return Refusal("signatures", what, signatures, str(len(result.signed)))
 
 
 # 3, 4 and 7. The dates, all at once

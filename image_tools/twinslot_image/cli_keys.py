@@ -1,0 +1,169 @@
+"""`twinslot-image keys`: arguments in, the key directory changed or shown."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from twinslot.cli_output import Output
+from twinslot.core.errors import Refusal, RefusedError, UsageError
+from twinslot.core.manifest import NAME
+from twinslot.core.text import printable
+from twinslot_image import keys
+from twinslot_image.build import build_time
+from twinslot_image.key_files import PASSPHRASE, KeyDirectory, load_public
+from twinslot_image.key_list import describe_keys, render_keys
+
+DEFAULT_ROLES: Final = "engineering,clinical"
+_PLAN: Final = re.compile(r"([1-9][0-9]?)/([1-9][0-9]?)")
+_OWN_ROLES: Final = ("root", "targets", "snapshot", "timestamp")
+
+
+def words(given: Iterable[str], option: str) -> list[str]:
+    """The names of a list option, which may be given again and may hold several with commas between.
+
+    Raises:
+        RefusedError: `refused.role-name`: an empty name.
+    """
+    found = [word.strip() for each in given for word in each.split(",")]
+    if not all(found):
+        raise RefusedError(Refusal("role-name", f"'{option}' holds an empty name", found=",".join(given)))
+    return found
+
+
+def init_keys(arguments: argparse.Namespace, output: Output) -> None:
+    """`keys init`."""
+    public: dict[str, list[Path]] = {}
+    for each in arguments.public:
+        role, separator, path = each.partition("=")
+        if not separator:
+            raise UsageError("'--public' needs role and file", code="value", expected="ROLE=FILE", found=each)
+        public.setdefault(role, []).append(Path(path))
+    plans = {
+        "root": _plan(arguments.root, "--root"),
+        "targets": _plan(arguments.targets or arguments.root, "--targets"),
+    }
+    roles = _roles(arguments.roles or [DEFAULT_ROLES])
+    if strangers := sorted(public.keys() - plans.keys() - roles.keys()):
+        known = ", ".join((*plans, *roles))
+        raise UsageError("'--public' names a role that is not made", code="value", expected=known, found=strangers[0])
+    given = {role: tuple(map(load_public, paths)) for role, paths in public.items()}
+    labels = {
+        key.keyid: path.stem for role, paths in public.items() for key, path in zip(given[role], paths, strict=True)
+    }
+    top = {name: keys.RolePlan(count, least, given.get(name, ())) for name, (least, count) in plans.items()}
+    change = keys.init_keys(
+        arguments.directory,
+        {name: keys.RolePlan(count, least, given.get(name, ())) for name, (least, count) in roles.items()},
+        top["root"],
+        build_time(os.environ),
+        arguments.passphrase,
+        targets=top["targets"],
+        labels=labels,
+    )
+    root = KeyDirectory(arguments.directory).root_file(1)
+    more = [f"{root}: give this to devices as their trusted root"]
+    _tell(arguments, output, change, [_locked(arguments), *more])
+
+
+def rotate_keys(arguments: argparse.Namespace, output: Output) -> None:
+    """`keys rotate`."""
+    public, labels = _public(arguments.public)
+    now, secret = build_time(os.environ), arguments.passphrase
+    change = keys.rotate_keys(arguments.directory, arguments.role, now, secret, public=public, labels=labels)
+    _tell(
+        arguments,
+        output,
+        change,
+        [f"{path}: new key" for path in change.made] + [_locked(arguments)] * bool(change.made),
+    )
+
+
+def add_keys(arguments: argparse.Namespace, output: Output) -> None:
+    """`keys add`."""
+    public, labels = _public(arguments.public)
+    change = keys.change_role(
+        arguments.directory,
+        arguments.role,
+        build_time(os.environ),
+        arguments.passphrase,
+        add=public,
+        threshold=arguments.threshold,
+        labels=labels,
+    )
+    _tell(arguments, output, change, [f"key {key.keyid[:16]} ({labels[key.keyid]}): added" for key in public])
+
+
+def remove_keys(arguments: argparse.Namespace, output: Output) -> None:
+    """`keys remove`."""
+    change = keys.change_role(
+        arguments.directory,
+        arguments.role,
+        build_time(os.environ),
+        arguments.passphrase,
+        remove=arguments.key,
+        threshold=arguments.threshold,
+    )
+    _tell(arguments, output, change, [f"key {name}: removed" for name in arguments.key])
+
+
+def list_keys(arguments: argparse.Namespace, output: Output) -> None:
+    """`keys list`."""
+    data = describe_keys(arguments.directory)
+    if output.as_json:
+        output.line({"type": "keys"} | data)
+    else:
+        output.text(map(printable, render_keys(data)))
+
+
+def _tell(arguments: argparse.Namespace, output: Output, change: keys.Change, lines: Sequence[str]) -> None:
+    """What was made and signed, which keys did not sign, and the documents as they are now."""
+    data = describe_keys(arguments.directory)
+    if output.as_json:
+        result: dict[str, Any] = {"type": "result", "command": f"keys {arguments.action}"}
+        made = {"made": [str(path) for path in change.made], "missing": list(change.missing)}
+        output.line(result | made | {"encrypted": bool(arguments.passphrase)} | data)
+        return
+    newest = {document["type"]: document for document in data["documents"]}
+    dates = [f"{d['type']} version {d['version']}, until {d['expires'][:10]}" for d in newest.values()]
+    missing = [f"not signed by this key, which is not needed: {why}" for why in change.missing]
+    output.text(map(printable, [*lines, *missing, *dates]))
+
+
+def _locked(arguments: argparse.Namespace) -> str:
+    state = "encrypted" if arguments.passphrase else f"NOT encrypted: set {PASSPHRASE} to encrypt them"
+    return f"{arguments.directory}: private keys in 'private', {state}"
+
+
+def _public(paths: Sequence[Path]) -> tuple[tuple[Any, ...], dict[str, str]]:
+    """Public keys, and what each is called: its file's name."""
+    found = tuple(map(load_public, paths))
+    return found, {key.keyid: path.stem for key, path in zip(found, paths, strict=True)}
+
+
+def _roles(given: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """Name to threshold and number of keys."""
+    roles: dict[str, tuple[int, int]] = {}
+    for part in words(given, "--roles"):
+        name, separator, plan = part.partition("=")
+        if not NAME.fullmatch(name) or name in _OWN_ROLES:
+            what, form = f"'{name}' cannot be the name of a role", "lower-case letters, digits and . _ -"
+            hint = f"{', '.join(_OWN_ROLES)} are names of other documents"
+            raise RefusedError(Refusal("role-name", what, form, hint=hint))
+        if name in roles:
+            raise RefusedError(Refusal("role-name", f"role '{name}' is given twice"))
+        roles[name] = _plan(plan if separator else "1/1", "--roles")
+    return roles
+
+
+def _plan(text: str, option: str) -> tuple[int, int]:
+    """Threshold and number of keys."""
+    match = _PLAN.fullmatch(text)
+    if not match or int(match[1]) > int(match[2]):
+        what = f"'{option}' says how many keys of how many must sign"
+        raise RefusedError(Refusal("threshold-form", what, "K/N, K not above N", text))
+    return int(match[1]), int(match[2])

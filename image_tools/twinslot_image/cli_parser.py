@@ -1,0 +1,341 @@
+"""The whole command line of `twinslot-image`. The man page docs/man/twinslot-image.1 is held to it by a test."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from twinslot import __version__
+from twinslot.cli_arguments import Parser, read, whole_number
+from twinslot.core.manifest import SEQUENCE_MAX
+from twinslot_image import cli_blocks, cli_keys, cli_patch, cli_provision, cli_sign
+from twinslot_image import cli_commands as commands
+
+if TYPE_CHECKING:
+    _Verbs: TypeAlias = argparse._SubParsersAction[Parser]  # argparse has no public name for it
+
+PROGRAM = "twinslot-image"
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The arguments; `run` is the function of the verb.
+
+    Raises:
+        UsageError: The command line is wrong.
+        SystemExit: Help or the version was asked for and printed (0).
+    """
+    return read(make_parser(), argv, argparse.Namespace(json=False))
+
+
+def make_parser() -> Parser:
+    """The parser with every verb; `--json` may stand before or after the verb."""
+    parser = Parser(
+        prog=PROGRAM,
+        description="Make, sign and check Twinslot update images. 'twinslot-image help COMMAND' explains a command.",
+        examples=(
+            "twinslot-image keys init keys --roles engineering,clinical=2/3 --root 2/3",
+            "twinslot-image build image.toml -o pump.twin",
+            "twinslot-image sign pump.twin --role engineering --key keys/private/engineering.*.pem",
+            "twinslot-image verify pump.twin --root keys/1.root.json --roles engineering",
+        ),
+    )
+    _add_json(parser)
+    parser.add_argument("-V", "--version", action="version", version=f"{PROGRAM} {__version__}")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="COMMAND")
+    anywhere = Parser(add_help=False)
+    _add_json(anywhere)
+    _add_keys(verbs, anywhere)
+    _add_build(verbs, anywhere)
+    _add_sign(verbs, anywhere)
+    _add_deltas(verbs, anywhere)
+    _add_readers(verbs, anywhere)
+    _add_provision(verbs, anywhere)
+    return parser
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    """No default here: a verb's would overwrite what was said before the verb."""
+    parser.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print one JSON object per line")
+
+
+def _add_force(verb: Parser) -> None:
+    """For every verb that writes a file which may be there already."""
+    verb.add_argument("--force", action="store_true", help="replace whatever stands where the output goes")
+
+
+def _add_keys(verbs: _Verbs, anywhere: Parser) -> None:
+    keys = verbs.add_parser(
+        "keys",
+        help="make, list and replace signing keys",
+        description="Make, list and replace signing keys, and the documents that say which keys each role has.",
+        examples=("twinslot-image keys init keys", "twinslot-image keys list keys"),
+    )
+    actions = keys.add_subparsers(dest="action", required=True, metavar="ACTION")
+    _add_init(actions, anywhere)
+    shown = _action(
+        actions,
+        anywhere,
+        "list",
+        "show each role's keys, and whose private keys are here",
+        "Show for each role how many keys must sign, and for each key its id, its label, whether its private half is "
+        "in the directory and whether it is current. Nothing is verified or changed.",
+        ("twinslot-image keys list keys", "twinslot-image keys list keys --json"),
+    )
+    shown.set_defaults(run=cli_keys.list_keys)
+    rotate = _action(
+        actions,
+        anywhere,
+        "rotate",
+        "replace every key of a role, and renew the dates",
+        "Replace every key of a role by new ones and renew the dates. As many of the private keys of root and targets "
+        "as must sign have to be in DIR/private. Nothing is written unless everything can be.",
+        ("twinslot-image keys rotate keys clinical", "twinslot-image keys rotate keys clinical --public hsm.pem"),
+    )
+    rotate.add_argument("role", metavar="ROLE", help="root, targets, or one of the signing roles")
+    rotate.add_argument(
+        "--public",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="a public key in PEM from outside instead of one that is made here; may be given again",
+    )
+    rotate.set_defaults(run=cli_keys.rotate_keys)
+    _add_changes(actions, anywhere)
+
+
+def _add_init(actions: _Verbs, anywhere: Parser) -> None:
+    init = _action(
+        actions,
+        anywhere,
+        "init",
+        "make root, targets and role keys and the documents that name them",
+        "Make keys for root, targets and each role, and the documents that name them. Private keys go to DIR/private, "
+        "encrypted when TWINSLOT_KEY_PASSPHRASE is set. DIR/1.root.json is what devices are made with.",
+        (
+            "twinslot-image keys init keys --roles engineering,clinical=2/3 --root 2/3",
+            "twinslot-image keys init keys --roles clinical=1/2 --public clinical=hsm.pem",
+        ),
+    )
+    init.add_argument(
+        "--roles",
+        "--role",
+        action="append",
+        metavar="ROLE[=K/N],...",
+        help="roles; K of N keys must sign, 1/1 unless given; may be given again (default: engineering,clinical)",
+    )
+    init.add_argument("--root", default="1/1", metavar="K/N", help="root keys (default: %(default)s)")
+    init.add_argument("--targets", metavar="K/N", help="keys that sign who may sign (default: as --root)")
+    init.add_argument(
+        "--public",
+        action="append",
+        default=[],
+        metavar="ROLE=FILE",
+        help="a public key in PEM that is one of the role's N keys; may be given again",
+    )
+    init.set_defaults(run=cli_keys.init_keys)
+
+
+def _add_changes(actions: _Verbs, anywhere: Parser) -> None:
+    add = _action(
+        actions,
+        anywhere,
+        "add",
+        "put public keys from outside into a role",
+        "Put public keys into a role: of a hardware module, or made on another person's machine. Ed25519, or ECDSA on "
+        "P-256 or P-384, in PEM. Signatures by such a key are made elsewhere and attached with 'sign --attach'.",
+        (
+            "twinslot-image keys add keys clinical hsm.pem",
+            "twinslot-image keys add keys clinical hsm.pem --threshold 2",
+        ),
+    )
+    add.add_argument("role", metavar="ROLE", help="root, targets, or one of the signing roles")
+    add.add_argument("public", nargs="+", type=Path, metavar="PUBLIC.pem", help="the public key; its name is its label")
+    add.set_defaults(run=cli_keys.add_keys)
+    remove = _action(
+        actions,
+        anywhere,
+        "remove",
+        "take keys out of a role",
+        "Take keys out of a role, of a person who left or of a module that was lost. Images built afterwards carry the "
+        "change.",
+        ("twinslot-image keys remove keys clinical 4c1f86a9cc1e8dab",),
+    )
+    remove.add_argument("role", metavar="ROLE", help="root, targets, or one of the signing roles")
+    remove.add_argument("key", nargs="+", metavar="KEY", help="the key's id or the first digits of it, or its label")
+    remove.set_defaults(run=cli_keys.remove_keys)
+    for verb in (add, remove):
+        verb.add_argument(
+            "--threshold",
+            type=whole_number(1, 32),
+            metavar="K",
+            help="how many must sign from now on (default: as before)",
+        )
+
+
+def _action(
+    actions: _Verbs, anywhere: Parser, name: str, help_: str, description: str, examples: Sequence[str]
+) -> Parser:
+    parser = actions.add_parser(name, parents=[anywhere], help=help_, description=description, examples=examples)
+    parser.add_argument("directory", type=Path, metavar="DIR", help="the key directory")
+    return parser
+
+
+def _add_build(verbs: _Verbs, anywhere: Parser) -> None:
+    build = verbs.add_parser(
+        "build",
+        parents=[anywhere],
+        help="build an unsigned image from its description",
+        description="Check the root file systems, pack the payloads and write an image without signatures.",
+        examples=(
+            "twinslot-image build image.toml -o pump.twin",
+            "twinslot-image build image.toml -o pump.twin --release 2026.12 --sequence 43 --previous pump-2026.11.twin",
+        ),
+    )
+    build.add_argument("description", type=Path, metavar="IMAGE.toml", help="what the image is made of")
+    build.add_argument("-o", "--output", required=True, metavar="NAME.twin", help="where it goes")
+    _add_force(build)
+    build.add_argument("--release", metavar="NAME", help="overrides the description's")
+    sequence = whole_number(1, SEQUENCE_MAX)
+    build.add_argument("--sequence", type=sequence, metavar="N", help="overrides the description's")
+    build.add_argument(
+        "--previous", type=Path, metavar="OLD.twin", help="the release before, from which the sequence must not jump"
+    )
+    build.add_argument(
+        "--allow-jump", action="store_true", help="accept a sequence far above the last one; there is no way back"
+    )
+    build.set_defaults(run=commands.build)
+
+
+def _add_sign(verbs: _Verbs, anywhere: Parser) -> None:
+    sign = verbs.add_parser(
+        "sign",
+        parents=[anywhere],
+        help="add a signature; once for each key",
+        description="Add one signature to an image, with a key that is here or one that was made elsewhere. The "
+        "payloads are not touched.",
+        examples=(
+            "twinslot-image sign pump.twin --role engineering --key engineering.pem",
+            "twinslot-image sign pump.twin --detached-payload to-sign.bin",
+            "twinslot-image sign pump.twin --role clinical --attach signature.bin",
+        ),
+    )
+    sign.add_argument("image", type=Path, metavar="NAME.twin", help="the image")
+    sign.add_argument("--role", metavar="ROLE", help="for which role; needed with --key and --attach")
+    ways = sign.add_mutually_exclusive_group(required=True)
+    ways.add_argument("--key", metavar="FILE|env:VARIABLE", help="private key in PEM")
+    ways.add_argument("--detached-payload", metavar="FILE", help="write the bytes to be signed elsewhere")
+    ways.add_argument("--attach", type=Path, metavar="FILE", help="add a signature made elsewhere, raw or hex")
+    _add_force(sign)
+    sign.set_defaults(run=cli_sign.sign)
+
+
+def _add_deltas(verbs: _Verbs, anywhere: Parser) -> None:
+    patch = verbs.add_parser(
+        "patch",
+        parents=[anywhere],
+        help="make a patch, for devices that run a known base",
+        description="Make a patch, from which a device that runs OLD makes the payloads of NEW.twin. It is served "
+        "beside the image, under the name that it gets in a directory.",
+        examples=("twinslot-image patch pump-2026.10.twin pump.twin -o release/",),
+    )
+    patch.add_argument("old", type=Path, metavar="OLD", help="the base: an image, or the content of its partition")
+    patch.add_argument("new", type=Path, metavar="NEW.twin", help="the image that the devices are to have")
+    patch.add_argument("-o", "--output", required=True, metavar="FILE|DIR/", help="where it goes")
+    _add_force(patch)
+    patch.set_defaults(run=cli_patch.patch)
+    blocks = verbs.add_parser(
+        "blocks",
+        parents=[anywhere],
+        help="make a block list, for devices that run any other release",
+        description="Make a block list, from which a device that runs any other release learns which blocks it has "
+        "already. It is served beside the image.",
+        examples=("twinslot-image blocks pump.twin",),
+    )
+    blocks.add_argument("image", type=Path, metavar="NAME.twin", help="the image that the devices are to have")
+    where = "where it goes (default: NAME.twinblocks beside the image)"
+    blocks.add_argument("-o", "--output", metavar="FILE|DIR/", help=where)
+    _add_force(blocks)
+    blocks.set_defaults(run=cli_blocks.blocks)
+
+
+def _add_readers(verbs: _Verbs, anywhere: Parser) -> None:
+    inspect = verbs.add_parser(
+        "inspect",
+        parents=[anywhere],
+        help="show what an image, a patch or a block list says of itself",
+        description="Show what an image, a patch or a block list says of itself, and who signed it. Nothing is "
+        "verified: 'verify' does that.",
+        examples=("twinslot-image inspect pump.twin", "twinslot-image inspect --json pump.twin"),
+    )
+    inspect.add_argument("image", type=Path, metavar="FILE", help="an image, a patch or a block list")
+    inspect.set_defaults(run=commands.inspect)
+    verify = verbs.add_parser(
+        "verify",
+        parents=[anywhere],
+        help="check everything a device would, down to each group",
+        description="Check an image as a device would: who signed it, the dates, each group and the digest of each "
+        "whole payload.",
+        examples=(
+            "twinslot-image verify pump.twin --root keys/1.root.json --roles engineering,clinical",
+            "twinslot-image verify pump.twin --root keys/1.root.json --role engineering --role clinical",
+        ),
+    )
+    verify.add_argument("image", type=Path, metavar="NAME.twin", help="the image")
+    verify.add_argument("--root", type=Path, required=True, metavar="ROOT.json", help="what the device trusts")
+    verify.add_argument(
+        "--roles",
+        "--role",
+        action="append",
+        required=True,
+        metavar="ROLE,...",
+        help="roles that must each have signed; may be given again",
+    )
+    verify.add_argument("--ignore-expiry", action="store_true", help="let expired documents pass, and name them")
+    verify.set_defaults(run=commands.verify)
+    extract = verbs.add_parser(
+        "extract-attachment",
+        parents=[anywhere],
+        help="write an attachment to stdout or a file",
+        description="Write an attachment whose digest matches the manifest. Who signed the image is not checked.",
+        examples=("twinslot-image extract-attachment pump.twin release-notes.md -o notes.md",),
+    )
+    extract.add_argument("image", type=Path, metavar="NAME.twin", help="the image")
+    extract.add_argument("name", metavar="ATTACHMENT", help="its name, as 'inspect' shows it")
+    extract.add_argument("-o", "--output", metavar="FILE|DIR/", help="where it goes (default: standard output)")
+    _add_force(extract)
+    extract.set_defaults(run=commands.extract)
+
+
+def _add_provision(verbs: _Verbs, anywhere: Parser) -> None:
+    provision = verbs.add_parser(
+        "provision",
+        parents=[anywhere],
+        help="make the first record and environment of a new device",
+        description="Write the first record of a device that leaves the factory with this image in one slot, and its "
+        "boot environment: as variables on standard output, or with '--environment' both copies into a disk image or "
+        "onto a card.",
+        examples=(
+            "twinslot-image provision pump.twin --record record.sqlite > environment.txt",
+            "twinslot-image provision pump.twin --record r.sqlite --environment card.img --fw-env-config fw_env.config",
+        ),
+    )
+    provision.add_argument("image", type=Path, metavar="NAME.twin", help="the image")
+    provision.add_argument("--slot", choices=["a", "b"], default="a", help="which slot holds it (default: %(default)s)")
+    provision.add_argument("--record", required=True, metavar="FILE", help="the record to write")
+    provision.add_argument(
+        "--environment",
+        type=Path,
+        metavar="DISK",
+        help="disk image or device that gets both copies of the environment, where fw_env.config says",
+    )
+    provision.add_argument(
+        "--fw-env-config", type=Path, metavar="FILE", help="the device's fw_env.config; needed with --environment"
+    )
+    provision.add_argument(
+        "--default-env", type=Path, metavar="FILE", help="the board's own variables, name=value lines"
+    )
+    _add_force(provision)
+    provision.set_defaults(run=cli_provision.provision_device)

@@ -1,0 +1,95 @@
+"""`twinslot-image sign`: with a key that is here, or in two steps with one that is not."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from twinslot.bundle.wire import parse_trust
+from twinslot.cli_output import Output
+from twinslot.core.errors import DeviceError, Refusal, RefusedError
+from twinslot.core.manifest import parse_manifest
+from twinslot_image import replaceable, signing
+from twinslot_image.cli_commands import say
+from twinslot_image.compose import Front, replace_manifest
+from twinslot_image.file_kind import read_image_front, require_image
+from twinslot_image.inspect import describe_image, signature_count
+from twinslot_image.key_files import load_signer
+from twinslot_image.outputs import Target
+from twinslot_image.progress import Progress
+
+_SIGNATURE_MAX: Final = 4096  # bytes of a detached signature file
+
+
+def sign(arguments: argparse.Namespace, output: Output) -> None:
+    """`sign`, its detached half, and its attaching half."""
+    require_image(arguments.image)  # before a key is asked for
+    if arguments.detached_payload:
+        _write_bytes_to_sign(arguments, output)
+        return
+    if not arguments.role:
+        raise RefusedError(Refusal("role-missing", "'--key' and '--attach' need a role", hint="add '--role ROLE'"))
+    add = _attaching(arguments) if arguments.attach else _signing(arguments)
+    known: list[str] = []
+
+    def change(front: Front) -> bytes:
+        known.extend(parse_manifest(front.manifest).key_ids)
+        return add(front)
+
+    with Progress("signing", arguments.image.stat().st_size) as progress:
+        replace_manifest(arguments.image, change, progress.update)
+    data = describe_image(read_image_front(arguments.image))
+    again = data["signatures"] == known
+    state = ", ".join(f"{role['role']} {signature_count(role)}" for role in data["roles"])
+    text = f"{arguments.image}: signatures: {state}"
+    lines = [text, "this key had already signed"] if again else [text]
+    roles = {"roles": data["roles"], "already_signed": again}
+    say(arguments, output, {"file": str(arguments.image)} | roles, lines)
+
+
+def _write_bytes_to_sign(arguments: argparse.Namespace, output: Output) -> None:
+    given, image = arguments.detached_payload, arguments.image
+    with Target(given, replaceable.bytes_to_sign, inputs=(image,), force=arguments.force) as target:
+        data = signing.signed_bytes(read_image_front(image).manifest)
+        with target.writing() as sink:
+            sink.write(data)
+    text = f"{target.path}: sign these bytes, then '--attach' the signature"
+    say(arguments, output, {"file": str(target.path), "size": len(data)}, [text], target)
+
+
+def _attaching(arguments: argparse.Namespace) -> Callable[[Front], bytes]:
+    signature = _read_signature(arguments.attach)
+
+    def add(front: Front) -> bytes:
+        return signing.attach_signature(front.manifest, parse_trust(front.trust).targets, arguments.role, signature)
+
+    return add
+
+
+def _signing(arguments: argparse.Namespace) -> Callable[[Front], bytes]:
+    signer: Any = load_signer(*_read_key(arguments.key), passphrase=arguments.passphrase)
+
+    def add(front: Front) -> bytes:
+        return signing.sign_manifest(front.manifest, parse_trust(front.trust).targets, arguments.role, signer)
+
+    return add
+
+
+def _read_key(where: str) -> tuple[bytes, str]:
+    if not where.startswith("env:"):
+        return Path(where).read_bytes(), where
+    value = os.environb.get(where.removeprefix("env:").encode())
+    if not value:
+        raise DeviceError("the variable that should hold the private key is not set", code="key", expected=where)
+    return value, where
+
+
+def _read_signature(path: Path) -> bytes:
+    with path.open("rb") as file:
+        data = file.read(_SIGNATURE_MAX)
+    text = data.strip()
+    return bytes.fromhex(text.decode()) if re.fullmatch(rb"[0-9a-fA-F]+", text) and len(text) % 2 == 0 else data

@@ -1,0 +1,39 @@
+"""A sequence that is far too high closes every device that commits it: nothing lower is ever taken again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from twinslot.core.errors import BundleError, Refusal, RefusedError
+from twinslot.core.manifest import parse_manifest
+from twinslot_image.compose import read_front
+
+JUMP_MAX: Final = 10**6  # above the release before; a million releases
+ALONE_MAX: Final = 10**14  # when no release before is known: a date and time to the second, 20261129153000, is below it
+
+
+def check_sequence(sequence: int, previous: Iterable[Path]) -> None:
+    """Hold a new sequence to those of the images before it; what is no image, or is not there, counts for nothing.
+
+    Raises:
+        RefusedError: `refused.sequence-jump`.
+    """
+    known = [found for path in previous if (found := _sequence(path)) is not None]
+    limit = max(known) + JUMP_MAX if known else ALONE_MAX
+    if sequence <= limit:
+        return
+    what = f"the sequence jumps far above the release before, {max(known)}" if known else "the sequence is very high"
+    hint = "devices that commit it refuse everything below for ever; '--allow-jump' if it is meant"
+    raise RefusedError(Refusal("sequence-jump", what, f"at most {limit}", str(sequence), hint))
+
+
+def _sequence(path: Path) -> int | None:
+    if not path.is_file():
+        return None
+    try:
+        with path.open("rb") as file:
+            return parse_manifest(read_front(file).manifest).release.sequence
+    except BundleError:
+        return None
