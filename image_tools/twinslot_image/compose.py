@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -175,11 +175,6 @@ def replace_manifest(
             sink.write(block)
             done += len(block)
             on_progress(done)
-
-
-def signed_part(document: Mapping[str, object]) -> bytes:
-    """The bytes that a signature covers: the canonical form of `signed`."""
-    return encode(document["signed"])
 
 
 def _time(moment: datetime) -> str:

@@ -142,7 +142,6 @@ class System:
     base: str
     suite: str
     architecture: str
-    elf_machine: str
     kernel: str
     packages: list[str]
     initrd_modules: list[str]

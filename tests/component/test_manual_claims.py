@@ -127,6 +127,16 @@ def test_an_attachment_of_an_address_is_refused_before_anything_is_fetched(tmp_p
     assert status in (2, 5)
 
 
+def test_a_system_that_is_neither_slot_installs_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--no-service` is not for a rescue or factory system: its root is on neither slot."""
+    write_config(tmp_path)
+    image = tmp_path / "pump.twin"
+    image.write_bytes(b"")
+    argv = ["--config-root", str(tmp_path), "--no-service", "--json", "install", str(image)]
+    assert twinslot(argv) == 6
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["code"] == "device.running-slot"
+
+
 def test_a_build_is_whole_or_not_at_all(desk: Path) -> None:
     Path("image.toml").write_text(TOML.format(expires="2099-01-01T00:00:00Z").replace('"content"', '"nothing"'))
     assert twinslot_image(["build", "image.toml", "-o", "new.twin"]) == 3
