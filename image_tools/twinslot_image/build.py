@@ -6,12 +6,14 @@ import io
 import os
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
 
 from twinslot.bundle.wire import Header
 from twinslot.core.errors import BundleError, Refusal, RefusedError
+from twinslot_image.binaries import Looked
 from twinslot_image.compose import AttachedFile, ReleaseFacts, compose_manifest, write_image
 from twinslot_image.description import Description, PayloadSource
 from twinslot_image.keys import load_trust
@@ -20,10 +22,18 @@ from twinslot_image.outputs import Target
 from twinslot_image.pack import PackedPayload, group_size_for, pack_payload
 from twinslot_image.progress import Progress
 from twinslot_image.replacement import spool
-from twinslot_image.rootfs import check_rootfs
+from twinslot_image.rootfs import Checked, check_rootfs
 
 
-def build_image(description: Description, target: Target, now: datetime) -> Header:
+@dataclass(frozen=True, slots=True)
+class Built:
+    """An image's header, and what the check of each root file system looked at, by payload."""
+
+    header: Header
+    looked: Mapping[str, Looked]
+
+
+def build_image(description: Description, target: Target, now: datetime) -> Built:
     """Check, pack and write an image. It appears under its name whole or not at all.
 
     Args:
@@ -42,7 +52,7 @@ def build_image(description: Description, target: Target, now: datetime) -> Head
     facts = _facts(description, now)
     # Mistakes in names and numbers show before minutes go into packing.
     compose_manifest(facts, [_placeholder(source.name) for source in description.payloads], attachments)
-    _check_payloads(description)
+    looked = _check_payloads(description)
     with ExitStack() as stack:
         packed, groups = [], []
         for source in description.payloads:
@@ -52,7 +62,8 @@ def build_image(description: Description, target: Target, now: datetime) -> Head
             groups.append(file)
         manifest = compose_manifest(facts, packed, attachments)
         with target.writing() as sink:
-            return write_image(sink, trust, manifest, packed, attachments, groups)
+            header = write_image(sink, trust, manifest, packed, attachments, groups)
+    return Built(header, looked)
 
 
 def build_time(environ: Mapping[str, str]) -> datetime:
@@ -90,15 +101,24 @@ def _placeholder(name: str) -> PackedPayload:
     return PackedPayload(name, 1, "0" * 64, 4096, b"", b"", 0)
 
 
-def _check_payloads(description: Description) -> None:
+def _check_payloads(description: Description) -> dict[str, Looked]:
     reasons: tuple[Refusal, ...] = ()
+    looked = {}
     for source in description.payloads:
         if not source.file.is_file():
             raise _unreadable(source.file, FileNotFoundError("no such file"))
         if source.kind == "rootfs":
-            reasons += check_rootfs(source.file, description.architecture, source.foreign)
+            checked = _check(source, description.architecture)
+            reasons += checked.reasons
+            looked[source.name] = checked.looked
     if reasons:
         raise RefusedError(reasons)
+    return looked
+
+
+def _check(source: PayloadSource, architecture: str) -> Checked:
+    with Progress(f"checking {source.name}", 0, "files") as progress:
+        return check_rootfs(source.file, architecture, source.foreign, progress.update)
 
 
 def _pack(source: PayloadSource, description: Description, sink: BinaryIO) -> PackedPayload:

@@ -40,10 +40,12 @@ def build(arguments: argparse.Namespace, output: Output) -> None:
         check_sequence(description.sequence, [path for path in (arguments.previous, Path(arguments.output)) if path])
     inputs = (arguments.description, *description.files)
     with Target(arguments.output, replaceable.unsigned_image, inputs=inputs, force=arguments.force) as target:
-        header = build_image(description, target, build_time(os.environ))
+        built = build_image(description, target, build_time(os.environ))
+    looked = {name: part.as_dict() for name, part in built.looked.items()}
     data = {"file": str(target.path), "release": description.release, "sequence": description.sequence}
-    text = f"{target.path}: {size_text(header.total)}, not signed yet"
-    say(arguments, output, data | {"size": header.total}, [text], target)
+    lines = [f"{target.path}: {size_text(built.header.total)}, not signed yet"]
+    lines += [f"  {name}: {line}" for name, part in built.looked.items() for line in part.lines()]
+    say(arguments, output, data | {"size": built.header.total, "rootfs": looked}, lines, target)
 
 
 def inspect(arguments: argparse.Namespace, output: Output) -> None:

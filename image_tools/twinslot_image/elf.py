@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 
-_MAGIC = b"\x7fELF"  # System V ABI, chapter 4, e_ident
+ELF_MAGIC: Final = b"\x7fELF"  # System V ABI, chapter 4, e_ident
 # ELF for the Arm Architecture (IHI 0044), section 4.1.2: EF_ARM_EABIMASK and the two float ABIs.
 _ARM_EABI_MASK, _ARM_EABI5 = 0xFF000000, 0x05000000
 _ARM_SOFT, _ARM_HARD = 0x200, 0x400
@@ -18,14 +17,14 @@ _RISCV_FLOAT_MASK, _RISCV_DOUBLE = 0x6, 0x4
 
 
 @dataclass(frozen=True, slots=True)
-class _Abi:
-    """What an executable says of itself."""
+class Abi:
+    """What an ELF file says of itself; `runs`: a program or a library, not an object or a kernel module."""
 
     machine: str
     bits: int
     little: bool
     flags: int
-    runs: bool  # a program or a library, not an object or a kernel module
+    runs: bool
 
 
 _TABLE = {
@@ -39,39 +38,32 @@ _TABLE = {
 ARCHITECTURES = tuple(_TABLE)  # Debian's names
 
 
-def find_mismatch(path: Path, architecture: str) -> str | None:
-    """Why this file cannot run on the architecture; None when it can, or is no executable, library or kernel module.
+def read_abi(file: BinaryIO) -> Abi | str:
+    """What the header of an ELF file says; a sentence when it is damaged."""
+    try:
+        file.seek(0)
+        elf = ELFFile(file)
+        header = elf.header
+        runs = header["e_type"] in ("ET_EXEC", "ET_DYN")
+        return Abi(str(header["e_machine"]), elf.elfclass, elf.little_endian, header["e_flags"], runs)
+    except (ELFError, ValueError, KeyError, OSError) as e:
+        return f"damaged ELF file ({' '.join(str(e).split())[:80] or type(e).__name__})"
+
+
+def find_mismatch(abi: Abi, architecture: str) -> str | None:
+    """Why a program, library or kernel module cannot run on the architecture; None when it can.
 
     Args:
-        path: A regular file.
+        abi: Of the file.
         architecture: One of `ARCHITECTURES`.
     """
-    with path.open("rb") as file:
-        if file.read(4) != _MAGIC:
-            return None
-        file.seek(0)
-        abi = _read_abi(file)
-    if isinstance(abi, str):
-        return abi
-    if not abi.runs and path.suffix != ".ko":
-        return None
     machine, bits = _TABLE[architecture]
     if (abi.machine, abi.bits, abi.little) != (machine, bits, True):
         return f"{abi.machine}, {abi.bits} bit, {'little' if abi.little else 'big'} endian"
     return _find_flag_mismatch(abi, architecture) if abi.runs else None
 
 
-def _read_abi(file: BinaryIO) -> _Abi | str:
-    try:
-        elf = ELFFile(file)
-        header = elf.header
-        runs = header["e_type"] in ("ET_EXEC", "ET_DYN")
-        return _Abi(str(header["e_machine"]), elf.elfclass, elf.little_endian, header["e_flags"], runs)
-    except (ELFError, ValueError, KeyError, OSError) as e:
-        return f"damaged ELF file ({' '.join(str(e).split())[:80] or type(e).__name__})"
-
-
-def _find_flag_mismatch(abi: _Abi, architecture: str) -> str | None:
+def _find_flag_mismatch(abi: Abi, architecture: str) -> str | None:
     if abi.machine == "EM_ARM":
         if abi.flags & _ARM_EABI_MASK != _ARM_EABI5:
             return "EM_ARM without EABI5"

@@ -1,44 +1,65 @@
-"""A progress line on stderr for whatever takes more than a second."""
+"""A progress line on stderr for whatever takes more than a second: redrawn on a terminal, a line at times elsewhere."""
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+from contextlib import suppress
 from types import TracebackType
-from typing import Self, TextIO
+from typing import Final, Self, TextIO
 
-QUIET_SECONDS = 1.0  # nothing is shown for what is done by then
-TTY_SECONDS = 0.1  # between redraws
-LINE_SECONDS = 5.0  # between lines, when nobody watches a terminal
-_WIDTH = 30  # characters of the bar
+from twinslot.cli_progress import STEP, duration_text, size_text
+
+__all__ = ["Progress", "Steps", "be_quiet", "describe", "size_text"]
+
+QUIET_SECONDS: Final = 1.0  # nothing is shown for what is done by then
+TTY_SECONDS: Final = 0.1  # between redraws
+COLUMNS: Final = 80  # of a terminal that does not say
+_CLEAR: Final = "\r\x1b[K"  # to the first column, and erase to the end (ECMA-48, EL)
+
+_quiet = False
+
+
+def be_quiet(quiet: bool) -> None:
+    """Whether no progress is shown from here on ('--quiet')."""
+    global _quiet
+    _quiet = quiet
 
 
 class Progress:
-    """Counts bytes towards a total. Use as a context manager; `update` may be called as often as one likes.
+    """Counts towards a total. Use as a context manager; `update` may be called as often as one likes.
 
     Args:
         label: What is being done.
-        total: Bytes; 0 when not known.
-        stream: Where to; a bar on a terminal, plain lines elsewhere.
+        total: Bytes, or whatever `unit` says; 0 when not known.
+        unit: What is counted, in the plural; None: bytes.
+        stream: Where to; one line redrawn on a terminal, a line for each tenth elsewhere.
     """
 
-    def __init__(self, label: str, total: int, stream: TextIO | None = None) -> None:
-        self._label = label
-        self._total = total
+    def __init__(self, label: str, total: int, unit: str | None = None, stream: TextIO | None = None) -> None:
+        self._label, self._total, self._unit = label, total, unit
         self._stream = stream or sys.stderr
-        self._tty = self._stream.isatty()
+        self._line = self._stream.isatty()
         self._start = time.monotonic()
         self._next = self._start + QUIET_SECONDS
-        self._done = 0
+        self._tenth = -1
         self._shown = False
 
-    def update(self, done: int) -> None:
-        """Say how many bytes are done so far."""
-        self._done = done
+    def update(self, done: int, total: int | None = None) -> None:
+        """Say how much is done so far, and how much there is when that was not known."""
+        self._total = total or self._total
         now = time.monotonic()
-        if now >= self._next:
-            self._next = now + (TTY_SECONDS if self._tty else LINE_SECONDS)
-            self._show(now)
+        if _quiet or now < self._next:
+            return
+        text = describe(self._label, done, self._total, now - self._start, self._unit)
+        if self._line:
+            self._next = now + TTY_SECONDS
+            self._write(_CLEAR + text[: self._width() - 1])
+            self._shown = True
+        elif (tenth := _percent(done, self._total) // STEP) != self._tenth:
+            self._tenth = tenth
+            self._write(f"{text}\n")
 
     def __enter__(self) -> Self:
         return self
@@ -47,36 +68,35 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._shown:
-            self._show(time.monotonic(), last=True)
+            self._write(_CLEAR)
+            self._shown = False
 
-    def _show(self, now: float, *, last: bool = False) -> None:
-        self._shown = True
-        text = render(self._label, self._done, self._total, now - self._start)
-        if self._tty:
-            self._stream.write(f"\r\x1b[K{text}" + ("\n" if last else ""))
-        else:
-            self._stream.write(f"{text}\n")
-        self._stream.flush()
+    def _width(self) -> int:
+        with suppress(OSError, ValueError):
+            return os.get_terminal_size(self._stream.fileno()).columns or COLUMNS
+        return COLUMNS
+
+    def _write(self, text: str) -> None:
+        with suppress(OSError, ValueError):  # a terminal that went away stops no work
+            self._stream.write(text)
+            self._stream.flush()
 
 
-def render(label: str, done: int, total: int, seconds: float) -> str:
-    """One line: label, bar, part done, rate, time left."""
+def _percent(done: int, total: int) -> int:
+    """Whole per cent, 100 only when all is done."""
+    return min(100, done * 100 // total) if total else 0
+
+
+def describe(label: str, done: int, total: int, seconds: float, unit: str | None = None) -> str:
+    """One line: `packing rootfs: 45 %, 90.0 MiB of 200.0 MiB, 12.3 MiB/s, 9 s left`."""
+    amount = size_text if unit is None else str
     rate = done / seconds if seconds > 0 else 0.0
-    if not total:
-        return f"{label}: {size_text(done)}, {size_text(int(rate))}/s"
-    part = min(done / total, 1.0)
-    bar = ("#" * int(part * _WIDTH)).ljust(_WIDTH, ".")
-    left = f", {(total - done) / rate:.0f} s left" if rate and done < total else f", {seconds:.1f} s"
-    return f"{label}: [{bar}] {part:4.0%} of {size_text(total)}, {size_text(int(rate))}/s{left}"
-
-
-def size_text(size: float) -> str:
-    """Bytes for people: `17 B`, `1.5 MiB`."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024 or unit == "GiB":
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    raise AssertionError(size)
+    parts = [f"{label}: {_percent(done, total)} %"] if total else [label]
+    of = f" of {amount(total)}" if total else ""
+    parts += [f"{amount(done)}{of}{f' {unit}' if unit else ''}"]
+    parts += [f"{size_text(rate)}/s"] if rate and unit is None else []
+    parts += [f"{duration_text((total - done) / rate)} left"] if rate and done < total else []
+    return ", ".join(parts)
 
 
 class Steps:

@@ -1,22 +1,23 @@
 """Looks into a root file system as it will stand in the slot, and refuses what would not run or not come back.
 
-It reads the payload image itself, not the tree that it was made from, so it cannot be shown something else.
+It reads the payload image itself, not the tree that it was made from, so it cannot be shown something else. Nothing is
+mounted or unpacked; what cannot be read is an error and never a pass.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 import stat
-import subprocess
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from fnmatch import fnmatch
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Final
 
-from twinslot.core.errors import BundleError, DeviceError, Refusal
-from twinslot_image.elf import find_mismatch
+from twinslot.core.errors import BundleError, Refusal
+from twinslot_image import fs_erofs, fs_ext4
+from twinslot_image.binaries import Kind, Looked, examine
+from twinslot_image.fs_tree import Found, Image, Node, Tree, show
 
 # Design rule S6: without both, a release that hangs would not come back. The names are systemd/'s.
 REQUIRED_UNITS = ("twinslot-commit.service", "twinslot-deadline.service")
@@ -24,47 +25,112 @@ NAMED_FILES = 10  # how many offending files are named; the count is always give
 _UNIT_DIRECTORIES = ("etc/systemd/system", "usr/lib/systemd/system", "lib/systemd/system")
 # Firmware is for other processors by its nature.
 _FIRMWARE = ("lib/firmware/*", "usr/lib/firmware/*")
-_SUPERBLOCK_AT = 1024  # bytes; of both file systems
-_EXT4_MAGIC = (0x38, b"\x53\xef")  # offset in the superblock; linux/fs/ext4/ext4.h, s_magic
-_EROFS_MAGIC = (0, b"\xe2\xe1\xf5\xe0")  # linux/fs/erofs/erofs_fs.h, magic
+_NEEDED: Final = ("etc", "usr")  # directories without which it is no system
+# Offset, magic and name of what people name by mistake; each from the format's own documentation.
+_OTHERS: Final = (
+    (0, b"hsqs", "squashfs, which is compressed (docs/decisions/0007)"),
+    (0, b"\x1f\x8b", "a file packed by gzip"),
+    (0, b"\xfd7zXZ\0", "a file packed by xz"),
+    (0, b"\x28\xb5\x2f\xfd", "a file packed by zstd"),
+    (0, b"\x89TWIN", "an update image"),
+    (0, b"XFSB", "xfs"),
+    (257, b"ustar", "a tar archive"),
+    (512, b"EFI PART", "a disk with partitions"),
+    (1024, b"\x10\x20\xf5\xf2", "f2fs"),
+    (65600, b"_BHRfS_M", "btrfs"),
+)
+
+OnProgress = Callable[[int, int], None]
 
 
-def check_rootfs(image: Path, architecture: str, foreign: tuple[str, ...] = ()) -> tuple[Refusal, ...]:
-    """Every reason against a root file system: executables for another architecture or ABI, missing or disabled units.
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """Every reason against a root file system, and what was looked at."""
+
+    reasons: tuple[Refusal, ...]
+    looked: Looked
+
+
+def check_rootfs(
+    image: Path, architecture: str, foreign: tuple[str, ...] = (), on_progress: OnProgress = lambda *_: None
+) -> Checked:
+    """Executables for another architecture or ABI, missing or disabled units: every reason against it.
 
     Args:
-        image: An ext4 or erofs file system image.
+        image: An ext4 or uncompressed erofs file system image.
         architecture: Debian's name, such as `arm64`.
         foreign: Patterns of files, from the root without a slash, that may be for another architecture.
+        on_progress: Called with the files seen so far and about how many there are.
 
     Raises:
-        BundleError: `bundle.rootfs`: not a file system that can be read.
-        DeviceError: `device.tool`: the program that reads it is missing.
+        BundleError: `bundle.rootfs`: neither ext4 nor erofs, or no system; `bundle.rootfs-damaged` and
+            `bundle.rootfs-feature`: it cannot be read whole.
+        RefusedError: `refused.rootfs-compressed`.
     """
-    with _extracted(image) as tree:
-        return (*_check_architecture(tree, architecture, (*_FIRMWARE, *foreign)), *_check_units(tree))
+    with image.open("rb") as file:
+        tree = _open(Image(file, str(image)))
+        _check_system(tree, image)
+        looked = Looked()
+        offending = list(_offending(tree, architecture, foreign, looked, on_progress))
+        return Checked((*_architecture(offending, architecture), *_check_units(tree)), looked)
 
 
-def _check_architecture(tree: Path, architecture: str, excused: tuple[str, ...]) -> Iterator[Refusal]:
-    offending = []
-    for path in sorted(_regular_files(tree)):
-        name = str(path.relative_to(tree))
-        if any(fnmatch(name, pattern) for pattern in excused):
-            continue
-        if mismatch := find_mismatch(path, architecture):
-            offending.append(f"{name} ({mismatch})")
+def _open(image: Image) -> Tree:
+    start = image.read(0, min(image.size, 70_000))
+    if start[fs_ext4.MAGIC_AT : fs_ext4.MAGIC_AT + 2] == fs_ext4.MAGIC and len(start) >= 2048:
+        return Tree(image, fs_ext4.Ext4(image))
+    if start[fs_erofs.MAGIC_AT : fs_erofs.MAGIC_AT + 4] == fs_erofs.MAGIC:
+        return Tree(image, fs_erofs.Erofs(image))
+    names = (name for at, magic, name in _OTHERS if start[at : at + len(magic)] == magic)
+    hint = 'set kind = "raw" for a payload that is not a root file system'
+    what = f"'{image.name}' is no root file system"
+    raise BundleError(what, code="rootfs", expected="ext4 or erofs", found=next(names, "neither"), hint=hint)
+
+
+def _check_system(tree: Tree, image: Path) -> None:
+    for name in _NEEDED:
+        node = tree.look_up(name)
+        if node is None or not stat.S_ISDIR(node.mode):
+            what = f"'{image}' holds no root file system"
+            raise BundleError(what, code="rootfs", expected=" and ".join(_NEEDED), found=f"no directory '{name}'")
+
+
+def _offending(
+    tree: Tree, architecture: str, foreign: tuple[str, ...], looked: Looked, on_progress: OnProgress
+) -> Iterator[str]:
+    for number, found in enumerate(sorted(tree.walk(), key=lambda each: each.path), 1):
+        on_progress(number, tree.files)
+        if stat.S_ISREG(found.node.mode):
+            kind, reason = _look(tree, found, architecture, foreign)
+            looked.counts[kind] += 1
+            if reason:
+                yield f"{show(found.path)} ({reason})"
+
+
+def _look(tree: Tree, found: Found, architecture: str, foreign: tuple[str, ...]) -> tuple[Kind, str | None]:
+    path = found.path.decode("utf-8", "surrogateescape")
+    if any(fnmatchcase(path, pattern) for pattern in _FIRMWARE):
+        return Kind.FIRMWARE, None
+    kind, reason = examine(path, tree.open(found.node), architecture)
+    if reason and any(fnmatchcase(path, pattern) for pattern in foreign):
+        return Kind.FOREIGN, None
+    return kind, reason
+
+
+def _architecture(offending: list[str], architecture: str) -> Iterator[Refusal]:
     if offending:
         more = f" and {len(offending) - NAMED_FILES} more" if len(offending) > NAMED_FILES else ""
-        what = f"{len(offending)} executables are not for this architecture"
+        plural = "s are" if len(offending) > 1 else " is"
+        what = f"{len(offending)} executable{plural} not for this architecture"
         yield Refusal("architecture", what, architecture, ", ".join(offending[:NAMED_FILES]) + more)
 
 
-def _check_units(tree: Path) -> Iterator[Refusal]:
+def _check_units(tree: Tree) -> Iterator[Refusal]:
     for unit in REQUIRED_UNITS:
-        places = [tree / directory / unit for directory in _UNIT_DIRECTORIES]
-        if any(place.is_symlink() and str(place.readlink()) == "/dev/null" for place in places):
-            yield Refusal("unit-masked", "a unit that brings the device back is masked", unit, "a link to /dev/null")
-        elif not any(place.is_file() and not place.is_symlink() for place in places):
+        places = [tree.look_up(f"{directory}/{unit}", follow=False) for directory in _UNIT_DIRECTORIES]
+        if found := next(filter(None, (_mask(tree, node) for node in places if node)), None):
+            yield Refusal("unit-masked", "a unit that brings the device back is masked", unit, found)
+        elif not any(node and stat.S_ISREG(node.mode) for node in places):
             yield Refusal("unit-missing", "a unit that brings the device back is missing", unit, "nothing")
         elif not _is_enabled(tree, unit):
             hint = f"enable it: 'systemctl --root=... enable {unit}'"
@@ -73,57 +139,19 @@ def _check_units(tree: Path) -> Iterator[Refusal]:
             )
 
 
-def _is_enabled(tree: Path, unit: str) -> bool:
+def _mask(tree: Tree, node: Node) -> str | None:
+    """What masks a unit: a link to /dev/null, or an empty file (systemd.unit(5))."""
+    if stat.S_ISLNK(node.mode):
+        return "a link to /dev/null" if tree.target(node) == os.devnull.encode() else None
+    return "an empty file" if stat.S_ISREG(node.mode) and not node.size else None
+
+
+def _is_enabled(tree: Tree, unit: str) -> bool:
     """Some unit pulls it in. The link's target is systemd's business; it goes by the name (systemd.unit(5))."""
-    pulling = (
-        p for d in _UNIT_DIRECTORIES for kind in ("wants", "requires", "upholds") for p in (tree / d).glob(f"*.{kind}")
-    )
-    # is_symlink first: seen from the build host most of these links lead nowhere.
-    return any((directory / unit).is_symlink() or (directory / unit).is_file() for directory in pulling)
-
-
-def _regular_files(tree: Path) -> Iterator[Path]:
-    for directory, _, files in os.walk(tree):
-        for path in (Path(directory) / file for file in files):
-            mode = path.lstat().st_mode
-            if not stat.S_ISREG(mode):
-                continue
-            if not mode & stat.S_IRUSR:
-                path.chmod(stat.S_IMODE(mode) | stat.S_IRUSR)
-            yield path
-
-
-@contextmanager
-def _extracted(image: Path) -> Iterator[Path]:
-    command = _reader(image)
-    if shutil.which(command[0]) is None:
-        hint = "install e2fsprogs (for ext4) or erofs-utils (for erofs)"
-        raise DeviceError("a program that reads file systems is missing", code="tool", expected=command[0], hint=hint)
-    with tempfile.TemporaryDirectory(prefix="twinslot-rootfs.") as scratch:
-        tree = Path(scratch) / "tree"
-        tree.mkdir()
-        filled = [part.replace("{tree}", str(tree)).replace("{image}", str(image.resolve())) for part in command]
-        done = subprocess.run(filled, capture_output=True, text=True, check=False)
-        # debugfs ends with 0 whatever happens, so what counts is whether a system came out.
-        if done.returncode or not (tree / "etc").is_dir() or not (tree / "usr").is_dir():
-            found = " ".join(done.stderr.split())[:200] or f"exit status {done.returncode}"
-            raise BundleError(
-                f"'{image}' holds no root file system", code="rootfs", expected="etc and usr", found=found
-            )
-        yield tree
-
-
-def _reader(image: Path) -> list[str]:
-    with image.open("rb") as file:
-        file.seek(_SUPERBLOCK_AT)
-        superblock = file.read(1024)
-    for (at, magic), command in (
-        (_EXT4_MAGIC, ["debugfs", "-R", "rdump / {tree}", "{image}"]),
-        (_EROFS_MAGIC, ["fsck.erofs", "--extract={tree}", "--overwrite", "{image}"]),
-    ):
-        if superblock[at : at + len(magic)] == magic:
-            return command
-    hint = 'set kind = "raw" for a payload that is not a root file system'
-    raise BundleError(
-        f"'{image}' is no root file system", code="rootfs", expected="ext4 or erofs", found="neither", hint=hint
-    )
+    for directory in _UNIT_DIRECTORIES:
+        for name in tree.names_in(directory):
+            if name.endswith((b".wants", b".requires", b".upholds")):
+                node = tree.look_up(f"{directory}/{name.decode('utf-8', 'surrogateescape')}/{unit}", follow=False)
+                if node and (stat.S_ISLNK(node.mode) or stat.S_ISREG(node.mode)):
+                    return True
+    return False

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
+import os
+import pty
+import struct
+import termios
+from contextlib import suppress
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +20,7 @@ from twinslot.core.errors import BundleError
 from twinslot.core.manifest import GROUP_SIZE_DEFAULT, GROUP_SIZE_MAX
 from twinslot_image.compose import AttachedFile, compose_manifest
 from twinslot_image.pack import GROUPS_AIM, WINDOW, group_size_for, pack_payload
-from twinslot_image.progress import Progress, render, size_text
+from twinslot_image.progress import Progress, be_quiet, describe, size_text
 
 KIB = 1024
 CONTENT = st.builds(
@@ -61,28 +67,65 @@ def test_two_parts_of_one_name_are_refused() -> None:
         compose_manifest(FACTS, [packed], [AttachedFile("same", "text/plain", b"y")])
 
 
-def test_progress_is_silent_for_what_is_quick_and_has_no_control_codes_in_a_log(
+def test_progress_is_silent_for_what_is_quick_and_a_line_for_each_tenth_in_a_log(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = [100.0]
     monkeypatch.setattr("twinslot_image.progress.time.monotonic", lambda: now[0])
     stream = io.StringIO()
-    with Progress("packing", 10, stream) as progress:
+    with Progress("packing", 10, stream=stream) as progress:
         now[0] += 0.9
         progress.update(9)
     assert stream.getvalue() == ""
-    with Progress("packing", 10 * KIB * KIB, stream) as progress:
-        for done in range(1, 11):
+    with Progress("packing", 10 * KIB * KIB, stream=stream) as progress:
+        for done in range(41):
             now[0] += 1.5
-            progress.update(done * KIB * KIB)
+            progress.update(done * KIB * KIB // 4)
     lines = stream.getvalue().splitlines()
-    assert len(lines) == 4
-    assert lines[0].startswith("packing: [###...")
-    assert lines[-1].startswith(f"packing: [{'#' * 30}] 100% of 10.0 MiB")
-    assert "\r" not in stream.getvalue()
+    assert len(lines) == 11
+    assert lines[5] == "packing: 50 %, 5.0 MiB of 10.0 MiB, 162.5 KiB/s, 32 s left"
+    assert not any(char in stream.getvalue() for char in "\r\x1b#")
 
 
 def test_sizes_and_rates_are_for_people() -> None:
     assert [size_text(n) for n in (0, 1023, 1536, 3 * 1024**3)] == ["0 B", "1023 B", "1.5 KiB", "3.0 GiB"]
-    assert render("x", 512, 1024, 2.0) == "x: [" + "#" * 15 + "." * 15 + "]  50% of 1.0 KiB, 256 B/s, 2 s left"
-    assert render("x", 512, 0, 0.0) == "x: 512 B, 0 B/s"
+    assert describe("x", 512, 1024, 2.0) == "x: 50 %, 512 B of 1.0 KiB, 256 B/s, 2 s left"
+    assert describe("x", 512, 0, 0.0) == "x, 512 B"
+    assert describe("x", 5, 20, 1.0, "files") == "x: 25 %, 5 of 20 files, 3 s left"
+    assert describe("x", 1024, 1024, 2.0) == "x: 100 %, 1.0 KiB of 1.0 KiB, 512 B/s"
+
+
+@pytest.mark.parametrize("columns", [80, 50, 20, 0])
+def test_a_line_is_never_wider_than_the_terminal(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("twinslot_image.progress.time.monotonic", lambda: now[0])
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    with os.fdopen(theirs, "w") as stream, Progress("searching", 1 << 40, stream=stream) as progress:
+        for step in range(20):
+            now[0] += 0.7
+            progress.update(step * 12_345_678_901)
+    shown = ""
+    with suppress(OSError):  # the other end is closed: EIO
+        while True:
+            shown += os.read(ours, 4096).decode()
+    os.close(ours)
+    lines = shown.split("\r\x1b[K")
+    assert len(lines) > 10
+    assert max(map(len, lines)) == min((columns or 80) - 1, max(map(len, lines)))
+    assert "\n" not in shown
+    assert lines[-1] == ""
+
+
+def test_quiet_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("twinslot_image.progress.time.monotonic", lambda: now[0])
+    stream = io.StringIO()
+    be_quiet(True)
+    try:
+        with Progress("packing", 10, stream=stream) as progress:
+            now[0] += 5
+            progress.update(9)
+    finally:
+        be_quiet(False)
+    assert stream.getvalue() == ""

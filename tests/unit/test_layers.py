@@ -37,11 +37,11 @@ ALLOWED = {
 # One door per library: which modules may import it.
 DOORS = {
     "construct": {"twinslot/bundle/wire.py", "twinslot/bundle/wire_blocks.py", "twinslot/bundle/wire_patch.py"},
-    "lzma": {"twinslot/bundle/lzma2.py", "twinslot_lab/kernel.py"},
+    "lzma": {"twinslot/bundle/lzma2.py", "twinslot_image/packed.py", "twinslot_lab/kernel.py"},
     "numpy": {"twinslot_image/patch_"},
     "tuf": {"twinslot/bundle/trust.py", "twinslot/bundle/keys.py", "twinslot_image/"},
     "securesystemslib": {"twinslot/bundle/trust.py", "twinslot/bundle/keys.py", "twinslot_image/"},
-    "zstandard": {"twinslot/bundle/codec.py"},
+    "zstandard": {"twinslot/bundle/codec.py", "twinslot_image/packed.py"},
     "dbus_next": {"twinslot/bus/library.py", "twinslot/bus/reading.py"},
     "sqlite3": {"twinslot/storage/record.py", "twinslot/storage/record_file.py"},
     "elftools": {"twinslot_image/elf.py"},
