@@ -41,7 +41,7 @@ REASONS: Final = {
     Reason.FAILED: "an error ended it before the new system was booted",
 }
 
-MARKS: Final = {"fine": "ok", "warning": "WARN", "fault": "FAULT"}  # by severity of a finding
+MARKS: Final = {"fine": "ok", "warning": "WARN", "fault": "FAULT", "unknown": "?"}  # by severity of a finding
 
 
 def status_lines(status: dict[str, Any]) -> Iterator[str]:
@@ -192,7 +192,7 @@ def doctor_lines(diagnosis: dict[str, Any]) -> Iterator[str]:
         if finding["hint"]:
             yield f"        hint: {finding['hint']}"
     yield ""
-    yield f"decision  {diagnosis['decision']}"
+    yield f"decision  {diagnosis['decision'] or 'not known without root'}"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:

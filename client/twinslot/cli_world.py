@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from twinslot.core.progress import Observer
     from twinslot.core.transaction import Transaction
     from twinslot.engine.cancellation import Cancellation
+    from twinslot.engine.diagnosis import Diagnosis
     from twinslot.engine.engine import BootReport
     from twinslot.engine.install import InstallOptions
     from twinslot.engine.preview import Preview
-    from twinslot.engine.report import Diagnosis
 
 JsonObject = dict[str, Any]
 Front = tuple[bytes, bytes]  # trust section and manifest
@@ -134,7 +134,7 @@ class World(Protocol):
         ...
 
     def doctor(self, config: Config) -> Diagnosis:
-        """`engine.report.doctor`."""
+        """`engine.doctor.doctor`."""
         ...
 
     def head(self, config: Config, url: str) -> Front:
@@ -227,9 +227,9 @@ class RealWorld:
 
     def doctor(self, config: Config) -> Diagnosis:
         """See `World`."""
-        from twinslot.engine import report
+        from twinslot.engine.doctor import doctor
 
-        return report.doctor(config)
+        return doctor(config)
 
     def head(self, config: Config, url: str) -> Front:
         """See `World`."""

@@ -23,9 +23,9 @@ from twinslot.core.model import SlotName
 from twinslot.core.progress import Observer
 from twinslot.core.transaction import Transaction
 from twinslot.engine.cancellation import Cancellation
+from twinslot.engine.diagnosis import Diagnosis
 from twinslot.engine.install import InstallOptions
 from twinslot.engine.preview import Preview
-from twinslot.engine.report import Diagnosis
 
 OLD = SmallImage("1.0", 10)
 NEW = SmallImage("2.0", 20)

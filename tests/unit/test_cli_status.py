@@ -21,6 +21,7 @@ from twinslot.core.lifecycle import State
 from twinslot.core.model import CheckResult, Floors, Reason, Release, SlotName
 from twinslot.core.transaction import Outcome, Transaction
 from twinslot.engine import report
+from twinslot.engine.diagnosis import Diagnosis, Finding, Severity
 from twinslot.storage.slots import RunningSlot
 
 BUDGET = 0.150  # seconds above an empty Python
@@ -212,10 +213,10 @@ def test_history_is_a_table_newest_first() -> None:
 
 def test_doctor_names_every_finding_and_the_decision() -> None:
     findings = (
-        report.Finding("running slot", report.Severity.FINE, "the root mount is /dev/vda1"),
-        report.Finding("environment", report.Severity.FAULT, "copy is corrupt", "'twinslot boot' repairs it"),
+        Finding("running slot", Severity.FINE, "the root mount is /dev/vda1"),
+        Finding("environment", Severity.FAULT, "copy is corrupt", "'twinslot boot' repairs it"),
     )
-    diagnosis = report.Diagnosis(findings, "slot a runs; the next boot starts slot a")
+    diagnosis = Diagnosis(findings, "slot a runs; the next boot starts slot a")
     assert list(doctor_lines(diagnosis.as_dict())) == [
         "ok    running slot: the root mount is /dev/vda1",
         "FAULT environment: copy is corrupt",
@@ -232,7 +233,7 @@ def test_doctor_on_this_machine_ends_with_6_since_no_slot_runs(tmp_path: Path) -
     assert "FAULT running slot: no configured slot holds the root file system" in done.stdout
     told = json.loads(subprocess.run([*argv, "--json"], capture_output=True, text=True, check=False).stdout)
     assert (told["type"], told["healthy"]) == ("doctor", False)
-    assert {"area", "severity", "text", "hint"} == told["findings"][0].keys()
+    assert {"area", "severity", "text", "hint", "name"} == told["findings"][0].keys()
 
 
 # What it costs

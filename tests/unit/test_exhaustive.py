@@ -13,7 +13,7 @@ import pytest
 from twinslot import cli_render
 from twinslot.bundle.wire import Section
 from twinslot.core.lifecycle import BOOT_EVENTS, TABLE, Event, State
-from twinslot.engine.report import Severity
+from twinslot.engine.diagnosis import Severity
 
 ROOT = Path(__file__).parents[2]
 MODULES = sorted(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -232,6 +233,7 @@ class _Verifier:
         documents = {
             "targets-version": str(verdict.targets_version),
             "verified-date": verdict.verified_date.strftime("%Y-%m-%dT%H:%M:%S+00:00"),
+            "dates": json.dumps({each.what: each.expires.isoformat() for each in verdict.dates}),
         }
         if verdict.new_roots:
             documents["root"] = verdict.new_roots[-1].decode()

@@ -1,0 +1,257 @@
+"""`doctor`: every piece of evidence, held against what this device should be. Changes nothing, takes no lock.
+
+Each finding comes from one row of `LOOKS`; docs/doctor.md is printed from it. For a user who is not root, what cannot
+be read is said to be so, and is no fault.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from twinslot import process
+from twinslot.config import Config
+from twinslot.core.evidence import BootFacts, interpret
+from twinslot.core.lifecycle import Event
+from twinslot.core.model import SlotState
+from twinslot.engine import looks_boot, looks_device
+from twinslot.engine.diagnosis import Diagnosis, Look, Scene, Severity
+from twinslot.engine.report import _look
+from twinslot.storage.slots import RunningSlot, find_running_slot
+
+_FAULT, _WARNING = Severity.FAULT, Severity.WARNING
+ASK: Final = 10.0  # seconds for systemctl; it answers in milliseconds unless systemd hangs
+
+LOOKS: Final = (
+    Look(
+        "running-slot",
+        "running slot",
+        _FAULT,
+        "the root mount and '[slots]'",
+        "no configured slot, or both, hold the root file system",
+        looks_boot.running_slot,
+    ),
+    Look(
+        "claims",
+        "running slot",
+        _WARNING,
+        "the kernel command line and the variable 'slot', beside the root mount",
+        "one of them names another slot than the one that runs",
+        looks_boot.claims,
+    ),
+    Look(
+        "environment",
+        "environment",
+        _FAULT,
+        "both copies of the boot environment, past the page cache",
+        "a copy is damaged (warning), both are or neither can be read (fault)",
+        looks_boot.environment,
+    ),
+    Look(
+        "reconciled",
+        "environment",
+        _WARNING,
+        "root mount, environment and record",
+        "they tell different stories, or the environment went back to an older one",
+        looks_boot.reconciled,
+    ),
+    Look(
+        "distance",
+        "environment",
+        _WARNING,
+        "'boot.fw_env_config' and the partition table",
+        "both copies stand less than 4 MiB apart on one SD card or eMMC",
+        looks_boot.distance,
+    ),
+    Look(
+        "default-environment",
+        "environment",
+        _WARNING,
+        "'boot.default_env'",
+        "there is none, so an environment that is lost cannot be rebuilt",
+        looks_boot.default_environment,
+    ),
+    Look(
+        "deadline",
+        "deadline",
+        _WARNING,
+        "'trial.deadline' and TWINSLOT_DEADLINE in the files deadline.env",
+        "they differ",
+        looks_boot.deadline,
+    ),
+    Look(
+        "hook",
+        "boot loader",
+        _FAULT,
+        "'boot.hook' and TWINSLOT_HOOK in the files deadline.env",
+        "they differ, so the deadline cannot end a trial; or the hook is not executable",
+        looks_boot.hook,
+    ),
+    Look(
+        "watchdog",
+        "watchdog",
+        _WARNING,
+        "systemd's RuntimeWatchdogSec and /dev/watchdog",
+        "no watchdog is fed, or there is none",
+        looks_boot.watchdog,
+    ),
+    Look(
+        "tool-lock",
+        "environment",
+        _WARNING,
+        "the lock files of fw_setenv in /run/lock and /var/lock",
+        "another user may open one, and so hold up every decision",
+        looks_boot.tool_lock,
+    ),
+    Look(
+        "record",
+        "record",
+        _FAULT,
+        "the record and its audit chain",
+        "the chain is broken (fault), or there is no record yet (warning)",
+        looks_device.record,
+    ),
+    Look(
+        "partitions",
+        "slots",
+        _FAULT,
+        "the devices of '[slots]'",
+        "one does not exist",
+        looks_device.partitions,
+    ),
+    Look(
+        "other-slot",
+        "slots",
+        _FAULT,
+        "the slot that does not run: its state, the record, its first group",
+        "its content is not what was installed (fault), or the record does not know it (warning)",
+        looks_device.other_slot,
+    ),
+    Look(
+        "health-checks",
+        "health checks",
+        _FAULT,
+        "'[health]' and the directories health.d",
+        "no check is required, a file is not asked, or two share a name; a directory cannot be listed (fault)",
+        looks_device.health_checks,
+    ),
+    Look(
+        "trust",
+        "trust",
+        _FAULT,
+        "the root of trust, and the dates of the documents of the running release",
+        "a document has expired or expires within 60 days; the root cannot be read (fault)",
+        looks_device.trust,
+    ),
+    Look(
+        "clock",
+        "clock",
+        _WARNING,
+        "the clock, 'trust.build_time', and the date that was verified last",
+        "the clock is before one of them, or 'trust.build_time' is not set",
+        looks_device.clock,
+    ),
+    Look(
+        "space",
+        "data partition",
+        _WARNING,
+        "the file system of 'record.directory'",
+        "less than 32 MiB are free, or it is read-only",
+        looks_device.space,
+    ),
+    Look(
+        "addresses",
+        "network",
+        _WARNING,
+        "'http.schemes'",
+        "servers may be asked without TLS",
+        looks_device.addresses,
+    ),
+)
+
+
+def doctor(
+    config: Config,
+    *,
+    root: Path = Path("/"),
+    running: Callable[..., RunningSlot] = find_running_slot,
+    now: datetime | None = None,
+    is_root: bool | None = None,
+) -> Diagnosis:
+    """Look at everything. Root is needed for the copies of the environment.
+
+    Args:
+        config: Of this device.
+        root: Below this stand the files of the system.
+        running: Finds the running slot.
+        now: The device's clock.
+        is_root: Whether this process may read everything.
+    """
+    scene = Scene(
+        config,
+        _look(config, running),
+        root,
+        os.geteuid() == 0 if is_root is None else is_root,
+        now or datetime.now(UTC),
+        lambda argv: process.run(argv, timeout=ASK),
+    )
+    try:
+        findings = [finding for look in LOOKS for finding in look.findings(scene)]
+        worst_first = sorted(findings, key=lambda finding: list(Severity).index(finding.severity))
+        return Diagnosis(tuple(worst_first), _decision(scene))
+    finally:
+        if scene.view.record is not None:
+            scene.view.record.close()
+
+
+_EVENTS: Final = {
+    Event.BOOTED_OLD: "",
+    Event.BOOTED_COMMITTED: "",
+    Event.BOOTED_NEW: ", on trial",
+    Event.STILL_ARMED: ", and an update is armed",
+    Event.ROLLED_BACK: ", after an update was left",
+    Event.GIVEN_UP: ", although it was given up",
+}
+
+
+def _decision(scene: Scene) -> str:
+    """In words, what the client would do at its next start, and what would boot; empty when it cannot be told."""
+    view = scene.view
+    if view.environment is None and looks_boot.denied(scene, view.environment_problem):
+        return ""
+    if view.running.slot is None:
+        return "nothing is changed: it is not known which slot runs"
+    current = view.record.current() if view.record else None
+    facts = BootFacts(view.running.slot, "", view.state)
+    event = interpret(facts, current.target if current else None, current.id if current else "")
+    runs = f"slot {view.running.slot} runs{_EVENTS[event]}"
+    if view.environment is None:
+        return f"{runs}; the next boot is not known, since the environment cannot be read"
+    if view.state is None:
+        return f"{runs}; the environment will be rebuilt from the record"
+    boots = view.state.slot if view.state.states[view.state.slot] is not SlotState.BAD else view.state.slot.other
+    return f"{runs}; the next boot starts slot {boots}"
+
+
+def page() -> str:
+    """docs/doctor.md."""
+    lines = [
+        "# What `twinslot doctor` looks at",
+        "",
+        "Printed by `python docs/make_doctor.py`; a test holds this page to the code, and another makes every finding.",
+        "",
+        "A look says `ok`, `WARN`, `FAULT`, or `?` where it cannot tell; the worst come first. The command ends with",
+        "6 when there is a fault, with 0 otherwise, warnings included. It changes nothing. With `--json` a finding has",
+        "`name`, `area`, `severity` (`fault`, `warning`, `unknown`, `fine`), `text` and `hint`. Without root the boot",
+        "environment cannot be read: this is said, it is no fault, and there is no forecast of the next boot.",
+        "",
+        "| name | at worst | looks at | finds |",
+        "|---|---|---|---|",
+    ]
+    return (
+        "\n".join([*lines, *(f"| `{each.name}` | {each.worst} | {each.looks_at} | {each.finds} |" for each in LOOKS)])
+        + "\n"
+    )

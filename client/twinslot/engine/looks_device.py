@@ -1,0 +1,204 @@
+"""What `doctor` looks at of the device: record, slots, health checks, trust, clock, space, network. See `doctor`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from twinslot.core.errors import DeviceError
+from twinslot.core.model import SlotName, SlotState
+from twinslot.engine.diagnosis import Looked, Scene, Severity
+from twinslot.engine.looks_boot import NOT_READABLE, denied
+from twinslot.health.selection import configured_checks, left_out
+from twinslot.storage.lists import ListStore
+
+SPACE: Final = 32 << 20  # bytes: lists of up to 8 MiB for each slot (core/manifest.py), twice while replaced
+NEAR: Final = timedelta(days=60)  # time to make a new root and ship it with a release
+
+
+def record(scene: Scene) -> Looked:
+    """The database, its chain, and what is under way."""
+    found = scene.view.record
+    if found is None:
+        if denied(scene, scene.view.record_problem):
+            yield Severity.UNKNOWN, NOT_READABLE, ""
+        else:
+            yield Severity.WARNING, scene.view.record_problem, "'twinslot boot' creates or rebuilds it"
+        return
+    broken = found.first_broken_link()
+    if broken is None:
+        yield Severity.FINE, "the audit chain holds", ""
+    else:
+        text = f"audit row {broken} does not follow from the one before"
+        yield Severity.FAULT, text, "rows were changed or lost; keep a copy of the record and report it"
+    current = found.current()
+    text = f"an update to {current.release.name} is in state {current.state}" if current else "no update is under way"
+    yield Severity.FINE, text, ""
+
+
+def partitions(scene: Scene) -> Looked:
+    """Whether every configured device is there."""
+    for name in SlotName:
+        for payload, path in scene.config.slots.of(name).items():
+            if not path.exists():
+                text = f"'{path}' ({payload} of slot {name}) does not exist"
+                yield Severity.FAULT, text, "does the partition table have a partition of this name?"
+
+
+def other_slot(scene: Scene) -> Looked:
+    """What is there to go back to, and whether it still begins as it was installed."""
+    view = scene.view
+    if view.running.slot is None or view.state is None or view.record is None:
+        return
+    other = view.running.slot.other
+    state, known = view.state.states[other], view.record.slot(other)
+    if state is SlotState.BAD:
+        yield Severity.FINE, f"slot {other} holds no release that boots", ""
+    elif known is None:
+        text = f"slot {other} is {state}, and the record does not know what it holds"
+        yield Severity.WARNING, text, "a rollback to it is refused; install a release into it"
+    elif changed := _changed(scene, other):
+        hint = "do not roll back to it; install a release into it"
+        yield Severity.FAULT, f"slot {other} is {state}, and payload '{changed}' no longer begins as installed", hint
+    else:
+        yield Severity.FINE, f"slot {other} is {state} and holds {known.release.name}", ""
+
+
+def _changed(scene: Scene, slot: SlotName) -> str:
+    """The first payload whose first group is not the one on its plain list; empty: none, as far as can be seen."""
+    store = ListStore(scene.config.record.directory / "lists")
+    for payload, path in scene.config.slots.of(slot).items():
+        known = store.load(slot, payload)
+        if known is None:
+            continue
+        try:
+            with path.open("rb") as file:
+                first = file.read(min(known.group_size, known.size))
+        except OSError:
+            continue
+        if hashlib.sha256(first).digest() != known.group_digest(0):
+            return payload
+    return ""
+
+
+def health_checks(scene: Scene) -> Looked:
+    """What is asked before a commit."""
+    try:
+        checks = configured_checks(scene.config.health)
+    except DeviceError as e:
+        yield Severity.FAULT, str(e), ""
+        return
+    aside = left_out(checks)
+    for each in aside:
+        severity = Severity.FAULT if each.terms.required else Severity.WARNING
+        yield severity, f"'{each.name}' is not asked: {each.why}", "see docs/guide-device.md, 'Health checks'"
+    renamed = [check.name for check in checks if check.name.endswith(")") and " (" in check.name]
+    names = {check.name for check in checks}
+    for name in renamed:
+        if name.rpartition(" (")[0] in names and name.rpartition(" (")[2].rstrip(")").isdigit():
+            yield Severity.WARNING, f"two health checks have one name; the second is asked as '{name}'", "rename one"
+    asked = len(checks) - len(aside)
+    required = sum(check.terms.required for check in checks if check not in aside)
+    if not required:
+        text = "no required health check is configured: every release that starts is committed"
+        yield Severity.WARNING, text, "add programs to /etc/twinslot/health.d, or units to 'health.units'"
+    else:
+        yield Severity.FINE, f"{asked} health checks, {required} of them required", ""
+
+
+def trust(scene: Scene) -> Looked:
+    """The root of trust and its dates, and those of the documents that came with the running release."""
+    kept = scene.view.record.document("root") if scene.view.record else None
+    path = scene.config.trust.root
+    try:
+        text = kept or path.read_text()
+        expires = datetime.fromisoformat(json.loads(text)["signed"]["expires"])
+    except OSError as e:
+        if denied(scene, str(e)):
+            yield Severity.UNKNOWN, NOT_READABLE, ""
+        else:
+            hint = "put the first root.json there (docs/guide-device.md)"
+            yield Severity.FAULT, f"the root of trust '{path}' cannot be read: found '{e.strerror}'", hint
+        return
+    except (ValueError, KeyError, TypeError, AttributeError):
+        yield Severity.FAULT, f"'{path}' is no root document", "put the first root.json there (docs/guide-device.md)"
+        return
+    yield _dated(scene, "the root document", expires, "make a new root with 'twinslot-image keys rotate'")
+    for what, moment in _kept_dates(scene):
+        yield _dated(scene, f"the {what} of the running release", moment, "install a newer release")
+
+
+def _kept_dates(scene: Scene) -> list[tuple[str, datetime]]:
+    text = scene.view.record.document("dates") if scene.view.record else None
+    try:
+        dates = json.loads(text or "{}")
+        return [(what, datetime.fromisoformat(moment)) for what, moment in dates.items() if what != "root"]
+    except (ValueError, TypeError, AttributeError):
+        return []
+
+
+def _dated(scene: Scene, what: str, expires: datetime, hint: str) -> tuple[Severity, str, str]:
+    day = f"{expires.astimezone(UTC):%Y-%m-%d}"
+    if expires <= scene.now:
+        return Severity.WARNING, f"{what} expired on {day}", hint
+    if expires - scene.now < NEAR:
+        return Severity.WARNING, f"{what} expires soon, on {day}", hint
+    return Severity.FINE, f"{what} expires on {day}", ""
+
+
+def clock(scene: Scene) -> Looked:
+    """Whether the clock can be believed (S16)."""
+    build = scene.config.trust.build_time
+    if build is None:
+        hint = "stamp 'trust.build_time' when the root file system is built"
+        yield Severity.WARNING, "'trust.build_time' is not set: a clock at 1970 is believed", hint
+    verified = scene.view.record.document("verified-date") if scene.view.record else None
+    known = [("the build time of this system", build)] if build else []
+    if verified:
+        known.append(("what was verified before", datetime.fromisoformat(verified)))
+    late = [(what, moment) for what, moment in known if scene.now < moment]
+    for what, moment in late:
+        text = f"the clock says {_time(scene.now)}, which is before {what} ({_time(moment)})"
+        yield Severity.WARNING, text, "check the clock's battery, or set the time from the network"
+    if not late:
+        yield Severity.FINE, f"the clock says {_time(scene.now)}", ""
+
+
+def _time(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def space(scene: Scene) -> Looked:
+    """Room on the data partition."""
+    directory = _existing(scene.config.record.directory)
+    try:
+        free = shutil.disk_usage(directory).free
+    except OSError as e:
+        text = f"'{directory}' cannot be looked at: found '{e.strerror}'"
+        yield Severity.WARNING, text, "is the data partition mounted?"
+        return
+    text = f"'{directory}' has {free >> 20} MiB free"
+    if free < SPACE:
+        yield Severity.WARNING, text, f"make room: lists and record need up to {SPACE >> 20} MiB"
+    else:
+        yield Severity.FINE, text, ""
+    if scene.is_root and not os.access(directory, os.W_OK):
+        yield Severity.WARNING, f"'{directory}' is not writable", "is the data partition mounted read-only?"
+
+
+def _existing(directory: Path) -> Path:
+    return next((path for path in (directory, *directory.parents) if path.exists()), directory)
+
+
+def addresses(scene: Scene) -> Looked:
+    """Whether servers are asked in the clear."""
+    if "http" in scene.config.http.schemes:
+        text = "addresses that begin with http:// are allowed: others can see and delay what is fetched"
+        yield Severity.WARNING, text, "set 'http.schemes' to [\"https\"] where the server has a certificate"
+    else:
+        yield Severity.FINE, "servers are asked over TLS only", ""

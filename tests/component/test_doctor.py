@@ -1,0 +1,428 @@
+"""`twinslot doctor` on a device in a directory: every row of the table of looks is made to find what it is for."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from host_device import HostDevice
+from release_bench import ReleaseBench
+
+from twinslot.bootloader import toollock
+from twinslot.cli import main
+from twinslot.cli_world import RealWorld
+from twinslot.config import Config
+from twinslot.core.model import Release, SlotName, SlotRecord, StoredPayload
+from twinslot.engine import doctor as doctor_module
+from twinslot.engine import looks_boot, looks_device
+from twinslot.engine.diagnosis import Diagnosis
+from twinslot.storage import mounts
+from twinslot.storage.lists import KnownList, ListStore
+from twinslot.storage.record import Record
+from twinslot.storage.slots import RunningSlot
+
+ROOT = Path(__file__).parents[2]
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+CONFIG = """
+[device]
+compatible = "acme,pump-3"
+[slots]
+a = {{ rootfs = "{0}/slot_a" }}
+b = {{ rootfs = "{0}/slot_b" }}
+[trust]
+root = "{0}/root.json"
+roles = ["engineering", "clinical"]
+build_time = 2026-01-01T00:00:00Z
+[boot]
+fw_env_config = "{0}/fw_env.config"
+default_env = "{0}/default-env.txt"
+[record]
+directory = "{0}/data"
+[health]
+directories = ["{0}/health.d"]
+"""
+
+
+@dataclass
+class Ward(RealWorld):
+    """This machine, but for what a directory cannot be: the root mount, the clock, the files of the system."""
+
+    directory: Path
+    slot: SlotName | None = SlotName.A
+    claims: tuple[str, ...] = ()
+    now: datetime = NOW
+    root: bool = True
+
+    def is_root(self) -> bool:
+        return self.root
+
+    def doctor(self, config: Config) -> Diagnosis:
+        evidence = ("the root mount is /dev/mmcblk0p2 (179:2, erofs)",)
+        where = RunningSlot(self.slot, frozenset(), evidence, self.claims)
+        system = self.directory / "system"
+        return doctor_module.doctor(config, root=system, running=lambda *_: where, now=self.now, is_root=self.root)
+
+    def set(self, old: str, new: str) -> None:
+        """Change the configuration."""
+        path = self.directory / "etc/twinslot/config.toml"
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new))
+
+    def system(self, path: str, text: str = "") -> Path:
+        """A file of the system."""
+        found = self.directory / "system" / path
+        found.parent.mkdir(parents=True, exist_ok=True)
+        found.write_text(text)
+        return found
+
+    def check(self, name: str, mode: int = 0o755) -> None:
+        """A health check."""
+        path = self.directory / "health.d" / name
+        path.write_text("#!/bin/sh\n")
+        path.chmod(mode)
+
+    def record(self) -> Record:
+        """The record, for writing."""
+        return Record(self.directory / "data", lambda: "2026-01-01T00:00:00Z", "boot")
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> ReleaseBench:
+    return ReleaseBench.make(tmp_path_factory.mktemp("bench"))
+
+
+@pytest.fixture
+def ward(tmp_path: Path, bench: ReleaseBench, monkeypatch: pytest.MonkeyPatch) -> Ward:
+    """A device on which nothing is wrong."""
+    device = HostDevice(tmp_path, bench)
+    with device.record() as record:
+        payload = {"rootfs": StoredPayload(8192, 4096, "0" * 64)}
+        record.save_slot(SlotRecord(SlotName.B, Release("2026.10", 9), payload))
+        record.saw_generation(1)
+    device.rig.boot.write({"slot_b": "good", "ts_generation": "2"})
+    device.rig.boot.settle()
+    (tmp_path / "root.json").write_text(json.dumps({"signed": {"expires": "2036-01-01T00:00:00Z"}}))
+    (tmp_path / "etc/twinslot").mkdir(parents=True)
+    (tmp_path / "etc/twinslot/config.toml").write_text(CONFIG.format(tmp_path))
+    (tmp_path / "health.d").mkdir()
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin/systemctl"
+    program.write_text(f"#!/bin/sh\ncat {tmp_path}/watchdog\n")
+    program.chmod(0o755)
+    (tmp_path / "watchdog").write_text("RuntimeWatchdogUSec=30s\n")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+    ward = Ward(tmp_path)
+    ward.check("10-motor")
+    ward.system("dev/watchdog0")
+    return ward
+
+
+def examined(ward: Ward, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, Any]]:
+    """Status and answer of `twinslot doctor --json`."""
+    capsys.readouterr()
+    status = main(["doctor", "--json", "--config-root", str(ward.directory)], ward)
+    return status, json.loads(capsys.readouterr().out)
+
+
+def bad(told: dict[str, Any]) -> set[tuple[str, str]]:
+    """Name and severity of what is not fine."""
+    return {(each["name"], each["severity"]) for each in told["findings"] if each["severity"] != "fine"}
+
+
+OPEN = ("addresses", "warning")  # the default allows http://, and doctor says so
+
+
+def test_on_a_device_without_a_fault_it_says_so(ward: Ward, capsys: pytest.CaptureFixture[str]) -> None:
+    status, told = examined(ward, capsys)
+    assert (status, told["healthy"], bad(told)) == (0, True, {OPEN})
+    assert told["decision"] == "slot a runs; the next boot starts slot a"
+    assert main(["doctor", "--config-root", str(ward.directory)], ward) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("WARN  network: ")
+    assert all(line.startswith(("ok    ", "        hint: ", "WARN  network")) for line in lines[:-2])
+    assert any(line.startswith("ok    environment: copy at ") and ", serial " in line for line in lines)
+
+
+def no_slot(ward: Ward) -> None:
+    ward.slot = None
+
+
+def other_claim(ward: Ward) -> None:
+    ward.claims = ("the kernel command line says slot 'b', but 'a' runs",)
+
+
+def one_copy_damaged(ward: Ward) -> None:
+    with (ward.directory / "card").open("r+b") as file:
+        file.seek(0x1000 + 100)
+        file.write(b"\xa5" * 512)
+
+
+def no_environment(ward: Ward) -> None:
+    (ward.directory / "fw_env.config").unlink()
+
+
+def went_back(ward: Ward) -> None:
+    with ward.record() as record:
+        record.saw_generation(7)
+
+
+def no_default(ward: Ward) -> None:
+    (ward.directory / "default-env.txt").unlink()
+
+
+def deadline_differs(ward: Ward) -> None:
+    ward.system("usr/lib/twinslot/deadline.env", "# seconds\nTWINSLOT_DEADLINE=300\n")
+    ward.system("etc/twinslot/deadline.env", 'TWINSLOT_DEADLINE="120"\n')
+
+
+def deadline_of_the_configuration_differs(ward: Ward) -> None:
+    ward.set("[record]", "[trial]\ndeadline = 180\n[record]")
+
+
+def hook_only_in_the_unit(ward: Ward) -> None:
+    ward.system("etc/twinslot/deadline.env", "TWINSLOT_HOOK=/usr/lib/product/hook\n")
+
+
+def hook_only_in_the_configuration(ward: Ward) -> None:
+    hook = ward.directory / "hook"
+    hook.write_text("#!/bin/sh\nprintf 'slot=a\\nslot_a=good\\nslot_b=good\\nts_generation=2\\n'\n")
+    hook.chmod(0o755)
+    ward.set("[boot]", f'[boot]\nbackend = "hook"\nhook = "{hook}"')
+
+
+def no_hook_file(ward: Ward) -> None:
+    ward.set("[boot]", '[boot]\nbackend = "hook"\nhook = "/nowhere/hook"')
+    ward.system("etc/twinslot/deadline.env", "TWINSLOT_HOOK=/nowhere/hook\n")
+
+
+def watchdog_off(ward: Ward) -> None:
+    (ward.directory / "watchdog").write_text("RuntimeWatchdogUSec=0\n")
+
+
+def no_watchdog_device(ward: Ward) -> None:
+    (ward.directory / "system/dev/watchdog0").unlink()
+
+
+def systemd_silent(ward: Ward) -> None:
+    (ward.directory / "bin/systemctl").write_text("#!/bin/sh\nexit 1\n")
+
+
+def tool_lock_open(ward: Ward) -> None:
+    ward.system(str(toollock.TOOL_LOCKS[0]).lstrip("/")).chmod(0o666)
+
+
+def broken_chain(ward: Ward) -> None:
+    with ward.record() as record:
+        record.audit("one")
+        record.audit("two")
+    database = sqlite3.connect(ward.directory / "data/record.sqlite")
+    database.execute("UPDATE audit SET event = 'three' WHERE event = 'two'")
+    database.commit()
+    database.close()
+
+
+def no_record(ward: Ward) -> None:
+    (ward.directory / "data/record.sqlite").unlink()
+
+
+def no_partition(ward: Ward) -> None:
+    (ward.directory / "slot_b").unlink()
+
+
+def other_slot_changed(ward: Ward) -> None:
+    ListStore(ward.directory / "data/lists").save(SlotName.B, "rootfs", KnownList(8192, 4096, "0" * 64, bytes(64)))
+
+
+def other_slot_not_known(ward: Ward) -> None:
+    with ward.record() as record:
+        record.forget_slot(SlotName.B)
+
+
+def no_checks(ward: Ward) -> None:
+    (ward.directory / "health.d/10-motor").unlink()
+
+
+def only_wanted_checks(ward: Ward) -> None:
+    no_checks(ward)
+    ward.set("[health]", '[[health.command]]\nname = "x"\nargv = ["true"]\nrequired = false\n[health]')
+
+
+def check_without_x(ward: Ward) -> None:
+    ward.check("20-pump", 0o644)
+
+
+def leftover_check(ward: Ward) -> None:
+    ward.check("20-pump.bak")
+
+
+def check_gone(ward: Ward) -> None:
+    (ward.directory / "health.d/20-pump").symlink_to("/nowhere/pump")
+
+
+def check_twice(ward: Ward) -> None:
+    ward.set("[health]", '[[health.command]]\nname = "10-motor"\nargv = ["true"]\n[health]')
+
+
+def root_expired(ward: Ward) -> None:
+    (ward.directory / "root.json").write_text('{"signed": {"expires": "2026-05-31T00:00:00Z"}}')
+
+
+def root_expires_soon(ward: Ward) -> None:
+    (ward.directory / "root.json").write_text('{"signed": {"expires": "2026-07-01T00:00:00Z"}}')
+
+
+def manifest_expired(ward: Ward) -> None:
+    with ward.record() as record:
+        record.keep_document("dates", json.dumps({"manifest": "2026-05-01T00:00:00+00:00"}))
+
+
+def no_root_file(ward: Ward) -> None:
+    (ward.directory / "root.json").unlink()
+
+
+def root_is_no_root(ward: Ward) -> None:
+    (ward.directory / "root.json").write_text("[]")
+
+
+def no_build_time(ward: Ward) -> None:
+    ward.set("build_time = 2026-01-01T00:00:00Z\n", "")
+
+
+def clock_before_build(ward: Ward) -> None:
+    ward.now = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+FINDINGS: list[tuple[Callable[[Ward], None], str, str, str]] = [
+    (no_slot, "running-slot", "fault", "no configured slot holds the root file system: the root mount is /dev/mm"),
+    (other_claim, "claims", "warning", "the kernel command line says slot 'b'"),
+    (one_copy_damaged, "environment", "warning", "is corrupt"),
+    (no_environment, "environment", "fault", "cannot be read"),
+    (went_back, "reconciled", "warning", "the environment went back from generation 7 to 2"),
+    (no_default, "default-environment", "warning", "there is no default environment at"),
+    (deadline_differs, "deadline", "warning", "the deadline unit waits 120 seconds, 'trial.deadline' says 300"),
+    (deadline_of_the_configuration_differs, "deadline", "warning", "waits 300 seconds, 'trial.deadline' says 180"),
+    (hook_only_in_the_unit, "hook", "fault", "the deadline unit uses the hook '/usr/lib/product/hook', the conf"),
+    (hook_only_in_the_configuration, "hook", "fault", "the deadline unit uses U-Boot's tools, the configuration the"),
+    (no_hook_file, "hook", "fault", "the hook '/nowhere/hook' is not an executable file"),
+    (watchdog_off, "watchdog", "warning", "systemd feeds no watchdog"),
+    (no_watchdog_device, "watchdog", "warning", "there is no watchdog device"),
+    (systemd_silent, "watchdog", "unknown", "systemd does not tell"),
+    (tool_lock_open, "tool-lock", "warning", "may be opened by others (mode 0666)"),
+    (broken_chain, "record", "fault", "does not follow from the one before"),
+    (no_record, "record", "warning", "record"),
+    (no_partition, "partitions", "fault", "slot_b' (rootfs of slot b) does not exist"),
+    (other_slot_changed, "other-slot", "fault", "slot b is good, and payload 'rootfs' no longer begins as installed"),
+    (other_slot_not_known, "other-slot", "warning", "slot b is good, and the record does not know what it holds"),
+    (no_checks, "health-checks", "warning", "no required health check is configured"),
+    (only_wanted_checks, "health-checks", "warning", "no required health check is configured"),
+    (check_without_x, "health-checks", "warning", "'20-pump' is not asked: the file is not executable"),
+    (leftover_check, "health-checks", "warning", "'20-pump.bak' is not asked"),
+    (check_gone, "health-checks", "fault", "'20-pump' is not asked: the file cannot be looked at"),
+    (check_twice, "health-checks", "warning", "the second is asked as '10-motor (2)'"),
+    (root_expired, "trust", "warning", "the root document expired on 2026-05-31"),
+    (root_expires_soon, "trust", "warning", "the root document expires soon, on 2026-07-01"),
+    (manifest_expired, "trust", "warning", "the manifest of the running release expired on 2026-05-01"),
+    (no_root_file, "trust", "fault", "cannot be read: found 'No such file or directory'"),
+    (root_is_no_root, "trust", "fault", "is no root document"),
+    (no_build_time, "clock", "warning", "'trust.build_time' is not set"),
+    (clock_before_build, "clock", "warning", "which is before the build time of this system (2026-01-01"),
+]
+
+
+@pytest.mark.parametrize(("provoke", "name", "severity", "text"), FINDINGS, ids=[row[0].__name__ for row in FINDINGS])
+def test_each_look_finds_what_it_is_for(
+    ward: Ward,
+    capsys: pytest.CaptureFixture[str],
+    provoke: Callable[[Ward], None],
+    name: str,
+    severity: str,
+    text: str,
+) -> None:
+    provoke(ward)
+    status, told = examined(ward, capsys)
+    assert (name, severity) in bad(told)
+    found = [each for each in told["findings"] if (each["name"], each["severity"]) == (name, severity)]
+    assert any(text in each["text"] for each in found), found
+    assert status == (6 if any(each["severity"] == "fault" for each in told["findings"]) else 0)
+    assert told["findings"][0]["severity"] != "fine", "the worst come first"
+
+
+def test_copies_close_together_on_a_card_are_found(
+    ward: Ward, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = ward.directory / "system/sys/devices/mmc0/block/mmcblk0"
+    (card / "mmcblk0p1").mkdir(parents=True)
+    (card / "mmcblk0p1/partition").write_text("1\n")
+    (card / "mmcblk0p1/start").write_text("20480\n")
+    numbers = ward.directory / "system/sys/dev/block"
+    numbers.mkdir(parents=True)
+    (numbers / "179:0").symlink_to(card)
+    (numbers / "179:1").symlink_to(card / "mmcblk0p1")
+    devices = {"/dev/mmcblk0": (179, 0), "/dev/mmcblk0p1": (179, 1)}
+    monkeypatch.setattr(mounts, "device_of", lambda path: devices.get(str(path)))
+    for second, severity in [("/dev/mmcblk0 0x300000", "warning"), ("/dev/mmcblk0p1 0x0", "fine")]:
+        (ward.directory / "fw_env.config").write_text(f"/dev/mmcblk0 0x100000 0x2000\n{second} 0x2000\n")
+        _, told = examined(ward, capsys)
+        (found,) = [each for each in told["findings"] if each["name"] == "distance"]
+        assert found["severity"] == severity, found
+
+
+def test_a_full_data_partition_is_found(
+    ward: Ward, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(looks_device, "SPACE", 1 << 60)
+    _, told = examined(ward, capsys)
+    assert ("space", "warning") in bad(told)
+
+
+def test_every_look_is_provoked_to_its_worst() -> None:
+    elsewhere = {"distance", "space", "addresses"}  # the tests around this one
+    worst = {look.name: str(look.worst) for look in doctor_module.LOOKS}
+    assert worst.keys() - elsewhere == {row[1] for row in FINDINGS}
+    for name in worst.keys() - elsewhere:
+        assert (name, worst[name]) in {(row[1], row[2]) for row in FINDINGS}
+
+
+def test_a_user_who_is_not_root_is_told_what_he_cannot_read_and_that_is_no_fault(
+    ward: Ward, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: object) -> int:
+        raise PermissionError(13, os.strerror(13), "card")
+
+    ward.root = False
+    monkeypatch.setattr("twinslot.bootloader.medium._open", refuse)
+    status, told = examined(ward, capsys)
+    assert status == 0
+    assert bad(told) == {("environment", "unknown"), OPEN}
+    assert told["decision"] is None
+    assert main(["doctor", "--config-root", str(ward.directory)], ward) == 0
+    out = capsys.readouterr().out
+    assert "?     environment: not readable without root\n" in out
+    assert out.endswith("decision  not known without root\n")
+
+
+def test_the_hint_at_root_is_only_given_where_rights_were_missing(
+    ward: Ward, capsys: pytest.CaptureFixture[str]
+) -> None:
+    no_environment(ward)
+    for ward.root in (True, False):
+        assert main(["doctor", "--config-root", str(ward.directory)], ward) == 6
+        out = capsys.readouterr().out
+        assert "sudo" not in out
+        assert "rebuilt" not in out, "nothing is known of the environment"
+
+
+def test_the_page_is_printed_from_the_table() -> None:
+    assert (ROOT / "docs/doctor.md").read_text() == doctor_module.page(), "run: python docs/make_doctor.py"
+
+
+def test_the_deadline_of_the_shell_is_the_default_here() -> None:
+    assert f"TWINSLOT_DEADLINE:={looks_boot.DEADLINE}}}" in (ROOT / "systemd/deadline").read_text()
