@@ -33,6 +33,7 @@ SOME = {
     },
     ("twinslot.bundle.wire", "Section.TRUST"): set(Section) - {Section.HEADER},  # its length is fixed
     ("twinslot.cli_verbs", "Event.BOOTED_OLD"): BOOT_EVENTS,  # what `boot` may find
+    ("twinslot.engine.doctor", "Event.BOOTED_OLD"): BOOT_EVENTS,
     ("twinslot.engine.session", "Event.BOOTED_NEW"): {  # an event in which nothing is under way adopts nothing
         Event.BOOTED_NEW,
         Event.STILL_ARMED,
