@@ -41,15 +41,15 @@ def install(arguments: argparse.Namespace, world: World, output: Output) -> int:
     from twinslot.engine.cancellation import Cancellation
 
     config = world.config(arguments.config_root)
-    if arguments.dry_run:
-        return _dry_run(arguments, world, config, output)
     options = {
         "activate": not arguments.no_activate,
         "reboot": _reboot(arguments, config),
         "retry": arguments.retry,
         "reinstall": arguments.reinstall,
-        "force_time": arguments.ignore_expiry,
+        "ignore_expiry": arguments.ignore_expiry,
     }
+    if arguments.dry_run:
+        return _dry_run(arguments, options, world, config, output)
     cancelled, reporter = Cancellation(), Reporter(output)
 
     def stop(first: bool) -> None:
@@ -67,13 +67,14 @@ def install(arguments: argparse.Namespace, world: World, output: Output) -> int:
     return _show(ended.value, output)
 
 
-def _dry_run(arguments: argparse.Namespace, world: World, config: Config, output: Output) -> int:
+def _dry_run(arguments: argparse.Namespace, options: JsonObject, world: World, config: Config, output: Output) -> int:
     """Say what an install would fetch; nothing is changed."""
     from twinslot.cli_source import opened
+    from twinslot.engine.install import InstallOptions
 
     require_root(world, "only root may read what the slots hold", "use 'sudo'")
     with opened(arguments.image) as source:
-        found = world.forecast(config, source)
+        found = world.forecast(config, source, InstallOptions(**options))
     if output.as_json:
         output.line({"type": "result", "forecast": found})
     else:

@@ -145,7 +145,7 @@ class World(Protocol):
         """`engine.preview.preview`."""
         ...
 
-    def forecast(self, config: Config, source: str | int) -> JsonObject:
+    def forecast(self, config: Config, source: str | int, options: InstallOptions) -> JsonObject:
         """`engine.forecast.forecast_here`."""
         ...
 
@@ -243,11 +243,11 @@ class RealWorld:
 
         return preview(config, *front)
 
-    def forecast(self, config: Config, source: str | int) -> JsonObject:
+    def forecast(self, config: Config, source: str | int, options: InstallOptions) -> JsonObject:
         """See `World`."""
         from twinslot.engine.forecast import forecast_here
 
-        return forecast_here(config, source).as_dict()
+        return forecast_here(config, source, options).as_dict()
 
     def serve(self, config: Config) -> int:
         """See `World`."""

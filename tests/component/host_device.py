@@ -36,6 +36,20 @@ from twinslot.storage.slotreader import open_reader
 from twinslot.worker import launch
 
 SLOT_SIZE = 1 << 20  # bytes
+CONFIG = """
+[device]
+compatible = "acme,pump-3"
+[slots]
+a = {{ rootfs = "{directory}/slot_a" }}
+b = {{ rootfs = "{directory}/slot_b" }}
+[trust]
+root = "{root}"
+roles = ["engineering", "clinical"]
+[boot]
+fw_env_config = "{directory}/fw_env.config"
+[record]
+directory = "{directory}/data"
+"""
 
 
 @dataclass

@@ -44,7 +44,7 @@ def test_an_install_by_address_returns_the_whole_transaction(client: ServiceClie
 
 
 def test_options_reach_the_engine_and_none_means_the_default(client: ServiceClient) -> None:
-    given = {"activate": False, "reboot": False, "retry": True, "reinstall": True, "force_time": True}
+    given = {"activate": False, "reboot": False, "retry": True, "reinstall": True, "ignore_expiry": True}
     assert client.install("http://server/success", given)["reason"] == repr(InstallOptions(**given))
     assert client.install("http://server/success", {"reboot": None})["reason"] == repr(InstallOptions(reboot=True))
 

@@ -16,7 +16,7 @@ from typing import IO, Any
 
 import pytest
 from bus_bench import Caller, private_bus, service_on
-from host_device import SLOT_SIZE, HostDevice
+from host_device import CONFIG, SLOT_SIZE, HostDevice
 from release_bench import ReleaseBench
 
 from twinslot.cli import main
@@ -36,21 +36,6 @@ from twinslot.engine import assemble
 device = HostDevice(Path({directory!r}), ReleaseBench(Path({bench!r})))
 assemble.open_device = lambda config, get_worker: device.edges()
 sys.exit(cli.main(["--no-service", "--config-root", {directory!r}, *sys.argv[1:]]))
-"""
-
-CONFIG = """
-[device]
-compatible = "acme,pump-3"
-[slots]
-a = {{ rootfs = "{directory}/slot_a" }}
-b = {{ rootfs = "{directory}/slot_b" }}
-[trust]
-root = "{root}"
-roles = ["engineering", "clinical"]
-[boot]
-fw_env_config = "{directory}/fw_env.config"
-[record]
-directory = "{directory}/data"
 """
 
 

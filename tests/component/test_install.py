@@ -380,10 +380,10 @@ def test_a_clock_in_2106_is_named_with_the_dates_it_was_compared_with_and_an_ove
         device.install(image)
     assert any("2106-02-07" in str(reason) for reason in error.value.reasons)
     assert_untouched(device)
-    device.install(image, InstallOptions(force_time=True))
+    device.install(image, InstallOptions(ignore_expiry=True))
     with device.record() as record:
         (overridden,) = [row.body for row in record.audit_rows() if row.event == "overridden"]
-        assert overridden == {"options": ["force_time"], "release": "2.0"}
+        assert overridden == {"options": ["ignore_expiry"], "release": "2.0"}
         (accepted,) = [row.body for row in record.audit_rows() if row.event == "accepted"]
         assert accepted["trust"]["time_source"] == "clock"
         assert accepted["trust"]["overridden"]

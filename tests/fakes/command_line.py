@@ -115,7 +115,8 @@ class BoardWorld:
     def preview(self, config: Config, front: Front) -> Preview:
         raise NotImplementedError
 
-    def forecast(self, config: Config, source: str | int) -> JsonObject:
+    def forecast(self, config: Config, source: str | int, options: InstallOptions) -> JsonObject:
+        self.options = options
         return self.forecasted
 
     def serve(self, config: Config) -> int:

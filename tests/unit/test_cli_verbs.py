@@ -83,7 +83,7 @@ def test_options_of_an_install_reach_the_engine(shell: Shell) -> None:
     options = shell.world.options
     assert options is not None
     assert (options.activate, options.reboot, options.retry) == (False, True, True)
-    assert (options.reinstall, options.force_time) == (True, True)
+    assert (options.reinstall, options.ignore_expiry) == (True, True)
 
 
 @pytest.mark.parametrize(("policy", "reboots"), [("manual", False), ("automatic", True)])

@@ -112,7 +112,7 @@ class Update:
 
     async def _activate(self, call: Call) -> list[Any]:
         chosen = Options(call.body[0], options.ACTIVATE)
-        reboot = chosen.flag("reboot", default=True)
+        reboot = chosen.flag("reboot", default=self._world.install_defaults().reboot)
         return [self.jobs.start("activate", lambda _: self._world.engine().activate(reboot=reboot)).path]
 
     async def _commit(self, call: Call) -> list[Any]:

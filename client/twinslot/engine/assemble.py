@@ -111,7 +111,13 @@ def open_device(config: Config, get_worker: GetWorker) -> Device:
 
 
 def verify_head(
-    config: Config, head: ImageHead, record: Record | None, floors: Floors, get_worker: GetWorker
+    config: Config,
+    head: ImageHead,
+    record: Record | None,
+    floors: Floors,
+    get_worker: GetWorker,
+    *,
+    ignore_expiry: bool,
 ) -> Verdict:
     """Ask the trust process what it thinks of a head, changing nothing.
 
@@ -120,7 +126,7 @@ def verify_head(
         RefusedError: They are not trusted, with every reason.
         DeviceError: This device has no root of trust.
     """
-    return _Verifier(config, get_worker).ask(head, record, floors, force_time=False)
+    return _Verifier(config, get_worker).ask(head, record, floors, ignore_expiry=ignore_expiry)
 
 
 def _now() -> datetime:
@@ -227,9 +233,9 @@ class _Verifier:
             if worker is not None:
                 worker.close()
 
-    def __call__(self, head: ImageHead, record: Record, floors: Floors, *, force_time: bool) -> Verified:
+    def __call__(self, head: ImageHead, record: Record, floors: Floors, *, ignore_expiry: bool) -> Verified:
         """See `device.Verify`."""
-        verdict = self.ask(head, record, floors, force_time=force_time)
+        verdict = self.ask(head, record, floors, ignore_expiry=ignore_expiry)
         documents = {
             "targets-version": str(verdict.targets_version),
             "verified-date": verdict.verified_date.strftime("%Y-%m-%dT%H:%M:%S+00:00"),
@@ -239,14 +245,14 @@ class _Verifier:
             documents["root"] = verdict.new_roots[-1].decode()
         return Verified(verdict.root_version, documents, {"trust": verdict.summary()})
 
-    def ask(self, head: ImageHead, record: Record | None, floors: Floors, *, force_time: bool) -> Verdict:
+    def ask(self, head: ImageHead, record: Record | None, floors: Floors, *, ignore_expiry: bool) -> Verdict:
         """One question to the trust process."""
         keep = record.document if record else lambda _: None
         request = TrustRequest(
             trusted_root=(keep("root") or self._first_root()).encode(),
             trust_section=head.trust,
             manifest=head.manifest,
-            policy=TrustPolicy(self._config.trust.roles, ignore_expiry=force_time),
+            policy=TrustPolicy(self._config.trust.roles, ignore_expiry=ignore_expiry),
             time=self._time(keep("verified-date")),
             floors=TrustFloors(floors.root, int(keep("targets-version") or 1)),
         )

@@ -17,6 +17,7 @@ from twinslot.core.errors import DeviceError, RefusedError, TransportError
 from twinslot.core.manifest import Manifest, Payload, parse_manifest
 from twinslot.core.model import SlotName, StoredPayload
 from twinslot.engine.assemble import open_stream
+from twinslot.engine.install import InstallOptions
 from twinslot.engine.plan import Plan, Way, make_plan
 from twinslot.engine.preview import preview
 from twinslot.engine.report import open_record
@@ -62,7 +63,7 @@ class Forecast:
         return asdict(self) | {"fetch": self.fetch}
 
 
-def forecast_here(config: Config, source: str | int) -> Forecast:
+def forecast_here(config: Config, source: str | int, options: InstallOptions) -> Forecast:
     """Forecast an install on this machine. Reading the slots needs root.
 
     Raises:
@@ -73,7 +74,7 @@ def forecast_here(config: Config, source: str | int) -> Forecast:
     stream = open_stream(config, source, service_workers=False)
     try:
         head = stream.head()
-        refusals = preview(config, head.trust, head.manifest).refusals
+        refusals = preview(config, head.trust, head.manifest, options).refusals
         if refusals:
             raise RefusedError(refusals)
         return forecast(config, stream, parse_manifest(head.manifest), running, _installed(config, running))

@@ -36,14 +36,14 @@ class InstallOptions:
         reboot: Reboot once it is armed.
         retry: Accept a release that rolled back here (S13); audited.
         reinstall: Accept the release that is running.
-        force_time: Accept an expired manifest (S16); audited.
+        ignore_expiry: Accept an expired manifest (S16); audited.
     """
 
     activate: bool = True
     reboot: bool = False
     retry: bool = False
     reinstall: bool = False
-    force_time: bool = False
+    ignore_expiry: bool = False
 
 
 def install(
@@ -128,7 +128,7 @@ def _verify(session: Session, stream: ImageStream, options: InstallOptions) -> t
     """Signatures first, then the form of the very same bytes."""
     with session.device.expecting():
         head = stream.head()
-        verified = session.device.verify(head, session.record, session.floors(), force_time=options.force_time)
+        verified = session.device.verify(head, session.record, session.floors(), ignore_expiry=options.ignore_expiry)
     return verified, parse_manifest(head.manifest)
 
 
@@ -189,6 +189,6 @@ def _remember(session: Session, transaction: Transaction, verified: Verified, op
     record.drop_pending_documents()
     for name, text in verified.documents.items():
         record.keep_document(f"{transaction.id}.{name}", text)
-    overridden = [name for name in ("retry", "reinstall", "force_time") if getattr(options, name)]
+    overridden = [name for name in ("retry", "reinstall", "ignore_expiry") if getattr(options, name)]
     if overridden:
         record.audit("overridden", options=overridden, release=transaction.release.name)

@@ -17,8 +17,9 @@ from twinslot.core.acceptance import AcceptancePolicy, DeviceFacts, check
 from twinslot.core.bootenv import BootState, read_state
 from twinslot.core.errors import DeviceError, Refusal, RefusedError
 from twinslot.core.manifest import parse_manifest
-from twinslot.core.model import SECTOR, Floors, SlotName
+from twinslot.core.model import SECTOR, Floors, SlotName, SlotState
 from twinslot.engine.assemble import open_stream, verify_head
+from twinslot.engine.install import InstallOptions
 from twinslot.engine.report import open_record
 from twinslot.health.selection import check_names, configured_checks
 from twinslot.storage import mounts
@@ -28,6 +29,8 @@ from twinslot.transport.base import ImageHead
 from twinslot.worker import launch
 
 _ANY_SIZE: Final = 1 << 63  # bytes; stands for a partition whose size is not known
+
+_PLAIN: Final = InstallOptions()
 
 T = TypeVar("T")
 
@@ -62,13 +65,14 @@ def fetch_head(config: Config, url: str) -> tuple[bytes, bytes]:
     return head.trust, head.manifest
 
 
-def preview(config: Config, trust: bytes, manifest: bytes) -> Preview:
+def preview(config: Config, trust: bytes, manifest: bytes, options: InstallOptions = _PLAIN) -> Preview:
     """Ask trust and policy, as an install would. The trust process is started without privileges.
 
     Args:
         config: Of this device.
         trust: The image's trust section; not parsed here (S2).
         manifest: The image's, unverified.
+        options: As the install would have them.
 
     Raises:
         BundleError: The image is malformed.
@@ -79,8 +83,12 @@ def preview(config: Config, trust: bytes, manifest: bytes) -> Preview:
     try:
         state = _try(lambda: read_state(open_bootloader(config.boot).read().variables), notes)
         floors = (state.floors if state else Floors()).highest(record.floors() if record else Floors())
-        verdict, untrusted = _ask_trust(config, ImageHead(trust, manifest), record, floors)
-        policy = AcceptancePolicy(reinstall=config.install.allow_reinstall, group_size=config.install.max_group_size)
+        verdict, untrusted = _ask_trust(config, ImageHead(trust, manifest), record, floors, options)
+        policy = AcceptancePolicy(
+            reinstall=options.reinstall or config.install.allow_reinstall,
+            retry=options.retry,
+            group_size=config.install.max_group_size,
+        )
         unwanted = check(parse_manifest(manifest), _facts(config, record, state, floors, notes), policy)
     finally:
         if record is not None:
@@ -97,10 +105,10 @@ def _try(look: Callable[[], T], notes: list[str]) -> T | None:
 
 
 def _ask_trust(
-    config: Config, head: ImageHead, record: Record | None, floors: Floors
+    config: Config, head: ImageHead, record: Record | None, floors: Floors, options: InstallOptions
 ) -> tuple[Verdict | None, tuple[Refusal, ...]]:
     try:
-        return verify_head(config, head, record, floors, launch.start), ()
+        return verify_head(config, head, record, floors, launch.start, ignore_expiry=options.ignore_expiry), ()
     except RefusedError as e:
         return None, e.reasons
 
@@ -122,11 +130,16 @@ def _facts(
         checks=check_names(configured_checks(config.health)),
         floors=floors,
         running=known.release if known else None,
-        on_trial=running is not None and state is not None and state.trial is running,
+        on_trial=running is not None and state is not None and _on_trial(state, running),
         failed=frozenset(failed),
         hardware=config.device.hardware,
         variant=config.device.variant,
     )
+
+
+def _on_trial(state: BootState, running: SlotName) -> bool:
+    """As an install sees it: on trial, or given up and about to be left."""
+    return state.trial is running or state.states[running] is SlotState.BAD
 
 
 def _size(path: Path, notes: list[str]) -> int:

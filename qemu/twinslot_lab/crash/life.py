@@ -182,7 +182,7 @@ def _no_targets(slot: SlotName) -> Mapping[str, TargetDevice]:
     raise _Wrong(f"the client opens slot {slot} on its way to rest")
 
 
-def _nobody_asks(head: ImageHead, record: Record, floors: Floors, *, force_time: bool) -> Verified:  # noqa: ARG001
+def _nobody_asks(head: ImageHead, record: Record, floors: Floors, *, ignore_expiry: bool) -> Verified:  # noqa: ARG001
     raise _Wrong("the client verifies an image on its way to rest")
 
 
