@@ -22,6 +22,7 @@ import pytest
 from image_samples import make_sample
 from rootfs_samples import make_tree
 from twinslot import cli_parser, config
+from twinslot.bootloader import rawenv
 from twinslot.bus import names
 from twinslot.bus.options import INSTALL
 from twinslot.core.errors import Refusal, RefusedError, TwinslotError
@@ -234,14 +235,18 @@ def test_every_command_in_the_text_of_a_page_has_a_verb_and_options_that_exist(p
 
 BETWEEN = {
     "build": "",
-    "sign": 'set -- keys/private/clinical.*.pem; cp "$1" alice.pem; cp "$2" bob.pem',
+    "sign": 'set -- keys/private/clinical.*.pem; cp "$1" alice.pem',
     "elsewhere": "twinslot-image verify pump.twin --root keys/1.root.json --roles engineering,clinical 2> missing || :",
     "patch": (
         "echo 2026.10 > tree/etc/version; mkfs.erofs -T1700000000 old.img tree > /dev/null; "
         "sed s/rootfs.img/old.img/ image.toml > old.toml; "
         "twinslot-image build old.toml -o pump-2026.10.twin --release 2026.10 --sequence 41"
     ),
-    "provision": "truncate -s 16M disk.img",
+    "provision": "truncate -s 16M disk.img card.img; sed s,disk.img,/dev/mmcblk0, fw_env.config > card.config",
+    "environment": (
+        "twinslot-image provision pump.twin --record card.sqlite "
+        "--environment card.img --fw-env-config card.config > card.txt"
+    ),
 }
 
 
@@ -308,6 +313,12 @@ def test_the_environment_of_the_guide_is_read_back_by_the_real_tool(release: tup
     assert set(said["environment"].splitlines()) == lines
     disk = (folder / "disk.img").read_bytes()
     image = (folder / "environment.img").read_bytes()
+    card = (folder / "card.img").read_bytes()
+    copies = [rawenv.decode(medium[at : at + len(image)]) for medium in (disk, card) for at in (0x100000, 0x900000)]
+    assert {"\n".join(f"{k}={v}" for k, v in copy.variables.items()) for copy in copies if copy} == {
+        "\n".join(sorted(lines))
+    }
+    assert None not in copies, "the tool writes by itself what the page writes by hand"
     assert disk[0x100000 : 0x100000 + len(image)] == disk[0x900000 : 0x900000 + len(image)] == image
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from twinslot import config
 from twinslot.bundle import wire
 from twinslot.config_reference import reference
 from twinslot.core import bootenv, manifest
@@ -117,8 +120,6 @@ def test_the_boot_contract_names_every_variable_that_the_client_writes() -> None
 
 
 def test_every_dependency_of_the_project_has_its_line() -> None:
-    import tomllib
-
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = [
         *project["dependencies"],
@@ -143,3 +144,25 @@ def test_each_word_of_the_glossary_stands_once() -> None:
     words = [word for cell, _ in rows for word in re.findall(r"\*\*([a-z ]+)\*\*", cell)]
     assert len(words) == len(set(words)) > 25
     assert all(rest.count("|") == 2 for _, rest in rows), "each row has its meaning, RAUC's word and Mender's"
+
+
+HANDED_ON = {"boot": "bootloader", "http": "transport", "slots": "config.py"}  # a table that a folder gets as a whole
+
+
+def test_every_key_of_the_configuration_is_read_by_the_product() -> None:
+    client = ROOT / "client/twinslot"
+    sources = {path: path.read_text() for path in sorted(client.rglob("*.py"))}
+    unread = []
+    for table in dataclasses.fields(config.Config):
+        kind = getattr(config, str(table.type).rpartition(".")[2])
+        for key in dataclasses.fields(kind):
+            own = re.compile(rf"\b{table.name}\.{key.name}\b")
+            whole = re.compile(rf"\.{key.name}\b")
+            where = client / HANDED_ON.get(table.name, "-")
+            if not any(
+                (own.search(text) and not path.name.startswith("config"))
+                or (whole.search(text) and (where in path.parents or where == path))
+                for path, text in sources.items()
+            ):
+                unread.append(f"{table.name}.{key.name}")
+    assert not unread
