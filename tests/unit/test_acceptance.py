@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from image_samples import FACTS, PAYLOADS, make_sample
 from twinslot.core.acceptance import AcceptancePolicy, DeviceFacts, check, require
 from twinslot.core.errors import RefusedError
+from twinslot.core.manifest import EPOCH_MAX, SEQUENCE_MAX
 from twinslot.core.model import Floors, Release
 
 MANIFEST = make_sample().manifest
@@ -141,6 +144,46 @@ def test_other_hardware_is_refused_and_so_is_a_device_that_does_not_know_its_own
 def test_groups_above_the_devices_bound_are_refused_for_each_payload() -> None:
     reasons = check(MANIFEST, WELCOMING, AcceptancePolicy(group_size=2048))
     assert [reason.code for reason in reasons] == ["group-size", "group-size"]
+
+
+RUNS = Release("2026.11", 7, 1)
+SAME = {payload.name: payload.digest for payload in MANIFEST.payloads}
+
+
+@pytest.mark.parametrize("reinstall", [False, True])
+def test_another_content_under_the_running_sequence_is_refused_whatever_is_asked_for(reinstall: bool) -> None:
+    facts = replace(WELCOMING, running=RUNS, content=SAME | {"firmware": "0" * 64})
+    (reason,) = check(MANIFEST, facts, replace(POLICY, reinstall=reinstall))
+    assert (reason.code, reason.expected, reason.found) == ("other-content", "0" * 64, SAME["firmware"])
+
+
+def test_the_same_content_signed_anew_may_be_reinstalled() -> None:
+    facts = replace(WELCOMING, running=replace(RUNS, manifest="1" * 64), content=SAME)
+    assert [reason.code for reason in check(MANIFEST, facts, POLICY)] == ["already-installed"]
+    assert check(MANIFEST, facts, replace(POLICY, reinstall=True)) == ()
+
+
+@given(floor=st.integers(0, SEQUENCE_MAX), found=st.integers(1, SEQUENCE_MAX))
+def test_no_release_takes_the_last_numbers(floor: int, found: int) -> None:
+    manifest = replace(MANIFEST, release=replace(MANIFEST.release, sequence=found))
+    reasons = {reason.code for reason in check(manifest, replace(WELCOMING, floors=Floors(floor)), POLICY)}
+    if not reasons:
+        assert floor == found == SEQUENCE_MAX or SEQUENCE_MAX - found >= (SEQUENCE_MAX - floor) // 2
+    assert ("number-room" in reasons) == (found - floor > SEQUENCE_MAX - found + 1)
+
+
+@pytest.mark.parametrize(("sequence", "epoch"), [(SEQUENCE_MAX, 1), (8, EPOCH_MAX)])
+def test_a_mistyped_number_is_refused_while_it_can_be_mended(sequence: int, epoch: int) -> None:
+    manifest = replace(MANIFEST, release=replace(MANIFEST.release, sequence=sequence, epoch=epoch))
+    (reason,) = check(manifest, WELCOMING, POLICY)
+    assert reason.code == "number-room"
+    assert "leaves too few numbers for later releases" in str(reason)
+
+
+@pytest.mark.parametrize("sequence", [20_261_129, 202_611_291_200, 1_795_000_000, 1_795_000_000_000])
+def test_a_date_or_a_time_in_seconds_or_milliseconds_is_no_jump_too_far(sequence: int) -> None:
+    manifest = replace(MANIFEST, release=replace(MANIFEST.release, sequence=sequence))
+    assert check(manifest, WELCOMING, POLICY) == ()
 
 
 def test_an_operator_may_reinstall_and_retry_but_not_go_below_a_floor() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from twinslot.core.errors import Refusal, RefusedError
-from twinslot.core.manifest import GROUP_SIZE_MAX, Manifest
+from twinslot.core.manifest import EPOCH_MAX, GROUP_SIZE_MAX, SEQUENCE_MAX, Manifest
 from twinslot.core.model import Floors, Release
 
 
@@ -24,6 +24,7 @@ class DeviceFacts:
         checks: Names of the health checks that local configuration knows (S11).
         floors: The higher of environment and record (S8).
         running: The release of the running slot; None when it is not known.
+        content: SHA-256 of what the running slot holds, 64 hex digits by payload; empty when it is not known.
         on_trial: The running system is not committed yet (S7).
         failed: Sequences that rolled back here (S13).
         hardware: This device's hardware revision; None when local configuration names none.
@@ -35,6 +36,7 @@ class DeviceFacts:
     checks: frozenset[str] = frozenset()
     floors: Floors = field(default_factory=Floors)
     running: Release | None = None
+    content: Mapping[str, str] = field(default_factory=dict)
     on_trial: bool = False
     failed: frozenset[int] = frozenset()
     hardware: str | None = None
@@ -63,6 +65,7 @@ def check(manifest: Manifest, facts: DeviceFacts, policy: AcceptancePolicy) -> t
         *_check_device_type(manifest, facts),
         *_check_payloads(manifest, facts, policy),
         *_check_age(manifest, facts, policy),
+        *_check_room(manifest, facts),
         *_check_health(manifest, facts),
     )
 
@@ -126,12 +129,37 @@ def _check_age(manifest: Manifest, facts: DeviceFacts, policy: AcceptancePolicy)
     if release.epoch < floors.epoch:
         what = f"release '{release.name}' is below the security epoch"
         yield Refusal("epoch", what, f"at least {floors.epoch}", str(release.epoch))
-    if facts.running and release.sequence == facts.running.sequence and not policy.reinstall:
-        what = f"release '{release.name}', sequence {release.sequence}, is installed and running"
-        yield Refusal("already-installed", what, hint="use '--reinstall' to write it again")
+    if facts.running and release.sequence == facts.running.sequence:
+        yield from _check_same(manifest, facts, policy)
     if release.sequence in facts.failed and not policy.retry:
         what = f"release '{release.name}', sequence {release.sequence}, rolled back on this device before"
         yield Refusal("failed-before", what, hint="see 'twinslot history'; use '--retry' to try it again")
+
+
+def _check_same(manifest: Manifest, facts: DeviceFacts, policy: AcceptancePolicy) -> Iterator[Refusal]:
+    """Of one sequence there is one content: what is remembered of it, such as that it failed, would be of both."""
+    release = manifest.release
+    differ = [each for each in manifest.payloads if facts.content.get(each.name, each.digest) != each.digest]
+    if differ:
+        what = f"sequence {release.sequence} is installed and running with another payload '{differ[0].name}'"
+        hint = "give the image a sequence of its own; '--reinstall' writes only the same content again"
+        yield Refusal("other-content", what, facts.content[differ[0].name], differ[0].digest, hint)
+    elif not policy.reinstall:
+        what = f"release '{release.name}', sequence {release.sequence}, is installed and running"
+        yield Refusal("already-installed", what, hint="use '--reinstall' to write it again")
+
+
+def _check_room(manifest: Manifest, facts: DeviceFacts) -> Iterator[Refusal]:
+    """A release takes at most half of the numbers that are left: else one mistyped number is the device's last."""
+    release, floors = manifest.release, facts.floors
+    numbers = (
+        ("sequence", release.sequence, floors.sequence, SEQUENCE_MAX),
+        ("security epoch", release.epoch, floors.epoch, EPOCH_MAX),
+    )
+    for name, found, floor, largest in numbers:
+        if found > (most := floor + (largest - floor + 1) // 2):
+            what = f"the {name} of release '{release.name}' leaves too few numbers for later releases"
+            yield Refusal("number-room", what, f"at most {most}", str(found), f"build it with a smaller {name}")
 
 
 def _check_health(manifest: Manifest, facts: DeviceFacts) -> Iterator[Refusal]:

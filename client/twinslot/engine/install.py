@@ -156,6 +156,7 @@ def device_facts(session: Session, partitions: Mapping[str, int]) -> DeviceFacts
         checks=session.device.check_names,
         floors=session.floors(),
         running=running.release if running else None,
+        content={name: payload.digest for name, payload in running.payloads.items()} if running else {},
         failed=frozenset(failed),
         hardware=session.device.hardware,
         variant=session.device.variant,

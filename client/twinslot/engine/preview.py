@@ -130,6 +130,7 @@ def _facts(
         checks=check_names(configured_checks(config.health)),
         floors=floors,
         running=known.release if known else None,
+        content={name: payload.digest for name, payload in known.payloads.items()} if known else {},
         on_trial=running is not None and state is not None and _on_trial(state, running),
         failed=frozenset(failed),
         hardware=config.device.hardware,
