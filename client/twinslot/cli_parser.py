@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -26,8 +27,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return read(make_parser(), given, argparse.Namespace(**_GLOBAL))
 
 
+@functools.cache
 def make_parser() -> Parser:
-    """The parser with every verb; global options may stand before or after the verb."""
+    """The parser with every verb; global options may stand before or after the verb. One for the process."""
     anywhere = _global_options()
     parser = Parser(prog="twinslot", description="Update this device, and come back if it is not well.")
     _add_global(parser)

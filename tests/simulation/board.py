@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 from simulation import rawcopy
 from simulation.bootloader import SimulatedBootloader, power_on
 from simulation.disk import SimulatedCard, SimulatedDisk
 from simulation.image import GROUP, SmallImage, SmallStream
 from simulation.power import Power, PowerCut
+from twinslot.cli import main
 from twinslot.core.errors import DeviceError, Refusal, RefusedError
 from twinslot.core.model import SECTOR, CheckResult, Floors, Release, SlotName, SlotRecord, StoredPayload
 from twinslot.core.progress import Observer
@@ -25,6 +28,9 @@ from twinslot.storage.record import Record
 from twinslot.storage.slotreader import SlotReader, open_reader
 from twinslot.transport.base import ImageHead
 from twinslot_lab.crash.bootmodel import DEFAULT
+
+if TYPE_CHECKING:
+    from twinslot.cli_world import World
 
 SLOT_SIZE = 8 * GROUP  # bytes; larger than the images, so that there is a tail
 CARD_SIZE = 0x6000
@@ -148,12 +154,24 @@ class SimulatedBoard:
 
     def run_units(self) -> None:
         """What systemd starts (systemd/twinslot-*.service), in this order; two of them not when nothing is on trial."""
-        engine = self.engine()
-        engine.boot()
+        self.verb("boot")
         if not self.settled:
-            engine.check()
+            self.verb("check", "--if-trial", refused=True)
         if not self.settled and not self.wants_reboot:
-            engine.commit(if_trial=True)
+            self.verb("commit", "--if-trial", refused=True)
+
+    def verb(self, *words: str, refused: bool = False) -> str:
+        """`twinslot WORDS`, through the command line in this process; what it prints.
+
+        Args:
+            words: Verb and options.
+            refused: A refusal is as good as success: the sick system is left.
+        """
+        said, complained = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(complained):
+            status = main([*words], cast("World", _OneBoard(self)))
+        assert status == 0 or (refused and status == RefusedError.exit_status), f"{words}: {complained.getvalue()}"
+        return said.getvalue()
 
     def install(self, image: SmallImage, **options: bool) -> None:
         """Install and, as the device does, reboot into the trial."""
@@ -284,6 +302,36 @@ class SimulatedBoard:
     def _clock(self) -> float:
         self._seconds += 0.01
         return self._seconds
+
+
+class _OneBoard:
+    """What the verbs of the units ask of `cli_world.World`."""
+
+    def __init__(self, board: SimulatedBoard) -> None:
+        self._board = board
+
+    def is_root(self) -> bool:
+        return True
+
+    def config(self, root: str) -> None:
+        """The engine knows its edges."""
+
+    def engine(self, config: None) -> Engine:
+        return self._board.engine()
+
+    def status(self, config: None) -> dict[str, Any]:
+        with self._record() as record:
+            current = record.current()
+        return {"transaction": current.as_dict() if current else None}
+
+    def history(self, config: None, limit: int) -> list[dict[str, Any]]:
+        with self._record() as record:
+            return [each.as_dict() for each in record.history(limit)]
+
+    def _record(self) -> Record:
+        if self._board.record_broken:
+            raise DeviceError("the data partition is gone", code="record")
+        return Record(self._board.data, lambda: "", read_only=True)
 
 
 def _trusting(head: ImageHead, record: Record, floors: Floors, *, ignore_expiry: bool) -> Verified:

@@ -298,3 +298,14 @@ def test_where_checks_cannot_run_a_commit_needs_those_that_passed_and_never_ends
     kept = board.engine().commit()
     assert kept is not None
     assert kept.outcome == Outcome.COMMITTED
+
+
+def test_the_boot_verb_says_that_a_system_that_was_given_up_still_runs(board: SimulatedBoard) -> None:
+    board.install(SICK)
+    board.start()
+    board.verb("boot")
+    board.verb("check", refused=True)  # the reboot that belongs to it does not come
+    board.wants_reboot = False
+    assert "was given up and still runs" in board.verb("boot")
+    assert board.wants_reboot
+    assert "given-up" in board.verb("--json", "boot")
