@@ -24,12 +24,17 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         SystemExit: Help or the version was asked for and printed (0).
     """
     given = sys.argv[1:] if argv is None else argv
-    return read(make_parser(), given, argparse.Namespace(**_GLOBAL))
+    return read(_parser(), given, argparse.Namespace(**_GLOBAL))
 
 
 @functools.cache
+def _parser() -> Parser:
+    """One for the process."""
+    return make_parser()
+
+
 def make_parser() -> Parser:
-    """The parser with every verb; global options may stand before or after the verb. One for the process."""
+    """The parser with every verb; global options may stand before or after the verb."""
     anywhere = _global_options()
     parser = Parser(prog="twinslot", description="Update this device, and come back if it is not well.")
     _add_global(parser)
