@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from twinslot.bundle.patch_head import patch_name
 from twinslot.cli_output import Output
 from twinslot.core.errors import DeviceError
+from twinslot.core.manifest import parse_manifest
 from twinslot_image import replaceable
 from twinslot_image.cli_commands import say
+from twinslot_image.compose import read_front
 from twinslot_image.file_kind import require_image
 from twinslot_image.outputs import Target
 from twinslot_image.patch_inspect import describe_patch, render_patch
-from twinslot_image.progress import Steps
+from twinslot_image.patch_sources import is_image
+from twinslot_image.progress import Steps, size_text
 
 
 def patch(arguments: argparse.Namespace, output: Output) -> None:
@@ -26,7 +30,24 @@ def patch(arguments: argparse.Namespace, output: Output) -> None:
     name = patch_name(new.name, "0" * 64)  # until the base's digest is known
     target = Target(arguments.output, replaceable.patch, inputs=(old, new), force=arguments.force, name=name)
     with target, Steps() as steps:
-        head = make_patch(old, new, target, steps.report)
+        head = make_patch(old, new, target, steps.report, _stored(new))
     data, path = describe_patch(head), target.path
-    lines = f"{path}: {render_patch(data)}".split("\n")
-    say(arguments, output, {"file": str(path), "patch": data}, lines, target)
+    base, release, size = _name(old), _name(new), new.stat().st_size
+    lines = [f"{path}: {base} -> {release}: {size_text(head.total)} instead of {size_text(size)}"]
+    lines += render_patch(data).split("\n")[1:]
+    names = {"file": str(path), "base": base, "release": release, "image_size": size}
+    say(arguments, output, names | {"patch": data}, lines, target)
+
+
+def _stored(image: Path) -> int:
+    """Bytes of an image's groups, which a patch spares a device; it fetches what stands before them anyway."""
+    with image.open("rb") as file:
+        return sum(payload.stored_size for payload in parse_manifest(read_front(file).manifest).payloads)
+
+
+def _name(path: Path) -> str:
+    """The release of an image; of the content of a partition the file's name."""
+    if not is_image(path):
+        return f"'{path.name}'"
+    with path.open("rb") as file:
+        return parse_manifest(read_front(file).manifest).release.name

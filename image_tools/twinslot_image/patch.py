@@ -14,7 +14,7 @@ from typing import BinaryIO
 from twinslot.bundle.lzma2 import CONTROL_WINDOW, pack
 from twinslot.bundle.patch import PatchHead, patch_name
 from twinslot.bundle.wire_patch import PatchHeader, PayloadEntry, build_patch_header, build_patch_table, build_varints
-from twinslot.core.errors import BundleError
+from twinslot.core.errors import BundleError, Refusal, RefusedError
 from twinslot.core.model import DIGEST_SIZE
 from twinslot_image.outputs import Target
 from twinslot_image.patch_check import check_patch
@@ -23,6 +23,7 @@ from twinslot_image.patch_pool import Map
 from twinslot_image.patch_search import Report, Search
 from twinslot_image.patch_sources import Content, is_image, read_content, unpack_image
 from twinslot_image.patch_work import Workspace, bound, measure, pack_piece, workers
+from twinslot_image.progress import size_text
 from twinslot_image.replacement import workspace
 
 
@@ -33,7 +34,9 @@ class _Part:
     stored: int
 
 
-def make_patch(old: Path, new: Path, target: Target, report: Report = lambda *_: None) -> PatchHead:
+def make_patch(
+    old: Path, new: Path, target: Target, report: Report = lambda *_: None, limit: int | None = None
+) -> PatchHead:
     """Make a patch, and apply it once before it appears under its name. The same inputs give the same bytes.
 
     Args:
@@ -41,21 +44,28 @@ def make_patch(old: Path, new: Path, target: Target, report: Report = lambda *_:
         new: The image that devices are to have.
         target: Where the patch goes; in a directory it gets the name under which devices look for it.
         report: Called now and then.
+        limit: Bytes that the patch must stay below to be worth it; None: whatever it takes.
 
     Returns:
         The head of the finished patch.
 
     Raises:
         BundleError: An image is damaged; `bundle.patch-pair`: the two have not the same payloads.
+        RefusedError: `refused.patch-useless`: it would not be smaller than the image.
     """
     with workspace(target.folder) as folder:
         pairs = _open_pair(old, new, folder, report)
         target.rename(patch_name(new.name, pairs[0][0].digest))
         with (folder / "pieces").open("w+b") as spool:
-            parts = [_make_part(*pair, folder, spool, report) for pair in pairs]
+            searches = [(*pair, Search(*pair, folder)) for pair in pairs]
+            if limit is not None and all(search.has_nothing() for _, _, search in searches):
+                raise _useless(old, limit, "a base that has nothing of it")
+            parts = [_make_part(*search, spool, report) for search in searches]
             draft = folder / "patch"
             with draft.open("wb") as sink:
                 _write(sink, parts, spool)
+        if limit is not None and (size := draft.stat().st_size) >= limit:
+            raise _useless(old, limit, size_text(size))
         head = check_patch(draft, pairs, report)
         with draft.open("rb") as source, target.writing() as sink:
             shutil.copyfileobj(source, sink)
@@ -93,11 +103,16 @@ def _bad_pair(expected: str, found: str) -> BundleError:
     return BundleError("the payloads of the two images", code="patch-pair", expected=expected, found=found)
 
 
-def _make_part(base: Content, target: Content, folder: Path, spool: BinaryIO, report: Report) -> _Part:
+def _useless(old: Path, limit: int, found: str) -> RefusedError:
+    what, wanted = f"a patch from '{old}' is no smaller than the image itself", f"less than {size_text(limit)}"
+    hint = "name the release that the devices run as the base"
+    return RefusedError(Refusal("patch-useless", what, wanted, found, hint))
+
+
+def _make_part(base: Content, target: Content, search: Search, spool: BinaryIO, report: Report) -> _Part:
     changed = list(_changed_groups(base, target))
     pieces, stored = list[EncodedPiece](), 0
     if changed:
-        search = Search(base, target, folder)
         with workers(search.work) as run:
             recipes = list(search.recipes(changed, run, report))
             for piece in _pack(search.space, recipes, run, report):

@@ -55,6 +55,7 @@ class PageMap:
 
     def __init__(self, old: Path, new: Path) -> None:
         self._old, self._new = hash_pages(old), hash_pages(new)
+        self.filled = int(np.count_nonzero(self._new))  # pages of the new payload that are not zeros
         self.hard: npt.NDArray[np.bool_] = ~np.isin(self._new, self._old)
         self.orphans: npt.NDArray[np.bool_] = ~np.isin(self._old, self._new)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from twinslot.bundle.patch import Op
 from twinslot_image.patch_encode import FAST_ABOVE, GroupRecipe, merge
-from twinslot_image.patch_index import Index
-from twinslot_image.patch_pages import PAGE, PageMap, runs
+from twinslot_image.patch_index import Index, candidates
+from twinslot_image.patch_pages import PAGE, PageMap, map_file, runs
 from twinslot_image.patch_path import BLOCK, Stretch, learn_costs, no_counts
 from twinslot_image.patch_pool import Map
 from twinslot_image.patch_sources import Content
@@ -23,6 +23,9 @@ ORPHAN_STRIDE = 4  # bytes between indexed positions of pages that only the base
 STRIDE = 64  # bytes, for all of the base: only when orphans are few beside what is new; finds next to nothing otherwise
 INDEX_BITS_MIN, INDEX_BITS_MAX = 12, 24  # of a table of 6 bytes each
 BATCH = 64  # spans that a worker takes at once
+SAMPLE = 128  # spans that are looked at before the search
+SAMPLE_ABOVE = 2 * 1024 * 1024  # bytes to be searched; less takes no longer than the sample
+UNKNOWN_PART = 0.95  # of the content that the base must not have for a patch to be given up before it is made
 
 
 Report = Callable[[str, int, int], None]  # (what is being done, bytes done, bytes in all)
@@ -54,6 +57,16 @@ class Search:
             group_size=target.group_size,
             fast=self.work > FAST_ABOVE,
         )
+
+    def has_nothing(self) -> bool:
+        """Whether the base has next to nothing of the new content, by a sample that takes a moment."""
+        if self.work < SAMPLE_ABOVE or self.work < UNKNOWN_PART * self._pages.filled * PAGE:
+            return False
+        old_indexes = [Index(path, bits) for path, bits in self.space.indexes]
+        sample = self._spans[:: len(self._spans) // SAMPLE + 1]
+        new = map_file(self._target.file)
+        known = sum(bool(candidates(new, span, old_indexes, 1)) for span in sample)
+        return known <= (1 - UNKNOWN_PART) * len(sample)
 
     def recipes(self, changed: Sequence[int], run: Map, report: Report) -> Iterator[GroupRecipe]:
         """For each changed group in order what it is made of."""

@@ -457,8 +457,10 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What keeps each verb busy for seconds."""
     large = tmp_path_factory.mktemp("large")
     assert main(["keys", "init", str(large / "keys"), "--roles", "engineering"]) == 0
-    (large / "old.bin").write_bytes(os.urandom(6_000_000))
-    (large / "firmware.bin").write_bytes(os.urandom(12_000_000))
+    content = bytearray(os.urandom(12_000_000))
+    (large / "firmware.bin").write_bytes(content)
+    content[::97] = bytes(len(content[::97]))  # nowhere the same for long, and everywhere alike
+    (large / "old.bin").write_bytes(content)
     (large / "notes.md").write_text("x")
     (large / "image.toml").write_text(TOML)
     assert main(["build", str(large / "image.toml"), "-o", str(large / "new.twin")]) == 0

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ from twinslot.core.manifest import parse_manifest
 from twinslot.worker.patched import patch_url
 from twinslot_image.cli import main
 from twinslot_image.compose import read_front
+from twinslot_image.patch_search import SAMPLE_ABOVE, Search
 from twinslot_image.patch_sources import read_content
 
 GROUP = 65536
@@ -101,6 +103,7 @@ def test_the_command_says_the_same_to_people_and_programs_and_inspect_repeats_it
     again = ["patch", "--json", str(shelf / "old.img"), str(shelf / "new.twin"), "-o", str(shelf / "again")]
     assert main(again) == 0
     result = {"type": "result", "command": "patch", "file": str(shelf / "again"), "patch": data}
+    result |= {"base": "'old.img'", "release": "2026.11", "image_size": (shelf / "new.twin").stat().st_size}
     assert json.loads(capsys.readouterr().out) == result
     assert (shelf / "again").read_bytes() == (shelf / "patch").read_bytes()
     assert data["size"] == (shelf / "patch").stat().st_size
@@ -151,3 +154,35 @@ def test_other_commands_do_without_numpy(shelf: Path) -> None:
     made = subprocess.run(command, capture_output=True, text=True, check=False)
     assert made.returncode == 6
     assert "'patch' needs NumPy" in made.stderr
+
+
+def test_people_read_from_which_release_to_which_and_what_is_saved(
+    shelf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["patch", str(shelf / "old.twin"), str(shelf / "new.twin"), "-o", str(tmp_path / "patch")]) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    assert re.search(r"patch: 2026\.11 -> 2026\.11: 2\d\d\.\d KiB instead of 9\d\d\.\d KiB$", first)
+
+
+@pytest.mark.parametrize("size", [300_000, 8_000_000])
+def test_a_patch_that_saves_nothing_is_refused_and_a_large_one_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    noise = random.Random(3)
+    (tmp_path / "base.img").write_bytes(noise.randbytes(1 << 20))
+    (tmp_path / "new.twin").write_bytes(make_sample({"rootfs": noise.randbytes(size)}, group_size=GROUP).data)
+    if size > SAMPLE_ABOVE:
+        monkeypatch.setattr(Search, "recipes", None)
+    command = ["patch", str(tmp_path / "base.img"), str(tmp_path / "new.twin"), "-o", f"{tmp_path}/release/"]
+    assert main(command) == 4
+    assert "base.img' is no smaller than the image itself" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["base.img", "new.twin"]
+
+
+def test_a_base_that_has_a_tenth_is_worth_a_patch(tmp_path: Path) -> None:
+    noise = random.Random(4)
+    content = noise.randbytes(2_400_000)
+    (tmp_path / "base.img").write_bytes(noise.randbytes(1_000_001) + content[1_000_000:1_300_000])
+    (tmp_path / "new.twin").write_bytes(make_sample({"rootfs": content}, group_size=GROUP).data)
+    assert main(["patch", str(tmp_path / "base.img"), str(tmp_path / "new.twin"), "-o", str(tmp_path / "patch")]) == 0
+    assert (tmp_path / "patch").stat().st_size < 2_150_000
