@@ -77,6 +77,8 @@ mutants: packages $(STAMP) ## break each safety rule on purpose; its test must n
 docs: packages $(STAMP) ## print the generated pages anew
 	$(BIN)/python -m twinslot.config_reference > docs/config.md
 	$(BIN)/python docs/make_lifecycle.py > docs/lifecycle.md
+	$(BIN)/python docs/make_events.py > docs/events.md
+	$(BIN)/python docs/make_events.py catalog > systemd/twinslot.catalog
 	$(BIN)/python docs/man/make_config_page.py > docs/man/twinslot-config.5
 	$(BIN)/python docs/make_dbus.py > docs/dbus.md
 	$(BIN)/python docs/make_errors.py > docs/errors.md

@@ -24,8 +24,12 @@ from twinslot.core.errors import CancelledError, DeviceError, LifecycleError, Tw
 if TYPE_CHECKING:
     from twinslot.cli_world import World
 
-LOOKING: Final = ("status", "history", "doctor", "info")  # without their output they did nothing
-_MODULES: Final = {"info": "twinslot.cli_info"} | dict.fromkeys(("status", "history", "doctor"), "twinslot.cli_look")
+LOOKING: Final = ("status", "history", "doctor", "info", "log")  # without their output they did nothing
+_MODULES: Final = {
+    "info": "twinslot.cli_info",
+    "log": "twinslot.cli_log",
+    **dict.fromkeys(("status", "history", "doctor"), "twinslot.cli_look"),
+}
 
 
 class _Terminated(KeyboardInterrupt):

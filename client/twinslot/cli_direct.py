@@ -48,5 +48,9 @@ class DirectClient:
         """See `ServiceClient`."""
         return self._world.engine(self._config).cancel().as_dict()
 
+    def log(self, after: int, since: str, limit: int) -> JsonObject:
+        """See `ServiceClient`."""
+        return self._world.log(self._config, after, since, limit)
+
     def close(self) -> None:
         """Holds nothing."""

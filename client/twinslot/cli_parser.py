@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from twinslot import __version__
 from twinslot.cli_arguments import Parser, Switch, read, whole_number
+from twinslot.cli_log import since
 
 if TYPE_CHECKING:
     _Verbs: TypeAlias = argparse._SubParsersAction["Parser"]  # argparse has no public name for it
@@ -96,6 +97,11 @@ def _add_looking(verbs: _Verbs, anywhere: Parser) -> None:
     history = verbs.add_parser("history", parents=[anywhere], help="past updates, newest first")
     number = whole_number(1, 1_000_000)
     history.add_argument("-n", "--number", metavar="N", type=number, default=20, help="how many (default: 20)")
+    log = verbs.add_parser("log", parents=[anywhere], help="what was done here, by whom, and what was refused")
+    log.add_argument("-n", "--number", metavar="N", type=number, help="the newest N rows (default: 20, or all)")
+    words = "rows from this number or time on, or of the last 15m, 2h, 3d"
+    log.add_argument("--since", metavar="N|TIME", type=since, help=words)
+    log.add_argument("-f", "--follow", action="store_true", help="go on with rows as they come")
     verbs.add_parser("doctor", parents=[anywhere], help="all evidence, and the decision that it leads to")
 
 

@@ -90,6 +90,10 @@ class ServiceClient(Protocol):
         """Stop the job that runs, or drop what waits."""
         ...
 
+    def log(self, after: int, since: str, limit: int) -> JsonObject:
+        """Rows of the audit, as `engine.log.LogPage.as_dict`."""
+        ...
+
     def close(self) -> None:
         """End the connection; a job goes on."""
         ...
@@ -135,6 +139,10 @@ class World(Protocol):
 
     def doctor(self, config: Config) -> Diagnosis:
         """`engine.doctor.doctor`."""
+        ...
+
+    def log(self, config: Config, after: int, since: str, limit: int) -> JsonObject:
+        """`engine.log.read_log`, JSON-ready; 0 as limit: all."""
         ...
 
     def head(self, config: Config, url: str) -> Front:
@@ -230,6 +238,12 @@ class RealWorld:
         from twinslot.engine.doctor import doctor
 
         return doctor(config)
+
+    def log(self, config: Config, after: int, since: str, limit: int) -> JsonObject:
+        """See `World`."""
+        from twinslot.engine.log import LogQuery, read_log
+
+        return read_log(config, LogQuery(after, since, limit)).as_dict()
 
     def head(self, config: Config, url: str) -> Front:
         """See `World`."""

@@ -28,6 +28,7 @@ from twinslot.core.errors import (
 from twinslot.core.lifecycle import State
 from twinslot.core.manifest import Manifest
 from twinslot.core.model import Release, SlotName
+from twinslot.core.origin import Origin
 from twinslot.core.progress import Observer, Phase, Progress
 from twinslot.core.transaction import Outcome, Transaction
 from twinslot.engine.cancellation import Cancellation
@@ -64,6 +65,7 @@ class PretendStream:
 
     remote = False
     unused: tuple[Unused, ...] = ()
+    source = "a test"
 
     @property
     def fetched(self) -> int:
@@ -165,12 +167,19 @@ class PretendWorld:
     def __init__(self) -> None:
         self.state = "idle"
         self.looks = 0
+        self.asked: list[Origin] = []
 
-    def engine(self) -> PretendEngine:
+    def engine(self, origin: Origin) -> PretendEngine:
+        self.asked.append(origin)
         return PretendEngine(self)
 
     def install(
-        self, source: str | int, options: InstallOptions, observer: Observer, cancelled: Cancellation
+        self,
+        source: str | int,
+        options: InstallOptions,
+        observer: Observer,
+        cancelled: Cancellation,
+        origin: Origin,
     ) -> Transaction:
         if source == "http://nowhere/":
             raise TransportError("no such server", code="resolve")
@@ -178,7 +187,7 @@ class PretendWorld:
         with cancelled.ending(stream):
             if cancelled.is_set():
                 stream.close()
-            return self.engine().install(stream, options, observer, cancelled)
+            return self.engine(origin).install(stream, options, observer, cancelled)
 
     def install_defaults(self) -> InstallOptions:
         return InstallOptions(reboot=True)
@@ -193,6 +202,11 @@ class PretendWorld:
 
     def history(self, limit: int) -> list[JsonObject]:
         return [transaction().as_dict()] * min(limit, 2)
+
+    def log(self, after: int, since: str, limit: int) -> JsonObject:
+        """Rows that name who asked for what."""
+        rows = [{"number": n, "fields": {"origin": asked.as_dict()}} for n, asked in enumerate(self.asked, 1)]
+        return {"rows": rows[after:][-limit:], "broken": None, "since": since}
 
 
 def main() -> None:

@@ -20,6 +20,7 @@ from twinslot.bootloader.uboot import UBoot
 from twinslot.config import Config, Device, Slots, Trust
 from twinslot.config import Record as RecordConfig
 from twinslot.core.model import CheckResult, SlotName
+from twinslot.core.origin import Origin, OriginKind
 from twinslot.core.progress import Observer
 from twinslot.core.transaction import Transaction
 from twinslot.engine import assemble
@@ -64,6 +65,7 @@ class HostDevice:
     clock: datetime | None = None
     boots: int = 1
     rebooted: int = 0
+    origin: Origin = Origin(OriginKind.CLI, uid=0, login="root")  # noqa: RUF009 - frozen
     slots: dict[SlotName, Path] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -111,6 +113,7 @@ class HostDevice:
             delta=assemble._delta_policy(self.config),
             hardware=self.config.device.hardware,
             variant=self.config.device.variant,
+            origin=self.origin,
         )
 
     def verifier(self) -> Verify:

@@ -22,12 +22,14 @@ from twinslot.bus.server import serve
 from twinslot.bus.world import JsonObject, RealWorld
 from twinslot.core.errors import BundleError, CancelledError, RefusedError
 from twinslot.core.model import SlotName
+from twinslot.core.origin import Origin
 from twinslot.core.progress import Observer, Phase, Progress
 from twinslot.core.transaction import Transaction
 from twinslot.engine import assemble, report
 from twinslot.engine.cancellation import Cancellation
 from twinslot.engine.engine import Engine
 from twinslot.engine.install import InstallOptions
+from twinslot.engine.log import LogQuery, read_log
 
 CONTENT = b"superblock".ljust(4096, b"\1") + random.Random(2).randbytes(700_000)
 NO_REBOOT = {"reboot": False}
@@ -39,13 +41,19 @@ class HostWorld:
     def __init__(self, device: HostDevice) -> None:
         self._device, self._config = device, device.config
 
-    def engine(self) -> Engine:
+    def engine(self, origin: Origin) -> Engine:
+        self._device.origin = origin
         return self._device.engine()
 
     def install(
-        self, source: str | int, options: InstallOptions, observer: Observer, cancelled: Cancellation
+        self,
+        source: str | int,
+        options: InstallOptions,
+        observer: Observer,
+        cancelled: Cancellation,
+        origin: Origin,
     ) -> Transaction:
-        engine = self.engine()
+        engine = self.engine(origin)
         stream = assemble.open_stream(self._config, source, service_workers=False)
         with cancelled.ending(stream):
             if cancelled.is_set():
@@ -60,6 +68,9 @@ class HostWorld:
 
     def history(self, limit: int) -> list[JsonObject]:
         return report.history(self._config, limit)
+
+    def log(self, after: int, since: str, limit: int) -> JsonObject:
+        return read_log(self._config, LogQuery(after, since, limit)).as_dict()
 
 
 @pytest.fixture(scope="module")
@@ -216,3 +227,23 @@ def test_the_automatic_reboot_of_the_configuration_is_the_default(device: HostDe
     automatic = replace(device.config, install=replace(device.config.install, reboot="automatic"))
     assert RealWorld(automatic).install_defaults() == InstallOptions(reboot=True)
     assert RealWorld(device.config).install_defaults() == InstallOptions(reboot=False)
+
+
+def test_the_audit_names_who_called_and_only_those_who_may_change_read_it(
+    device: HostDevice, client: ServiceClient, image: tuple[ReleaseBench, Path], tmp_path: Path
+) -> None:
+    damaged = tmp_path / "damaged"
+    damaged.write_bytes(image[1].read_bytes()[:5000])
+    for path in (damaged, image[1]):
+        with opened(path) as source, contextlib.suppress(BundleError):
+            client.install(source, NO_REBOOT)
+    found = client.log(0, "", 0)
+    assert [row["event"] for row in found["rows"]] == ["verb-failed", "accepted", "verified", "activate"]
+    assert found["rows"][0]["fields"]["source"] == str(damaged)
+    for row in found["rows"]:
+        origin = row["fields"]["origin"]
+        assert (origin["kind"], origin["uid"], origin["login"]) == ("bus", 0, "root")
+        assert origin["sender"].startswith(":1.")
+    assert found["broken"] is None
+    assert [row["number"] for row in client.log(3, "", 0)["rows"]] == [4]
+    assert device.environment()["slot"] == "b"

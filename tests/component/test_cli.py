@@ -34,7 +34,7 @@ from release_bench import ReleaseBench
 from twinslot import cli, cli_world
 from twinslot.engine import assemble
 device = HostDevice(Path({directory!r}), ReleaseBench(Path({bench!r})))
-assemble.open_device = lambda config, get_worker: device.edges()
+assemble.open_device = lambda config, get_worker, origin: device.edges()
 sys.exit(cli.main(["--no-service", "--config-root", {directory!r}, *sys.argv[1:]]))
 """
 

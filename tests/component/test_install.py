@@ -140,6 +140,11 @@ def test_what_is_not_signed_as_policy_demands_is_refused_before_any_payload_byte
     with pytest.raises(RefusedError, match=sentence):
         device.install(image)
     assert_untouched(device)
+    with device.record() as record:
+        (row,) = record.audit_rows()
+    assert (row.event, row.body["source"], row.body["claimed"]) == ("refused", str(image), True)
+    assert (row.body["release"], row.body["origin"]) == ("9.0", {"kind": "cli", "uid": 0, "login": "root"})
+    assert any(sentence in str(reason) for reason in row.body["reasons"])
 
 
 def test_all_reasons_come_at_once(device: HostDevice, bench: ReleaseBench) -> None:
@@ -383,7 +388,7 @@ def test_a_clock_in_2106_is_named_with_the_dates_it_was_compared_with_and_an_ove
     device.install(image, InstallOptions(ignore_expiry=True))
     with device.record() as record:
         (overridden,) = [row.body for row in record.audit_rows() if row.event == "overridden"]
-        assert overridden == {"options": ["ignore_expiry"], "release": "2.0"}
+        assert overridden == {"options": ["ignore_expiry"], "release": "2.0", "origin": device.origin.as_dict()}
         (accepted,) = [row.body for row in record.audit_rows() if row.event == "accepted"]
         assert accepted["trust"]["time_source"] == "clock"
         assert accepted["trust"]["overridden"]

@@ -249,8 +249,9 @@ def test_anybody_may_look_and_only_root_and_the_group_may_change() -> None:
     rules = {tuple(sorted(policy.attrib.items())): policy.findall("*") for policy in policies}
     owners = [who for who, allowed in rules.items() if any("own" in rule.attrib for rule in allowed)]
     assert owners == [(("user", "root"),)]
-    everybody = rules[(("context", "default"),)]
-    assert all(rule.tag == "allow" for rule in everybody)
+    denied, *everybody = rules[(("context", "default"),)]
+    assert (denied.tag, denied.get("send_type")) == ("deny", "signal")
+    assert all((rule.tag, rule.get("max_fds")) == ("allow", "0") for rule in everybody)
     opened = {(rule.get("send_interface"), rule.get("send_member")) for rule in everybody}
     standard = "org.freedesktop.DBus"
     assert opened == {
@@ -266,7 +267,7 @@ def test_anybody_may_look_and_only_root_and_the_group_may_change() -> None:
         for interface in ElementTree.parse(DESCRIPTION).getroot().findall("interface")
         for method in interface.findall("method")
     }
-    closed = {"Install", "InstallFile", "Activate", "Commit", "Rollback", "Cancel"}
+    closed = {"Install", "InstallFile", "Activate", "Commit", "Rollback", "Cancel", "GetLog"}
     assert {member for interface, member in methods - opened} == closed
 
 

@@ -25,6 +25,7 @@ from twinslot.core.transaction import Transaction
 from twinslot.engine.cancellation import Cancellation
 from twinslot.engine.diagnosis import Diagnosis
 from twinslot.engine.install import InstallOptions
+from twinslot.engine.log import LogQuery, rows_of
 from twinslot.engine.preview import Preview
 
 OLD = SmallImage("1.0", 10)
@@ -109,6 +110,11 @@ class BoardWorld:
     def doctor(self, config: Config) -> Diagnosis:
         raise NotImplementedError
 
+    def log(self, config: Config, after: int, since: str, limit: int) -> JsonObject:
+        self.before("log")
+        with self.board.open_record() as record:
+            return rows_of(record, LogQuery(after, since, limit)).as_dict()
+
     def head(self, config: Config, url: str) -> Front:
         raise TransportError("the server does not answer", code="connect", found=url)
 
@@ -180,6 +186,10 @@ class _Service:
     def cancel(self) -> JsonObject:
         self._world.by_service.append("cancel")
         return self._direct.cancel()
+
+    def log(self, after: int, since: str, limit: int) -> JsonObject:
+        self._world.by_service.append("log")
+        return self._direct.log(after, since, limit)
 
     def close(self) -> None:
         self._world.closed += 1

@@ -105,6 +105,7 @@ class SmallStream:
     def __init__(self, image: SmallImage, *, ranged: bool = False) -> None:
         self._image = image
         self.remote = ranged
+        self.source = "http://sim/image.twin" if ranged else "/media/image.twin"
         self.fetched = 0
         self.unused: tuple[Unused, ...] = ()
         self.groups: list[int] = []  # that were fetched

@@ -93,7 +93,7 @@ def test_one_more_key_at_each_level_survives_a_trial_its_rollback_and_the_next_c
     rewrite(board, with_one_key_more)
     board.live()
     assert board.system() is OLD
-    assert levels(board, "transactions") == {"", "release", "floors", "payload", "checks"}
+    assert levels(board, "transactions") == {"", "release", "floors", "payload", "checks", "origin"}
     assert levels(board, "slots") == {"", "release", "payload"}
     assert levels(board, "meta WHERE key = 'floors'", "value") == {""}
     with board.open_record() as record:

@@ -7,8 +7,10 @@ import os
 import pwd
 from collections.abc import Callable
 
+from twinslot.asker import name_of
 from twinslot.bus.library import DAEMON, Message, MessageBus, MessageType, ask_daemon
 from twinslot.bus.names import GROUP, not_allowed
+from twinslot.core.origin import Origin, OriginKind
 
 
 class Callers:
@@ -23,8 +25,8 @@ class Callers:
         self._watched: dict[str, Callable[[], None]] = {}
         bus.add_message_handler(self._notice)
 
-    async def require_change(self, sender: str) -> None:
-        """Root, the user that the service runs as, and members of the group `twinslot` may change the device.
+    async def require_change(self, sender: str) -> Origin:
+        """Who calls, if they may change the device: root, the service's own user, members of the group `twinslot`.
 
         Raises:
             RefusedError: `refused.not-allowed`.
@@ -32,11 +34,13 @@ class Callers:
         """
         (credentials,) = await ask_daemon(self._bus, "GetConnectionCredentials", "s", sender)
         user = int(credentials["UnixUserID"].value)
+        origin = Origin(OriginKind.BUS, uid=user, login=name_of(user), sender=sender)
         if user in (0, os.geteuid()):
-            return
+            return origin
         groups = credentials["UnixGroupIDs"].value if "UnixGroupIDs" in credentials else _groups_of(user)
         if _group_id() not in groups:
             raise not_allowed(user)
+        return origin
 
     async def watch(self, sender: str, gone: Callable[[], None]) -> None:
         """Call `gone` once when the caller leaves the bus, or at once when it has left."""

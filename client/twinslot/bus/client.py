@@ -18,6 +18,7 @@ from twinslot.core.outcome import UNSUCCESSFUL
 from twinslot.core.progress import Observer
 
 JsonObject = dict[str, Any]
+LOG_ROWS: Final = 1000  # as the service
 POLL: Final = 0.2  # seconds until a wish to cancel is noticed
 
 
@@ -108,6 +109,13 @@ class ServiceClient:
             return self._watch(lambda: self._start("Cancel", "", []), quiet, None)
         except CancelledError:
             return None
+
+    def log(self, after: int, since: str, limit: int) -> JsonObject:
+        """Rows of the audit, as `engine.log.LogPage.as_dict`; the service gives at most 1000."""
+        limit = limit or LOG_ROWS
+        reply = self._link.call(names.PATH, names.UPDATE, "GetLog", "tsu", [after, names.text(since), limit], [])
+        found: JsonObject = json.loads(reply.body[0])
+        return found
 
     def _verb(self, member: str, options: dict[str, Variant], observer: Observer) -> JsonObject | None:
         return self._watch(lambda: self._start(member, "a{sv}", [options]), observer, None)

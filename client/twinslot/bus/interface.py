@@ -24,7 +24,7 @@ from twinslot.core.progress import Observer
 from twinslot.core.transaction import Transaction
 from twinslot.engine.cancellation import Cancellation
 
-HISTORY: Final = 1000  # most transactions in one answer
+HISTORY: Final = 1000  # most transactions, or rows of the audit, in one answer
 
 _log: Final = logging.getLogger(__name__)
 
@@ -63,6 +63,7 @@ class Update:
             "Cancel": self._cancel,
             "GetStatus": self._get_status,
             "GetHistory": self._get_history,
+            "GetLog": self._get_log,
         }
 
     async def properties(self) -> dict[str, Any]:
@@ -79,7 +80,10 @@ class Update:
         wanted = Options(given, options.INSTALL).over(self._world.install_defaults())
         cancellation = Cancellation()
         job = self.jobs.start(
-            "install", lambda observer: self._world.install(url, wanted, observer, cancellation), cancellation
+            "install",
+            lambda observer: self._world.install(url, wanted, observer, cancellation, call.origin),
+            call.origin,
+            cancellation,
         )
         return [job.path]
 
@@ -93,7 +97,7 @@ class Update:
 
         def work(observer: Observer) -> Transaction:
             try:
-                return self._world.install(descriptor, wanted, observer, cancellation)
+                return self._world.install(descriptor, wanted, observer, cancellation, call.origin)
             finally:
                 os.close(descriptor)
 
@@ -101,7 +105,7 @@ class Update:
             if not lasting:
                 self._later(self._callers.forget(call.sender))
 
-        job = self.jobs.start("install", work, cancellation, finished)
+        job = self.jobs.start("install", work, call.origin, cancellation, finished)
         if not lasting:
             try:
                 await self._callers.watch(call.sender, cancellation.set)
@@ -113,28 +117,31 @@ class Update:
     async def _activate(self, call: Call) -> list[Any]:
         chosen = Options(call.body[0], options.ACTIVATE)
         reboot = chosen.flag("reboot", default=self._world.install_defaults().reboot)
-        return [self.jobs.start("activate", lambda _: self._world.engine().activate(reboot=reboot)).path]
+        work = lambda _: self._world.engine(call.origin).activate(reboot=reboot)  # noqa: E731
+        return [self.jobs.start("activate", work, call.origin).path]
 
     async def _commit(self, call: Call) -> list[Any]:
         chosen = Options(call.body[0], options.COMMIT)
         force, if_trial = chosen.words("force"), chosen.flag("if_trial", default=False)
-        job = self.jobs.start(
-            "commit", lambda observer: self._world.engine().commit(force=force, if_trial=if_trial, observer=observer)
-        )
-        return [job.path]
+
+        def work(observer: Observer) -> Transaction | None:
+            return self._world.engine(call.origin).commit(force=force, if_trial=if_trial, observer=observer)
+
+        return [self.jobs.start("commit", work, call.origin).path]
 
     async def _rollback(self, call: Call) -> list[Any]:
         chosen = Options(call.body[0], options.ROLLBACK)
         reason, reboot = chosen.words("reason"), chosen.flag("reboot", default=True)
-        job = self.jobs.start("rollback", lambda _: self._world.engine().rollback(reason=reason, reboot=reboot))
-        return [job.path]
+        work = lambda _: self._world.engine(call.origin).rollback(reason=reason, reboot=reboot)  # noqa: E731
+        return [self.jobs.start("rollback", work, call.origin).path]
 
-    async def _cancel(self, _: Call) -> list[Any]:
+    async def _cancel(self, call: Call) -> list[Any]:
         running = self.jobs.current
         if running is not None:
-            running.cancel()
+            running.cancel(call.origin)
             return [running.path]
-        return [self.jobs.start("cancel", lambda _: self._world.engine().cancel()).path]
+        work = lambda _: self._world.engine(call.origin).cancel()  # noqa: E731
+        return [self.jobs.start("cancel", work, call.origin).path]
 
     async def _get_status(self, _: Call) -> list[Any]:
         return [json.dumps(await self._status(), default=str)]
@@ -143,6 +150,11 @@ class Update:
         limit = min(call.body[0], HISTORY)
         async with self._one_history:
             return [json.dumps(await asyncio.to_thread(self._world.history, limit), default=str)]
+
+    async def _get_log(self, call: Call) -> list[Any]:
+        after, since, limit = call.body
+        async with self._one_history:
+            return [json.dumps(await asyncio.to_thread(self._world.log, after, since, min(limit, HISTORY)))]
 
     async def _of_the_device(self) -> dict[str, Any]:
         status = await self._status()

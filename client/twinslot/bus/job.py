@@ -14,9 +14,11 @@ from typing import Any, Final
 from twinslot.bus import names
 from twinslot.bus.objects import Call, Exporter, Method
 from twinslot.core.errors import CancelledError, LifecycleError, Refusal, RefusedError, TwinslotError
+from twinslot.core.origin import Origin
 from twinslot.core.outcome import outcome_of, outcome_of_error
 from twinslot.core.progress import Observer, Progress
 from twinslot.core.transaction import Transaction
+from twinslot.engine.announce import ended_outside
 from twinslot.engine.cancellation import Cancellation
 
 INTERVAL: Final = 0.25  # seconds between two reports within a phase: at most 4 a second
@@ -57,6 +59,7 @@ class Job:
         kind: Name of the verb.
         work: Run once, in its own thread, when `start` is called.
         exporter: Tells changes.
+        origin: Who asked for it.
         cancellation: Stops the work; None when it cannot be stopped.
     """
 
@@ -64,9 +67,15 @@ class Job:
     readers: frozenset[str] = frozenset()
 
     def __init__(
-        self, path: str, kind: str, work: Work, exporter: Exporter, cancellation: Cancellation | None = None
+        self,
+        path: str,
+        kind: str,
+        work: Work,
+        exporter: Exporter,
+        origin: Origin,
+        cancellation: Cancellation | None = None,
     ) -> None:
-        self.path, self.kind = path, kind
+        self.path, self.kind, self._origin = path, kind, origin
         self.ending = Ending()
         self.done = asyncio.Event()
         self._work, self._exporter, self._cancellation = work, exporter, cancellation
@@ -93,8 +102,11 @@ class Job:
         """Whether `cancel` can stop the work."""
         return self._cancellation is not None
 
-    def cancel(self) -> None:
+    def cancel(self, by: Origin) -> None:
         """Ask the work to stop; returns at once.
+
+        Args:
+            by: Who asks.
 
         Raises:
             RefusedError: `refused.finished`, or `refused.not-cancellable`.
@@ -105,7 +117,7 @@ class Job:
             raise RefusedError(
                 Refusal("not-cancellable", f"a {self.kind} cannot be cancelled", hint="wait for its end")
             )
-        self._cancellation.set()
+        self._cancellation.set(by)
 
     def give_up(self) -> None:
         """The service leaves now and the work did not end: say so. What it did so far, the record knows."""
@@ -135,8 +147,8 @@ class Job:
         head = {"job": self.path, "kind": self.kind, "outcome": self.ending.outcome}
         return json.dumps(head | {"exit_status": self.ending.exit_status} | words)
 
-    async def _call_cancel(self, _: Call) -> list[Any]:
-        self.cancel()
+    async def _call_cancel(self, call: Call) -> list[Any]:
+        self.cancel(call.origin)
         return []
 
     def _run(self) -> None:
@@ -146,6 +158,7 @@ class Job:
             told = json.dumps(transaction.as_dict(), default=str) if transaction else ""
             ending = Ending(outcome_of(transaction), transaction=told)
         except TwinslotError as e:
+            ended_outside(self.kind, e, self._origin)
             ending = failed(e)
         except Exception:  # noqa: BLE001 - the bus gets a sentence, the log gets the rest
             _log.exception("job '%s' failed by a mistake of ours", self.path)

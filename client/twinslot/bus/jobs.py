@@ -10,6 +10,7 @@ from twinslot.bus.job import Job, Work
 from twinslot.bus.names import JOB_PATH, NO_JOB
 from twinslot.bus.objects import Exporter
 from twinslot.core.errors import Refusal, RefusedError
+from twinslot.core.origin import Origin
 from twinslot.engine.cancellation import Cancellation
 
 KEPT: Final = 16  # finished jobs that stay readable; a caller that is late still learns the ending
@@ -59,6 +60,7 @@ class Jobs:
         self,
         kind: str,
         work: Work,
+        origin: Origin,
         cancellation: Cancellation | None = None,
         finished: Callable[[], None] = lambda: None,
     ) -> Job:
@@ -67,6 +69,7 @@ class Jobs:
         Args:
             kind: Name of the verb.
             work: What it does; see `Job`.
+            origin: Who asked for it.
             cancellation: Stops it; None when it cannot be stopped.
             finished: Called at its end. Not called when it is refused.
 
@@ -75,7 +78,7 @@ class Jobs:
         """
         self.require_idle()
         self._number += 1
-        job = Job(f"{JOB_PATH}/{self._number}", kind, work, self._exporter, cancellation)
+        job = Job(f"{JOB_PATH}/{self._number}", kind, work, self._exporter, origin, cancellation)
         self.current = job
         self._exporter.add(job.path, job)
         job.start(self._changed, lambda: self._end(job, finished))

@@ -15,7 +15,9 @@ from typing import Any, Final, Protocol
 from twinslot.bus import description, names
 from twinslot.bus.calls import OpenCalls
 from twinslot.bus.library import Message, MessageBus, MessageFlag, MessageType, Variant, close_descriptors
-from twinslot.core.errors import LifecycleError, TwinslotError
+from twinslot.core.errors import LifecycleError, RefusedError, TwinslotError
+from twinslot.core.origin import Origin, OriginKind
+from twinslot.engine.announce import ended_outside
 
 _log: Final = logging.getLogger(__name__)
 _PROPERTIES: Final = "org.freedesktop.DBus.Properties"
@@ -30,11 +32,13 @@ class Call:
 
     Attributes:
         sender: Unique name of the caller.
+        origin: Who calls; of a method that only looks it says no more than the sender.
         body: Arguments, of the declared types.
         descriptors: What an argument of type `h` is an index into.
     """
 
     sender: str
+    origin: Origin
     body: list[Any]
     descriptors: list[int]
 
@@ -72,12 +76,13 @@ class Exporter:
 
     Args:
         bus: A connection; stays the caller's.
-        require_change: Asked with the caller's unique name before a method that changes something; raises to refuse.
+        require_change: Asked with the caller's unique name before a method that changes something: who it is; raises to
+            refuse.
         called: Told of each call before it is answered.
     """
 
     def __init__(
-        self, bus: MessageBus, require_change: Callable[[str], Awaitable[None]], called: Callable[[], None]
+        self, bus: MessageBus, require_change: Callable[[str], Awaitable[Origin]], called: Callable[[], None]
     ) -> None:
         self._bus, self._require_change, self._called = bus, require_change, called
         self._objects: dict[str, BusObject] = {}
@@ -120,6 +125,7 @@ class Exporter:
             close_descriptors(message)
             return False
         self._called()
+        _log.debug("call of '%s' by '%s'", message.member, message.sender)
         method = self._method(message)
         if method is None or "h" not in method[0]:  # at once: any user may send some with any call
             close_descriptors(message)
@@ -176,9 +182,15 @@ class Exporter:
         if message.signature != declared[0]:
             words = f"wrong arguments for '{message.member}': expected '{declared[0]}', found '{message.signature}'"
             raise _FaultError("InvalidArgs", words)
-        if message.member not in thing.readers:
-            await self._require_change(message.sender)
-        body = await thing.methods[message.member](Call(message.sender, message.body, message.unix_fds))
+        origin = Origin(OriginKind.BUS, sender=message.sender)
+        try:
+            if message.member not in thing.readers:
+                origin = await self._require_change(message.sender)
+            call = Call(message.sender, origin, message.body, message.unix_fds)
+            body = await thing.methods[message.member](call)
+        except RefusedError as e:
+            ended_outside(message.member, e, origin)
+            raise
         return Message.new_method_return(message, declared[1], body)
 
     def _introspect(self, path: str) -> str:

@@ -7,6 +7,7 @@ import logging
 import signal
 from typing import Final
 
+from twinslot.asker import this_process
 from twinslot.bus import names
 from twinslot.bus.callers import Callers
 from twinslot.bus.interface import Update
@@ -117,7 +118,7 @@ class _Server:
         if job is None:
             return
         if job.cancellable:
-            job.cancel()
+            job.cancel(this_process())
         try:
             await asyncio.wait_for(job.done.wait(), self._grace)
         except TimeoutError:

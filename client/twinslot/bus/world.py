@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from twinslot.config import Config
+from twinslot.core.origin import Origin
 from twinslot.core.progress import Observer
 from twinslot.core.transaction import Transaction
 from twinslot.engine.cancellation import Cancellation
@@ -36,12 +37,17 @@ class Verbs(Protocol):
 class World(Protocol):
     """Everything outside of the bus. All methods block; all may raise `TwinslotError`."""
 
-    def engine(self) -> Verbs:
-        """The engine; opened anew for each job, it holds nothing between them."""
+    def engine(self, origin: Origin) -> Verbs:
+        """The engine for somebody; opened anew for each job, it holds nothing between them."""
         ...
 
     def install(
-        self, source: str | int, options: InstallOptions, observer: Observer, cancelled: Cancellation
+        self,
+        source: str | int,
+        options: InstallOptions,
+        observer: Observer,
+        cancelled: Cancellation,
+        origin: Origin,
     ) -> Transaction:
         """Install from a URL or an open descriptor, which stays the caller's to close.
 
@@ -61,6 +67,10 @@ class World(Protocol):
         """`engine.report.history`."""
         ...
 
+    def log(self, after: int, since: str, limit: int) -> JsonObject:
+        """`engine.log.read_log`; the chain is checked unless it goes on after a row."""
+        ...
+
 
 class RealWorld:
     """Implements `World` with this machine and with the workers behind systemd's sockets."""
@@ -68,21 +78,27 @@ class RealWorld:
     def __init__(self, config: Config) -> None:
         self._config = config
 
-    def engine(self) -> Verbs:
+    def engine(self, origin: Origin) -> Verbs:
         """See `World`."""
         from twinslot.engine.assemble import open_engine
 
-        return open_engine(self._config, service_workers=True)
+        return open_engine(self._config, service_workers=True, origin=origin)
 
     def install(
-        self, source: str | int, options: InstallOptions, observer: Observer, cancelled: Cancellation
+        self,
+        source: str | int,
+        options: InstallOptions,
+        observer: Observer,
+        cancelled: Cancellation,
+        origin: Origin,
     ) -> Transaction:
         """See `World`."""
         from twinslot.engine.assemble import open_engine, open_stream
         from twinslot.priority import give_way
 
         give_way(self._config.install.nice, self._config.install.io_priority)
-        engine = open_engine(self._config, service_workers=True)  # first: it may refuse without starting a worker
+        # First the engine: it may refuse without starting a worker.
+        engine = open_engine(self._config, service_workers=True, origin=origin)
         stream = open_stream(self._config, source, service_workers=True)
         with cancelled.ending(stream):  # also while the engine waits for lock and environment
             if cancelled.is_set():
@@ -104,3 +120,9 @@ class RealWorld:
         from twinslot.engine import report
 
         return report.history(self._config, limit)
+
+    def log(self, after: int, since: str, limit: int) -> JsonObject:
+        """See `World`."""
+        from twinslot.engine.log import LogQuery, read_log
+
+        return read_log(self._config, LogQuery(after, since, limit)).as_dict()

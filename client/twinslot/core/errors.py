@@ -28,6 +28,7 @@ class TwinslotError(Exception):
 
     family: ClassVar[str] = "error"
     exit_status: ClassVar[int] = 1
+    announced = False  # in audit or journal already
 
     def __init__(
         self,

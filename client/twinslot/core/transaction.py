@@ -9,6 +9,7 @@ from typing import Any
 from twinslot.core import stored
 from twinslot.core.lifecycle import State
 from twinslot.core.model import CheckResult, Floors, Release, SlotName, StoredPayload
+from twinslot.core.origin import NOBODY, Origin
 from twinslot.core.stored import Kept
 
 
@@ -46,6 +47,7 @@ class Transaction(Kept):
         ended: As `started`; empty while open.
         outcome: How it ended; None while open.
         reason: Why it did not commit; empty when it did.
+        origin: Who asked for it (S19).
         armed: It was made the next thing to boot at least once; only then can a failure be held against its release.
         forced: Somebody overrode a check; who and what is in the audit.
     """
@@ -73,6 +75,7 @@ class Transaction(Kept):
     reason: str = ""
     forced: bool = False
     armed: bool = False
+    origin: Origin = NOBODY
 
     @property
     def source(self) -> SlotName:

@@ -15,15 +15,18 @@ from pathlib import Path
 from typing import Any, Final
 
 from twinslot import process
+from twinslot.asker import this_process
 from twinslot.bootloader.choose import open_bootloader
 from twinslot.bundle.verdict import TrustFloors, TrustPolicy, TrustRequest, TrustTime, Verdict
 from twinslot.config import Config
 from twinslot.core.errors import DeviceError, LifecycleError
 from twinslot.core.model import CheckResult, Floors, SlotName
+from twinslot.core.origin import Origin
 from twinslot.core.progress import Observer, Phase, Progress
 from twinslot.engine.device import DeltaPolicy, Device, Verified
 from twinslot.engine.engine import Engine
 from twinslot.engine.machine import timestamp
+from twinslot.engine.naming import source_name
 from twinslot.health.base import Runner
 from twinslot.health.selection import check_names, configured_checks, left_out
 from twinslot.storage.base import TargetDevice
@@ -48,17 +51,19 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 GetWorker = Callable[[str], launch.Worker]
 
 
-def open_engine(config: Config, *, service_workers: bool) -> Engine:
+def open_engine(config: Config, *, service_workers: bool, origin: Origin | None = None) -> Engine:
     """The engine on this machine.
 
     Args:
         config: As loaded.
         service_workers: Workers from systemd's sockets; otherwise they are started as children.
+        origin: Who asks; None: whoever started this process.
 
     Raises:
         DeviceError: It is not known which slot runs, or the configuration does not fit.
     """
-    return Engine(open_device(config, launch.connect if service_workers else launch.start))
+    get_worker = launch.connect if service_workers else launch.start
+    return Engine(open_device(config, get_worker, origin or this_process()))
 
 
 def open_stream(config: Config, source: str | int, *, service_workers: bool) -> ImageStream:
@@ -67,15 +72,16 @@ def open_stream(config: Config, source: str | int, *, service_workers: bool) -> 
     limits = {"group_size": config.install.max_group_size, "image_size": config.install.max_image_size}
     request: dict[str, Any] = {"limits": limits, "nice": config.install.nice}
     if isinstance(source, int):
-        return WorkerStream(get_worker("read"), request, source)
+        return WorkerStream(get_worker("read"), request, source, source=source_name(source))
     http = asdict(config.http)
     if config.trust.build_time:
         http["earliest"] = config.trust.build_time.timestamp()
     delta = {"patches": config.delta.patches, "budget": config.delta.budget}
-    return WorkerStream(get_worker("fetch"), request | {"url": source, "http": http, "delta": delta})
+    request |= {"url": source, "http": http, "delta": delta}
+    return WorkerStream(get_worker("fetch"), request, source=source_name(source))
 
 
-def open_device(config: Config, get_worker: GetWorker) -> Device:
+def open_device(config: Config, get_worker: GetWorker, origin: Origin) -> Device:
     """The edges of this machine."""
     running = find_running_slot({name: config.slots.of(name) for name in SlotName})
     boot_id = BOOT_ID.read_text().strip()
@@ -105,6 +111,7 @@ def open_device(config: Config, get_worker: GetWorker) -> Device:
         expecting=verifier.expecting,
         hardware=config.device.hardware,
         variant=config.device.variant,
+        origin=origin,
         running_notes=running.disagreements,
         root_payload=running.root,
     )

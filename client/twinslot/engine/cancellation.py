@@ -6,19 +6,27 @@ import contextlib
 import threading
 from collections.abc import Iterator
 
+from twinslot.core.origin import Origin
 from twinslot.transport.base import ImageStream
 
 
 class Cancellation(threading.Event):
-    """An event that also ends a blocked read: setting it closes the stream that is being waited for."""
+    """An event that also ends a blocked read: setting it closes the stream that is being waited for.
+
+    Attributes:
+        by: Who asked to stop; None: nobody did, or whoever asked for the job.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._guard = threading.Lock()
         self._stream: ImageStream | None = None
+        self.by: Origin | None = None
 
-    def set(self) -> None:
+    def set(self, by: Origin | None = None) -> None:
         """Ask the job to stop; returns at once."""
+        if not self.is_set():
+            self.by = by
         super().set()
         with self._guard:
             if self._stream is not None:

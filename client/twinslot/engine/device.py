@@ -11,6 +11,7 @@ from typing import Protocol
 
 from twinslot.bootloader.base import Bootloader
 from twinslot.core.model import CheckResult, Floors, SlotName
+from twinslot.core.origin import NOBODY, Origin
 from twinslot.core.progress import Observer
 from twinslot.storage.base import TargetDevice
 from twinslot.storage.lists import ListStore
@@ -78,6 +79,7 @@ class Device:
     Attributes:
         running: Slot whose partition holds the root file system (S1).
         root_payload: The payload that holds the root file system; empty when it is not known.
+        origin: Who asks; in the update, in each audit row and in each line of the journal (S19).
         running_notes: Sentences: what else, such as the kernel's command line, says that another slot runs. It never
             decides and is always told (S1).
         boot_id: The kernel's id of this boot.
@@ -134,3 +136,4 @@ class Device:
     variant: str | None = None
     running_notes: tuple[str, ...] = ()
     root_payload: str = ""
+    origin: Origin = NOBODY

@@ -9,6 +9,7 @@ from typing import Any, Final
 from twinslot.core import bootenv
 from twinslot.core.bootenv import BootState, read_state
 from twinslot.core.errors import DeviceError, LifecycleError, TwinslotError
+from twinslot.core.events import AuditEvent
 from twinslot.core.lifecycle import Effect, Event
 from twinslot.core.model import Floors, Reason, SlotRecord
 from twinslot.core.transaction import Outcome
@@ -89,7 +90,7 @@ class Effects:
     def abandon(self) -> None:
         """Close the transaction; the target stays as it is (bad, if it was being filled)."""
         reason = self._machine.open.reason or Reason.INTERRUPTED
-        self._machine.close("abandoned", outcome=Outcome.ABANDONED, reason=reason)
+        self._machine.close(AuditEvent.ABANDONED, outcome=Outcome.ABANDONED, reason=reason)
 
     # Switching
 
@@ -152,7 +153,7 @@ class Effects:
             self._tolerate(lambda: record.forgive(transaction.release.sequence))
             for name, text in self._pending_documents().items():
                 self._tolerate(lambda name=name, text=text: record.keep_document(name, text))  # type: ignore[misc]
-        self._machine.close("committed", outcome=Outcome.COMMITTED, reason="")
+        self._machine.close(AuditEvent.COMMITTED, outcome=Outcome.COMMITTED, reason="")
         if record is not None:
             self._tolerate(record.migrate)
 
@@ -164,13 +165,12 @@ class Effects:
         transaction, record = self._machine.transaction, self._machine.record
         reason = self._why()
         if transaction is None:
-            if record is not None:
-                self._tolerate(lambda: record.audit("fell-back", to=self._device.running, reason=reason))
+            self._machine.announcer.note(AuditEvent.FELL_BACK, to=self._device.running, reason=reason)
             return
         if record is not None and transaction.armed and transaction.release.sequence:
             self._tolerate(lambda: record.add_failed(transaction.release.sequence, reason, transaction.id))
         outcome = Outcome.ROLLED_BACK if transaction.armed else Outcome.ABANDONED
-        self._machine.close(str(outcome), outcome=outcome, reason=reason)
+        self._machine.close(AuditEvent(outcome), outcome=outcome, reason=reason)
 
     # Plumbing
 
@@ -234,15 +234,7 @@ class Effects:
         try:
             do()
         except TwinslotError as e:
-            if self._machine.record is not None:
-                self._note(e)
-
-    def _note(self, error: TwinslotError) -> None:
-        try:
-            assert self._machine.record is not None
-            self._machine.record.audit("tolerated", **error.as_dict())
-        except DeviceError:
-            return
+            self._machine.announcer.tolerated(e)
 
     def _timed(self, phase: str, do: Callable[[], Any]) -> None:
         began = self._device.monotonic()

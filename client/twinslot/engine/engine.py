@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NoReturn
 
-from twinslot.core.errors import DeviceError, Refusal, RefusedError
+from twinslot.core.errors import Refusal, RefusedError
+from twinslot.core.events import AuditEvent
 from twinslot.core.health import failed, failed_checks, judged
 from twinslot.core.lifecycle import Event, State
 from twinslot.core.model import CheckResult, Reason, SlotName, SlotState
@@ -96,11 +96,8 @@ class Engine:
             DeviceError: The boot environment can neither be read nor repaired.
         """
         with open_session(self._device, "boot") as session:
-            record = session.machine.record
-            if record is not None:
-                with contextlib.suppress(DeviceError):  # a full or lost data partition must not end a good trial
-                    for note in session.notes:
-                        record.audit_in_boot("disagreement", note=note)
+            for note in session.notes:
+                session.machine.announcer.once_in_boot(AuditEvent.DISAGREEMENT, note=note)
             on_trial = session.environment().trial is self._device.running
             self._device.tell_settled(session.machine.state in _SETTLED and not on_trial)
             return BootReport(session.event, session.machine.state, session.machine.transaction, session.notes)
@@ -139,7 +136,7 @@ class Engine:
         if not self._on_trial("commit"):
             if if_trial:
                 return None
-            raise RefusedError(Refusal("not-on-trial", "the running system is not on trial"))
+            self._refuse("commit", Refusal("not-on-trial", "the running system is not on trial"))
         if not force:
             self._require_health(if_trial=if_trial, observer=observer)
         with open_session(self._device, "commit") as session:
@@ -190,12 +187,17 @@ class Engine:
             return
         if not self._device.may_check:
             hint = "'systemctl start twinslot-check.service' runs them, or 'twinslot --no-service commit'"
-            raise RefusedError(Refusal("not-checked", "the health checks have not passed in this boot", hint=hint))
+            self._refuse("commit", Refusal("not-checked", "the health checks have not passed in this boot", hint=hint))
         checked = self.check(observer)
         if checked is None or failed(checked.checks):
             names = failed_checks(checked.checks if checked else ())
             hint = "the system goes back; see 'twinslot history' in the old slot"
             raise RefusedError(Refusal("unhealthy", "a required health check failed", found=names, hint=hint))
+
+    def _refuse(self, what: str, refusal: Refusal) -> NoReturn:
+        """Refuse with a row in the audit (S19)."""
+        with open_session(self._device, what):
+            raise RefusedError(refusal)
 
     def _on_trial(self, what: str) -> bool:
         with open_session(self._device, what) as session:
@@ -220,7 +222,7 @@ def _judge(session: Session, results: tuple[CheckResult, ...]) -> Transaction:
     came_to = machine.open.boots | {session.device.boot_id: "checks"}
     checks = judged(results, machine.open.required_checks)
     machine.change(checks=checks, boots=came_to)
-    machine.save("checked", {"well": not failed(checks)})
+    machine.save(AuditEvent.CHECKED, {"well": not failed(checks)})
     if failed(checks):
         machine.change(reason=Reason.UNHEALTHY)
         machine.feed(Event.UNHEALTHY, failed=[each.name for each in failed(checks)])
@@ -247,6 +249,7 @@ def _revert(session: Session) -> Transaction:
         payloads=known.payloads,
         kind="rollback",
         started=timestamp(device.now()),
+        origin=device.origin,
     )
 
 

@@ -5,13 +5,16 @@ Nothing of the target changes before every question was answered; no payload byt
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from twinslot.core.acceptance import AcceptancePolicy, DeviceFacts, check
-from twinslot.core.errors import CancelledError, Refusal, RefusedError, TwinslotError
+from twinslot.core.errors import BundleError, CancelledError, Refusal, RefusedError, TwinslotError
+from twinslot.core.events import AuditEvent
 from twinslot.core.lifecycle import Event, State
 from twinslot.core.manifest import Manifest, parse_manifest
 from twinslot.core.model import Floors, Reason, SlotState, StoredPayload
@@ -54,6 +57,9 @@ def install(
     Raises:
         TwinslotError: As `Engine.install`.
     """
+    announcer = session.machine.announcer
+    announcer.about["source"] = stream.source
+    announcer.stopped_by = lambda: cancelled.by
     _refuse_during_trial(session)
     meter = Meter(observer, session.device.monotonic)
     meter.begin(Phase.VERIFY)
@@ -126,10 +132,29 @@ def _refuse_during_trial(session: Session) -> None:
 
 def _verify(session: Session, stream: ImageStream, options: InstallOptions) -> tuple[Verified, Manifest]:
     """Signatures first, then the form of the very same bytes."""
+    about = session.machine.announcer.about
     with session.device.expecting():
         head = stream.head()
-        verified = session.device.verify(head, session.record, session.floors(), ignore_expiry=options.ignore_expiry)
-    return verified, parse_manifest(head.manifest)
+        about["manifest"] = hashlib.sha256(head.manifest).hexdigest()
+        try:
+            verified = session.device.verify(
+                head, session.record, session.floors(), ignore_expiry=options.ignore_expiry
+            )
+        except TwinslotError:
+            about.update(_claims(head.manifest))
+            raise
+    manifest = parse_manifest(head.manifest)
+    about.update(release=manifest.release.name, sequence=manifest.release.sequence)
+    return verified, manifest
+
+
+def _claims(manifest: bytes) -> dict[str, Any]:
+    """What an image that is not trusted says it is: for the audit, and marked as what it is (S19)."""
+    try:
+        release = parse_manifest(manifest).release
+    except BundleError:
+        return {}
+    return {"release": release.name, "sequence": release.sequence, "claimed": True}
 
 
 def _accept(session: Session, manifest: Manifest, targets: Mapping[str, TargetDevice], options: InstallOptions) -> None:
@@ -141,7 +166,6 @@ def _accept(session: Session, manifest: Manifest, targets: Mapping[str, TargetDe
     )
     reasons = check(manifest, facts, policy)
     if reasons:
-        session.record.audit("refused", release=manifest.release.name, reasons=[reason.as_dict() for reason in reasons])
         raise RefusedError(reasons)
 
 
@@ -174,6 +198,7 @@ def _transaction(session: Session, manifest: Manifest, verified: Verified, meter
         payloads={p.name: StoredPayload(p.size, p.group_size, p.digest) for p in manifest.payloads},
         required_checks=manifest.checks,
         started=timestamp(session.device.now()),
+        origin=session.device.origin,
     ).with_seconds("verify", meter.seconds)
 
 
@@ -192,4 +217,5 @@ def _remember(session: Session, transaction: Transaction, verified: Verified, op
         record.keep_document(f"{transaction.id}.{name}", text)
     overridden = [name for name in ("retry", "reinstall", "ignore_expiry") if getattr(options, name)]
     if overridden:
-        record.audit("overridden", options=overridden, release=transaction.release.name)
+        announcer = session.machine.announcer
+        announcer.announce(AuditEvent.OVERRIDDEN, options=overridden, release=transaction.release.name)

@@ -6,19 +6,18 @@ The loop is the same for every verb. What an effect does stands in `effects.py`;
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
 from twinslot.core.errors import CancelledError, DeviceError, TwinslotError
+from twinslot.core.events import AuditEvent
 from twinslot.core.lifecycle import BOOT_EVENTS, CLOSING, TABLE, Effect, Event, State, step
 from twinslot.core.model import Reason
 from twinslot.core.transaction import Transaction
+from twinslot.engine.announce import Announcer
 from twinslot.storage.record import Record
-
-log = logging.getLogger(__name__)
 
 # To begin one of these the record must take it; in all else the environment decides, and the record is brought
 # forward later (S12).
@@ -31,17 +30,22 @@ class Machine:
     """One transaction being driven through the table. Used under the update lock.
 
     Args:
-        record: Where each state is stored before its effects; None when it cannot be opened.
+        announcer: Stores each state before its effects, in its record if there is one.
         transaction: The open transaction; None when there is none.
         now: For the time stamps that people read.
     """
 
-    def __init__(self, record: Record | None, transaction: Transaction | None, now: Callable[[], datetime]) -> None:
-        self.record, self.transaction = record, transaction
+    def __init__(self, announcer: Announcer, transaction: Transaction | None, now: Callable[[], datetime]) -> None:
+        self.announcer, self.transaction = announcer, transaction
         self._stored = transaction  # as the record has it
         self._now = now
         self.effects: Mapping[Effect, Perform] = {}
         self._detail: dict[str, Any] = {}  # of the event that led to the closing
+
+    @property
+    def record(self) -> Record | None:
+        """Where states are stored; None when it cannot be opened."""
+        return self.announcer.record
 
     @property
     def state(self) -> State:
@@ -109,8 +113,9 @@ class Machine:
             self.change(reason=Reason.CANCELLED if isinstance(error, CancelledError) else Reason.FAILED)
         try:
             self.feed(event, **error.as_dict())
+            error.announced = True
         except TwinslotError as second:
-            log.error("while dealing with '%s': %s", error, second)  # noqa: TRY400 - both are expected errors
+            self.announcer.tolerated(second)
 
     def _store(self, state: State, event: Event, detail: Mapping[str, Any], effects: tuple[Effect, ...]) -> None:
         """Store before doing; the end of a transaction is stored by the effect that closes it.
@@ -125,25 +130,23 @@ class Machine:
         self.change(state=state, armed=self.open.armed or state is State.ARMED)
         known = event in BOOT_EVENTS and not effects and self.transaction == self._stored
         if not closing and not known:
-            self.save(event, detail, needed=state in _RECORD_NEEDED and event not in BOOT_EVENTS)
+            self.save(AuditEvent(event), detail, needed=state in _RECORD_NEEDED and event not in BOOT_EVENTS)
 
-    def save(self, event: str, detail: Mapping[str, Any], *, needed: bool = False) -> None:
+    def save(self, event: AuditEvent, detail: Mapping[str, Any], *, needed: bool = False) -> None:
         """Store the transaction as it is, with one audit row.
 
         Raises:
             DeviceError: It could not be stored, and it is `needed`.
         """
         try:
-            if self.record is None:
-                raise DeviceError("the record is not available", code="record", hint="see 'twinslot doctor'")
-            self.record.save(self.open, event, **detail)
+            self.announcer.announce(event, self.open, **detail)
             self._stored = self.transaction
         except DeviceError as e:
             if needed:
                 raise
-            log.error("going on without the record: %s", e)  # noqa: TRY400
+            self.announcer.tolerated(e)
 
-    def close(self, event: str, **fields: Any) -> None:
+    def close(self, event: AuditEvent, **fields: Any) -> None:
         """End the transaction: stored with its outcome, and no longer open."""
         self.change(ended=timestamp(self._now()), **fields)
         self.save(event, self._detail | {"outcome": str(self.open.outcome), "reason": self.open.reason})

@@ -7,7 +7,6 @@ a second time in the same boot; all of it may be repeated.
 from __future__ import annotations
 
 import contextlib
-import logging
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -16,17 +15,17 @@ from typing import Final
 from twinslot.bootloader.base import CopyState, Environment
 from twinslot.core import bootenv
 from twinslot.core.bootenv import BootState, read_state
-from twinslot.core.errors import DeviceError
+from twinslot.core.errors import DeviceError, TwinslotError
+from twinslot.core.events import AuditEvent
 from twinslot.core.evidence import BootFacts, disagreements, interpret
 from twinslot.core.lifecycle import Event, State
 from twinslot.core.model import Floors, Reason, Release, SlotName, SlotState
 from twinslot.core.transaction import Outcome, Transaction
+from twinslot.engine.announce import Announcer
 from twinslot.engine.device import Device
 from twinslot.engine.effects import Effects
 from twinslot.engine.machine import Machine, timestamp
 from twinslot.storage.record import Record
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -73,15 +72,23 @@ def open_session(device: Device, what: str, *, reboot: bool = True) -> Iterator[
         RefusedError: `refused.locked`: somebody else is at it.
         DeviceError: The environment cannot be read or repaired.
     """
-    with device.lock(what):
+    announcer = Announcer(device.origin)
+    with _announcing(announcer, what), device.lock(what):
         environment = device.bootloader.read()
         state = _readable(environment)
-        record = _open_record(device, on_trial=state is None or state.trial is device.running)
-        try:
-            yield _reconcile(device, record, state, reboot=reboot)
-        finally:
-            if record is not None:
-                record.close()
+        record = _open_record(device, announcer, on_trial=state is None or state.trial is device.running)
+        with contextlib.nullcontext() if record is None else record, _announcing(announcer, what):
+            yield _reconcile(device, announcer, state, reboot=reboot)
+
+
+@contextlib.contextmanager
+def _announcing(announcer: Announcer, what: str) -> Iterator[None]:
+    """A request that ends with an error leaves a row while the record is open, otherwise a line (S19)."""
+    try:
+        yield
+    except TwinslotError as e:
+        announcer.ended(what, e)
+        raise
 
 
 def _readable(environment: Environment) -> BootState | None:
@@ -90,19 +97,22 @@ def _readable(environment: Environment) -> BootState | None:
     return None if environment.lost or state.generation == 0 else state
 
 
-def _open_record(device: Device, *, on_trial: bool) -> Record | None:
+def _open_record(device: Device, announcer: Announcer, *, on_trial: bool) -> Record | None:
     try:
-        return device.open_record(on_trial)
-    except DeviceError as e:
-        log.error("going on without the record: %s", e)  # noqa: TRY400 - expected on a full or lost data partition
-        return None
+        announcer.record = device.open_record(on_trial)
+    except DeviceError as e:  # expected on a full or lost data partition
+        announcer.tolerated(e)
+    else:
+        announcer.told_by_the_record()
+    return announcer.record
 
 
-def _reconcile(device: Device, record: Record | None, state: BootState | None, *, reboot: bool) -> Session:
+def _reconcile(device: Device, announcer: Announcer, state: BootState | None, *, reboot: bool) -> Session:
+    record = announcer.record
     facts = BootFacts(device.running, device.boot_id, state)
-    found = _current(device, record, state)
+    found = _current(device, announcer, state)
     transaction = found.in_known_state() if found else None
-    machine = Machine(record, transaction, device.now)
+    machine = Machine(announcer, transaction, device.now)
     effects = Effects(device, machine)
     effects.want_reboot = reboot
     machine.effects = effects.table()
@@ -113,7 +123,7 @@ def _reconcile(device: Device, record: Record | None, state: BootState | None, *
         _rebuild(device, machine)
     if transaction is None and state is not None and event in _ADOPTED_AS and not _fell_back(state, event, device):
         machine.begin(_adopt(device, record, state, event))
-        machine.save("adopted", {"found": event})
+        machine.save(AuditEvent.ADOPTED, {"found": event})
     _count_boot(device, machine, event)
     if transaction is not found and event is Event.BOOTED_OLD:  # nothing else tells why it ended
         machine.change(reason=machine.open.reason or Reason.NEWER_CLIENT)
@@ -122,13 +132,14 @@ def _reconcile(device: Device, record: Record | None, state: BootState | None, *
     return Session(device, machine, effects, event, notes)
 
 
-def _current(device: Device, record: Record | None, state: BootState | None) -> Transaction | None:
+def _current(device: Device, announcer: Announcer, state: BootState | None) -> Transaction | None:
     """The open transaction, unless the environment has gone on without it: then it is closed as overtaken."""
+    record = announcer.record
     transaction = record.current() if record else None
-    if record and transaction and state and _overtaken(transaction.in_known_state(), state, device.running):
+    if transaction and state and _overtaken(transaction.in_known_state(), state, device.running):
         closed = replace(transaction, state=State.IDLE, outcome=Outcome.ABANDONED, reason=Reason.OVERTAKEN)
         with contextlib.suppress(DeviceError):
-            record.save(closed, "overtaken")
+            announcer.announce(AuditEvent.OVERTAKEN, closed)
         return None
     return transaction
 
@@ -219,8 +230,7 @@ def _rebuild(device: Device, machine: Machine) -> None:
     else:  # U-Boot has saved its built-in default since
         device.bootloader.write(changes)
         device.bootloader.settle()
-    if record:
-        record.audit("environment-rebuilt", running=running, kept=keep, on_trial=on_trial)
+    machine.announcer.note(AuditEvent.ENVIRONMENT_REBUILT, running=running, kept=keep, on_trial=on_trial)
     if keep is not running:
         device.reboot()
 
@@ -248,6 +258,8 @@ def _bring_forward(device: Device, machine: Machine) -> None:
     broken = any(copy.state in (CopyState.CORRUPT, CopyState.UNREADABLE) for copy in environment.copies)
     if broken or (machine.state is State.IDLE and not environment.settled):
         environment = device.bootloader.settle()
+    if broken:
+        machine.announcer.note(AuditEvent.ENVIRONMENT_REPAIRED)
     state, record = read_state(environment.variables), machine.record
     if record is None:
         return
@@ -255,8 +267,6 @@ def _bring_forward(device: Device, machine: Machine) -> None:
         device.bootloader.write({"ts_generation": str(record.generation() + 1)})  # told once, not at each start
         state = read_state(device.bootloader.settle().variables)
     with contextlib.suppress(DeviceError):  # a full data partition must not stop a boot, a commit or a rollback
-        if broken:
-            record.audit("environment-repaired")
         record.saw_generation(state.generation)
         if machine.state is State.IDLE:
             record.raise_floors(state.floors)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from twinslot.core import stored
+from twinslot.core.counting import counted, worth_a_row
 from twinslot.core.errors import DeviceError
 from twinslot.core.model import Floors, SlotName, SlotRecord
 from twinslot.core.transaction import Transaction
@@ -27,6 +28,7 @@ from twinslot.storage.record_file import Opened
 
 FILE_NAME: Final = "record.sqlite"
 ID_DIGITS: Final = 32  # of a transaction's id
+_COUNTS: Final = "refusals"  # key of the counts in `meta`
 FIRST_LINK: Final = "0" * 64  # what the first audit row is chained to
 
 
@@ -210,18 +212,50 @@ class Record:
         with self._saving():
             self._append_audit(event, detail)
 
-    def audit_in_boot(self, event: str, **detail: Any) -> None:
-        """Add a row unless this boot has the same one: what is true all the time is told once in each boot."""
-        query, body = "SELECT 1 FROM audit WHERE boot = ? AND event = ? AND body = ? LIMIT 1", _text(detail)
-        if self._db.execute(query, (self._boot, event, body)).fetchone() is None:
-            self.audit(event, **detail)
+    def audit_in_boot(self, event: str, **detail: Any) -> bool:
+        """Add a row unless this boot has the same one: what is true all the time is told once in each boot.
 
-    def audit_rows(self, limit: int = 100) -> list[AuditRow]:
-        """Rows, newest first."""
-        query = "SELECT number, at, boot, event, body, hash FROM audit ORDER BY number DESC LIMIT ?"
-        return [
-            AuditRow(n, at, b, e, json.loads(body), h) for n, at, b, e, body, h in self._db.execute(query, (limit,))
-        ]
+        Returns:
+            Whether it was added.
+        """
+        query, body = "SELECT 1 FROM audit WHERE boot = ? AND event = ? AND body = ? LIMIT 1", _text(detail)
+        if self._db.execute(query, (self._boot, event, body)).fetchone() is not None:
+            return False
+        self.audit(event, **detail)
+        return True
+
+    def audit_counted(self, event: str, exact: str, kind: str, detail: dict[str, Any]) -> int:
+        """Count what a hostile image or server can bring about without end, and add a row for some of them (S19).
+
+        Args:
+            event: As for `audit`.
+            exact: Key of the very same thing, see `core.counting`.
+            kind: Key of things of its kind.
+            detail: Of the row; `times` is added from the second on.
+
+        Returns:
+            How often it came in this boot.
+        """
+        with self._saving():
+            counts, times = counted(self._counts(), exact, kind)
+            text = json.dumps({"boot": self._boot, "counts": counts}, sort_keys=True)
+            self._db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (_COUNTS, text))
+            if worth_a_row(times):
+                self._append_audit(event, detail | ({"times": times} if times > 1 else {}))
+        return times
+
+    def audit_rows(self, limit: int = 100, *, after: int = 0, since: str = "") -> list[AuditRow]:
+        """Rows, newest first.
+
+        Args:
+            limit: At most so many.
+            after: Only rows with a higher number.
+            since: Only rows at or after this time, as `at` has it.
+        """
+        columns = "SELECT number, at, boot, event, body, hash FROM audit"
+        query = f"{columns} WHERE number > ? AND at >= ? ORDER BY number DESC LIMIT ?"
+        rows = self._db.execute(query, (after, since, limit))
+        return [AuditRow(n, at, b, e, json.loads(body), h) for n, at, b, e, body, h in rows]
 
     def first_broken_link(self) -> int | None:
         """Number of the first audit row whose hash does not follow from the row before; None when all hold."""
@@ -246,6 +280,15 @@ class Record:
         return moved
 
     # Plumbing
+
+    def _counts(self) -> dict[str, int]:
+        """What `audit_counted` counted in this boot; a damaged or an old value counts as none."""
+        try:
+            kept = json.loads(self._meta(_COUNTS) or "{}")
+            counts = kept["counts"] if kept.get("boot") == self._boot else {}
+            return {str(key): int(times) for key, times in counts.items()}
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return {}
 
     def _is_readable(self) -> bool:
         """SQLite checks its structure, not what we wrote into it: a flipped bit there must not stop the client."""

@@ -98,6 +98,11 @@ class ImageStream(Protocol):
         ...
 
     @property
+    def source(self) -> str:
+        """Where it comes from, for the audit: never with a user, a password, a query or a fragment."""
+        ...
+
+    @property
     def fetched(self) -> int:
         """Bytes read from the source so far."""
         ...

@@ -50,13 +50,15 @@ class WorkerStream:
         request: `limits` (`group_size`, `image_size` in bytes), and unless a descriptor is given `url`, `http` settings
             and `delta`, whose `budget` is held against whatever the worker says that it fetched.
         descriptor: Open file or pipe to read from; the caller keeps its own copy. -1: the URL.
+        source: See `ImageStream`.
 
     Raises:
         TransportError: The worker died at once.
     """
 
-    def __init__(self, worker: Worker, request: Mapping[str, Any], descriptor: int = -1) -> None:
+    def __init__(self, worker: Worker, request: Mapping[str, Any], descriptor: int = -1, source: str = "") -> None:
         self._worker = worker
+        self.source = source
         self._manifest = b""
         self._fetched = 0
         self._unused: list[Unused] = []

@@ -1,0 +1,97 @@
+"""`log`: what was done to this device, by whom, and what was refused. Root reads the record; others ask the service."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import signal
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from twinslot.cli_output import Output
+from twinslot.cli_world import JsonObject, World, require_root
+from twinslot.core.errors import DeviceError
+from twinslot.core.text import printable
+
+DEFAULT: Final = 20  # rows, when nothing says how many
+EVERY: Final = 1.0  # seconds between two looks of `--follow`
+_AGO: Final = re.compile(r"(\d{1,6})([smhdw])")
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+Since = tuple[int, str]  # number of the row before the first, and the earliest time; one of them says nothing
+
+
+def log(arguments: argparse.Namespace, world: World, output: Output) -> int:
+    """Show the audit, oldest row first.
+
+    Raises:
+        DeviceError: `device.audit-chain`: a row was changed or removed after it was written.
+    """
+    after, since = arguments.since or (0, "")
+    limit = arguments.number or (0 if arguments.since else DEFAULT)
+    found = _rows(arguments, world, after, since, limit)
+    _show(found["rows"], output)
+    if found["broken"] is not None:
+        raise _broken(int(found["broken"]))
+    if arguments.follow:
+        try:
+            _follow(arguments, world, output, found["rows"][-1]["number"] if found["rows"] else after)
+        except KeyboardInterrupt:
+            return 128 + signal.SIGINT
+    return 0
+
+
+def since(text: str) -> Since:
+    """A converter for `type=`: a row's number, a time, or how long ago."""
+    if text.isascii() and text.isdigit() and len(text) <= 15:
+        return max(int(text) - 1, 0), ""
+    try:
+        if ago := _AGO.fullmatch(text):
+            moment = datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        else:
+            moment = datetime.fromisoformat(text)
+            moment = moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+    except (ValueError, OverflowError):
+        expected = "a row's number, a time such as 2026-11-21 or 2026-11-21T08:00Z, or 15m, 2h, 3d"
+        raise argparse.ArgumentTypeError(f"expected '{expected}', found '{text}'") from None
+    return 0, moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _rows(arguments: argparse.Namespace, world: World, after: int, since: str, limit: int) -> JsonObject:
+    if world.is_root() or arguments.no_service:
+        require_root(world, "only root may read the audit", "use 'sudo', or leave out '--no-service'")
+        return world.log(world.config(arguments.config_root), after, since, limit)
+    client = world.service()
+    try:
+        return client.log(after, since, limit)
+    finally:
+        client.close()
+
+
+def _follow(arguments: argparse.Namespace, world: World, output: Output, last: int) -> None:
+    """Until interrupted, or until nobody reads."""
+    while output.lost is None:
+        time.sleep(EVERY)
+        rows = _rows(arguments, world, last, "", 0)["rows"]
+        _show(rows, output)
+        last = rows[-1]["number"] if rows else last
+
+
+def _show(rows: Iterable[JsonObject], output: Output) -> None:
+    if output.as_json:
+        for row in rows:
+            output.line({"type": "event"} | row)
+    elif rows:
+        output.text(printable(f"{row['at']} {row['number']:>5}  {row['event']:<20} {row['message']}") for row in rows)
+
+
+def _broken(number: int) -> DeviceError:
+    return DeviceError(
+        "the chain of the audit rows is broken",
+        code="audit-chain",
+        expected="each row follows from the row before it",
+        found=f"row {number} does not",
+        hint="rows were changed or removed after they were written; keep a copy of the data partition",
+    )

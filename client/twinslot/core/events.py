@@ -1,0 +1,187 @@
+"""Everything that is announced: each event once, with its fields. An audit row and a journal line have the same names.
+
+Names and fields are public, since they are stored: add, never change. Rows of a newer client may have events that this
+one does not know; they are shown as they are. docs/events.md and the journal's catalog are printed from this table.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import uuid
+from collections.abc import Mapping
+from typing import Any, Final, Self
+
+from twinslot.core.text import printable
+
+INFO: Final = logging.INFO
+WARNING: Final = logging.WARNING
+ERROR: Final = logging.ERROR
+
+_NAMESPACE: Final = uuid.UUID("6f3f4c2e-8a55-5c0e-9a44-2f6a31d0b7c1")  # of our message ids; drawn once
+_DETAILS: Final = ("release", "slot", "reason", "why", "force", "note", "file", "options", "verb", "source", "times")
+
+COMMON: Final[Mapping[str, str]] = {
+    "stopped_by": "who asked to stop, when that is somebody else",
+    "origin": "who asked: `kind` (`cli`, `bus`, `unit`, `server`) and what is known of it (`core/origin.py`)",
+    "transaction": "id of the update, 32 hex digits",
+    "state": "where the update stands from here on (lifecycle.md)",
+}
+_FAILURE: Final = {
+    "code": "stable code of the error",
+    "message": "the sentence",
+    "expected": "what should have been there",
+    "found": "what was there",
+    "hint": "what to do",
+    "reasons": "of a refusal: every reason, each with these fields",
+}
+_ENDED: Final = {"outcome": "`committed`, `rolled-back` or `abandoned`", "reason": "why it was not committed"}
+_IMAGE: Final = {
+    "source": "where the image came from, without user, password, query and fragment",
+    "manifest": "SHA-256 of the manifest's bytes",
+    "release": "name of the release",
+    "sequence": "its sequence",
+    "claimed": "true: nobody vouches for release and sequence, the image says so",
+    "verb": "what was asked for",
+    "times": "how often the same came since the device started: 1, and then each time that the number has doubled",
+}
+
+
+class AuditEvent(enum.StrEnum):
+    """The events. Level: `INFO` for a step, `WARNING` for what was tolerated or repaired, `ERROR` for what failed."""
+
+    # Steps of an update (events of core/lifecycle.py); the row is durable before the step is done
+    ACCEPTED = (
+        "accepted",
+        INFO,
+        "an image was verified and accepted; it is being written",
+        {"trust": "dates, roles and counts of signatures, as verified"},
+    )
+    REVERT = "revert", INFO, "the other, committed slot was asked for; it is being read back", {"why": "as given"}
+    VERIFIED = "verified", INFO, "the slot was read back and holds what was signed"
+    FAILED = "failed", ERROR, "a step of the update failed", _FAILURE
+    CANCELLED = "cancelled", INFO, "the update was stopped on request", _FAILURE
+    REPLACED = "replaced", INFO, "a newer image was accepted and takes the place of the update that waited"
+    ACTIVATE = "activate", INFO, "the slot is being made the next to start"
+    RECHECK = "recheck", INFO, "the slot is being read back before it is made the next to start"
+    HEALTHY = (
+        "healthy",
+        INFO,
+        "the new system is being committed",
+        {"force": "reason of whoever committed without the checks"},
+    )
+    UNHEALTHY = "unhealthy", ERROR, "a required health check failed; the new system is being left", {"failed": "names"}
+    GO_BACK = "go-back", WARNING, "the trial is being left on request", {"why": "as given"}
+    BOOTED_OLD = "booted-old", INFO, "the committed system runs"
+    BOOTED_NEW = "booted-new", INFO, "the new system runs on trial"
+    STILL_ARMED = "still-armed", INFO, "the next start tries the other slot"
+    GIVEN_UP = "given-up", WARNING, "a system that was given up runs; the next start is the other slot"
+    BOOTED_COMMITTED = "booted-committed", INFO, "the new system runs and is committed"
+    # Ends of an update
+    COMMITTED = "committed", INFO, "the update is complete: the new system is kept", _ENDED
+    ROLLED_BACK = "rolled-back", WARNING, "the new system was left; the old one runs", _ENDED | _FAILURE
+    ABANDONED = "abandoned", WARNING, "the update ended before its system was started", _ENDED | _FAILURE
+    # What else a verb does
+    CHECKED = "checked", INFO, "the health checks were asked", {"well": "whether every required one passed"}
+    OVERRIDDEN = (
+        "overridden",
+        WARNING,
+        "a check of policy was overridden on request",
+        {"options": "names of the options", "release": "name of the release"},
+    )
+    REFUSED = "refused", ERROR, "a request was refused; nothing changed", _FAILURE | _IMAGE
+    VERB_FAILED = "verb-failed", ERROR, "a request ended with an error", _FAILURE | _IMAGE
+    # What a start found and repaired
+    ADOPTED = (
+        "adopted",
+        WARNING,
+        "the boot environment knows of an update that the record had lost; it goes on",
+        {"found": "the boot event"},
+    )
+    OVERTAKEN = "overtaken", WARNING, "the boot environment has gone on without this update; it is closed"
+    FELL_BACK = (
+        "fell-back",
+        WARNING,
+        "a committed slot did not start; the other good one runs",
+        {"to": "the slot that runs", "reason": "as the boot environment has it"},
+    )
+    DISAGREEMENT = "disagreement", WARNING, "two sources disagree about what runs", {"note": "both, in a sentence"}
+    ENVIRONMENT_REBUILT = (
+        "environment-rebuilt",
+        WARNING,
+        "both copies of the boot environment were lost and written anew",
+        {"running": "the slot that runs", "kept": "the slot that starts from here on", "on_trial": "whether on trial"},
+    )
+    ENVIRONMENT_REPAIRED = "environment-repaired", WARNING, "a damaged copy of the boot environment was repaired"
+    RECORD_SET_ASIDE = (
+        "record-set-aside",
+        WARNING,
+        "the record could not be used and was set aside; a new one was begun",
+        {"file": "where the old one is kept"},
+    )
+    RECORD_MIGRATED = "record-migrated", INFO, "the record was brought to this client's form", {"version": "now"}
+    TOLERATED = "tolerated", WARNING, "something that may fail has failed; the update goes on", _FAILURE
+
+    level: int
+    meaning: str
+    fields: Mapping[str, str]
+
+    def __new__(cls, value: str, level: int = INFO, meaning: str = "", fields: Mapping[str, str] | None = None) -> Self:
+        """A member: name as stored, level of its journal line, meaning in a sentence, its own fields."""
+        member = str.__new__(cls, value)
+        member._value_, member.level, member.meaning, member.fields = value, level, meaning, fields or {}
+        return member
+
+    @property
+    def message_id(self) -> str:
+        """The journal's `MESSAGE_ID`: 32 hex digits that never change for this event."""
+        return uuid.uuid5(_NAMESPACE, self.value).hex
+
+
+def describe(event: str, fields: Mapping[str, Any]) -> str:
+    """One line for people: what it means, the error if there is one, and what it is about.
+
+    Args:
+        event: As stored; one that this version does not know is named.
+        fields: As stored.
+    """
+    known = event in AuditEvent.__members__.values()
+    meaning = AuditEvent(event).meaning if known else f"event '{event}'"
+    told = [f"{name} {_plain(fields[name])}" for name in _DETAILS if fields.get(name) not in (None, "", [])]
+    if isinstance(fields.get("origin"), Mapping):
+        told.append(f"by {origin_text(fields['origin'])}")
+    words = f"{meaning}: {_error(fields)}" if fields.get("message") else meaning
+    return printable(words + (f" ({', '.join(told)})" if told else ""))
+
+
+def origin_text(origin: Mapping[str, Any]) -> str:
+    """Who asked, in a few words."""
+    named = {"login": "", "uid": "uid ", "unit": "", "sender": "sender ", "action": "action "}
+    told = [f"{word}{origin[name]}" for name, word in named.items() if origin.get(name) not in (None, "")]
+    return printable(" ".join([str(origin.get("kind", "unknown")), *told]))
+
+
+def journal_fields(event: AuditEvent, fields: Mapping[str, Any]) -> dict[str, str]:
+    """The fields of the journal's entry beside message and priority; empty ones are left out by the encoder."""
+    origin = fields.get("origin")
+    return {
+        "MESSAGE_ID": event.message_id,
+        "TWINSLOT_EVENT": str(event),
+        "TWINSLOT_TRANSACTION": str(fields.get("transaction") or ""),
+        "TWINSLOT_STATE": str(fields.get("state") or ""),
+        "TWINSLOT_CODE": str(fields.get("code") or ""),
+        "TWINSLOT_SLOT": str(fields.get("slot") or ""),
+        "TWINSLOT_RELEASE": str(fields.get("release") or ""),
+        "TWINSLOT_ORIGIN": origin_text(origin) if isinstance(origin, Mapping) else "",
+    }
+
+
+def _error(fields: Mapping[str, Any]) -> str:
+    expected, found = (fields.get(name) for name in ("expected", "found"))
+    text = str(fields["message"])
+    text += f", expected '{expected}'" if expected else ""
+    return text + (f", found '{found}'" if found else "")
+
+
+def _plain(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else f"'{value}'"

@@ -1,0 +1,149 @@
+"""The one place that announces: a row of the audit, and a line of the journal with the same fields.
+
+The row comes first where something depends on it; the line is written in any case, also when the record is lost or
+full (S12).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from twinslot.core.errors import CancelledError, DeviceError, RefusedError, TwinslotError
+from twinslot.core.events import ERROR, INFO, AuditEvent, describe, journal_fields
+from twinslot.core.origin import Origin
+from twinslot.core.transaction import Transaction
+from twinslot.storage.record import Record
+
+log = logging.getLogger(__name__)
+
+
+class Announcer:
+    """Announces what one opening of the device does.
+
+    Args:
+        origin: Who asked; in every row and line.
+
+    Attributes:
+        record: Where rows go; None while there is none.
+        about: What is known of the image that a request is about, for the row of its refusal.
+        stopped_by: Who asked to stop, once somebody did.
+    """
+
+    def __init__(self, origin: Origin) -> None:
+        self.record: Record | None = None
+        self.about: dict[str, Any] = {}
+        self.stopped_by: Callable[[], Origin | None] = lambda: None
+        self._origin = origin
+
+    def announce(self, event: AuditEvent, transaction: Transaction | None = None, **fields: Any) -> None:
+        """Store a row, with the transaction if one is given, and write the line.
+
+        Raises:
+            DeviceError: The row was not stored; the line was written.
+        """
+        stamped = fields | self._stamp()
+        try:
+            self._store(event, transaction, stamped)
+        finally:
+            write_line(event, stamped if transaction is None else _head(transaction) | stamped)
+
+    def note(self, event: AuditEvent, **fields: Any) -> None:
+        """As `announce`, for what must not stop anything: a row that cannot be stored is only a line."""
+        try:
+            self.announce(event, **fields)
+        except DeviceError as e:
+            log.warning("no row was stored for '%s': %s", event, e)
+
+    def once_in_boot(self, event: AuditEvent, **fields: Any) -> None:
+        """As `note`, for what is true all the time: the row and the line come once in each boot."""
+        try:
+            stamped = fields | self._stamp()
+            if self.record is None or self.record.audit_in_boot(event, **stamped):
+                write_line(event, stamped)
+        except DeviceError as e:
+            log.warning("no row was stored for '%s': %s", event, e)
+
+    def tolerated(self, error: TwinslotError) -> None:
+        """An error that stops nothing, since the environment has decided (S12)."""
+        self.note(AuditEvent.TOLERATED, **error.as_dict())
+
+    def told_by_the_record(self) -> None:
+        """What the record did to itself when it was opened has its row already."""
+        for name in self.record.set_aside if self.record else ():
+            write_line(AuditEvent.RECORD_SET_ASIDE, {"file": name} | self._stamp())
+
+    def ended(self, verb: str, error: TwinslotError) -> None:
+        """A request ended with this error: announced once, and counted when it comes again and again (S19)."""
+        if error.announced:
+            return
+        error.announced = True
+        event = event_of(error)
+        fields = error.as_dict() | self.about | self._stamp() | {"verb": verb}
+        times = self._count(event, fields)
+        write_line(event, fields | ({"times": times} if times > 1 else {}))
+
+    def _count(self, event: AuditEvent, fields: Mapping[str, Any]) -> int:
+        """How often this came in this boot; a row is stored for some of them."""
+        if self.record is None:
+            return 1
+        codes = [fields["code"], *(reason["code"] for reason in fields.get("reasons", ()))]
+        kind = _digest([event, fields["verb"], codes])
+        exact = _digest([kind, *(fields.get(name) for name in ("manifest", "release", "source", "origin"))])
+        try:
+            return self.record.audit_counted(event, exact, kind, dict(fields))
+        except DeviceError as e:
+            log.warning("no row was stored for '%s': %s", event, e)
+            return 1
+
+    def _store(self, event: AuditEvent, transaction: Transaction | None, fields: dict[str, Any]) -> None:
+        if self.record is None:
+            raise DeviceError("the record is not available", code="record", hint="see 'twinslot doctor'")
+        if transaction is not None:
+            self.record.save(transaction, event, **fields)
+        else:
+            self.record.audit(event, **fields)
+
+    def _stamp(self) -> dict[str, Any]:
+        by = self.stopped_by()
+        return {"origin": self._origin.as_dict()} | ({"stopped_by": by.as_dict()} if by else {})
+
+
+def write_line(event: AuditEvent, fields: Mapping[str, Any]) -> None:
+    """The line alone, for what happens where no record is open."""
+    extra = {"journal": journal_fields(event, fields)}
+    log.log(_level(event, fields), "%s", describe(event, fields), extra=extra)
+
+
+def event_of(error: TwinslotError) -> AuditEvent:
+    """The event of a request that ended with this error."""
+    if isinstance(error, RefusedError):
+        return AuditEvent.REFUSED
+    return AuditEvent.CANCELLED if isinstance(error, CancelledError) else AuditEvent.VERB_FAILED
+
+
+def ended_outside(verb: str, error: TwinslotError, origin: Origin) -> None:
+    """As `Announcer.ended`, where no device was opened yet: a line, no row."""
+    if not error.announced:
+        error.announced = True
+        write_line(event_of(error), error.as_dict() | {"origin": origin.as_dict(), "verb": verb})
+
+
+def _head(transaction: Transaction) -> dict[str, Any]:
+    release = transaction.release.name or f"sequence {transaction.release.sequence}"
+    head = {"transaction": transaction.id, "state": transaction.state, "slot": transaction.target}
+    return head | {"release": release}
+
+
+def _level(event: AuditEvent, fields: Mapping[str, Any]) -> int:
+    """An update that ended with an error is one; on request, it is none."""
+    if event is not AuditEvent.ABANDONED or not fields.get("code"):
+        return event.level
+    return INFO if str(fields["code"]).startswith(CancelledError.family) else ERROR
+
+
+def _digest(parts: object) -> str:
+    return hashlib.sha256(json.dumps(parts, default=str, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,130 @@
+"""Everything that is announced has its place in one table; page, catalog and code are held to it."""
+
+from __future__ import annotations
+
+import ast
+import runpy
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from twinslot.core.events import COMMON, AuditEvent, describe, journal_fields, origin_text
+from twinslot.core.lifecycle import Event
+from twinslot.core.transaction import Outcome
+
+ROOT = Path(__file__).parents[2]
+CLIENT = ROOT / "client" / "twinslot"
+HOSTILE = "2.0\r\n<3>forged\x1b[2J\u202e"
+
+
+def announcements() -> list[tuple[str, ast.Call]]:
+    """Each call with `AuditEvent.MEMBER` as first argument, with the member's name."""
+    found = []
+    for path in CLIENT.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            first = node.args[0] if isinstance(node, ast.Call) and node.args else None
+            if (
+                isinstance(first, ast.Attribute)
+                and isinstance(first.value, ast.Name)
+                and first.value.id == "AuditEvent"
+            ):
+                assert isinstance(node, ast.Call)
+                found.append((first.attr, node))
+    return found
+
+
+def test_every_event_of_an_update_and_every_end_is_one_of_the_events() -> None:
+    assert {*Event, *Outcome} <= {str(event) for event in AuditEvent}
+
+
+def test_each_event_says_what_it_means_and_each_of_its_fields_too() -> None:
+    for event in AuditEvent:
+        assert event.meaning[0].islower() or event.meaning.startswith("Twinslot"), event
+        assert all(event.fields.values()), event
+        assert not event.fields.keys() & COMMON.keys(), event
+    assert len({event.message_id for event in AuditEvent}) == len(AuditEvent)
+
+
+def test_message_ids_do_not_change() -> None:
+    assert AuditEvent.ACCEPTED.message_id == "ae10bea4ec7154139a7433efeb85988b"
+    assert AuditEvent.REFUSED.message_id == "ba4c9e2d656359df95194221f1330f3a"
+
+
+def test_what_is_announced_has_only_declared_fields() -> None:
+    calls = announcements()
+    assert len(calls) > 10
+    for member, call in calls:
+        event = AuditEvent[member]
+        given = {keyword.arg for keyword in call.keywords if keyword.arg} - {"needed", "outcome", "reason"}
+        given |= {str(key.value) for arg in call.args for key in keys_of(arg)}
+        assert given <= event.fields.keys() | COMMON.keys(), f"{member} at line {call.lineno}"
+
+
+def keys_of(argument: ast.expr) -> list[ast.Constant]:
+    """Keys that stand in a dictionary."""
+    keys = argument.keys if isinstance(argument, ast.Dict) else []
+    return [key for key in keys if isinstance(key, ast.Constant)]
+
+
+def test_nothing_is_audited_beside_the_one_place_that_announces() -> None:
+    allowed = {"engine/announce.py", "storage/record.py"}
+    for path in CLIENT.rglob("*.py"):
+        named = str(path.relative_to(CLIENT))
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute) and node.attr in ("audit", "audit_in_boot", "audit_counted"):
+                assert named in allowed, f"{named}:{node.lineno}"
+
+
+@pytest.mark.parametrize("event", [*AuditEvent, "of-a-newer-client"])
+def test_a_line_for_people_has_no_control_characters(event: str) -> None:
+    fields = {"release": HOSTILE, "message": HOSTILE, "found": HOSTILE, "origin": {"kind": "bus", "login": HOSTILE}}
+    assert describe(event, fields).isprintable()
+    assert origin_text(fields["origin"]).isprintable()  # type: ignore[arg-type]
+
+
+def test_the_line_says_what_who_and_why() -> None:
+    fields = {
+        "release": "2.0",
+        "slot": "b",
+        "origin": {"kind": "cli", "uid": 0, "login": "ann"},
+        "message": "the release is older than what was committed",
+        "expected": "at least 20",
+        "found": "10",
+    }
+    assert describe("refused", fields) == (
+        "a request was refused; nothing changed: the release is older than what was committed, expected 'at least 20', "
+        "found '10' (release '2.0', slot 'b', by cli ann uid 0)"
+    )
+
+
+def test_the_journal_gets_the_fields_that_a_search_needs() -> None:
+    fields = {"transaction": "a" * 32, "state": "armed", "slot": "b", "release": "2.0", "code": "device.reboot"}
+    told = journal_fields(AuditEvent.ACTIVATE, fields)
+    assert told["MESSAGE_ID"] == AuditEvent.ACTIVATE.message_id
+    assert told["TWINSLOT_EVENT"] == "activate"
+    assert [told[f"TWINSLOT_{name}"] for name in ("TRANSACTION", "STATE", "SLOT", "RELEASE", "CODE")] == [
+        "a" * 32,
+        "armed",
+        "b",
+        "2.0",
+        "device.reboot",
+    ]
+
+
+def test_page_and_catalog_are_printed_from_the_table() -> None:
+    printer = runpy.run_path(str(ROOT / "docs" / "make_events.py"))
+    assert (ROOT / "docs" / "events.md").read_text() == printer["page"](), "run 'make docs'"
+    assert (ROOT / "systemd" / "twinslot.catalog").read_text() == printer["catalog"](), "run 'make docs'"
+
+
+def test_the_journal_itself_takes_the_catalog_and_finds_each_event(tmp_path: Path) -> None:
+    directory = tmp_path / "usr/lib/systemd/catalog"
+    directory.mkdir(parents=True)
+    (directory / "twinslot.catalog").write_text((ROOT / "systemd" / "twinslot.catalog").read_text())
+    (tmp_path / "var/lib/systemd/catalog").mkdir(parents=True)
+    journalctl = ["journalctl", f"--root={tmp_path}"]
+    subprocess.run([*journalctl, "--update-catalog"], check=True, capture_output=True)
+    listed = subprocess.run([*journalctl, "--list-catalog"], check=True, capture_output=True, text=True).stdout
+    assert {line.split()[0] for line in listed.splitlines()} == {event.message_id for event in AuditEvent}
+    assert listed.count("Twinslot: ") == len(AuditEvent)
