@@ -83,6 +83,7 @@ docs: packages $(STAMP) ## print the generated pages anew
 	$(BIN)/python docs/make_dbus.py > docs/dbus.md
 	$(BIN)/python docs/make_errors.py > docs/errors.md
 	$(BIN)/python docs/make_doctor.py > docs/doctor.md
+	$(BIN)/python docs/make_servers.py > docs/servers.md
 
 packages: ## the apt packages that boards and tests need; those that are there stay as they are
 	@tests/install-packages.sh $(LISTS)

@@ -143,8 +143,8 @@ class HttpSource:
         if at < length:
             raise Broken(f"the connection ended after {at} of {length} bytes")
 
-    def _judge(self, reply: Reply | None, have: int) -> int:
-        """Where in the file the answer begins, once it is of this file."""
+    def _judge(self, reply: Reply | None, have: int, *, whole: bool = False) -> int:
+        """Where in the file the answer begins, once it is of this file; `whole`: no range was asked for."""
         assert reply is not None
         response = reply.response
         if response.status == 416 and have:  # RFC 9110, section 15.5.17: the file is not longer than that
@@ -152,10 +152,11 @@ class HttpSource:
                 self._pinned.length = have
                 return have
             raise Replaced(f"more than {have} bytes", response.headers.get("Content-Range", "less"))
-        if response.status == 206 and (have or is_all(response)):
+        start = 0 if whole else have
+        if response.status == 206 and (start or is_all(response)):
             insist(reply.address, response, 206)
-            self._pinned.check(response, part(response, have).total)
-            return have
+            self._pinned.check(response, part(response, start).total)
+            return start
         insist(reply.address, response, 200)
         self._pinned.check(response, response.length)
         return 0
@@ -170,4 +171,4 @@ class HttpSource:
             raise error
         self._pinned.loose = True
         self._connection.close()
-        return self._judge(self._connection.get({}), have)
+        return self._judge(self._connection.get({}), have, whole=True)
