@@ -6,6 +6,7 @@ import shutil
 from typing import TYPE_CHECKING, Final
 
 from twinslot.core.progress import Phase, Progress
+from twinslot.core.text import printable
 
 if TYPE_CHECKING:
     from twinslot.cli_output import Output
@@ -33,6 +34,7 @@ class Reporter:
         self._shown = False
         self._phase: Phase | None = None
         self._percent = 0
+        self._note = ""
 
     def __call__(self, progress: Progress) -> None:
         """Take one report."""
@@ -59,9 +61,12 @@ class Reporter:
         if progress.phase is not self._phase:
             self._phase, self._percent = progress.phase, percent or 0
             self._output.aside(f"{describe(progress)}\n")
+        elif progress.note != self._note and progress.note:
+            self._output.aside(f"{describe(progress)}\n")
         elif percent is not None and percent // STEP > self._percent // STEP:
             self._percent = percent
             self._output.aside(f"{describe(progress)}\n")
+        self._note = progress.note
 
 
 def as_object(progress: Progress) -> dict[str, object]:
@@ -75,12 +80,15 @@ def as_object(progress: Progress) -> dict[str, object]:
         "rate": round(progress.rate, 1),
         "left": None if progress.left is None else round(progress.left, 1),
         "fetched": progress.fetched,
+        "note": progress.note,
     }
 
 
 def describe(progress: Progress) -> str:
     """One line: `writing: 45 %, 90.0 of 200.0 MiB, 12.3 MiB/s, 9 s left`."""
     label, percent = LABELS[progress.phase], _percent(progress)
+    if progress.note:
+        return f"{label}: {printable(progress.note)}"
     if percent is None:
         return f"{label} ..."
     if progress.phase is Phase.CHECK:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import stat
 from collections.abc import Iterator
 from typing import Final
 
-from twinslot.core.errors import TransportError
+from twinslot.core.address import parse_address
+from twinslot.core.errors import TransportError, UsageError
 
 _URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")  # RFC 3986, section 3
 SCHEMES: Final = ("http", "https")
+_TYPED: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ENAMETOOLONG, errno.ELOOP, errno.ENXIO})
 
 
 @contextlib.contextmanager
@@ -22,13 +25,14 @@ def opened(image: str) -> Iterator[str | int]:
     A file is opened here, with the caller's rights, so that a service never opens a path for somebody else.
 
     Raises:
-        TransportError: `transport.file`, `transport.scheme`, `transport.terminal`.
+        UsageError: `usage.file`, `usage.scheme`, `usage.url`, `usage.terminal`: what was typed is no image.
+        TransportError: `transport.file`: the medium fails.
     """
     if image == "-":
         yield _standard_input()
         return
     if found := _URL.match(image):
-        _check_scheme(found[1])
+        _check_address(found[1], image)
         yield image
         return
     descriptor = _open(image)
@@ -45,8 +49,8 @@ def _standard_input() -> int:
             os.fstat(descriptor)
             return descriptor
     except OSError as e:
-        raise TransportError("standard input is closed", code="file", found=e.strerror) from e
-    raise TransportError(
+        raise UsageError("standard input is closed", code="file", found=e.strerror) from e
+    raise UsageError(
         "standard input is a terminal",
         code="terminal",
         expected="an image",
@@ -54,20 +58,26 @@ def _standard_input() -> int:
     )
 
 
-def _check_scheme(scheme: str) -> None:
+def _check_address(scheme: str, url: str) -> None:
     if scheme.lower() not in SCHEMES:
-        raise TransportError(
+        raise UsageError(
             "this kind of address is not known", code="scheme", expected=" or ".join(SCHEMES), found=scheme
         )
+    try:
+        parse_address(url)
+    except TransportError as e:
+        raise UsageError(e.message, code="url", expected=e.expected, hint=e.hint) from e
 
 
 def _open(path: str) -> int:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
-    except (OSError, ValueError) as e:  # ValueError: a NUL in the name
-        found = e.strerror if isinstance(e, OSError) else e
-        raise TransportError(f"the image '{path}' cannot be opened", code="file", found=found) from e
+    except ValueError as e:  # a NUL in the name
+        raise UsageError(f"the image '{path}' cannot be opened", code="file", found="no name of a file") from e
+    except OSError as e:
+        kind = UsageError if e.errno in _TYPED else TransportError
+        raise kind(f"the image '{path}' cannot be opened", code="file", found=e.strerror) from e
     if stat.S_ISDIR(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise TransportError(f"the image '{path}' cannot be read", code="file", expected="a file", found="a directory")
+        raise UsageError(f"the image '{path}' cannot be read", code="file", expected="a file", found="a directory")
     return descriptor

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
@@ -91,6 +91,7 @@ def _forecast_lines(found: JsonObject, budget: int) -> Iterator[str]:
     yield f"  held by the target: {size_text(found['target'])}"
     yield f"  all zero: {size_text(found['zero'])}"
     yield f"  to write: {size_text(found['write'])}"
+    yield from _unused_lines(found["unused"])
     if budget:
         yield f"  budget: {size_text(budget)}{', which is not enough' if found['fetch'] > budget else ''}"
 
@@ -265,9 +266,16 @@ def _show(data: JsonObject | None, output: Output, *, nothing: str = "nothing is
     return 0
 
 
+def _unused_lines(unused: Mapping[str, str]) -> Iterator[str]:
+    """What would have saved a part of the download."""
+    for what, why in unused.items():
+        yield f"  {what} not used: {why}"
+
+
 def _result_lines(transaction: Transaction) -> Iterator[str]:
     yield transaction_text(transaction)
     yield from check_lines(transaction.checks)
+    yield from _unused_lines(transaction.unused)
     if transaction.bytes_written:
         phases = ", ".join(f"{name} {duration_text(seconds)}" for name, seconds in transaction.seconds.items())
         counts = [("fetched", transaction.bytes_fetched), ("wrote", transaction.bytes_written)]

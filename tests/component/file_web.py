@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -19,6 +19,7 @@ class FileWeb(ThreadingHTTPServer):
         ranges: Whether it knows ranges.
         parts: By file name: after so many answers with a part the whole file comes instead.
         headers: More of them, by file name.
+        answers: By the ending of a file's name: what is done instead of giving it.
     """
 
     daemon_threads = True
@@ -31,6 +32,9 @@ class FileWeb(ThreadingHTTPServer):
         self.ranges = True
         self.parts: dict[str, int] = {}
         self.headers: dict[str, dict[str, str]] = {}
+        self.answers: dict[str, Callable[[BaseHTTPRequestHandler], None]] = {}
+        self.asked: list[str] = []
+        self.ended = threading.Event()
         self.guard = threading.Lock()
 
     def url(self, name: str) -> str:
@@ -46,6 +50,12 @@ class _Handler(BaseHTTPRequestHandler):
     server: FileWeb
 
     def do_GET(self) -> None:
+        self.server.asked.append(self.path)
+        for ending, answer in self.server.answers.items():
+            if self.path.endswith(ending):
+                with contextlib.suppress(OSError):
+                    answer(self)
+                return
         path = self.server.folder / self.path.strip("/")
         if not path.is_file():
             self.send_error(404)
@@ -100,6 +110,7 @@ def serving_files(folder: Path) -> Iterator[FileWeb]:
     try:
         yield web
     finally:
+        web.ended.set()
         web.shutdown()
         thread.join()
         web.server_close()

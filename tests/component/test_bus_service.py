@@ -135,7 +135,7 @@ def test_a_job_tells_phases_progress_and_its_end_and_stays_readable(caller: Call
         "Kind": "install",
         "State": "finished",
         "Phase": "read-back",
-        "Progress": ["read-back", 1 << 33, 1 << 33, 7.0, 0.0, 3600],
+        "Progress": ["read-back", 1 << 33, 1 << 33, 7.0, 0.0, 3600, ""],
         "Outcome": "armed",
         "ExitStatus": 0,
         "Error": "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -18,6 +19,7 @@ from simulation.board import SimulatedBoard
 from simulation.image import SmallImage
 from twinslot.cli import main
 from twinslot.cli_job import run_job
+from twinslot.cli_source import opened
 from twinslot.core.errors import (
     BundleError,
     CancelledError,
@@ -192,15 +194,37 @@ def test_without_a_configuration_the_places_are_named(
         ("/nowhere/x.twin", "the image '/nowhere/x.twin' cannot be opened: found 'No such file or directory'"),
         ("/", "the image '/' cannot be read: expected 'a file', found 'a directory'"),
         ("ftp://host/x", "this kind of address is not known: expected 'http or https', found 'ftp'"),
-        ("http://host/x", "the server does not answer: found 'http://host/x'"),
+        ("http://nurse:geheim@host/x", "an address with a password is not accepted"),
+        (
+            "https://nurse:geheim@host:999999/x",
+            "this is not an address: expected 'http://HOST/PATH or https://HOST/PATH'",
+        ),
         ("", "the image '' cannot be opened: found 'No such file or directory'"),
     ],
 )
-def test_an_image_that_cannot_be_had_is_a_matter_of_the_way_to_it(
+def test_what_cannot_be_an_image_is_a_mistake_of_the_command_line_and_no_password_is_shown(
     world: BoardWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str], image: str, sentence: str
 ) -> None:
-    assert run(world, tmp_path, "install", image) == 5
-    assert f"twinslot: {sentence}\n" in capsys.readouterr().err
+    assert run(world, tmp_path, "install", image) == 2
+    err = capsys.readouterr().err
+    assert f"twinslot: {sentence}\n" in err
+    assert "geheim" not in err
+
+
+def test_a_server_that_does_not_answer_is_a_matter_of_the_way_to_it(
+    world: BoardWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(world, tmp_path, "install", "http://host/x") == 5
+    assert "twinslot: the server does not answer: found 'http://host/x'\n" in capsys.readouterr().err
+
+
+def test_a_medium_that_fails_is_no_mistake_of_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(path: str, flags: int) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "open", fails)
+    with pytest.raises(TransportError, match="cannot be opened"), opened("/media/stick/x.twin"):
+        pass
 
 
 def test_a_terminal_is_no_image(world: BoardWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -208,7 +232,7 @@ def test_a_terminal_is_no_image(world: BoardWorld, tmp_path: Path, capsys: pytes
     kept = os.dup(0)
     try:
         os.dup2(secondary, 0)
-        assert run(world, tmp_path, "install", "-") == 5
+        assert run(world, tmp_path, "install", "-") == 2
     finally:
         os.dup2(kept, 0)
         for descriptor in (primary, secondary, kept):

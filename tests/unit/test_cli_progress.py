@@ -85,6 +85,7 @@ def test_as_json_each_report_is_one_object(capsys: pytest.CaptureFixture[str]) -
         "rate": 12.5 * MIB,
         "left": 8.8,
         "fetched": 40 * MIB,
+        "note": "",
     }
 
 
@@ -113,3 +114,18 @@ def test_sizes(size: int, text: str) -> None:
 )
 def test_durations(seconds: float, text: str) -> None:
     assert duration_text(seconds) == text
+
+
+WAITS = Progress(Phase.VERIFY, note="connection refused; try 3 of 11 in 8 s")
+
+
+def test_what_is_waited_for_stands_in_the_line() -> None:
+    assert describe(WAITS) == "checking who signed: connection refused; try 3 of 11 in 8 s"
+    assert as_object(WAITS)["note"] == "connection refused; try 3 of 11 in 8 s"
+
+
+def test_a_log_says_each_wait_once(capsys: pytest.CaptureFixture[str]) -> None:
+    reporter = Reporter(Output(as_json=False))
+    for progress in (Progress(Phase.VERIFY), WAITS, WAITS, Progress(Phase.VERIFY)):
+        reporter(progress)
+    assert capsys.readouterr().err.count("try 3 of 11") == 1

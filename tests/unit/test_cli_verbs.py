@@ -111,7 +111,7 @@ def test_install_with_json_is_progress_and_then_one_result(shell: Shell) -> None
         "arm",
     ]
     write = [line for line in progress if line["phase"] == "write"][-1]
-    assert write.keys() == {"type", "phase", "done", "total", "percent", "rate", "left", "fetched"}
+    assert write.keys() == {"type", "phase", "done", "total", "percent", "rate", "left", "fetched", "note"}
     assert (write["done"], write["percent"]) == (len(NEW.content), 100)
     assert result["type"] == "result"
     assert (result["transaction"]["state"], result["transaction"]["target"]) == ("armed", "b")
@@ -198,6 +198,7 @@ FORECAST = {
     "zero": 512 << 10,
     "write": 1 << 20,
     "fetch": 102 << 10,
+    "unused": {"patch": "there is none beside the image"},
 }
 
 
@@ -212,6 +213,7 @@ def test_a_dry_run_says_where_the_bytes_would_come_from_and_changes_nothing(shel
         "  held by the target: 1.0 MiB",
         "  all zero: 512.0 KiB",
         "  to write: 1.0 MiB",
+        "  patch not used: there is none beside the image",
     ]
     assert shell.json("install", "--dry-run", "http://127.0.0.1:9/x.twin") == [{"type": "result", "forecast": FORECAST}]
     assert shell.json("status") == before

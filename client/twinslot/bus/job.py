@@ -215,7 +215,8 @@ _JSON: Final = ("error", "transaction")
 
 def _progress_properties(progress: Progress | None) -> dict[str, Any]:
     if progress is None:
-        return {"Phase": "", "Progress": ["", 0, 0, 0.0, -1.0, 0]}
+        return {"Phase": "", "Progress": ["", 0, 0, 0.0, -1.0, 0, ""]}
     left = -1.0 if progress.left is None else progress.left
-    told = [str(progress.phase), progress.done, progress.total, float(progress.rate), float(left), progress.fetched]
+    numbers = [progress.done, progress.total, float(progress.rate), float(left), progress.fetched]
+    told = [str(progress.phase), *numbers, progress.note]
     return {"Phase": str(progress.phase), "Progress": told}

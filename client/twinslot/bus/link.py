@@ -172,11 +172,11 @@ def _event(message: Message) -> Event | None:
         return Finished(message.sender, message.path, *message.body)
     if message.member == "PropertiesChanged" and message.signature == "sa{sv}as":
         variant = message.body[1].get("Progress")
-        if message.body[0] != names.JOB or variant is None or variant.signature != "(sttddt)":
+        if message.body[0] != names.JOB or variant is None or variant.signature != "(sttddts)":
             return None
-        phase, done, total, rate, left, fetched = variant.value
+        phase, done, total, rate, left, fetched, note = variant.value
         if phase not in set(Phase):  # a newer service
             return None
-        told = Progress(Phase(phase), done, total, rate, None if left < 0 else left, fetched)
+        told = Progress(Phase(phase), done, total, rate, None if left < 0 else left, fetched, note)
         return Moved(message.sender, message.path, told)
     return None

@@ -30,6 +30,7 @@ class Progress:
         rate: Bytes a second over the phase so far.
         left: Seconds left of this phase; None when unknown.
         fetched: Bytes read from the source so far, all phases.
+        note: What the phase waits for, for people; empty: it goes on.
     """
 
     phase: Phase
@@ -38,6 +39,7 @@ class Progress:
     rate: float = 0.0
     left: float | None = None
     fetched: int = 0
+    note: str = ""
 
 
 Observer = Callable[[Progress], None]
@@ -49,16 +51,17 @@ class Meter:
     def __init__(self, observer: Observer, monotonic: Callable[[], float], interval: float = 0.25) -> None:
         self._observer, self._monotonic, self._interval = observer, monotonic, interval
         self._phase, self._total, self._began, self._last = Phase.VERIFY, 0, monotonic(), 0.0
+        self._done = 0
 
     def begin(self, phase: Phase, total: int = 0) -> None:
         """A phase starts: reported at once."""
-        self._phase, self._total = phase, total
+        self._phase, self._total, self._done = phase, total, 0
         self._began = self._last = self._monotonic()
         self._observer(Progress(phase, 0, total))
 
     def at(self, done: int, fetched: int = 0) -> None:
         """So many bytes of the phase are done."""
-        now = self._monotonic()
+        now, self._done = self._monotonic(), done
         if now - self._last < self._interval and done < self._total:
             return
         self._last = now
@@ -66,6 +69,11 @@ class Meter:
         rate = done / seconds if seconds > 0 else 0.0
         left = (self._total - done) / rate if rate > 0 and self._total else None
         self._observer(Progress(self._phase, done, self._total, rate, left, fetched))
+
+    def note(self, text: str, fetched: int = 0) -> None:
+        """The phase waits for something: reported at once, and for as long as nothing is done."""
+        self._last = self._monotonic()
+        self._observer(Progress(self._phase, self._done, self._total, fetched=fetched, note=text))
 
     @property
     def seconds(self) -> float:

@@ -42,6 +42,7 @@ class Transaction(Kept):
         bytes_copied: Of those: taken from a slot of this device.
         bytes_skipped: Bytes that the target held in their place already, and that were not written.
         bytes_zeroed: Bytes of all-zero groups, which the kernel was asked to make.
+        unused: What would have saved a part of the download (`patch`, `block list`, `ranges`), and why it did not.
         seconds: Wall seconds by phase.
         started: UTC time by the device's clock, ISO 8601; for people only (S16).
         ended: As `started`; empty while open.
@@ -68,6 +69,7 @@ class Transaction(Kept):
     bytes_copied: int = 0
     bytes_skipped: int = 0
     bytes_zeroed: int = 0
+    unused: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     started: str = ""
     ended: str = ""

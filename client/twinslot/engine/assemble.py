@@ -19,7 +19,7 @@ from twinslot.asker import this_process
 from twinslot.bootloader.choose import open_bootloader
 from twinslot.bundle.verdict import TrustFloors, TrustPolicy, TrustRequest, TrustTime, Verdict
 from twinslot.config import Config
-from twinslot.core.errors import DeviceError, LifecycleError
+from twinslot.core.errors import DeviceError, LifecycleError, Refusal, RefusedError
 from twinslot.core.model import CheckResult, Floors, SlotName
 from twinslot.core.origin import Origin
 from twinslot.core.progress import Observer, Phase, Progress
@@ -38,6 +38,7 @@ from twinslot.storage.slotreader import SlotReader, open_reader
 from twinslot.storage.slots import RunningSlot, find_running_slot
 from twinslot.storage.sync import make_directory
 from twinslot.transport.base import ImageHead, ImageStream
+from twinslot.transport.settings import SCHEMES
 from twinslot.worker import launch
 from twinslot.worker.stream import WorkerStream, verify_in_worker
 
@@ -67,12 +68,21 @@ def open_engine(config: Config, *, service_workers: bool, origin: Origin | None 
 
 
 def open_stream(config: Config, source: str | int, *, service_workers: bool) -> ImageStream:
-    """A stream of an image from a URL or an open descriptor; the caller keeps and closes its descriptor."""
+    """A stream of an image from a URL or an open descriptor; the caller keeps and closes its descriptor.
+
+    Raises:
+        RefusedError: `refused.scheme`: this device asks no addresses of that kind.
+    """
     get_worker = launch.connect if service_workers else launch.start
     limits = {"group_size": config.install.max_group_size, "image_size": config.install.max_image_size}
     request: dict[str, Any] = {"limits": limits, "nice": config.install.nice}
     if isinstance(source, int):
         return WorkerStream(get_worker("read"), request, source, source=source_name(source))
+    scheme = source.partition("://")[0].lower()
+    if scheme in SCHEMES and scheme not in config.http.schemes:
+        allowed = " or ".join(config.http.schemes)
+        hint = "see 'http.schemes' in the configuration"
+        raise RefusedError(Refusal("scheme", "this device asks no address of this kind", allowed, scheme, hint))
     http = asdict(config.http)
     if config.trust.build_time:
         http["earliest"] = config.trust.build_time.timestamp()

@@ -76,7 +76,7 @@ class Effects:
             self._timed("finish", job.finish)
         finally:
             moved = asdict(job.moved)
-            self._machine.change(**{f"bytes_{how}": count for how, count in moved.items()})
+            self._machine.change(unused=job.unused, **{f"bytes_{how}": count for how, count in moved.items()})
         self._machine.change(boot_id=self._device.boot_id)
         return Event.VERIFIED
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ class Forecast:
         target: Content that the target holds, in its place or elsewhere.
         zero: Content that is all zeros.
         write: Content that would be written.
+        unused: What would have saved a part of the download (`patch`, `block list`, `ranges`), and why it does not.
     """
 
     release: str
@@ -52,6 +53,7 @@ class Forecast:
     target: int
     zero: int
     write: int
+    unused: dict[str, str] = field(default_factory=dict)
 
     @property
     def fetch(self) -> int:
@@ -153,7 +155,8 @@ def _ask(
                 next(parts, None)  # the end, with the count of what was fetched
         else:  # everything comes, in order, and lists stand before all groups
             costs.append(Cost(0, payload.stored_size))
-    return _sum(manifest, plans, costs, stream.fetched)
+    unused = {note.what: note.why for note in reversed(stream.unused)}
+    return replace(_sum(manifest, plans, costs, stream.fetched), unused=unused)
 
 
 def _sum(manifest: Manifest, plans: list[Plan], costs: list[Cost], fetched: int) -> Forecast:

@@ -6,6 +6,7 @@ Nothing of the target changes before every question was answered; no payload byt
 from __future__ import annotations
 
 import hashlib
+import logging
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -28,6 +29,9 @@ from twinslot.engine.machine import timestamp
 from twinslot.engine.session import Session
 from twinslot.storage.base import TargetDevice
 from twinslot.transport.base import ImageStream
+from twinslot.transport.notes import Note, Retry
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,7 @@ def install(
     _refuse_during_trial(session)
     meter = Meter(observer, session.device.monotonic)
     meter.begin(Phase.VERIFY)
+    stream.listen(lambda note: _tell(note, meter, stream))
     with cancelled.ending(stream):
         try:
             verified, manifest = _verify(session, stream, options)
@@ -103,6 +108,15 @@ def install(
         meter.begin(Phase.ARM)
         session.machine.feed(Event.ACTIVATE)
     return session.machine.open
+
+
+def _tell(note: Note, meter: Meter, stream: ImageStream) -> None:
+    """What the download waits for, to whoever looks on and to the journal; what is not used stands in the result."""
+    if isinstance(note, Retry):
+        log.info("the download waits: %s", note)
+        meter.note(str(note), stream.fetched)
+    else:
+        log.warning("%s", note)
 
 
 @contextmanager

@@ -92,6 +92,11 @@ class InstallJob:
             sum(writer.zeroed for writer in writers),
         )
 
+    @property
+    def unused(self) -> dict[str, str]:
+        """What would have saved a part of the download, and why it did not; the first reason counts."""
+        return {note.what: note.why for note in reversed(self._stream.unused)}
+
     def wipe(self) -> None:
         """Make every partition of the target unloadable; what was known of it is forgotten first."""
         self._meter.begin(Phase.PREPARE)

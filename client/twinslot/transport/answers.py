@@ -8,8 +8,8 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from twinslot.core.address import Address
 from twinslot.core.errors import TransportError
-from twinslot.transport.address import Address
 from twinslot.transport.patience import Broken
 
 # Section 14.4; range units are case-insensitive (section 14.1), and some servers write '=' as in a request.

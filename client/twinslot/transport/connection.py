@@ -19,8 +19,8 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 import twinslot
+from twinslot.core.address import Address, follow
 from twinslot.core.errors import TransportError
-from twinslot.transport.address import Address, follow
 from twinslot.transport.answers import settle_length
 from twinslot.transport.dial import HEAD_MAX, Dialer, Handed, Line
 from twinslot.transport.patience import Broken, Patience

@@ -19,8 +19,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from twinslot.core.address import Address, parse_address
 from twinslot.core.errors import DeviceError, TransportError
-from twinslot.transport.address import Address, parse_address
 from twinslot.transport.lookup import Places, look_up
 from twinslot.transport.patience import Broken, Patience
 from twinslot.transport.places import Near, is_direct, nearness

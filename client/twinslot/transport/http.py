@@ -18,8 +18,8 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from twinslot.core.address import parse_address
 from twinslot.core.errors import BundleError, TransportError
-from twinslot.transport.address import parse_address
 from twinslot.transport.answers import Pinned, Replaced, beyond, insist, is_all, part
 from twinslot.transport.connection import Connection, Reply
 from twinslot.transport.notes import Note

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from twinslot.bundle.layout import Span
+from twinslot.core.address import parse_address
 from twinslot.core.errors import TransportError
-from twinslot.transport.address import parse_address
 from twinslot.transport.answers import Pinned
 from twinslot.transport.connection import Connection
 from twinslot.transport.dial import Dialer, check_scheme

@@ -11,8 +11,8 @@ import time
 from datetime import UTC, datetime
 from typing import Final
 
+from twinslot.core.address import Address
 from twinslot.core.errors import DeviceError, TransportError
-from twinslot.transport.address import Address
 from twinslot.transport.settings import HttpSettings
 
 # RFC 9325, section 4.2: forward secrecy and AEAD only. TLS 1.3 has no others.
