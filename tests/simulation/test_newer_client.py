@@ -47,7 +47,7 @@ def rewrite(board: SimulatedBoard, change: Callable[[dict[str, Any]], dict[str, 
                     connection.execute(f"UPDATE {table} SET {column} = ? WHERE {key} = ?", (changed, name))
 
 
-MAPS = ("payloads", "boots", "seconds")  # names in them are data, not fields
+MAPS = ("payloads", "boots", "seconds", "unused")  # names in them are data, not fields
 
 
 def objects(data: Any, where: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
