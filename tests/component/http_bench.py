@@ -63,8 +63,8 @@ class Server(ThreadingHTTPServer):
     daemon_threads = False  # so that closing waits for every answer, and for its descriptors
     block_on_close = True
 
-    def __init__(self, answers: list[Answer]) -> None:
-        super().__init__(("127.0.0.1", 0), Asked)
+    def __init__(self, answers: list[Answer], place: str = "127.0.0.1") -> None:
+        super().__init__((place, 0), Asked)
         self.answers = answers
         self.asked: list[dict[str, str]] = []
         self.ended = threading.Event()

@@ -17,7 +17,7 @@ class Certificates:
         self.authority = self._make("ca", "-x509", *may_sign)
         may_not = ("-addext", "basicConstraints=critical,CA:FALSE", "-addext", "keyUsage=critical,digitalSignature")
         ca = ("-CA", str(directory / "ca.pem"), "-CAkey", str(directory / "ca.key"), "-x509", *may_not)
-        self.server = self._make("server", *ca, "-addext", "subjectAltName=IP:127.0.0.1")
+        self.server = self._make("server", *ca, "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost")
         self.device = self._make("device", *ca)
 
     def _make(self, name: str, *options: str) -> Path:
