@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
+import logging
 import os
 import signal
 import sys
@@ -30,6 +31,8 @@ _MODULES: Final = {
     "log": "twinslot.cli_log",
     **dict.fromkeys(("status", "history", "doctor"), "twinslot.cli_look"),
 }
+
+_log: Final = logging.getLogger(__name__)
 
 
 class _Terminated(KeyboardInterrupt):
@@ -93,7 +96,11 @@ def _report(error: TwinslotError, exit_status: int, output: Output) -> int:
         import traceback
 
         output.aside(traceback.format_exc())
-    output.error(error, exit_status)
+    if logs.started_by_systemd() and not output.as_json:  # as a line of its priority, unless it was announced
+        if not error.announced:
+            _log.error("%s", error, extra={"journal": {"TWINSLOT_CODE": error.code}})
+    else:
+        output.error(error, exit_status)
     return exit_status
 
 

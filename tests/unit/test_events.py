@@ -91,10 +91,11 @@ def test_the_line_says_what_who_and_why() -> None:
         "message": "the release is older than what was committed",
         "expected": "at least 20",
         "found": "10",
+        "hint": "ask for a newer one",
     }
     assert describe("refused", fields) == (
         "a request was refused; nothing changed: the release is older than what was committed, expected 'at least 20', "
-        "found '10' (release '2.0', slot 'b', by cli ann uid 0)"
+        "found '10'; hint: ask for a newer one (release '2.0', slot 'b', by cli ann uid 0)"
     )
 
 

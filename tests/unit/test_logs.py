@@ -148,3 +148,15 @@ def test_debug_asks_for_the_lines_of_that_level() -> None:
 def test_a_person_sees_warnings_only() -> None:
     (line,) = run(worker=True)
     assert line.startswith("twinslot: warning: found '")
+
+
+def test_a_unit_that_fails_says_so_once_and_as_an_error(tmp_path: Path) -> None:
+    """As systemd starts it: without a configuration nothing is announced, so the command says it."""
+    environment = {name: value for name, value in os.environ.items() if name != "TWINSLOT_DEBUG"}
+    command = [sys.executable, "-m", "twinslot", "--config-root", str(tmp_path), "status"]
+    result = subprocess.run(
+        command, env=environment | {"JOURNAL_STREAM": "8:1"}, capture_output=True, text=True, check=False
+    )
+    (line,) = result.stderr.splitlines()
+    assert (result.returncode, line[:3]) == (6, "<3>")
+    assert "config.toml" in line

@@ -120,7 +120,7 @@ class AuditEvent(enum.StrEnum):
         {"file": "where the old one is kept"},
     )
     RECORD_MIGRATED = "record-migrated", INFO, "the record was brought to this client's form", {"version": "now"}
-    TOLERATED = "tolerated", WARNING, "something that may fail has failed; the update goes on", _FAILURE
+    TOLERATED = "tolerated", WARNING, "an error that stops nothing", _FAILURE
 
     level: int
     meaning: str
@@ -177,10 +177,11 @@ def journal_fields(event: AuditEvent, fields: Mapping[str, Any]) -> dict[str, st
 
 
 def _error(fields: Mapping[str, Any]) -> str:
-    expected, found = (fields.get(name) for name in ("expected", "found"))
+    expected, found, hint = (fields.get(name) for name in ("expected", "found", "hint"))
     text = str(fields["message"])
     text += f", expected '{expected}'" if expected else ""
-    return text + (f", found '{found}'" if found else "")
+    text += f", found '{found}'" if found else ""
+    return text + (f"; hint: {hint}" if hint else "")
 
 
 def _plain(value: object) -> str:
