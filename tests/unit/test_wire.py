@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import struct
 
+import construct as c
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from image_samples import make_sample
 from twinslot.bundle import wire
-from twinslot.bundle.wire import ENTRY, Encoding, Header, Section, StoredEntry, TrustDocuments
+from twinslot.bundle.wire import Encoding, Header, Section, StoredEntry, TrustDocuments
 from twinslot.core.errors import BundleError
 
 SAMPLE = make_sample()
 LENGTHS = (0, 1, 2**31 - 1, 2**31, 2**31 + 1, 2**32 - 1, 2**32, 2**32 + 1, 2**63 - 1, 2**63, 2**64 - 1)
 FIELDS = {section: 16 + 8 * index for index, section in enumerate(wire.SECTION_MAX)}  # docs/image-format.md section 2
+
+
+ENTRY = c.Struct(  # as the format's page has it, section 8
+    "encoding" / c.Int8ul, "reserved" / c.Const(bytes(3)), "length" / c.Int32ul, "digest" / c.Bytes(32)
+)
 
 
 def entries() -> st.SearchStrategy[StoredEntry]:

@@ -85,14 +85,7 @@ TRUST = c.Struct(
     c.Terminated,
 )
 
-ENTRY = c.Struct(
-    "encoding" / c.Int8ul,
-    "reserved" / c.Const(bytes(3)),
-    "length" / c.Int32ul,
-    "digest" / c.Bytes(DIGEST_SIZE),
-)
-# The same entry for tables of thousands; a test holds it to the declaration.
-_ENTRY = struct.Struct("<B3sI32s")
+_ENTRY = struct.Struct("<B3sI32s")  # encoding, three zero bytes, length, digest
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from twinslot.core.errors import Refusal, RefusedError
+from twinslot.core.errors import Refusal
 from twinslot.core.manifest import EPOCH_MAX, GROUP_SIZE_MAX, SEQUENCE_MAX, Manifest
 from twinslot.core.model import Floors, Release
 
@@ -68,16 +68,6 @@ def check(manifest: Manifest, facts: DeviceFacts, policy: AcceptancePolicy) -> t
         *_check_room(manifest, facts),
         *_check_health(manifest, facts),
     )
-
-
-def require(manifest: Manifest, facts: DeviceFacts, policy: AcceptancePolicy) -> None:
-    """Raise what `check` finds.
-
-    Raises:
-        RefusedError: With every reason; nothing was written.
-    """
-    if reasons := check(manifest, facts, policy):
-        raise RefusedError(reasons)
 
 
 def _check_state(facts: DeviceFacts) -> Iterator[Refusal]:

@@ -1,26 +1,9 @@
-"""Making names and contents durable, and errors that say which file they are about."""
+"""Making names and contents durable."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
-
-
-@contextlib.contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Calls on a descriptor do not say which file they failed on; in this block they do.
-
-    Raises:
-        OSError: As it was, with `filename` set.
-    """
-    try:
-        yield
-    except OSError as e:
-        if e.filename is None and e.errno is not None:
-            raise type(e)(e.errno, e.strerror or os.strerror(e.errno), str(path)) from e
-        raise
 
 
 def make_directory(path: Path, mode: int) -> None:
