@@ -21,6 +21,7 @@ from twinslot import logs
 from twinslot.cli_output import Output
 from twinslot.cli_parser import parse
 from twinslot.core.errors import CancelledError, DeviceError, LifecycleError, TwinslotError, UsageError
+from twinslot.core.text import printable
 
 if TYPE_CHECKING:
     from twinslot.cli_world import World
@@ -95,7 +96,7 @@ def _report(error: TwinslotError, exit_status: int, output: Output) -> int:
     if os.environ.get("TWINSLOT_DEBUG") == "1":
         import traceback
 
-        output.aside(traceback.format_exc())
+        output.aside("".join(f"{printable(line)}\n" for line in traceback.format_exc().splitlines()))
     if logs.started_by_systemd() and not output.as_json:  # as a line of its priority, unless it was announced
         if not error.announced:
             _log.error("%s", error, extra={"journal": {"TWINSLOT_CODE": error.code}})

@@ -203,7 +203,7 @@ def _show_attachment(manifest: Manifest, name: str, data: bytes, preview: Previe
         output.line({"type": "attachment"} | described | content | _opinion(preview))
         return
     if sys.stdout.isatty():  # what it says must not steer a terminal
-        output.text(printable(line) for line in data.decode(errors="replace").splitlines())
+        output.text(printable(line) for line in data.decode(errors="replace").expandtabs().splitlines())
     else:
         output.data(data)
     if preview is None:

@@ -113,7 +113,7 @@ def _stopped(ended: Ended[JsonObject], world: World, config: Config, output: Out
         error = ended.error
     output.error(error, ended.exit_status, slots=status["slots"] if status else None, transaction=ended.value)
     if status and not output.as_json:
-        output.text(slot_table(status))
+        output.text(map(printable, slot_table(status)))
     return ended.exit_status
 
 

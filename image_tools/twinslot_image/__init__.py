@@ -1,1 +1,6 @@
 """Build-host tools: make, sign, inspect and verify update images."""
+
+from typing import Final
+
+PROGRAM: Final = "twinslot-image"
+PASSPHRASE: Final = "TWINSLOT_KEY_PASSPHRASE"  # noqa: S105 - the variable's name

@@ -45,10 +45,10 @@ def describe_blocks(head: BlocksHead) -> dict[str, Any]:
     return {"size": head.total, "lists": head.lists.hex(), "payloads": payloads}
 
 
-def render_blocks(data: dict[str, Any]) -> str:
-    """The same for people."""
+def render_blocks(data: dict[str, Any]) -> list[str]:
+    """The same for people, line by line; a name in it may still hold anything."""
     lines = [f"block list of {size_text(data['size'])}", f"  to the lists  {data['lists']}"]
     for part in data["payloads"]:
         groups = f"{part['groups']} groups of {size_text(part['group_size'])}"
         lines.append(f"  a payload of  {groups}, packed {size_text(part['packed'])}")
-    return "\n".join([*lines, "  A block list is not signed: the image's manifest vouches for what comes out of it."])
+    return [*lines, "  A block list is not signed: the image's manifest vouches for what comes out of it."]

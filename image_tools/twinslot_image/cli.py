@@ -13,9 +13,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from twinslot.cli_output import Output
-from twinslot.core.errors import CancelledError, LifecycleError, TwinslotError
-from twinslot_image.cli_parser import PROGRAM, parse
-from twinslot_image.key_files import PASSPHRASE
+from twinslot.core.errors import CancelledError, DeviceError, LifecycleError, TwinslotError
+from twinslot.core.text import printable
+from twinslot_image import PASSPHRASE, PROGRAM
 from twinslot_image.stop import Stopped, stopping_by_signals
 from twinslot_image.system_errors import system_error
 
@@ -31,11 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _guarded(given: list[str], output: Output) -> int:
     """The command; every way in which it may fail becomes a sentence and a status."""
     try:
-        with stopping_by_signals(), _passphrase_taken() as passphrase:
-            arguments = parse(given)
-            arguments.passphrase = passphrase
-            arguments.run(arguments, output)
-            return 0
+        with stopping_by_signals():
+            return _run(given, output)
     except SystemExit as e:  # help or version
         return e.code if isinstance(e.code, int) else 1
     except Stopped as e:
@@ -43,6 +40,9 @@ def _guarded(given: list[str], output: Output) -> int:
         return _report(CancelledError(what, code="interrupted"), e.exit_status, output)
     except TwinslotError as e:
         return _report(e, e.exit_status, output)
+    except ImportError as e:
+        what, hint = f"the library '{e.name}' is missing", "install the extra 'image-tools'"
+        return _report(DeviceError(what, code="program", hint=hint), DeviceError.exit_status, output)
     except OSError as e:
         if isinstance(e, BrokenPipeError):
             output.lost = e
@@ -54,11 +54,23 @@ def _guarded(given: list[str], output: Output) -> int:
         return _report(fault, fault.exit_status, output)
 
 
+def _run(given: list[str], output: Output) -> int:
+    from twinslot_image.cli_parser import parse  # libraries take a while to load, and a signal may come meanwhile
+    from twinslot_image.progress import be_quiet
+
+    with _passphrase_taken() as passphrase:
+        arguments = parse(given)
+        be_quiet(arguments.quiet)
+        arguments.passphrase = passphrase
+        arguments.run(arguments, output)
+        return 0
+
+
 def _report(error: TwinslotError, exit_status: int, output: Output) -> int:
     if os.environ.get("TWINSLOT_DEBUG") == "1":
         import traceback
 
-        output.aside(traceback.format_exc())
+        output.aside("".join(f"{printable(line)}\n" for line in traceback.format_exc().splitlines()))
     output.error(error, exit_status)
     return exit_status
 

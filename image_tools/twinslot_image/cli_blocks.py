@@ -26,5 +26,6 @@ def blocks(arguments: argparse.Namespace, output: Output) -> None:
     with target, Steps() as steps:
         head = make_blocks(image, target, steps.report)
     data, path = describe_blocks(head), target.path
-    lines = f"{path}: {render_blocks(data)}".split("\n")
+    lines = render_blocks(data)
+    lines[0] = f"{path}: {lines[0]}"
     say(arguments, output, {"file": str(path), "blocks": data}, lines, target)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -54,10 +53,10 @@ def inspect(arguments: argparse.Namespace, output: Output) -> None:
     if output.as_json:
         output.line({"type": "inspect", kind: data})
     else:
-        output.text(map(printable, text.split("\n")))
+        output.text(map(printable, text))
 
 
-def _inspected(path: Path) -> tuple[str, dict[str, Any], str]:
+def _inspected(path: Path) -> tuple[str, dict[str, Any], list[str]]:
     """What a file is and says of itself, for programs and for people."""
     if is_patch(path):
         with path.open("rb") as file:
@@ -100,15 +99,18 @@ def extract(arguments: argparse.Namespace, output: Output) -> None:
         span = layout(front.header, manifest).attachments[arguments.name]
         file.seek(span.offset)
         data = check_attachment(found[arguments.name], file.read(span.length))
-    if not arguments.output and sys.stdout.isatty():  # what it says must not steer a terminal
-        output.text(printable(line) for line in data.decode(errors="replace").splitlines())
-        return
     given, name = arguments.output or "-", arguments.name
     target = Target(given, replaceable.nothing, inputs=(arguments.image,), force=arguments.force, name=name)
     with target, target.writing() as sink:
-        sink.write(data)
+        sink.write(_for_terminal(data) if sink.isatty() else data)
     if output.as_json:
         say(arguments, output, {"file": str(target.path), "size": len(data)}, [], target)
+
+
+def _for_terminal(data: bytes) -> bytes:
+    """A text that does not steer a terminal."""
+    lines = data.decode(errors="replace").expandtabs().splitlines()
+    return "".join(f"{printable(line)}\n" for line in lines).encode()
 
 
 def say(

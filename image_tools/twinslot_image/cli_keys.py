@@ -13,9 +13,9 @@ from twinslot.cli_output import Output
 from twinslot.core.errors import Refusal, RefusedError, UsageError
 from twinslot.core.manifest import NAME
 from twinslot.core.text import printable
-from twinslot_image import keys
+from twinslot_image import PASSPHRASE, keys
 from twinslot_image.build import build_time
-from twinslot_image.key_files import PASSPHRASE, KeyDirectory, load_public
+from twinslot_image.key_files import KeyDirectory, load_public
 from twinslot_image.key_list import describe_keys, render_keys
 
 DEFAULT_ROLES: Final = "engineering,clinical"

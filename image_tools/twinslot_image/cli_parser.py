@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, TypeAlias
 from twinslot import __version__
 from twinslot.cli_arguments import Parser, read, whole_number
 from twinslot.core.manifest import SEQUENCE_MAX
-from twinslot_image import cli_blocks, cli_keys, cli_patch, cli_provision, cli_sign
+from twinslot_image import PROGRAM, cli_blocks, cli_keys, cli_patch, cli_provision, cli_sign
 from twinslot_image import cli_commands as commands
 
 if TYPE_CHECKING:
     _Verbs: TypeAlias = argparse._SubParsersAction[Parser]  # argparse has no public name for it
-
-PROGRAM = "twinslot-image"
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -26,11 +24,11 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         UsageError: The command line is wrong.
         SystemExit: Help or the version was asked for and printed (0).
     """
-    return read(make_parser(), argv, argparse.Namespace(json=False))
+    return read(make_parser(), argv, argparse.Namespace(json=False, quiet=False))
 
 
 def make_parser() -> Parser:
-    """The parser with every verb; `--json` may stand before or after the verb."""
+    """The parser with every verb; `--json` and `--quiet` may stand before or after the verb."""
     parser = Parser(
         prog=PROGRAM,
         description="Make, sign and check Twinslot update images. 'twinslot-image help COMMAND' explains a command.",
@@ -41,11 +39,11 @@ def make_parser() -> Parser:
             "twinslot-image verify pump.twin --root keys/1.root.json --roles engineering",
         ),
     )
-    _add_json(parser)
+    _add_global(parser)
     parser.add_argument("-V", "--version", action="version", version=f"{PROGRAM} {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="COMMAND")
     anywhere = Parser(add_help=False)
-    _add_json(anywhere)
+    _add_global(anywhere)
     _add_keys(verbs, anywhere)
     _add_build(verbs, anywhere)
     _add_sign(verbs, anywhere)
@@ -55,9 +53,11 @@ def make_parser() -> Parser:
     return parser
 
 
-def _add_json(parser: argparse.ArgumentParser) -> None:
-    """No default here: a verb's would overwrite what was said before the verb."""
-    parser.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print one JSON object per line")
+def _add_global(parser: argparse.ArgumentParser) -> None:
+    """What every verb takes. No default here: a verb's would overwrite what was said before the verb."""
+    absent = argparse.SUPPRESS
+    parser.add_argument("--json", action="store_true", default=absent, help="print one JSON object per line")
+    parser.add_argument("-q", "--quiet", action="store_true", default=absent, help="show no progress")
 
 
 def _add_force(verb: Parser) -> None:

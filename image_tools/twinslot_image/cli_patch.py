@@ -34,7 +34,7 @@ def patch(arguments: argparse.Namespace, output: Output) -> None:
     data, path = describe_patch(head), target.path
     base, release, size = _name(old), _name(new), new.stat().st_size
     lines = [f"{path}: {base} -> {release}: {size_text(head.total)} instead of {size_text(size)}"]
-    lines += render_patch(data).split("\n")[1:]
+    lines += render_patch(data)[1:]
     names = {"file": str(path), "base": base, "release": release, "image_size": size}
     say(arguments, output, names | {"patch": data}, lines, target)
 

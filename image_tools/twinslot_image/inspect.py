@@ -72,8 +72,8 @@ def _describe_role(name: str, threshold: int, keys: tuple[str, ...], manifest: M
     return {"role": name, "threshold": threshold, "keys": len(keys), "signatures": signed}
 
 
-def render_image(data: dict[str, Any]) -> str:
-    """The same for people."""
+def render_image(data: dict[str, Any]) -> list[str]:
+    """The same for people, line by line; a name in it may still hold anything."""
     checks = ", ".join(data["checks"]) or "none"
     lines = [
         f"{data['product']} {data['release']}  ({data['type']})",
@@ -97,7 +97,7 @@ def render_image(data: dict[str, Any]) -> str:
         lines.append(f"  and {count} {'signature' if count == 1 else 'signatures'} by keys of no role")
     documents = ", ".join(f"{d['type']} {d['version']} (until {d['expires'][:10]})" for d in data["documents"])
     lines += ["", f"  trust        {documents}", "  Nothing above is verified; 'twinslot-image verify' does that."]
-    return "\n".join(lines)
+    return lines
 
 
 def _payload_row(payload: dict[str, Any]) -> list[str]:

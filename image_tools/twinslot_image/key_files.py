@@ -26,10 +26,10 @@ from tuf.api.serialization import DeserializationError
 
 from twinslot.bundle.keys import SCHEMES
 from twinslot.core.errors import BundleError, DeviceError, Refusal, RefusedError
+from twinslot_image import PASSPHRASE
 from twinslot_image.key_encryption import encrypt_key
 from twinslot_image.replacement import MODE_PUBLIC, MODE_SECRET, replacing, write_whole
 
-PASSPHRASE = "TWINSLOT_KEY_PASSPHRASE"  # noqa: S105 - the variable's name
 ENCRYPTED = b"ENCRYPTED"
 ID_SHOWN = 16  # digits of a key id in file names and in what people read
 _ROOT_FILE = re.compile(r"([1-9][0-9]*)\.root\.json")

@@ -54,8 +54,8 @@ def _describe_payload(part: PayloadPatch) -> dict[str, Any]:
     }
 
 
-def render_patch(data: dict[str, Any]) -> str:
-    """The same for people."""
+def render_patch(data: dict[str, Any]) -> list[str]:
+    """The same for people, line by line; a name in it may still hold anything."""
     lines = [f"patch of {size_text(data['size'])}"]
     for part in data["payloads"]:
         lines += [
@@ -65,4 +65,4 @@ def render_patch(data: dict[str, Any]) -> str:
             f"    changes      {part['changed']} of {part['groups']} groups of {size_text(part['group_size'])}",
             f"    in           {part['pieces']} pieces of up to {size_text(part['largest_piece'])}",
         ]
-    return "\n".join([*lines, "  A patch is not signed: the image's manifest vouches for what comes out of it."])
+    return [*lines, "  A patch is not signed: the image's manifest vouches for what comes out of it."]

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Final, Self, TextIO
 
 from twinslot.cli_progress import STEP, duration_text, size_text
+from twinslot.core.text import printable
 
 __all__ = ["Progress", "Steps", "be_quiet", "describe", "size_text"]
 
@@ -38,7 +39,7 @@ class Progress:
     """
 
     def __init__(self, label: str, total: int, unit: str | None = None, stream: TextIO | None = None) -> None:
-        self._label, self._total, self._unit = label, total, unit
+        self._label, self._total, self._unit = printable(label), total, unit
         self._stream = stream or sys.stderr
         self._line = self._stream.isatty()
         self._start = time.monotonic()
