@@ -21,6 +21,7 @@ from typing import Any, Final, Self
 from twinslot.core import stored
 from twinslot.core.counting import counted, worth_a_row
 from twinslot.core.errors import DeviceError
+from twinslot.core.events import AuditEvent
 from twinslot.core.model import Floors, SlotName, SlotRecord
 from twinslot.core.transaction import Transaction
 from twinslot.storage import record_file
@@ -79,7 +80,7 @@ class Record:
             self._db = self._opened.connection
         try:
             for name in self._opened.set_aside:
-                self.audit("record-set-aside", file=name)
+                self.audit(AuditEvent.RECORD_SET_ASIDE, file=name)
         except BaseException:
             self._db.close()
             raise
@@ -276,7 +277,7 @@ class Record:
         with _as_device_error(self._opened.path):
             moved = record_file.migrate(self._opened)
         if moved:
-            self.audit("record-migrated", version=record_file.version(self._db))
+            self.audit(AuditEvent.RECORD_MIGRATED, version=record_file.version(self._db))
         return moved
 
     # Plumbing
