@@ -36,6 +36,11 @@ class Parser(argparse.ArgumentParser):
         self.register("action", "store", _Once)
         self.register("action", "parsers", _Verbs)
 
+    def explain(self, description: str, examples: Iterable[str]) -> None:
+        """Say in whole sentences what it does, and show whole commands below the help text."""
+        self.description = description
+        self.epilog = _EXAMPLES + "".join(f"\n  {example}" for example in examples)
+
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse, but what is not known is refused here, where the options of the verb are known.
 

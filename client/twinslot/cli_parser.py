@@ -7,7 +7,7 @@ import functools
 import sys
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from twinslot import __version__
+from twinslot import __version__, cli_help
 from twinslot.cli_arguments import Parser, Switch, read, whole_number
 from twinslot.cli_log import since
 
@@ -37,13 +37,19 @@ def _parser() -> Parser:
 def make_parser() -> Parser:
     """The parser with every verb; global options may stand before or after the verb."""
     anywhere = _global_options()
-    parser = Parser(prog="twinslot", description="Update this device, and come back if it is not well.")
+    parser = Parser(
+        prog="twinslot",
+        description=cli_help.TOP,
+        examples=(*cli_help.EXAMPLES, "", f"for systemd units alone: {', '.join(cli_help.UNITS)}"),
+    )
     _add_global(parser)
     parser.add_argument("-V", "--version", action="version", version=f"twinslot {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="COMMAND")
     _add_changing(verbs, anywhere)
     _add_looking(verbs, anywhere)
     _add_units(verbs, anywhere)
+    for verb, explained in cli_help.VERBS.items():
+        verbs.choices[verb].explain(explained.description, explained.examples)
     return parser
 
 
@@ -57,32 +63,41 @@ def _global_options() -> Parser:
 def _add_global(parser: argparse.ArgumentParser) -> None:
     """No defaults here: a verb's would overwrite what was said before the verb."""
     absent = argparse.SUPPRESS
-    parser.add_argument("--json", action="store_true", default=absent, help="one JSON object per line")
+    parser.add_argument("--json", action="store_true", default=absent, help="print one JSON object per line")
     parser.add_argument(
         "--no-service", action="store_true", default=absent, help="do it in this process, without the bus (needs root)"
     )
-    parser.add_argument("--config-root", metavar="DIR", default=absent, help="where etc/twinslot stands (default: /)")
+    parser.add_argument(
+        "--config-root",
+        metavar="DIR",
+        default=absent,
+        help="read the configuration below DIR (default: /); paths inside it stay as they are",
+    )
 
 
 def _add_changing(verbs: _Verbs, anywhere: Parser) -> None:
     install = verbs.add_parser("install", parents=[anywhere], help="write an image into the slot that does not run")
     install.add_argument("image", metavar="FILE|URL|-", help="the image; - is standard input")
     install.add_argument(
-        "--dry-run", action="store_true", help="tell what would be fetched; needs root, changes nothing"
+        "--dry-run",
+        action="store_true",
+        help="only say whether it would be taken, and what fetched; needs root",
     )
-    install.add_argument("--no-activate", action="store_true", help="write only; 'twinslot activate' goes on")
+    install.add_argument("--no-activate", action="store_true", help="write only; 'twinslot activate' does the rest")
     _add_reboot(install)
-    install.add_argument("--retry", action="store_true", help="accept a release that rolled back here; audited")
-    install.add_argument("--reinstall", action="store_true", help="accept the release that runs; audited")
-    install.add_argument("--ignore-expiry", action="store_true", help="accept what has expired; audited")
+    install.add_argument("--retry", action="store_true", help="accept a release that rolled back here; recorded")
+    install.add_argument("--reinstall", action="store_true", help="accept the release that runs; recorded")
+    install.add_argument("--ignore-expiry", action="store_true", help="accept expired documents; recorded")
     _add_reboot(verbs.add_parser("activate", parents=[anywhere], help="start the written slot at the next boot"))
     verbs.add_parser("cancel", parents=[anywhere], help="drop an update that was not booted yet, or stop an install")
     commit = verbs.add_parser("commit", parents=[anywhere], help="keep the system on trial, after its health checks")
-    commit.add_argument("--force", metavar="REASON", type=_reason, help="without the checks; audited")
-    commit.add_argument("--if-trial", action="store_true", help="for the unit: no trial is no error")
+    commit.add_argument("--force", metavar="REASON", type=_reason, help="run no checks; the reason is recorded")
+    commit.add_argument("--if-trial", action="store_true", help="do nothing without a trial (for the systemd unit)")
     rollback = verbs.add_parser("rollback", parents=[anywhere], help="leave the trial, or try the other slot again")
-    rollback.add_argument("--reason", metavar="TEXT", default="", help="for the audit")
-    rollback.add_argument("--no-reboot", dest="reboot", action="store_false", help="leave the reboot to you")
+    rollback.add_argument("--reason", metavar="TEXT", default="", help="why; it is recorded")
+    rollback.add_argument(
+        "--no-reboot", dest="reboot", action="store_false", help="only make the other slot the next to boot"
+    )
 
 
 def _add_reboot(parser: argparse.ArgumentParser) -> None:
@@ -106,13 +121,13 @@ def _add_looking(verbs: _Verbs, anywhere: Parser) -> None:
 
 
 def _add_units(verbs: _Verbs, anywhere: Parser) -> None:
-    verbs.add_parser("boot", parents=[anywhere], help="for the unit: after each start, find out what happened")
+    verbs.add_parser("boot", parents=[anywhere])  # no help: it is not in the list
     check = verbs.add_parser("check", parents=[anywhere], help="run the health checks; on trial, a failed one ends it")
-    check.add_argument("--if-trial", action="store_true", help="for the unit: run nothing when nothing is on trial")
-    verbs.add_parser("service", parents=[anywhere], help="for the unit: the service on the bus")
+    check.add_argument("--if-trial", action="store_true", help="run none without a trial (for the systemd unit)")
+    verbs.add_parser("service", parents=[anywhere])
 
 
 def _reason(text: str) -> str:
     if not text.strip():
-        raise argparse.ArgumentTypeError("a reason is expected; it goes into the audit")
+        raise argparse.ArgumentTypeError("a reason is expected; it is recorded")
     return text

@@ -15,12 +15,12 @@ STEP: Final = 10  # per cent between two lines in a log
 _CLEAR: Final = "\r\x1b[K"  # to the first column, and erase to the end (ECMA-48, EL)
 
 LABELS: Final = {
-    Phase.VERIFY: "checking who signed",
+    Phase.VERIFY: "verifying signatures",
     Phase.PREPARE: "preparing the slot",
     Phase.WRITE: "writing",
     Phase.READ_BACK: "reading back",
     Phase.FINISH: "finishing",
-    Phase.ARM: "switching the boot environment",
+    Phase.ARM: "activating",
     Phase.CHECK: "health checks",
 }
 

@@ -58,22 +58,33 @@ def status_lines(status: dict[str, Any]) -> Iterator[str]:
     if failed := status["failed"]:
         named = ", ".join(f"sequence {sequence} ({reason_text(reason)})" for sequence, reason in failed.items())
         yield f"refused   {named}: rolled back here; '--retry' allows {'it' if len(failed) == 1 else 'them'}"
-    yield from _environment_lines(status["environment"])
+    yield from _environment_lines(status)
 
 
 def slot_table(status: dict[str, Any]) -> Iterator[str]:
     """One row for each slot; `*` marks the one that runs."""
     yield from table(
         (" ", "slot", "state", "release", "sequence", "epoch", "installed"),
-        [_slot_row(name, slot) for name, slot in status["slots"].items()],
+        [_slot_row(name, slot, _coming(status, name)) for name, slot in status["slots"].items()],
     )
     if not any(slot["running"] for slot in status["slots"].values()):
         yield "  no configured slot holds the root file system; see 'twinslot doctor'"
 
 
-def _slot_row(name: str, slot: dict[str, Any]) -> Sequence[str]:
+_HOLDS: Final = (State.WRITTEN, State.CHECKING, State.ARMED, State.TRIAL, State.COMMITTING, State.LEAVING)
+
+
+def _coming(status: dict[str, Any], name: str) -> dict[str, Any] | None:
+    """The release that an update has written into this slot, and that is not committed yet."""
+    update = status["transaction"]
+    return update["release"] if update and update["target"] == name and update["state"] in _HOLDS else None
+
+
+def _slot_row(name: str, slot: dict[str, Any], coming: dict[str, Any] | None) -> Sequence[str]:
     mark, state = "*" if slot["running"] else " ", slot["state"] or "unknown"
     release = slot["release"]
+    if coming is not None:
+        return (mark, name, state, coming["name"], str(coming["sequence"]), str(coming.get("epoch", 0)), "-")
     if release is None:
         return (mark, name, state, "-", "-", "-", "-")
     installed = when(slot["installed_at"]) or "-"
@@ -90,12 +101,13 @@ def _under_way(status: dict[str, Any]) -> str:
     return f"what the record does not know of {_state_text(state).format(target=target, source=source)}"
 
 
-def _environment_lines(environment: dict[str, Any] | None) -> Iterator[str]:
+def _environment_lines(status: dict[str, Any]) -> Iterator[str]:
+    environment = status["environment"]
     if environment is None:
         yield "boot      the environment cannot be read; only root may, see 'twinslot doctor'"
     elif environment["lost"]:
         yield "boot      both copies of the environment are lost; 'twinslot boot' repairs them"
-    elif not environment["settled"]:
+    elif not environment["settled"] and status["state"] == State.IDLE:  # during an update they differ on purpose
         yield "boot      the copies of the environment differ; 'twinslot boot' or the next update settles them"
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
@@ -14,9 +15,10 @@ from twinslot.cli_render import check_lines, ended_lines, slot_table, transactio
 from twinslot.cli_world import JsonObject, ServiceClient, World, require_root
 from twinslot.core.errors import CancelledError, Refusal, RefusedError, TwinslotError
 from twinslot.core.health import failed_checks
-from twinslot.core.lifecycle import Event
+from twinslot.core.lifecycle import Event, State
 from twinslot.core.model import CheckResult
 from twinslot.core.outcome import outcome_of
+from twinslot.core.progress import Phase
 from twinslot.core.text import printable
 from twinslot.core.transaction import Transaction
 
@@ -64,7 +66,7 @@ def install(arguments: argparse.Namespace, world: World, output: Output) -> int:
         return _stopped(ended, world, config, output)
     if ended.error is not None:
         raise ended.error
-    return _show(ended.value, output)
+    return _show(ended.value, output, more=functools.partial(_after_install, rebooting=bool(options["reboot"])))
 
 
 def _dry_run(arguments: argparse.Namespace, options: JsonObject, world: World, config: Config, output: Output) -> int:
@@ -255,14 +257,21 @@ def _reboot(arguments: argparse.Namespace, config: Config) -> bool:
     return config.install.reboot == "automatic" if arguments.reboot is None else bool(arguments.reboot)
 
 
-def _show(data: JsonObject | None, output: Output, *, nothing: str = "nothing is under way") -> int:
+def _show(
+    data: JsonObject | None,
+    output: Output,
+    *,
+    nothing: str = "nothing is under way",
+    more: Callable[[Transaction], Iterator[str]] = lambda _: iter(()),
+) -> int:
+    transaction = Transaction.from_dict(data) if data else None
     if output.as_json:
-        transaction = Transaction.from_dict(data) if data else None
         output.line({"type": "result", "outcome": outcome_of(transaction), "transaction": data})
-    elif data is None:
+    elif transaction is None:
         output.text([nothing])
     else:
-        output.text(map(printable, _result_lines(Transaction.from_dict(data))))
+        lines = (transaction_text(transaction), *check_lines(transaction.checks), *more(transaction))
+        output.text(map(printable, lines))
     return 0
 
 
@@ -272,13 +281,16 @@ def _unused_lines(unused: Mapping[str, str]) -> Iterator[str]:
         yield f"  {what} not used: {why}"
 
 
-def _result_lines(transaction: Transaction) -> Iterator[str]:
-    yield transaction_text(transaction)
-    yield from check_lines(transaction.checks)
+def _after_install(transaction: Transaction, *, rebooting: bool) -> Iterator[str]:
+    """What was not used, what moved, how long it took, and what comes next."""
     yield from _unused_lines(transaction.unused)
-    if transaction.bytes_written:
-        phases = ", ".join(f"{name} {duration_text(seconds)}" for name, seconds in transaction.seconds.items())
+    if transaction.bytes_written or transaction.bytes_skipped:
+        order = [str(phase) for phase in Phase]
+        phases = sorted(transaction.seconds.items(), key=lambda item: order.index(item[0]) if item[0] in order else 99)
+        times = ", ".join(f"{name} {duration_text(seconds)}" for name, seconds in phases)
         counts = [("fetched", transaction.bytes_fetched), ("wrote", transaction.bytes_written)]
         held = [("copied", transaction.bytes_copied), ("left in place", transaction.bytes_skipped)]
         counts += [each for each in (*held, ("zeroed", transaction.bytes_zeroed)) if each[1]]
-        yield f"  {', '.join(f'{how} {size_text(count)}' for how, count in counts)}; {phases}"
+        yield f"  {', '.join(f'{how} {size_text(count)}' for how, count in counts)}; {times}"
+    if transaction.state is State.ARMED and not rebooting:
+        yield "reboot to start the trial, or: twinslot activate --reboot"

@@ -253,7 +253,7 @@ def load(root: str | Path = "/") -> Config:
 def _check_slots(slots: Slots) -> None:
     if not slots.a or set(slots.a) != set(slots.b):
         raise DeviceError(
-            "Both slots must name the same payloads, at least one",
+            "both slots must name the same payloads, at least one",
             code="config-value",
             expected=", ".join(sorted(slots.a)) or "rootfs",
             found=", ".join(sorted(slots.b)),
@@ -261,6 +261,4 @@ def _check_slots(slots: Slots) -> None:
     devices = [*slots.a.values(), *slots.b.values()]
     for device in devices:
         if devices.count(device) > 1:
-            raise DeviceError(
-                f"The device '{device}' stands twice in '[slots]'", code="config-value", expected="once", found="twice"
-            )
+            raise DeviceError(f"the device '{device}' stands twice in '[slots]'", code="config-value")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import difflib
+import json
 import re
 import types
 import typing
@@ -87,7 +88,9 @@ def build(kind: type[T], table: object, origins: Origins, at: KeyPath = ()) -> T
             values[name] = build(hints[name], {}, origins, (*at, name))
         elif declared.required:
             raise DeviceError(
-                f"The configuration does not say '{dotted((*at, name))}'", code="config-missing", hint=declared.help
+                f"{origin(at, origins)}: '{dotted((*at, name))}' is missing",
+                code="config-missing",
+                hint=f"it says: {declared.help[0].lower()}{declared.help[1:]}",
             )
     return kind(**values)
 
@@ -106,8 +109,22 @@ def origin(at: KeyPath, origins: Origins) -> str:
 
 
 def _wrong(at: KeyPath, origins: Origins, expected: str, found: object, code: str = "config-type") -> DeviceError:
-    shown = f"{found} ({type(found).__name__})" if code == "config-type" else found
+    shown = f"{_shown(found)} ({_kind(found)})" if code == "config-type" else found
     return DeviceError(f"{origin(at, origins)}: '{dotted(at)}' is wrong", code=code, expected=expected, found=shown)
+
+
+_KINDS: Final = {bool: "boolean", int: "whole number", float: "number", str: "text", list: "list", dict: "table"}
+
+
+def _kind(value: object) -> str:
+    """The kind of a TOML value, in TOML's words."""
+    return _KINDS.get(type(value), "date or time")
+
+
+def _shown(value: object) -> str:
+    """A TOML value as TOML writes it, cut short."""
+    text = str(value).lower() if isinstance(value, bool) else json.dumps(value, default=str)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _unknown(at: KeyPath, origins: Origins, known: list[str]) -> DeviceError:
@@ -141,7 +158,8 @@ def _convert_list(hint: Any, value: object, declared: Option, origins: Origins, 
         raise _wrong(at, origins, "a list", value)
     if declared.low is not None and len(value) < declared.low:
         raise _wrong(at, origins, f"at least {declared.low:g} entry", "an empty list", "config-range")
-    return tuple(_convert(hint, item, declared, origins, at) for item in value)
+    named = [(*at[:-1], f"{at[-1]}[{number}]") if len(value) > 1 else at for number in range(1, len(value) + 1)]
+    return tuple(_convert(hint, item, declared, origins, where) for item, where in zip(value, named, strict=True))
 
 
 def _convert_paths(value: object, declared: Option, origins: Origins, at: KeyPath) -> Mapping[str, Path]:

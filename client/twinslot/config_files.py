@@ -28,10 +28,10 @@ def find(root: Path) -> tuple[Path, ...]:
     main = next((place / "config.toml" for place in places if (place / "config.toml").exists()), None)
     if main is None:
         raise DeviceError(
-            "There is no configuration",
+            "there is no configuration",
             code="config-missing",
             expected=" | ".join(str(place / "config.toml") for place in places),
-            hint="docs/config.md lists every key",
+            hint="twinslot-config(5) lists every key",
         )
     drop_ins: dict[str, Path] = {}
     for place in reversed(places):  # so that /etc is put last and wins
@@ -54,17 +54,17 @@ def _parse(path: Path) -> dict[str, Any]:
             data = stream.read(FILE_LIMIT + 1)
         if len(data) > FILE_LIMIT:
             raise DeviceError(
-                f"The configuration '{path}' is too large",
+                f"the configuration '{path}' is too large",
                 code="config-syntax",
                 expected=f"at most {FILE_LIMIT} bytes",
                 found="more",
             )
         return tomllib.loads(data.decode())
     except OSError as e:
-        raise DeviceError(f"The configuration '{path}' cannot be read", code="config-unreadable", found=e) from e
+        raise DeviceError(f"the configuration '{path}' cannot be read", code="config-unreadable", found=e) from e
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as e:
         raise DeviceError(
-            f"The configuration '{path}' is not TOML", code="config-syntax", expected="TOML 1.0", found=e
+            f"the configuration '{path}' is not TOML", code="config-syntax", expected="TOML 1.0", found=e
         ) from e
 
 

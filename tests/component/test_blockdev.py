@@ -275,7 +275,7 @@ def test_a_flush_that_fails_is_never_forgotten(full_medium: Path) -> None:
 @pytest.mark.root
 def test_a_medium_error_names_the_offset(full_medium: Path) -> None:
     with open_target(full_medium, []) as target:
-        with pytest.raises(DeviceError, match=r"Cannot write '.*' at byte \d*[1-9]\d*") as caught:
+        with pytest.raises(DeviceError, match=r"cannot write '.*' at byte \d*[1-9]\d*") as caught:
             target.write(0, os.urandom(8 * MIB))
         assert caught.value.found == os.strerror(errno.ENOSPC)
 

@@ -342,7 +342,7 @@ def script(machine: Machine, scenario: str) -> str:
 def test_an_install_over_the_bus_shows_progress_and_the_result(bus: str, machine: Machine) -> None:
     out, err = over_bus(bus, machine, "install", script(machine, "good")).communicate(timeout=60)
     assert out.startswith("2026.11 'ü' (sequence 7) starts on trial from slot b at the next boot\n")
-    assert "checking who signed ...\nwriting: 0 %" in err
+    assert "verifying signatures ...\nwriting: 0 %" in err
     out, err = over_bus(bus, machine, "install", script(machine, "good"), "--json").communicate(timeout=60)
     assert [line["type"] for line in lines(out)][-1] == "result"
     assert err == ""

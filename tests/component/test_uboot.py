@@ -164,7 +164,7 @@ def test_what_somebody_else_wrote_meanwhile_is_reported_and_left(
 ) -> None:
     monkeypatch.setenv("FAKE_FW_SETENV", "add=operator")
     error = fails(boot_of(fake))
-    assert (error.message, error.found) == ("Something else was written to the boot environment", "operator")
+    assert (error.message, error.found) == ("something else was written to the boot environment", "operator")
     assert fake.seen()["operator"] == "1"
 
 
@@ -259,7 +259,7 @@ def test_a_read_only_device_keeps_the_old_decision(loop_rig: UBootRig) -> None:
         error = fails(boot_of(loop_rig, tool="fw_setenv"))
     finally:  # the kernel keeps the mark when the loop is detached
         subprocess.run(["blockdev", "--setrw", loop_rig.device], check=True)
-    assert error.message == "Nothing was written to the boot environment"
+    assert error.message == "nothing was written to the boot environment"
     assert loop_rig.boot.read().variables == BEFORE
 
 

@@ -184,7 +184,7 @@ def test_without_a_configuration_the_places_are_named(
 ) -> None:
     assert main([*verb.split(), "--config-root", str(tmp_path)], world) == 6
     err = capsys.readouterr().err
-    assert err.startswith("twinslot: There is no configuration: expected '")
+    assert err.startswith("twinslot: there is no configuration: expected '")
     assert str(tmp_path / "etc/twinslot/config.toml") in err
 
 

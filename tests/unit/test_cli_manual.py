@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from twinslot import cli_look, cli_output, cli_parser
+import pytest
+
+from twinslot import cli_help, cli_look, cli_output, cli_parser
+from twinslot.config import load
 from twinslot.core.errors import TwinslotError
 from twinslot_image.cli_parser import make_parser as make_image_parser
 
@@ -107,3 +112,59 @@ def test_the_page_of_the_configuration_is_printed_from_the_code() -> None:
         [sys.executable, MANUAL / "make_config_page.py"], capture_output=True, text=True, check=True
     )
     assert printed.stdout == (MANUAL / "twinslot-config.5").read_text(), "print it anew: see its first line"
+
+
+def installed() -> set[str]:
+    """What the package puts below /usr/share/doc/twinslot."""
+    rules = (ROOT / "debian/rules").read_text()
+    pages = re.search(r"^PAGES := \$\(addprefix docs/,(.*)\)$", rules, re.MULTILINE)
+    assert pages
+    examples = re.findall(r"doc/twinslot/examples (.*)$", rules, re.MULTILINE)
+    return set(pages[1].split()) | {f"examples/{path.rpartition('/')[2]}" for line in examples for path in line.split()}
+
+
+def test_what_manuals_and_messages_refer_to_is_in_the_package() -> None:
+    texts = [(MANUAL / page).read_text() for page in ("twinslot.1", "twinslot-config.5")]
+    texts += [path.read_text() for path in (ROOT / "client/twinslot").rglob("*.py")]
+    named = {page for text in texts for page in re.findall(r"/usr/share/doc/twinslot/([\w./-]+\w)", text)}
+    assert {"terminology.md", "lifecycle.md"} <= named
+    assert named <= installed()
+    assert "examples/config.toml" in installed()
+    assert all((ROOT / "docs" / page).is_file() for page in installed() if "/" not in page)
+    assert not [text for text in texts[:2] if re.search(r"(?<!twinslot/)\bdocs/(?!man/)", text)]
+
+
+def test_the_example_configuration_is_a_configuration(tmp_path: Path) -> None:
+    (tmp_path / "etc/twinslot").mkdir(parents=True)
+    shutil.copy(ROOT / "docs/example/config.toml", tmp_path / "etc/twinslot/config.toml")
+    assert load(tmp_path).device.compatible == ("acme,pump-3",)
+
+
+def examples() -> list[str]:
+    """Each example of each help text."""
+    parser = cli_parser.make_parser()
+    texts = [parser.format_help(), *(below.format_help() for below in verbs_of(parser).values())]
+    return [line.strip() for text in texts for line in text.split("examples:")[1].splitlines() if "twinslot " in line]
+
+
+@pytest.mark.parametrize("line", examples())
+def test_every_example_of_a_help_text_is_a_command_line(line: str) -> None:
+    if line.startswith("for systemd units"):
+        return
+    words = shlex.split(line.removeprefix("sudo "))
+    assert words[0] == "twinslot"
+    assert cli_parser.parse(words[1:]).verb == words[1]
+
+
+def test_each_verb_says_in_sentences_what_it_does() -> None:
+    for verb, below in verbs_of(cli_parser.make_parser()).items():
+        assert below.description, f"add '{verb}' to cli_help.VERBS"
+        assert below.description[0].isupper(), verb
+        assert below.description.endswith("."), verb
+
+
+def test_the_verbs_of_units_are_not_between_those_of_people() -> None:
+    text = cli_parser.make_parser().format_help()
+    listed = re.findall(r"^    ([a-z]+) ", text, re.MULTILINE)
+    assert set(listed) == verbs_of(cli_parser.make_parser()).keys() - set(cli_help.UNITS)
+    assert "for systemd units alone: boot, service" in text

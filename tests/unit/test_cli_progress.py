@@ -49,7 +49,7 @@ def test_in_a_log_each_phase_and_each_tenth_is_one_line(capsys: pytest.CaptureFi
     out, err = capsys.readouterr()
     assert out == ""
     lines = err.splitlines()
-    assert lines[0] == "checking who signed ..."
+    assert lines[0] == "verifying signatures ..."
     assert [line.split(",")[0] for line in lines[1:]] == [f"writing: {percent} %" for percent in range(0, 101, 10)]
 
 
@@ -120,7 +120,7 @@ WAITS = Progress(Phase.VERIFY, note="connection refused; try 3 of 11 in 8 s")
 
 
 def test_what_is_waited_for_stands_in_the_line() -> None:
-    assert describe(WAITS) == "checking who signed: connection refused; try 3 of 11 in 8 s"
+    assert describe(WAITS) == "verifying signatures: connection refused; try 3 of 11 in 8 s"
     assert as_object(WAITS)["note"] == "connection refused; try 3 of 11 in 8 s"
 
 

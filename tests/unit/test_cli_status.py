@@ -166,6 +166,24 @@ def test_lost_and_differing_environments_are_named() -> None:
     assert differ[-1].startswith("boot      the copies of the environment differ")
 
 
+@pytest.mark.parametrize("state", [State.ARMED, State.TRIAL, State.LEAVING])
+def test_copies_that_differ_on_purpose_alarm_nobody_and_the_slot_shows_what_it_holds(state: State) -> None:
+    slots = {"a": slot("good", running=True, release=Release("2026.05", 10)), "b": slot("trial")}
+    differing = {"settled": False, "lost": False, "copies": []}
+    update = replace(UPDATE, state=state).as_dict()
+    lines = list(status_lines(status(slots=slots, state=state, transaction=update, environment=differing)))
+    assert lines[2] == "   b     trial  2026.11  20        0      -"
+    assert lines[-1].startswith("update    2026.11")
+
+
+@pytest.mark.parametrize("state", [State.WRITING])
+def test_a_slot_that_is_being_written_holds_nothing_yet(state: State) -> None:
+    update = replace(UPDATE, state=state).as_dict()
+    assert (
+        list(status_lines(status(state=state, transaction=update)))[2] == "   b     bad    -        -         -      -"
+    )
+
+
 def test_a_machine_that_runs_no_configured_slot_is_told() -> None:
     slots = {"a": slot("good"), "b": slot("bad")}
     assert (

@@ -224,3 +224,26 @@ def test_a_dry_run_reads_the_slots_and_so_needs_root(shell: Shell) -> None:
     shell.world.root = False
     assert shell("install", "--dry-run", "http://127.0.0.1:9/x.twin") == 4
     assert "only root may read what the slots hold" in shell.err
+
+
+def test_after_an_install_the_next_step_is_named_and_activate_takes_it(shell: Shell) -> None:
+    assert shell("install", shell.image("2.0")) == 0
+    assert shell.out.splitlines()[-1] == "reboot to start the trial, or: twinslot activate --reboot"
+    assert not shell.world.board.wants_reboot
+    assert shell("activate") == 0
+    assert not shell.world.board.wants_reboot
+    assert shell("activate", "--reboot") == 0
+    assert shell.out == "2.0 (sequence 20) starts on trial from slot b at the next boot\n", "no statistics again"
+    assert shell.world.board.wants_reboot
+
+
+def test_an_install_that_reboots_names_no_next_step(shell: Shell) -> None:
+    assert shell("install", "--reboot", shell.image("2.0")) == 0
+    assert "twinslot activate" not in shell.out
+    assert shell.world.board.wants_reboot
+
+
+@pytest.mark.parametrize("verb", ["cancel", "activate"])
+def test_where_nothing_waits_there_is_nothing_to_do(shell: Shell, verb: str) -> None:
+    assert shell(verb) == 4
+    assert shell.err.splitlines() == [f"twinslot: nothing to {verb}", "  hint: see 'twinslot status'"]

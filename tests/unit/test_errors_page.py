@@ -140,3 +140,14 @@ def test_the_manual_pages_list_the_exit_statuses_of_the_families() -> None:
     raised = {place.code.partition(".")[0] for place in CODES.raised if place.tool == "twinslot-image"}
     raised.discard("cancelled")  # it only stops by a signal, and ends with 128 and its number
     assert image.keys() == {FAMILIES[family] for family in raised} | {0, 1, 2, EXIT_PIPE}
+
+
+# Names that are written with a capital wherever they stand.
+NAMES = ("U-Boot", "TWINSLOT_", "SOURCE_DATE_EPOCH", "HTTP ")
+
+
+def test_every_message_begins_in_lower_case_and_has_no_full_stop() -> None:
+    messages = {place.message for place in CODES.raised if place.message}
+    assert len(messages) > 200
+    assert not {text for text in messages if text[0].isupper() and not text.startswith(NAMES)}
+    assert not {text for text in messages if text.endswith((".", "!", "?")) and not text.endswith("...")}

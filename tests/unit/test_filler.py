@@ -173,7 +173,7 @@ class Worn(SimulatedDisk):
 
     def read_direct(self, offset: int, length: int) -> bytes:
         if offset <= self.worn < offset + length:
-            raise DeviceError(f"Cannot read 'slot_b' at byte {self.worn}", code="read", found="Input/output error")
+            raise DeviceError(f"cannot read 'slot_b' at byte {self.worn}", code="read", found="Input/output error")
         return super().read_direct(offset, length)
 
     def write(self, offset: int, data: bytes | memoryview) -> None:
@@ -205,13 +205,13 @@ def test_a_group_that_cannot_be_read_is_fetched_and_written_anew(*, ranged: bool
 def test_an_error_of_reading_back_is_not_taken_for_a_group_that_is_not_there() -> None:
     class Failing(Sweep):
         def reached(self, end: int) -> None:
-            raise DeviceError(f"Cannot read 'slot_b' at byte {end}", code="read", found="Input/output error")
+            raise DeviceError(f"cannot read 'slot_b' at byte {end}", code="read", found="Input/output error")
 
     writer = PayloadWriter(disk_with(held(0, 1, 2, 5)), PAYLOAD)
     writer._sweep = Failing(writer._device, lambda *_: None)
     writer.wipe()
     filler = Filler(PAYLOAD, writer, Holdings(SlotName.B), known(held(0, 1, 2, 5)[: 6 * GROUP]), lambda _: None)
-    with pytest.raises(DeviceError, match="Cannot read 'slot_b'"):
+    with pytest.raises(DeviceError, match="cannot read 'slot_b'"):
         filler.take_list(ListPart("rootfs", IMAGE.plain_list, waits=True), remote=True)
 
 

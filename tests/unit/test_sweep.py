@@ -111,7 +111,7 @@ def test_what_cannot_be_read_back_is_not_taken_for_a_group_that_cannot_be_found(
 
         def read_direct(self, offset: int, length: int) -> bytes:
             if offset == 0 and self.calls[-1:] == ["flush"] and "write 3" in self.calls:
-                raise DeviceError("Cannot read 'slot' at byte 0", code="read", found="Input/output error")
+                raise DeviceError("cannot read 'slot' at byte 0", code="read", found="Input/output error")
             return super().read_direct(offset, length)
 
     disk = Worn()
@@ -121,7 +121,7 @@ def test_what_cannot_be_read_back_is_not_taken_for_a_group_that_cannot_be_found(
     writer.take_list(IMAGE.plain_list)
     for number in range(4):
         writer.copy(number, IMAGE.content[number * GROUP : (number + 1) * GROUP])
-    with pytest.raises(DeviceError, match="Cannot read 'slot' at byte 0"):
+    with pytest.raises(DeviceError, match="cannot read 'slot' at byte 0"):
         writer.keep(4)
 
 

@@ -24,7 +24,7 @@ class Medium:
 
     def write(self, offset: int, view: memoryview) -> None:
         if self.broken:
-            raise DeviceError("Cannot write", code="write")
+            raise DeviceError("cannot write", code="write")
         self.content[offset : offset + len(view)] = view
 
     def write_direct(self, offset: int, view: memoryview) -> None:
@@ -106,7 +106,7 @@ def test_what_could_not_be_written_is_told_once_and_not_tried_again() -> None:
     held = behind(medium)
     held.write(0, memoryview(b"x" * 512))
     medium.broken = True
-    with pytest.raises(DeviceError, match="Cannot write"):
+    with pytest.raises(DeviceError, match="cannot write"):
         held.settle()
     held.settle()
     assert len(medium.direct) == 1

@@ -98,7 +98,7 @@ class Worn(SimulatedDisk):
 
     def read_direct(self, offset: int, length: int) -> bytes:
         if offset <= self.worn < offset + length:
-            raise DeviceError(f"Cannot read 'slot' at byte {self.worn}", code="read", found="Input/output error")
+            raise DeviceError(f"cannot read 'slot' at byte {self.worn}", code="read", found="Input/output error")
         return super().read_direct(offset, length)
 
     def write(self, offset: int, data: bytes | memoryview) -> None:

@@ -35,7 +35,7 @@ def read_copies(medium: Medium) -> Copies:
             faults.append(e)
     if len(faults) == len(places):
         raise DeviceError(
-            "No copy of the boot environment can be read",
+            "no copy of the boot environment can be read",
             code="env-gone",
             expected=", ".join(map(str, places)),
             found=faults[0].strerror,

@@ -63,7 +63,7 @@ class Hook:
         script = make_script(changes)
         before = self.read()
         if before.lost:
-            raise DeviceError("The boot environment is lost", code="env-lost", hint="the default must be written first")
+            raise DeviceError("the boot environment is lost", code="env-lost", hint="the default must be written first")
         return self._store(script, dict(before.variables) | dict(changes))
 
     def settle(self) -> Environment:
@@ -87,14 +87,14 @@ class Hook:
         """
         if self._default is None:
             raise DeviceError(
-                "The boot environment is lost and there is no default",
+                "the boot environment is lost and there is no default",
                 code="env-default",
                 hint="set 'boot.default_env'",
             )
         wanted = read_default(self._default) | dict(changes)
         script = make_script(wanted)
         if not self.read().lost:
-            raise LifecycleError("The boot environment is not lost, so there is nothing to reset", code="env-reset")
+            raise LifecycleError("the boot environment is not lost, so there is nothing to reset", code="env-reset")
         return self._store(script, wanted)
 
     def _store(self, script: bytes, wanted: Mapping[str, str]) -> Environment:
@@ -104,7 +104,7 @@ class Hook:
         wrong = sorted(n for n in expected.keys() | now.variables.keys() if expected.get(n) != now.variables.get(n))
         if wrong:
             raise DeviceError(
-                "The decision did not reach the boot environment",
+                "the decision did not reach the boot environment",
                 code="env-write",
                 expected=", ".join(f"{name}={expected.get(name, '')}" for name in wrong),
                 found=", ".join(f"{name}={now.variables.get(name, '')}" for name in wrong),
@@ -123,7 +123,7 @@ class Hook:
             said = self._call(*words)
             if said.status != 0 or process.last_line(said.stdout) != answer:
                 raise DeviceError(
-                    f"The boot loader's '{' '.join(words)}' contradicts the decision",
+                    f"the boot loader's '{' '.join(words)}' contradicts the decision",
                     code="env-write",
                     expected=answer,
                     found=process.last_line(said.stdout) or said.complaint(),
@@ -154,12 +154,12 @@ class Hook:
 
     def _error(self, verb: str, expected: str, found: object) -> DeviceError:
         return DeviceError(
-            f"The hook '{self._hook}' fails at '{verb}'", code="env-hook", expected=expected, found=found
+            f"the hook '{self._hook}' fails at '{verb}'", code="env-hook", expected=expected, found=found
         )
 
 
 def _lost() -> DeviceError:
-    return DeviceError("The boot environment is lost", code="env-lost", hint="the default must be written first")
+    return DeviceError("the boot environment is lost", code="env-lost", hint="the default must be written first")
 
 
 def _rauc_state(state: str | None) -> str | None:

@@ -66,7 +66,7 @@ class Medium:
                 os.fsync(stream.fileno())
         except OSError as e:
             raise DeviceError(
-                f"A part of a decision stands in the boot environment's copy {place} and cannot be undone",
+                f"a part of a decision stands in the boot environment's copy {place} and cannot be undone",
                 code="env-write",
                 found=e.strerror,
             ) from e
@@ -88,7 +88,7 @@ def _open(place: Place) -> int:
     if not (stat.S_ISBLK(mode) or stat.S_ISREG(mode)):
         os.close(fd)
         raise DeviceError(
-            f"The boot environment cannot stand on '{place.device}'",
+            f"the boot environment cannot stand on '{place.device}'",
             code="env-medium",
             expected="block device or file",
             found="raw flash or something else",

@@ -74,14 +74,14 @@ def encode(variables: Mapping[str, str], size: int, flags: int | None) -> bytes:
     entries = []
     for name, value in sorted(variables.items()):
         if not name or "=" in name or "\0" in name + value or name == ATTRIBUTES:
-            raise LifecycleError("This cannot stand in a boot environment", code="env-value", found=f"{name}={value}")
+            raise LifecycleError("this cannot stand in a boot environment", code="env-value", found=f"{name}={value}")
         entries.append(f"{name}={value}".encode("utf-8", "surrogateescape") + b"\0")
     header = CRC_SIZE if flags is None else HEADER_SIZE
     # An empty environment ends with two NUL, so that no reader takes the padding for an entry.
     data = (b"".join(entries) or b"\0") + b"\0"
     if len(data) > size - header:
         raise LifecycleError(
-            "The boot environment does not fit", code="env-full", expected=f"at most {size - header}", found=len(data)
+            "the boot environment does not fit", code="env-full", expected=f"at most {size - header}", found=len(data)
         )
     data = data.ljust(size - header, b"\0")
     return struct.pack("<I", zlib.crc32(data)) + (b"" if flags is None else bytes([flags])) + data

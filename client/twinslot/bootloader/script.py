@@ -25,7 +25,7 @@ def make_script(changes: Mapping[str, str]) -> bytes:
         line = f"{name}={value}".encode("utf-8", "replace")
         if not NAME.fullmatch(name) or _BAD_IN_VALUE.search(value) or len(line) > LINE_LIMIT:
             raise LifecycleError(
-                "This cannot be written to the boot environment unchanged",
+                "this cannot be written to the boot environment unchanged",
                 code="env-value",
                 expected=f"name=value, printable, no backslash, at most {LINE_LIMIT} bytes",
                 found=f"{name}={value}"[:100],
@@ -43,7 +43,7 @@ def read_default(path: Path) -> dict[str, str]:
     try:
         lines = path.read_bytes().decode("utf-8", "surrogateescape").split("\n")
     except OSError as e:
-        raise DeviceError(f"The default environment '{path}' cannot be read", code="env-default", found=e) from e
+        raise DeviceError(f"the default environment '{path}' cannot be read", code="env-default", found=e) from e
     variables: dict[str, str] = {}
     for number, line in enumerate((line.rstrip("\r") for line in lines), 1):
         if not line or line.startswith("#"):
@@ -51,7 +51,7 @@ def read_default(path: Path) -> dict[str, str]:
         name, separator, value = line.partition("=")
         if not separator or not name or len(line.encode("utf-8", "surrogateescape")) > LINE_LIMIT:
             raise DeviceError(
-                f"The default environment '{path}', line {number}, cannot be used",
+                f"the default environment '{path}', line {number}, cannot be used",
                 code="env-default",
                 expected=f"name=value, at most {LINE_LIMIT} bytes",
                 found=line[:60],

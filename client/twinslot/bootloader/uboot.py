@@ -83,7 +83,7 @@ class UBoot:
             return now
         now = self._store({})
         if not now.settled:
-            raise _not_landed("The copies of the boot environment still differ", now, None)
+            raise _not_landed("the copies of the boot environment still differ", now, None)
         return now
 
     def reset(self, changes: Mapping[str, str]) -> Environment:
@@ -95,7 +95,7 @@ class UBoot:
         """
         if self._default is None:
             raise DeviceError(
-                "The boot environment is lost and there is no default",
+                "the boot environment is lost and there is no default",
                 code="env-default",
                 hint="set 'boot.default_env'",
             )
@@ -123,7 +123,7 @@ class UBoot:
             flushed = _flush(medium)
             now = self._accept(medium, before, wanted, set(changes), ended)
             if flushed is not None:
-                raise _not_landed("The boot environment was written, but may not last", now, ended, flushed.strerror)
+                raise _not_landed("the boot environment was written, but may not last", now, ended, flushed.strerror)
             return now
 
     def _accept(
@@ -135,7 +135,7 @@ class UBoot:
         except _PartlyWrittenError as e:
             medium.restore(e.index, before.raw[e.index] or b"")  # readable: checked before the write
             now = read_copies(medium).environment
-            raise _not_landed("Part of the decision was written and is undone again", now, ended, e) from e
+            raise _not_landed("part of the decision was written and is undone again", now, ended, e) from e
 
     def _run(self, script: bytes, default: Path | None) -> str:
         """Run the tool; returns how it ended, for messages only."""
@@ -146,7 +146,7 @@ class UBoot:
             return f"'{self._program}' {ended.complaint()}"
         except OSError as e:
             raise DeviceError(
-                f"The program '{self._program}' cannot be started",
+                f"the program '{self._program}' cannot be started",
                 code="env-tool",
                 found=e.strerror,
                 hint="is the package libubootenv-tool installed?",
@@ -164,22 +164,22 @@ def _flush(medium: Medium) -> OSError | None:
 def _check_writable(before: Environment, *, fresh: bool) -> None:
     if len(before.copies) < 2:
         raise DeviceError(
-            "The boot environment has one copy: a power cut inside a write would lose it",
+            "the boot environment has one copy: a power cut inside a write would lose it",
             code="env-redundant",
             expected="two lines in fw_env.config and a redundant environment in U-Boot",
         )
     if fresh and not before.lost:
         raise LifecycleError(
-            "A good copy of the boot environment stands, so there is nothing to reset", code="env-reset"
+            "a good copy of the boot environment stands, so there is nothing to reset", code="env-reset"
         )
     if not fresh and before.lost:
         raise DeviceError(
-            "Both copies of the boot environment are lost", code="env-lost", hint="the default must be written first"
+            "both copies of the boot environment are lost", code="env-lost", hint="the default must be written first"
         )
     for copy in before.copies:
         if copy.state is CopyState.UNREADABLE:
             raise DeviceError(
-                f"The boot environment's copy {copy.place} cannot be read, so none is written",
+                f"the boot environment's copy {copy.place} cannot be read, so none is written",
                 code="env-unreadable",
                 hint="the medium is failing",
             )
@@ -190,17 +190,17 @@ def _judge(before: Copies, after: Copies, wanted: dict[str, str], asked: set[str
     changed = [index for index, raw in enumerate(after.raw) if raw != before.raw[index]]
     now = after.environment
     if not changed:
-        raise _not_landed("Nothing was written to the boot environment", now, ended)
+        raise _not_landed("nothing was written to the boot environment", now, ended)
     old, new = before.environment.copies[changed[0]], now.copies[changed[0]]
     if len(changed) > 1 or old.state is CopyState.CURRENT:
-        raise _not_landed("The current copy of the boot environment was overwritten", now, ended)
+        raise _not_landed("the current copy of the boot environment was overwritten", now, ended)
     if new.state is not CopyState.CURRENT:
-        raise _not_landed(f"The copy {new.place} was written, but does not count", now, ended, new.state)
+        raise _not_landed(f"the copy {new.place} was written, but does not count", now, ended, new.state)
     wrong = {name for name in wanted.keys() | new.variables.keys() if wanted.get(name) != new.variables.get(name)}
     if wrong and wrong <= asked:
         raise _PartlyWrittenError(changed[0], wrong)
     if wrong:  # then somebody else has written, and it is not ours to undo
-        raise _not_landed("Something else was written to the boot environment", now, ended, ", ".join(sorted(wrong)))
+        raise _not_landed("something else was written to the boot environment", now, ended, ", ".join(sorted(wrong)))
     return now
 
 

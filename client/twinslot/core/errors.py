@@ -43,7 +43,7 @@ class TwinslotError(Exception):
         self.message = message
         self.code = f"{self.family}.{code}" if code else self.family
         self.expected = None if expected is None else str(expected)
-        self.found = None if found is None else str(found)
+        self.found = None if found is None else _words(found)
         self.hint = hint
         self.unknown: Mapping[str, object] = {}  # keys that a newer process sent: they are handed on (S18)
 
@@ -92,6 +92,11 @@ class TwinslotError(Exception):
         )
         error.code = code or error.code
         return error
+
+
+def _words(found: object) -> str:
+    """What was found, as text: of an error of the system only its words, since the message names the file."""
+    return found.strerror if isinstance(found, OSError) and found.strerror else str(found)
 
 
 class BundleError(TwinslotError):

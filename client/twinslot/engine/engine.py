@@ -80,10 +80,17 @@ class Engine:
             stream.close()
 
     def activate(self, *, reboot: bool = True) -> Transaction:
-        """Arm a slot that was written but not activated; read back first when that was in an earlier boot."""
+        """Arm a slot that was written but not activated; read back first when that was in an earlier boot.
+
+        What is armed stays so; then only the reboot is asked for.
+        """
         with open_session(self._device, "activate") as session:
+            if session.machine.state is State.ARMED:  # done already, but perhaps for the reboot
+                if reboot:
+                    self._device.reboot()
+                return session.machine.open
             if session.machine.state is not State.WRITTEN:
-                raise _refused("nothing-written", "there is no installed slot that waits", session)
+                raise RefusedError(Refusal("nothing-written", "nothing to activate", hint="see 'twinslot status'"))
             session.effects.want_reboot = reboot
             fresh = session.machine.open.boot_id == self._device.boot_id
             session.machine.feed(Event.ACTIVATE if fresh else Event.RECHECK)
@@ -175,7 +182,7 @@ class Engine:
         """Drop an installed or armed update that was not booted yet; the target stays unbootable."""
         with open_session(self._device, "cancel") as session:
             if session.machine.state not in (State.WRITTEN, State.ARMED):
-                raise _refused("nothing-written", "there is no installed update that waits", session)
+                raise RefusedError(Refusal("nothing-written", "nothing to cancel", hint="see 'twinslot status'"))
             session.machine.change(reason=Reason.CANCELLED)
             dropped = session.machine.open
             session.machine.feed(Event.CANCELLED)

@@ -56,7 +56,11 @@ def environment(scene: Scene) -> Looked:
         if denied(scene, view.environment_problem):
             yield Severity.UNKNOWN, NOT_READABLE, "'sudo twinslot doctor' reads it"
         else:
-            yield Severity.FAULT, view.environment_problem, "see 'boot' in the configuration and docs/guide-device.md"
+            yield (
+                Severity.FAULT,
+                view.environment_problem,
+                "see 'boot' in twinslot-config(5)",
+            )
         return
     for copy in view.environment.copies:
         good = copy.state in (CopyState.CURRENT, CopyState.OLDER)
@@ -121,7 +125,7 @@ def _on_card(scene: Scene, place: Place) -> tuple[str, int] | None:
 def default_environment(scene: Scene) -> Looked:
     """Without the default, a lost environment cannot be rebuilt."""
     path = scene.config.boot.default_env
-    hint = "set 'boot.default_env' (docs/guide-device.md)"
+    hint = "set 'boot.default_env' (/usr/share/doc/twinslot/guide-device.md)"
     if path is None:
         yield Severity.WARNING, "no default environment is configured", hint
     elif not path.is_file():

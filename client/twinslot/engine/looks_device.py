@@ -20,6 +20,9 @@ from twinslot.storage.lists import ListStore
 SPACE: Final = 32 << 20  # bytes: lists of up to 8 MiB for each slot (core/manifest.py), twice while replaced
 NEAR: Final = timedelta(days=60)  # time to make a new root and ship it with a release
 
+_RULES: Final = "see 'Health checks' in /usr/share/doc/twinslot/guide-device.md"
+_FIRST_ROOT: Final = "put the first root.json there (/usr/share/doc/twinslot/guide-device.md)"
+
 
 def record(scene: Scene) -> Looked:
     """The database, its chain, and what is under way."""
@@ -96,7 +99,11 @@ def health_checks(scene: Scene) -> Looked:
     aside = left_out(checks)
     for each in aside:
         severity = Severity.FAULT if each.terms.required else Severity.WARNING
-        yield severity, f"'{each.name}' is not asked: {each.why}", "see docs/guide-device.md, 'Health checks'"
+        yield (
+            severity,
+            f"'{each.name}' is not asked: {each.why}",
+            _RULES,
+        )
     renamed = [check.name for check in checks if check.name.endswith(")") and " (" in check.name]
     names = {check.name for check in checks}
     for name in renamed:
@@ -122,11 +129,15 @@ def trust(scene: Scene) -> Looked:
         if denied(scene, str(e)):
             yield Severity.UNKNOWN, NOT_READABLE, ""
         else:
-            hint = "put the first root.json there (docs/guide-device.md)"
+            hint = _FIRST_ROOT
             yield Severity.FAULT, f"the root of trust '{path}' cannot be read: found '{e.strerror}'", hint
         return
     except (ValueError, KeyError, TypeError, AttributeError):
-        yield Severity.FAULT, f"'{path}' is no root document", "put the first root.json there (docs/guide-device.md)"
+        yield (
+            Severity.FAULT,
+            f"'{path}' is no root document",
+            "put the first root.json there (/usr/share/doc/twinslot/guide-device.md)",
+        )
         return
     yield _dated(scene, "the root document", expires, "make a new root with 'twinslot-image keys rotate'")
     for what, moment in _kept_dates(scene):

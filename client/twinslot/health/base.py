@@ -80,7 +80,7 @@ class Runner:
         for name in names:
             if names.count(name) > 1:
                 raise DeviceError(
-                    f"Two health checks are named '{name}'",
+                    f"two health checks are named '{name}'",
                     code="health-names",
                     expected="unique names",
                     hint="a file in health.d and an entry of the configuration may not share one",

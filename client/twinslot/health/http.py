@@ -71,7 +71,7 @@ def _split(url: str) -> tuple[str, int, str]:
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     if parts.scheme != "http" or host is None or parts.username or not target.isascii() or " " in target:
         raise DeviceError(
-            "The URL of a health check must stay on this device",
+            "the URL of a health check must stay on this device",
             code="config-value",
             expected="http://127.0.0.1[:PORT]/...",
             found=url,

@@ -56,14 +56,14 @@ def open_target(path: str | Path, forbidden: Iterable[Device], *, allow_files: b
     is_block = stat.S_ISBLK(status.st_mode)
     if not is_block and not (allow_files and stat.S_ISREG(status.st_mode)):
         raise DeviceError(
-            f"The target '{real}' cannot be written", code="target-kind", expected="block device", found=_kind(status)
+            f"the target '{real}' cannot be written", code="target-kind", expected="block device", found=_kind(status)
         )
     if is_block:
         refuse_in_use(real, (os.major(status.st_rdev), os.minor(status.st_rdev)), frozenset(forbidden))
     fd = _open_exclusive(real, is_block=is_block)
     try:
         if os.fstat(fd).st_rdev != status.st_rdev:
-            raise DeviceError(f"The target '{real}' changed while it was opened", code="target-open")
+            raise DeviceError(f"the target '{real}' changed while it was opened", code="target-open")
         return BlockTarget(str(real), fd, is_block=is_block)
     except BaseException:
         os.close(fd)
@@ -75,7 +75,7 @@ def _stat(path: Path) -> os.stat_result:
         return path.stat()
     except OSError as e:
         raise DeviceError(
-            f"The target '{path}' is not there",
+            f"the target '{path}' is not there",
             code="target-gone",
             found=e.strerror,
             hint="is the partition table right, and '[slots]' in the configuration?",
@@ -94,10 +94,10 @@ def _open_exclusive(path: Path, *, is_block: bool) -> int:
     except OSError as e:
         if e.errno == errno.EBUSY:
             hint = "a mount in another namespace, swap, device mapper or another program holds it"
-            refusal = Refusal("target-busy", f"The target '{path}' is in use", "nobody else", e.strerror, hint)
+            refusal = Refusal("target-busy", f"the target '{path}' is in use", "nobody else", e.strerror, hint)
             raise RefusedError(refusal) from e
         code = "target-read-only" if e.errno in _READ_ONLY else "target-gone" if e.errno in _GONE else "target-open"
-        raise DeviceError(f"The target '{path}' cannot be opened for writing", code=code, found=e.strerror) from e
+        raise DeviceError(f"the target '{path}' cannot be opened for writing", code=code, found=e.strerror) from e
 
 
 class BlockTarget:
@@ -164,7 +164,7 @@ class BlockTarget:
             os.fsync(self._fd)
         except OSError as e:
             self._poison = DeviceError(
-                f"The target '{self._path}' lost data that was already written",
+                f"the target '{self._path}' lost data that was already written",
                 code="flush",
                 expected="all data on the medium",
                 found=e.strerror,
@@ -177,7 +177,7 @@ class BlockTarget:
         self._check("read", offset, length)
         if offset % self._sector or length % self._sector:
             raise LifecycleError(
-                "A direct read must be in whole sectors",
+                "a direct read must be in whole sectors",
                 code="block-device",
                 expected=self._sector,
                 found=f"{offset}+{length}",
@@ -208,12 +208,12 @@ class BlockTarget:
 
     def _check(self, what: str, offset: int, length: int) -> None:
         if self._closed:
-            raise LifecycleError(f"Cannot {what}: '{self._path}' is closed", code="block-device")
+            raise LifecycleError(f"cannot {what}: '{self._path}' is closed", code="block-device")
         if self._poison is not None:
             raise self._poison
         if offset < 0 or length < 0 or offset + length > self._size:
             raise LifecycleError(
-                f"Cannot {what}: the range does not fit '{self._path}'",
+                f"cannot {what}: the range does not fit '{self._path}'",
                 code="block-device",
                 expected=f"within {self._size} bytes",
                 found=f"{length} bytes at {offset}",
@@ -268,7 +268,7 @@ class BlockTarget:
         hints = {errno.EIO: "the medium is failing", errno.ENOSPC: "the medium or its thin pool is full"}
         hint = "the device is gone" if error.errno in _GONE else hints.get(error.errno or 0)
         raise DeviceError(
-            f"Cannot {what} '{self._path}' at byte {offset}", code=what, found=error.strerror, hint=hint
+            f"cannot {what} '{self._path}' at byte {offset}", code=what, found=error.strerror, hint=hint
         ) from error
 
 
@@ -279,9 +279,9 @@ def _geometry(path: str, fd: int) -> tuple[int, int]:
         size = struct.unpack("@Q", fcntl.ioctl(fd, BLKGETSIZE64, bytes(8)))[0]
         sector = struct.unpack("@i", fcntl.ioctl(fd, BLKSSZGET, bytes(4)))[0]
     except OSError as e:
-        raise DeviceError(f"The target '{path}' does not answer", code="target-gone", found=e.strerror) from e
+        raise DeviceError(f"the target '{path}' does not answer", code="target-gone", found=e.strerror) from e
     if read_only:
-        raise DeviceError(f"The target '{path}' is read-only", code="target-read-only", expected="writable")
+        raise DeviceError(f"the target '{path}' is read-only", code="target-read-only", expected="writable")
     return size, sector
 
 

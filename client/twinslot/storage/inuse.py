@@ -25,7 +25,7 @@ def refuse_in_use(path: Path, device: Device, forbidden: frozenset[Device]) -> N
         raise RefusedError(
             Refusal(
                 "target-running",
-                f"The target '{path}' holds the running system",
+                f"the target '{path}' holds the running system",
                 "a device that the running system does not use",
                 ", ".join(sorted(map(mounts.name, running))),
                 "install into the other slot; 'twinslot doctor' shows which one runs",
@@ -36,7 +36,7 @@ def refuse_in_use(path: Path, device: Device, forbidden: frozenset[Device]) -> N
             raise RefusedError(
                 Refusal(
                     "target-mounted",
-                    f"The target '{path}' is mounted",
+                    f"the target '{path}' is mounted",
                     "not mounted",
                     f"{mount.source} on {mount.point}",
                     f"umount {mount.point}",

@@ -104,7 +104,7 @@ class UpdateLock:
             return fd
         except OSError as e:
             hint = "changing the device needs root" if isinstance(e, PermissionError) else None
-            raise DeviceError(f"The lock '{self._path}' cannot be opened", code="lock", found=e, hint=hint) from e
+            raise DeviceError(f"the lock '{self._path}' cannot be opened", code="lock", found=e, hint=hint) from e
 
     def _open_file(self) -> int:
         """For writing where that is possible; the lock itself needs no more than reading."""
@@ -125,7 +125,7 @@ class UpdateLock:
                 if self._clock() >= until:
                     raise RefusedError(self._refusal(fd)) from e
             except OSError as e:
-                raise DeviceError(f"The lock '{self._path}' cannot be taken", code="lock", found=e) from e
+                raise DeviceError(f"the lock '{self._path}' cannot be taken", code="lock", found=e) from e
             self._sleep(POLL)
 
     def _sign(self, fd: int) -> None:
@@ -143,7 +143,7 @@ class UpdateLock:
             seconds = f", for {self._clock() - holder.since:.0f} s" if holder.since else ""
             who = f"{holder.what} (process {holder.pid}{seconds})"
         return Refusal(
-            "locked", "Another change of this device is under way", "no holder", who, "wait until it ends, or cancel it"
+            "locked", "another change of this device is under way", "no holder", who, "wait until it ends, or cancel it"
         )
 
 

@@ -42,7 +42,7 @@ class SlotReader:
                 pieces.append(piece)
                 offset, length = offset + len(piece), length - len(piece)
         except OSError as e:
-            message = f"Cannot read '{self.path}' at byte {offset}"
+            message = f"cannot read '{self.path}' at byte {offset}"
             raise DeviceError(message, code="read", found=e.strerror, hint="the medium is failing") from e
         return b"".join(pieces)
 
@@ -62,7 +62,7 @@ def open_reader(path: str | Path) -> SlotReader:
     try:
         return SlotReader(str(path), os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY))
     except OSError as e:
-        raise DeviceError(f"The slot '{path}' cannot be read", code="slot-read", found=e.strerror) from e
+        raise DeviceError(f"the slot '{path}' cannot be read", code="slot-read", found=e.strerror) from e
 
 
 def list_on(reader: SlotReader, size: int, group_size: int, tick: Callable[[int], None]) -> KnownList:

@@ -50,9 +50,9 @@ class RunningSlot:
         """
         if self.slot is None:
             raise DeviceError(
-                "It is not known which slot runs",
+                "it is not known which slot runs",
                 code="running-slot",
-                expected="the root mount on a device of '[slots]'",
+                expected="the root mount on a device of [slots]",
                 found="; ".join(self.evidence),
                 hint="compare '[slots]' in the configuration with 'findmnt /'",
             )

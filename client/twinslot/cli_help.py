@@ -1,0 +1,146 @@
+"""What `--help` of each command says: whole sentences, and examples that work as they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Help:
+    """Of one command: what it does, and whole command lines."""
+
+    description: str
+    examples: tuple[str, ...]
+
+
+UNITS: Final = ("boot", "service")  # called by systemd units alone; not in the list of commands
+
+TOP: Final = (
+    "Update this device with a signed image, try the new system on trial, and go back when it is not well. "
+    "'twinslot COMMAND --help' explains a command, twinslot(1) all of them."
+)
+EXAMPLES: Final = ("twinslot status", "twinslot install --reboot pump-2026.11.twin", "twinslot doctor")
+
+VERBS: Final[Mapping[str, Help]] = {
+    "install": Help(
+        (
+            "Check who signed the image and whether this device takes it, write it into the slot that does not "
+            "run, read it back, and make that slot start on trial at the next boot. Until every question is "
+            "answered, nothing of the slot changes. Ctrl-C stops it in a defined state."
+        ),
+        (
+            "twinslot install pump-2026.11.twin",
+            "twinslot install --reboot https://updates.example/pump-2026.11.twin",
+            "twinslot install --dry-run https://updates.example/pump-2026.11.twin",
+        ),
+    ),
+    "activate": Help(
+        (
+            "Make the slot that 'install --no-activate' has written start on trial at the next boot. A slot that "
+            "was written in an earlier boot is read back first. When the slot is to start already, '--reboot' "
+            "reboots into it."
+        ),
+        (
+            "twinslot activate",
+            "twinslot activate --reboot",
+        ),
+    ),
+    "cancel": Help(
+        (
+            "Stop the install that the service is at, or drop an installed update that was not booted yet. The "
+            "slot stays unbootable until the next install."
+        ),
+        ("twinslot cancel",),
+    ),
+    "commit": Help(
+        (
+            "On trial: run the health checks and keep the new system when the required ones pass; when one fails, "
+            "the device goes back. The units do this by themselves after each start on trial."
+        ),
+        (
+            "twinslot commit",
+            "twinslot commit --force 'sensor is being calibrated'",
+        ),
+    ),
+    "rollback": Help(
+        (
+            "On trial: leave the new system at once and reboot into the old one. After a commit: read the other "
+            "slot back and boot it as a trial."
+        ),
+        (
+            "twinslot rollback --reason 'alarm too quiet'",
+            "twinslot rollback --no-reboot",
+        ),
+    ),
+    "status": Help(
+        (
+            "Show what both slots hold, the update that is under way, how the last one ended, and which releases "
+            "are refused because they rolled back here. Changes nothing and needs no rights."
+        ),
+        (
+            "twinslot status",
+            "twinslot status --json",
+        ),
+    ),
+    "info": Help(
+        (
+            "Show what an image says of itself, who signed it, and whether this device would take it, with every "
+            "reason against it at once. Changes nothing. Ends with 4 when the device would refuse the image."
+        ),
+        (
+            "twinslot info pump-2026.11.twin",
+            "twinslot info pump-2026.11.twin --attachment release-notes.md",
+        ),
+    ),
+    "history": Help(
+        (
+            "Show past updates, the newest first: what was installed, how it ended, and why. Changes nothing and "
+            "needs no rights."
+        ),
+        (
+            "twinslot history",
+            "twinslot history --number 5",
+        ),
+    ),
+    "log": Help(
+        (
+            "Show the audit rows of the record: what was done here, by whom, what was found and what was refused, the "
+            "newest last. Changes nothing."
+        ),
+        (
+            "twinslot log",
+            "twinslot log --since 2h",
+            "twinslot log --follow --json",
+        ),
+    ),
+    "doctor": Help(
+        (
+            "Look at everything that updates depend on, from the boot environment to the clock, and say what is "
+            "wrong, the worst first, with a hint for each. Changes nothing. Ends with 6 when there is a fault."
+        ),
+        (
+            "sudo twinslot doctor",
+            "sudo twinslot doctor --json",
+        ),
+    ),
+    "check": Help(
+        (
+            "Run the health checks and show what they found. On trial, a failed required check ends the trial; "
+            "otherwise nothing follows from them but exit status 4."
+        ),
+        ("sudo twinslot check",),
+    ),
+    "boot": Help(
+        (
+            "Find out what the last start of the system means for an update, repair the boot environment, and "
+            "record it. For twinslot-boot.service; it may be repeated."
+        ),
+        ("sudo twinslot boot",),
+    ),
+    "service": Help(
+        "Be the service on the system bus until it is idle. For twinslot.service, which the bus starts.",
+        ("sudo twinslot service",),
+    ),
+}

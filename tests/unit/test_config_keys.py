@@ -1,0 +1,240 @@
+"""Every key of the configuration changes something: for each, where the difference is seen."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import typing
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fakes.rigs import UBootRig
+from image_samples import FACTS, make_sample
+from twinslot import cli_verbs, priority
+from twinslot.bootloader.choose import open_bootloader
+from twinslot.cli_world import RealWorld
+from twinslot.config import Config, load
+from twinslot.core.errors import DeviceError
+from twinslot.core.model import Floors, SlotName
+from twinslot.core.origin import Origin
+from twinslot.engine import assemble, preview
+from twinslot.engine.cancellation import Cancellation
+from twinslot.engine.doctor import doctor
+from twinslot.engine.install import InstallOptions
+from twinslot.health.selection import configured_checks
+from twinslot.storage.slots import RunningSlot
+from twinslot.transport.base import ImageHead
+from twinslot.transport.settings import HttpSettings
+from twinslot.worker import launch
+
+BASE = """
+[device]
+compatible = "acme,pump-3"
+[slots.a]
+rootfs = "{0}/slot_a"
+[slots.b]
+rootfs = "{0}/slot_b"
+[trust]
+root = "{0}/root.json"
+roles = ["engineering"]
+[boot]
+fw_env_config = "{0}/fw_env.config"
+[record]
+directory = "{0}/data"
+[[health.command]]
+name = "pump"
+argv = ["true"]
+[[health.http]]
+name = "web"
+url = "http://127.0.0.1:9/"
+"""
+WHERE = RunningSlot(SlotName.A, frozenset(), ("said by the test",))
+MANIFEST = make_sample(facts=dataclasses.replace(FACTS, hardware=("rev-c",), variants=("icu",), checks=()))
+
+
+def diagnosis(config: Config) -> object:
+    """What `doctor` says."""
+    found = doctor(config, root=Path("/nonexistent"), running=lambda *_: WHERE, now=datetime(2026, 1, 1, tzinfo=UTC))
+    return [(each.name, each.text) for each in found.findings]
+
+
+def judgement(config: Config) -> object:
+    """What is said of an image for hardware 'rev-c', variant 'icu'; trust is not asked."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(preview, "_ask_trust", lambda *_: (None, ()))
+        patch.setattr(preview, "find_running_slot", lambda *_: WHERE)
+        return preview.preview(config, b"", MANIFEST.manifest_bytes).refusals
+
+
+def policy(config: Config) -> object:
+    """What the engine goes by."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(assemble, "find_running_slot", lambda *_: WHERE)
+        device = assemble.open_device(config, lambda _: pytest.fail("no worker is needed"), Origin())
+        return device.reinstall, device.delta, device.group_size_max
+
+
+def request(config: Config) -> object:
+    """What the fetching worker is told, as it reads it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(assemble, "WorkerStream", lambda _, given, *__, **___: given)
+        patch.setattr(launch, "start", lambda _: None)
+        given: Any = assemble.open_stream(config, "https://server/x.twin", service_workers=False)
+        return {**given, "http": HttpSettings.from_dict(given["http"])}
+
+
+def trust_request(config: Config) -> object:
+    """What the trust process is asked."""
+    asked: list[object] = []
+
+    def ask(_: object, given: object) -> None:
+        asked.append(given)
+        raise DeviceError("enough")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(assemble, "verify_in_worker", ask)
+        patch.setattr(assemble, "_now", lambda: datetime(2026, 1, 1, tzinfo=UTC))
+        head = ImageHead(b"", b"")
+        with pytest.raises(DeviceError, match="enough"):
+            assemble.verify_head(config, head, None, Floors(), lambda _: pytest.fail("none"), ignore_expiry=False)
+    return asked
+
+
+def gives_way(config: Config) -> object:
+    """How the priority of an install is lowered."""
+    given: list[object] = []
+
+    def noted(*arguments: object) -> None:
+        given.append(arguments)
+        raise DeviceError("enough")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(priority, "give_way", noted)
+        with pytest.raises(DeviceError, match="enough"):
+            RealWorld().install(config, 0, InstallOptions(), lambda _: None, Cancellation())
+    return given
+
+
+def reboots(config: Config) -> object:
+    """Whether an install reboots when nobody says so."""
+    return cli_verbs._reboot(argparse.Namespace(reboot=None), config)
+
+
+def written(config: Config) -> object:
+    """How a write to the environment ends."""
+    try:
+        return open_bootloader(config.boot).write({"x": "y"})
+    except DeviceError as e:
+        return str(e)
+
+
+def checks(config: Config) -> object:
+    """What is asked, and how."""
+    return configured_checks(config.health)
+
+
+# Key -> what is set beside it, its changed value, and where that is seen.
+KEYS: dict[str, tuple[str, str, Callable[[Config], object]]] = {
+    "device.compatible": ("", '"acme,pump-9"', judgement),
+    "device.hardware": ("", '"rev-c"', judgement),
+    "device.variant": ("", '"icu"', judgement),
+    "slots.a": ("", '{ rootfs = "/elsewhere/a" }', diagnosis),
+    "slots.b": ("", '{ rootfs = "/elsewhere/b" }', diagnosis),
+    "trust.root": ("", '"/elsewhere/root.json"', diagnosis),
+    "trust.roles": ("", '["engineering", "clinical"]', trust_request),
+    "trust.build_time": ("", "2026-02-01T00:00:00Z", trust_request),
+    "boot.backend": ("[boot]\nhook = '/elsewhere/hook'", '"hook"', diagnosis),
+    "boot.hook": ("[boot]\nbackend = 'hook'\nhook = '/x'", '"/elsewhere/hook"', diagnosis),
+    "boot.fw_env_config": ("", '"/elsewhere/fw_env.config"', diagnosis),
+    "boot.default_env": ("", '"/elsewhere/default"', diagnosis),
+    "boot.fw_setenv": ("", '"/elsewhere/fw_setenv"', written),
+    "boot.timeout": ("[boot]\nfw_setenv = '{0}/slow'\ntimeout = 30", "1", written),
+    "install.reboot": ("", '"automatic"', reboots),
+    "install.max_image_size": ("", "2000000", request),
+    "install.max_group_size": ("", "65536", request),
+    "install.allow_reinstall": ("", "true", policy),
+    "install.nice": ("", "7", gives_way),
+    "install.io_priority": ("", '"idle"', gives_way),
+    "delta.reuse": ("", "false", policy),
+    "delta.patches": ("", "false", request),
+    "delta.budget": ("", "1000", request),
+    "delta.on_failure": ("", '"fail"', policy),
+    "http.connect_timeout": ("", "1", request),
+    "http.read_timeout": ("", "1", request),
+    "http.rate_floor": ("", "1", request),
+    "http.retries": ("", "1", request),
+    "http.retry_wait": ("", "1", request),
+    "http.deadline": ("", "1", request),
+    "http.ca_file": ("", '"/x"', request),
+    "http.client_cert": ("", '"/x"', request),
+    "http.client_key": ("", '"/x"', request),
+    "http.rate_limit": ("", "1", request),
+    "http.schemes": ("", '["https"]', request),
+    "http.proxy": ("", '"http://proxy:3128"', request),
+    "http.no_proxy": ("", '["localhost"]', request),
+    "health.units": ("", '["dbus.service"]', checks),
+    "health.no_failed_units": ("", "true", checks),
+    "health.timeout": ("[health]\nunits = ['dbus.service']", "5", checks),
+    "health.directories": ("", '["{0}/health.d"]', checks),
+    "health.command.name": ("", '"motor"', checks),
+    "health.command.argv": ("", '["false"]', checks),
+    "health.command.timeout": ("", "5", checks),
+    "health.command.retries": ("", "5", checks),
+    "health.command.delay": ("", "5", checks),
+    "health.command.required": ("", "false", checks),
+    "health.http.name": ("", '"status"', checks),
+    "health.http.url": ("", '"http://127.0.0.1:10/"', checks),
+    "health.http.status": ("", "204", checks),
+    "health.http.timeout": ("", "5", checks),
+    "health.http.retries": ("", "7", checks),
+    "health.http.delay": ("", "5", checks),
+    "health.http.required": ("", "false", checks),
+    "trial.deadline": ("", "77", diagnosis),
+    "record.directory": ("", '"/proc"', diagnosis),
+}
+
+
+def keys(kind: type[Any], at: str = "") -> Iterator[str]:
+    """Every key of a table and of those below it."""
+    hints = typing.get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        hint, path = hints[field.name], f"{at}{field.name}"
+        below = hint if dataclasses.is_dataclass(hint) else next(iter(typing.get_args(hint)), None)
+        if dataclasses.is_dataclass(below):
+            yield from keys(typing.cast(type[Any], below), f"{path}.")
+        else:
+            yield path
+
+
+def test_every_key_is_seen_somewhere() -> None:
+    assert set(keys(Config)) == KEYS.keys()
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_changing_a_key_changes_what_is_done(tmp_path: Path, key: str) -> None:
+    beside, value, seen = KEYS[key]
+    (tmp_path / "health.d").mkdir()
+    (tmp_path / "health.d/10-motor").write_text("#!/bin/sh\n")
+    (tmp_path / "health.d/10-motor").chmod(0o755)
+    (tmp_path / "root.json").write_text("{}")
+    (tmp_path / "slow").write_text("#!/bin/sh\nsleep 1.5\n")
+    (tmp_path / "slow").chmod(0o755)
+    (tmp_path / "card").write_bytes(bytes(0x8000))
+    UBootRig(tmp_path, tmp_path / "card").boot.reset({"slot": "a", "slot_a": "good", "slot_b": "bad"})
+    place = tmp_path / "etc/twinslot"
+    (place / "config.d").mkdir(parents=True)
+    (place / "config.toml").write_text(BASE.format(tmp_path))
+    (place / "config.d/10-beside.toml").write_text(beside.format(tmp_path))
+    before = seen(load(tmp_path))
+    table, _, name = key.rpartition(".")
+    text = f"[{table}]\n{name} = {value}\n"
+    if table in ("health.command", "health.http"):  # lists of tables are replaced whole
+        whole = BASE.partition(f"[[{table}]]")[2].partition("[[")[0]
+        lines = [line for line in whole.strip().splitlines() if not line.startswith(f"{name} =")]
+        text = "\n".join([f"[[{table}]]", *lines, f"{name} = {value}", ""])
+    (place / "config.d/20-changed.toml").write_text(text.format(tmp_path) if "{0}" in text else text)
+    assert seen(load(tmp_path)) != before
