@@ -312,20 +312,25 @@ def test_a_full_data_partition_refuses_the_install_and_nothing_is_written(device
 
 
 @pytest.mark.root
-def test_a_trial_is_committed_although_the_data_partition_is_full(device: HostDevice, image: Path) -> None:
+@pytest.mark.parametrize("how", ["full", "read-only"])
+def test_a_trial_is_committed_although_the_data_partition_is(device: HostDevice, image: Path, how: str) -> None:
     data = device.directory / "data"
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", data], check=True)
     try:
         device.install(image)
-        with (data / "filler").open("wb", buffering=0) as filler, contextlib.suppress(OSError):
-            while True:
-                filler.write(bytes(4096))
+        if how == "full":
+            with (data / "filler").open("wb", buffering=0) as filler, contextlib.suppress(OSError):
+                while True:
+                    filler.write(bytes(4096))
+        else:
+            subprocess.run(["mount", "-o", "remount,ro", data], check=True)
         device.running, device.boots = SlotName.B, 2
         device.engine().boot()
         device.engine().check()
         device.engine().commit(if_trial=True)
         assert device.environment()["slot_b"] == "good"
-        (data / "filler").unlink()
+        subprocess.run(["mount", "-o", "remount,rw", data], check=True)
+        (data / "filler").unlink(missing_ok=True)
         device.engine().boot()  # and the record is brought forward
         with device.record() as record:
             assert record.history(1)[0].outcome == "committed"

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
+import resource
 import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from simulation.faults import KINDS
+from twinslot.config import Boot, Config, Device, Slots, Trust
+from twinslot.config import Record as RecordConfig
 from twinslot.core.errors import DeviceError
 from twinslot.core.lifecycle import State
-from twinslot.core.model import Floors, Release, SlotName, SlotRecord, StoredPayload
+from twinslot.core.model import CheckResult, Floors, Release, SlotName, SlotRecord, StoredPayload
 from twinslot.core.transaction import Outcome, Transaction
+from twinslot.engine import report
+from twinslot.engine.doctor import doctor
 from twinslot.storage import schema
+from twinslot.storage.published import Published
 from twinslot.storage.record import Record
+from twinslot.storage.record_file import Patience
 
 STEP = "ALTER TABLE transactions ADD COLUMN note TEXT NOT NULL DEFAULT '';"
 
@@ -131,11 +146,217 @@ def test_an_old_client_sets_a_newer_database_aside_and_goes_on_from_the_kept_cop
     connection.close()
 
 
-def test_anyone_may_read_and_reading_creates_nothing(tmp_path: Path) -> None:
+def test_reading_creates_nothing_and_changes_nothing(tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match="there is no record"):
         Record(tmp_path, now, read_only=True)
     assert list(tmp_path.iterdir()) == []
     Record(tmp_path, now).close()
-    assert (tmp_path / "record.sqlite").stat().st_mode & 0o777 == 0o644
     with Record(tmp_path, now, read_only=True) as record, pytest.raises(DeviceError, match="readonly"):
         record.audit("not allowed")
+
+
+# Where there is no room, no right to write, no descriptor.
+
+
+def damage_full(directory: Path) -> None:
+    with (directory / "filler").open("wb", buffering=0) as filler, contextlib.suppress(OSError):
+        while True:
+            filler.write(bytes(4096))
+
+
+def damage_read_only(directory: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", directory], check=True)
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    directory = tmp_path / "small"
+    directory.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", directory], check=True)
+    try:
+        yield directory
+    finally:
+        subprocess.run(["umount", directory], check=True)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(("kind", "damage"), [("ENOSPC", damage_full), ("EROFS", damage_read_only)])
+def test_a_save_that_fails_is_told_as_sqlite_tells_it_and_keeps_what_was_saved(
+    small: Path, kind: str, damage: Callable[[Path], None]
+) -> None:
+    with Record(small, now) as record:
+        record.save(make(), "accepted")
+    damage(small)
+    with Record(small, now) as record:
+        with pytest.raises(DeviceError) as caught:
+            record.save(make(boots={"x" * 32: "y" * 20_000}), "grown")
+        cause = caught.value.__cause__
+        assert isinstance(cause, sqlite3.Error)
+        assert (str(cause), cause.sqlite_errorcode & 0xFF) == KINDS[kind]["write"]
+        assert str(small / "record.sqlite") in str(caught.value)
+        assert record.current() == make()
+
+
+def test_without_a_descriptor_the_record_is_left_as_it_is(tmp_path: Path) -> None:
+    with Record(tmp_path, now) as record:
+        record.save(make(), "accepted")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/proc/self/fd").iterdir())) - 1, hard))
+    try:
+        with pytest.raises(DeviceError) as caught:
+            Record(tmp_path, now)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert caught.value.code == "device.record"
+    with Record(tmp_path, now) as record:
+        assert record.current() == make()
+        assert record.set_aside == ()
+
+
+# Who may read, and who can hold up a save (S27).
+
+STRANGER = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+# Takes a read transaction, which keeps every COMMIT waiting, and keeps it.
+READER = """
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1], isolation_level=None)
+db.execute("BEGIN")
+db.execute("SELECT count(*) FROM transactions").fetchall()
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def open_directory() -> Iterator[Path]:
+    """One that others can enter; pytest's own are closed."""
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory).chmod(0o755)
+        yield Path(directory)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("made_by", ["this client", "an earlier one"])
+def test_a_stranger_cannot_open_the_record_and_reads_what_is_published(open_directory: Path, made_by: str) -> None:
+    with Record(open_directory, now) as record:
+        record.save(make(), "accepted")
+    database = open_directory / "record.sqlite"
+    if made_by == "an earlier one":
+        database.chmod(0o644)
+        (open_directory / "record.sqlite.v1").touch(0o644)
+        Record(open_directory, now).close()
+    assert {file.stat().st_mode & 0o777 for file in open_directory.glob("record.sqlite*")} == {0o600}
+    tried = subprocess.run([*STRANGER, "head", "-c1", database], capture_output=True, text=True)
+    assert "Permission denied" in tried.stderr
+    shown = subprocess.run([*STRANGER, "cat", open_directory / "status.json"], capture_output=True, check=True)
+    assert json.loads(shown.stdout)["history"][0]["id"] == "a" * 32
+
+
+@pytest.mark.root
+def test_a_reader_that_keeps_a_lock_costs_one_timeout_and_not_one_for_each_save(tmp_path: Path) -> None:
+    Record(tmp_path, now).close()
+    argv = [sys.executable, "-c", READER, str(tmp_path / "record.sqlite")]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as reader:
+        assert reader.stdout is not None
+        assert reader.stdout.readline() == b"held\n"
+        patience = Patience(0.2)
+        with Record(tmp_path, now, patience=patience) as record:
+            for _ in range(3):
+                with pytest.raises(DeviceError, match="locked"):
+                    record.audit("held up")
+                assert patience.left == 0
+                assert record._rows("PRAGMA busy_timeout") == [(0,)]
+            with Record(tmp_path, now, patience=patience) as second:
+                assert second._rows("PRAGMA busy_timeout") == [(0,)], "another session does not wait either"
+            reader.communicate()
+            record.audit("free again")
+
+
+def test_what_is_published_says_what_the_record_says(tmp_path: Path) -> None:
+    with Record(tmp_path, now) as record:
+        record.save(make("a" * 32, outcome=Outcome.COMMITTED), "committed")
+        record.save(make("b" * 32, checks=(CheckResult("pump", required=True, passed=True),)), "accepted")
+        record.save_slot(SlotRecord(SlotName.A, Release("1.0", 10, 2, "c" * 64), {}, "a" * 32, "2026"))
+        record.raise_floors(Floors(10, 2, 3))
+        record.add_failed(30, "unhealthy", "b" * 32)
+        record.saw_generation(7)
+        record.keep_document("root", '{"quotes": "and \\n"}')
+        record.keep_document("b.root", "of an update under way")
+        public = Published(tmp_path)
+        for ask in ("current", "history", "floors", "failed", "generation"):
+            assert getattr(public, ask)() == getattr(record, ask)(), ask
+        assert [public.slot(name) for name in SlotName] == [record.slot(name) for name in SlotName]
+        assert public.document("root") == record.document("root")
+        assert public.document("b.root") is None
+
+
+@pytest.mark.parametrize("junk", [b"", b"[]", b'{"meta": 1}', b"\xff", b'{"meta": {"floors": {}, "failed": {}, "gen'])
+def test_a_published_file_that_is_damaged_is_an_error_and_the_next_save_mends_it(tmp_path: Path, junk: bytes) -> None:
+    with Record(tmp_path, now) as record:
+        (tmp_path / "status.json").write_bytes(junk)
+        with pytest.raises(DeviceError) as caught:
+            Published(tmp_path)
+        assert caught.value.code == "device.record"
+        record.save(make(), "accepted")
+    current = Published(tmp_path).current()
+    assert current == make()
+
+
+@pytest.mark.root
+def test_a_stranger_gets_the_status_and_the_history_that_root_gets(open_directory: Path) -> None:
+    with Record(open_directory, now) as record:
+        record.save(make("a" * 32, outcome=Outcome.ROLLED_BACK, reason="unhealthy"), "rolled-back")
+        record.save(make("b" * 32), "accepted")
+        record.save_slot(SlotRecord(SlotName.A, Release("1.0", 10), {}, "a" * 32, "2026"))
+        record.add_failed(30, "unhealthy", "b" * 32)
+    devices = {name: {"rootfs": open_directory / f"slot_{name}"} for name in "ab"}
+    config = Config(
+        device=Device(compatible=("acme,pump-3",)),
+        slots=Slots(**devices),
+        trust=Trust(roles=("engineering",)),
+        boot=Boot(fw_env_config=open_directory / "none"),  # a stranger cannot read the environment
+        record=RecordConfig(directory=open_directory),
+    )
+    of_root = (report.status(config), report.history(config))
+    os.seteuid(65534)
+    try:
+        of_a_stranger = (report.status(config), report.history(config))
+        findings = {finding.area: finding.text for finding in doctor(config).findings}
+    finally:
+        os.seteuid(0)
+    assert of_a_stranger == of_root
+    assert of_root[0]["failed"] == {"30": "unhealthy"}
+    assert "record" in findings
+
+
+@pytest.mark.parametrize("lost", ["missing", "empty", "older"])
+def test_what_is_published_is_written_anew_when_the_record_is_opened(tmp_path: Path, lost: str) -> None:
+    with Record(tmp_path, now) as record:
+        record.save(make(), "accepted")
+    public = tmp_path / "status.json"
+    if lost == "missing":
+        public.unlink()
+    else:
+        public.write_bytes(b"" if lost == "empty" else b"{}")
+        os.utime(public, (0, 0) if lost == "older" else None)
+    Record(tmp_path, now).close()
+    assert Published(tmp_path).current() == make()
+
+
+@pytest.mark.root
+def test_what_cannot_be_published_stops_no_save(small: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with Record(small, now) as record:
+        record.save(make(), "accepted")
+        (small / "status.json.new").mkdir()
+        record.save(make(outcome=Outcome.COMMITTED), "committed")
+        assert record.history()[0].outcome is Outcome.COMMITTED
+    assert "status.json' cannot be written: Is a directory" in caplog.text
+
+
+def test_a_link_in_the_place_of_what_is_published_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_text("precious")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/status.json.new").symlink_to(tmp_path / "victim")
+    with Record(tmp_path / "data", now) as record:
+        record.save(make(), "accepted")
+    assert (tmp_path / "victim").read_text() == "precious"

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import io
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from simulation import rawcopy
 from simulation.bootloader import SimulatedBootloader, power_on
 from simulation.disk import SimulatedCard, SimulatedDisk
+from simulation.faults import Faults
 from simulation.image import GROUP, SmallImage, SmallStream
 from simulation.power import Power, PowerCut
 from twinslot.cli import main
@@ -40,6 +42,11 @@ class SimulatedRecord(Record):
     """The real record, on a power supply. SQLite's own promise is taken as given: a commit happened or did not."""
 
     power: Power
+    faults: Faults
+
+    def _execute(self, query: str, parameters: tuple[object, ...] = ()) -> sqlite3.Cursor:
+        self.faults.meet("read" if query.startswith("SELECT") else "write")
+        return super()._execute(query, parameters)
 
     def _commit(self) -> None:
         if self.power.call("record"):
@@ -93,6 +100,7 @@ class SimulatedBoard:
         self.may_check = True
         self.running_notes: tuple[str, ...] = ()  # what the kernel's command line says of the running slot
         self.record_broken = False
+        self.faults = Faults()
         self._seconds = 0.0
         self._record: SimulatedRecord | None = None
         self.set_power(Power())
@@ -216,7 +224,8 @@ class SimulatedBoard:
         """The record on the data partition."""
         if self.record_broken:
             raise DeviceError("the data partition is gone", code="record")
-        SimulatedRecord.power = self.power
+        SimulatedRecord.power, SimulatedRecord.faults = self.power, self.faults
+        self.faults.meet("open")
         now, boot = (lambda: "2026-01-01T00:00:00Z"), f"{self.starts:032x}"
         self._record = SimulatedRecord(self.data, now, boot, on_trial=on_trial)
         return self._record

@@ -33,7 +33,9 @@ from twinslot.storage.base import TargetDevice
 from twinslot.storage.blockdev import open_target
 from twinslot.storage.lists import ListStore
 from twinslot.storage.lock import BOOT_ID, UpdateLock
+from twinslot.storage.published import Published
 from twinslot.storage.record import Record
+from twinslot.storage.record_file import Patience
 from twinslot.storage.slotreader import SlotReader, open_reader
 from twinslot.storage.slots import RunningSlot, find_running_slot
 from twinslot.storage.sync import make_directory
@@ -96,12 +98,12 @@ def open_device(config: Config, get_worker: GetWorker, origin: Origin) -> Device
     running = find_running_slot({name: config.slots.of(name) for name in SlotName})
     boot_id = BOOT_ID.read_text().strip()
     verifier = _Verifier(config, get_worker)
-    checks = configured_checks(config.health)
+    checks, patience = configured_checks(config.health), Patience()
     return Device(
         running=running.require(),
         boot_id=boot_id,
         bootloader=open_bootloader(config.boot),
-        open_record=lambda on_trial: _open_record(config, boot_id, on_trial=on_trial),
+        open_record=lambda on_trial: _open_record(config, boot_id, patience, on_trial=on_trial),
         open_targets=lambda slot: _open_targets(config.slots.of(slot), running),
         verify=verifier,
         run_checks=_Checks(config),
@@ -130,7 +132,7 @@ def open_device(config: Config, get_worker: GetWorker, origin: Origin) -> Device
 def verify_head(
     config: Config,
     head: ImageHead,
-    record: Record | None,
+    record: Record | Published | None,
     floors: Floors,
     get_worker: GetWorker,
     *,
@@ -150,7 +152,7 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _open_record(config: Config, boot_id: str, *, on_trial: bool) -> Record:
+def _open_record(config: Config, boot_id: str, patience: Patience, *, on_trial: bool) -> Record:
     directory = config.record.directory
     try:
         make_directory(directory, 0o755)  # any user may read status.json in it
@@ -158,7 +160,7 @@ def _open_record(config: Config, boot_id: str, *, on_trial: bool) -> Record:
         raise DeviceError(
             f"'{directory}' cannot be made", code="record", found=e.strerror, hint="is the data partition mounted?"
         ) from e
-    return Record(directory, lambda: timestamp(_now()), boot_id, on_trial=on_trial)
+    return Record(directory, lambda: timestamp(_now()), boot_id, on_trial=on_trial, patience=patience)
 
 
 def _open_targets(devices: Mapping[str, Path], running: RunningSlot) -> Mapping[str, TargetDevice]:
@@ -262,7 +264,9 @@ class _Verifier:
             documents["root"] = verdict.new_roots[-1].decode()
         return Verified(verdict.root_version, documents, {"trust": verdict.summary()})
 
-    def ask(self, head: ImageHead, record: Record | None, floors: Floors, *, ignore_expiry: bool) -> Verdict:
+    def ask(
+        self, head: ImageHead, record: Record | Published | None, floors: Floors, *, ignore_expiry: bool
+    ) -> Verdict:
         """One question to the trust process."""
         keep = record.document if record else lambda _: None
         request = TrustRequest(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from twinslot.core import bootenv
 from twinslot.core.bootenv import BootState, read_state
@@ -17,6 +17,8 @@ from twinslot.engine.device import Device
 from twinslot.engine.job import InstallJob, check_target
 from twinslot.engine.machine import Machine, Perform, timestamp
 from twinslot.storage.record import Record
+
+T = TypeVar("T")
 
 BOOT_LIMIT: Final = 3  # bootlimit of the boot contract
 
@@ -119,7 +121,7 @@ class Effects:
         transaction, state = self._machine.open, self._environment()
         if transaction.target is not self._device.running:
             raise LifecycleError("commit is only possible from inside the new system", code="commit")
-        other = self._machine.record.slot(transaction.source) if self._machine.record else None
+        other = self.asked(lambda record: record.slot(transaction.source), None)
         epoch = other.release.epoch if other else None
         floors, sequence = self._floors_after(state), transaction.release.sequence
         changes = bootenv.commit(state, transaction.target, transaction.id, floors, epoch, sequence)
@@ -203,11 +205,21 @@ class Effects:
             max(release.epoch, state.trial_epoch),
         )
         floors = self._machine.open.floors.highest(own)
-        return floors.highest(self._machine.record.floors()) if self._machine.record else floors
+        return floors.highest(self.asked(lambda record: record.floors(), Floors()))
 
     def _pending_documents(self) -> dict[str, str]:
-        record = self._machine.record
-        return record.pending_documents(self._machine.open.id) if record else {}
+        transaction = self._machine.open.id
+        return self.asked(lambda record: record.pending_documents(transaction), {})
+
+    def asked(self, ask: Callable[[Record], T], otherwise: T) -> T:
+        """What the record says; where it cannot be read any more, what holds without it (S12)."""
+        if self._machine.record is None:
+            return otherwise
+        try:
+            return ask(self._machine.record)
+        except DeviceError as e:
+            self._machine.announcer.tolerated(e)
+            return otherwise
 
     def _environment(self) -> BootState:
         environment = self._device.bootloader.read()

@@ -262,9 +262,9 @@ def _revert(session: Session) -> Transaction:
 
 def _finished(session: Session, transaction: Transaction) -> Transaction:
     """The transaction as it was stored when it was closed."""
-    if session.machine.record is None:
-        return transaction
-    return next((t for t in session.machine.record.history(5) if t.id == transaction.id), transaction)
+    nothing: list[Transaction] = []
+    stored = session.effects.asked(lambda record: record.history(5), nothing)
+    return next((each for each in stored if each.id == transaction.id), transaction)
 
 
 def _refused(code: str, message: str, session: Session) -> RefusedError:

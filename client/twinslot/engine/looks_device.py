@@ -16,6 +16,8 @@ from twinslot.engine.diagnosis import Looked, Scene, Severity
 from twinslot.engine.looks_boot import NOT_READABLE, denied
 from twinslot.health.selection import configured_checks, left_out
 from twinslot.storage.lists import ListStore
+from twinslot.storage.published import Published
+from twinslot.storage.record import Record
 
 SPACE: Final = 32 << 20  # bytes: lists of up to 8 MiB for each slot (core/manifest.py), twice while replaced
 NEAR: Final = timedelta(days=60)  # time to make a new root and ship it with a release
@@ -33,8 +35,10 @@ def record(scene: Scene) -> Looked:
         else:
             yield Severity.WARNING, scene.view.record_problem, "'twinslot boot' creates or rebuilds it"
         return
-    broken = found.first_broken_link()
-    if broken is None:
+    broken = found.first_broken_link() if isinstance(found, Record) else None
+    if isinstance(found, Published):
+        yield Severity.UNKNOWN, f"the audit chain is {NOT_READABLE}", ""
+    elif broken is None:
         yield Severity.FINE, "the audit chain holds", ""
     else:
         text = f"audit row {broken} does not follow from the one before"

@@ -23,6 +23,7 @@ from twinslot.engine.install import InstallOptions
 from twinslot.engine.report import open_record
 from twinslot.health.selection import check_names, configured_checks
 from twinslot.storage import mounts
+from twinslot.storage.published import Published
 from twinslot.storage.record import Record
 from twinslot.storage.slots import find_running_slot
 from twinslot.transport.base import ImageHead
@@ -105,7 +106,7 @@ def _try(look: Callable[[], T], notes: list[str]) -> T | None:
 
 
 def _ask_trust(
-    config: Config, head: ImageHead, record: Record | None, floors: Floors, options: InstallOptions
+    config: Config, head: ImageHead, record: Record | Published | None, floors: Floors, options: InstallOptions
 ) -> tuple[Verdict | None, tuple[Refusal, ...]]:
     try:
         return verify_head(config, head, record, floors, launch.start, ignore_expiry=options.ignore_expiry), ()
@@ -114,7 +115,7 @@ def _ask_trust(
 
 
 def _facts(
-    config: Config, record: Record | None, state: BootState | None, floors: Floors, notes: list[str]
+    config: Config, record: Record | Published | None, state: BootState | None, floors: Floors, notes: list[str]
 ) -> DeviceFacts:
     running = find_running_slot({name: config.slots.of(name) for name in SlotName}).slot
     if running is None:

@@ -1,11 +1,12 @@
 """What is known, without changing anything: `status`, `history`. No lock, no bus, no service.
 
-Both work for any user from the world-readable record; what only root can read (the raw environment) is left out for
-others. `doctor` looks at the same evidence and more (`engine.doctor`).
+Both work for any user, from what is published beside the record; what only root can read (the raw environment) is left
+out for others. `doctor` looks at the same evidence and more (`engine.doctor`).
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,17 +21,22 @@ from twinslot.core.errors import DeviceError
 from twinslot.core.lifecycle import State
 from twinslot.core.model import Floors, SlotName
 from twinslot.core.transaction import Transaction
-from twinslot.storage.record import Record
+from twinslot.storage.published import Published
+from twinslot.storage.record import FILE_NAME, Record
 from twinslot.storage.slots import RunningSlot, find_running_slot
 
 
-def open_record(config: Config) -> Record:
-    """The record, for reading.
+def open_record(config: Config) -> Record | Published:
+    """The record, for reading; for whoever may not read it, what is published of it.
 
     Raises:
         DeviceError: There is none yet, or it cannot be read.
     """
-    return Record(config.record.directory, lambda: "", read_only=True)
+    directory = config.record.directory
+    database = directory / FILE_NAME
+    if database.exists() and not os.access(database, os.R_OK, effective_ids=True):
+        return Published(directory)
+    return Record(directory, lambda: "", read_only=True)
 
 
 def status(config: Config) -> dict[str, Any]:
@@ -80,7 +86,7 @@ class _View:
     running: RunningSlot
     environment: Environment | None
     environment_problem: str
-    record: Record | None
+    record: Record | Published | None
     record_problem: str
 
     @property
@@ -90,7 +96,8 @@ class _View:
 
 def _look(config: Config, find: Callable[..., RunningSlot] = find_running_slot) -> _View:
     environment, environment_problem = _read_environment(open_bootloader(config.boot))
-    record, record_problem = None, ""
+    record: Record | Published | None = None
+    record_problem = ""
     try:
         record = open_record(config)
     except DeviceError as e:

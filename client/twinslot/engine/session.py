@@ -78,7 +78,7 @@ def open_session(device: Device, what: str, *, reboot: bool = True) -> Iterator[
         state = _readable(environment)
         record = _open_record(device, announcer, on_trial=state is None or state.trial is device.running)
         with contextlib.nullcontext() if record is None else record, _announcing(announcer, what):
-            yield _reconcile(device, announcer, state, reboot=reboot)
+            yield _reconciled(device, announcer, state, reboot=reboot)
 
 
 @contextlib.contextmanager
@@ -105,6 +105,18 @@ def _open_record(device: Device, announcer: Announcer, *, on_trial: bool) -> Rec
     else:
         announcer.told_by_the_record()
     return announcer.record
+
+
+def _reconciled(device: Device, announcer: Announcer, state: BootState | None, *, reboot: bool) -> Session:
+    """With the record, or where it opens and then cannot be read, without it: it only explains (S12)."""
+    try:
+        return _reconcile(device, announcer, state, reboot=reboot)
+    except DeviceError as e:
+        if announcer.record is None or not e.code.startswith("device.record"):
+            raise
+        announcer.record = None  # expected of a medium that fails
+        announcer.tolerated(e)
+    return _reconcile(device, announcer, _readable(device.bootloader.read()), reboot=reboot)
 
 
 def _reconcile(device: Device, announcer: Announcer, state: BootState | None, *, reboot: bool) -> Session:

@@ -4,7 +4,8 @@ It explains; it never decides what boots (S12). Losing it costs history, nothing
 from the boot environment and the slots.
 
 Durability: journal mode TRUNCATE with `synchronous=FULL`. A transaction that returned survives a power cut, one that
-was cut is as if it had never begun (SQLite, "Atomic Commit In SQLite"). Anyone may read the file; only root writes.
+was cut is as if it had never begun (SQLite, "Atomic Commit In SQLite"). The file is root's alone: whoever can read it
+can lock it. What any user may know is published beside it after each save (`published`).
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from twinslot.core.errors import DeviceError
 from twinslot.core.events import AuditEvent
 from twinslot.core.model import Floors, SlotName, SlotRecord
 from twinslot.core.transaction import Transaction
-from twinslot.storage import record_file
-from twinslot.storage.record_file import Opened
+from twinslot.storage import published, record_file
+from twinslot.storage.record_file import Opened, Patience, as_device_error
 
 FILE_NAME: Final = "record.sqlite"
 ID_DIGITS: Final = 32  # of a transaction's id
@@ -53,7 +54,8 @@ class Record:
         now: UTC time for people, ISO 8601; no decision asks it (S16).
         boot_id: Stamped on each audit row.
         on_trial: The running system is not committed: an old database keeps its version (S15).
-        read_only: For `status` and `history`, as any user; nothing is created, repaired or set aside.
+        read_only: For `status` and `history`, as root; nothing is created, repaired or set aside.
+        patience: With whoever keeps the database locked; shared by the sessions of one process.
     """
 
     def __init__(
@@ -64,23 +66,32 @@ class Record:
         *,
         on_trial: bool = False,
         read_only: bool = False,
+        patience: Patience | None = None,
     ) -> None:
         self._now, self._boot = now, boot_id
-        with _as_device_error(directory):
+        patience = patience or Patience()
+        with as_device_error(directory):
             self._opened: Opened = (
                 record_file.open_for_reading(directory / FILE_NAME)
                 if read_only
-                else record_file.open_for_writing(directory / FILE_NAME, on_trial=on_trial)
+                else record_file.open_for_writing(directory / FILE_NAME, on_trial=on_trial, patience=patience)
             )
         self._db = self._opened.connection
-        if not read_only and not self._is_readable():
+        try:
+            readable = read_only or self._is_readable()
+        except BaseException:
             self._db.close()
-            with _as_device_error(directory):
-                self._opened = record_file.start_over(directory / FILE_NAME, on_trial=on_trial)
+            raise
+        if not readable:
+            self._db.close()
+            with as_device_error(directory):
+                self._opened = record_file.start_over(directory / FILE_NAME, on_trial=on_trial, patience=patience)
             self._db = self._opened.connection
         try:
             for name in self._opened.set_aside:
                 self.audit(AuditEvent.RECORD_SET_ASIDE, file=name)
+            if not read_only and published.is_stale(directory, self._opened.path):
+                self._publish()
         except BaseException:
             self._db.close()
             raise
@@ -112,7 +123,7 @@ class Record:
         body = json.dumps(transaction.as_dict(), sort_keys=True)
         is_open = int(transaction.outcome is None)
         with self._saving():
-            self._db.execute(
+            self._execute(
                 "INSERT INTO transactions (id, open, body) VALUES (?, ?, ?) "
                 "ON CONFLICT (id) DO UPDATE SET open = excluded.open, body = excluded.body",
                 (transaction.id, is_open, body),
@@ -125,13 +136,13 @@ class Record:
 
         One that a newer client began for a slot which this client does not have stays as it is, for that client (S18).
         """
-        rows = self._db.execute("SELECT body FROM transactions WHERE open ORDER BY number DESC")
+        rows = self._rows("SELECT body FROM transactions WHERE open ORDER BY number DESC")
         found = (Transaction.from_dict(json.loads(row[0])) for row in rows)
         return next((each for each in found if stored.is_known(each.target)), None)
 
     def history(self, limit: int = 50) -> list[Transaction]:
         """Transactions, newest first."""
-        rows = self._db.execute("SELECT body FROM transactions ORDER BY number DESC LIMIT ?", (limit,))
+        rows = self._rows("SELECT body FROM transactions ORDER BY number DESC LIMIT ?", limit)
         return [Transaction.from_dict(json.loads(row[0])) for row in rows]
 
     # Slots, floors, failed releases
@@ -140,17 +151,17 @@ class Record:
         """Store what a slot now holds."""
         with self._saving():
             body = json.dumps(stored.write(slot), sort_keys=True)
-            self._db.execute("INSERT OR REPLACE INTO slots (name, body) VALUES (?, ?)", (slot.slot, body))
+            self._execute("INSERT OR REPLACE INTO slots (name, body) VALUES (?, ?)", (slot.slot, body))
 
     def forget_slot(self, name: SlotName) -> None:
         """The slot's content is about to change: what was known of it no longer holds."""
         with self._saving():
-            self._db.execute("DELETE FROM slots WHERE name = ?", (name,))
+            self._execute("DELETE FROM slots WHERE name = ?", (name,))
 
     def slot(self, name: SlotName) -> SlotRecord | None:
         """What the record knows of a slot."""
-        row = self._db.execute("SELECT body FROM slots WHERE name = ?", (name,)).fetchone()
-        return stored.read(SlotRecord, json.loads(row[0])) if row else None
+        rows = self._rows("SELECT body FROM slots WHERE name = ?", name)
+        return stored.read(SlotRecord, json.loads(rows[0][0])) if rows else None
 
     def floors(self) -> Floors:
         """The floors as the record has them (S8)."""
@@ -164,7 +175,7 @@ class Record:
     def add_failed(self, sequence: int, reason: str, transaction: str) -> None:
         """Remember that this release rolled back here (S13)."""
         with self._saving():
-            self._db.execute(
+            self._execute(
                 "INSERT OR REPLACE INTO failed (sequence, reason, id, at) VALUES (?, ?, ?, ?)",
                 (sequence, reason, transaction, self._now()),
             )
@@ -172,11 +183,11 @@ class Record:
     def forgive(self, sequence: int) -> None:
         """An operator said `--retry`: the release may be tried again."""
         with self._saving():
-            self._db.execute("DELETE FROM failed WHERE sequence = ?", (sequence,))
+            self._execute("DELETE FROM failed WHERE sequence = ?", (sequence,))
 
     def failed(self) -> dict[int, str]:
         """Releases that rolled back here, with the reason."""
-        return dict(self._db.execute("SELECT sequence, reason FROM failed ORDER BY sequence"))
+        return dict(self._rows("SELECT sequence, reason FROM failed ORDER BY sequence"))
 
     def generation(self) -> int:
         """Highest generation of the boot environment that this record has seen."""
@@ -198,19 +209,19 @@ class Record:
     def pending_documents(self, transaction: str) -> dict[str, str]:
         """Documents kept under a transaction's id (`ID.name`), by name: also those that only a newer client knows."""
         head = f"document.{transaction}."
-        rows = self._db.execute("SELECT key, value FROM meta WHERE substr(key, 1, ?) = ?", (len(head), head))
+        rows = self._rows("SELECT key, value FROM meta WHERE substr(key, 1, ?) = ?", len(head), head)
         return {key.removeprefix(head): value for key, value in rows}
 
     def drop_pending_documents(self) -> None:
         """Forget documents kept under a transaction's id: that update is over, one way or the other."""
-        with self._saving():
-            self._db.execute("DELETE FROM meta WHERE key GLOB ?", (f"document.{'[0-9a-f]' * ID_DIGITS}.*",))
+        with self._saving(shown=False):
+            self._execute("DELETE FROM meta WHERE key GLOB ?", (f"document.{'[0-9a-f]' * ID_DIGITS}.*",))
 
     # Audit
 
     def audit(self, event: str, **detail: Any) -> None:
         """Add one row to the chain."""
-        with self._saving():
+        with self._saving(shown=False):
             self._append_audit(event, detail)
 
     def audit_in_boot(self, event: str, **detail: Any) -> bool:
@@ -220,7 +231,7 @@ class Record:
             Whether it was added.
         """
         query, body = "SELECT 1 FROM audit WHERE boot = ? AND event = ? AND body = ? LIMIT 1", _text(detail)
-        if self._db.execute(query, (self._boot, event, body)).fetchone() is not None:
+        if self._rows(query, self._boot, event, body):
             return False
         self.audit(event, **detail)
         return True
@@ -237,10 +248,10 @@ class Record:
         Returns:
             How often it came in this boot.
         """
-        with self._saving():
+        with self._saving(shown=False):
             counts, times = counted(self._counts(), exact, kind)
             text = json.dumps({"boot": self._boot, "counts": counts}, sort_keys=True)
-            self._db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (_COUNTS, text))
+            self._execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (_COUNTS, text))
             if worth_a_row(times):
                 self._append_audit(event, detail | ({"times": times} if times > 1 else {}))
         return times
@@ -255,26 +266,27 @@ class Record:
         """
         columns = "SELECT number, at, boot, event, body, hash FROM audit"
         query = f"{columns} WHERE number > ? AND at >= ? ORDER BY number DESC LIMIT ?"
-        rows = self._db.execute(query, (after, since, limit))
+        rows = self._rows(query, after, since, limit)
         return [AuditRow(n, at, b, e, json.loads(body), h) for n, at, b, e, body, h in rows]
 
     def first_broken_link(self) -> int | None:
         """Number of the first audit row whose hash does not follow from the row before; None when all hold."""
         link, expected = FIRST_LINK, 1
-        for number, at, boot, event, body, found in self._db.execute(
-            "SELECT number, at, boot, event, body, hash FROM audit ORDER BY number"
-        ):
-            link = _link(link, at, boot, event, body)
-            if found != link or number != expected:
-                return int(number)
-            expected += 1
+        with as_device_error(self._opened.path):
+            for number, at, boot, event, body, found in self._execute(
+                "SELECT number, at, boot, event, body, hash FROM audit ORDER BY number"
+            ):
+                link = _link(link, at, boot, event, body)
+                if found != link or number != expected:
+                    return int(number)
+                expected += 1
         return None
 
     # Migration
 
     def migrate(self) -> bool:
         """Bring an old database to this client's version, with a copy kept beside. Call only after commit (S15)."""
-        with _as_device_error(self._opened.path):
+        with as_device_error(self._opened.path):
             moved = record_file.migrate(self._opened)
         if moved:
             self.audit(AuditEvent.RECORD_MIGRATED, version=record_file.version(self._db))
@@ -292,47 +304,79 @@ class Record:
             return {}
 
     def _is_readable(self) -> bool:
-        """SQLite checks its structure, not what we wrote into it: a flipped bit there must not stop the client."""
+        """SQLite checks its structure, not what we wrote into it: a flipped bit there must not stop the client.
+
+        Raises:
+            DeviceError: A circumstance; the file is left as it is.
+        """
         try:
             self.current()
             self.floors()
             self.generation()
             self.history(1)
             self.failed()
-            self._db.execute("SELECT * FROM meta").fetchall()
-            self._db.execute("SELECT * FROM audit ORDER BY number DESC LIMIT 1").fetchall()
+            self._rows("SELECT * FROM meta")
+            self._rows("SELECT * FROM audit ORDER BY number DESC LIMIT 1")
             _ = [self.slot(name) for name in SlotName]
-        except sqlite3.OperationalError as e:
-            if "locked" in str(e):
-                raise DeviceError("the record is in use by somebody else", code="record-locked", found=e) from e
+        except DeviceError as e:
+            if isinstance(e.__cause__, sqlite3.Error) and record_file.is_circumstance(e.__cause__):
+                raise
             return False  # text that is not UTF-8, or no tables
-        except (sqlite3.Error, ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             return False
         return True
 
+    def _execute(self, query: str, parameters: tuple[object, ...] = ()) -> sqlite3.Cursor:
+        try:
+            return self._db.execute(query, parameters)
+        except sqlite3.Error as e:
+            self._opened.patience.heard(e, self._db)
+            raise
+
+    def _rows(self, query: str, *parameters: object) -> list[Any]:
+        """All rows of a query.
+
+        Raises:
+            DeviceError: `device.record`: the database cannot be read now.
+        """
+        with as_device_error(self._opened.path):
+            return self._execute(query, parameters).fetchall()
+
+    def _publish(self) -> None:
+        """Best effort: what any user may know stands beside the database."""
+        try:
+            newest = self._rows("SELECT body FROM transactions ORDER BY number DESC LIMIT ?", published.HISTORY)
+            slots = self._rows("SELECT name, body FROM slots")
+            texts = self._rows("SELECT substr(key, 10), value FROM meta WHERE key LIKE 'document.%'")
+            meta = {"floors": stored.write(self.floors()), "failed": self.failed(), "generation": self.generation()}
+        except DeviceError:
+            return
+        meta["documents"] = {name: text for name, text in texts if "." not in name}  # none of an update under way
+        published.publish(self._opened.path.parent, dict(slots), [body for (body,) in newest], meta)
+
     def _append_audit(self, event: str, detail: dict[str, Any]) -> None:
-        row = self._db.execute("SELECT hash FROM audit ORDER BY number DESC LIMIT 1").fetchone()
+        row = self._execute("SELECT hash FROM audit ORDER BY number DESC LIMIT 1").fetchone()
         at, body = self._now(), _text(detail)
         link = _link(row[0] if row else FIRST_LINK, at, self._boot, event, body)
-        self._db.execute(
+        self._execute(
             "INSERT INTO audit (at, boot, event, body, hash) VALUES (?, ?, ?, ?, ?)",
             (at, self._boot, event, body, link),
         )
 
     def _meta(self, key: str) -> str | None:
-        row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-        return str(row[0]) if row else None
+        rows = self._rows("SELECT value FROM meta WHERE key = ?", key)
+        return str(rows[0][0]) if rows else None
 
     def _set_meta(self, key: str, value: str) -> None:
         if self._meta(key) != value:
             with self._saving():
-                self._db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
+                self._execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
 
     @contextlib.contextmanager
-    def _saving(self) -> Iterator[None]:
-        """One durable database transaction."""
-        with _as_device_error(self._opened.path):
-            self._db.execute("BEGIN IMMEDIATE")
+    def _saving(self, *, shown: bool = True) -> Iterator[None]:
+        """One durable database transaction; `shown`: of what `status` or `history` shows."""
+        with as_device_error(self._opened.path):
+            self._execute("BEGIN IMMEDIATE")
             try:
                 yield
                 self._commit()
@@ -340,24 +384,11 @@ class Record:
                 with contextlib.suppress(sqlite3.Error):
                     self._db.execute("ROLLBACK")
                 raise
+        if shown:
+            self._publish()
 
     def _commit(self) -> None:
-        self._db.execute("COMMIT")
-
-
-@contextlib.contextmanager
-def _as_device_error(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as e:
-        full = "full" in str(e)
-        raise DeviceError(
-            f"the record '{path}' cannot be used ({e})",
-            code="record-full" if full else "record",
-            hint="free some space on the data partition" if full else "see 'twinslot doctor'",
-        ) from e
-    except OSError as e:
-        raise DeviceError(f"the record '{path}' cannot be used ({e.strerror})", code="record") from e
+        self._execute("COMMIT")
 
 
 def _text(detail: dict[str, Any]) -> str:

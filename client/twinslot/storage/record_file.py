@@ -5,14 +5,72 @@ A file that cannot be used is set aside under another name, never changed and ne
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sqlite3
-from dataclasses import dataclass
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from twinslot.core.errors import DeviceError
 from twinslot.storage import schema
 from twinslot.storage.sync import sync_directory, sync_file
+
+MODE: Final = 0o600  # a descriptor for reading is enough to lock the database, and so to hold up each save (S27)
+PATIENCE: Final = 5.0  # seconds, together, for whoever keeps the database locked
+# Primary result codes (sqlite3.h) that say nothing about the file's content: PERM, BUSY, LOCKED, NOMEM, READONLY,
+# IOERR, FULL, CANTOPEN, AUTH.
+_CIRCUMSTANCES: Final = frozenset({3, 5, 6, 7, 8, 10, 13, 14, 23})
+_LOCKED: Final = frozenset({5, 6})
+
+
+class Patience:
+    """How long a process waits for a locked database: once, not at each statement of each session.
+
+    Args:
+        seconds: For the first statement that finds it locked; afterwards none waits.
+    """
+
+    def __init__(self, seconds: float = PATIENCE) -> None:
+        self.left = seconds
+
+    def heard(self, error: sqlite3.Error, connection: sqlite3.Connection) -> None:
+        """A statement failed: if it has waited in vain, the next one shall not."""
+        if _primary(error) in _LOCKED:
+            self.left = 0.0
+            with contextlib.suppress(sqlite3.Error):
+                connection.execute("PRAGMA busy_timeout = 0")
+
+
+def is_circumstance(error: sqlite3.Error) -> bool:
+    """The medium, a limit or another process is at fault; the file itself may be good."""
+    return _primary(error) in _CIRCUMSTANCES
+
+
+@contextlib.contextmanager
+def as_device_error(path: Path) -> Iterator[None]:
+    """SQLite's errors and the system's become ours.
+
+    Raises:
+        DeviceError: `device.record-full`, `device.record`.
+    """
+    try:
+        yield
+    except sqlite3.Error as e:
+        full = "full" in str(e)
+        raise DeviceError(
+            f"the record '{path}' cannot be used ({e})",
+            code="record-full" if full else "record",
+            hint="free some space on the data partition" if full else "see 'twinslot doctor'",
+        ) from e
+    except OSError as e:
+        raise DeviceError(f"the record '{path}' cannot be used ({e.strerror})", code="record") from e
+
+
+def _primary(error: sqlite3.Error) -> int:
+    return int(getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
 
 
 @dataclass(slots=True)
@@ -23,29 +81,31 @@ class Opened:
     connection: sqlite3.Connection
     fresh: bool = False
     set_aside: tuple[str, ...] = ()
+    patience: Patience = field(default_factory=Patience)
 
 
-def open_for_writing(path: Path, *, on_trial: bool) -> Opened:
+def open_for_writing(path: Path, *, on_trial: bool, patience: Patience) -> Opened:
     """Open, or set aside and create.
 
     Args:
         path: The database file.
+        patience: With whoever keeps it locked.
         on_trial: A new file takes the oldest version, so that the old client can read it after a rollback (S15).
     """
     set_aside: tuple[str, ...] = ()
+    _tighten(path)
     if path.exists():
-        problem = _problem(path)
+        problem = _problem(path, patience)
         if problem is None:
-            connection = _connect(path)
-            return Opened(path, connection)
+            return Opened(path, _connect(path, patience), patience=patience)
         set_aside = (_set_aside(path, problem),)
         _restore_kept_copy(path)
-        if path.exists() and _problem(path) is None:
-            return Opened(path, _connect(path), set_aside=set_aside)
-    fresh = Opened(path, _connect(path), fresh=True, set_aside=set_aside)
+        if path.exists() and _problem(path, patience) is None:
+            return Opened(path, _connect(path, patience), set_aside=set_aside, patience=patience)
+    path.touch(MODE)
+    fresh = Opened(path, _connect(path, patience), fresh=True, set_aside=set_aside, patience=patience)
     try:
         _step_up(fresh.connection, schema.OLDEST if on_trial else schema.NEWEST)
-        path.chmod(0o644)  # anyone may read what happened (design section 4)
         sync_directory(path.parent)
     except BaseException:
         fresh.connection.close()
@@ -53,16 +113,16 @@ def open_for_writing(path: Path, *, on_trial: bool) -> Opened:
     return fresh
 
 
-def start_over(path: Path, *, on_trial: bool) -> Opened:
+def start_over(path: Path, *, on_trial: bool, patience: Patience) -> Opened:
     """What SQLite can open but we cannot read is set aside as damaged; a new database is begun."""
     aside = _set_aside(path, "damaged")
-    fresh = open_for_writing(path, on_trial=on_trial)
+    fresh = open_for_writing(path, on_trial=on_trial, patience=patience)
     fresh.set_aside = (aside, *fresh.set_aside)
     return fresh
 
 
 def open_for_reading(path: Path) -> Opened:
-    """Open for `status` and `history`, as any user.
+    """Open for `status` and `history`, as root.
 
     Raises:
         DeviceError: There is none, or it cannot be read.
@@ -105,28 +165,39 @@ def version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+def _tighten(path: Path) -> None:
+    """Earlier clients let everybody read the database and what they set aside."""
+    for file in path.parent.glob(f"{path.name}*"):
+        with contextlib.suppress(OSError):  # a medium that takes no writes
+            status = file.lstat()
+            if stat.S_ISREG(status.st_mode) and status.st_mode & 0o077:
+                file.chmod(MODE)
+
+
+def _connect(path: Path, patience: Patience) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=patience.left, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("PRAGMA journal_mode = TRUNCATE")
         connection.execute("PRAGMA synchronous = FULL")
-    except sqlite3.Error:
+    except sqlite3.Error as e:
+        patience.heard(e, connection)
         connection.close()
         raise
     return connection
 
 
-def _problem(path: Path) -> str | None:
+def _problem(path: Path, patience: Patience) -> str | None:
     """Why the file cannot be used: `damaged` or `newer`; None when it can."""
-    connection = sqlite3.connect(path, isolation_level=None)
+    connection = sqlite3.connect(path, timeout=patience.left, isolation_level=None)
     try:
         if version(connection) > schema.NEWEST:
             return f"newer-v{version(connection)}"
         healthy = connection.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok"
         return None if healthy and version(connection) >= schema.OLDEST else "damaged"
     except sqlite3.OperationalError as e:
-        if any(word in str(e) for word in ("disk", "unable to open", "locked", "readonly")):
-            raise  # nothing is wrong with the file
+        if is_circumstance(e):
+            patience.heard(e, connection)
+            raise
         return "damaged"
     except (sqlite3.DatabaseError, UnicodeDecodeError):  # the latter from SQLite's own words about a damaged page
         return "damaged"
@@ -157,8 +228,9 @@ def _restore_kept_copy(path: Path) -> None:
 
 def _copy_durably(source: Path, destination: Path) -> None:
     partial = destination.with_name(destination.name + ".partial")
+    partial.touch(MODE)
     shutil.copyfile(source, partial)
-    partial.chmod(0o644)
+    partial.chmod(MODE)
     sync_file(partial)
     partial.rename(destination)
     sync_directory(destination.parent)

@@ -1,0 +1,66 @@
+"""A data partition without room, without a right to write, or a process without descriptors, at any call of a trial.
+
+The record only explains (S12): a healthy trial is committed and a sick one goes back, whichever call of boot, checks,
+commit or rollback meets the fault, once or from there on.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from simulation.board import SimulatedBoard
+from simulation.faults import KINDS, Faults
+from simulation.image import SmallImage
+
+OLD = SmallImage("1.0", 10)
+NEW = SmallImage("2.0", 20)
+SICK = SmallImage("3.0", 30, well=False)
+LIVES = 6 * int(os.environ.get("TWINSLOT_SEEDS", "1"))  # of each kind; lasting faults and single ones take turns
+
+
+def trial(directory: Path, image: SmallImage) -> SimulatedBoard:
+    """A board whose next start tries this release."""
+    board = SimulatedBoard(directory, OLD, NEW, SICK)
+    board.live()
+    board.install(image)
+    return board
+
+
+def calls_of(directory: Path, kind: str, image: SmallImage) -> int:
+    """How many calls of a whole trial this kind of fault can meet."""
+    directory.mkdir()
+    board = trial(directory, image)
+    board.faults = Faults(kind)
+    board.live()
+    return board.faults.met
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("image", [NEW, SICK], ids=["healthy", "sick"])
+def test_a_trial_ends_as_it_should_whatever_call_on_the_record_fails(
+    tmp_path: Path, kind: str, image: SmallImage
+) -> None:
+    calls = calls_of(tmp_path / "count", kind, image)
+    for number, at in enumerate(range(1, calls + 1, max(1, calls // LIVES))):
+        directory = tmp_path / "board"
+        directory.mkdir()
+        board = trial(directory, image)
+        board.faults = Faults(kind, at, lasting=number % 2 == 0)
+        board.live()
+        where = f"{kind} at call {at}"
+        assert board.faults.fired, where
+        assert board.system() is (NEW if image is NEW else OLD), where
+        assert board.environment()["slot_b"] == ("good" if image is NEW else "bad"), where
+        if image is SICK:
+            assert board.environment()["ts_reason"] == "unhealthy", where
+        assert not list(board.data.glob("*damaged*")), f"{where}: a good record was set aside"
+        board.faults = Faults()
+        board.live()  # with the medium back, the record catches up
+        with board.open_record() as record:
+            assert record.current() is None, where
+            assert record.first_broken_link() is None, where
+        shutil.rmtree(directory)
