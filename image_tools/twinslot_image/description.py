@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
+import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,12 +12,33 @@ from typing import Any
 
 from twinslot.bundle.codec import LEVEL_DEFAULT, LEVEL_MAX
 from twinslot.core.errors import BundleError
-from twinslot.core.manifest import GROUP_SIZE_MAX, GROUP_SIZE_MIN, TYPES
+from twinslot.core.manifest import (
+    ATTACHMENTS_MAX,
+    COMPATIBLE,
+    EPOCH_MAX,
+    GROUP_SIZE_MAX,
+    GROUP_SIZE_MIN,
+    MEDIA_TYPE,
+    NAME,
+    NAMES_MAX,
+    PAYLOADS_MAX,
+    RELEASE_NAME,
+    SEQUENCE_MAX,
+    TYPES,
+)
 from twinslot_image.elf import ARCHITECTURES
+from twinslot_image.toml_table import Table
 
 VALID_DAYS_DEFAULT = 365
 VALID_DAYS_MAX = 3650
+FOREIGN_MAX = 1024  # patterns of one payload
 KINDS = ("rootfs", "raw")
+_PATTERN = re.compile(r"[^/].*")
+_PLACE = re.compile(r"(?P<what>.*) \(at line (?P<line>\d+), column (?P<column>\d+)\)", re.DOTALL)
+# What the patterns of the manifest allow, in words.
+_TITLE_FORM = "1 to 64 letters, digits, blanks and . _ + ~ -, the first and last a letter or digit"
+_NAME_FORM = "1 to 64 of a-z 0-9 . _ -, the first a letter or digit"
+_DEVICE_FORM = "1 to 64 of a-z 0-9 . _ , -, the first a letter or digit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +88,14 @@ class Description:
         return (*(source.file for source in self.payloads), *(source.file for source in self.attachments))
 
 
+TOP_KEYS = (
+    *("product", "release", "sequence", "epoch", "type", "compatible", "hardware", "variants", "checks"),
+    *("architecture", "trust", "valid_days", "expires", "group_size", "level", "payloads", "attachments"),
+)
+PAYLOAD_KEYS = ("file", "kind", "foreign")
+ATTACHMENT_KEYS = ("file", "media_type")
+
+
 def read_description(path: Path, overrides: Mapping[str, object] | None = None) -> Description:
     """Read and check the file.
 
@@ -77,131 +106,83 @@ def read_description(path: Path, overrides: Mapping[str, object] | None = None) 
     Raises:
         BundleError: `bundle.description`, naming the key.
     """
+    data = _parse(path)
+    return _describe(Table({**data, **(overrides or {})}, path, "", TOP_KEYS))
+
+
+def _parse(path: Path) -> dict[str, Any]:
     try:
-        data = tomllib.loads(path.read_text())
-    except (OSError, ValueError) as e:
-        raise BundleError(f"cannot read '{path}'", code="description", found=e) from e
-    return _describe(_Table({**data, **(overrides or {})}, "", path.parent))
+        return tomllib.loads(path.read_bytes().decode())
+    except FileNotFoundError as e:
+        raise BundleError(f"there is no file '{path}'", code="description") from e
+    except OSError as e:
+        what = f"the description '{path}' cannot be read"
+        raise BundleError(what, code="description", found=e.strerror or str(e)) from e
+    except UnicodeDecodeError as e:
+        line = e.object[: e.start].count(b"\n") + 1
+        raise BundleError(f"'{path}', line {line}: not UTF-8", code="description") from e
+    except (ValueError, RecursionError) as e:
+        found = _PLACE.fullmatch(str(e))
+        where = f", line {found['line']}, column {found['column']}" if found else ""
+        what = found["what"] if found else str(e).removesuffix(" (at end of document)")
+        what = "the line ends within a text" if r"'\n'" in what else f"{what[:1].lower()}{what[1:]}"
+        raise BundleError(f"'{path}'{where}: {what}", code="description") from e
 
 
-def _describe(top: _Table) -> Description:
-    payloads = tuple(_payload(top.table("payloads", name), name) for name in top.names("payloads"))
-    attachments = tuple(_attachment(top.table("attachments", name), name) for name in top.names("attachments"))
-    rootfs = any(payload.kind == "rootfs" for payload in payloads)
+def _describe(top: Table) -> Description:
+    payloads = top.tables("payloads", PAYLOAD_KEYS, NAME, _NAME_FORM)
+    attachments = top.tables("attachments", ATTACHMENT_KEYS, NAME, _NAME_FORM)
+    sources = tuple(_payload(table, name) for name, table in payloads.items())
+    rootfs = any(payload.kind == "rootfs" for payload in sources)
     expires = top.get("expires", datetime, None)
     description = Description(
-        product=top.get("product", str),
-        release=top.get("release", str),
-        sequence=top.get("sequence", int),
-        epoch=top.get("epoch", int, 0),
+        product=top.text("product", RELEASE_NAME, _TITLE_FORM),
+        release=top.text("release", RELEASE_NAME, _TITLE_FORM),
+        sequence=top.number("sequence", 1, SEQUENCE_MAX),
+        epoch=top.number("epoch", 0, EPOCH_MAX, 0),
         type=top.choice("type", TYPES, "feature"),
-        compatible=top.strings("compatible"),
-        hardware=top.strings("hardware", ()),
-        variants=top.strings("variants", ()),
-        checks=top.strings("checks", ()),
+        compatible=top.names("compatible", COMPATIBLE, _DEVICE_FORM, NAMES_MAX),
+        hardware=top.names("hardware", COMPATIBLE, _DEVICE_FORM, NAMES_MAX, ()),
+        variants=top.names("variants", COMPATIBLE, _DEVICE_FORM, NAMES_MAX, ()),
+        checks=top.names("checks", NAME, _NAME_FORM, NAMES_MAX, ()),
         architecture=top.choice("architecture", ARCHITECTURES, None if rootfs else ""),
         trust=top.path("trust"),
-        valid_days=top.bounded("valid_days", 1, VALID_DAYS_MAX, VALID_DAYS_DEFAULT),
-        expires=None if expires is None else _in_utc(expires),
+        valid_days=top.number("valid_days", 1, VALID_DAYS_MAX, VALID_DAYS_DEFAULT),
+        expires=None if expires is None else _in_utc(top, expires),
         group_size=_group_size(top),
-        level=top.bounded("level", 1, LEVEL_MAX, LEVEL_DEFAULT),
-        payloads=payloads,
-        attachments=attachments,
+        level=top.number("level", 1, LEVEL_MAX, LEVEL_DEFAULT),
+        payloads=sources,
+        attachments=tuple(_attachment(table, name) for name, table in attachments.items()),
     )
-    top.refuse_unknown()
-    if not payloads:
-        raise _bad("payloads", "one table or more", "none")
+    for key, count, high in (
+        ("payloads", len(sources), PAYLOADS_MAX),
+        ("attachments", len(attachments), ATTACHMENTS_MAX),
+    ):
+        if count > high or (key == "payloads" and not count):
+            raise top.bad(key, f"{1 if key == 'payloads' else 0} to {high} tables", f"{count}")
+    if both := sorted(payloads.keys() & attachments.keys()):
+        raise top.bad("attachments", "names that no payload has", both[0])
     return description
 
 
-def _group_size(top: _Table) -> int | None:
+def _group_size(top: Table) -> int | None:
     size: int | None = top.get("group_size", int, None)
     if size is not None and (size & (size - 1) or not GROUP_SIZE_MIN <= size <= GROUP_SIZE_MAX):
-        raise _bad("group_size", f"a power of two from {GROUP_SIZE_MIN} to {GROUP_SIZE_MAX}", size)
+        raise top.bad("group_size", f"a power of two from {GROUP_SIZE_MIN} to {GROUP_SIZE_MAX}", size)
     return size
 
 
-def _payload(table: _Table, name: str) -> PayloadSource:
-    source = PayloadSource(
-        name, table.path("file"), table.choice("kind", KINDS, "rootfs"), table.strings("foreign", ())
-    )
-    table.refuse_unknown()
-    return source
+def _payload(table: Table, name: str) -> PayloadSource:
+    foreign = table.names("foreign", _PATTERN, "a pattern without a slash in front", FOREIGN_MAX, ())
+    return PayloadSource(name, table.path("file"), table.choice("kind", KINDS, "rootfs"), foreign)
 
 
-def _attachment(table: _Table, name: str) -> AttachmentSource:
-    source = AttachmentSource(name, table.path("file"), table.get("media_type", str, "text/markdown"))
-    table.refuse_unknown()
-    return source
+def _attachment(table: Table, name: str) -> AttachmentSource:
+    media_type = table.text("media_type", MEDIA_TYPE, "a media type such as text/markdown", "text/markdown")
+    return AttachmentSource(name, table.path("file"), media_type)
 
 
-def _in_utc(moment: datetime) -> datetime:
+def _in_utc(top: Table, moment: datetime) -> datetime:
     if moment.tzinfo is None:
-        raise _bad("expires", "a date with its offset, such as 2027-11-01T00:00:00Z", moment)
+        raise top.bad("expires", "a date with its offset, such as 2027-11-01T00:00:00Z", str(moment))
     return moment.astimezone(UTC).replace(microsecond=0)
-
-
-_REQUIRED: Any = object()
-
-
-class _Table:
-    """One TOML table that remembers what it was asked for, so that the rest can be refused with the nearest name."""
-
-    def __init__(self, data: object, where: str, base: Path) -> None:
-        if not isinstance(data, dict):
-            raise _bad(where, "a table", data)
-        self._data: dict[str, object] = data
-        self._where = where
-        self._base = base
-        self._asked: set[str] = set()
-
-    def get(self, key: str, kind: type, default: Any = _REQUIRED) -> Any:
-        self._asked.add(key)
-        if key not in self._data and default is not _REQUIRED:
-            return default
-        value = self._data.get(key)
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            raise self._bad(key, kind.__name__, "nothing" if value is None else value)
-        return value
-
-    def bounded(self, key: str, low: int, high: int, default: int) -> int:
-        value: int = self.get(key, int, default)
-        if not low <= value <= high:
-            raise self._bad(key, f"{low} to {high}", value)
-        return value
-
-    def choice(self, key: str, words: Iterable[str], default: str | None) -> str:
-        value: str = self.get(key, str, _REQUIRED if default is None else default)
-        if value not in (*words, default):
-            raise self._bad(key, " or ".join(words), value)
-        return value
-
-    def strings(self, key: str, default: Any = _REQUIRED) -> tuple[str, ...]:
-        values = self.get(key, list, default)
-        if not all(isinstance(value, str) for value in values):
-            raise self._bad(key, "a list of strings", values)
-        return tuple(values)
-
-    def path(self, key: str) -> Path:
-        return self._base / Path(self.get(key, str))
-
-    def names(self, key: str) -> list[str]:
-        return sorted(self.get(key, dict, {}))
-
-    def table(self, key: str, name: str) -> _Table:
-        return _Table(self.get(key, dict)[name], f"{key}.{name}", self._base)
-
-    def refuse_unknown(self) -> None:
-        for key in sorted(self._data.keys() - self._asked):
-            near = difflib.get_close_matches(key, self._asked, 1, 0.5)
-            hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(sorted(self._asked))}"
-            raise BundleError(
-                f"unknown key in '{self._where or 'image.toml'}'", code="description", found=key, hint=hint
-            )
-
-    def _bad(self, key: str, expected: object, found: object) -> BundleError:
-        return _bad(f"{self._where}.{key}" if self._where else key, expected, found)
-
-
-def _bad(where: str, expected: object, found: object) -> BundleError:
-    return BundleError(f"image description, '{where}'", code="description", expected=expected, found=found)

@@ -318,9 +318,9 @@ def test_a_root_file_system_for_another_machine_and_without_a_unit_is_refused_at
     ("old", "new", "status", "part"),
     [
         ("compatible =", "compatable =", 3, "compatible"),
-        ("sequence = 7", "sequence = 0", 3, "signed.version"),
+        ("sequence = 7", "sequence = 0", 3, "'sequence' is wrong"),
         ('"pump-motor"', '"../../sh"', 3, "checks"),
-        ('"release-notes.md"', '"../notes"', 3, "signed.targets"),
+        ('"release-notes.md"', '"../notes"', 3, "'attachments' is wrong"),
         ('"firmware.bin"', '"absent.bin"', 3, "absent.bin"),
         ('"notes.md"', '"absent.md"', 3, "absent.md"),
         ("2099-01-01T00:00:00Z", "1999-01-01T00:00:00Z", 3, "built"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -11,8 +12,14 @@ import pytest
 from twinslot import cli, cli_parser
 from twinslot.cli_arguments import Parser, read
 from twinslot.core.errors import UsageError
+from twinslot_image import cli as image_cli
+from twinslot_image import cli_parser as image_parser
 
-TOOLS: dict[str, Callable[[], Parser]] = {"twinslot": cli_parser.make_parser}
+TOOLS: dict[str, Callable[[], Parser]] = {
+    "twinslot": cli_parser.make_parser,
+    "twinslot-image": image_parser.make_parser,
+}
+EXPLAINED = ["twinslot-image"]  # whose help texts have whole sentences and examples
 
 
 def leaves(parser: argparse.ArgumentParser, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Parser]]:
@@ -156,3 +163,50 @@ def test_what_argparse_finds_is_said_in_our_words(argv: list[str], message: str)
         read(parser, ["verb", *argv], argparse.Namespace())
     assert caught.value.message == message
     assert caught.value.hint == "see 'tool verb --help'"
+
+
+MAINS: dict[str, Callable[[list[str]], int]] = {"twinslot": cli.main, "twinslot-image": image_cli.main}
+
+
+@pytest.mark.parametrize("tool", EXPLAINED)
+def test_every_help_says_in_sentences_what_is_done_and_explains_every_argument(tool: str) -> None:
+    for words, parser in leaves(TOOLS[tool]()):
+        assert parser.description is not None, words
+        assert re.fullmatch(r"[A-Z'].*\.", parser.description, re.DOTALL), words
+        assert "examples:\n" in parser.format_help(), words
+        for action in parser._actions:
+            assert action.help or isinstance(action, argparse._SubParsersAction), (words, action.dest)
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_every_example_of_a_help_text_is_a_command(tool: str) -> None:
+    for words, parser in leaves(TOOLS[tool]()):
+        for example in (parser.epilog or "").removeprefix("examples:").strip().splitlines():
+            command = example.partition(" > ")[0].partition(" | ")[0].split()
+            while command[0] != tool:  # sudo, and a variable in front
+                command.pop(0)
+            read(TOOLS[tool](), command[1:], argparse.Namespace())
+            assert command[1 : 1 + len(words)] == list(words)
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_the_siblings_treat_a_wrong_command_line_alike(tool: str, capsys: pytest.CaptureFixture[str]) -> None:
+    main = MAINS[tool]
+    for argv, code in (
+        (["--json", "nonesuch"], "usage.verb"),
+        (["nonesuch", "--json"], "usage.verb"),
+        (["--json", "--nonesuch"], "usage.option"),
+        (["--json"], "usage.missing"),
+    ):
+        assert main(argv) == 2
+        out, err = capsys.readouterr()
+        told = json.loads(out)
+        assert (told["type"], told["code"], told["exit_status"], err) == ("error", code, 2, "")
+        assert out.count("\n") == 1
+        assert main([word for word in argv if word != "--json"]) == 2
+        out, err = capsys.readouterr()
+        assert err.startswith(f"{tool}: ")
+        assert f"\n  hint: see '{tool} --help'\n" in err
+    for option in ("-V", "--version", "--help", "help"):
+        assert main([option]) == 0
+        assert tool in capsys.readouterr().out
