@@ -47,7 +47,7 @@ def describe_blocks(head: BlocksHead) -> dict[str, Any]:
 
 def render_blocks(data: dict[str, Any]) -> list[str]:
     """The same for people, line by line; a name in it may still hold anything."""
-    lines = [f"block list of {size_text(data['size'])}", f"  to the lists  {data['lists']}"]
+    lines = [f"block list of {size_text(data['size'])}"]
     for part in data["payloads"]:
         groups = f"{part['groups']} groups of {size_text(part['group_size'])}"
         lines.append(f"  a payload of  {groups}, packed {size_text(part['packed'])}")

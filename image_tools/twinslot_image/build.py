@@ -78,7 +78,8 @@ def build_time(environ: Mapping[str, str]) -> datetime:
     try:
         return datetime.fromtimestamp(int(text), UTC)
     except (ValueError, OverflowError, OSError) as e:
-        raise BundleError("'SOURCE_DATE_EPOCH'", code="description", expected="seconds since 1970", found=text) from e
+        what = "the variable 'SOURCE_DATE_EPOCH' is wrong"
+        raise BundleError(what, code="description", expected="seconds since 1970", found=text) from e
 
 
 def _facts(description: Description, now: datetime) -> ReleaseFacts:
@@ -148,4 +149,7 @@ def _read(path: Path) -> bytes:
 
 
 def _unreadable(path: Path, error: OSError) -> BundleError:
-    return BundleError(f"cannot read '{path}'", code="description", found=error.strerror or error)
+    if isinstance(error, FileNotFoundError):
+        return BundleError(f"there is no file '{path}', which the description names", code="description")
+    what = f"'{path}', which the description names, cannot be read"
+    return BundleError(what, code="description", found=error.strerror or "an error")

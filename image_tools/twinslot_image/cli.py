@@ -50,7 +50,7 @@ def _guarded(given: list[str], output: Output) -> int:
         return _report(error, error.exit_status, output)
     except Exception as e:  # noqa: BLE001 - a fault of ours, told as one
         hint = "TWINSLOT_DEBUG=1 shows where; please report it"
-        fault = LifecycleError("a fault in the program", code="fault", found=str(e) or type(e).__name__, hint=hint)
+        fault = LifecycleError("a fault in the program", code="fault", found=str(e) or "no message", hint=hint)
         return _report(fault, fault.exit_status, output)
 
 

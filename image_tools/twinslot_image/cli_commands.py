@@ -36,7 +36,7 @@ def build(arguments: argparse.Namespace, output: Output) -> None:
     given = {name: value for name, value in overrides.items() if value is not None}
     description = read_description(arguments.description, given)
     if not arguments.allow_jump:
-        check_sequence(description.sequence, [path for path in (arguments.previous, Path(arguments.output)) if path])
+        check_sequence(description.sequence, arguments.previous, Path(arguments.output))
     inputs = (arguments.description, *description.files)
     with Target(arguments.output, replaceable.unsigned_image, inputs=inputs, force=arguments.force) as target:
         built = build_image(description, target, build_time(os.environ))

@@ -61,8 +61,6 @@ def render_patch(data: dict[str, Any]) -> list[str]:
         lines += [
             f"  payload '{part['name']}', {size_text(part['size'])}",
             f"    from base    {part['base']}, {size_text(part['base_size'])}",
-            f"    to the list  {part['plain_list']}",
             f"    changes      {part['changed']} of {part['groups']} groups of {size_text(part['group_size'])}",
-            f"    in           {part['pieces']} pieces of up to {size_text(part['largest_piece'])}",
         ]
     return [*lines, "  A patch is not signed: the image's manifest vouches for what comes out of it."]

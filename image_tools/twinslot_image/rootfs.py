@@ -125,18 +125,21 @@ def _architecture(offending: list[str], architecture: str) -> Iterator[Refusal]:
         yield Refusal("architecture", what, architecture, ", ".join(offending[:NAMED_FILES]) + more)
 
 
+_INSTALL = 'install the twinslot package in the root file system (docs/guide-device.md); kind = "raw" for a first try'
+
+
 def _check_units(tree: Tree) -> Iterator[Refusal]:
     for unit in REQUIRED_UNITS:
         places = [tree.look_up(f"{directory}/{unit}", follow=False) for directory in _UNIT_DIRECTORIES]
         if found := next(filter(None, (_mask(tree, node) for node in places if node)), None):
-            yield Refusal("unit-masked", "a unit that brings the device back is masked", unit, found)
+            yield Refusal("unit-masked", "a unit that brings the device back is masked", unit, found, "unmask it")
         elif not any(node and stat.S_ISREG(node.mode) for node in places):
-            yield Refusal("unit-missing", "a unit that brings the device back is missing", unit, "nothing")
+            what = "a unit that brings the device back is missing"
+            yield Refusal("unit-missing", what, unit, "nothing", _INSTALL)
         elif not _is_enabled(tree, unit):
             hint = f"enable it: 'systemctl --root=... enable {unit}'"
-            yield Refusal(
-                "unit-disabled", "nothing starts a unit that brings the device back", unit, "not enabled", hint
-            )
+            what = "a unit that brings the device back is not enabled"
+            yield Refusal("unit-disabled", what, unit, "not enabled", hint)
 
 
 def _mask(tree: Tree, node: Node) -> str | None:

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 from twinslot.core.errors import BundleError, Refusal, RefusedError
 from twinslot.core.manifest import parse_manifest
-from twinslot_image.compose import read_front
+from twinslot_image.file_kind import read_image_front
 
 JUMP_MAX: Final = 10**6  # above the release before; a million releases
 ALONE_MAX: Final = 10**14  # when no release before is known: a date and time to the second, 20261129153000, is below it
 
 
-def check_sequence(sequence: int, previous: Iterable[Path]) -> None:
-    """Hold a new sequence to those of the images before it; what is no image, or is not there, counts for nothing.
+def check_sequence(sequence: int, previous: Path | None, replaced: Path) -> None:
+    """Hold a new sequence to those of the images before it.
+
+    Args:
+        sequence: Of the new release.
+        previous: The release before; None: not given.
+        replaced: What stands where the new image goes; when it is no image it counts for nothing.
 
     Raises:
         RefusedError: `refused.sequence-jump`.
+        BundleError: `previous` is no image.
     """
-    known = [found for path in previous if (found := _sequence(path)) is not None]
+    known = [] if previous is None else [parse_manifest(read_image_front(previous).manifest).release.sequence]
+    if (found := _sequence(replaced)) is not None:
+        known.append(found)
     limit = max(known) + JUMP_MAX if known else ALONE_MAX
     if sequence <= limit:
         return
@@ -33,7 +40,6 @@ def _sequence(path: Path) -> int | None:
     if not path.is_file():
         return None
     try:
-        with path.open("rb") as file:
-            return parse_manifest(read_front(file).manifest).release.sequence
+        return parse_manifest(read_image_front(path).manifest).release.sequence
     except BundleError:
         return None

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import stat
 import subprocess
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
+from twinslot_image import PASSPHRASE
 from twinslot_image.cli import main
-from twinslot_image.key_files import PASSPHRASE, load_signer
+from twinslot_image.key_files import load_signer
 
 ROLES = ["--roles", "engineering,clinical=2/3", "--root", "2/3"]
 TOML = """
@@ -226,23 +229,25 @@ def test_encrypted_keys_take_time_to_guess_and_open_with_openssl_too(
 
 
 def test_programs_that_the_tool_starts_do_not_inherit_the_passphrase(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A root file system is read by 'debugfs': here by one that writes down what it was given."""
+    """A command waits for a pipe; what is started meanwhile in its environment says what it was given."""
     monkeypatch.setenv(PASSPHRASE, "correct horse")
-    assert main(["keys", "init", str(tmp_path / "keys"), "--roles", "engineering"]) == 0
-    bin_ = tmp_path / "bin"
-    bin_.mkdir()
-    (bin_ / "debugfs").write_text(f"#!/bin/sh\nenv > {tmp_path}/seen\n")
-    (bin_ / "debugfs").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{bin_}:/usr/bin:/bin")
-    (tmp_path / "rootfs.ext4").write_bytes(bytes(1024 + 0x38) + b"\x53\xef" + bytes(4096))
-    toml = TOML.format(keys=tmp_path / "keys").replace("firmware.bin", "rootfs.ext4").replace('kind = "raw"', "")
-    (tmp_path / "image.toml").write_text(f'architecture = "arm64"\n{toml}')
-    assert main(["build", str(tmp_path / "image.toml"), "-o", str(tmp_path / "x.twin")]) != 0
-    seen = (tmp_path / "seen").read_text()
-    assert "PATH=" in seen
-    assert PASSPHRASE not in seen
+    os.mkfifo(tmp_path / "pump.twin")
+    seen: list[str] = []
+
+    def look() -> None:
+        with (tmp_path / "pump.twin").open("wb"):  # opens when the command reads
+            seen.append(subprocess.run(["env"], capture_output=True, text=True, check=True).stdout)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    command = ["verify", str(tmp_path / "pump.twin"), "--root", str(made / "1.root.json"), "--roles", "engineering"]
+    assert main(command) == 3
+    looking.join()
+    assert "PATH=" in seen[0]
+    assert PASSPHRASE not in seen[0]
+    assert os.environ[PASSPHRASE] == "correct horse"
 
 
 def lose(*roles: str) -> Callable[[Path], None]:
