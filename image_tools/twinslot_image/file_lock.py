@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from twinslot_image.output_place import Place, cannot_write
 from twinslot_image.stop import undisturbed
 
 
@@ -54,23 +55,29 @@ def _still_there(path: Path, file: BinaryIO) -> bool:
         return False
 
 
-def put_in_place(made: Path, path: Path, *, fresh: bool) -> None:
+def put_in_place(made: Path, place: Place, *, fresh: bool) -> None:
     """Give a finished file its name, durably. Never torn apart by a signal.
 
     Args:
         made: In the same directory.
-        path: Its name.
+        place: Its name.
         fresh: No file of that name may be there.
 
     Raises:
         FileExistsError: One has appeared.
+        DeviceError: `device.output`: the system refuses, of a mount point for example.
     """
     with undisturbed():
-        if fresh:
-            _put_fresh(made, path)
-        else:
-            made.replace(path)
-        _settle_directory(path.parent)
+        try:
+            if fresh:
+                _put_fresh(made, place.path)
+            else:
+                made.replace(place.path)
+        except FileExistsError:
+            raise
+        except OSError as e:
+            raise cannot_write(place.given, e.strerror or e) from e
+        _settle_directory(place.path.parent)
 
 
 def _put_fresh(made: Path, path: Path) -> None:

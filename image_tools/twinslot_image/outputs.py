@@ -150,11 +150,11 @@ class Target:
             try:
                 with locked(place.path) as file:
                     self._allow(file, place)
-                    put_in_place(made, place.path, fresh=False)
+                    put_in_place(made, place, fresh=False)
                     return
             except FileNotFoundError:
                 with suppress(FileExistsError):
-                    put_in_place(made, place.path, fresh=True)
+                    put_in_place(made, place, fresh=True)
                     return
 
     def _make_directory(self, directory: Path) -> None:

@@ -34,7 +34,7 @@ def replacing(path: Path, mode: int = MODE_PUBLIC) -> Iterator[BinaryIO]:
     with beside(place, mode if mode == MODE_SECRET else None) as (sink, made):
         yield sink
         settle(sink)
-        put_in_place(made, place.path, fresh=False)
+        put_in_place(made, place, fresh=False)
 
 
 def write_whole(path: Path, data: bytes, mode: int = MODE_PUBLIC) -> None:
@@ -50,7 +50,7 @@ def rewriting(path: Path) -> Iterator[tuple[BinaryIO, BinaryIO]]:
     with locked(place.path) as source, beside(place) as (sink, made):
         yield source, sink
         settle(sink)
-        put_in_place(made, place.path, fresh=False)
+        put_in_place(made, place, fresh=False)
 
 
 def _regular(path: Path) -> Place:

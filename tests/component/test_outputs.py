@@ -392,6 +392,22 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(
 
 
 @pytest.mark.root
+def test_a_file_that_is_a_mount_point_is_an_error_with_its_name(
+    shelf: Path, image: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    subprocess.run(["mount", "--bind", image, image], check=True)
+    try:
+        assert build(shelf, image) == 6
+        assert sign(image, keys_of(shelf)[0]) == 6
+    finally:
+        subprocess.run(["umount", image], check=True)
+    error = capsys.readouterr().err
+    assert error.count(f"cannot write to '{image}'") == 2
+    assert ".twinslot-" not in error
+    assert left_in(image.parent) == []
+
+
+@pytest.mark.root
 def test_an_ordinary_user_is_told_of_a_read_only_file_and_directory(shelf: Path, tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
     for parent in (tmp_path, *tmp_path.parents[:3]):
