@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from simulation import rawcopy
 from simulation.board import SimulatedBoard
 from simulation.image import SmallImage
 from twinslot.core.errors import DeviceError, RefusedError
@@ -192,6 +193,28 @@ def test_what_the_kernels_command_line_says_otherwise_is_audited_once_in_each_bo
             *board.running_notes
         }
     assert len(told) == len(set(told)) == 2
+
+
+def test_floors_that_sank_in_the_environment_are_restored_from_the_record(board: SimulatedBoard) -> None:
+    board.install(NEW)
+    board.live()
+    older = board.environment() | {"ts_sequence": "10"}
+    for copy, place in enumerate(rawcopy.PLACES):
+        board.card.data[place : place + rawcopy.SIZE] = rawcopy.pack(older, copy + 1)
+    board.live()
+    assert board.environment()["ts_sequence"] == "20"
+    board.lose_data()
+    with pytest.raises(RefusedError, match="is a downgrade"):
+        board.install(SmallImage("1.5", 15))
+
+
+def test_a_disagreement_leaves_a_row_whatever_verb_finds_it(board: SimulatedBoard) -> None:
+    board.lose_environment(0, 1)
+    with pytest.raises(RefusedError):
+        board.engine().activate()
+    with board.open_record() as record:
+        (row,) = [row for row in record.audit_rows() if row.event == "disagreement"]
+        assert row.body["note"] == "both copies of the boot environment are lost"
 
 
 def test_tries_that_run_out_although_the_client_came_up_have_a_reason_of_their_own(board: SimulatedBoard) -> None:

@@ -50,6 +50,10 @@ class BootState:
         """The slot on trial, if the script would start one."""
         return self.slot if self.counting and self.states[self.slot] is SlotState.TRIAL else None
 
+    def is_kept(self, running: SlotName) -> bool:
+        """Whether this slot, which runs, is neither on trial nor given up: only then the other one may change (S7)."""
+        return self.trial is not running and self.states[running] is not SlotState.BAD
+
 
 def read_state(variables: Mapping[str, str]) -> BootState:
     """Type the variables of the current copy."""
@@ -151,6 +155,17 @@ def disarm(state: BootState, target: SlotName, transaction: str, *, whole: bool)
 def calm(state: BootState, running: SlotName, transaction: str) -> Changes:
     """The running slot came up after a rollback or a loss: keep it, stop counting. The reason stays for readers."""
     return _decision(state, transaction) | _quiet() | {"slot": running, f"slot_{running}": SlotState.GOOD}
+
+
+def catch_up(state: BootState, generation: int, floors: Floors) -> Changes:
+    """The environment is older than the record: no floor stays below the record's (S8), and it counts as the newest.
+
+    Args:
+        state: What stands in the environment.
+        generation: The highest that the record saw.
+        floors: As the record has them.
+    """
+    return {"ts_generation": str(max(state.generation, generation) + 1)} | _floors(state.floors.highest(floors))
 
 
 def rebuild(

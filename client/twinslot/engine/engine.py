@@ -103,8 +103,6 @@ class Engine:
             DeviceError: The boot environment can neither be read nor repaired.
         """
         with open_session(self._device, "boot") as session:
-            for note in session.notes:
-                session.machine.announcer.once_in_boot(AuditEvent.DISAGREEMENT, note=note)
             on_trial = session.environment().trial is self._device.running
             self._device.tell_settled(session.machine.state in _SETTLED and not on_trial)
             return BootReport(session.event, session.machine.state, session.machine.transaction, session.notes)

@@ -18,7 +18,7 @@ from twinslot.core.errors import BundleError, CancelledError, Refusal, RefusedEr
 from twinslot.core.events import AuditEvent
 from twinslot.core.lifecycle import Event, State
 from twinslot.core.manifest import Manifest, parse_manifest
-from twinslot.core.model import Floors, Reason, SlotState, StoredPayload
+from twinslot.core.model import Floors, Reason, StoredPayload
 from twinslot.core.progress import Meter, Observer, Phase
 from twinslot.core.transaction import Transaction
 from twinslot.engine.cancellation import Cancellation
@@ -133,8 +133,7 @@ def _refuse_during_trial(session: Session) -> None:
     """The other slot is what the device goes back to (S7)."""
     running = session.device.running
     state = session.environment()
-    trial = state.trial is running or state.states[running] is SlotState.BAD  # or given up, and about to be left
-    if trial or session.machine.state in (State.TRIAL, State.COMMITTING, State.LEAVING):
+    if not state.is_kept(running) or session.machine.state in (State.TRIAL, State.COMMITTING, State.LEAVING):
         raise RefusedError(
             Refusal(
                 "on-trial",
@@ -185,8 +184,8 @@ def _accept(session: Session, manifest: Manifest, targets: Mapping[str, TargetDe
 
 def device_facts(session: Session, partitions: Mapping[str, int]) -> DeviceFacts:
     """What acceptance needs to know of this device; the failed release is remembered in two places (S13)."""
-    running = session.record.slot(session.device.running)
-    in_environment = session.environment().failed_sequence
+    running, environment = session.record.slot(session.device.running), session.environment()
+    in_environment = environment.failed_sequence
     failed = set(session.record.failed()) | ({in_environment} if in_environment is not None else set())
     return DeviceFacts(
         compatible=session.device.compatible,
@@ -195,6 +194,7 @@ def device_facts(session: Session, partitions: Mapping[str, int]) -> DeviceFacts
         floors=session.floors(),
         running=running.release if running else None,
         content={name: payload.digest for name, payload in running.payloads.items()} if running else {},
+        on_trial=not environment.is_kept(session.device.running),
         failed=frozenset(failed),
         hardware=session.device.hardware,
         variant=session.device.variant,

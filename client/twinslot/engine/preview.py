@@ -17,7 +17,7 @@ from twinslot.core.acceptance import AcceptancePolicy, DeviceFacts, check
 from twinslot.core.bootenv import BootState, read_state
 from twinslot.core.errors import DeviceError, Refusal, RefusedError
 from twinslot.core.manifest import parse_manifest
-from twinslot.core.model import SECTOR, Floors, SlotName, SlotState
+from twinslot.core.model import SECTOR, Floors, SlotName
 from twinslot.engine.assemble import open_stream, verify_head
 from twinslot.engine.install import InstallOptions
 from twinslot.engine.report import open_record
@@ -132,16 +132,11 @@ def _facts(
         floors=floors,
         running=known.release if known else None,
         content={name: payload.digest for name, payload in known.payloads.items()} if known else {},
-        on_trial=running is not None and state is not None and _on_trial(state, running),
+        on_trial=running is not None and state is not None and not state.is_kept(running),
         failed=frozenset(failed),
         hardware=config.device.hardware,
         variant=config.device.variant,
     )
-
-
-def _on_trial(state: BootState, running: SlotName) -> bool:
-    """As an install sees it: on trial, or given up and about to be left."""
-    return state.trial is running or state.states[running] is SlotState.BAD
 
 
 def _size(path: Path, notes: list[str]) -> int:

@@ -141,6 +141,8 @@ def _reconcile(device: Device, announcer: Announcer, state: BootState | None, *,
         machine.change(reason=machine.open.reason or Reason.NEWER_CLIENT)
     machine.feed(event)
     _bring_forward(device, machine)
+    for note in notes:  # whatever verb found it; what stays true is told once in each boot (S1, S12)
+        announcer.once_in_boot(AuditEvent.DISAGREEMENT, note=note)
     return Session(device, machine, effects, event, notes)
 
 
@@ -275,8 +277,10 @@ def _bring_forward(device: Device, machine: Machine) -> None:
     state, record = read_state(environment.variables), machine.record
     if record is None:
         return
-    if state.generation < record.generation() and machine.state in (State.IDLE, State.WRITTEN):
-        device.bootloader.write({"ts_generation": str(record.generation() + 1)})  # told once, not at each start
+    generation, floors = record.generation(), record.floors()
+    behind = state.generation < generation or state.floors != state.floors.highest(floors)
+    if behind and machine.state in (State.IDLE, State.WRITTEN):
+        device.bootloader.write(bootenv.catch_up(state, generation, floors))  # told once, not at each start
         state = read_state(device.bootloader.settle().variables)
     with contextlib.suppress(DeviceError):  # a full data partition must not stop a boot, a commit or a rollback
         record.saw_generation(state.generation)
