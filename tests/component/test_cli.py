@@ -100,6 +100,41 @@ def test_an_image_is_installed_from_a_file(machine: Machine, image: Path) -> Non
     assert machine.environment()["slot"] == "b"
 
 
+JOURNAL = """
+import os, socket, subprocess, sys
+os.makedirs("/run/systemd/journal")
+with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:
+    journal.bind("/run/systemd/journal/socket")
+    journal.setblocking(False)
+    subprocess.run([sys.executable, "-c", {program!r}, *sys.argv[1:]], check=True, stdout=subprocess.DEVNULL)
+    try:
+        while True:
+            sys.stdout.buffer.write(journal.recv(1 << 18) + b"\\n")
+    except BlockingIOError:
+        pass
+"""
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="makes a mount namespace")
+def test_the_journal_hears_of_each_step_of_an_install_by_its_own_socket(machine: Machine, image: Path) -> None:
+    program = PROGRAM.format(path=sys.path, directory=str(machine.directory), bench=str(machine.bench.directory))
+    script = JOURNAL.format(program=program)
+    command = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs tmpfs /run && exec "$@"', "sh"]
+    command += [sys.executable, "-c", script, "install", str(image)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    entries = [dict(line.split("=", 1) for line in entry.splitlines()) for entry in result.stdout.split("\n\n")[:-1]]
+    told = {entry["TWINSLOT_EVENT"]: entry for entry in entries if "TWINSLOT_EVENT" in entry}
+    assert list(told) == ["accepted", "verified", "activate"]
+    for entry in told.values():
+        assert (entry["PRIORITY"], entry["SYSLOG_IDENTIFIER"], len(entry["MESSAGE_ID"])) == ("6", "twinslot", 32)
+        assert (entry["TWINSLOT_RELEASE"], entry["TWINSLOT_SLOT"], len(entry["TWINSLOT_TRANSACTION"])) == (
+            "2.0",
+            "b",
+            32,
+        )
+
+
 def test_an_image_is_installed_from_a_pipe(machine: Machine, image: Path) -> None:
     with subprocess.Popen(["cat", str(image)], stdout=subprocess.PIPE) as cat:
         assert cat.stdout is not None

@@ -7,6 +7,7 @@ a second time in the same boot; all of it may be repeated.
 from __future__ import annotations
 
 import contextlib
+import logging
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -26,6 +27,8 @@ from twinslot.engine.device import Device
 from twinslot.engine.effects import Effects
 from twinslot.engine.machine import Machine, timestamp
 from twinslot.storage.record import Record
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -136,6 +139,7 @@ def _reconcile(device: Device, announcer: Announcer, state: BootState | None, *,
     if transaction is None and state is not None and event in _ADOPTED_AS and not _fell_back(state, event, device):
         machine.begin(_adopt(device, record, state, event))
         machine.save(AuditEvent.ADOPTED, {"found": event})
+    log.debug("found event '%s', state '%s', environment %s", event, machine.state, state)
     _count_boot(device, machine, event)
     if transaction is not found and event is Event.BOOTED_OLD:  # nothing else tells why it ended
         machine.change(reason=machine.open.reason or Reason.NEWER_CLIENT)
