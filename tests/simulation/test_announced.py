@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from simulation.board import SimulatedBoard
+from simulation.board import SimulatedBoard, SimulatedRecord
 from simulation.image import SmallImage, SmallStream
 from twinslot.core.errors import CancelledError, DeviceError, Refusal, RefusedError
 from twinslot.core.events import COMMON, AuditEvent
@@ -181,3 +181,18 @@ def test_a_mistake_of_ours_is_no_row_but_is_raised(board: OwnedBoard) -> None:
 
     with pytest.raises(ZeroDivisionError):
         Engine(dataclasses.replace(board.device(), verify=wrong)).install(SmallStream(NEW), InstallOptions())
+
+
+def test_a_step_that_could_not_be_stored_is_neither_done_nor_announced(
+    board: OwnedBoard, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> Any:
+        raise DeviceError("the record is full", code="record-full")
+
+    engine = board.engine()
+    before = board.environment()
+    monkeypatch.setattr(SimulatedRecord, "save", full)
+    with pytest.raises(DeviceError, match="full"):
+        engine.install(SmallStream(NEW), InstallOptions())
+    assert [event for event, _ in lines(caplog)] == ["verb-failed"]
+    assert board.environment() == before

@@ -1,11 +1,12 @@
 """The one place that announces: a row of the audit, and a line of the journal with the same fields.
 
-The row comes first where something depends on it; the line is written in any case, also when the record is lost or
-full (S12).
+The row comes first: a step that must not be done without one is neither done nor announced. What goes on without the
+record, since the environment has decided (S12), has its line in any case.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -43,20 +44,25 @@ class Announcer:
         """Store a row, with the transaction if one is given, and write the line.
 
         Raises:
-            DeviceError: The row was not stored; the line was written.
+            DeviceError: The row was not stored, so what it announces must not happen; no line was written.
         """
         stamped = fields | self._stamp()
-        try:
-            self._store(event, transaction, stamped)
-        finally:
-            write_line(event, stamped if transaction is None else _head(transaction) | stamped)
+        self._store(event, transaction, stamped)
+        write_line(event, _told(transaction, stamped))
 
-    def note(self, event: AuditEvent, **fields: Any) -> None:
-        """As `announce`, for what must not stop anything: a row that cannot be stored is only a line."""
+    def note(self, event: AuditEvent, transaction: Transaction | None = None, **fields: Any) -> bool:
+        """As `announce`, for what goes on without a row: then there are two lines, this one and why it has none.
+
+        Returns:
+            Whether the row was stored.
+        """
         try:
-            self.announce(event, **fields)
+            self.announce(event, transaction, **fields)
         except DeviceError as e:
-            log.warning("no row was stored for '%s': %s", event, e)
+            write_line(event, _told(transaction, fields | self._stamp()))
+            write_line(AuditEvent.TOLERATED, e.as_dict() | self._stamp())
+            return False
+        return True
 
     def once_in_boot(self, event: AuditEvent, **fields: Any) -> None:
         """As `note`, for what is true all the time: the row and the line come once in each boot."""
@@ -65,11 +71,14 @@ class Announcer:
             if self.record is None or self.record.audit_in_boot(event, **stamped):
                 write_line(event, stamped)
         except DeviceError as e:
-            log.warning("no row was stored for '%s': %s", event, e)
+            write_line(AuditEvent.TOLERATED, e.as_dict() | self._stamp())
 
     def tolerated(self, error: TwinslotError) -> None:
         """An error that stops nothing, since the environment has decided (S12)."""
-        self.note(AuditEvent.TOLERATED, **error.as_dict())
+        fields = error.as_dict() | self._stamp()
+        with contextlib.suppress(DeviceError):
+            self._store(AuditEvent.TOLERATED, None, fields)
+        write_line(AuditEvent.TOLERATED, fields)
 
     def told_by_the_record(self) -> None:
         """What the record did to itself when it was opened has its row already."""
@@ -96,7 +105,7 @@ class Announcer:
         try:
             return self.record.audit_counted(event, exact, kind, dict(fields))
         except DeviceError as e:
-            log.warning("no row was stored for '%s': %s", event, e)
+            write_line(AuditEvent.TOLERATED, e.as_dict() | self._stamp())
             return 1
 
     def _store(self, event: AuditEvent, transaction: Transaction | None, fields: dict[str, Any]) -> None:
@@ -132,10 +141,13 @@ def ended_outside(verb: str, error: TwinslotError, origin: Origin) -> None:
         write_line(event_of(error), error.as_dict() | {"origin": origin.as_dict(), "verb": verb})
 
 
-def _head(transaction: Transaction) -> dict[str, Any]:
+def _told(transaction: Transaction | None, fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields of the line: beside those of the row what the transaction says."""
+    if transaction is None:
+        return fields
     release = transaction.release.name or f"sequence {transaction.release.sequence}"
     head = {"transaction": transaction.id, "state": transaction.state, "slot": transaction.target}
-    return head | {"release": release}
+    return head | {"release": release} | fields
 
 
 def _level(event: AuditEvent, fields: Mapping[str, Any]) -> int:

@@ -138,13 +138,11 @@ class Machine:
         Raises:
             DeviceError: It could not be stored, and it is `needed`.
         """
-        try:
+        if needed:
             self.announcer.announce(event, self.open, **detail)
-            self._stored = self.transaction
-        except DeviceError as e:
-            if needed:
-                raise
-            self.announcer.tolerated(e)
+        elif not self.announcer.note(event, self.open, **detail):
+            return
+        self._stored = self.transaction
 
     def close(self, event: AuditEvent, **fields: Any) -> None:
         """End the transaction: stored with its outcome, and no longer open."""

@@ -156,8 +156,7 @@ def _current(device: Device, announcer: Announcer, state: BootState | None) -> T
     transaction = record.current() if record else None
     if transaction and state and _overtaken(transaction.in_known_state(), state, device.running):
         closed = replace(transaction, state=State.IDLE, outcome=Outcome.ABANDONED, reason=Reason.OVERTAKEN)
-        with contextlib.suppress(DeviceError):
-            announcer.announce(AuditEvent.OVERTAKEN, closed)
+        announcer.note(AuditEvent.OVERTAKEN, closed)
         return None
     return transaction
 
