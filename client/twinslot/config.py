@@ -217,7 +217,10 @@ class Trial:
 class Record:
     """Where state lives, on the data partition."""
 
-    directory: Path = option("Database, journal and reports.", default=Path("/var/lib/twinslot"))
+    directory: Path = option(
+        "The database of updates, slots and audit, its copies, and the lists of what the slots hold.",
+        default=Path("/var/lib/twinslot"),
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
