@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -10,6 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256, SHA384
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from securesystemslib.formats import encode_canonical
 from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]
 
@@ -77,6 +81,29 @@ def make_authority(directory: Path) -> Authority:
     roles = {"engineering": RolePlan(), "clinical": RolePlan(2, 2)}
     init_keys(directory, roles, RolePlan(3, 2), MADE)
     return Authority(directory)
+
+
+@dataclass(frozen=True)
+class EcdsaKey:
+    """A key as a hardware module has one, used with cryptography alone: Debian 13's CryptoSigner has no P-384."""
+
+    private: ec.EllipticCurvePrivateKey
+
+    @property
+    def public(self) -> dict[str, Any]:
+        """The key as it stands in a document."""
+        pem = self.private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+        scheme = f"ecdsa-sha2-nistp{self.private.curve.key_size}"
+        return {"keytype": "ecdsa", "keyval": {"public": pem}, "scheme": scheme}
+
+    @property
+    def key_id(self) -> str:
+        """Any 64 digits that belong to it alone."""
+        return hashlib.sha256(encode(self.public)).hexdigest()
+
+    def sign(self, data: bytes) -> bytes:
+        """A signature in DER."""
+        return self.private.sign(data, ec.ECDSA(SHA384() if self.private.curve.key_size == 384 else SHA256()))
 
 
 def changed(data: bytes, change: Change, signers: Iterable[CryptoSigner]) -> bytes:

@@ -13,12 +13,11 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
-from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]
 
 import independent_verifier as independent
 from image_samples import make_sample
 from independent_reader import read_image
-from trust_samples import ROLES, Authority, at, make_authority, resigned
+from trust_samples import ROLES, Authority, EcdsaKey, at, make_authority, resigned
 from twinslot.bundle import trust
 from twinslot.bundle.verdict import TrustFloors, TrustPolicy, TrustRequest
 from twinslot.core.canonical import encode
@@ -166,22 +165,22 @@ def test_signatures_that_are_missing_or_spoiled_count_alike(authority: Authority
 def test_keys_on_both_curves_are_judged_alike(authority: Authority) -> None:
     """ECDSA keys are PEM with line ends, so the signed form differs from the one in the file."""
     for curve in (ec.SECP256R1(), ec.SECP384R1()):
-        signer = CryptoSigner(ec.generate_private_key(curve))
+        key = EcdsaKey(ec.generate_private_key(curve))
         targets = json.loads(load_trust(authority.directory).targets)
         delegations = targets["signed"]["delegations"]
-        delegations["keys"][signer.public_key.keyid] = signer.public_key.to_dict()
+        delegations["keys"][key.key_id] = key.public
         role = next(role for role in delegations["roles"] if role["name"] == "engineering")
-        role["keyids"] = [signer.public_key.keyid]
+        role["keyids"] = [key.key_id]
         document = resigned(targets, authority.signers("targets"))
         manifest = json.loads(authority.signed_manifest(("clinical",)))
         covered = independent.olpc(manifest["signed"]).encode()
-        manifest["signatures"].append(signer.sign(covered).to_dict())
+        manifest["signatures"].append({"keyid": key.key_id, "sig": key.sign(covered).hex()})
         manifest["signatures"].sort(key=lambda each: each["keyid"])
         request = authority.request(targets=document, manifest=encode(manifest))
         assert agree(request) == "1 1 [('engineering', 1), ('clinical', 2)]"
-        for public in ("", "x", delegations["keys"][signer.public_key.keyid]["keyval"]["public"].replace("\n", "\r\n")):
+        for public in ("", "x", delegations["keys"][key.key_id]["keyval"]["public"].replace("\n", "\r\n")):
             wrong = copy.deepcopy(targets)
-            wrong["signed"]["delegations"]["keys"][signer.public_key.keyid]["keyval"]["public"] = public
+            wrong["signed"]["delegations"]["keys"][key.key_id]["keyval"]["public"] = public
             assert (
                 agree(
                     replace(
