@@ -168,6 +168,20 @@ class ReleaseTeam:
         folder = cached("release", fingerprint(self._key(release), digest), make)
         return Image(release, folder / "image.twin", folder / "slot.img")
 
+    def with_payload(self, release: Release, name: str, content: bytes) -> Image:
+        """A signed image of the release with a second payload of any bytes beside its root file system."""
+        slot = self.image(release).slot
+
+        def make(work: Path) -> None:
+            (work / "slot.img").hardlink_to(slot)
+            (work / f"{name}.img").write_bytes(content)
+            (work / "notes.md").write_text(f"# Release {release.name}, with {name}\n")
+            self._pack(release, work, f'[payloads.{name}]\nfile = "{name}.img"\nkind = "raw"')
+
+        digest = hashlib.sha256(content).hexdigest()
+        folder = cached("release", fingerprint(self._key(release), name, digest), make)
+        return Image(release, folder / "image.twin", folder / "slot.img")
+
     def _pack(self, release: Release, work: Path, kind: str = "") -> None:
         """Build and sign `image.twin` of what is in the folder."""
         description = _DESCRIPTION.format(

@@ -68,14 +68,19 @@ def no_python(tree: Path) -> None:
         python.symlink_to("/bin/false")
 
 
-def newer_schema(tree: Path) -> None:
-    """A later client, whose record has one more column."""
+def newer_client(tree: Path) -> None:
+    """A later client, whose record has one more column, and whose releases have one more key."""
     schema = tree / "usr/lib/python3/dist-packages/twinslot/storage/schema.py"
     text = schema.read_text()
     assert text.count('    """,\n)') == 1
     schema.write_text(text.replace('    """,\n)', '    """,\n    "ALTER TABLE slots ADD COLUMN note TEXT;",\n)'))
-    for compiled in (schema.parent / "__pycache__").glob("schema.*"):
-        compiled.unlink()
+    model = schema.parents[1] / "core" / "model.py"
+    text, last = model.read_text(), '    manifest: str = ""\n'
+    assert text.count(last) == 1
+    model.write_text(text.replace(last, f'{last}    channel: str = "stable"\n'))
+    for changed in (schema, model):
+        for compiled in (changed.parent / "__pycache__").glob(f"{changed.stem}.*"):
+            compiled.unlink()
 
 
 def assert_came_back(board: QemuBoard, release: Release, *reasons: str) -> Product:
@@ -139,7 +144,7 @@ def test_a_slot_whose_python_is_broken_returns_by_itself(trial_board: TrialFacto
 
 
 def test_a_newer_client_that_rolls_back_leaves_a_record_that_the_old_one_reads(trial_board: TrialFactory) -> None:
-    release = Release("4.0", 40, motor="stuck", change=newer_schema, marker="newer-schema")
+    release = Release("4.0", 40, motor="stuck", change=newer_client, marker="newer-client")
     board = trial_board(release)
     board.power_on()
     board.wait_up(400, slot="a", through_failures=True)
@@ -147,8 +152,9 @@ def test_a_newer_client_that_rolls_back_leaves_a_record_that_the_old_one_reads(t
     names = set(board.check("ls", "/var/lib/twinslot").split())
     names -= {"status.json", "status.json.new"}
     assert names <= {"record.sqlite", "record.sqlite-journal"}, "nothing was set aside, nothing migrated"
-    events = [row for row in product.history() if row["release"]["sequence"] == 40]
-    assert events, "what the new client wrote is still there"
+    updates = [row for row in product.history() if row["release"]["sequence"] == 40]
+    assert updates, "what the new client wrote is still there"
+    assert {row["release"]["channel"] for row in updates} == {"stable"}, "also what the old one does not know"
 
 
 def test_a_wiped_data_partition_does_not_open_the_way_to_a_downgrade(
