@@ -37,7 +37,7 @@ def build(arguments: argparse.Namespace, output: Output) -> None:
     description = read_description(arguments.description, given)
     if not arguments.allow_jump:
         check_sequence(description.sequence, arguments.previous, Path(arguments.output))
-    inputs = (arguments.description, *description.files)
+    inputs = (arguments.description, *description.files, *description.trust.rglob("*"))
     with Target(arguments.output, replaceable.unsigned_image, inputs=inputs, force=arguments.force) as target:
         built = build_image(description, target, build_time(os.environ))
     looked = {name: part.as_dict() for name, part in built.looked.items()}

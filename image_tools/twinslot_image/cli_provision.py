@@ -27,7 +27,8 @@ def provision_device(arguments: argparse.Namespace, output: Output) -> None:
     image, slot, force = arguments.image, SlotName(arguments.slot), arguments.force
     variables = factory_variables(image, slot)
     copies = make_copies(places, variables, defaults) if places else ()
-    with Target(arguments.record, replaceable.nothing, inputs=(image,), force=force) as target, ExitStack() as stack:
+    inputs = [path for path in (image, disk, config, defaults) if path]
+    with Target(arguments.record, replaceable.nothing, inputs=inputs, force=force) as target, ExitStack() as stack:
         write = stack.enter_context(opened_disk(disk, places)) if places else None
         provision(image, slot, target, build_time(os.environ))
         if write:

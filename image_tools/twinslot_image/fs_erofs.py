@@ -42,6 +42,7 @@ class Erofs:
         if unknown := incompatible & ~(_COMPRESSED_FEATURES | _CHUNKED | _PREFIXES):
             raise image.not_read(f"features {unknown:#x}", "make it with mkfs.erofs(1) and without options")
         self._block, self._meta = 1 << bits, meta << bits
+        image.must_hold(struct.unpack_from("<I", block, 36)[0] << bits)
 
     def node(self, number: int) -> Node:
         """An inode by its number: its place in units of 32 bytes."""

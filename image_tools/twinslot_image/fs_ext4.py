@@ -49,6 +49,8 @@ class Ext4:
         self._block = 1024 << log_size
         self._descriptor = struct.unpack_from("<H", block, 0xFE)[0] if incompatible & _64BIT else 32
         self._descriptors_at = (first + 1) * self._block
+        high = struct.unpack_from("<I", block, 0x150)[0] if incompatible & _64BIT else 0
+        image.must_hold((struct.unpack_from("<I", block, 4)[0] | high << 32) * self._block)
         if not (self._per_group and self._descriptor >= 32 and 128 <= self._inode_size <= self._block):
             raise image.damaged("a superblock with impossible sizes")
         self.files = max(self._inodes - free, 1)

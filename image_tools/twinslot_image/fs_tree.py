@@ -91,6 +91,15 @@ class Image:
             data += more
         return data
 
+    def must_hold(self, size: int) -> None:
+        """The file system says how long it is; only the beginning of each file is read, so the rest must be there.
+
+        Raises:
+            BundleError: `bundle.rootfs-damaged`: the image is shorter.
+        """
+        if self.size < size:
+            raise self.damaged(f"an image of {self.size} bytes", f"{size} bytes")
+
     def damaged(self, found: object, expected: str | None = None) -> BundleError:
         """The error for a file system that is not as it must be."""
         hint = "run 'e2fsck -f' or 'fsck.erofs' on it, or make it anew"

@@ -209,7 +209,11 @@ def test_damage_is_an_error_or_harmless_and_never_a_traceback_or_without_end(tmp
         (top / f"a/b/link{number}").symlink_to("y" * (number + 1) * 3)
     options = ["-q", "-t", "ext4", "-b", "1024", "-d", top, image, "2M"] if kind == "mke2fs" else [image, top]
     subprocess.run([kind, *options], check=True, capture_output=True)
-    for spoiled in flipped(image.read_bytes(), 7):
+    whole = image.read_bytes()
+    image.write_bytes(whole[:-1])
+    with pytest.raises(BundleError, match="cannot be read whole"):
+        names(image)
+    for spoiled in flipped(whole, 7):
         image.write_bytes(spoiled)
         with suppress(TwinslotError):
             names(image)
