@@ -94,7 +94,10 @@ def naming_root(path: Path) -> Iterator[None]:
             raise
         raise DeviceError(f"'{path}' is damaged", code="trust-root", found=e.found) from e
     except RefusedError as e:
-        if not any(reason.code == "signatures" and reason.message.startswith(TARGETS) for reason in e.reasons):
+        if not any(
+            reason.code == "signatures" and reason.message.startswith(TARGETS) and reason.found == "0"
+            for reason in e.reasons
+        ):
             raise
         what, hint = f"this image was made with other keys than '{path}'", "see 'twinslot-image keys list'"
         raise RefusedError((Refusal("other-keys", what, hint=hint), *e.reasons)) from e

@@ -74,7 +74,11 @@ def test_one_sentence_has_one_code() -> None:
     # One function tells these apart by what the system said.
     together = {"target-gone", "target-open", "target-read-only", "read", "write", "record", "record-full"}
     together |= {"config-type", "config-range", "config-value", "manifest", "trust"}
-    together |= {"config-unknown", "description"}  # config.toml and image.toml are spoken of in the same words
+    together |= {
+        "config-missing",
+        "config-unknown",
+        "description",
+    }  # config.toml and image.toml are spoken of in the same words
     assert not {
         message: found
         for message, found in codes.items()

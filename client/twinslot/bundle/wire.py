@@ -17,6 +17,7 @@ import construct as c
 from twinslot.core.errors import BundleError
 from twinslot.core.manifest import ATTACHMENTS_SIZE_MAX, GROUP_SIZE_MAX, GROUPS_MAX, MANIFEST_MAX
 from twinslot.core.model import DIGEST_SIZE
+from twinslot.core.text import in_words
 
 # The PNG signature's idea (PNG specification, section 5.2): a high byte, a line end of each kind and an end-of-file
 # byte, so that a transfer in text mode is seen in the first eight bytes.
@@ -148,7 +149,8 @@ def parse_header(data: bytes) -> Header:
     except c.ConstructError as e:
         raise BundleError("the 'header' section cannot be read", code="header", found=_sentence(e)) from e
     if fields.magic != MAGIC:
-        raise BundleError("this is not an update image", code="header", expected=MAGIC, found=fields.magic)
+        what = "this is not an update image"
+        raise BundleError(what, code="header", expected=in_words(MAGIC), found=in_words(fields.magic))
     if fields.version != FORMAT_VERSION:
         hint = "update the client with an image of an older format first"
         raise BundleError(

@@ -12,6 +12,7 @@ from twinslot.bundle.layout import Span
 from twinslot.core.errors import BundleError
 from twinslot.core.manifest import GROUP_SIZE_MAX, GROUPS_MAX, PAYLOADS_MAX, Manifest, Payload
 from twinslot.core.model import DIGEST_SIZE
+from twinslot.core.text import in_words
 
 BLOCKS_SUFFIX: Final = ".twinblocks"  # a device looks for it under the image's name
 BLOCKS_MAGIC: Final = b"\x89TWBL\r\n\x1a"  # as an image's (image-format.md section 2), with other letters
@@ -111,7 +112,7 @@ def parse_blocks_head(data: bytes) -> BlocksHead:
     fields = HEADER.parse(data[:BLOCKS_HEADER_SIZE])
     for what, expected in (("magic", BLOCKS_MAGIC), ("version", BLOCKS_VERSION)):
         if fields[what] != expected:
-            raise _bad(what, expected, fields[what])
+            raise _bad(what, in_words(expected), in_words(fields[what]))
     if not 1 <= fields.count <= PAYLOADS_MAX:
         raise _bad("payloads", f"1 to {PAYLOADS_MAX}", fields.count)
     _need(data, BLOCKS_HEADER_SIZE + fields.count * BLOCKS_ENTRY_SIZE)

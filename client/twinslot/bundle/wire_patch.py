@@ -15,6 +15,7 @@ import construct as c
 from twinslot.core.errors import BundleError
 from twinslot.core.manifest import GROUP_SIZE_MAX, GROUP_SIZE_MIN, GROUPS_MAX, NAME, PAYLOADS_MAX
 from twinslot.core.model import DIGEST_SIZE
+from twinslot.core.text import in_words
 
 # As an image's (image-format.md section 2), with other letters.
 PATCH_MAGIC: Final = b"\x89TWPT\r\n\x1a"
@@ -100,8 +101,8 @@ def parse_patch_header(data: bytes) -> PatchHeader:
             raise BundleError(
                 f"this is not a patch that this client knows: {what}",
                 code="patch-header",
-                expected=expected,
-                found=fields[what],
+                expected=in_words(expected),
+                found=in_words(fields[what]),
                 hint="install from the image without a patch",
             )
     header = PatchHeader(fields.packed, fields.table, fields.changed, fields.pieces)

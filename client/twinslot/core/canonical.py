@@ -60,8 +60,8 @@ def _not_canonical(data: bytes, again: bytes, section: str) -> BundleError:
     return BundleError(
         f"the '{section}' section is not in canonical form at byte {at}",
         code="not-canonical",
-        expected=again[at : at + 16],
-        found=data[at : at + 16],
+        expected=again[at : at + 16].decode(errors="replace"),
+        found=data[at : at + 16].decode(errors="replace"),
     )
 
 

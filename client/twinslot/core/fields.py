@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)  # TUF specific
 
 def bad(where: str, expected: object, found: object, section: str = "manifest") -> BundleError:
     """The error for one field, `bundle.<section>`; `found` is cut short, since it comes from outside."""
-    text = found if isinstance(found, str) else repr(found)
+    text = found if isinstance(found, str) else json.dumps(found, default=str)
     return BundleError(f"the '{section}' section: '{where}'", code=section, expected=expected, found=text[:120])
 
 
@@ -130,5 +131,5 @@ class Fields:
 
     def _match(self, value: object, key: str, pattern: re.Pattern[str]) -> str:
         if not isinstance(value, str) or not pattern.fullmatch(value):
-            raise self.bad(key, f"text like {pattern.pattern}", value)
+            raise self.bad(key, "text in the form that docs/image-format.md gives", value)
         return value
