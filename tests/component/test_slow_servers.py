@@ -22,6 +22,7 @@ from twinslot.engine import assemble
 from twinslot.transport import lookup
 from twinslot.transport.ranges import RangeSource
 from twinslot.transport.settings import HttpSettings
+from twinslot.transport.timed import TimedSocket
 from twinslot.worker import launch
 from twinslot.worker.frames import Kind
 from twinslot.worker.launch import Worker
@@ -59,6 +60,44 @@ def chunked(front: bytes, drop: bytes, *, whole: bool = False) -> Answer:
     return answer
 
 
+@contextlib.contextmanager
+def dripping(count: int) -> Iterator[TimedSocket]:
+    """The near end of a connection over which so many bytes come, one each hundredth of a second, and then the end."""
+    near, far = socket.socketpair()
+    ended = threading.Event()
+
+    def drip() -> None:
+        with far, contextlib.suppress(OSError):
+            for _ in range(count):
+                far.sendall(b"x")
+                if ended.wait(0.01):
+                    return
+
+    thread = threading.Thread(target=drip)
+    thread.start()
+    timed = TimedSocket(near, lambda: 0.2, lambda: None)
+    try:
+        yield timed
+    finally:
+        ended.set()
+        thread.join()
+        timed.close()
+
+
+def test_a_byte_now_and_then_does_not_stretch_a_wait() -> None:
+    with dripping(300) as timed:
+        timed.bound(0.1)
+        with pytest.raises(TimeoutError, match=r"nothing complete within 0\.1 seconds"):
+            timed.reader().readline()
+
+
+def test_no_wait_is_longer_than_what_is_left_of_the_deadline() -> None:
+    with dripping(300) as timed:
+        timed.bound(HANG)
+        with pytest.raises(TimeoutError, match=r"nothing complete within 0\.2 seconds"):
+            timed.reader().readline()
+
+
 HEADS = {
     "a status line": drips(b"HTTP/1.1 2", b"0"),
     "a header": drips(b"HTTP/1.1 200 OK\r\nServer: ", b"x"),
@@ -76,6 +115,7 @@ def test_whatever_drips_before_the_first_byte_ends_with_the_read_timeout(what: s
         with pytest.raises(TransportError) as error:
             source.read(0, 100)
     assert error.value.code == "transport.network"
+    assert error.value.found == "nothing complete within 0.4 seconds"
 
 
 @pytest.mark.parametrize("what", HEADS)
@@ -197,8 +237,10 @@ def leaves(worker: Worker) -> None:
     """The engine hangs up without another word, as when it is killed."""
     assert worker._process is not None
     worker.channel.close()
-    assert worker._process.wait(HANG) == 0
-    worker.close()
+    try:
+        assert worker._process.wait(HANG) == 0
+    finally:
+        worker.close()
 
 
 def fetching(url: str, **more: float) -> Worker:

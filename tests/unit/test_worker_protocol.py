@@ -30,13 +30,26 @@ from twinslot.core.errors import (
     TwinslotError,
 )
 from twinslot.transport.base import GroupPart, ListPart
+from twinslot.transport.notes import Note, Retry, Unused
 from twinslot.worker import stream
 from twinslot.worker.fetch import read_request
-from twinslot.worker.frames import COUNT, GROUP_PREFIX, JSON_MAX, LIST_PREFIX, MAX, TRUST_LENGTH, Channel, Kind
+from twinslot.worker.frames import (
+    BASE_PREFIX,
+    COUNT,
+    GROUP_PREFIX,
+    JSON_MAX,
+    LIST_PREFIX,
+    MAX,
+    TRUST_LENGTH,
+    Channel,
+    Kind,
+)
 from twinslot.worker.launch import Worker
+from twinslot.worker.notes import read_note, write_note
 from twinslot.worker.pace import BETWEEN, Pace
 from twinslot.worker.reports import REASONS_MAX, TEXT_MAX, read_error, write_error
 from twinslot.worker.stream import WorkerStream
+from twinslot.worker.telling import Teller
 
 SAMPLE = make_sample()
 FROM_WORKER = [Kind.HEAD, Kind.LIST, Kind.GROUP, Kind.END, Kind.FETCHED, Kind.VERDICT]
@@ -397,7 +410,89 @@ def test_a_worker_that_lies_after_the_head_is_found_out(said: bytes) -> None:
     assert error.value.code in ("device.worker", "bundle.order")
 
 
-@given(data=st.lists(st.tuples(st.sampled_from([3, 4, 5, 6, 7, 10, 11, 12, 13]), st.binary(max_size=40)), max_size=6))
+BASE = BASE_PREFIX.pack(0, 10, 4096, bytes(32)) + bytes(32)
+
+
+@contextlib.contextmanager
+def teller_that_hears(data: bytes, *, descriptor: bool = True) -> Iterator[Teller]:
+    """The worker's half, whose engine says this, with one descriptor."""
+    with channels() as (channel, raw), open(os.devnull, "rb") as file:
+        if descriptor:
+            send_with(raw, data, [file.fileno()])
+        else:
+            say(raw, data)
+        teller = Teller(channel)
+        yield teller
+        teller.close()
+
+
+@pytest.mark.parametrize("said", [BASE[:-33], BASE[:1], b"", BASE_PREFIX.pack(7, 10, 4096, bytes(32))])
+def test_a_base_that_is_half_or_of_no_payload_is_refused_and_its_descriptor_closed(said: bytes) -> None:
+    before = open_descriptors()
+    with teller_that_hears(frame(Kind.BASE, said) + frame(Kind.PROCEED, SAMPLE.manifest_bytes)) as teller:
+        with pytest.raises(DeviceError) as error:
+            teller.proceed()
+    assert error.value.code == "device.worker"
+    assert open_descriptors() == before
+
+
+def test_a_base_without_its_descriptor_is_refused() -> None:
+    with teller_that_hears(frame(Kind.BASE, BASE), descriptor=False) as teller, pytest.raises(DeviceError) as error:
+        teller.proceed()
+    assert error.value.code == "device.worker"
+
+
+@pytest.mark.parametrize("said", [b"", b"12"])
+def test_half_a_wish_is_refused(said: bytes) -> None:
+    with teller_that_hears(frame(Kind.WANT, said), descriptor=False) as teller, pytest.raises(DeviceError) as error:
+        teller.want()
+    assert error.value.code == "device.worker"
+
+
+@given(data=st.lists(st.tuples(st.sampled_from([3, 11, 12]), st.binary(max_size=90)), max_size=4))
+def test_whatever_an_engine_says_a_worker_goes_on_or_ends_with_a_declared_error(data: list[tuple[int, bytes]]) -> None:
+    with teller_that_hears(b"".join(frame(kind, payload) for kind, payload in data), descriptor=False) as teller:
+        with contextlib.suppress(TwinslotError):
+            teller.proceed()
+        with contextlib.suppress(TwinslotError):
+            teller.want()
+
+
+@pytest.mark.parametrize("note", [Retry("connection refused", 3, 11, 8.5), Unused("patch", "HTTP status 503")])
+def test_a_note_crosses_the_border_unchanged(note: Note) -> None:
+    heard: list[Note] = []
+    said = [frame(Kind.FETCHED, COUNT.pack(0)), frame(Kind.NOTE, write_note(note)), head()]
+    with stream_that_hears(*said) as taken:
+        taken.listen(heard.append)
+        taken.head()
+        assert heard == [note]
+        assert taken.unused == ((note,) if isinstance(note, Unused) else ())
+
+
+@given(payload=st.binary(max_size=60) | json_values.map(lambda v: json.dumps({"kind": "retry", "found": v}).encode()))
+def test_a_note_that_is_none_is_refused(payload: bytes) -> None:
+    with pytest.raises(DeviceError) as error:
+        read_note(payload)
+    assert error.value.code == "device.worker"
+
+
+def test_a_note_can_neither_steer_a_terminal_nor_flood_it() -> None:
+    note = read_note(json.dumps({"kind": "unused", "what": "a\x1b[31m\r\n", "why": "x" * 5000}).encode())
+    assert isinstance(note, Unused)
+    assert note.what.isprintable()
+    assert len(note.why) <= 200
+
+
+def test_notes_without_end_are_found_out() -> None:
+    said = [frame(Kind.NOTE, write_note(Unused(f"patch {n}", ""))) for n in range(50)]
+    with stream_that_hears(frame(Kind.FETCHED, COUNT.pack(0)), *said) as taken, pytest.raises(DeviceError) as error:
+        taken.head()
+    assert error.value.code == "device.worker"
+
+
+@given(
+    data=st.lists(st.tuples(st.sampled_from([3, 4, 5, 6, 7, 10, 11, 12, 13, 14]), st.binary(max_size=40)), max_size=6)
+)
 def test_any_frames_after_the_head_end_in_parts_or_an_error(data: list[tuple[int, bytes]]) -> None:
     with stream_that_hears(head(), *(frame(kind, payload) for kind, payload in data)) as taken:
         taken.head()
