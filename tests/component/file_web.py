@@ -19,6 +19,8 @@ class FileWeb(ThreadingHTTPServer):
         ranges: Whether it knows ranges.
         parts: By file name: after so many answers with a part the whole file comes instead.
         headers: More of them, by file name.
+        machines: How many take turns, each with an ETag and a date of its own.
+        other: What every second machine gives instead of an image; None: the same.
         answers: By the ending of a file's name: what is done instead of giving it.
     """
 
@@ -34,6 +36,8 @@ class FileWeb(ThreadingHTTPServer):
         self.headers: dict[str, dict[str, str]] = {}
         self.answers: dict[str, Callable[[BaseHTTPRequestHandler], None]] = {}
         self.asked: list[str] = []
+        self.machines = 1
+        self.other: Path | None = None
         self.ended = threading.Event()
         self.guard = threading.Lock()
 
@@ -60,7 +64,8 @@ class _Handler(BaseHTTPRequestHandler):
         if not path.is_file():
             self.send_error(404)
             return
-        data = path.read_bytes()
+        machine = len(self.server.asked) % self.server.machines
+        data = (self.server.other if machine and self.server.other else path).read_bytes()
         wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         first, last = (int(wanted[1]), int(wanted[2] or len(data) - 1)) if wanted else (0, len(data) - 1)
         last = min(last, len(data) - 1)
@@ -70,7 +75,9 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             first, last = 0, len(data) - 1
             self.send_response(200)
-        self.send_header("ETag", f'"{path.stat().st_mtime_ns}"')
+        self.send_header("ETag", f'"{path.stat().st_mtime_ns}-{machine}"')
+        if self.server.machines > 1:
+            self.send_header("Last-Modified", f"Mon, 02 Nov 2026 10:00:0{machine} GMT")
         for header, value in self.server.headers.get(path.name, {}).items():
             self.send_header(header, value)
         self.send_header("Content-Length", str(last + 1 - first))

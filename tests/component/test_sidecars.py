@@ -184,3 +184,18 @@ def test_what_an_update_can_do_without_is_tried_for_seconds_and_never_longer_tha
     found = for_sidecar(usual)
     assert (found.retries + 1) * (found.read_timeout + found.retry_wait) <= 60
     assert for_sidecar(hasty) == hasty
+
+
+def test_machines_behind_one_name_with_etags_of_their_own_are_one_server(device: HostDevice, web: FileWeb) -> None:
+    web.machines = 2
+    device.install(web.url("2.0.twin"), **PATIENT)
+    assert device.content(SlotName.B)[: len(NEW)] == NEW
+
+
+def test_machines_behind_one_name_with_other_images_are_not_mixed(
+    device: HostDevice, web: FileWeb, bench: ReleaseBench
+) -> None:
+    web.machines, web.other = 2, bench.directory / "1.0.twin"
+    with pytest.raises(TransportError) as error:
+        device.install(web.url("2.0.twin"), **PATIENT)
+    assert error.value.code == "transport.changed"

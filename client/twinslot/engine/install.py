@@ -116,7 +116,7 @@ def _tell(note: Note, meter: Meter, stream: ImageStream) -> None:
         log.info("the download waits: %s", note)
         meter.note(str(note), stream.fetched)
     else:
-        log.warning("%s", note)
+        log.info("%s", note)
 
 
 @contextmanager

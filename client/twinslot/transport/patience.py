@@ -66,7 +66,7 @@ def in_words(found: object) -> str:
             return "the server closed the connection without an answer"
         case http.client.IncompleteRead():
             return "the answer ended early"
-        case http.client.HTTPException():
+        case http.client.BadStatusLine() | http.client.UnknownProtocol():
             return "the answer is not HTTP"
         case _:
             return str(found) or "no reason is known"

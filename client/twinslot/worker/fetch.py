@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from twinslot.bundle.reader import Limits
 from twinslot.bundle.wire import HEADER_SIZE
-from twinslot.core.errors import BundleError, DeviceError
+from twinslot.core.errors import BundleError, DeviceError, TransportError
 from twinslot.core.manifest import Manifest
 from twinslot.priority import give_way
 from twinslot.transport.file import DescriptorSource, FileRanges, can_seek
@@ -145,6 +145,15 @@ def _serve_url(teller: Teller, request: Request) -> None:
         teller.note(ONLY_WHOLE)
         e.source.expect(HEADER_SIZE)
         Streamer(teller, request.limits, request.image_size, e.source, before).run()
+    except BundleError as e:
+        if not source.loose:
+            raise
+        raise TransportError(
+            "the machines behind the server's name do not hold the same image",
+            code="changed",
+            found=e,
+            hint="install again once the image has reached all of them",
+        ) from e
     finally:
         source.close()
 

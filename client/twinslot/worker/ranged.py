@@ -116,6 +116,7 @@ class RangedImage:
         front = self._front()
         header = parse_header(front)
         self._check_size(header)
+        self._source.know_by(front)  # every length; no digest yet, but all that comes has one
         both = self._source.read(HEADER_SIZE, header.trust + header.manifest)
         trust, manifest = both[: header.trust], both[header.trust :]
         self._header, self._head = header, (trust, manifest)
