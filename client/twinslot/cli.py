@@ -26,6 +26,7 @@ from twinslot.core.text import printable
 if TYPE_CHECKING:
     from twinslot.cli_world import World
 
+UNDECIDED: Final = 78  # EX_CONFIG of sysexits(3): no success, yet no reason to end a trial (the units know it)
 LOOKING: Final = ("status", "history", "doctor", "info", "log")  # without their output they did nothing
 _MODULES: Final = {
     "info": "twinslot.cli_info",
@@ -70,18 +71,24 @@ def _guarded(arguments: argparse.Namespace, world: World | None, output: Output)
     try:
         return _run(arguments, world, output)
     except TwinslotError as e:
-        return _report(e, e.exit_status, output)
+        return _report(e, UNDECIDED if _left_to_the_deadline(e, arguments) else e.exit_status, output)
     except KeyboardInterrupt as e:
         number = signal.SIGTERM if isinstance(e, _Terminated) else signal.SIGINT
         error = CancelledError("interrupted", code="interrupted", hint="see 'twinslot status'")
         return _report(error, 128 + number, output)
     except OSError as e:
-        what = f"'{e.filename}' cannot be used" if e.filename else "the system refused"
+        what = f"'{e.filename}' cannot be used" if e.filename else f"'{arguments.verb}' cannot go on"
         return _report(DeviceError(what, code="system", found=e.strerror or e), DeviceError.exit_status, output)
     except Exception as e:  # noqa: BLE001 - a fault of ours, told as one
         hint = "TWINSLOT_DEBUG=1 shows where; please report it"
         fault = LifecycleError("a fault in the program", code="fault", found=repr(e), hint=hint)
         return _report(fault, fault.exit_status, output)
+
+
+def _left_to_the_deadline(error: TwinslotError, arguments: argparse.Namespace) -> bool:
+    """A unit of the trial that has no configuration cannot tell whether the release is well."""
+    of_a_unit = arguments.verb in ("boot", "check") or (arguments.verb == "commit" and arguments.if_trial)
+    return of_a_unit and error.code.startswith(("device.config-", "device.env-config", "device.health-names"))
 
 
 def _run(arguments: argparse.Namespace, world: World | None, output: Output) -> int:

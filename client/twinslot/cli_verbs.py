@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
@@ -13,7 +14,7 @@ from twinslot.cli_output import Output
 from twinslot.cli_progress import Reporter, duration_text, size_text
 from twinslot.cli_render import check_lines, ended_lines, slot_table, transaction_text
 from twinslot.cli_world import JsonObject, ServiceClient, World, require_root
-from twinslot.core.errors import CancelledError, Refusal, RefusedError, TwinslotError
+from twinslot.core.errors import CancelledError, DeviceError, Refusal, RefusedError, TwinslotError
 from twinslot.core.health import failed_checks
 from twinslot.core.lifecycle import Event, State
 from twinslot.core.model import CheckResult
@@ -25,6 +26,8 @@ from twinslot.core.transaction import Transaction
 if TYPE_CHECKING:
     from twinslot.cli_job import Ended
     from twinslot.config import Config
+
+log = logging.getLogger(__name__)
 
 EVENTS: Final = {
     Event.BOOTED_OLD: "the committed system runs",
@@ -146,7 +149,7 @@ def cancel(arguments: argparse.Namespace, world: World, output: Output) -> int:
 
 def commit(arguments: argparse.Namespace, world: World, output: Output) -> int:
     """Keep the system on trial. `--if-trial` is the unit's, and never uses the bus."""
-    config = world.config(arguments.config_root)
+    config = _config_on_trial(world, arguments) if arguments.if_trial else world.config(arguments.config_root)
     reporter, force = Reporter(output), arguments.force or ""
     if arguments.if_trial:
         require_root(world)
@@ -166,7 +169,7 @@ def check(arguments: argparse.Namespace, world: World, output: Output) -> int:
         RefusedError: `refused.unhealthy`: a required one failed; on trial the new system is being left.
     """
     require_root(world)
-    config, reporter = world.config(arguments.config_root), Reporter(output)
+    config, reporter = _config_on_trial(world, arguments), Reporter(output)
     engine = world.engine(config)
     try:
         found = engine.check(reporter)
@@ -211,7 +214,7 @@ def _show_last_checks(world: World, config: Config, output: Output) -> None:
 def boot(arguments: argparse.Namespace, world: World, output: Output) -> int:
     """After each start: find out what happened, repair, record."""
     require_root(world)
-    config = world.config(arguments.config_root)
+    config = _config_on_trial(world, arguments)
     found = world.engine(config).boot()
     if output.as_json:
         transaction = found.transaction.as_dict() if found.transaction else None
@@ -237,6 +240,21 @@ def service(arguments: argparse.Namespace, world: World, output: Output) -> int:
     """Be the service until it is idle."""
     require_root(world)
     return world.serve(world.config(arguments.config_root))
+
+
+def _config_on_trial(world: World, arguments: argparse.Namespace) -> Config:
+    """The configuration, or what of it a trial needs: a fault in the rest is told, and ends no good trial."""
+    try:
+        return world.config(arguments.config_root)
+    except DeviceError as e:
+        if not e.code.startswith("device.config-"):
+            raise
+        from twinslot.config_trial import load_for_trial
+
+        config, faults = load_for_trial(arguments.config_root)
+        for fault in faults:
+            log.error("going on without a part of the configuration: %s", fault)  # noqa: TRY400 - it is told in a line
+        return config
 
 
 @contextlib.contextmanager

@@ -247,10 +247,19 @@ def load(root: str | Path = "/") -> Config:
     """
     table, origins = merge(find(Path(root)))
     config = build(Config, table, origins)
+    check_config(config)
+    return config
+
+
+def check_config(config: Config) -> None:
+    """What no single key can say.
+
+    Raises:
+        DeviceError: `device.config-value`, `device.config-missing`.
+    """
     _check_slots(config.slots)
     if config.boot.backend == "hook" and config.boot.hook is None:
         raise DeviceError("'boot.backend' is 'hook' but 'boot.hook' names no executable", code="config-missing")
-    return config
 
 
 def _check_slots(slots: Slots) -> None:

@@ -29,8 +29,10 @@ _REFERENCE_HEAD: Final = (
     "",
     "The main file is the first that exists of `/etc/twinslot/config.toml`, `/run/twinslot/config.toml` and",
     "`/usr/lib/twinslot/config.toml`. Then every `config.d/*.toml` beside these three, sorted by name, adds to it; a",
-    "name in `/etc` hides the same name elsewhere. Tables merge key by key, lists are replaced.",
-    "An unknown key is refused.",
+    "name in `/etc` hides the same name elsewhere, and an empty file or a link to `/dev/null` masks it. Hidden files",
+    "and other suffixes count for nothing; what is no file is left out with a warning. Tables merge key by key, lists",
+    "are replaced. An unknown key is refused; for `boot`, `check` and `commit --if-trial` it is an error in the",
+    "journal ([decision 21](decisions/0021-a-configuration-fault-ends-no-trial.md)).",
 )
 
 

@@ -14,6 +14,7 @@ import pytest
 
 import twinslot
 from fakes.rigs import REPOSITORY
+from twinslot import cli
 from twinslot.bus.names import DESCRIPTION
 
 UNITS = REPOSITORY / "systemd"
@@ -350,11 +351,6 @@ def test_the_command_is_the_installed_client_wherever_it_is_called(tree: Path, t
 # Locks and sockets are root's alone (S27).
 
 
-@pytest.mark.parametrize("name", names(".socket"))
-def test_nobody_but_root_may_speak_to_a_worker(name: str) -> None:
-    assert read(name)["SocketMode"] == ["0600"]
-
-
 @pytest.mark.parametrize("name", [*names(".service")])
 def test_what_a_unit_makes_is_for_root_alone(name: str) -> None:
     assert read(name)["UMask"] == ["0077"]
@@ -364,3 +360,9 @@ def test_what_a_unit_makes_is_for_root_alone(name: str) -> None:
 def test_a_lock_is_made_at_each_start_for_root_alone(lock: str) -> None:
     lines = [line.split() for line in (UNITS / "twinslot.tmpfiles").read_text().splitlines()]
     assert ["f", lock, "0600", "root", "root", "-"] in lines
+
+
+@pytest.mark.parametrize("name", ["twinslot-boot.service", "twinslot-check.service", "twinslot-commit.service"])
+def test_a_unit_without_a_usable_configuration_starts_no_giving_up(name: str) -> None:
+    assert read(name)["SuccessExitStatus"] == [str(cli.UNDECIDED)]
+    assert read(name)["OnFailure"] == ["twinslot-giveup.service"]

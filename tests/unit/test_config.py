@@ -3,13 +3,17 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime as dt
+import errno
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from twinslot import config, config_reference
+from twinslot import cli, cli_world, config, config_reference
+from twinslot.config_trial import load_for_trial
 from twinslot.core.errors import DeviceError
 from twinslot.core.model import SlotName
 
@@ -244,3 +248,173 @@ def test_every_number_in_the_manual_has_bounds() -> None:
     for line in config_reference.reference().splitlines():
         if "| integer |" in line or "| number |" in line:
             assert " to " in line, line
+
+
+# What stands in config.d and is no drop-in.
+
+DROP_IN = "[http]\nretries = 2\n"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("._10-http.toml", ".#10-http.toml", ".10-http.toml", ".toml", "10-http.toml~", "10-http.toml.dpkg-new"),
+        *("10-http.toml.swp", "10-http.toml.rpmsave", "#10-http.toml#", "10-http.tom", "README"),
+    ],
+)
+def test_what_editors_and_package_tools_leave_behind_counts_for_nothing(tmp_path: Path, name: str) -> None:
+    put(tmp_path, "etc/twinslot/config.toml", SMALL)
+    put(tmp_path, "etc/twinslot/config.d/10-http.toml", DROP_IN)
+    (tmp_path / "etc/twinslot/config.d" / name).write_bytes(b"\0\5\x16\7leftover")
+    assert config.load(tmp_path).http.retries == 2
+
+
+@pytest.mark.parametrize("kind", ["directory", "pipe", "link to nowhere", "link to a directory", "loop"])
+def test_what_is_no_file_is_left_out_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str) -> None:
+    put(tmp_path, "etc/twinslot/config.toml", SMALL)
+    put(tmp_path, "etc/twinslot/config.d/10-http.toml", DROP_IN)
+    path = tmp_path / "etc/twinslot/config.d/20-odd.toml"
+    if kind == "directory":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to({"link to nowhere": "nowhere", "link to a directory": "..", "loop": path.name}[kind])
+    assert config.load(tmp_path).http.retries == 2
+    assert "20-odd.toml' is left out" in caplog.text
+
+
+def test_a_hidden_leftover_that_links_to_nowhere_is_not_even_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(tmp_path, "etc/twinslot/config.toml", SMALL)
+    put(tmp_path, "etc/twinslot/config.d/10-http.toml", DROP_IN)
+    (tmp_path / "etc/twinslot/config.d/.#10-http.toml").symlink_to("somebody@somewhere.1")
+    assert config.load(tmp_path).http.retries == 2
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("target", ["/dev/null", "../../../dev-null"])
+def test_a_link_to_dev_null_masks_the_file_of_the_same_name(tmp_path: Path, target: str) -> None:
+    put(tmp_path, "etc/twinslot/config.toml", SMALL)
+    put(tmp_path, "usr/lib/twinslot/config.d/10-http.toml", DROP_IN)
+    (tmp_path / "dev-null").symlink_to("/dev/null")
+    (tmp_path / "etc/twinslot/config.d").mkdir()
+    (tmp_path / "etc/twinslot/config.d/10-http.toml").symlink_to(target)
+    assert config.load(tmp_path).http.retries == config.Http().retries
+
+
+# A fault in the configuration while a system is on trial (decision 21).
+
+
+def faults_of(root: Path) -> tuple[config.Config, str]:
+    loaded, faults = load_for_trial(root)
+    assert all(fault.code.startswith("device.config-") for fault in faults)
+    return loaded, "; ".join(map(str, faults))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("20-typo.toml", "[http]\nretires = 2\n", "retires"),
+        ("20-table.toml", "[htpp]\nretries = 2\n", "htpp"),
+        ("20-value.toml", "[http]\nretries = -2\n", "http.retries"),
+        ("20-needed.toml", "[boot]\ntimeuot = 2\n", "timeuot"),
+        ("20-trial.toml", "[trial]\nnewer = 2\n", "newer"),
+        ("20-device.toml", "[device]\ncompatible = 7\n", "device.compatible"),
+        ("20-trust.toml", "[trust]\nroles = []\n", "trust.roles"),
+        ("20-noise.toml", "\0\5leftover", "20-noise.toml"),
+        ("20-cut.toml", '[http]\nca_file = "/et', "20-cut.toml"),
+    ],
+)
+def test_on_trial_what_is_not_needed_is_left_out_and_told(tmp_path: Path, name: str, text: str, told: str) -> None:
+    put(tmp_path, "etc/twinslot/config.toml", SMALL + '[health]\nunits = ["pump.service"]\n')
+    put(tmp_path, f"etc/twinslot/config.d/{name}", text)
+    with pytest.raises(DeviceError):
+        config.load(tmp_path)
+    loaded, faults = faults_of(tmp_path)
+    assert told in faults
+    assert loaded.health.units == ("pump.service",)
+    assert loaded.slots.a["rootfs"] == Path("/dev/disk/by-partlabel/slot_a")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[health]\nunit = []\n",
+        "[health]\nunits = 7\n",
+        '[[health.command]]\nname = "motor"\n',
+        '[[health.command]]\nname = "motor"\nargv = ["/x"]\ntimeuot = 3\n',
+        '[[health.command]]\nname = "motor',
+        "[slots.a]\nrootfs = 7\n",
+        "[slots]\nc = {}\n[slots.a]\nother = '/dev/x'\n",
+        "[boot]\nbackend = 'grub'\n",
+        "[record]\ndirectory = 'here'\n",
+        "[trial]\ndeadline = 1\n",
+    ],
+)
+def test_on_trial_nothing_is_left_out_that_is_needed_or_may_name_a_health_check(tmp_path: Path, text: str) -> None:
+    put(tmp_path, "etc/twinslot/config.toml", SMALL)
+    put(tmp_path, "etc/twinslot/config.d/20-fault.toml", text)
+    with pytest.raises(DeviceError) as caught:
+        load_for_trial(tmp_path)
+    assert caught.value.code.startswith("device.config-")
+
+
+def test_on_trial_a_drop_in_that_cannot_be_read_is_left_out_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, "etc/twinslot/config.toml", SMALL)
+    put(tmp_path, "etc/twinslot/config.d/20-bad-sector.toml", "[health]\n")
+    opened = Path.open
+
+    def failing(path: Path, *arguments: Any, **named: Any) -> Any:
+        if path.name == "20-bad-sector.toml":
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return opened(path, *arguments, **named)
+
+    monkeypatch.setattr(Path, "open", failing)
+    assert "20-bad-sector.toml" in faults_of(tmp_path)[1]
+
+
+def test_on_trial_a_good_configuration_is_the_same_one(tmp_path: Path) -> None:
+    put(tmp_path, "etc/twinslot/config.toml", SMALL)
+    assert load_for_trial(tmp_path) == (config.load(tmp_path), ())
+
+
+@pytest.mark.parametrize("verb", [("boot",), ("check",), ("commit", "--if-trial")], ids=" ".join)
+@pytest.mark.parametrize("text", ["", "slots", "[health]\nunit = []\n"], ids=["none", "no-toml", "health"])
+def test_a_unit_without_a_usable_configuration_leaves_the_trial_to_the_deadline(
+    tmp_path: Path,
+    verb: tuple[str, ...],
+    text: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    if text:
+        put(tmp_path, "etc/twinslot/config.toml", (SMALL if text.startswith("[") else "") + text)
+    assert cli.main(["--config-root", str(tmp_path), *verb]) == cli.UNDECIDED
+    assert cli.main(["--config-root", str(tmp_path), "status"]) == 6
+
+
+@pytest.mark.parametrize("verb", [("boot",), ("check",), ("commit", "--if-trial")], ids=" ".join)
+def test_a_typing_mistake_in_a_drop_in_stops_no_unit_and_every_other_command(
+    tmp_path: Path, verb: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    reached: list[config.Config] = []
+
+    def engine(_: object, found: config.Config) -> None:
+        reached.append(found)
+        raise DeviceError("here the test ends", code="test")
+
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(cli_world.RealWorld, "engine", engine)
+    put(tmp_path, "etc/twinslot/config.toml", SMALL + '[health]\nunits = ["pump.service"]\n')
+    put(tmp_path, "etc/twinslot/config.d/20-typo.toml", "[http]\nretires = 2\n")
+    assert cli.main(["--config-root", str(tmp_path), *verb]) == 6
+    assert [found.health.units for found in reached] == [("pump.service",)]
+    assert "no key 'retires'" in caplog.text
+    caplog.clear()
+    assert cli.main(["--config-root", str(tmp_path), "--no-service", "commit"]) == 6
+    assert len(reached) == 1

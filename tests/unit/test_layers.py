@@ -28,10 +28,11 @@ ALLOWED = {
     "config_fields": set(),
     "config_files": {"config_fields"},
     "config_reference": {"config", "config_fields"},
+    "config_trial": {"config", "config_fields", "config_files"},
     "engine": {"bootloader", "storage", "transport", "health", "bundle", "worker", "config", "process", "asker"},
     "bus": {"engine", "config", "priority", "asker"},
     "service": {"engine", "bus", "config", "logs"},
-    "cli": {"engine", "bus", "config", "service", "bundle", "priority", "logs"},
+    "cli": {"engine", "bus", "config", "config_trial", "service", "bundle", "priority", "logs"},
     "__main__": {"cli"},
 }
 
