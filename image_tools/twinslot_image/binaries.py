@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 from collections import Counter
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ from typing import BinaryIO, Final
 from twinslot_image.elf import ELF_MAGIC, find_mismatch, read_abi
 from twinslot_image.packed import is_packed, unpack_head
 
+_MODULES: Final = re.compile(r"(?:usr/)?lib/modules/")
+_PACKED_MODULE: Final = re.compile(r"\.ko\.(?:gz|xz|zst|bz2|lzma)$")  # the first three are what kmod takes
 _ARCHIVE: Final = b"!<arch>\n"  # ar(5)
 _PE_AT: Final = 0x3C  # Microsoft PE format: where the header stands
 _EFI: Final = range(10, 14)  # subsystems of the PE format: program, two kinds of driver, ROM
@@ -101,9 +104,11 @@ def examine(path: str, file: BinaryIO, architecture: str) -> tuple[Kind, str | N
     name, head = path.rpartition("/")[2], file.read(0x400)
     if head.startswith(ELF_MAGIC):
         return _elf(name.endswith(".ko"), file, architecture)
-    if ".ko." in name and path.startswith(("lib/modules/", "usr/lib/modules/")):
+    if _PACKED_MODULE.search(name):
         return Kind.PACKED_MODULE, _packed_module(head, file, architecture)
-    if (found := _pe(head, file, architecture)) or (found := _kernel(path, head, architecture)):
+    if name.endswith(".ko") and _MODULES.match(path):
+        return Kind.MODULE, "no kernel module"
+    if found := _boot(path, head, file, architecture):
         return found
     if path.startswith("boot/init"):
         return Kind.RAM_DISK, None
@@ -138,6 +143,17 @@ def _without_sections(head: bytes) -> bytes:
     """The table of sections stands at the end of the file, which is not unpacked: e_shoff becomes 0."""
     at, length = (40, 8) if head[4:5] == b"\2" else (32, 4)
     return head[:at] + bytes(length) + head[at + length :]
+
+
+def _boot(path: str, head: bytes, file: BinaryIO, architecture: str) -> tuple[Kind, str | None] | None:
+    """EFI programs anywhere; kernels in `boot`, packed ones too."""
+    if path.startswith("boot/") and is_packed(head):
+        try:
+            head = unpack_head(file)
+        except ValueError:
+            return None
+        file = io.BytesIO(head)
+    return _pe(head, file, architecture) or _kernel(path, head, architecture)
 
 
 def _pe(head: bytes, file: BinaryIO, architecture: str) -> tuple[Kind, str | None] | None:

@@ -103,6 +103,8 @@ def cannot_write(given: str, found: object, *, expected: str | None = None) -> D
 def open_stream(place: Place) -> Iterator[BinaryIO]:
     """Open a stream for writing. A block device must not be in use (O_EXCL; open(2))."""
     if place.descriptor is not None:
+        if sys.stdout is None:  # whoever started this closed it, and its number may be another file's by now
+            raise cannot_write(place.given, "a closed standard output")
         sys.stdout.flush()
         with os.fdopen(os.dup(place.descriptor), "wb") as file:
             yield file

@@ -303,6 +303,14 @@ def test_standard_output_gets_the_output_and_nothing_else(image: Path, tmp_path:
     assert redirected.read_bytes() == b"before " + to_file.read_bytes()
 
 
+def test_a_closed_standard_output_and_a_reader_that_went_away_are_no_tracebacks(image: Path) -> None:
+    command = f'"$@" extract-attachment "{image}" notes.md'
+    for end, status in ((">&-", 6), ("| :; exit ${PIPESTATUS[0]}", 141)):
+        done = subprocess.run(["bash", "-c", f"{command} {end}", "bash", *PROGRAM], capture_output=True, check=False)
+        assert done.returncode in (status, 0 if status == 141 else status), done.stderr  # the pipe may take it all
+        assert b"Traceback" not in done.stderr
+
+
 def test_a_pipe_and_a_socket_are_written_to(image: Path, shelf: Path, tmp_path: Path) -> None:
     got: dict[str, bytes] = {}
     os.mkfifo(tmp_path / "pipe")

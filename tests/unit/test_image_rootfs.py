@@ -172,6 +172,13 @@ def test_a_module_that_cannot_be_unpacked_is_no_pass(content: bytes) -> None:
     assert mismatch("lib/modules/6.12/pump.ko.xz", content)
 
 
+@pytest.mark.parametrize(
+    "name", ["opt/drivers/pump.ko.xz", "lib/modules/6.12/pump.ko.bz2", "usr/lib/modules/x/empty.ko"]
+)
+def test_a_module_is_checked_wherever_it_is_and_never_passed_unread(name: str) -> None:
+    assert mismatch(name, b"BZh9" if name.endswith("bz2") else b"")
+
+
 def pe(machine: int, subsystem: int) -> bytes:
     """The headers of a PE file."""
     header = b"PE\0\0" + struct.pack("<H", machine) + bytes(18) + bytes(68) + struct.pack("<H", subsystem)
@@ -184,6 +191,10 @@ def test_efi_programs_and_kernels_are_checked_and_windows_programs_are_not() -> 
     assert mismatch("usr/lib/python3/gui-64.exe", pe(0x8664, 2)) is None
     assert mismatch("boot/vmlinuz-6.12", bytes(0x38) + b"ARMd" + bytes(100)) is None
     assert mismatch("boot/vmlinuz-6.12", bytes(0x202) + b"HdrS" + bytes(100)) == "kernel for amd64 or i386"
+    packed = gzip.compress(bytes(0x202) + b"HdrS" + bytes(100))
+    assert mismatch("boot/vmlinuz-6.12", packed) == "kernel for amd64 or i386"
+    assert mismatch("boot/vmlinuz.efi", lzma.compress(pe(0x8664, 10))) == "EFI program for machine 0x8664"
+    assert mismatch("boot/initrd.img", gzip.compress(b"070701")) is None
     assert mismatch("boot/zImage", bytes(0x24) + b"\x18\x28\x6f\x01" + bytes(100)) == "kernel for armel or armhf"
 
 
