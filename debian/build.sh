@@ -14,7 +14,7 @@ mkdir -p "$work/src"
 cd "$tree"
 # Only what goes in, so that nothing else in a work tree can change the result.
 tar -cf - --exclude=__pycache__ --exclude='.*.sw?' --exclude='*.pyc' \
-    client/twinslot systemd debian bootloader_hooks docs/man LICENSE | tar -xf - -C "$work/src"
+    client/twinslot systemd debian bootloader_hooks docs LICENSE | tar -xf - -C "$work/src"
 cd "$work/src"
 SOURCE_DATE_EPOCH=$(dpkg-parsechangelog -STimestamp)
 export SOURCE_DATE_EPOCH LC_ALL=C.UTF-8 TZ=UTC

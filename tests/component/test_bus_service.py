@@ -254,15 +254,6 @@ def test_a_job_ends_with_one_word_and_only_a_commit_is_a_success(
     assert bool(caller.get("Error", job, names.JOB)) == (outcome in ("refused", "cancelled", "failed"))
 
 
-def test_all_who_ask_at_the_same_time_share_one_look_at_the_device(caller: Caller) -> None:
-    async def work(bus: MessageBus) -> list[str]:
-        asked = (call(bus, "GetStatus") for _ in range(8))
-        return [answer[0] for answer in await asyncio.gather(*asked)]
-
-    looks = [json.loads(status)["look"] for status in caller.run(work)]
-    assert len(set(looks)) <= 2, "one that was going on, and the next one for all others"
-
-
 def test_a_message_that_is_too_large_or_of_an_unknown_kind_does_not_end_the_service(caller: Caller) -> None:
     async def work(bus: MessageBus) -> None:
         for kind, size in ((4, 1 << 20), (9, 10)):  # a signal of a mebibyte; a kind that no specification has

@@ -60,6 +60,7 @@ HELD = {
     ("docs/guide-device.md", "[device]"): "test_the_configuration_of_the_guide_loads",
     ("docs/guide-device.md", "[install]"): "test_the_configuration_of_the_guide_loads",
     ("docs/guide-device.md", "[Service]"): "test_the_drop_in_of_the_guide_narrows_what_the_unit_allows",
+    ("docs/guide-device.md", "twinslot log"): "commands; tests/unit/test_cli_log.py",
     ("docs/guide-device.md", "twinslot install"): "commands; changes a device: tests/component/test_cli.py",
     ("docs/image-format.md", '{"custom":{"group_size"'): "test_the_objects_of_the_format_page_are_those_of_an_image",
     (

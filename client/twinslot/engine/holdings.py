@@ -69,7 +69,7 @@ class Holdings:
         try:
             known = list_on(reader, stored.size if stored else reader.size, payload.group_size, tick)
         except DeviceError as e:
-            log.warning("the running slot is not used: %s", e)
+            log.warning("nothing is reused from the running slot, all is fetched: %s", e)
             return None
         self.store.save(slot, payload.name, known)
         return known
@@ -113,7 +113,7 @@ def _open(device: Device) -> Mapping[str, SlotReader]:
     try:
         return device.open_sources(device.running)
     except DeviceError as e:
-        log.warning("the running slot is not used: %s", e)
+        log.warning("nothing is reused from the running slot, all is fetched: %s", e)
         return {}
 
 

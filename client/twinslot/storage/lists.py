@@ -111,7 +111,7 @@ class ListStore:
             fresh.rename(path)
             sync_directory(self._directory)
         except OSError as e:
-            log.warning("'%s' is not kept: %s", path.name, e)
+            log.warning("the list of groups '%s' cannot be stored: %s", path.name, e)
 
     def _remove(self, path: Path) -> None:
         try:
@@ -119,7 +119,7 @@ class ListStore:
                 path.unlink()
                 sync_directory(self._directory)
         except OSError as e:
-            log.warning("'%s' stays: %s", path.name, e)
+            log.warning("the list of groups '%s' cannot be removed: %s", path.name, e)
 
     def _path(self, slot: SlotName, payload: str, what: str = "") -> Path:
         """Payload names come from the configuration, without separators (S11) and without '~'."""
