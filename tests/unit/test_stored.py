@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import importlib
 import json
 import types
 import typing
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import twinslot
 from twinslot.core import stored
 from twinslot.core.errors import Refusal, RefusedError, TwinslotError
 from twinslot.core.lifecycle import State
 from twinslot.core.model import CheckResult, Floors, Release, SlotName, SlotRecord, StoredPayload
+from twinslot.core.origin import Origin
 from twinslot.core.stored import Kept
 from twinslot.core.transaction import Outcome, Transaction
 
-STORED = (CheckResult, Floors, Release, SlotRecord, StoredPayload, Transaction)
+STORED = (CheckResult, Floors, Origin, Release, SlotRecord, StoredPayload, Transaction)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=5),
     lambda each: st.lists(each, max_size=2) | st.dictionaries(st.text(max_size=5), each, max_size=2),
@@ -62,6 +66,8 @@ def of_hint(hint: Any) -> st.SearchStrategy[Any]:
 
 
 def test_every_stored_class_is_tried_here() -> None:
+    for path in (Path(twinslot.__file__).parent / "core").glob("*.py"):
+        importlib.import_module(f"twinslot.core.{path.stem}")
     assert {kind.__name__ for kind in Kept.__subclasses__()} == {kind.__name__ for kind in STORED}
 
 
