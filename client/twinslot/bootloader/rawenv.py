@@ -7,6 +7,7 @@ follows the header.
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from collections.abc import Mapping
@@ -117,52 +118,60 @@ def fitting_size(raw: bytes) -> tuple[int, bool] | None:
     return None
 
 
+# What libubootenv's sscanf(3) takes for a line, `"%ms %lli %zx"` in src/uboot_env.c: the offset in C's bases, the size
+# in base 16 with or without 0x, and whatever follows. A line that does not begin so is passed over.
+_LINE: Final = re.compile(
+    r"\s*(\S+)\s+((?>[+-]?(?:0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)))\s*([+-]?(?:0[xX](?=[0-9a-fA-F]))?[0-9a-fA-F]+)"
+)
+
+
 def parse_config(text: str, path: str = "fw_env.config") -> tuple[Place, ...]:
-    """Read the classic fw_env.config: `device offset size [sector size [sectors]]`, numbers as in C, `#` comments.
+    """Read the classic fw_env.config, as libubootenv does: `device offset size ...`, the first two such lines.
+
+    Offsets are numbers as in C, sizes are hexadecimal with or without `0x`. A line that begins with `#` and one that is
+    not of this form count for nothing. Refused, though the tool takes them: negative offsets, which it counts from the
+    end, relative paths, sizes that no board has, and copies that overlap.
 
     Raises:
-        DeviceError: `device.env-config`: not one or two lines, or numbers that cannot be right.
+        DeviceError: `device.env-config`: no line of this form, or numbers that cannot be right.
     """
-    places = tuple(
-        _parse_line(line.split("#")[0].split(), number, path)
-        for number, line in enumerate(text.splitlines(), 1)
-        if line.split("#")[0].strip()
-    )
-    if len(places) not in (1, 2):
-        raise _config_error(path, "one or two lines (a redundant environment has two)", f"{len(places)} lines")
+    lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if not line.startswith("#")]
+    found = [(number, match) for number, line in lines if (match := _LINE.match(line))][:2]
+    if not found:
+        other = next((line.strip() for _, line in lines if line.strip()), "no such line")
+        raise _config_error(path, "one or two lines of device, offset, size", other)
+    places = tuple(_place(match, f"{path}, line {number}") for number, match in found)
     for first, second in pairwise(places):
         if first.size != second.size:
             raise _config_error(path, "copies of one size", f"{first.size:#x} and {second.size:#x}")
         if first.device == second.device and abs(first.offset - second.offset) < first.size:
-            raise _config_error(path, "copies that do not overlap", f"{first.offset:#x} and {second.offset:#x}")
+            found_text = f"{first.offset:#x} and {second.offset:#x}, of size {first.size:#x}"
+            raise _config_error(path, "copies that do not overlap", found_text)
     return places
 
 
-def _parse_line(fields: list[str], number: int, path: str) -> Place:
-    where = f"{path}, line {number}"
-    if not 3 <= len(fields) <= 5:
-        raise _config_error(where, "device, offset, size", " ".join(fields))
-    if not fields[0].startswith("/"):
-        raise _config_error(where, "an absolute path", fields[0])
-    offset, size = (_number(word, where) for word in fields[1:3])
+def _place(match: re.Match[str], where: str) -> Place:
+    device, offset, size = match[1], _c_number(match[2]), int(match[3], 16)
+    if not device.startswith("/"):
+        raise _config_error(where, "an absolute path", device)
+    if not 0 <= offset < 1 << 63:
+        raise _config_error(where, "an offset such as 0x80000, not negative", match[2])
     if not HEADER_SIZE < size <= SIZE_LIMIT:
-        raise _config_error(where, f"a size of {HEADER_SIZE + 1} to {SIZE_LIMIT} bytes", fields[2])
-    return Place(fields[0], offset, size)
+        raise _config_error(where, f"a hexadecimal size of {HEADER_SIZE + 1:#x} to {SIZE_LIMIT:#x} bytes", match[3])
+    return Place(device, offset, size)
 
 
-def _number(word: str, where: str) -> int:
-    """An offset or size; the tool counts negative offsets from the end of the device, which is too easy to mistake."""
-    try:
-        value = int(word, 8) if len(word) > 1 and word.startswith("0") and word.isdigit() else int(word, 0)
-    except ValueError:
-        value = -1
-    if not 0 <= value < 1 << 63 or "_" in word:
-        raise _config_error(where, "a number such as 0x80000, not negative", word)
-    return value
+def _c_number(word: str) -> int:
+    """A whole number in C's bases (strtoll(3), base 0)."""
+    digits = word.lstrip("+-")
+    base = 16 if digits[:2] in ("0x", "0X") else 8 if digits.startswith("0") else 10
+    return int(word, base)
 
 
 def _config_error(where: str, expected: str, found: str) -> DeviceError:
-    return DeviceError(f"{where} does not describe an environment", code="env-config", expected=expected, found=found)
+    hint = "sizes are hexadecimal, with or without 0x; the form in YAML is not read"
+    what = f"{where} does not describe an environment"
+    return DeviceError(what, code="env-config", expected=expected, found=found, hint=hint)
 
 
 def _stored_crc(raw: bytes) -> int:
