@@ -27,7 +27,14 @@ from twinslot_image.outputs import Target
 from twinslot_image.patch_inspect import describe_patch, is_patch, read_patch_head, render_patch
 from twinslot_image.progress import Progress, size_text
 from twinslot_image.sequence import check_sequence
+from twinslot_image.skeleton import write_skeletons
 from twinslot_image.verify import Verified, naming_root, read_root, verify_image
+
+
+def init(arguments: argparse.Namespace, output: Output) -> None:
+    """`init`."""
+    paths = [str(path) for path in write_skeletons(arguments.directory)]
+    say(arguments, output, {"files": paths}, [f"{path}: edit it" for path in paths])
 
 
 def build(arguments: argparse.Namespace, output: Output) -> None:

@@ -44,6 +44,7 @@ def make_parser() -> Parser:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="COMMAND")
     anywhere = Parser(add_help=False)
     _add_global(anywhere)
+    _add_skeletons(verbs, anywhere)
     _add_keys(verbs, anywhere)
     _add_build(verbs, anywhere)
     _add_sign(verbs, anywhere)
@@ -63,6 +64,19 @@ def _add_global(parser: argparse.ArgumentParser) -> None:
 def _add_force(verb: Parser) -> None:
     """For every verb that writes a file which may be there already."""
     verb.add_argument("--force", action="store_true", help="replace whatever stands where the output goes")
+
+
+def _add_skeletons(verbs: _Verbs, anywhere: Parser) -> None:
+    init = verbs.add_parser(
+        "init",
+        parents=[anywhere],
+        help="write a first image.toml and config.toml",
+        description="Write a first image.toml, which 'build' reads, and the config.toml of a device that takes what is "
+        "built, both with comments and to be edited.",
+        examples=("twinslot-image init product",),
+    )
+    init.add_argument("directory", type=Path, metavar="DIR", help="where they go; made if need be")
+    init.set_defaults(run=commands.init)
 
 
 def _add_keys(verbs: _Verbs, anywhere: Parser) -> None:
