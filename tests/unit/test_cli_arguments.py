@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shlex
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -19,7 +20,6 @@ TOOLS: dict[str, Callable[[], Parser]] = {
     "twinslot": cli_parser.make_parser,
     "twinslot-image": image_parser.make_parser,
 }
-EXPLAINED = ["twinslot-image"]  # whose help texts have whole sentences and examples
 
 
 def leaves(parser: argparse.ArgumentParser, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Parser]]:
@@ -168,7 +168,7 @@ def test_what_argparse_finds_is_said_in_our_words(argv: list[str], message: str)
 MAINS: dict[str, Callable[[list[str]], int]] = {"twinslot": cli.main, "twinslot-image": image_cli.main}
 
 
-@pytest.mark.parametrize("tool", EXPLAINED)
+@pytest.mark.parametrize("tool", TOOLS)
 def test_every_help_says_in_sentences_what_is_done_and_explains_every_argument(tool: str) -> None:
     for words, parser in leaves(TOOLS[tool]()):
         assert parser.description is not None, words
@@ -182,9 +182,10 @@ def test_every_help_says_in_sentences_what_is_done_and_explains_every_argument(t
 def test_every_example_of_a_help_text_is_a_command(tool: str) -> None:
     for words, parser in leaves(TOOLS[tool]()):
         for example in (parser.epilog or "").removeprefix("examples:").strip().splitlines():
-            command = example.partition(" > ")[0].partition(" | ")[0].split()
-            while command[0] != tool:  # sudo, and a variable in front
-                command.pop(0)
+            command = shlex.split(example.partition(" > ")[0].partition(" | ")[0])
+            if tool not in command:  # a sentence below the examples
+                continue
+            command = command[command.index(tool) :]  # without 'sudo'
             read(TOOLS[tool](), command[1:], argparse.Namespace())
             assert command[1 : 1 + len(words)] == list(words)
 
