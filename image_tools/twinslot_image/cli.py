@@ -16,7 +16,7 @@ from twinslot.cli_output import Output
 from twinslot.core.errors import CancelledError, DeviceError, LifecycleError, TwinslotError
 from twinslot.core.text import printable
 from twinslot_image import PASSPHRASE, PROGRAM
-from twinslot_image.stop import Stopped, stopping_by_signals
+from twinslot_image.stop import Stopped, stopping_by_signals, undisturbed
 from twinslot_image.system_errors import system_error
 
 
@@ -55,8 +55,9 @@ def _guarded(given: list[str], output: Output) -> int:
 
 
 def _run(given: list[str], output: Output) -> int:
-    from twinslot_image.cli_parser import parse  # libraries take a while to load, and a signal may come meanwhile
-    from twinslot_image.progress import be_quiet
+    with undisturbed():  # libraries take a while to load, and some make of a signal what it is not
+        from twinslot_image.cli_parser import parse
+        from twinslot_image.progress import be_quiet
 
     with _passphrase_taken() as passphrase:
         arguments = parse(given)

@@ -17,12 +17,14 @@ from twinslot_image.outputs import Target
 from twinslot_image.patch_inspect import describe_patch, render_patch
 from twinslot_image.patch_sources import is_image
 from twinslot_image.progress import Steps, size_text
+from twinslot_image.stop import undisturbed
 
 
 def patch(arguments: argparse.Namespace, output: Output) -> None:
     """`patch`."""
     try:
-        from twinslot_image.patch import make_patch
+        with undisturbed():
+            from twinslot_image.patch import make_patch
     except ImportError as e:
         raise DeviceError("'patch' needs NumPy", code="program", hint="install '.[image-tools]'") from e
     old, new = arguments.old, arguments.new

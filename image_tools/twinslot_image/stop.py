@@ -51,6 +51,11 @@ class _Guard:
             self.raised = True
             raise Stopped(self.number)
 
+    def insist(self, cause: Exception | None = None) -> None:
+        """Raise what came even if a library dropped it, or made another exception of it."""
+        if self.number:
+            raise Stopped(self.number) from cause
+
 
 _guard = _Guard()
 
@@ -71,8 +76,10 @@ def stopping_by_signals() -> Iterator[None]:
             if signal.getsignal(number) not in (signal.SIG_IGN, None):
                 before[number] = signal.signal(number, _guard.take)
         yield
-        if _guard.number:  # it was lost in a library that drops exceptions
-            raise Stopped(_guard.number)
+        _guard.insist()
+    except Exception as e:
+        _guard.insist(e)
+        raise
     finally:
         _guard.held += 1  # no signal comes between the handlers
         _remove_leftovers()
