@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from twinslot.cli_render import REASONS
 from twinslot.core.lifecycle import BOOT_EVENTS, TABLE, Event, State
+from twinslot.core.model import Reason
 
 
 def page() -> str:
@@ -25,6 +27,15 @@ def page() -> str:
         "What a start of the client finds (power may return in any state):",
         "",
         *_table([event for event in Event if event in BOOT_EVENTS]),
+        "",
+        "A state that is not in this table is of a newer client: it counts as `trial` if the target was ever armed,",
+        "else as `checking` (S18).",
+        "",
+        "Why an update was not kept, as the record and the boot environment store it:",
+        "",
+        "| reason | meaning |",
+        "|---|---|",
+        *(f"| `{reason}` | {REASONS[reason]} |" for reason in Reason),
     ]
     return "\n".join(lines) + "\n"
 

@@ -30,7 +30,7 @@ REASONS: Final = {
     Reason.BOOTLIMIT: "it ran out of tries",
     Reason.DEADLINE: "it did not commit in time",
     Reason.UNHEALTHY: "a required health check failed",
-    Reason.OPERATOR: "somebody asked to go back",
+    Reason.OPERATOR: "an operator asked to go back",
     Reason.RESETS: "it came up each time and was reset too often",
     Reason.ENVIRONMENT: "the boot environment was lost",
     Reason.INTERRUPTED: "power or process went away",

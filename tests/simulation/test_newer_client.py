@@ -14,8 +14,9 @@ import pytest
 from simulation.board import SimulatedBoard
 from simulation.image import SmallImage
 from twinslot.core.lifecycle import State
-from twinslot.core.model import Reason, SlotName
+from twinslot.core.model import Floors, Reason, SlotName
 from twinslot.core.transaction import Outcome
+from twinslot.storage.published import Published
 
 OLD, NEW, SICK = SmallImage("1.0", 10), SmallImage("2.0", 20), SmallImage("3.0", 30, well=False)
 KEY = "of-a-newer-client"
@@ -168,6 +169,26 @@ def test_an_update_of_a_slot_that_only_a_newer_client_has_is_left_to_it(board: S
         assert [str(each.target) for each in record.history()] == ["b", "recovery"]
         assert record.current() is None
     assert nothing_was_set_aside(board)
+
+
+def test_every_user_is_told_the_status_although_a_newer_client_has_one_slot_more(board: SimulatedBoard) -> None:
+    board.install(NEW, activate=False)
+    rewrite(board, lambda data: data | {"target": "recovery"} if "target" in data else data)
+    with database(board) as connection:
+        (body,) = connection.execute("SELECT body FROM slots WHERE name = 'a'").fetchone()
+        body = json.dumps(json.loads(body) | {"slot": "recovery"})
+        connection.execute("INSERT INTO slots (name, body) VALUES ('recovery', ?)", (body,))
+    board.live()
+    with board.open_record() as record:
+        record.raise_floors(Floors(11))  # whatever is saved next
+        assert record.current() is None
+    seen = Published(board.data)
+    assert seen.floors() == Floors(11)
+    assert seen.current() is None
+    assert [str(each.target) for each in seen.history()] == ["recovery"]
+    known = seen.slot(SlotName.A)
+    assert known is not None
+    assert known.release.name == OLD.name
 
 
 def test_documents_of_a_newer_client_are_kept_at_the_commit_and_those_that_stand_are_not_dropped(

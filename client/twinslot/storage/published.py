@@ -88,7 +88,8 @@ class Published:
             with path.open("rb") as file:
                 facts = json.loads(file.read(_LIMIT))
             self._history = [Transaction.from_dict(body) for body in facts["history"]]
-            self._slots = {SlotName(name): stored.read(SlotRecord, body) for name, body in facts["slots"].items()}
+            slots = facts["slots"].items()
+            self._slots = {stored.word(SlotName, name): stored.read(SlotRecord, body) for name, body in slots}
             meta = facts["meta"]
             self._floors = stored.read(Floors, meta["floors"])
             self._failed = {int(sequence): str(reason) for sequence, reason in meta["failed"].items()}
@@ -109,8 +110,9 @@ class Published:
         """Holds nothing."""
 
     def current(self) -> Transaction | None:
-        """The open transaction, if there is one."""
-        return next((transaction for transaction in self._history if transaction.outcome is None), None)
+        """The open transaction, if there is one; not one that a newer client began for a slot of its own (S18)."""
+        opened = (each for each in self._history if each.outcome is None and stored.is_known(each.target))
+        return next(opened, None)
 
     def history(self, limit: int = HISTORY) -> list[Transaction]:
         """Transactions, newest first."""
