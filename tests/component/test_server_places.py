@@ -364,6 +364,8 @@ def a_certificate(directory: Path, begins: timedelta, ends: timedelta) -> ssl.SS
     now = datetime.now(UTC)
     made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(7)
     made = made.not_valid_before(now + begins).not_valid_after(now + ends).add_extension(names, critical=False)
+    made = made.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    made = made.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     (directory / "ca.pem").write_bytes(made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
     form, bare = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     (directory / "key.pem").write_bytes(key.private_bytes(serialization.Encoding.PEM, form, bare))

@@ -15,6 +15,7 @@ Rules:
 from __future__ import annotations
 
 import http.client
+import io
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -22,7 +23,7 @@ import twinslot
 from twinslot.core.address import Address, follow
 from twinslot.core.errors import TransportError
 from twinslot.transport.answers import settle_length
-from twinslot.transport.dial import HEAD_MAX, Dialer, Handed, Line
+from twinslot.transport.dial import HEAD_MAX, Dialer, Line, let_go, read_head
 from twinslot.transport.patience import Broken, Patience
 from twinslot.transport.settings import HttpSettings
 from twinslot.transport.timed import TimedSocket
@@ -221,7 +222,7 @@ class Connection:
         began = self._patience.clock()
         line.socket.bound(self._settings.read_timeout, HEAD_MAX)
         try:
-            response = _final(Handed(line.socket.reader()))
+            response = _final(line.socket.reader())
         except (OSError, http.client.HTTPException) as e:
             raise Broken(e) from e
         self._patience.answered()
@@ -229,7 +230,7 @@ class Connection:
         return Reply(address, response, self._patience.clock() - began, line.socket, self._patience)
 
 
-def _final(sock: Handed) -> http.client.HTTPResponse:
+def _final(reader: io.BufferedReader) -> http.client.HTTPResponse:
     """The answer behind the interim ones. All share one reader, which may have read ahead.
 
     Raises:
@@ -237,9 +238,8 @@ def _final(sock: Handed) -> http.client.HTTPResponse:
         HTTPException: This is not HTTP, or there is no end of interim answers.
     """
     for _ in range(INTERIM_MAX + 1):
-        response = http.client.HTTPResponse(sock, method="GET")  # type: ignore[arg-type] # all that it asks for
-        response.begin()
+        response = read_head(reader, "GET")
         if not 100 <= response.status < 200 or response.status == 101:
             return response
-        response.fp = None  # type: ignore[assignment] # closing it would close the reader
+        let_go(response)
     raise http.client.HTTPException("interim answers without end")

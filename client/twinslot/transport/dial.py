@@ -153,8 +153,8 @@ class Dialer:
         sock.bound(self._settings.connect_timeout, HEAD_MAX)
         try:
             sock.send(f"CONNECT {address.named_host} HTTP/1.1\r\nHost: {address.named_host}\r\n\r\n".encode("ascii"))
-            response = http.client.HTTPResponse(Handed(sock.reader()), method="CONNECT")  # type: ignore[arg-type]
-            response.begin()
+            response = read_head(sock.reader(), "CONNECT")
+            let_go(response)  # what follows is the tunnel
         except (OSError, http.client.HTTPException) as e:
             raise Broken(e) from e
         if response.status >= 500 or response.status in (408, 429):
@@ -178,15 +178,35 @@ class Dialer:
             raise Broken(e) from e
 
 
-class Handed:
+class _Handed:
     """What http.client asks of a socket: a reader, which is there already."""
 
     def __init__(self, reader: io.BufferedReader) -> None:
         self._reader = reader
 
     def makefile(self, _mode: str) -> io.BufferedReader:
-        """The reader."""
         return self._reader
+
+
+def read_head(reader: io.BufferedReader, method: str) -> http.client.HTTPResponse:
+    """The next answer's head.
+
+    Raises:
+        OSError: The connection.
+        HTTPException: This is not HTTP.
+    """
+    response = http.client.HTTPResponse(_Handed(reader), method=method)  # type: ignore[arg-type] # all that it asks for
+    try:
+        response.begin()
+    except BaseException:
+        let_go(response)
+        raise
+    return response
+
+
+def let_go(response: http.client.HTTPResponse) -> None:
+    """Leave the reader open for what follows: http.client closes it with its response, or when that is freed."""
+    response.fp = None  # type: ignore[assignment]
 
 
 def check_scheme(address: Address, settings: HttpSettings) -> None:
