@@ -20,7 +20,7 @@ from range_bench import QUICK, asked_part, connections, head, parts, ranged, req
 from tls_bench import Certificates
 
 from twinslot.bundle.layout import Span
-from twinslot.core.errors import BundleError, TransportError, TwinslotError
+from twinslot.core.errors import TransportError, TwinslotError
 from twinslot.transport.http import HttpSource
 from twinslot.transport.ranges import RangeSource, RangesRefused, open_optional
 from twinslot.transport.spans import RUN_MAX, coalesce
@@ -150,7 +150,7 @@ def test_a_whole_file_that_was_handed_over_and_is_replaced_meanwhile_is_not_join
     with serving(whole(DATA, ETag='"one"', breaks=100_000), other) as web, ranged(web) as source:
         with pytest.raises(RangesRefused) as refused:
             source.read(0, 1)
-        with pytest.raises(BundleError, match="replaced"):
+        with pytest.raises(TransportError, match="replaced"):
             list(refused.value.source.chunks())
 
 
