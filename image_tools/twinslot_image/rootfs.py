@@ -71,7 +71,7 @@ def check_rootfs(
         tree = _open(Image(file, str(image)))
         _check_system(tree, image)
         looked = Looked()
-        offending = list(_offending(tree, architecture, foreign, looked, on_progress))
+        offending = sorted(_offending(tree, architecture, foreign, looked, on_progress))
         return Checked((*_architecture(offending, architecture), *_check_units(tree)), looked)
 
 
@@ -98,7 +98,7 @@ def _check_system(tree: Tree, image: Path) -> None:
 def _offending(
     tree: Tree, architecture: str, foreign: tuple[str, ...], looked: Looked, on_progress: OnProgress
 ) -> Iterator[str]:
-    for number, found in enumerate(sorted(tree.walk(), key=lambda each: each.path), 1):
+    for number, found in enumerate(tree.walk(), 1):
         on_progress(number, tree.files)
         if stat.S_ISREG(found.node.mode):
             kind, reason = _look(tree, found, architecture, foreign)
