@@ -206,7 +206,7 @@ def test_verbs_that_have_nothing_to_act_on_are_refused_as_by_the_engine(client: 
     with pytest.raises(RefusedError, match="not on trial"):
         client.commit({})
     assert client.commit({"if_trial": True}) is None
-    with pytest.raises(RefusedError, match="no installed update"):
+    with pytest.raises(RefusedError, match="nothing to cancel"):
         client.cancel()
 
 

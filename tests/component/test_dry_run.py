@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -57,7 +58,7 @@ def rolled_back(device: HostDevice) -> str:
 
 def runs_already(device: HostDevice) -> str:
     with device.record() as record:
-        payloads = {"rootfs": StoredPayload(len(CONTENT), 65536, "0" * 64)}
+        payloads = {"rootfs": StoredPayload(len(CONTENT), 65536, hashlib.sha256(CONTENT).hexdigest())}
         record.save_slot(SlotRecord(SlotName.A, Release("2.0", 20), payloads))
     return "2.0"
 
