@@ -366,3 +366,9 @@ def test_a_lock_is_made_at_each_start_for_root_alone(lock: str) -> None:
 def test_a_unit_without_a_usable_configuration_starts_no_giving_up(name: str) -> None:
     assert read(name)["SuccessExitStatus"] == [str(cli.UNDECIDED)]
     assert read(name)["OnFailure"] == ["twinslot-giveup.service"]
+
+
+@pytest.mark.parametrize("worker", ["fetch", "read", "verify"])
+def test_lines_of_a_worker_are_found_under_the_name_of_the_client(worker: str) -> None:
+    """`journalctl -t twinslot`: a worker's program is Python's."""
+    assert "\nSyslogIdentifier=twinslot\n" in (UNITS / f"twinslot-{worker}@.service").read_text()
