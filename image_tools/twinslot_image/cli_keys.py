@@ -15,7 +15,7 @@ from twinslot.core.manifest import NAME
 from twinslot.core.text import printable
 from twinslot_image import PASSPHRASE, keys
 from twinslot_image.build import build_time
-from twinslot_image.key_files import KeyDirectory, load_public
+from twinslot_image.key_files import KeyDirectory, load_public, one_at_a_time
 from twinslot_image.key_list import describe_keys, render_keys
 
 DEFAULT_ROLES: Final = "engineering,clinical"
@@ -74,7 +74,8 @@ def rotate_keys(arguments: argparse.Namespace, output: Output) -> None:
     """`keys rotate`."""
     public, labels = _public(arguments.public)
     now, secret = build_time(os.environ), arguments.passphrase
-    change = keys.rotate_keys(arguments.directory, arguments.role, now, secret, public=public, labels=labels)
+    with one_at_a_time(arguments.directory):
+        change = keys.rotate_keys(arguments.directory, arguments.role, now, secret, public=public, labels=labels)
     _tell(
         arguments,
         output,
@@ -86,28 +87,30 @@ def rotate_keys(arguments: argparse.Namespace, output: Output) -> None:
 def add_keys(arguments: argparse.Namespace, output: Output) -> None:
     """`keys add`."""
     public, labels = _public(arguments.public)
-    change = keys.change_role(
-        arguments.directory,
-        arguments.role,
-        build_time(os.environ),
-        arguments.passphrase,
-        add=public,
-        threshold=arguments.threshold,
-        labels=labels,
-    )
+    with one_at_a_time(arguments.directory):
+        change = keys.change_role(
+            arguments.directory,
+            arguments.role,
+            build_time(os.environ),
+            arguments.passphrase,
+            add=public,
+            threshold=arguments.threshold,
+            labels=labels,
+        )
     _tell(arguments, output, change, [f"key {key.keyid[:16]} ({labels[key.keyid]}): added" for key in public])
 
 
 def remove_keys(arguments: argparse.Namespace, output: Output) -> None:
     """`keys remove`."""
-    change = keys.change_role(
-        arguments.directory,
-        arguments.role,
-        build_time(os.environ),
-        arguments.passphrase,
-        remove=arguments.key,
-        threshold=arguments.threshold,
-    )
+    with one_at_a_time(arguments.directory):
+        change = keys.change_role(
+            arguments.directory,
+            arguments.role,
+            build_time(os.environ),
+            arguments.passphrase,
+            remove=arguments.key,
+            threshold=arguments.threshold,
+        )
     _tell(arguments, output, change, [f"key {name}: removed" for name in arguments.key])
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import re
 import stat
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -256,6 +258,25 @@ def parse_metadata(data: bytes, where: str) -> Metadata[Any]:
 
 
 # Writing
+
+
+@contextmanager
+def one_at_a_time(directory: Path) -> Iterator[None]:
+    """Wait until no other process changes this directory; from reading the documents to writing them (flock(2)).
+
+    Raises:
+        DeviceError: `device.keys`: it is no directory.
+    """
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError) as e:
+        hint = "make keys with 'twinslot-image keys init'"
+        raise DeviceError(f"'{directory}' is no key directory", code="keys", hint=hint) from e
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def check_private(directory: KeyDirectory, passphrase: bytes | None) -> None:
