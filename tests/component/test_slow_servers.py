@@ -30,7 +30,7 @@ from twinslot.worker.stream import WorkerStream
 
 DATA = make_sample().data
 HANG = 30.0  # seconds that only a hang reaches
-QUICK = HttpSettings(connect_timeout=5.0, read_timeout=0.4, retries=0, retry_wait=0.01)
+QUICK = HttpSettings(connect_timeout=5.0, read_timeout=0.2, retries=0, retry_wait=0.01)
 
 
 def drips(front: bytes, drop: bytes) -> Answer:
@@ -115,12 +115,12 @@ def test_whatever_drips_before_the_first_byte_ends_with_the_read_timeout(what: s
         with pytest.raises(TransportError) as error:
             source.read(0, 100)
     assert error.value.code == "transport.network"
-    assert error.value.found == "nothing complete within 0.4 seconds"
+    assert error.value.found == "nothing complete within 0.2 seconds"
 
 
 @pytest.mark.parametrize("what", HEADS)
 def test_whatever_drips_the_deadline_of_the_whole_download_counts(what: str) -> None:
-    patient = replace(QUICK, read_timeout=HANG, connect_timeout=HANG, retries=1000, deadline=0.4)
+    patient = replace(QUICK, read_timeout=HANG, connect_timeout=HANG, retries=1000, deadline=0.2)
     with serving(HEADS[what]) as web, contextlib.closing(RangeSource(f"{web.url}/x.twin", patient)) as source:
         with pytest.raises(TransportError) as error:
             source.read(0, 100)
@@ -143,13 +143,13 @@ def test_interim_answers_without_end_are_given_up_however_fast_they_come() -> No
 
 def test_trailers_without_end_cost_the_connection_and_nothing_else() -> None:
     endless = chunked(b"0\r\n", b"X: y\r\n", whole=True)
-    with serving(endless) as web, contextlib.closing(RangeSource(web.url, QUICK)) as source:
+    with serving(endless) as web, contextlib.closing(RangeSource(web.url, replace(QUICK, read_timeout=1.0))) as source:
         assert source.read(0, 100) + source.read(100, 100) == DATA[:200]
 
 
 def test_a_handshake_that_drips_ends_with_the_connect_timeout(tmp_path: Path) -> None:
     with listening(b"\x16\x03\x03\x40\x00\x02") as port:
-        settings = replace(QUICK, connect_timeout=0.4, ca_file=str(Certificates(tmp_path).authority))
+        settings = replace(QUICK, connect_timeout=0.2, ca_file=str(Certificates(tmp_path).authority))
         with contextlib.closing(RangeSource(f"https://127.0.0.1:{port}/", settings)) as source:
             with pytest.raises(TransportError) as error:
                 source.read(0, 100)
@@ -158,7 +158,7 @@ def test_a_handshake_that_drips_ends_with_the_connect_timeout(tmp_path: Path) ->
 
 def test_a_proxy_that_drips_its_answer_ends_with_the_connect_timeout() -> None:
     with listening(b"HTTP/1.1 200 OK\r\nX: ") as port:
-        settings = replace(QUICK, connect_timeout=0.4, proxy=f"http://127.0.0.1:{port}")
+        settings = replace(QUICK, connect_timeout=0.2, proxy=f"http://127.0.0.1:{port}")
         with contextlib.closing(RangeSource("https://updates.example/x.twin", settings)) as source:
             with pytest.raises(TransportError) as error:
                 source.read(0, 100)
