@@ -271,6 +271,18 @@ def check_twice(ward: Ward) -> None:
     ward.set("[health]", '[[health.command]]\nname = "10-motor"\nargv = ["true"]\n[health]')
 
 
+def unit_pattern(ward: Ward) -> None:
+    ward.set("[health]", '[health]\nunits = ["pump*"]')
+
+
+def drop_in_without_suffix(ward: Ward) -> None:
+    ward.system("etc/twinslot/config.d/10-http.conf")
+
+
+def drop_in_hidden(ward: Ward) -> None:
+    ward.system("etc/twinslot/config.d/.10-http.toml")
+
+
 def root_expired(ward: Ward) -> None:
     (ward.directory / "root.json").write_text('{"signed": {"expires": "2026-05-31T00:00:00Z"}}')
 
@@ -327,6 +339,9 @@ FINDINGS: list[tuple[Callable[[Ward], None], str, str, str]] = [
     (leftover_check, "health-checks", "warning", "'20-pump.bak' is not asked"),
     (check_gone, "health-checks", "fault", "'20-pump' is not asked: the file cannot be looked at"),
     (check_twice, "health-checks", "warning", "the second is asked as '10-motor (2)'"),
+    (unit_pattern, "health-checks", "fault", "'pump*' is a pattern of units"),
+    (drop_in_without_suffix, "drop-ins", "warning", "'10-http.conf' in /etc/twinslot/config.d is not read"),
+    (drop_in_hidden, "drop-ins", "warning", "'.10-http.toml' in /etc/twinslot/config.d is not read"),
     (root_expired, "trust", "warning", "the root document expired on 2026-05-31"),
     (root_expires_soon, "trust", "warning", "the root document expires soon, on 2026-07-01"),
     (manifest_expired, "trust", "warning", "the manifest of the running release expired on 2026-05-01"),

@@ -181,7 +181,7 @@ def test_a_unit_that_never_gets_ready_fails_when_the_time_is_over(units: Path) -
     passed, detail, waited = unit_check(3)
     assert not passed
     # On a busy machine the last question itself may run out of time.
-    assert detail in ("activating (start) after 3 s", "systemctl did not end in time")
+    assert detail.startswith(("activating (start) after 3 s", "systemctl did not end in time"))
     assert waited >= 2
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import subprocess
@@ -99,6 +100,8 @@ def test_the_whole_life_with_the_real_environment(device: HostDevice, image: Pat
     with device.record() as record:
         assert record.first_broken_link() is None
         assert record.slot(SlotName.B).release.name == "2.0"  # type: ignore[union-attr]
+        dates = json.loads(record.document("dates") or "{}")
+    assert dates.keys() == {"root version 1", "targets document", "manifest"}, "for 'twinslot doctor'"
 
 
 def test_a_piped_image_is_installed_like_a_file(device: HostDevice, image: Path) -> None:

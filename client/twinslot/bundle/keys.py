@@ -14,14 +14,14 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
 from twinslot.core.errors import Refusal
-from twinslot.core.fields import Fields
+from twinslot.core.fields import Fields, form
 
 KEYS_MAX = 64  # keys in one document
 THRESHOLD_MAX = 32  # what we are ready to read as a threshold; the number of keys bounds it further
 SECTION = "trust"
 KEY_ID = re.compile(r"[0-9a-f]{64}")
-_ED25519 = re.compile(r"[0-9a-f]{64}")  # RFC 8032, section 5.1.5: 32 bytes
-_PEM = re.compile(r"-----BEGIN PUBLIC KEY-----\n[A-Za-z0-9+/=\n]{1,1000}-----END PUBLIC KEY-----\n?")
+_ED25519 = form(r"[0-9a-f]{64}", "64 hex digits, lower case")  # RFC 8032, section 5.1.5: 32 bytes
+_PEM = form(r"-----BEGIN PUBLIC KEY-----\n[A-Za-z0-9+/=\n]{1,1000}-----END PUBLIC KEY-----\n?", "a public key in PEM")
 _CURVES = {"ecdsa-sha2-nistp256": "secp256r1", "ecdsa-sha2-nistp384": "secp384r1"}
 SCHEMES = ("ed25519", *_CURVES)
 

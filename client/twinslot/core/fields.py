@@ -6,11 +6,22 @@ import json
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import Final
 
 from twinslot.core.errors import BundleError
 
-_DIGEST = re.compile(r"[0-9a-f]{64}")  # SHA-256, FIPS 180-4, as hex
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)  # TUF specification 1.0, section 4.2
+_WORDS: dict[re.Pattern[str], str] = {}
+
+
+def form(pattern: str, words: str, flags: int = 0) -> re.Pattern[str]:
+    """The form of a text: a regular expression for the program, words for people."""
+    compiled = re.compile(pattern, flags)
+    _WORDS[compiled] = words
+    return compiled
+
+
+_DIGEST: Final = form(r"[0-9a-f]{64}", "64 hex digits, lower case")  # SHA-256, FIPS 180-4
+_TIME: Final = form(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "a time YYYY-MM-DDTHH:MM:SSZ", re.ASCII)  # TUF 1.0, section 4.2
 
 
 def bad(where: str, expected: object, found: object, section: str = "manifest") -> BundleError:
@@ -131,5 +142,6 @@ class Fields:
 
     def _match(self, value: object, key: str, pattern: re.Pattern[str]) -> str:
         if not isinstance(value, str) or not pattern.fullmatch(value):
-            raise self.bad(key, "text in the form that docs/image-format.md gives", value)
+            words = _WORDS.get(pattern, "text in the form that docs/image-format.md gives")
+            raise self.bad(key, words, value)
         return value

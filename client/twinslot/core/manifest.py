@@ -7,13 +7,12 @@ wants the release is `core.acceptance`'s.
 from __future__ import annotations
 
 import hashlib
-import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from twinslot.core.canonical import parse_document
-from twinslot.core.fields import Fields, bad
+from twinslot.core.fields import Fields, bad, form
 from twinslot.core.model import Release
 
 FORMAT: Final = 1  # of the `x-twinslot` object
@@ -31,15 +30,21 @@ NAMES_MAX: Final = 64  # entries of `compatible` and of `checks`
 SEQUENCE_MAX: Final = 2**53 - 1  # the largest whole number that every JSON reader holds exactly (RFC 8259, section 6)
 EPOCH_MAX: Final = 2**31 - 1
 
-NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")  # payloads, attachments, checks, roles
-COMPATIBLE: Final = re.compile(r"[a-z0-9][a-z0-9._,-]{0,63}")  # with the comma of devicetree's `vendor,board`
-RELEASE_NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 ._+~-]{0,62}[A-Za-z0-9])?")
-MEDIA_TYPE: Final = re.compile(r"[a-z0-9][a-z0-9.+-]{0,63}/[a-z0-9][a-z0-9.+-]{0,63}")  # RFC 6838, section 4.2
+# Payloads, attachments, checks, roles.
+NAME: Final = form(r"[a-z0-9][a-z0-9._-]{0,63}", "1 to 64 of a-z 0-9 . _ - with a letter or digit first")
+# With the comma of devicetree's `vendor,board`.
+COMPATIBLE: Final = form(r"[a-z0-9][a-z0-9._,-]{0,63}", "1 to 64 of a-z 0-9 . _ , - with a letter or digit first")
+RELEASE_NAME: Final = form(
+    r"[A-Za-z0-9](?:[A-Za-z0-9 ._+~-]{0,62}[A-Za-z0-9])?",
+    "1 to 64 letters, digits, blanks and . _ + ~ - with a letter or digit first and last",
+)
+# RFC 6838, section 4.2
+MEDIA_TYPE: Final = form(r"[a-z0-9][a-z0-9.+-]{0,63}/[a-z0-9][a-z0-9.+-]{0,63}", "a media type such as text/markdown")
 TYPES: Final = ("feature", "security")
 
-SPEC = re.compile(r"1\.[0-9]{1,3}\.[0-9]{1,3}")  # TUF specification's version
-_KEY_ID = re.compile(r"[0-9a-f]{64}")
-_SIGNATURE = re.compile(r"(?:[0-9a-f]{2}){1,1024}")
+SPEC = form(r"1\.[0-9]{1,3}\.[0-9]{1,3}", "a version 1.x.y")  # TUF specification's version
+_KEY_ID = form(r"[0-9a-f]{64}", "64 hex digits, lower case")
+_SIGNATURE = form(r"(?:[0-9a-f]{2}){1,1024}", "pairs of hex digits, lower case")
 
 
 @dataclass(frozen=True, slots=True)

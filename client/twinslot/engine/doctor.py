@@ -135,8 +135,16 @@ LOOKS: Final = (
         "health checks",
         _FAULT,
         "'[health]' and the directories health.d",
-        "no check is required, a file is not asked, or two share a name; a directory cannot be listed (fault)",
+        "no check is required, a file is not asked, two share a name; one that was meant cannot be asked (fault)",
         looks_device.health_checks,
+    ),
+    Look(
+        "drop-ins",
+        "configuration",
+        _WARNING,
+        "the directories config.d",
+        "a file is not read, since its name does not end in .toml or is hidden",
+        looks_device.drop_ins,
     ),
     Look(
         "trust",

@@ -10,11 +10,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+from twinslot.config_files import DIRECTORIES
 from twinslot.core.errors import DeviceError
 from twinslot.core.model import SlotName, SlotState
 from twinslot.engine.diagnosis import Looked, Scene, Severity
 from twinslot.engine.looks_boot import NOT_READABLE, denied
+from twinslot.health.directory import shown
 from twinslot.health.selection import configured_checks, left_out
+from twinslot.health.systemd import is_pattern
 from twinslot.storage.lists import ListStore
 from twinslot.storage.published import Published
 from twinslot.storage.record import Record
@@ -93,6 +96,20 @@ def _changed(scene: Scene, slot: SlotName) -> str:
     return ""
 
 
+def drop_ins(scene: Scene) -> Looked:
+    """Files beside the configuration that look like a part of it and are none."""
+    for place in DIRECTORIES:
+        directory = scene.below(place) / "config.d"
+        try:
+            names = sorted(path.name for path in directory.iterdir())
+        except OSError:
+            continue
+        for name in names:
+            if name.startswith(".") or not name.endswith(".toml"):
+                text = f"'{shown(name)}' in /{place}/config.d is not read"
+                yield Severity.WARNING, text, "name it with .toml at the end and no dot in front, or remove it"
+
+
 def health_checks(scene: Scene) -> Looked:
     """What is asked before a commit."""
     try:
@@ -108,6 +125,8 @@ def health_checks(scene: Scene) -> Looked:
             f"'{each.name}' is not asked: {each.why}",
             _RULES,
         )
+    for unit in filter(is_pattern, scene.config.health.units):
+        yield Severity.FAULT, f"'{unit}' is a pattern of units, so its check fails", "name each unit in 'health.units'"
     renamed = [check.name for check in checks if check.name.endswith(")") and " (" in check.name]
     names = {check.name for check in checks}
     for name in renamed:
@@ -152,7 +171,7 @@ def _kept_dates(scene: Scene) -> list[tuple[str, datetime]]:
     text = scene.view.record.document("dates") if scene.view.record else None
     try:
         dates = json.loads(text or "{}")
-        return [(what, datetime.fromisoformat(moment)) for what, moment in dates.items() if what != "root"]
+        return [(what, datetime.fromisoformat(moment)) for what, moment in dates.items() if not what.startswith("root")]
     except (ValueError, TypeError, AttributeError):
         return []
 

@@ -34,7 +34,7 @@ class UnitCheck:
 
     def probe(self, seconds: float) -> Verdict:
         """Look until it is active, failed, or the time is over."""
-        if _PATTERN.search(self.unit):  # systemctl would answer for every unit that matches, and for none with success
+        if is_pattern(self.unit):  # systemctl would answer for every unit that matches, and for none with success
             return Verdict(passed=False, detail="this is a pattern: name each unit")
         until = self.clock() + seconds
         while True:
@@ -74,6 +74,11 @@ class NoFailedUnits:
         failed = [line.split()[0] for line in ended.stdout.decode(errors="replace").splitlines() if line.split()]
         more = f" and {len(failed) - 5} more" if len(failed) > 5 else ""
         return Verdict(not failed, f"failed: {', '.join(failed[:5])}{more}" if failed else "")
+
+
+def is_pattern(unit: str) -> bool:
+    """Whether systemctl would take it for a pattern of names."""
+    return _PATTERN.search(unit) is not None
 
 
 def _describe(state: dict[str, str]) -> str:
