@@ -104,7 +104,7 @@ def _under_way(status: dict[str, Any]) -> str:
 def _environment_lines(status: dict[str, Any]) -> Iterator[str]:
     environment = status["environment"]
     if environment is None:
-        yield "boot      the environment cannot be read; only root may, see 'twinslot doctor'"
+        yield "boot      the environment could not be read; 'twinslot doctor' says why"
     elif environment["lost"]:
         yield "boot      both copies of the environment are lost; 'twinslot boot' repairs them"
     elif not environment["settled"] and status["state"] == State.IDLE:  # during an update they differ on purpose

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from twinslot.config_fields import build, option
-from twinslot.config_files import find, merge
+from twinslot.config_files import DIRECTORIES, find, merge
 from twinslot.core.errors import DeviceError
 from twinslot.core.model import SlotName
 
@@ -22,6 +22,7 @@ KIB: Final = 1 << 10
 MIB: Final = 1 << 20
 GIB: Final = 1 << 30
 DAY: Final = 86_400
+DROP_INS: Final = tuple(f"{directory}/config.d" for directory in DIRECTORIES)
 HEALTH_DIRECTORIES: Final = (Path("/etc/twinslot/health.d"), Path("/usr/lib/twinslot/health.d"))  # need not exist
 
 

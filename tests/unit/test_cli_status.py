@@ -156,7 +156,7 @@ def test_for_a_user_who_may_not_read_the_environment_it_is_unknown() -> None:
         "*  a     unknown  -        -         -      -",
         "   b     unknown  -        -         -      -",
     ]
-    assert lines[-1] == "boot      the environment cannot be read; only root may, see 'twinslot doctor'"
+    assert lines[-1] == "boot      the environment could not be read; 'twinslot doctor' says why"
 
 
 def test_lost_and_differing_environments_are_named() -> None:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from twinslot.config_files import DIRECTORIES
+from twinslot.config import DROP_INS
 from twinslot.core.errors import DeviceError
 from twinslot.core.model import SlotName, SlotState
 from twinslot.engine.diagnosis import Looked, Scene, Severity
@@ -98,15 +98,15 @@ def _changed(scene: Scene, slot: SlotName) -> str:
 
 def drop_ins(scene: Scene) -> Looked:
     """Files beside the configuration that look like a part of it and are none."""
-    for place in DIRECTORIES:
-        directory = scene.below(place) / "config.d"
+    for place in DROP_INS:
+        directory = scene.below(place)
         try:
             names = sorted(path.name for path in directory.iterdir())
         except OSError:
             continue
         for name in names:
             if name.startswith(".") or not name.endswith(".toml"):
-                text = f"'{shown(name)}' in /{place}/config.d is not read"
+                text = f"'{shown(name)}' in /{place} is not read"
                 yield Severity.WARNING, text, "name it with .toml at the end and no dot in front, or remove it"
 
 

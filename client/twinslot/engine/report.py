@@ -45,7 +45,7 @@ def status(config: Config) -> dict[str, Any]:
     record, env = view.record, view.state
     floors = record.floors() if record else Floors()
     current = record.current() if record else None
-    history = record.history(1) if record else []
+    ended = [each for each in record.history(2) if current is None or each.id != current.id] if record else []
     return {
         "version": twinslot.__version__,
         "running": view.running.slot,
@@ -53,7 +53,7 @@ def status(config: Config) -> dict[str, Any]:
         "slots": {str(name): _slot(view, name) for name in SlotName},
         "floors": stored.write(env.floors.highest(floors) if env else floors),
         "transaction": current.as_dict() if current else None,
-        "last": history[0].as_dict() if history else None,
+        "last": ended[0].as_dict() if ended else None,
         "failed": {str(sequence): reason for sequence, reason in (record.failed() if record else {}).items()},
         "environment": _environment(view.environment),
     }
