@@ -88,7 +88,7 @@ def build(kind: type[T], table: object, origins: Origins, at: KeyPath = ()) -> T
             values[name] = build(hints[name], {}, origins, (*at, name))
         elif declared.required:
             raise DeviceError(
-                f"{origin(at, origins)}: '{dotted((*at, name))}' is missing",
+                f"{origin(at, origins)}: '{dotted((*at, name))}' must be set",
                 code="config-missing",
                 hint=f"it says: {declared.help[0].lower()}{declared.help[1:]}",
             )
