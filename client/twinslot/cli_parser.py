@@ -39,12 +39,12 @@ def make_parser() -> Parser:
     anywhere = _global_options()
     parser = Parser(
         prog="twinslot",
-        description=cli_help.TOP,
-        examples=(*cli_help.EXAMPLES, "", f"for systemd units alone: {', '.join(cli_help.UNITS)}"),
+        description=f"{cli_help.TOP} For systemd units alone: {', '.join(cli_help.UNITS)}.",
+        examples=cli_help.EXAMPLES,
     )
     _add_global(parser)
     parser.add_argument("-V", "--version", action="version", version=f"twinslot {__version__}")
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="COMMAND")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="COMMAND", title="commands")
     _add_changing(verbs, anywhere)
     _add_looking(verbs, anywhere)
     _add_units(verbs, anywhere)
@@ -105,19 +105,19 @@ def _add_reboot(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_looking(verbs: _Verbs, anywhere: Parser) -> None:
-    verbs.add_parser("status", parents=[anywhere], help="slots, releases, and what is under way")
-    info = verbs.add_parser("info", parents=[anywhere], help="what an image is, and whether this device would take it")
+    verbs.add_parser("status", parents=[anywhere], help="show slots, releases, and what is under way")
+    info = verbs.add_parser("info", parents=[anywhere], help="show an image, and whether this device would take it")
     info.add_argument("image", metavar="FILE|URL|-", help="the image; - is standard input")
     info.add_argument("--attachment", metavar="NAME", help="print this attachment instead")
-    history = verbs.add_parser("history", parents=[anywhere], help="past updates, newest first")
+    history = verbs.add_parser("history", parents=[anywhere], help="show past updates, newest first")
     number = whole_number(1, 1_000_000)
     history.add_argument("-n", "--number", metavar="N", type=number, default=20, help="how many (default: 20)")
-    log = verbs.add_parser("log", parents=[anywhere], help="what was done here, by whom, and what was refused")
+    log = verbs.add_parser("log", parents=[anywhere], help="show what was done here, by whom, and what was refused")
     log.add_argument("-n", "--number", metavar="N", type=number, help="the newest N rows (default: 20, or all)")
     words = "rows from this number or time on, or of the last 15m, 2h, 3d"
     log.add_argument("--since", metavar="N|TIME", type=since, help=words)
     log.add_argument("-f", "--follow", action="store_true", help="go on with rows as they come")
-    verbs.add_parser("doctor", parents=[anywhere], help="all evidence, and the decision that it leads to")
+    verbs.add_parser("doctor", parents=[anywhere], help="find what is wrong with what updates depend on")
 
 
 def _add_units(verbs: _Verbs, anywhere: Parser) -> None:

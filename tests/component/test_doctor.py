@@ -283,6 +283,12 @@ def drop_in_hidden(ward: Ward) -> None:
     ward.system("etc/twinslot/config.d/.10-http.toml")
 
 
+def drop_in_to_nowhere(ward: Ward) -> None:
+    ward.system("etc/twinslot/config.d/10-masked.toml").unlink()
+    (ward.directory / "system/etc/twinslot/config.d/10-masked.toml").symlink_to("/dev/null")
+    (ward.directory / "system/etc/twinslot/config.d/20-x.toml").symlink_to("/nowhere/x")
+
+
 def root_expired(ward: Ward) -> None:
     (ward.directory / "root.json").write_text('{"signed": {"expires": "2026-05-31T00:00:00Z"}}')
 
@@ -342,6 +348,7 @@ FINDINGS: list[tuple[Callable[[Ward], None], str, str, str]] = [
     (unit_pattern, "health-checks", "fault", "'pump*' is a pattern of units"),
     (drop_in_without_suffix, "drop-ins", "warning", "'10-http.conf' in /etc/twinslot/config.d is not read"),
     (drop_in_hidden, "drop-ins", "warning", "'.10-http.toml' in /etc/twinslot/config.d is not read"),
+    (drop_in_to_nowhere, "drop-ins", "warning", "'20-x.toml' in /etc/twinslot/config.d is not read: it is no file"),
     (root_expired, "trust", "warning", "the root document expired on 2026-05-31"),
     (root_expires_soon, "trust", "warning", "the root document expires soon, on 2026-07-01"),
     (manifest_expired, "trust", "warning", "the manifest of the running release expired on 2026-05-01"),

@@ -143,7 +143,7 @@ LOOKS: Final = (
         "configuration",
         _WARNING,
         "the directories config.d",
-        "a file is not read, since its name does not end in .toml or is hidden",
+        "a file is not read: hidden, without .toml at the end, or a link to nowhere",
         looks_device.drop_ins,
     ),
     Look(

@@ -56,11 +56,8 @@ def environment(scene: Scene) -> Looked:
         if denied(scene, view.environment_problem):
             yield Severity.UNKNOWN, NOT_READABLE, "'sudo twinslot doctor' reads it"
         else:
-            yield (
-                Severity.FAULT,
-                view.environment_problem,
-                "see 'boot' in twinslot-config(5)",
-            )
+            problem, _, hint = view.environment_problem.partition(" (hint: ")
+            yield Severity.FAULT, problem, hint.removesuffix(")") or "see 'boot' in twinslot-config(5)"
         return
     for copy in view.environment.copies:
         good = copy.state in (CopyState.CURRENT, CopyState.OLDER)

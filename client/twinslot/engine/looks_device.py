@@ -36,7 +36,8 @@ def record(scene: Scene) -> Looked:
         if denied(scene, scene.view.record_problem):
             yield Severity.UNKNOWN, NOT_READABLE, ""
         else:
-            yield Severity.WARNING, scene.view.record_problem, "'twinslot boot' creates or rebuilds it"
+            problem = scene.view.record_problem.partition(" (hint: ")[0]
+            yield Severity.WARNING, problem, "'twinslot boot' creates or rebuilds it"
         return
     broken = found.first_broken_link() if isinstance(found, Record) else None
     if isinstance(found, Published):
@@ -108,6 +109,9 @@ def drop_ins(scene: Scene) -> Looked:
             if name.startswith(".") or not name.endswith(".toml"):
                 text = f"'{shown(name)}' in /{place} is not read"
                 yield Severity.WARNING, text, "name it with .toml at the end and no dot in front, or remove it"
+            elif not (directory / name).is_file() and (directory / name).resolve() != Path("/dev/null"):
+                text = f"'{shown(name)}' in /{place} is not read: it is no file, or a link to nowhere"
+                yield Severity.WARNING, text, "remove it, or make it a file"
 
 
 def health_checks(scene: Scene) -> Looked:
@@ -138,7 +142,7 @@ def health_checks(scene: Scene) -> Looked:
         text = "no required health check is configured: every release that starts is committed"
         yield Severity.WARNING, text, "add programs to /etc/twinslot/health.d, or units to 'health.units'"
     else:
-        yield Severity.FINE, f"{asked} health checks, {required} of them required", ""
+        yield Severity.FINE, f"{asked} health check{'s' if asked != 1 else ''}, {required} required", ""
 
 
 def trust(scene: Scene) -> Looked:
