@@ -156,3 +156,7 @@ def test_every_message_begins_in_lower_case_and_has_no_full_stop() -> None:
     assert len(messages) > 200
     assert not {text for text in messages if text[0].isupper() and not text.startswith(NAMES)}
     assert not {text for text in messages if text.endswith((".", "!", "?")) and not text.endswith("...")}
+
+
+def test_the_page_is_printed_from_the_code() -> None:
+    assert (ROOT / "docs/errors.md").read_text() == PAGE["page"](), "run 'make docs'"
