@@ -79,6 +79,72 @@ def test_an_overlay_root_is_looked_through_and_says_so() -> None:
     assert "its lowest layer is '/run/lower'" in found.evidence
 
 
+OTHER = line("179:2", "/run/extra", source="/dev/other")
+LOWEST = {
+    # As the kernel writes them: blank, tab, newline, backslash, comma and equals sign are octal.
+    "one-for-each-layer": ("rw,lowerdir+=/run/extra,lowerdir+=/run/lower,upperdir=/run/up", "/run/lower"),
+    "one-alone": ("rw,lowerdir+=/run/lower,upperdir=/run/up,workdir=/run/w", "/run/lower"),
+    "with-data-layers": ("ro,lowerdir+=/run/lower,datadir+=/run/extra", "/run/lower"),
+    "data-behind-two-colons": ("ro,lowerdir=/run/lower::/run/extra", "/run/lower"),
+    "two-data-layers": ("ro,lowerdir=/run/extra:/run/lower::/run/extra::/run/extra", "/run/lower"),
+    "a-directory-below-the-mount": ("ro,lowerdir=/run/extra:/run/lower/usr/root", "/run/lower"),
+    "a-name-that-only-begins-so": ("ro,lowerdir=/run/extra:/run/lower2", None),
+    "a-blank": (r"ro,lowerdir=/run/extra:/run/my\040lower", "/run/my\\040lower"),
+    "a-comma": (r"ro,lowerdir=/run/extra:/run/a\054b", "/run/a,b"),
+    "a-comma-with-a-backslash": (r"ro,lowerdir=/run/extra:/run/a\134\054b", "/run/a,b"),
+    "a-colon-with-a-backslash": (r"ro,lowerdir=/run/extra:/run/a\134:b", "/run/a:b"),
+    "a-colon-in-a-layer-of-its-own": (r"ro,lowerdir+=/run/extra,lowerdir+=/run/a:b", "/run/a:b"),
+    "a-backslash": (r"ro,lowerdir=/run/extra:/run/a\134\134b", "/run/a\\134b"),
+    "an-equals-sign": (r"ro,lowerdir=/run/extra:/run/a\075b,index=off", "/run/a=b"),
+    "a-byte-that-is-no-text": ("ro,lowerdir=/run/extra:/run/\udcff", "/run/\udcff"),
+    "a-line-separator": ("ro,lowerdir=/run/extra:/run/\u2028", "/run/\u2028"),
+    "no-lower-layer": ("rw,upperdir=/run/up", None),
+}
+
+
+@pytest.mark.parametrize("name", LOWEST)
+def test_the_lowest_layer_of_an_overlay_decides_however_the_kernel_writes_it(name: str) -> None:
+    options, point = LOWEST[name]
+    table = OTHER + (line("179:3", point) if point else line("179:3", "/run/lower"))
+    table += line("0:30", fstype="overlay", source="overlay", options=options)
+    assert running_slot(SLOTS, table, lookup).slot is (B if point else None)
+
+
+def test_an_overlay_over_an_overlay_is_looked_through_twice() -> None:
+    table = OTHER + line("179:3", "/run/lower")
+    table += line("0:29", "/run/middle", fstype="overlay", source="o", options="ro,lowerdir=/run/extra:/run/lower")
+    table += line("0:30", fstype="overlay", source="o", options="rw,lowerdir+=/run/middle,upperdir=/run/up")
+    assert running_slot(SLOTS, table, lookup).slot is B
+
+
+def test_overlays_that_name_each_other_end_undecided() -> None:
+    table = line("0:29", "/run/middle", fstype="overlay", source="o", options="ro,lowerdir=/run/other")
+    table += line("0:31", "/run/other", fstype="overlay", source="o", options="ro,lowerdir=/run/middle")
+    table += line("0:30", fstype="overlay", source="o", options="rw,lowerdir=/run/middle")
+    assert running_slot(SLOTS, table, lookup).slot is None
+
+
+def test_of_two_mounts_in_one_place_the_topmost_holds_the_layer() -> None:
+    table = line("179:2", "/run/lower") + line("179:3", "/run/lower")
+    table += line("0:30", fstype="overlay", source="o", options="rw,lowerdir=/run/lower")
+    assert running_slot(SLOTS, table, lookup).slot is B
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\x0b", "\x0c", "\x1c", "\x85", "\r"])
+def test_no_path_of_a_mount_makes_a_line_of_its_own(separator: str) -> None:
+    forged = line("179:2").rstrip("\n").replace("25 1", "99 1")
+    table = line("179:3") + line("0:40", f"/home/user/x{separator}{forged.replace(' ', separator)}", "fuse", "x")
+    table += line("0:41", f"/home/user/{separator}25", "fuse", "x")
+    assert running_slot(SLOTS, table, lookup).slot is B
+    assert len(parse_mountinfo(table)) == 3
+
+
+def test_optional_fields_may_be_missing_or_many() -> None:
+    rest = "- ext4 /dev/root rw\n"
+    for fields in ("", "shared:1 ", "shared:1 master:2 propagate_from:3 unbindable "):
+        assert running_slot(SLOTS, f"25 1 179:3 / / ro,relatime {fields}{rest}", lookup).slot is B, fields
+
+
 def test_an_overlay_whose_layer_is_not_visible_is_undecided() -> None:
     table = line("179:3", "/data") + line("0:30", fstype="overlay", source="overlay", options="rw,lowerdir=/lower")
     found = running_slot(SLOTS, table, lookup, cmdline="twinslot.slot=b")

@@ -31,7 +31,7 @@ def refuse_in_use(path: Path, device: Device, forbidden: frozenset[Device]) -> N
                 "install into the other slot; 'twinslot doctor' shows which one runs",
             )
         )
-    for mount in mounts.parse_mountinfo(mounts.MOUNTINFO.read_text()):
+    for mount in mounts.parse_mountinfo(mounts.read_text(mounts.MOUNTINFO)):
         if mount.device in touched or (mount.device[0] == 0 and _is_source(mount.source, touched)):
             raise RefusedError(
                 Refusal(

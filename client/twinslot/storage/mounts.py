@@ -30,7 +30,7 @@ class Mount:
         point: Where it is mounted.
         fstype: Kind of file system.
         source: As given to mount(2); a path for block devices.
-        options: Of the super block, as written there.
+        options: Of the super block, as written there, with its escapes; `option_list` takes them apart.
     """
 
     device: Device
@@ -41,8 +41,22 @@ class Mount:
 
 
 def parse_mountinfo(text: str) -> tuple[Mount, ...]:
-    """Read /proc/self/mountinfo; a line that does not fit the format is left out."""
-    return tuple(mount for mount in map(_parse_line, text.splitlines()) if mount is not None)
+    """Read /proc/self/mountinfo; a line that does not fit the format is left out.
+
+    Only a newline ends a line: what else Unicode calls a line's end may stand in a path.
+    """
+    return tuple(mount for mount in map(_parse_line, text.split("\n")) if mount is not None)
+
+
+def read_text(path: Path) -> str:
+    """A file of /proc: paths in it are bytes, and need not be UTF-8."""
+    return path.read_text(encoding="utf-8", errors="surrogateescape")
+
+
+def option_list(mount: Mount) -> tuple[tuple[str, str], ...]:
+    """The options of the super block in their order, each with its value; a key may stand several times."""
+    parts = (part.partition("=") for part in mount.options.split(","))
+    return tuple((_unescape(key), _unescape(value)) for key, _, value in parts)
 
 
 def _parse_line(line: str) -> Mount | None:
@@ -51,7 +65,7 @@ def _parse_line(line: str) -> Mount | None:
     major, _, minor = fields[2].partition(":") if len(fields) > 5 else ("", "", "")
     if not separator or len(rest) < 3 or not (_is_number(major) and _is_number(minor)):
         return None
-    return Mount((int(major), int(minor)), _unescape(fields[4]), rest[0], _unescape(rest[1]), _unescape(rest[2]))
+    return Mount((int(major), int(minor)), _unescape(fields[4]), rest[0], _unescape(rest[1]), rest[2])
 
 
 def _is_number(text: str) -> bool:
@@ -118,6 +132,22 @@ def above(device: Device) -> frozenset[Device]:
     return closure(device, partitions, holders)
 
 
+def backing(device: Device, sys_block: Path = SYS_BLOCK) -> frozenset[Device]:
+    """The device of the file system that holds a loop device's file, where its path can be followed."""
+    try:
+        path = read_text(sys_block / name(device) / "loop/backing_file").rstrip("\n")
+        number = os.stat(path).st_dev  # noqa: PTH116 - a path with any byte
+    except (OSError, ValueError):
+        return frozenset()
+    found = (os.major(number), os.minor(number))
+    return frozenset({found} if found[0] else ())  # major 0: not one block device
+
+
 def below(device: Device) -> frozenset[Device]:
-    """Itself and the devices on which it stands: what a verity or encrypted root really reads."""
+    """Itself and the devices on which it stands: what a write to it would change."""
     return closure(device, slaves)
+
+
+def read_from(device: Device) -> frozenset[Device]:
+    """Itself and what a verity, encrypted or loop-mounted root really reads: also the device of a loop's file."""
+    return closure(device, slaves, backing)

@@ -6,6 +6,7 @@ An overlay root is looked through to its lowest layer where that layer's mount i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,9 +62,14 @@ class RunningSlot:
 
 def find_running_slot(slots: SlotDevices, environment: str | None = None) -> RunningSlot:
     """Ask this machine; `environment` is the value of the variable `slot`, if it could be read."""
-    cmdline = CMDLINE.read_text()
+    cmdline = mounts.read_text(CMDLINE)
     return running_slot(
-        slots, mounts.MOUNTINFO.read_text(), mounts.device_of, mounts.below, cmdline=cmdline, environment=environment
+        slots,
+        mounts.read_text(mounts.MOUNTINFO),
+        mounts.device_of,
+        mounts.read_from,
+        cmdline=cmdline,
+        environment=environment,
     )
 
 
@@ -119,14 +125,47 @@ def _root_device(table: tuple[Mount, ...], lookup: Lookup, evidence: list[str]) 
 
 
 def _lowest_layer(table: tuple[Mount, ...], root: Mount, evidence: list[str]) -> Mount | None:
-    options = dict(part.partition("=")[::2] for part in root.options.split(","))
-    layers = options.get("lowerdir", "").split(":")
-    layer = layers[-1]
-    # The layer is a directory of the mount with the longest path above it, but never of the overlay itself.
-    candidates = [m for m in table if m.fstype != "overlay" and (layer + "/").startswith(m.point.rstrip("/") + "/")]
-    covering = max((m for m in candidates if m.point != "/"), key=lambda m: len(m.point), default=None)
-    evidence.append(f"its lowest layer is '{layer}'" + ("" if covering else ", whose mount is not visible"))
-    return covering
+    """The mount that holds the lowest layer; an overlay there is looked through as well."""
+    seen = {root}
+    found: Mount | None = root
+    while found is not None and found.fstype == "overlay":
+        layers = overlay_layers(found)
+        layer = layers[-1] if layers else ""
+        found = _covering(table, layer, seen)
+        evidence.append(f"its lowest layer is '{layer}'" + ("" if found else ", whose mount is not visible"))
+        seen |= {found} if found else set()
+    return found
+
+
+def _covering(table: tuple[Mount, ...], layer: str, seen: set[Mount]) -> Mount | None:
+    """The mount with the longest path above a directory, the topmost of several; never one that was looked through."""
+    candidates = [
+        (len(mount.point), number, mount)
+        for number, mount in enumerate(table)
+        if mount not in seen and mount.point != "/" and (layer + "/").startswith(mount.point.rstrip("/") + "/")
+    ]
+    return max(candidates, key=lambda each: each[:2])[2] if candidates else None
+
+
+def overlay_layers(mount: Mount) -> tuple[str, ...]:
+    """Directories of the lower layers, the topmost first, without those that hold only data.
+
+    Kernel, Documentation/filesystems/overlayfs.rst and fs/overlayfs/params.c: `lowerdir=A:B::DATA`, where a backslash
+    escapes a colon, a comma and itself; or since Linux 6.5 one `lowerdir+=` for each layer as it is, and `datadir+=`.
+    """
+    layers: list[str] = []
+    for key, value in mounts.option_list(mount):
+        if key == "lowerdir+":
+            layers.append(value)
+        elif key == "lowerdir":
+            for part in _PART.findall(value):
+                if part == "::":
+                    break
+                layers += [re.sub(r"\\(.)", r"\1", part)] if part != ":" else []
+    return tuple(layers)
+
+
+_PART: Final = re.compile(r"::|:|(?:[^:\\]|\\.)+", re.DOTALL)
 
 
 def _matches(slots: SlotDevices, used: frozenset[Device], lookup: Lookup, evidence: list[str]) -> list[SlotName]:
