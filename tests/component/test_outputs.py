@@ -467,9 +467,10 @@ def test_a_signal_at_any_moment_leaves_no_temporary_file_and_no_traceback(
     job = subprocess.Popen(
         [*PROGRAM, *map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
     )
-    while not handles_signals(job.pid):
+    while job.poll() is None and not handles_signals(job.pid):
         time.sleep(0.01)
-    time.sleep({signal.SIGINT: 0.1, signal.SIGTERM: 0.4, signal.SIGHUP: 0.9}[number])
+    time.sleep({signal.SIGINT: 0.1, signal.SIGTERM: 0.3, signal.SIGHUP: 0.6}[number])
+    assert job.poll() is None, job.communicate()
     os.killpg(job.pid, number)  # as a terminal and a service manager do: to the whole group
     _, error = job.communicate()
     assert job.returncode == 128 + number, error
@@ -485,7 +486,8 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert main(["keys", "init", str(large / "keys"), "--roles", "engineering"]) == 0
     content = bytearray(os.urandom(12_000_000))
     (large / "firmware.bin").write_bytes(content)
-    content[::97] = bytes(len(content[::97]))  # nowhere the same for long, and everywhere alike
+    for place in range(0, len(content), 1024):  # nowhere the same for long, and everywhere alike
+        content[place : place + 64] = os.urandom(64)
     (large / "old.bin").write_bytes(content)
     (large / "notes.md").write_text("x")
     (large / "image.toml").write_text(TOML)
