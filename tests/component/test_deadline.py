@@ -269,3 +269,21 @@ def test_a_lost_environment_does_not_reset_a_device_at_work(bench: Bench, line: 
     assert bench.run() == 1
     assert (bench.rig.raw(), bench.asked()) == (before, [])
     assert "cannot be read" in bench.said()
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("how", ["full", "read-only"])
+def test_a_run_without_room_does_not_save_the_trial(bench: Bench, how: str) -> None:
+    run = bench.lock.parent
+    run.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k,mode=755", "tmpfs", run], check=True)
+    try:
+        bench.lock.touch(0o600)  # as systemd makes it
+        (run / "fill").write_bytes(bytes(4096))
+        if how == "read-only":
+            subprocess.run(["mount", "-o", "remount,ro", run], check=True)
+        assert bench.run() is None
+        assert bench.copies() == [after(ENDED), after(ENDED)]
+    finally:
+        bench.switch_off()
+        subprocess.run(["umount", run], check=True)
