@@ -454,6 +454,10 @@ def handles_signals(pid: int) -> bool:
     return False
 
 
+# What nohup, or a shell that starts a job in the background, had this process ignore, the program must not.
+AS_IN_A_TERMINAL = ("env", "--default-signal=INT,TERM,HUP")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("verb", ["build", "blocks", "patch"])
 def test_a_signal_at_any_moment_leaves_no_temporary_file_and_no_traceback(
@@ -465,7 +469,10 @@ def test_a_signal_at_any_moment_leaves_no_temporary_file_and_no_traceback(
         "patch": ["patch", large / "old.bin", large / "new.twin", "-o", tmp_path / "out"],
     }[verb]
     job = subprocess.Popen(
-        [*PROGRAM, *map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+        [*AS_IN_A_TERMINAL, *PROGRAM, *map(str, command)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
     )
     while job.poll() is None and not handles_signals(job.pid):
         time.sleep(0.01)
