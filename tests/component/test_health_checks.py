@@ -19,7 +19,7 @@ from twinslot.health.base import Runner, Terms, Verdict
 from twinslot.health.command import CommandCheck
 from twinslot.health.directory import NotAsked, discover
 from twinslot.health.http import HttpCheck
-from twinslot.health.selection import configured_checks
+from twinslot.health.selection import check_names, configured_checks
 from twinslot.health.systemd import NoFailedUnits, UnitCheck
 
 
@@ -103,8 +103,11 @@ def test_what_is_no_check_is_reported_with_the_reason_and_never_passes(tmp_path:
     (lib / "directory").mkdir()
     os.mkfifo(lib / "pipe")
     (lib / "gone").symlink_to("nowhere")
+    (lib / "circle").symlink_to("circle")
     (tmp_path / "file").touch()
-    checks = discover([lib, tmp_path / "absent", tmp_path / "file"], Terms(timeout=5))
+    (tmp_path / "lost").symlink_to("data/health.d")
+    directories = [lib, tmp_path / "absent", tmp_path / "file", tmp_path / "lost"]
+    checks = discover(directories, Terms(timeout=5), [tmp_path / "lost"])
     why = {check.name: check.why for check in checks if isinstance(check, NotAsked)}
     assert len(why) == len(checks)
     leftover = "the name is that of a leftover of an editor or a package"
@@ -113,12 +116,21 @@ def test_what_is_no_check_is_reported_with_the_reason_and_never_passes(tmp_path:
         "directory": "it is no regular file",
         "pipe": "it is no regular file",
         "gone": "the file cannot be looked at (No such file or directory)",
+        "circle": "the file cannot be looked at (Too many levels of symbolic links)",
         str(tmp_path / "absent"): "the directory does not exist",
         str(tmp_path / "file"): "the directory cannot be listed (Not a directory)",
+        str(tmp_path / "lost"): "the directory is a link that leads nowhere",
     }
     assert not any(check.probe(5).passed for check in checks)
     required = {check.name for check in checks if check.terms.required}
-    assert required == {"gone", str(tmp_path / "file")}, "there a check was certainly meant"
+    meant = {"gone", "circle", str(tmp_path / "file"), str(tmp_path / "lost")}
+    assert required == meant, "there a check was certainly meant"
+
+
+def test_only_the_endings_that_package_tools_use_make_a_leftover(tmp_path: Path) -> None:
+    for name in ("fan.rpmlow", "fan.rpm", "x.old", "x.BAK", "swp"):
+        script(tmp_path / name, "exit 1")
+    assert all(isinstance(check, CommandCheck) for check in discover([tmp_path], Terms(timeout=5)))
 
 
 def test_a_file_that_does_not_run_hides_nothing(tmp_path: Path) -> None:
@@ -126,6 +138,14 @@ def test_a_file_that_does_not_run_hides_nothing(tmp_path: Path) -> None:
     script(tmp_path / "lib/10-net", "echo vendor")
     checks = discover([tmp_path / "etc", tmp_path / "lib"], Terms(timeout=5))
     assert [(check.name, type(check)) for check in checks] == [("10-net", NotAsked), ("10-net", CommandCheck)]
+
+
+def test_a_file_that_does_not_run_takes_no_name_from_a_check_that_a_manifest_may_demand(tmp_path: Path) -> None:
+    script(tmp_path / "etc/10-net", "exit 0", 0o644)
+    script(tmp_path / "lib/10-net", "exit 0")
+    checks = configured_checks(Health(directories=(tmp_path / "etc", tmp_path / "lib")))
+    assert [(check.name, type(check)) for check in checks] == [("10-net (2)", NotAsked), ("10-net", CommandCheck)]
+    assert check_names(checks) == {"10-net"}
 
 
 def test_checks_of_one_name_are_all_asked_under_names_of_their_own(tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def drop_ins(scene: Scene) -> Looked:
             if name.startswith(".") or not name.endswith(".toml"):
                 text = f"'{shown(name)}' in /{place} is not read"
                 yield Severity.WARNING, text, "name it with .toml at the end and no dot in front, or remove it"
-            elif not (directory / name).is_file() and (directory / name).resolve() != Path("/dev/null"):
+            elif not (directory / name).is_file() and os.path.realpath(directory / name) != os.devnull:
                 text = f"'{shown(name)}' in /{place} is not read: it is no file, or a link to nowhere"
                 yield Severity.WARNING, text, "remove it, or make it a file"
 
@@ -131,7 +131,7 @@ def health_checks(scene: Scene) -> Looked:
         )
     for unit in filter(is_pattern, scene.config.health.units):
         yield Severity.FAULT, f"'{unit}' is a pattern of units, so its check fails", "name each unit in 'health.units'"
-    renamed = [check.name for check in checks if check.name.endswith(")") and " (" in check.name]
+    renamed = [check.name for check in checks if check not in aside and check.name.endswith(")") and " (" in check.name]
     names = {check.name for check in checks}
     for name in renamed:
         if name.rpartition(" (")[0] in names and name.rpartition(" (")[2].rstrip(")").isdigit():

@@ -20,10 +20,9 @@ from twinslot.health.command import CommandCheck
 
 # What editors, dpkg (dpkg(1), conffiles), rpm, ucf(1), patch(1) and NFS leave behind: old versions of a check.
 LEFTOVER: Final = re.compile(
-    r".*(~|\.dpkg-[a-z]+|\.rpm[a-z]+|\.ucf-[a-z]+|\.bak|\.orig|\.rej|\.swp|\.disabled)|#.*#|\.#.*|\.nfs[0-9a-f]+",
+    r".*(~|\.dpkg-[a-z]+|\.rpm(new|save|orig)|\.ucf-[a-z]+|\.bak|\.orig|\.rej|\.swp|\.disabled)|#.*#|\.#.*|\.nfs[0-9a-f]+",
     re.DOTALL,
 )
-_MASK: Final = Path("/dev/null")
 _MASKED: Final = ""
 _RUNS: Final = "runs"
 
@@ -62,7 +61,9 @@ def discover(directories: Iterable[Path], terms: Terms, optional: Iterable[Path]
         try:
             entries = sorted(directory.iterdir())
         except FileNotFoundError:
-            if directory not in optional:
+            if directory.is_symlink():  # its programs are somewhere, and that is not there
+                found.append(NotAsked(str(directory), "the directory is a link that leads nowhere", terms))
+            elif directory not in optional:
                 found.append(NotAsked(str(directory), "the directory does not exist", wanted))
             continue
         except OSError as e:
@@ -85,7 +86,7 @@ def _checks(entries: Iterable[tuple[Path, str]], terms: Terms, wanted: Terms) ->
 
 def _judge(path: Path) -> str:
     """Whether it runs, is masked, or why neither."""
-    if path.is_symlink() and path.resolve() == _MASK:
+    if path.is_symlink() and os.path.realpath(path) == os.devnull:
         return _MASKED
     if LEFTOVER.fullmatch(path.name):
         return "the name is that of a leftover of an editor or a package"

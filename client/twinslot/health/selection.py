@@ -43,10 +43,12 @@ def left_out(checks: Iterable[Check]) -> tuple[NotAsked, ...]:
 
 
 def _distinct(checks: Iterable[Check]) -> Iterator[Check]:
-    taken: set[str] = set()
+    """What is asked has the first claim on its name, whatever stands before it: a manifest names it (S11)."""
+    checks = tuple(checks)
+    taken, asked = set[str](), check_names(checks)
     for check in checks:
         name, number = check.name, 1
-        while name in taken:
+        while name in taken or (isinstance(check, NotAsked) and name in asked):
             number += 1
             name = f"{check.name} ({number})"
         taken.add(name)
