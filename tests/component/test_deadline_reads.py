@@ -161,6 +161,15 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("shell", ["dash", "bash"])
+def test_numbers_with_zeros_in_front_are_decimal(bench: Bench, shell: str) -> None:
+    bench.shell = (f"/bin/{shell}",)
+    bench.set(ARMED)
+    bench.start(TWINSLOT_STEP="08", TWINSLOT_LOCK_WAIT="0009", TWINSLOT_GRACE="00", TWINSLOT_DEADLINE="00")
+    assert bench.ended() is None, "the machine is reset"
+    assert (bench.rig.seen()["slot"], bench.rig.seen()["slot_b"]) == ("a", "bad")
+
+
+@pytest.mark.parametrize("shell", ["dash", "bash"])
 def test_what_the_environment_says_about_shells_and_languages_changes_nothing(bench: Bench, shell: str) -> None:
     bench.shell = (f"/bin/{shell}",)
     bench.set(ARMED)
