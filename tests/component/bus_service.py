@@ -206,7 +206,7 @@ class PretendWorld:
     def log(self, after: int, since: str, limit: int) -> JsonObject:
         """Rows that name who asked for what."""
         rows = [{"number": n, "fields": {"origin": asked.as_dict()}} for n, asked in enumerate(self.asked, 1)]
-        return {"rows": rows[after:][-limit:], "broken": None, "since": since}
+        return {"rows": rows[after:][-limit:], "broken": None, "since": since, "limit": limit}
 
 
 def main() -> None:

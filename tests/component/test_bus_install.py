@@ -246,4 +246,5 @@ def test_the_audit_names_who_called_and_only_those_who_may_change_read_it(
         assert origin["sender"].startswith(":1.")
     assert found["broken"] is None
     assert [row["number"] for row in client.log(3, "", 0)["rows"]] == [4]
+    assert client.log((1 << 64) - 1, "", 0)["rows"] == []
     assert device.environment()["slot"] == "b"

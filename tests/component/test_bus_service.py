@@ -77,6 +77,8 @@ def test_status_and_history_are_json(caller: Caller) -> None:
     assert json.loads(caller.call("GetStatus")[0])["slots"]["a"]["running"] is True
     assert len(json.loads(caller.call("GetHistory", "u", 1)[0])) == 1
     assert len(json.loads(caller.call("GetHistory", "u", 2**32 - 1)[0])) == 2
+    for asked in (0, 1000, 2**32 - 1):
+        assert json.loads(caller.call("GetLog", "tsu", 0, "", asked)[0])["limit"] == 1000
 
 
 @pytest.mark.parametrize(

@@ -355,10 +355,14 @@ def test_what_cannot_be_published_stops_no_save(small: Path, caplog: pytest.LogC
     assert "status.json' cannot be written: Is a directory" in caplog.text
 
 
-def test_a_link_in_the_place_of_what_is_published_is_not_followed(tmp_path: Path) -> None:
-    (tmp_path / "victim").write_text("precious")
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data/status.json.new").symlink_to(tmp_path / "victim")
-    with Record(tmp_path / "data", now) as record:
+@pytest.mark.parametrize("left", ["link", "second-name", "pipe", "of-a-cut"])
+def test_what_stands_in_the_place_of_what_is_published_is_replaced(tmp_path: Path, left: str) -> None:
+    victim, place = tmp_path / "victim", tmp_path / "data/status.json.new"
+    victim.write_text("precious")
+    place.parent.mkdir()
+    makers = {"link": place.symlink_to, "second-name": place.hardlink_to, "pipe": lambda _: os.mkfifo(place)}
+    makers.get(left, lambda _: place.write_text("{" * 9999))(victim)
+    with Record(place.parent, now) as record:
         record.save(make(), "accepted")
-    assert (tmp_path / "victim").read_text() == "precious"
+    assert victim.read_text() == "precious"
+    assert Published(place.parent).current() == make()

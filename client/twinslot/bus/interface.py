@@ -25,6 +25,7 @@ from twinslot.core.transaction import Transaction
 from twinslot.engine.cancellation import Cancellation
 
 HISTORY: Final = 1000  # most transactions, or rows of the audit, in one answer
+_ROWS: Final = (1 << 63) - 1  # the highest number that SQLite knows; a caller's may be higher
 
 _log: Final = logging.getLogger(__name__)
 
@@ -154,7 +155,8 @@ class Update:
     async def _get_log(self, call: Call) -> list[Any]:
         after, since, limit = call.body
         async with self._one_history:
-            return [json.dumps(await asyncio.to_thread(self._world.log, after, since, min(limit, HISTORY)))]
+            page = await asyncio.to_thread(self._world.log, min(after, _ROWS), since, min(limit or HISTORY, HISTORY))
+            return [json.dumps(page)]
 
     async def _of_the_device(self) -> dict[str, Any]:
         status = await self._status()

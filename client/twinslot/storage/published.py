@@ -58,7 +58,8 @@ def is_stale(directory: Path, database: Path) -> bool:
 
 def _write(directory: Path, data: bytes) -> None:
     fresh = directory / f"{FILE_NAME}.new"
-    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    fresh.unlink(missing_ok=True)  # whatever a cut left there: a pipe would be waited for, a link written through
+    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     try:
         os.fchmod(fd, 0o644)  # whatever the umask
         if os.write(fd, data) != len(data):
