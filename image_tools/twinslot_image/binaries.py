@@ -14,7 +14,7 @@ from twinslot_image.elf import ELF_MAGIC, find_mismatch, read_abi
 from twinslot_image.packed import is_packed, unpack_head
 
 _MODULES: Final = re.compile(r"(?:usr/)?lib/modules/")
-_PACKED_MODULE: Final = re.compile(r"\.ko\.(?:gz|xz|zst|bz2|lzma)$")  # the first three are what kmod takes
+_PACKED_MODULE: Final = re.compile(r"\.ko\.(?:gz|xz|zst|bz2|lzma|lz4|lz|lzo|Z)$")  # the first three are what kmod takes
 _ARCHIVE: Final = b"!<arch>\n"  # ar(5)
 _PE_AT: Final = 0x3C  # Microsoft PE format: where the header stands
 _EFI: Final = range(10, 14)  # subsystems of the PE format: program, two kinds of driver, ROM

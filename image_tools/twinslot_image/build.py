@@ -17,7 +17,7 @@ from twinslot_image.binaries import Looked
 from twinslot_image.compose import AttachedFile, ReleaseFacts, compose_manifest, write_image
 from twinslot_image.description import Description, PayloadSource
 from twinslot_image.keys import load_trust
-from twinslot_image.named_file import NamedFile
+from twinslot_image.named_file import NamedFile, read_small
 from twinslot_image.outputs import Target
 from twinslot_image.pack import PackedPayload, group_size_for, pack_payload
 from twinslot_image.progress import Progress
@@ -107,7 +107,7 @@ def _check_payloads(description: Description) -> dict[str, Looked]:
     looked = {}
     for source in description.payloads:
         if not source.file.is_file():
-            raise _unreadable(source.file, FileNotFoundError("no such file"))
+            raise _no_file(source.file)
         if source.kind == "rootfs":
             checked = _check(source, description.architecture)
             reasons += checked.reasons
@@ -143,9 +143,17 @@ def _pack(source: PayloadSource, description: Description, sink: BinaryIO) -> Pa
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_small(path)
     except OSError as e:
         raise _unreadable(path, e) from e
+
+
+def _no_file(path: Path) -> BundleError:
+    if not path.exists():
+        return _unreadable(path, FileNotFoundError())
+    found = "a directory" if path.is_dir() else "a device, pipe or socket"
+    what = f"'{path}', which the description names, is no regular file"
+    return BundleError(what, code="description", found=found)
 
 
 def _unreadable(path: Path, error: OSError) -> BundleError:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from twinslot.cli_output import Output
 from twinslot.core.errors import CancelledError, DeviceError, LifecycleError, TwinslotError
 from twinslot.core.text import printable
-from twinslot_image import PASSPHRASE, PROGRAM
+from twinslot_image import INSTALL, PASSPHRASE, PROGRAM
 from twinslot_image.stop import Stopped, stopping_by_signals, undisturbed
 from twinslot_image.system_errors import system_error
 
@@ -41,8 +41,8 @@ def _guarded(given: list[str], output: Output) -> int:
     except TwinslotError as e:
         return _report(e, e.exit_status, output)
     except ImportError as e:
-        what, hint = f"the library '{e.name}' is missing", "install the extra 'image-tools'"
-        return _report(DeviceError(what, code="program", hint=hint), DeviceError.exit_status, output)
+        what = f"the library '{(e.name or 'unknown').partition('.')[0]}' is missing or cannot be loaded"
+        return _report(DeviceError(what, code="program", hint=INSTALL), DeviceError.exit_status, output)
     except OSError as e:
         if isinstance(e, BrokenPipeError):
             output.lost = e

@@ -9,7 +9,7 @@ from twinslot.bundle.patch_head import patch_name
 from twinslot.cli_output import Output
 from twinslot.core.errors import DeviceError
 from twinslot.core.manifest import parse_manifest
-from twinslot_image import replaceable
+from twinslot_image import INSTALL, replaceable
 from twinslot_image.cli_commands import say
 from twinslot_image.compose import read_front
 from twinslot_image.file_kind import require_image
@@ -26,7 +26,7 @@ def patch(arguments: argparse.Namespace, output: Output) -> None:
         with undisturbed():
             from twinslot_image.patch import make_patch
     except ImportError as e:
-        raise DeviceError("'patch' needs NumPy", code="program", hint="install '.[image-tools]'") from e
+        raise DeviceError("'patch' needs NumPy", code="program", hint=INSTALL) from e
     old, new = arguments.old, arguments.new
     require_image(new)
     name = patch_name(new.name, "0" * 64)  # until the base's digest is known

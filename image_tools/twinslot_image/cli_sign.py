@@ -19,6 +19,7 @@ from twinslot_image.compose import Front, replace_manifest
 from twinslot_image.file_kind import read_image_front, require_image
 from twinslot_image.inspect import describe_image, signature_count
 from twinslot_image.key_files import load_signer
+from twinslot_image.named_file import read_small
 from twinslot_image.outputs import Target
 from twinslot_image.progress import Progress
 
@@ -28,7 +29,7 @@ _SIGNATURE_MAX: Final = 4096  # bytes of a detached signature file
 def sign(arguments: argparse.Namespace, output: Output) -> None:
     """`sign`, its detached half, and its attaching half."""
     require_image(arguments.image)  # before a key is asked for
-    if arguments.detached_payload:
+    if arguments.detached_payload is not None:
         _write_bytes_to_sign(arguments, output)
         return
     if not arguments.role:
@@ -81,8 +82,8 @@ def _signing(arguments: argparse.Namespace) -> Callable[[Front], bytes]:
 
 def _read_key(where: str) -> tuple[bytes, str]:
     if not where.startswith("env:"):
-        return Path(where).read_bytes(), where
-    value = os.environb.get(where.removeprefix("env:").encode())
+        return read_small(Path(where)), where
+    value = os.environb.get(os.fsencode(where.removeprefix("env:")))
     if not value:
         raise DeviceError("the variable that should hold the private key is not set", code="key", expected=where)
     return value, where

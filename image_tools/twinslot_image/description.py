@@ -27,6 +27,7 @@ from twinslot.core.manifest import (
     TYPES,
 )
 from twinslot_image.elf import ARCHITECTURES
+from twinslot_image.named_file import read_small
 from twinslot_image.toml_table import Table
 
 VALID_DAYS_DEFAULT = 365
@@ -112,7 +113,7 @@ def read_description(path: Path, overrides: Mapping[str, object] | None = None) 
 
 def _parse(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_bytes().decode())
+        return tomllib.loads(read_small(path).decode())
     except FileNotFoundError as e:
         raise BundleError(f"there is no file '{path}'", code="description") from e
     except OSError as e:

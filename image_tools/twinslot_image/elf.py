@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
-from elftools.common.exceptions import ELFError
-from elftools.elf.elffile import ELFFile
-
 ELF_MAGIC: Final = b"\x7fELF"  # System V ABI, chapter 4, e_ident
 # ELF for the Arm Architecture (IHI 0044), section 4.1.2: EF_ARM_EABIMASK and the two float ABIs.
 _ARM_EABI_MASK, _ARM_EABI5 = 0xFF000000, 0x05000000
@@ -40,6 +37,9 @@ ARCHITECTURES = tuple(_TABLE)  # Debian's names
 
 def read_abi(file: BinaryIO) -> Abi | str:
     """What the header of an ELF file says; a sentence when it is damaged."""
+    from elftools.common.exceptions import ELFError  # here: who only signs or verifies does without
+    from elftools.elf.elffile import ELFFile
+
     try:
         file.seek(0)
         elf = ELFFile(file)

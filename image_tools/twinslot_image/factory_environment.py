@@ -12,6 +12,7 @@ from typing import Final
 from twinslot.bootloader.rawenv import Place, encode, parse_config
 from twinslot.bootloader.script import read_default
 from twinslot.core.errors import DeviceError, LifecycleError
+from twinslot_image.named_file import read_small
 
 _FIRST: Final = (1, 0)  # flags bytes of the two copies: the first is the newer one (U-Boot env/common.c)
 
@@ -22,7 +23,7 @@ def read_places(config: Path) -> tuple[Place, Place]:
     Raises:
         DeviceError: `device.env-config`: not two copies on one device.
     """
-    places = parse_config(config.read_text(errors="replace"), str(config))
+    places = parse_config(read_small(config).decode(errors="replace"), str(config))
     if len(places) != 2 or places[0].device != places[1].device:
         found = f"{len(places)} on '{', '.join(sorted({place.device for place in places}))}'"
         hint = "write copies on two devices with 'mkenvimage -r' and dd (docs/guide-release.md)"

@@ -39,7 +39,7 @@ class Ext4:
         block = image.read(_SUPERBLOCK, 1024)
         self._tables: dict[int, int] = {}  # of inodes, by group; in bytes
         self._inodes = struct.unpack_from("<I", block)[0]
-        free, first, log_size = struct.unpack_from("<III", block, 0x10)
+        free, _, log_size = struct.unpack_from("<III", block, 0x10)
         self._per_group: int = struct.unpack_from("<I", block, 0x28)[0]
         self._state = struct.unpack_from("<H", block, 0x3A)[0]
         revision = struct.unpack_from("<I", block, 0x4C)[0]
@@ -48,7 +48,7 @@ class Ext4:
         self._check(incompatible, log_size)
         self._block = 1024 << log_size
         self._descriptor = struct.unpack_from("<H", block, 0xFE)[0] if incompatible & _64BIT else 32
-        self._descriptors_at = (first + 1) * self._block
+        self._descriptors_at = (_SUPERBLOCK // self._block + 1) * self._block  # behind the superblock's block
         high = struct.unpack_from("<I", block, 0x150)[0] if incompatible & _64BIT else 0
         image.must_hold((struct.unpack_from("<I", block, 4)[0] | high << 32) * self._block)
         if not (self._per_group and self._descriptor >= 32 and 128 <= self._inode_size <= self._block):

@@ -30,6 +30,7 @@ from twinslot.bundle.keys import SCHEMES
 from twinslot.core.errors import BundleError, DeviceError, Refusal, RefusedError
 from twinslot_image import PASSPHRASE
 from twinslot_image.key_encryption import encrypt_key
+from twinslot_image.named_file import read_small
 from twinslot_image.replacement import MODE_PUBLIC, MODE_SECRET, replacing, write_whole
 
 ENCRYPTED = b"ENCRYPTED"
@@ -165,7 +166,7 @@ def load_public(path: Path) -> SSlibKey:
     Raises:
         DeviceError: `device.key`: no public key, or of a kind that no device takes.
     """
-    pem = path.read_bytes()
+    pem = read_small(path)
     if b"PRIVATE KEY" in pem:
         hint = f"make the public one with 'openssl pkey -in {path} -pubout'"
         raise DeviceError(f"'{path}' holds a private key", code="key", expected="a public key in PEM", hint=hint)
@@ -238,7 +239,7 @@ def read_document(path: Path, kind: type[Root | Targets]) -> Any:
     Raises:
         BundleError: `bundle.trust`: it is none.
     """
-    signed = parse_metadata(path.read_bytes(), str(path)).signed
+    signed = parse_metadata(read_small(path), str(path)).signed
     if not isinstance(signed, kind):
         raise BundleError(f"'{path}' is no {kind.type} document", code="trust", found=signed.type)
     return signed

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+SMALL_MAX: Final = 16 * 1024 * 1024  # bytes; keys, documents and descriptions are far below
 
 
 @contextmanager
@@ -18,6 +22,19 @@ def naming(given: str | Path) -> Iterator[None]:
         if e.filename is None:
             e.filename = str(given)
         raise
+
+
+def read_small(path: Path) -> bytes:
+    """A key, a document or a description; a device that never ends is none.
+
+    Raises:
+        OSError: It cannot be read, or has more than `SMALL_MAX` bytes (EFBIG).
+    """
+    with naming(path), path.open("rb") as file:
+        data = file.read(SMALL_MAX + 1)
+    if len(data) > SMALL_MAX:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+    return data
 
 
 class NamedFile(io.FileIO):

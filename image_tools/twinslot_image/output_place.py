@@ -51,7 +51,7 @@ class Place:
 
 def names_directory(given: str) -> bool:
     """Whether a name can only be a directory's, or is one's."""
-    return given.rpartition("/")[2] in ("", ".", "..") or Path(given).is_dir()
+    return bool(given) and (given.rpartition("/")[2] in ("", ".", "..") or Path(given).is_dir())
 
 
 def find_place(given: str) -> Place:

@@ -17,12 +17,13 @@ from typing import Final
 from twinslot.core.errors import BundleError, Refusal
 from twinslot_image import fs_erofs, fs_ext4
 from twinslot_image.binaries import Kind, Looked, examine
-from twinslot_image.fs_tree import Found, Image, Node, Tree, show
+from twinslot_image.fs_tree import LINKS_MAX, Found, Image, Node, Tree, show
 
 # Design rule S6: without both, a release that hangs would not come back. The names are systemd/'s.
 REQUIRED_UNITS = ("twinslot-commit.service", "twinslot-deadline.service")
 NAMED_FILES = 10  # how many offending files are named; the count is always given
-_UNIT_DIRECTORIES = ("etc/systemd/system", "usr/lib/systemd/system", "lib/systemd/system")
+# In systemd's order (systemd.unit(5)).
+_UNIT_DIRECTORIES = ("etc/systemd/system", *(f"{top}/systemd/system" for top in ("usr/local/lib", "usr/lib", "lib")))
 # Firmware is for other processors by its nature.
 _FIRMWARE = ("lib/firmware/*", "usr/lib/firmware/*")
 _NEEDED: Final = ("etc", "usr")  # directories without which it is no system
@@ -130,31 +131,46 @@ _INSTALL = 'install the twinslot package in the root file system (docs/guide-dev
 
 def _check_units(tree: Tree) -> Iterator[Refusal]:
     for unit in REQUIRED_UNITS:
-        places = [tree.look_up(f"{directory}/{unit}", follow=False) for directory in _UNIT_DIRECTORIES]
-        if found := next(filter(None, (_mask(tree, node) for node in places if node)), None):
-            yield Refusal("unit-masked", "a unit that brings the device back is masked", unit, found, "unmask it")
-        elif not any(node and stat.S_ISREG(node.mode) for node in places):
+        places = [f"{directory}/{unit}" for directory in _UNIT_DIRECTORIES]
+        path = next((place for place in places if tree.look_up(place, follow=False)), None)  # the first one counts
+        if path is None:
             what = "a unit that brings the device back is missing"
             yield Refusal("unit-missing", what, unit, "nothing", _INSTALL)
+        elif found := _mask(tree, path):
+            yield Refusal("unit-masked", "a unit that brings the device back is masked", unit, found, "unmask it")
+        elif not _is_file(tree.look_up(path)):
+            what = "a unit that brings the device back is missing"
+            yield Refusal("unit-missing", what, unit, f"'{path}', which leads to no file in the image", _INSTALL)
         elif not _is_enabled(tree, unit):
             hint = f"enable it: 'systemctl --root=... enable {unit}'"
             what = "a unit that brings the device back is not enabled"
             yield Refusal("unit-disabled", what, unit, "not enabled", hint)
 
 
-def _mask(tree: Tree, node: Node) -> str | None:
-    """What masks a unit: a link to /dev/null, or an empty file (systemd.unit(5))."""
-    if stat.S_ISLNK(node.mode):
-        return "a link to /dev/null" if tree.target(node) == os.devnull.encode() else None
-    return "an empty file" if stat.S_ISREG(node.mode) and not node.size else None
+def _is_file(node: Node | None) -> bool:
+    return node is not None and stat.S_ISREG(node.mode)
+
+
+def _mask(tree: Tree, path: str) -> str | None:
+    """What masks a unit, or a link that pulls one in: it leads to /dev/null, or to an empty file (systemd.unit(5))."""
+    for _ in range(LINKS_MAX):
+        node = tree.look_up(path, follow=False)
+        if path == "dev/null":
+            return "a link to /dev/null"
+        if node is None or not stat.S_ISLNK(node.mode):
+            return "an empty file" if node and _is_file(node) and not node.size else None
+        target = tree.target(node).decode("utf-8", "surrogateescape")
+        path = os.path.normpath(os.path.join("/", os.path.dirname(path), target)).lstrip("/")  # noqa: PTH118, PTH120
+    return None
 
 
 def _is_enabled(tree: Tree, unit: str) -> bool:
-    """Some unit pulls it in. The link's target is systemd's business; it goes by the name (systemd.unit(5))."""
+    """Some unit pulls it in by a link of its name, wherever that leads, unless it is masked (systemd.unit(5))."""
     for directory in _UNIT_DIRECTORIES:
         for name in tree.names_in(directory):
             if name.endswith((b".wants", b".requires", b".upholds")):
-                node = tree.look_up(f"{directory}/{name.decode('utf-8', 'surrogateescape')}/{unit}", follow=False)
-                if node and (stat.S_ISLNK(node.mode) or stat.S_ISREG(node.mode)):
+                path = f"{directory}/{name.decode('utf-8', 'surrogateescape')}/{unit}"
+                node = tree.look_up(path, follow=False)
+                if node and (stat.S_ISLNK(node.mode) or stat.S_ISREG(node.mode)) and not _mask(tree, path):
                     return True
     return False

@@ -16,6 +16,7 @@ from twinslot.bundle.verdict import TrustPolicy, TrustRequest, TrustTime, Verdic
 from twinslot.core.errors import BundleError, DeviceError, Refusal, RefusedError
 from twinslot.core.manifest import Manifest, parse_manifest
 from twinslot_image.key_files import parse_metadata
+from twinslot_image.named_file import read_small
 
 TARGETS = "the targets document, role"  # how a refusal of `bundle.trust` begins when the root is another one
 _CHUNK = 1024 * 1024  # bytes
@@ -72,7 +73,7 @@ def read_root(path: Path) -> bytes:
     Raises:
         DeviceError: `device.trust-root`: the file is none.
     """
-    data = path.read_bytes()
+    data = read_small(path)
     hint = "give the root that the device was made with, '1.root.json' in the key directory"
     try:
         kind = parse_metadata(data, str(path)).signed.type

@@ -114,6 +114,8 @@ EXT4 = [
     "ext2 -r 0 -b 1024",
     "ext3 -b 1024",
     "ext4 -O casefold,ea_inode,large_dir,mmp",
+    "ext4 -O bigalloc -b 1024 -C 4096 -N 1000",  # its superblock stands in block 1, its first block is 0
+    "ext4 -O bigalloc,^64bit -b 4096 -C 8192 -N 1000",
 ]
 EROFS = ["", "-E force-inode-extended", "-E force-inode-compact", "-E noinline_data", "--chunksize=4096"]
 

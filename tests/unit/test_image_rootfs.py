@@ -147,6 +147,40 @@ def test_an_empty_unit_file_masks_it(tmp_path: Path) -> None:
     assert (reason.code, reason.found) == ("unit-masked", "an empty file")
 
 
+MASKS = ["/dev/null", "../../../dev/null", "/dev/../dev/./null", "/etc/null", "/etc/nothing"]
+
+
+@pytest.mark.parametrize("target", MASKS)
+@pytest.mark.parametrize(
+    ("link", "code"),
+    [("{}", "unit-masked"), ("boot-complete.target.wants/{}", "unit-disabled")],
+)
+def test_whatever_systemd_takes_for_a_mask_is_one(tmp_path: Path, target: str, link: str, code: str) -> None:
+    tree = make_tree(tmp_path / "tree")
+    (tree / "etc/null").symlink_to("../dev/null")
+    (tree / "etc/nothing").touch()
+    place = tree / "etc/systemd/system" / link.format(UNITS[0])
+    place.unlink(missing_ok=True)
+    place.symlink_to(target.replace("../../../", "../../../../") if "wants" in link else target)
+    (reason,) = reasons(make_ext4(tree, tmp_path / "image"))
+    assert (reason.code, reason.expected) == (code, UNITS[0])
+
+
+def test_the_unit_file_that_systemd_takes_first_decides(tmp_path: Path) -> None:
+    tree = make_tree(tmp_path / "tree")
+    place = tree / "etc/systemd/system" / UNITS[0]
+    place.symlink_to("/usr/local/nowhere.service")
+    (reason,) = reasons(make_ext4(tree, tmp_path / "dangling"))
+    assert reason.code == "unit-missing"
+    place.unlink()
+    place.symlink_to(f"/usr/lib/systemd/system/{UNITS[0]}")
+    assert reasons(make_ext4(tree, tmp_path / "linked")) == ()
+    (tree / "usr/local/lib/systemd/system").mkdir(parents=True)
+    (tree / "usr/local/lib/systemd/system" / UNITS[1]).symlink_to("/dev/null")
+    (masked,) = reasons(make_ext4(tree, tmp_path / "local"))
+    assert masked.code == "unit-masked"
+
+
 def test_links_stay_inside_the_image(tmp_path: Path) -> None:
     """An absolute link from `lib` or `etc/systemd` is the device's own, not the build host's."""
     tree = make_tree(tmp_path / "tree")
@@ -173,7 +207,7 @@ def test_a_module_that_cannot_be_unpacked_is_no_pass(content: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["opt/drivers/pump.ko.xz", "lib/modules/6.12/pump.ko.bz2", "usr/lib/modules/x/empty.ko"]
+    "name", ["opt/drivers/pump.ko.xz", "lib/modules/6.12/pump.ko.bz2", "opt/pump.ko.lz4", "usr/lib/modules/x/empty.ko"]
 )
 def test_a_module_is_checked_wherever_it_is_and_never_passed_unread(name: str) -> None:
     assert mismatch(name, b"BZh9" if name.endswith("bz2") else b"")

@@ -43,7 +43,9 @@ def read_default(path: Path) -> dict[str, str]:
     try:
         lines = path.read_bytes().decode("utf-8", "surrogateescape").split("\n")
     except OSError as e:
-        raise DeviceError(f"the default environment '{path}' cannot be read", code="env-default", found=e) from e
+        raise DeviceError(
+            f"the default environment '{path}' cannot be read", code="env-default", found=e.strerror or "an error"
+        ) from e
     variables: dict[str, str] = {}
     for number, line in enumerate((line.rstrip("\r") for line in lines), 1):
         if not line or line.startswith("#"):

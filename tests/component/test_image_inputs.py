@@ -1,0 +1,133 @@
+"""What the build host's tool is given and cannot use: files without end, odd names, a Python without its libraries."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rootfs_samples import make_ext4, make_tree
+from twinslot_image.cli import main
+from twinslot_image.named_file import SMALL_MAX
+
+TOML = """
+product = "Pump"
+release = "1.0"
+sequence = 1
+compatible = ["acme,pump-3"]
+trust = "keys"
+[payloads.rootfs]
+file = "rootfs.img"
+kind = "raw"
+[attachments."notes.md"]
+file = "notes.md"
+"""
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    bench = tmp_path_factory.mktemp("bench")
+    make_ext4(make_tree(bench / "tree"), bench / "rootfs.img")
+    (bench / "notes.md").write_text("The alarm is louder.\n")
+    (bench / "image.toml").write_text(TOML)
+    (bench / "fw_env.config").write_text("card 0x0 0x4000\ncard 0x400000 0x4000\n")
+    with (bench / "endless").open("wb") as file:
+        file.truncate(SMALL_MAX + 1)
+    assert main(["keys", "init", str(bench / "keys"), "--roles", "engineering"]) == 0
+    assert main(["build", str(bench / "image.toml"), "-o", str(bench / "pump.twin")]) == 0
+    return bench
+
+
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [
+        ("verify pump.twin --root endless --roles engineering", 6),
+        ("sign pump.twin --role engineering --key endless", 6),
+        ("keys add keys engineering endless", 6),
+        ("provision pump.twin --record r --environment card --fw-env-config endless", 6),
+        ("build endless -o x.twin", 3),
+        ("build attached.toml -o x.twin", 3),
+    ],
+)
+def test_a_small_file_that_does_not_end_is_refused_before_it_fills_the_memory(
+    bench: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str, status: int
+) -> None:
+    monkeypatch.chdir(bench)
+    Path("attached.toml").write_text(TOML.replace('"notes.md"\n', '"endless"\n'))
+    assert main(command.split()) == status
+    error = capsys.readouterr().err
+    assert "'endless'" in error
+    assert "File too large" in error
+
+
+@pytest.mark.parametrize(("payload", "found"), [("/dev/zero", "a device, pipe or socket"), ("keys", "a directory")])
+def test_a_payload_that_is_no_regular_file_is_not_called_missing(
+    bench: Path, capsys: pytest.CaptureFixture[str], payload: str, found: str
+) -> None:
+    (bench / "odd.toml").write_text(TOML.replace("rootfs.img", payload))
+    assert main(["build", str(bench / "odd.toml"), "-o", str(bench / "x.twin")]) == 3
+    error = capsys.readouterr().err
+    assert "which the description names, is no regular file" in error
+    assert found in error
+
+
+def test_a_variable_whose_name_is_no_utf8_is_one_that_is_not_set(
+    bench: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["sign", str(bench / "pump.twin"), "--role", "engineering", "--key", "env:K\udcff"]) == 6
+    assert "is not set" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["sign pump.twin --detached-payload", "patch pump.twin pump.twin -o"])
+def test_an_empty_name_is_no_place_for_an_output(
+    bench: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    monkeypatch.chdir(bench)
+    assert main([*command.split(), ""]) == 6
+    assert "cannot write to ''" in capsys.readouterr().err
+
+
+WITHOUT = """
+import sys
+for name in ("elftools", "numpy"):
+    sys.modules[name] = None  # as if it were not installed
+from twinslot_image.cli import main
+for command in sys.argv[1:]:
+    print(main(command.split()), flush=True)
+"""
+
+
+def test_without_the_extra_only_what_needs_it_fails_and_says_what_to_install(bench: Path) -> None:
+    (bench / "checked.toml").write_text(
+        TOML.replace('kind = "raw"', "").replace("trust", 'architecture = "arm64"\ntrust')
+    )
+    key = next((bench / "keys/private").glob("engineering.*"))
+    commands = (
+        ("--version", 0),
+        ("--help", 0),
+        ("keys list keys", 0),
+        ("build image.toml -o plain.twin", 0),
+        (f"sign plain.twin --role engineering --key {key}", 0),
+        ("verify plain.twin --root keys/1.root.json --roles engineering", 0),
+        ("build checked.toml -o checked.twin", 6),
+        ("patch pump.twin plain.twin -o x.twinpatch", 6),
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT, *(command for command, _ in commands)],
+        cwd=bench,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert [int(line) for line in done.stdout.splitlines() if line.isdigit()] == [status for _, status in commands]
+    problems = [line for line in done.stderr.splitlines() if line.startswith(("twinslot-image: ", "  hint: "))]
+    hint = "  hint: install 'twinslot[image-tools]', for example with 'pip install'"
+    assert problems == [
+        "twinslot-image: the library 'elftools' is missing or cannot be loaded",
+        hint,
+        "twinslot-image: 'patch' needs NumPy",
+        hint,
+    ]
+    assert not (bench / "checked.twin").exists()
