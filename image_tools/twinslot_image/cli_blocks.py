@@ -10,7 +10,7 @@ from twinslot_image import replaceable
 from twinslot_image.blocks import make_blocks
 from twinslot_image.blocks_inspect import describe_blocks, render_blocks
 from twinslot_image.cli_commands import say
-from twinslot_image.file_kind import require_image
+from twinslot_image.file_kind import require_image, require_lasting
 from twinslot_image.outputs import Target
 from twinslot_image.progress import Steps
 
@@ -18,6 +18,7 @@ from twinslot_image.progress import Steps
 def blocks(arguments: argparse.Namespace, output: Output) -> None:
     """`blocks`."""
     image = arguments.image
+    require_lasting(image)
     require_image(image)
     beside = image.with_suffix(BLOCKS_SUFFIX)
     target = Target(

@@ -21,7 +21,7 @@ from twinslot_image.build import build_image, build_time
 from twinslot_image.cli_keys import words
 from twinslot_image.compose import read_front
 from twinslot_image.description import read_description
-from twinslot_image.file_kind import read_image_front, require_image
+from twinslot_image.file_kind import read_image_front, require_image, require_lasting
 from twinslot_image.inspect import describe_image, render_image
 from twinslot_image.outputs import Target
 from twinslot_image.patch_inspect import describe_patch, is_patch, read_patch_head, render_patch
@@ -65,6 +65,7 @@ def inspect(arguments: argparse.Namespace, output: Output) -> None:
 
 def _inspected(path: Path) -> tuple[str, dict[str, Any], list[str]]:
     """What a file is and says of itself, for programs and for people."""
+    require_lasting(path)
     if is_patch(path):
         with path.open("rb") as file:
             data = describe_patch(read_patch_head(file))
@@ -95,6 +96,7 @@ def extract(arguments: argparse.Namespace, output: Output) -> None:
     """`extract-attachment`; its digest is checked, who signed is not."""
     if output.as_json and not arguments.output:
         raise UsageError("'--json' needs '--output' here", code="missing", hint="an attachment goes to a file then")
+    require_lasting(arguments.image)
     require_image(arguments.image)
     with arguments.image.open("rb") as file:
         front = read_front(file)

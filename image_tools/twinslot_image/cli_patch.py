@@ -12,7 +12,7 @@ from twinslot.core.manifest import parse_manifest
 from twinslot_image import INSTALL, replaceable
 from twinslot_image.cli_commands import say
 from twinslot_image.compose import read_front
-from twinslot_image.file_kind import require_image
+from twinslot_image.file_kind import require_image, require_lasting
 from twinslot_image.outputs import Target
 from twinslot_image.patch_inspect import describe_patch, render_patch
 from twinslot_image.patch_sources import is_image
@@ -28,6 +28,8 @@ def patch(arguments: argparse.Namespace, output: Output) -> None:
     except ImportError as e:
         raise DeviceError("'patch' needs NumPy", code="program", hint=INSTALL) from e
     old, new = arguments.old, arguments.new
+    for path in (old, new):
+        require_lasting(path)
     require_image(new)
     name = patch_name(new.name, "0" * 64)  # until the base's digest is known
     target = Target(arguments.output, replaceable.patch, inputs=(old, new), force=arguments.force, name=name)

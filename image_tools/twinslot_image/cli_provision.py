@@ -13,6 +13,7 @@ from twinslot_image import replaceable
 from twinslot_image.build import build_time
 from twinslot_image.cli_commands import say
 from twinslot_image.factory_environment import make_copies, opened_disk, read_places
+from twinslot_image.file_kind import require_lasting
 from twinslot_image.outputs import Target
 from twinslot_image.provision import factory_variables, provision
 
@@ -25,6 +26,7 @@ def provision_device(arguments: argparse.Namespace, output: Output) -> None:
         raise UsageError(what, code="missing", hint="'--default-env' only goes with them")
     places = read_places(config) if config else None
     image, slot, force = arguments.image, SlotName(arguments.slot), arguments.force
+    require_lasting(image)
     variables = factory_variables(image, slot)
     copies = make_copies(places, variables, defaults) if places else ()
     inputs = [path for path in (image, disk, config, defaults) if path]

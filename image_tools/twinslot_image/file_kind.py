@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 from typing import Final
 
 from twinslot.bundle.wire import MAGIC
 from twinslot.bundle.wire_blocks import BLOCKS_MAGIC
 from twinslot.bundle.wire_patch import PATCH_MAGIC
-from twinslot.core.errors import BundleError
+from twinslot.core.errors import BundleError, DeviceError
 from twinslot_image.compose import Front, read_front
 
 _LOOK: Final = 2048  # bytes; both superblocks stand in the second KiB
@@ -52,6 +53,18 @@ def require_image(path: Path) -> None:
         head = file.read(_LOOK)
     if not head.startswith(MAGIC):
         raise BundleError(f"'{path}' is no .twin image ({_description(head)})", code="header")
+
+
+def require_lasting(path: Path) -> None:
+    """Refuse what gives its bytes only once, where they are needed more than once.
+
+    Raises:
+        DeviceError: `device.file`: a pipe, a socket or a character device.
+    """
+    mode = path.stat().st_mode
+    if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stat.S_ISCHR(mode):
+        what, found = f"'{path}' cannot be read more than once", "a pipe or a device"
+        raise DeviceError(what, code="file", expected="a file or a block device", found=found)
 
 
 def _description(head: bytes) -> str:

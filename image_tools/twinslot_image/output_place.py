@@ -85,6 +85,8 @@ def _mode(path: Path, given: str) -> int | None:
     try:
         return path.lstat().st_mode
     except FileNotFoundError:
+        if _DESCRIPTORS.fullmatch(str(path.parent.resolve())):
+            raise cannot_write(given, "a descriptor that is not open") from None
         if not path.parent.is_dir():
             raise cannot_write(given, f"no directory '{path.parent}'") from None
         return None

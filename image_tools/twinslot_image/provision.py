@@ -5,10 +5,13 @@ Without it a device knows nothing of the release that it left the factory with, 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from twinslot.core.bootenv import rebuild
+from twinslot.core.errors import DeviceError
 from twinslot.core.manifest import parse_manifest
 from twinslot.core.model import Floors, SlotName, SlotRecord, SlotState, StoredPayload
 from twinslot.storage.record import FILE_NAME, Record
@@ -38,7 +41,7 @@ def provision(image: Path, slot: SlotName, record: Target, built: datetime) -> d
     payloads = {p.name: StoredPayload(p.size, p.group_size, p.digest) for p in manifest.payloads}
     stamp = built.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     with workspace(record.folder) as directory:
-        with Record(directory, lambda: stamp, "factory") as new:
+        with _about(record.folder), Record(directory, lambda: stamp, "factory") as new:
             new.audit("provisioned", slot=slot, release=release.name, manifest=release.manifest)
             new.save_slot(SlotRecord(slot, release, payloads, "", stamp))
             new.raise_floors(Floors(release.sequence, release.epoch, 1))
@@ -46,6 +49,16 @@ def provision(image: Path, slot: SlotName, record: Target, built: datetime) -> d
         with record.writing() as sink:
             sink.write((directory / FILE_NAME).read_bytes())
     return factory_variables(image, slot)
+
+
+@contextmanager
+def _about(folder: Path) -> Iterator[None]:
+    """A record that cannot be made is no device's: its errors name where the output goes."""
+    try:
+        yield
+    except DeviceError as e:
+        what = f"the record cannot be made in '{folder}'"
+        raise DeviceError(what, code="output", found="a full disk" if e.code == "device.record-full" else None) from e
 
 
 def factory_variables(image: Path, slot: SlotName) -> dict[str, str]:

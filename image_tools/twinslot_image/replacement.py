@@ -82,7 +82,11 @@ def workspace(folder: Path) -> Iterator[Path]:
 @contextmanager
 def spool(folder: Path) -> Iterator[BinaryIO]:
     """A temporary file that never has a name (open(2), O_TMPFILE)."""
-    with naming(folder), tempfile.TemporaryFile(dir=folder) as file:
+    try:
+        file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed below
+    except OSError as e:
+        raise cannot_write(str(folder), e.strerror or e) from e
+    with naming(folder), file:
         yield cast("BinaryIO", file)
 
 

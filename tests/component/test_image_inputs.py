@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -87,6 +90,70 @@ def test_an_empty_name_is_no_place_for_an_output(
     monkeypatch.chdir(bench)
     assert main([*command.split(), ""]) == 6
     assert "cannot write to ''" in capsys.readouterr().err
+
+
+READ_TWICE = [
+    "inspect PIPE",
+    "blocks PIPE -o x.twinblocks",
+    "extract-attachment PIPE notes.md",
+    "provision PIPE --record r",
+    "patch PIPE pump.twin -o x.twinpatch",
+    "patch pump.twin PIPE -o x.twinpatch",
+]
+
+
+@pytest.mark.parametrize("command", READ_TWICE)
+def test_an_image_from_a_pipe_is_not_called_damaged_where_it_is_read_twice(
+    bench: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    monkeypatch.chdir(bench)
+    reader, writer = os.pipe()
+    os.write(writer, Path("pump.twin").read_bytes()[:4096])
+    os.close(writer)
+    try:
+        assert main(command.replace("PIPE", f"/dev/fd/{reader}").split()) == 6
+    finally:
+        os.close(reader)
+    assert "cannot be read more than once" in capsys.readouterr().err
+    assert not [path for path in bench.iterdir() if path.name in ("r", "x.twinblocks", "x.twinpatch")]
+
+
+def test_an_image_from_a_pipe_can_be_verified(bench: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(bench)
+    Path("piped.twin").write_bytes(Path("pump.twin").read_bytes())
+    key = next(Path("keys/private").glob("engineering.*"))
+    assert main(["sign", "piped.twin", "--role", "engineering", "--key", str(key)]) == 0
+    with subprocess.Popen(["cat", "piped.twin"], stdout=subprocess.PIPE) as cat:
+        assert cat.stdout
+        pipe = f"/dev/fd/{cat.stdout.fileno()}"
+        assert main(["verify", pipe, "--root", "keys/1.root.json", "--roles", "engineering"]) == 0
+
+
+@pytest.mark.root
+def test_an_output_that_cannot_be_had_is_called_as_it_was_given(
+    bench: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with full_directory(bench / "full") as full:
+        for command in ("build image.toml -o full/x.twin", "provision pump.twin --record full/r"):
+            assert main([str(bench / word) if "." in word or "/" in word else word for word in command.split()]) == 6
+            error = capsys.readouterr().err
+            assert f"'{full}'" in error
+            assert "tmp" not in error.replace(str(bench), "")
+            assert ".twinslot-" not in error
+        assert not list(full.iterdir())
+    assert main(["build", str(bench / "image.toml"), "-o", "/dev/fd/987"]) == 6
+    assert "cannot write to '/dev/fd/987'" in capsys.readouterr().err
+
+
+@contextmanager
+def full_directory(path: Path) -> Iterator[Path]:
+    """A file system without a free inode, in which no file can be made."""
+    path.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "nr_inodes=1,size=64k", "none", path], check=True)
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", path], check=True)
 
 
 WITHOUT = """
