@@ -7,13 +7,13 @@ import contextlib
 import functools
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
 from twinslot.cli_output import Output
 from twinslot.cli_progress import Reporter, duration_text, size_text
 from twinslot.cli_render import check_lines, ended_lines, slot_table, transaction_text
 from twinslot.cli_world import JsonObject, ServiceClient, World, require_root
+from twinslot.core import stored
 from twinslot.core.errors import CancelledError, DeviceError, Refusal, RefusedError, TwinslotError
 from twinslot.core.health import failed_checks
 from twinslot.core.lifecycle import Event, State
@@ -191,7 +191,7 @@ def _report_checks(results: Sequence[CheckResult], reporter: Reporter, output: O
     """Outside of a trial nothing follows from them but the exit status."""
     reporter.end()
     if output.as_json:
-        output.line({"type": "result", "transaction": None, "checks": [asdict(result) for result in results]})
+        output.line({"type": "result", "transaction": None, "checks": list(map(stored.write, results))})
     else:
         summary = "nothing is on trial; the health checks say:" if results else "no health check is configured"
         output.text(map(printable, (summary, *check_lines(results))))

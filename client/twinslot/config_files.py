@@ -126,8 +126,9 @@ def _parse(path: Path) -> dict[str, Any]:
     except OSError as e:
         raise DeviceError(f"the configuration '{path}' cannot be read", code="config-unreadable", found=e) from e
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as e:
+        found = "bytes that are no UTF-8 text" if isinstance(e, UnicodeDecodeError) else e
         raise DeviceError(
-            f"the configuration '{path}' is not TOML", code="config-syntax", expected="TOML 1.0", found=e
+            f"the configuration '{path}' is not TOML", code="config-syntax", expected="TOML 1.0", found=found
         ) from e
 
 

@@ -355,6 +355,16 @@ def test_what_cannot_be_published_stops_no_save(small: Path, caplog: pytest.LogC
     assert "status.json' cannot be written: Is a directory" in caplog.text
 
 
+def test_a_history_that_is_too_long_to_publish_loses_its_oldest_updates(tmp_path: Path) -> None:
+    checks = tuple(CheckResult(f"check-{n}", required=True, passed=True, detail="x" * 200) for n in range(300))
+    with Record(tmp_path, now) as record:
+        for n in range(20):
+            record.save(make(f"{n:032x}", checks=checks, outcome=Outcome.COMMITTED), "committed")
+    found = Published(tmp_path).history()
+    assert 1 < len(found) < 20
+    assert [each.id for each in found] == [f"{n:032x}" for n in range(19, 19 - len(found), -1)]
+
+
 @pytest.mark.parametrize("left", ["link", "second-name", "pipe", "of-a-cut"])
 def test_what_stands_in_the_place_of_what_is_published_is_replaced(tmp_path: Path, left: str) -> None:
     victim, place = tmp_path / "victim", tmp_path / "data/status.json.new"

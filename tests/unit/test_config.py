@@ -197,6 +197,12 @@ def test_a_file_that_is_not_toml_is_named_with_the_line(tmp_path: Path) -> None:
     assert "line 1" in str(error.found)
 
 
+def test_a_file_that_is_no_text_is_said_to_be_none(tmp_path: Path) -> None:
+    put(tmp_path, "etc/twinslot/config.toml", "")
+    (tmp_path / "etc/twinslot/config.toml").write_bytes(b"[device]\n# pr\xfcfung\n")
+    assert refused(tmp_path, "config-syntax").found == "bytes that are no UTF-8 text"
+
+
 def test_a_directory_in_place_of_the_file_is_unreadable(tmp_path: Path) -> None:
     (tmp_path / "etc/twinslot/config.toml").mkdir(parents=True)
     refused(tmp_path, "config-unreadable")

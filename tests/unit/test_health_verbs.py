@@ -147,6 +147,7 @@ def test_outside_of_a_trial_check_runs_them_and_nothing_follows(shell: Shell) ->
     assert (bytes(shell.world.board.card.data), shell.json("status")) == before
     *_, result, error = shell.json("check")
     assert [(check["name"], check["passed"]) for check in result["checks"]] == [("10-motor", True), ("20-pump", False)]
+    assert result["checks"][0].keys() == {"name", "required", "passed", "detail", "seconds", "tries"}
     assert (result["transaction"], error["code"], error["exit_status"]) == (None, "refused.unhealthy", 4)
 
 

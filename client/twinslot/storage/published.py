@@ -12,7 +12,7 @@ import errno
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,11 +25,14 @@ log = logging.getLogger(__name__)
 
 FILE_NAME: Final = "status.json"
 HISTORY: Final = 50  # transactions; `twinslot history` shows 20 unless told otherwise
-_LIMIT: Final = 1 << 20  # bytes read; 50 transactions are some 100 kB
+_LIMIT: Final = 1 << 20  # bytes; 50 transactions are some 100 kB, and more with many health checks
+_TAIL: Final = b"]}\n"
 
 
 def publish(directory: Path, slots: Mapping[str, str], history: Sequence[str], meta: Mapping[str, Any]) -> None:
     """Write the file whole, readable for all. A failure is logged: nothing depends on it.
+
+    Of a history that is too long for readers, the oldest transactions are left out.
 
     It is not flushed: after a power cut the old one, the new one or a damaged one stands there.
 
@@ -40,11 +43,20 @@ def publish(directory: Path, slots: Mapping[str, str], history: Sequence[str], m
         meta: `floors`, `failed`, `generation`, `documents`; JSON-ready.
     """
     parts = ", ".join(f"{json.dumps(name)}: {body}" for name, body in slots.items())
-    text = f'{{"meta": {json.dumps(meta)}, "slots": {{{parts}}}, "history": [{", ".join(history)}]}}\n'
+    head = f'{{"meta": {json.dumps(meta)}, "slots": {{{parts}}}, "history": ['.encode()
+    text = head + b", ".join(_that_fit(history, _LIMIT - len(head) - len(_TAIL))) + _TAIL
     try:
-        _write(directory, text.encode())
+        _write(directory, text)
     except OSError as e:
         log.warning("'%s' cannot be written: %s", directory / FILE_NAME, e.strerror)
+
+
+def _that_fit(bodies: Sequence[str], room: int) -> Iterator[bytes]:
+    for body in map(str.encode, bodies):
+        room -= len(body) + 2  # with comma and blank
+        if room < 0:
+            return
+        yield body
 
 
 def is_stale(directory: Path, database: Path) -> bool:
