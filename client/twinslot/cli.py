@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Final
 from twinslot import logs
 from twinslot.cli_output import Output
 from twinslot.cli_parser import parse
+from twinslot.cli_trial import UNDECIDED, left_to_the_deadline, of_a_unit, patiently
 from twinslot.core.errors import CancelledError, DeviceError, LifecycleError, TwinslotError, UsageError
 from twinslot.core.text import printable
 
 if TYPE_CHECKING:
     from twinslot.cli_world import World
 
-UNDECIDED: Final = 78  # EX_CONFIG of sysexits(3): no success, yet no reason to end a trial (the units know it)
 LOOKING: Final = ("status", "history", "doctor", "info", "log")  # without their output they did nothing
 _MODULES: Final = {
     "info": "twinslot.cli_info",
@@ -71,32 +71,35 @@ def _guarded(arguments: argparse.Namespace, world: World | None, output: Output)
     try:
         return _run(arguments, world, output)
     except TwinslotError as e:
-        return _report(e, UNDECIDED if _left_to_the_deadline(e, arguments) else e.exit_status, output)
+        return _report(e, UNDECIDED if left_to_the_deadline(e, arguments) else e.exit_status, output)
     except KeyboardInterrupt as e:
         number = signal.SIGTERM if isinstance(e, _Terminated) else signal.SIGINT
         error = CancelledError("interrupted", code="interrupted", hint="see 'twinslot status'")
         return _report(error, 128 + number, output)
     except OSError as e:
         what = f"'{e.filename}' cannot be used" if e.filename else f"'{arguments.verb}' cannot go on"
-        return _report(DeviceError(what, code="system", found=e.strerror or e), DeviceError.exit_status, output)
+        status = UNDECIDED if left_to_the_deadline(e, arguments) else DeviceError.exit_status
+        return _report(DeviceError(what, code="system", found=e.strerror or "no words of the system"), status, output)
+    except MemoryError:
+        status = UNDECIDED if of_a_unit(arguments) else DeviceError.exit_status
+        return _report(DeviceError("there is not enough memory", code="resources"), status, output)
     except Exception as e:  # noqa: BLE001 - a fault of ours, told as one
         hint = "TWINSLOT_DEBUG=1 shows where; please report it"
         fault = LifecycleError("a fault in the program", code="fault", found=repr(e), hint=hint)
         return _report(fault, fault.exit_status, output)
 
 
-def _left_to_the_deadline(error: TwinslotError, arguments: argparse.Namespace) -> bool:
-    """A unit of the trial that has no configuration cannot tell whether the release is well."""
-    of_a_unit = arguments.verb in ("boot", "check") or (arguments.verb == "commit" and arguments.if_trial)
-    return of_a_unit and error.code.startswith(("device.config-", "device.env-config", "device.health-names"))
-
-
 def _run(arguments: argparse.Namespace, world: World | None, output: Output) -> int:
     from twinslot.cli_world import RealWorld
 
-    module = importlib.import_module(_MODULES.get(arguments.verb, "twinslot.cli_verbs"))
-    status: int = getattr(module, arguments.verb)(arguments, world or RealWorld(), output)
-    return status
+    outside = world or RealWorld()
+
+    def verb() -> int:
+        module = importlib.import_module(_MODULES.get(arguments.verb, "twinslot.cli_verbs"))
+        status: int = getattr(module, arguments.verb)(arguments, outside, output)
+        return status
+
+    return patiently(verb, arguments, outside) if of_a_unit(arguments) else verb()
 
 
 def _report(error: TwinslotError, exit_status: int, output: Output) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -161,6 +162,14 @@ class World(Protocol):
         """Be the service until it is idle; returns an exit status."""
         ...
 
+    def monotonic(self) -> float:
+        """Seconds that only rise."""
+        ...
+
+    def pause(self, seconds: float) -> None:
+        """Wait for a fault to pass."""
+        ...
+
 
 def require_root(
     world: World,
@@ -270,6 +279,14 @@ class RealWorld:
         with _bus_library():
             return run(config)
 
+    def monotonic(self) -> float:
+        """See `World`."""
+        return time.monotonic()
+
+    def pause(self, seconds: float) -> None:
+        """See `World`."""
+        time.sleep(seconds)
+
 
 @contextlib.contextmanager
 def _bus_library() -> Iterator[None]:
@@ -282,4 +299,4 @@ def _bus_library() -> Iterator[None]:
         yield
     except ModuleNotFoundError as e:
         hint = "install python3-dbus-next, or use '--no-service'"
-        raise DeviceError("the bus cannot be used", code="bus", found=e, hint=hint) from e
+        raise DeviceError("the bus cannot be used", code="bus", found=f"no library '{e.name}'", hint=hint) from e

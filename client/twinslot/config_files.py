@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from twinslot.config_fields import KeyPath
+from twinslot.core.circumstance import is_shortage
 from twinslot.core.errors import DeviceError
 
 DIRECTORIES: Final = ("etc/twinslot", "run/twinslot", "usr/lib/twinslot")
@@ -107,8 +108,8 @@ def _speaks_of_health(path: Path) -> bool:
     try:
         with path.open("rb") as stream:
             return b"health" in stream.read(FILE_LIMIT)
-    except OSError:
-        return False
+    except OSError as e:
+        return is_shortage(e)  # what could be read a moment later may name one
 
 
 def _parse(path: Path) -> dict[str, Any]:
@@ -125,11 +126,18 @@ def _parse(path: Path) -> dict[str, Any]:
         return tomllib.loads(data.decode())
     except OSError as e:
         raise DeviceError(f"the configuration '{path}' cannot be read", code="config-unreadable", found=e) from e
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as e:
-        found = "bytes that are no UTF-8 text" if isinstance(e, UnicodeDecodeError) else e
-        raise DeviceError(
-            f"the configuration '{path}' is not TOML", code="config-syntax", expected="TOML 1.0", found=found
-        ) from e
+    except tomllib.TOMLDecodeError as e:
+        raise _no_toml(path, e) from e
+    except UnicodeDecodeError as e:
+        raise _no_toml(path, "bytes that are no UTF-8 text") from e
+    except RecursionError as e:
+        raise _no_toml(path, "tables too deep in each other") from e
+
+
+def _no_toml(path: Path, found: object) -> DeviceError:
+    return DeviceError(
+        f"the configuration '{path}' is not TOML", code="config-syntax", expected="TOML 1.0", found=found
+    )
 
 
 def _merge_table(

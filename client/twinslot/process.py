@@ -67,8 +67,8 @@ def run(
             umask=umask,
         )
     with process.stdout as stdout, process.stderr as stderr:  # type: ignore[union-attr] # both are pipes
-        collector = _Collector((stdout, stderr), limit)
-        try:
+        try:  # from here on it runs: whatever fails, it does not stay behind
+            collector = _Collector((stdout, stderr), limit)
             in_time = collector.wait(process.pid, time.monotonic() + timeout)
         finally:
             _kill_group(process.pid)  # before it is reaped: until then nobody else can get its number

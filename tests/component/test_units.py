@@ -14,7 +14,7 @@ import pytest
 
 import twinslot
 from fakes.rigs import REPOSITORY
-from twinslot import cli
+from twinslot import cli_trial
 from twinslot.bus.names import DESCRIPTION
 
 UNITS = REPOSITORY / "systemd"
@@ -364,7 +364,7 @@ def test_a_lock_is_made_at_each_start_for_root_alone(lock: str) -> None:
 
 @pytest.mark.parametrize("name", ["twinslot-boot.service", "twinslot-check.service", "twinslot-commit.service"])
 def test_a_unit_without_a_usable_configuration_starts_no_giving_up(name: str) -> None:
-    assert read(name)["SuccessExitStatus"] == [str(cli.UNDECIDED)]
+    assert read(name)["SuccessExitStatus"] == [str(cli_trial.UNDECIDED)]
     assert read(name)["OnFailure"] == ["twinslot-giveup.service"]
 
 

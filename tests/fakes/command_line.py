@@ -65,6 +65,7 @@ class BoardWorld:
         self.board = board
         self.releases = {release.name: release for release in releases}
         self.root = True
+        self.seconds = 0.0  # on the clock
         self.by_service: list[str] = []  # what was asked of the service
         self.closed = 0  # connections to the service
         self.before: Callable[[str], object] = lambda _: None  # called with each verb; may raise
@@ -124,6 +125,12 @@ class BoardWorld:
     def forecast(self, config: Config, source: str | int, options: InstallOptions) -> JsonObject:
         self.options = options
         return self.forecasted
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def pause(self, seconds: float) -> None:
+        self.seconds += seconds
 
     def serve(self, config: Config) -> int:
         self.before("serve")

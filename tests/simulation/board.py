@@ -8,6 +8,7 @@ import io
 import shutil
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -15,10 +16,11 @@ from typing import TYPE_CHECKING, Any, cast
 from simulation import rawcopy
 from simulation.bootloader import SimulatedBootloader, power_on
 from simulation.disk import SimulatedCard, SimulatedDisk
-from simulation.faults import Faults
+from simulation.faults import Faults, Shortages
 from simulation.image import GROUP, SmallImage, SmallStream
 from simulation.power import Power, PowerCut
 from twinslot.cli import main
+from twinslot.cli_trial import UNDECIDED
 from twinslot.core.errors import DeviceError, Refusal, RefusedError
 from twinslot.core.model import SECTOR, CheckResult, Floors, Release, SlotName, SlotRecord, StoredPayload
 from twinslot.core.progress import Observer
@@ -101,6 +103,8 @@ class SimulatedBoard:
         self.running_notes: tuple[str, ...] = ()  # what the kernel's command line says of the running slot
         self.record_broken = False
         self.faults = Faults()
+        self.shortages = Shortages()
+        self.gave_up = False  # twinslot-giveup.service was started
         self._seconds = 0.0
         self._record: SimulatedRecord | None = None
         self.set_power(Power())
@@ -129,7 +133,7 @@ class SimulatedBoard:
 
         A slot loads if its first sector, where these images' superblock stands, has something in it.
         """
-        self.wants_reboot = self.settled = False
+        self.wants_reboot = self.settled = self.gave_up = False
         self.running = None
         self.starts += 1
         slot = power_on(self.card, lambda name: any(self.disks[SlotName(name)].content()[:SECTOR]))
@@ -161,24 +165,31 @@ class SimulatedBoard:
         raise AssertionError("the board never comes to rest")
 
     def run_units(self) -> None:
-        """What systemd starts (systemd/twinslot-*.service), in this order; two of them not when nothing is on trial."""
-        self.verb("boot")
-        if not self.settled:
-            self.verb("check", "--if-trial", refused=True)
-        if not self.settled and not self.wants_reboot:
-            self.verb("commit", "--if-trial", refused=True)
+        """What systemd starts (systemd/twinslot-*.service), in this order; two of them not when nothing is on trial.
 
-    def verb(self, *words: str, refused: bool = False) -> str:
+        With status 78 a unit counts as done, and the deadline decides.
+        """
+        self.verb("boot", undecided=True)
+        if not self.settled:
+            self.verb("check", "--if-trial", refused=True, undecided=True)
+        if not self.settled and not self.wants_reboot and not self.gave_up:
+            self.verb("commit", "--if-trial", refused=True, undecided=True)
+
+    def verb(self, *words: str, refused: bool = False, undecided: bool = False) -> str:
         """`twinslot WORDS`, through the command line in this process; what it prints.
 
         Args:
             words: Verb and options.
             refused: A refusal is as good as success: the sick system is left.
+            undecided: So is a fault of the device; any status but 78 starts what gives the trial up.
         """
         said, complained = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(complained):
             status = main([*words], cast("World", _OneBoard(self)))
-        assert status == 0 or (refused and status == RefusedError.exit_status), f"{words}: {complained.getvalue()}"
+        self.gave_up = self.gave_up or (undecided and status not in (0, UNDECIDED))
+        faulty = undecided and self.shortages.kind and status in (UNDECIDED, DeviceError.exit_status)
+        good = status == 0 or (refused and status == RefusedError.exit_status) or faulty
+        assert good, f"{words}: {complained.getvalue()}"
         return said.getvalue()
 
     def install(self, image: SmallImage, **options: bool) -> None:
@@ -195,14 +206,14 @@ class SimulatedBoard:
         return Device(
             running=self.running,
             boot_id=f"{self.starts:032x}",
-            bootloader=SimulatedBootloader(self.card),
+            bootloader=SimulatedBootloader(self.card, meet=self.shortages.meet),
             open_record=lambda on_trial: self.open_record(on_trial=on_trial),
             open_targets=self._open_targets,
             verify=_trusting,
             run_checks=self._run_checks,
             may_check=self.may_check,
             reboot=self._reboot,
-            lock=lambda _: contextlib.nullcontext(),
+            lock=self._lock,
             compatible=("sim",),
             check_names=frozenset(),
             group_size_max=1 << 20,
@@ -216,6 +227,11 @@ class SimulatedBoard:
             running_notes=self.running_notes,
             root_payload="rootfs",
         )
+
+    @contextlib.contextmanager
+    def _lock(self, what: str) -> Iterator[None]:
+        self.shortages.meet("lock")
+        yield
 
     def _settle(self, settled: bool) -> None:
         self.settled = settled
@@ -294,6 +310,7 @@ class SimulatedBoard:
         return open_reader(path)
 
     def _run_checks(self, observer: Observer) -> tuple[CheckResult, ...]:
+        self.shortages.meet("check")
         system = self.system()
         return (
             CheckResult(
@@ -313,6 +330,16 @@ class SimulatedBoard:
         return self._seconds
 
 
+@dataclass
+class _Trial:
+    deadline: int = 20  # seconds
+
+
+@dataclass
+class _Config:
+    trial: _Trial = field(default_factory=_Trial)
+
+
 class _OneBoard:
     """What the verbs of the units ask of `cli_world.World`."""
 
@@ -322,18 +349,25 @@ class _OneBoard:
     def is_root(self) -> bool:
         return True
 
-    def config(self, root: str) -> None:
-        """The engine knows its edges."""
+    def config(self, root: str) -> _Config:
+        """The engine knows its edges; the deadline bounds its patience."""
+        return _Config()
 
-    def engine(self, config: None) -> Engine:
+    def monotonic(self) -> float:
+        return self._board._clock()
+
+    def pause(self, seconds: float) -> None:
+        self._board.wait(seconds)
+
+    def engine(self, config: _Config) -> Engine:
         return self._board.engine()
 
-    def status(self, config: None) -> dict[str, Any]:
+    def status(self, config: _Config) -> dict[str, Any]:
         with self._record() as record:
             current = record.current()
         return {"transaction": current.as_dict() if current else None}
 
-    def history(self, config: None, limit: int) -> list[dict[str, Any]]:
+    def history(self, config: _Config, limit: int) -> list[dict[str, Any]]:
         with self._record() as record:
             return [each.as_dict() for each in record.history(limit)]
 

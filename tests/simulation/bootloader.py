@@ -16,10 +16,17 @@ from twinslot_lab.crash.bootmodel import DEFAULT, Card
 class SimulatedBootloader:
     """Implements `bootloader.base.Bootloader` on a card that tears."""
 
-    def __init__(self, card: SimulatedCard, default: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        card: SimulatedCard,
+        default: Mapping[str, str] | None = None,
+        meet: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._card, self._default = card, dict(DEFAULT if default is None else default)
+        self._meet = meet  # told before each read and each run of the tool; raises what then fails
 
     def read(self) -> Environment:
+        self._meet("environment read")
         now, copies = rawcopy.current(self._card), []
         for number, copy in enumerate(rawcopy.copies(self._card)):
             place = f"card:{rawcopy.PLACES[number]:#x}"
@@ -55,6 +62,7 @@ class SimulatedBootloader:
         return self.read()
 
     def _store(self, variables: dict[str, str], name: str) -> None:
+        self._meet("environment write")
         rawcopy.store(self._card, {k: v for k, v in variables.items() if v}, name)
 
 

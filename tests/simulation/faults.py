@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sqlite3
 from dataclasses import dataclass
 
@@ -53,3 +55,40 @@ class Faults:
             if what == "open":
                 raise DeviceError(found[0], code="record") from error
             raise error
+
+
+# What the edges raise where a call of the system fails: code, or the error itself. Component tests hold them to real
+# ones (test_shortages.py, test_uboot.py, test_lock.py).
+EDGES = {"lock": "lock", "environment read": "env-gone", "environment write": "env-write", "check": "resources"}
+ERRNOS = ("ENOSPC", "EROFS", "EDQUOT", "EMFILE", "EIO")
+
+
+@dataclass
+class Shortages:
+    """Lets one call at the edges but the record fail, or every call from there on.
+
+    Attributes:
+        kind: Of `ERRNOS`; empty: nothing fails.
+        edge: Of `EDGES`: only there; empty: at each.
+        at: Number of the call that fails, from 1.
+        lasting: All that follow fail, too.
+        met: Calls so far.
+        fired: Faults so far.
+    """
+
+    kind: str = ""
+    edge: str = ""
+    at: int = 0
+    lasting: bool = False
+    met: int = 0
+    fired: int = 0
+
+    def meet(self, edge: str) -> None:
+        """A call begins."""
+        if not self.kind or self.edge not in ("", edge):
+            return
+        self.met += 1
+        if self.met == self.at or (self.lasting and self.met > self.at):
+            self.fired += 1
+            number = getattr(errno, self.kind)
+            raise DeviceError(f"{edge} failed", code=EDGES[edge]) from OSError(number, os.strerror(number))

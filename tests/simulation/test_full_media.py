@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from simulation.board import SimulatedBoard
-from simulation.faults import KINDS, Faults
+from simulation.faults import EDGES, ERRNOS, KINDS, Faults, Shortages
 from simulation.image import SmallImage
 
 OLD = SmallImage("1.0", 10)
@@ -64,3 +64,53 @@ def test_a_trial_ends_as_it_should_whatever_call_on_the_record_fails(
             assert record.current() is None, where
             assert record.first_broken_link() is None, where
         shutil.rmtree(directory)
+
+
+@pytest.mark.parametrize("edge", EDGES)
+@pytest.mark.parametrize("image", [NEW, SICK], ids=["healthy", "sick"])
+def test_a_trial_ends_as_it_should_whatever_call_of_lock_environment_or_checks_fails_once(
+    tmp_path: Path, edge: str, image: SmallImage
+) -> None:
+    counting = trial(_made(tmp_path / "count"), image)
+    counting.shortages = Shortages("EIO", edge)
+    counting.live()
+    calls = counting.shortages.met
+    for at in range(1, calls + 1, max(1, calls // LIVES)):
+        kind = ERRNOS[at % len(ERRNOS)]
+        board = trial(_made(tmp_path / "board"), image)
+        board.shortages = Shortages(kind, edge, at)
+        board.live()
+        where = f"{kind} at call {at} of {edge}"
+        assert board.shortages.fired == 1, where
+        if image is NEW:
+            assert not board.gave_up, where
+            assert (board.system(), board.environment()["slot_b"]) == (NEW, "good"), where
+        else:  # where going back failed after the failed check, the unit that gives up starts, and then the next try
+            board.live()
+            assert board.system() is OLD, where
+            assert board.environment()["ts_reason"] == "unhealthy", where
+        shutil.rmtree(tmp_path / "board")
+
+
+@pytest.mark.parametrize("edge", EDGES)
+def test_a_fault_that_lasts_leaves_a_healthy_trial_to_the_deadline_and_the_next_start_goes_on(
+    tmp_path: Path, edge: str
+) -> None:
+    for number, kind in enumerate(ERRNOS, 1):
+        board = trial(_made(tmp_path / kind), NEW)
+        at = number if edge in ("lock", "environment read") else 1  # the others are met once before the commit
+        board.shortages = Shortages(kind, edge, at, lasting=True)
+        board.live()
+        where = f"{kind} from call {at} of {edge} on"
+        assert board.shortages.fired, where
+        assert not board.gave_up, f"{where}: our own lack became a verdict"
+        assert board.environment()["slot_b"] == "trial", where
+        assert not board.environment().get("ts_reason"), where
+        board.shortages = Shortages()
+        board.live()
+        assert (board.system(), board.environment()["slot_b"]) == (NEW, "good"), where
+
+
+def _made(directory: Path) -> Path:
+    directory.mkdir()
+    return directory

@@ -108,7 +108,7 @@ def test_several_refusals_stand_one_on_a_line_with_their_hints(
         (KeyError("slot"), 1, "twinslot: a fault in the program: found 'KeyError('slot')'"),
         (PermissionError(13, "Permission denied", "/dev/x"), 6, "twinslot: '/dev/x' cannot be used: found 'Permission"),
         (KeyboardInterrupt(), 130, "twinslot: interrupted"),
-        (MemoryError(), 1, "twinslot: a fault in the program"),
+        (MemoryError(), 6, "twinslot: there is not enough memory"),
     ],
 )
 def test_what_nobody_expected_is_a_sentence_too(

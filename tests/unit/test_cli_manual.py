@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from twinslot import cli, cli_help, cli_look, cli_output, cli_parser
+from twinslot import cli_help, cli_look, cli_output, cli_parser, cli_trial
 from twinslot.config import load
 from twinslot.core.errors import TwinslotError
 from twinslot_image.cli_parser import make_parser as make_image_parser
@@ -104,7 +104,7 @@ def test_twinslot_1_lists_the_exit_statuses_of_the_code() -> None:
     listed = {int(number) for number in re.findall(r"^\.It (\d+)$", text, re.MULTILINE)}
     families = {kind.exit_status for kind in TwinslotError.__subclasses__()}
     interrupted = {128 + 2, 128 + 15}  # SIGINT, SIGTERM (signal(7))
-    assert listed == families | interrupted | {0, cli.UNDECIDED, cli_output.EXIT_PIPE, cli_look.FAULTY}
+    assert listed == families | interrupted | {0, cli_trial.UNDECIDED, cli_output.EXIT_PIPE, cli_look.FAULTY}
 
 
 def test_the_page_of_the_configuration_is_printed_from_the_code() -> None:

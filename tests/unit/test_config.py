@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from twinslot import cli, cli_world, config, config_reference
+from twinslot import cli, cli_trial, cli_world, config, config_reference
 from twinslot.config_trial import load_for_trial
 from twinslot.core.errors import DeviceError
 from twinslot.core.model import SlotName
@@ -400,7 +400,7 @@ def test_a_unit_without_a_usable_configuration_leaves_the_trial_to_the_deadline(
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     if text:
         put(tmp_path, "etc/twinslot/config.toml", (SMALL if text.startswith("[") else "") + text)
-    assert cli.main(["--config-root", str(tmp_path), *verb]) == cli.UNDECIDED
+    assert cli.main(["--config-root", str(tmp_path), *verb]) == cli_trial.UNDECIDED
     assert cli.main(["--config-root", str(tmp_path), "status"]) == 6
 
 

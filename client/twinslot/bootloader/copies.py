@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
+from typing import Final
 
 from twinslot.bootloader import rawenv
 from twinslot.bootloader.base import CopyState, Environment, EnvironmentCopy
 from twinslot.bootloader.medium import Medium
+from twinslot.core.circumstance import is_shortage, shortage
 from twinslot.core.errors import DeviceError
+
+READS: Final = 3  # tries before a copy counts as unreadable
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,15 +27,18 @@ def read_copies(medium: Medium) -> Copies:
     """Read and judge every place.
 
     Raises:
-        DeviceError: `device.env-gone`: nothing could be read; `device.env-size`.
+        DeviceError: `device.env-gone`: nothing could be read; `device.env-size`; `device.resources`: this process lacks
+            what it needs to read.
     """
     places = medium.places
     raw: list[bytes | None] = []
     faults: list[OSError] = []
     for index in range(len(places)):
         try:
-            raw.append(_whole(medium.read(index), places[index]))
+            raw.append(_whole(_read(medium, index), places[index]))
         except OSError as e:
+            if is_shortage(e):  # the copy may be as good as any: to go on without it could be to decide by an older one
+                raise shortage(f"the boot environment's copy {places[index]} cannot be read now", e) from e
             raw.append(None)
             faults.append(e)
     if len(faults) == len(places):
@@ -45,6 +53,17 @@ def read_copies(medium: Medium) -> Copies:
     if all(copy is None for copy in decoded):
         _explain_loss(medium, raw)
     return Copies(tuple(raw), _environment(places, raw, decoded))
+
+
+def _read(medium: Medium, index: int) -> bytes:
+    """One place; an error of the medium that does not come again is none."""
+    for _ in range(READS - 1):
+        try:
+            return medium.read(index)
+        except OSError as e:
+            if e.errno != errno.EIO:
+                raise
+    return medium.read(index)
 
 
 def _whole(data: bytes, place: rawenv.Place) -> bytes:

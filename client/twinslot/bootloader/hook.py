@@ -16,6 +16,7 @@ from typing import Final
 from twinslot import process
 from twinslot.bootloader.base import CopyState, Environment, EnvironmentCopy
 from twinslot.bootloader.script import make_script, read_default
+from twinslot.core.circumstance import is_shortage, shortage
 from twinslot.core.errors import DeviceError, LifecycleError
 from twinslot.core.model import SlotName, SlotState
 
@@ -150,6 +151,8 @@ class Hook:
         try:
             return process.run(argv, timeout=self._timeout, stdin=stdin, limit=OUTPUT_LIMIT)
         except OSError as e:
+            if is_shortage(e):
+                raise shortage(f"the hook '{self._hook}' cannot be started now", e) from e
             raise self._error(words[0], "an executable", e.strerror) from e
 
     def _error(self, verb: str, expected: str, found: object) -> DeviceError:

@@ -9,6 +9,7 @@ import stat
 from typing import Final, Self
 
 from twinslot.bootloader.rawenv import Place
+from twinslot.core.circumstance import is_shortage
 from twinslot.core.errors import DeviceError
 
 ALIGNMENT: Final = 4096  # bytes; the largest logical sector in use, so right for every O_DIRECT read
@@ -103,7 +104,9 @@ def read_direct(fd: int, offset: int, size: int) -> bytes:
     length = -(-(offset + size - start) // ALIGNMENT) * ALIGNMENT
     try:
         direct = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC)
-    except OSError:
+    except OSError as e:
+        if is_shortage(e):
+            raise
         os.fsync(fd)
         os.posix_fadvise(fd, start, length, os.POSIX_FADV_DONTNEED)
         return os.pread(fd, size, offset)

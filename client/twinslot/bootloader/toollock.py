@@ -22,6 +22,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from twinslot.core.circumstance import is_shortage
+
 log = logging.getLogger(__name__)
 
 # The tool says /var/lock; Debian links it to /run/lock, other systems have two directories.
@@ -81,7 +83,9 @@ def _make_private(path: Path, until: float, clock: Callable[[], float], sleep: C
     except FileNotFoundError:
         _replace(path)
         return
-    except OSError:  # a link, or a file that only its owner may read
+    except OSError as e:  # a link, or a file that only its owner may read
+        if is_shortage(e):  # it may be as it should be, and held
+            raise
         _replace(path)
         return
     try:
@@ -110,8 +114,9 @@ def _replace(path: Path) -> None:
         fd, fresh = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)  # 0600
     except FileNotFoundError:
         raise
-    except OSError:  # no room for a file: without one of that name the tool makes its own, with our umask
-        path.unlink(missing_ok=True)
+    except OSError as e:  # no room for a file: without one of that name the tool makes its own, with our umask
+        if not is_shortage(e):
+            path.unlink(missing_ok=True)
         raise
     os.close(fd)
     try:

@@ -23,6 +23,7 @@ from twinslot.bootloader.base import CopyState, Environment
 from twinslot.bootloader.copies import Copies, read_copies
 from twinslot.bootloader.medium import Medium
 from twinslot.bootloader.script import make_script, read_default
+from twinslot.core.circumstance import is_shortage, shortage
 from twinslot.core.errors import DeviceError, LifecycleError
 
 NO_DEFAULT: Final = "/dev/null/none"  # below a device there can be no file
@@ -105,8 +106,13 @@ class UBoot:
     def _places(self) -> tuple[rawenv.Place, ...]:
         try:
             text = self._config.read_text()
-        except (OSError, UnicodeDecodeError) as e:
+        except OSError as e:
             raise DeviceError(f"'{self._config}' cannot be read", code="env-config", found=e) from e
+        except UnicodeDecodeError as e:
+            found = "bytes that are not UTF-8"
+            raise DeviceError(
+                f"'{self._config}' cannot be read", code="env-config", expected="text", found=found
+            ) from e
         return rawenv.parse_config(text, str(self._config))
 
     def _store(self, changes: Mapping[str, str], default: Mapping[str, str] | None = None) -> Environment:
@@ -145,6 +151,8 @@ class UBoot:
             ended = process.run(argv, timeout=self._timeout, stdin=script, umask=0o077)
             return f"'{self._program}' {ended.complaint()}"
         except OSError as e:
+            if is_shortage(e):
+                raise shortage(f"the program '{self._program}' cannot be started now", e) from e
             raise DeviceError(
                 f"the program '{self._program}' cannot be started",
                 code="env-tool",

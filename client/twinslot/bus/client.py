@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Self
 
 from twinslot.bus import names
+from twinslot.bus.descriptors import duplicate
 from twinslot.bus.library import Variant
 from twinslot.bus.link import Finished, Gone, Link
 from twinslot.core.errors import CancelledError, DeviceError, Refusal, RefusedError, TwinslotError
@@ -82,7 +83,7 @@ class ServiceClient:
         given = _as_variants(options)
         if isinstance(source, int):
             # Ours until the call is over: the caller may close its own from a signal handler.
-            descriptor = os.dup(source)
+            descriptor = duplicate(source, "the image's descriptor")
             try:
                 start = lambda: self._start("InstallFile", "ha{sv}", [0, given], [descriptor])  # noqa: E731
                 return self._needed(self._watch(start, observer, cancelled))

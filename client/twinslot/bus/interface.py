@@ -14,6 +14,7 @@ import twinslot
 from twinslot.bus import names, options
 from twinslot.bus.callers import Callers
 from twinslot.bus.calls import SharedLook
+from twinslot.bus.descriptors import duplicate
 from twinslot.bus.jobs import Jobs
 from twinslot.bus.library import Variant
 from twinslot.bus.objects import Call, Exporter, Method
@@ -201,7 +202,7 @@ def _duplicate(descriptors: list[int], index: int) -> int:
     """A descriptor of our own; the received ones are closed once the call was answered."""
     if index >= len(descriptors):
         raise RefusedError(Refusal("no-descriptor", "the message carries no descriptor", str(index + 1), "0"))
-    return os.dup(descriptors[index])
+    return duplicate(descriptors[index], "the descriptor of the message")
 
 
 def _slot(known: JsonObject) -> dict[str, Variant]:

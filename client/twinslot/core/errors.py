@@ -29,6 +29,7 @@ class TwinslotError(Exception):
     family: ClassVar[str] = "error"
     exit_status: ClassVar[int] = 1
     announced = False  # in audit or journal already
+    unhealthy = False  # came after a required health check had failed: the trial ends whatever else failed (S6)
 
     def __init__(
         self,

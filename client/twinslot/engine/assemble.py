@@ -19,6 +19,7 @@ from twinslot.asker import this_process
 from twinslot.bootloader.choose import open_bootloader
 from twinslot.bundle.verdict import TrustFloors, TrustPolicy, TrustRequest, TrustTime, Verdict
 from twinslot.config import Config
+from twinslot.core.circumstance import is_shortage, may_pass, shortage
 from twinslot.core.errors import DeviceError, LifecycleError, Refusal, RefusedError
 from twinslot.core.model import CheckResult, Floors, SlotName
 from twinslot.core.origin import Origin
@@ -47,6 +48,7 @@ from twinslot.worker.stream import WorkerStream, verify_in_worker
 log = logging.getLogger(__name__)
 
 LOCK_WAIT: Final = 15.0  # seconds that a boot, check or commit waits for another
+REBOOT_TRIES: Final = 5  # a second between two
 SETTLED: Final = Path("/run/twinslot/settled")
 _PATIENT: Final = frozenset({"boot", "check", "commit"})
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -96,7 +98,7 @@ def open_stream(config: Config, source: str | int, *, service_workers: bool) -> 
 def open_device(config: Config, get_worker: GetWorker, origin: Origin) -> Device:
     """The edges of this machine."""
     running = find_running_slot({name: config.slots.of(name) for name in SlotName})
-    boot_id = BOOT_ID.read_text().strip()
+    boot_id = _boot_id()
     verifier = _Verifier(config, get_worker)
     checks, patience = configured_checks(config.health), Patience()
     return Device(
@@ -146,6 +148,15 @@ def verify_head(
         DeviceError: This device has no root of trust.
     """
     return _Verifier(config, get_worker).ask(head, record, floors, ignore_expiry=ignore_expiry)
+
+
+def _boot_id() -> str:
+    try:
+        return BOOT_ID.read_text().strip()
+    except OSError as e:
+        if is_shortage(e):
+            raise shortage(f"'{BOOT_ID}' cannot be read now", e) from e
+        raise DeviceError(f"'{BOOT_ID}' cannot be read", code="system", found=e, hint="is /proc mounted?") from e
 
 
 def _now() -> datetime:
@@ -212,11 +223,24 @@ def _tell_settled(settled: bool) -> None:
 def _reboot() -> None:
     """Ask systemd, which stops services in order; the caller goes on until it is stopped."""
     try:
-        ended = process.run(["systemctl", "--no-block", "reboot"], timeout=60)
+        ended = _started_in_the_end(["systemctl", "--no-block", "reboot"])
     except OSError as e:
         raise DeviceError("the reboot cannot be asked for", code="reboot", found=e, hint="reboot by hand") from e
     if ended.status != 0:
         raise DeviceError("the reboot was refused", code="reboot", found=ended.complaint(), hint="reboot by hand")
+
+
+def _started_in_the_end(argv: list[str]) -> process.Finished:
+    """Run a program that is needed, also when this process lacks for a moment what it takes to start one."""
+    for _ in range(REBOOT_TRIES - 1):
+        try:
+            return process.run(argv, timeout=60)
+        except OSError as e:
+            if not may_pass(e):
+                raise
+            log.warning("'%s' cannot be started now, so it is tried again: %s", argv[0], e.strerror)
+        time.sleep(1)
+    return process.run(argv, timeout=60)
 
 
 class _Checks:

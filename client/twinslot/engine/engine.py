@@ -6,7 +6,7 @@ import secrets
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
-from twinslot.core.errors import Refusal, RefusedError
+from twinslot.core.errors import Refusal, RefusedError, TwinslotError
 from twinslot.core.events import AuditEvent
 from twinslot.core.health import failed, failed_checks, judged
 from twinslot.core.lifecycle import Event, State
@@ -230,7 +230,11 @@ def _judge(session: Session, results: tuple[CheckResult, ...]) -> Transaction:
     machine.save(AuditEvent.CHECKED, {"well": not failed(checks)})
     if failed(checks):
         machine.change(reason=Reason.UNHEALTHY)
-        machine.feed(Event.UNHEALTHY, failed=[each.name for each in failed(checks)])
+        try:
+            machine.feed(Event.UNHEALTHY, failed=[each.name for each in failed(checks)])
+        except TwinslotError as e:
+            e.unhealthy = True
+            raise
     return machine.open
 
 

@@ -6,13 +6,31 @@ boot. Nothing here looks at the calendar: all times are seconds on a monotonic c
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
+from twinslot.core.circumstance import is_shortage, shortage
 from twinslot.core.errors import DeviceError, TwinslotError
 from twinslot.core.model import CheckResult
+
+SHORTEST: Final = 0.5  # seconds between two tries to ask
+
+log = logging.getLogger(__name__)
+
+
+class NotAskedError(Exception):
+    """A check could not be asked, which says nothing of the release.
+
+    Args:
+        error: What the system said; it may pass (`core.circumstance`).
+    """
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(error.strerror)
+        self.error = error
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +72,11 @@ class Check(Protocol):
         ...
 
     def probe(self, seconds: float) -> Verdict:
-        """Ask once, and answer within `seconds` (a little more is allowed to clean up)."""
+        """Ask once, and answer within `seconds` (a little more is allowed to clean up).
+
+        Raises:
+            NotAskedError: Something that may pass kept it from asking.
+        """
         ...
 
 
@@ -90,9 +112,15 @@ class Runner:
     def run(self, deadline: float, asked: Callable[[int], None] = lambda _: None) -> tuple[CheckResult, ...]:
         """Ask all; one result each, in order. When the clock reaches `deadline`, whatever is left has failed.
 
+        A check that cannot be asked for want of descriptors, memory or processes has not failed. It is asked again for
+        as long as its tries may take.
+
         Args:
             deadline: On the clock.
             asked: Told after each check how many have been asked.
+
+        Raises:
+            DeviceError: `device.resources`: a check could not be asked in its time.
         """
         results: list[CheckResult] = []
         for check in self._checks:
@@ -102,12 +130,17 @@ class Runner:
 
     def _ask(self, check: Check, deadline: float) -> CheckResult:
         started, terms = self._clock(), check.terms
+        until = min(deadline, started + terms.timeout * (terms.retries + 1))
         tries, verdict = 0, Verdict(passed=False, detail="not asked: no time left before the deadline")
         while tries <= terms.retries:
             left = deadline - self._clock()
             if left <= 0:
                 break
-            verdict = _probe(check, min(terms.timeout, left))
+            try:
+                verdict = _probe(check, min(terms.timeout, left))
+            except NotAskedError as e:
+                self._wait_out(check, e.error, until)
+                continue
             tries += 1
             if verdict.passed or tries > terms.retries:
                 break
@@ -115,11 +148,27 @@ class Runner:
         seconds = self._clock() - started
         return CheckResult(check.name, terms.required, verdict.passed, verdict.detail, seconds, tries)
 
+    def _wait_out(self, check: Check, error: OSError, until: float) -> None:
+        pause = max(check.terms.delay, SHORTEST)
+        if self._clock() + pause >= until:
+            raise shortage(f"the health check '{check.name}' cannot be asked", error) from error
+        log.warning("the health check '%s' cannot be asked now, so it is asked again: %s", check.name, error.strerror)
+        self._sleep(pause)
+
 
 def _probe(check: Check, seconds: float) -> Verdict:
+    """One try.
+
+    Raises:
+        NotAskedError: Something that may pass kept it from asking.
+    """
     try:
         return check.probe(seconds)
+    except NotAskedError:
+        raise
     except TwinslotError as e:
         return Verdict(passed=False, detail=str(e))
-    except Exception as e:  # noqa: BLE001 - whatever a check stumbles over, the device is not known to be well
+    except Exception as e:
+        if isinstance(e, OSError) and is_shortage(e):
+            raise NotAskedError(e) from e
         return Verdict(passed=False, detail=f"the check itself failed: {type(e).__name__}: {e}")

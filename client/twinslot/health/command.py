@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from twinslot import process
-from twinslot.health.base import Terms, Verdict
+from twinslot.core.circumstance import may_pass
+from twinslot.health.base import NotAskedError, Terms, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +21,16 @@ class CommandCheck:
     terms: Terms = field(default_factory=Terms)
 
     def probe(self, seconds: float) -> Verdict:
-        """Run it once."""
+        """Run it once.
+
+        Raises:
+            NotAskedError: It was not started, by what may pass.
+        """
         try:
             ended = process.run(self.argv, timeout=seconds)
         except OSError as e:
+            if may_pass(e):
+                raise NotAskedError(e) from e
             return Verdict(passed=False, detail=f"cannot be started: {e.strerror}")
         words = process.last_line(ended.stdout) or process.last_line(ended.stderr)
         if ended.status == 0:

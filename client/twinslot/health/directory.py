@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from twinslot.core.circumstance import is_shortage, shortage
 from twinslot.health.base import Check, Terms, Verdict
 from twinslot.health.command import CommandCheck
 
@@ -53,6 +54,9 @@ def discover(directories: Iterable[Path], terms: Terms, optional: Iterable[Path]
         directories: An executable or a link to /dev/null in an earlier one hides the same name in a later one.
         terms: For each program.
         optional: Directories that need not exist.
+
+    Raises:
+        DeviceError: `device.resources`: this process lacks what it needs to look.
     """
     wanted = replace(terms, required=False)
     decided: set[str] = set()  # names that an earlier directory runs or masks
@@ -67,6 +71,8 @@ def discover(directories: Iterable[Path], terms: Terms, optional: Iterable[Path]
                 found.append(NotAsked(str(directory), "the directory does not exist", wanted))
             continue
         except OSError as e:
+            if is_shortage(e):
+                raise shortage(f"the directory '{directory}' of health checks cannot be listed now", e) from e
             found.append(NotAsked(str(directory), f"the directory cannot be listed ({e.strerror})", terms))
             continue
         here = [(path, _judge(path)) for path in entries if path.name not in decided]

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.client
+import os
 import socket
 import threading
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
+from twinslot.core.circumstance import is_shortage
 from twinslot.core.errors import DeviceError
-from twinslot.health.base import Terms, Verdict
+from twinslot.health.base import NotAskedError, Terms, Verdict
 
 # Names are not looked up: a resolver could lead elsewhere.
 LOOPBACK: Final = {"localhost": "127.0.0.1", "127.0.0.1": "127.0.0.1", "::1": "::1"}
@@ -34,7 +37,11 @@ class HttpCheck:
         _split(self.url)
 
     def probe(self, seconds: float) -> Verdict:
-        """Ask once."""
+        """Ask once.
+
+        Raises:
+            NotAskedError: This process lacks what it needs to ask.
+        """
         host, port, target = _split(self.url)
         connection = http.client.HTTPConnection(host, port, timeout=seconds)
         # The timeout of a socket starts anew with each byte; the timer bounds the whole.
@@ -42,10 +49,12 @@ class HttpCheck:
         timer = threading.Timer(seconds, _hang_up, (connection, late))
         timer.daemon = True
         try:
-            timer.start()
+            _start(timer)
             connection.request("GET", target, headers={"Connection": "close"})
             found = connection.getresponse().status
         except (OSError, http.client.HTTPException) as e:
+            if isinstance(e, OSError) and is_shortage(e):
+                raise NotAskedError(e) from e
             return Verdict(
                 passed=False, detail=f"no answer within {seconds:g} s" if late.is_set() else f"no answer: {e}"
             )
@@ -54,6 +63,13 @@ class HttpCheck:
             connection.close()
         detail = f"status {found}" if found == self.status else f"expected status '{self.status}', found '{found}'"
         return Verdict(found == self.status, detail)
+
+
+def _start(timer: threading.Timer) -> None:
+    try:
+        timer.start()
+    except RuntimeError as e:  # "can't start new thread": pthread_create(3) says EAGAIN
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from e
 
 
 def _hang_up(connection: http.client.HTTPConnection, late: threading.Event) -> None:
@@ -73,7 +89,7 @@ def _split(url: str) -> tuple[str, int, str]:
         raise DeviceError(
             "the URL of a health check must stay on this device",
             code="config-value",
-            expected="http://127.0.0.1[:PORT]/...",
+            expected="http://127.0.0.1[:PORT]/PATH",
             found=url,
         )
     return host, port, target

@@ -7,7 +7,6 @@ open is exclusive (O_EXCL), so that nobody mounts it meanwhile. Regular files ar
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
 import mmap
@@ -19,6 +18,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, NoReturn
 
+from twinslot.core.circumstance import is_shortage
 from twinslot.core.errors import DeviceError, LifecycleError, Refusal, RefusedError
 from twinslot.core.model import SECTOR
 from twinslot.storage.inuse import refuse_in_use
@@ -65,6 +65,10 @@ def open_target(path: str | Path, forbidden: Iterable[Device], *, allow_files: b
         if os.fstat(fd).st_rdev != status.st_rdev:
             raise DeviceError(f"the target '{real}' changed while it was opened", code="target-open")
         return BlockTarget(str(real), fd, is_block=is_block)
+    except OSError as e:
+        os.close(fd)
+        message = f"the target '{real}' cannot be opened past the page cache"
+        raise DeviceError(message, code="target-open", found=e) from e
     except BaseException:
         os.close(fd)
         raise
@@ -115,9 +119,9 @@ class BlockTarget:
             self._size, self._sector = _geometry(path, fd)
         else:
             self._size, self._sector = os.fstat(fd).st_size, SECTOR
-        self._direct_fd, self.is_direct = _open_direct(fd, is_block=is_block)
         self._buffer = mmap.mmap(-1, READ_BUFFER)  # anonymous mappings are page aligned, as O_DIRECT wants
         self._guard = threading.Lock()  # of the buffer: what was written is read back by another thread
+        self._direct_fd, self.is_direct = _open_direct(fd, is_block=is_block)
         self._behind = WriteBehind(self._write_all, self._write_direct, self._sector if self.is_direct else 0)
 
     @property
@@ -252,11 +256,11 @@ class BlockTarget:
         return True
 
     def _read_piece(self, offset: int, length: int) -> bytes:
-        if not self.is_direct:  # only a file on a file system without O_DIRECT
-            os.fsync(self._fd)
-            os.posix_fadvise(self._direct_fd, offset, length, os.POSIX_FADV_DONTNEED)
         with self._guard, memoryview(self._buffer)[:length] as view:
             try:
+                if not self.is_direct:  # only a file on a file system without O_DIRECT
+                    os.fsync(self._fd)
+                    os.posix_fadvise(self._direct_fd, offset, length, os.POSIX_FADV_DONTNEED)
                 done = os.preadv(self._direct_fd, [view], offset)
             except OSError as e:
                 self._failed("read", offset, e)
@@ -290,6 +294,9 @@ def _open_direct(fd: int, *, is_block: bool) -> tuple[int, bool]:
     again = f"/proc/self/fd/{fd}"
     if is_block:
         return os.open(again, os.O_RDWR | os.O_DIRECT | os.O_CLOEXEC), True
-    with contextlib.suppress(OSError):
+    try:
         return os.open(again, os.O_RDWR | os.O_DIRECT | os.O_CLOEXEC), True
+    except OSError as e:
+        if is_shortage(e):
+            raise
     return os.open(again, os.O_RDONLY | os.O_CLOEXEC), False

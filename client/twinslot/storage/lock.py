@@ -154,7 +154,10 @@ def read_holder(fd: int) -> Holder | None:
     the kernel alone.
     """
     kernel = _kernel_pid(fd)
-    written = _written(os.pread(fd, _HOLDER_LIMIT, 0))
+    try:
+        written = _written(os.pread(fd, _HOLDER_LIMIT, 0))
+    except OSError:  # only a courtesy
+        written = None
     if written is not None and kernel in (None, written.pid):
         return written
     if kernel is None:

@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from twinslot.core.circumstance import is_shortage, shortage
+from twinslot.core.errors import DeviceError
+
 Device = tuple[int, int]  # major and minor number
 
 MOUNTINFO: Final = Path("/proc/self/mountinfo")
@@ -49,7 +52,20 @@ def parse_mountinfo(text: str) -> tuple[Mount, ...]:
 
 
 def read_text(path: Path) -> str:
-    """A file of /proc: paths in it are bytes, and need not be UTF-8."""
+    """A file of /proc: paths in it are bytes, and need not be UTF-8.
+
+    Raises:
+        DeviceError: `device.system` or `device.resources`.
+    """
+    try:
+        return _text(path)
+    except OSError as e:
+        if is_shortage(e):
+            raise shortage(f"'{path}' cannot be read now", e) from e
+        raise DeviceError(f"'{path}' cannot be read", code="system", found=e, hint="is /proc mounted?") from e
+
+
+def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8", errors="surrogateescape")
 
 
@@ -93,17 +109,26 @@ def device_of(path: Path) -> Device | None:
 
 def partitions(device: Device, sys_block: Path = SYS_BLOCK) -> frozenset[Device]:
     """The partitions of a whole disk."""
-    return _numbers(path.parent for path in (sys_block / name(device)).glob("*/partition"))
+    return _numbers(path for path in _entries(sys_block / name(device)) if (path / "partition").exists())
 
 
 def holders(device: Device, sys_block: Path = SYS_BLOCK) -> frozenset[Device]:
     """Devices that stand on this one (device mapper, md, bcache)."""
-    return _numbers((sys_block / name(device) / "holders").glob("*"))
+    return _numbers(_entries(sys_block / name(device) / "holders"))
 
 
 def slaves(device: Device, sys_block: Path = SYS_BLOCK) -> frozenset[Device]:
     """Devices on which this one stands."""
-    return _numbers((sys_block / name(device) / "slaves").glob("*"))
+    return _numbers(_entries(sys_block / name(device) / "slaves"))
+
+
+def _entries(directory: Path) -> list[Path]:
+    """What stands in a directory of sysfs; nothing where it is not there."""
+    try:
+        return sorted(directory.iterdir())
+    except OSError as e:
+        _not_for_want(e, str(directory))
+        return []
 
 
 def _numbers(directories: Iterable[Path]) -> frozenset[Device]:
@@ -112,9 +137,16 @@ def _numbers(directories: Iterable[Path]) -> frozenset[Device]:
         try:
             major, _, minor = (directory / "dev").read_text().strip().partition(":")
             found.add((int(major), int(minor)))
-        except (OSError, ValueError):  # a device that vanished while we looked
+        except (OSError, ValueError) as e:  # a device that vanished while we looked
+            _not_for_want(e, str(directory / "dev"))
             continue
     return frozenset(found)
+
+
+def _not_for_want(error: Exception, path: str) -> None:
+    """What could not be read for want of descriptors or memory is not missing: a device in use could look free."""
+    if isinstance(error, OSError) and is_shortage(error):
+        raise shortage(f"'{path}' cannot be read now", error) from error
 
 
 def closure(device: Device, *steps: Callable[[Device], frozenset[Device]]) -> frozenset[Device]:
@@ -135,9 +167,10 @@ def above(device: Device) -> frozenset[Device]:
 def backing(device: Device, sys_block: Path = SYS_BLOCK) -> frozenset[Device]:
     """The device of the file system that holds a loop device's file, where its path can be followed."""
     try:
-        path = read_text(sys_block / name(device) / "loop/backing_file").rstrip("\n")
+        path = _text(sys_block / name(device) / "loop/backing_file").rstrip("\n")
         number = os.stat(path).st_dev  # noqa: PTH116 - a path with any byte
-    except (OSError, ValueError):
+    except (OSError, ValueError) as e:
+        _not_for_want(e, str(sys_block / name(device)))
         return frozenset()
     found = (os.major(number), os.minor(number))
     return frozenset({found} if found[0] else ())  # major 0: not one block device

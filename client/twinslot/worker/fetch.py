@@ -111,7 +111,8 @@ def read_request(payload: bytes, descriptor: int) -> Request:
         http = HttpSettings.from_dict(fields["http"])
         return Request(Limits(**limits), image_size, url, http, descriptor, delta, nice)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
-        raise DeviceError("the request to the worker cannot be read", code="worker", found=e) from e
+        hint = "client and worker must be of one version; restart the service after an upgrade"
+        raise DeviceError("the request to the worker has unknown or missing words", code="worker", hint=hint) from e
 
 
 def _serve(teller: Teller, request: Request) -> None:

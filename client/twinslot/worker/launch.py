@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Final
 
 import twinslot
+from twinslot.core.circumstance import is_shortage, shortage
 from twinslot.core.errors import DeviceError, TransportError
 from twinslot.worker.frames import GONE, Channel, Frame, Kind, make_room
 from twinslot.worker.reports import printable
@@ -95,13 +96,12 @@ def connect(kind: str) -> Worker:
     Raises:
         DeviceError: `device.worker`: the socket unit does not listen.
     """
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    sock.settimeout(CONNECT)
     path = SOCKETS / f"{kind}.sock"
     try:
-        sock.connect(str(path))
+        sock = _connected(path)
     except OSError as e:
-        sock.close()
+        if is_shortage(e):
+            raise shortage(f"no worker can be asked for at '{path}'", e) from e
         raise DeviceError(
             f"no worker answers at '{path}'",
             code="worker",
@@ -111,28 +111,45 @@ def connect(kind: str) -> Worker:
     return Worker(Channel(sock), None)
 
 
+def _connected(path: Path) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        sock.settimeout(CONNECT)
+        sock.connect(str(path))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
 def start(kind: str) -> Worker:
     """Start a worker of this kind as a child without privileges.
 
     Raises:
         DeviceError: `device.worker`: it cannot be started.
     """
+    try:
+        return _started(kind)
+    except OSError as e:
+        if is_shortage(e):
+            raise shortage(f"the worker '{kind}' cannot be started now", e) from e
+        raise DeviceError(f"the worker '{kind}' cannot be started", code="worker", found=e) from e
+
+
+def _started(kind: str) -> Worker:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     with contextlib.closing(theirs), contextlib.ExitStack() as stack:
         stack.callback(ours.close)
         make_room(theirs)
-        try:
-            process = subprocess.Popen(
-                [*without_privileges(kind), sys.executable, "-s", "-P", "-m", "twinslot.worker", kind],
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,  # never our terminal: what parses an image must not write there
-                env=_environment(),
-                cwd="/",
-                start_new_session=True,
-            )
-        except OSError as e:
-            raise DeviceError("a worker cannot be started", code="worker", found=e) from e
+        process = subprocess.Popen(
+            [*without_privileges(kind), sys.executable, "-s", "-P", "-m", "twinslot.worker", kind],
+            stdin=theirs.fileno(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,  # never our terminal: what parses an image must not write there
+            env=_environment(),
+            cwd="/",
+            start_new_session=True,
+        )
         stack.pop_all()
     return Worker(Channel(ours), process)
 
