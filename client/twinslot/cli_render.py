@@ -35,6 +35,7 @@ REASONS: Final = {
     Reason.ENVIRONMENT: "the boot environment was lost",
     Reason.INTERRUPTED: "power or process went away",
     Reason.CANCELLED: "it was cancelled",
+    Reason.STOPPED: "the update service was stopped while it was written, as at a shutdown",
     Reason.REPLACED: "a newer install replaced it before it was booted",
     Reason.OVERTAKEN: "the boot environment went on to another update",
     Reason.NEWER_CLIENT: "a newer client left it in a state that this client does not know",

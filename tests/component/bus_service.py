@@ -45,12 +45,12 @@ REASONS = (
 )
 
 ERRORS = {
+    "cancelled": CancelledError("the install was cancelled", hint="install again"),
     "bundle": BundleError("section 'groups' ends early", code="truncated", expected=10, found=7, hint="copy it again"),
     "refused": RefusedError(REASONS),
     "transport": TransportError("the server went away", code="gone", found="connection reset"),
     "device": DeviceError("partition 'ü\u2028\0' cannot be\nwritten", code="write", found="I/O error\udcff"),
     "lifecycle": LifecycleError("event 'x' cannot happen", code="event"),
-    "cancelled": CancelledError("the install was cancelled", hint="install again"),
 }
 
 
@@ -117,7 +117,7 @@ class PretendEngine:
             return transaction(state=State(self._world.state), reason=repr(options))
         except TransportError as e:
             if cancelled.is_set():
-                raise ERRORS["cancelled"] from e
+                raise cancelled.error() from e
             raise
         finally:
             stream.close()
@@ -131,7 +131,7 @@ class PretendEngine:
         if scenario == "mistake":
             raise KeyError("a mistake of ours")
         if scenario == "wait" and cancelled.wait(60):
-            raise ERRORS["cancelled"]
+            raise cancelled.error()
         if scenario == "deaf":
             time.sleep(60)
         for part in range(1, 101 if scenario == "chatty" else 5):

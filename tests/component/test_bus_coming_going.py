@@ -126,7 +126,9 @@ def test_sigterm_in_the_middle_tells_the_end_before_the_service_leaves() -> None
 
         outcome, exit_status, error, _ = Caller(address).run(work)
         assert (outcome, exit_status) == ("cancelled", 8)
-        assert json.loads(str(error))["code"] == "cancelled", "the work itself ended"
+        told = json.loads(str(error))
+        assert told["code"] == "cancelled.stopped", "nobody asked to cancel this install"
+        assert "install again" in told["hint"], "the work itself ended"
         assert service.wait(5) == 0
         assert not Caller(address).owned()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import resource
 import sys
@@ -90,7 +91,7 @@ def test_without_a_descriptor_each_door_names_what_it_could_not_open(directory: 
     with pytest.raises(DeviceError) as error, descriptors():
         go(directory)
     assert named in error.value.message, error.value.message
-    assert error.value.found == os.strerror(24)
+    assert error.value.found == os.strerror(errno.EMFILE)
     assert may_pass(error.value), "a want of ours counts as the release's"
 
 
@@ -106,7 +107,7 @@ def filled(rig: UBootRig) -> UBootRig:
     return rig
 
 
-def test_a_decision_lands_or_does_not_with_any_number_of_descriptors_and_no_older_copy_decides(rig: UBootRig) -> None:
+def test_a_decision_lands_or_does_not_with_any_number_of_descriptors(rig: UBootRig) -> None:
     outcomes = set()
     for left in range(MOST):
         filled(rig)
@@ -124,21 +125,40 @@ def test_a_decision_lands_or_does_not_with_any_number_of_descriptors_and_no_olde
     assert outcomes == {"landed", "not"}
 
 
+@pytest.fixture
+def fails_once(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Let the first read past the page cache fail: that of the current copy."""
+
+    def fail(number: int) -> None:
+        real, failed = medium.read_direct, list[int]()
+
+        def read(fd: int, offset: int, size: int) -> bytes:
+            if not failed:
+                failed.append(offset)
+                raise OSError(number, os.strerror(number))
+            return real(fd, offset, size)
+
+        monkeypatch.setattr(medium, "read_direct", read)
+
+    return fail
+
+
 def test_one_read_error_of_a_copy_does_not_make_the_older_one_current(
-    rig: UBootRig, monkeypatch: pytest.MonkeyPatch
+    rig: UBootRig, fails_once: Callable[[int], None]
 ) -> None:
-    real, failed = medium.read_direct, list[int]()
-
-    def fails_once(fd: int, offset: int, size: int) -> bytes:
-        if not failed:
-            failed.append(offset)
-            raise OSError(5, os.strerror(5))
-        return real(fd, offset, size)
-
     whole = rig.boot.read()
-    monkeypatch.setattr(medium, "read_direct", fails_once)
+    fails_once(errno.EIO)
     assert rig.boot.read() == whole
-    assert failed
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN])
+def test_a_copy_that_only_we_cannot_read_does_not_make_the_older_one_current(
+    rig: UBootRig, fails_once: Callable[[int], None], number: int
+) -> None:
+    fails_once(number)
+    with pytest.raises(DeviceError) as error:
+        rig.boot.read()
+    assert error.value.code == "device.resources"
 
 
 def test_a_lock_of_the_tool_that_only_we_cannot_open_is_left_where_it_is(tmp_path: Path) -> None:
@@ -175,7 +195,7 @@ def test_a_check_that_cannot_be_started_for_a_moment_has_not_failed(caplog: pyte
     assert (result.passed, result.tries) == (True, 1)
     assert [record.levelname for record in caplog.records] == ["WARNING"] * 2
     assert "pump" in caplog.text
-    assert os.strerror(24) in caplog.text
+    assert os.strerror(errno.EMFILE) in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from simulation.board import SimulatedBoard, SimulatedRecord
 from simulation.image import SmallImage, SmallStream
 from twinslot.core.errors import CancelledError, DeviceError, Refusal, RefusedError
 from twinslot.core.events import COMMON, AuditEvent
+from twinslot.core.model import Reason
 from twinslot.core.origin import Origin, OriginKind
 from twinslot.core.progress import Phase, Progress
 from twinslot.engine.cancellation import Cancellation
@@ -152,6 +153,25 @@ def test_who_stopped_an_install_is_named_beside_who_asked_for_it(board: OwnedBoa
         board.engine().install(SmallStream(NEW), InstallOptions(), stop, cancelled)
     last = rows(board)[-1]
     assert (last.event, last.body["origin"], last.body["stopped_by"]) == ("abandoned", ANN.as_dict(), bob.as_dict())
+
+
+@pytest.mark.parametrize("phase", [Phase.WRITE, Phase.READ_BACK, Phase.FINISH])
+@pytest.mark.parametrize("reason", [Reason.STOPPED, Reason.CANCELLED])
+def test_an_install_is_stored_with_what_ended_it_whether_someone_cancelled_it_or_the_service_was_stopped(
+    board: OwnedBoard, reason: Reason, phase: Phase
+) -> None:
+    cancelled = Cancellation()
+
+    def stop(progress: Progress) -> None:
+        if progress.phase is phase:
+            cancelled.set(None, reason)
+
+    with pytest.raises(CancelledError) as error:
+        board.engine().install(SmallStream(NEW), InstallOptions(), stop, cancelled)
+    assert error.value.code == ("cancelled.stopped" if reason is Reason.STOPPED else "cancelled")
+    with board.open_record() as record:
+        (stored, *_) = record.history()
+    assert (stored.outcome, stored.reason) == ("abandoned", reason)
 
 
 def test_without_a_record_every_step_still_has_its_line(board: OwnedBoard, caplog: pytest.LogCaptureFixture) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Final
 from twinslot.bus import names
 from twinslot.bus.objects import Call, Exporter, Method
 from twinslot.core.errors import CancelledError, LifecycleError, Refusal, RefusedError, TwinslotError
+from twinslot.core.model import Reason
 from twinslot.core.origin import Origin
 from twinslot.core.outcome import outcome_of, outcome_of_error
 from twinslot.core.progress import Observer, Progress
@@ -102,11 +103,12 @@ class Job:
         """Whether `cancel` can stop the work."""
         return self._cancellation is not None
 
-    def cancel(self, by: Origin) -> None:
+    def cancel(self, by: Origin, reason: Reason = Reason.CANCELLED) -> None:
         """Ask the work to stop; returns at once.
 
         Args:
             by: Who asks.
+            reason: What is stored.
 
         Raises:
             RefusedError: `refused.finished`, or `refused.not-cancellable`.
@@ -117,7 +119,7 @@ class Job:
             raise RefusedError(
                 Refusal("not-cancellable", f"a {self.kind} cannot be cancelled", hint="wait for its end")
             )
-        self._cancellation.set(by)
+        self._cancellation.set(by, reason)
 
     def give_up(self) -> None:
         """The service leaves now and the work did not end: say so. What it did so far, the record knows."""

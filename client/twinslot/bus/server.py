@@ -24,6 +24,7 @@ from twinslot.bus.library import (
 from twinslot.bus.objects import Exporter
 from twinslot.bus.world import World
 from twinslot.core.errors import DeviceError
+from twinslot.core.model import Reason
 
 IDLE: Final = 60.0  # seconds without a job and without a call, then the service leaves
 GRACE: Final = 45.0  # seconds for a job to stop; the unit's TimeoutStopSec= (60) is longer
@@ -118,7 +119,7 @@ class _Server:
         if job is None:
             return
         if job.cancellable:
-            job.cancel(this_process())
+            job.cancel(this_process(), Reason.STOPPED)  # systemd wants the service gone; nobody meant this install
         try:
             await asyncio.wait_for(job.done.wait(), self._grace)
         except TimeoutError:

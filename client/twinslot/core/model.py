@@ -45,6 +45,7 @@ class Reason(enum.StrEnum):
     ENVIRONMENT = "environment-lost"  # the arming write was lost with its copy of the environment
     INTERRUPTED = "interrupted"  # power or process went away before arming
     CANCELLED = "cancelled"
+    STOPPED = "service-stopped"  # the update service was told to end, as at a shutdown
     REPLACED = "replaced"  # a newer install took its place before it was booted
     OVERTAKEN = "overtaken"  # the environment has gone on to another update without it
     NEWER_CLIENT = "newer-client"  # a newer client left it in a state that this one does not know

@@ -6,6 +6,8 @@ import contextlib
 import threading
 from collections.abc import Iterator
 
+from twinslot.core.errors import CancelledError
+from twinslot.core.model import Reason
 from twinslot.core.origin import Origin
 from twinslot.transport.base import ImageStream
 
@@ -15,6 +17,7 @@ class Cancellation(threading.Event):
 
     Attributes:
         by: Who asked to stop; None: nobody did, or whoever asked for the job.
+        reason: What is stored: `cancelled`, or `service-stopped` where nobody meant this job.
     """
 
     def __init__(self) -> None:
@@ -22,15 +25,23 @@ class Cancellation(threading.Event):
         self._guard = threading.Lock()
         self._stream: ImageStream | None = None
         self.by: Origin | None = None
+        self.reason = Reason.CANCELLED
 
-    def set(self, by: Origin | None = None) -> None:
+    def set(self, by: Origin | None = None, reason: Reason = Reason.CANCELLED) -> None:
         """Ask the job to stop; returns at once."""
         if not self.is_set():
-            self.by = by
+            self.by, self.reason = by, reason
         super().set()
         with self._guard:
             if self._stream is not None:
                 self._stream.close()
+
+    def error(self) -> CancelledError:
+        """How a job ends that was stopped."""
+        hint = "the target slot stays unbootable; install again"
+        if self.reason is Reason.STOPPED:
+            return CancelledError("the update service was stopped", code="stopped", hint=hint)
+        return CancelledError("the install was cancelled", hint=hint)
 
     @contextlib.contextmanager
     def ending(self, stream: ImageStream) -> Iterator[None]:

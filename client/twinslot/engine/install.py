@@ -97,12 +97,12 @@ def install(
                 session.machine.feed(Event.ACCEPTED, **verified.notes)
         except TwinslotError as e:
             if cancelled.is_set() and not isinstance(e, CancelledError):
-                raise CancelledError("the install was cancelled", hint="install again at any time") from e
+                raise cancelled.error() from e
             raise
     if cancelled.is_set():  # after the last group, before the one step that cannot be taken back
-        session.machine.change(reason=Reason.CANCELLED)
+        session.machine.change(reason=cancelled.reason)
         session.machine.feed(Event.CANCELLED)
-        raise CancelledError("the install was cancelled", hint="install again at any time")
+        raise cancelled.error()
     if options.activate:
         session.effects.want_reboot = options.reboot
         meter.begin(Phase.ARM)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
-from twinslot.core.errors import BundleError, CancelledError, DeviceError, TransportError
+from twinslot.core.errors import BundleError, DeviceError, TransportError
 from twinslot.core.manifest import Manifest
 from twinslot.core.progress import Meter, Phase
 from twinslot.core.transaction import Transaction
@@ -184,7 +184,7 @@ class InstallJob:
 
     def _stop_if_cancelled(self) -> None:
         if self._cancelled.is_set():
-            raise CancelledError("the install was cancelled", hint="the target slot stays unbootable; install again")
+            raise self._cancelled.error()
 
 
 def check_target(device: Device, transaction: Transaction) -> None:

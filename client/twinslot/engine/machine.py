@@ -110,7 +110,7 @@ class Machine:
     def _feed_after(self, event: Event, error: TwinslotError) -> None:
         """Leave the state behind that the table names; a second failure must not hide the first."""
         if self.state in _RECORD_NEEDED:  # the transaction is about to be closed: with the kind of failure as reason
-            self.change(reason=Reason.CANCELLED if isinstance(error, CancelledError) else Reason.FAILED)
+            self.change(reason=_reason_of(error))
         try:
             self.feed(event, **error.as_dict())
             error.announced = True
@@ -149,6 +149,13 @@ class Machine:
         self.change(ended=timestamp(self._now()), **fields)
         self.save(event, self._detail | {"outcome": str(self.open.outcome), "reason": self.open.reason})
         self.transaction = None
+
+
+def _reason_of(error: TwinslotError) -> Reason:
+    """What is stored of an install that ends with this error."""
+    if not isinstance(error, CancelledError):
+        return Reason.FAILED
+    return Reason.STOPPED if error.code == "cancelled.stopped" else Reason.CANCELLED
 
 
 def timestamp(moment: datetime) -> str:
