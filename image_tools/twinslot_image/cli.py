@@ -22,10 +22,22 @@ from twinslot_image.system_errors import system_error
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is documented in the man page."""
+    _open_missing_streams()
     given = list(sys.argv[1:] if argv is None else argv)
     output = Output(as_json="--json" in given, program=PROGRAM)
     status = _guarded(given, output)
     return output.lost_status() if output.lost is not None else status
+
+
+def _open_missing_streams() -> None:
+    """No file of ours gets the number of a standard stream that was closed: what is said there would go into it."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free number
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115 - until the end
 
 
 def _guarded(given: list[str], output: Output) -> int:

@@ -154,7 +154,7 @@ def _roles(given: Sequence[str]) -> dict[str, tuple[int, int]]:
     for part in words(given, "--roles"):
         name, separator, plan = part.partition("=")
         if not NAME.fullmatch(name) or name in _OWN_ROLES:
-            what, form = f"'{name}' cannot be the name of a role", "lower-case letters, digits and . _ -"
+            what, form = f"'{name}' cannot be the name of a role", "1 to 64 lower-case letters, digits and . _ -"
             hint = f"{', '.join(_OWN_ROLES)} are names of other documents"
             raise RefusedError(Refusal("role-name", what, form, hint=hint))
         if name in roles:

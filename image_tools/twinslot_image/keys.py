@@ -184,6 +184,7 @@ def rotate_keys(
     made = shop.make(role, count - len(public))
     keys = [*public, *(signer.public_key for signer in made)]
     _check_plans({role: RolePlan(count, plan.threshold, tuple(public))})
+    _check_document(targets, role, count)
     _refuse_strangers(root, targets, role, public)
     _set_keys(holder, role, keys, plan.threshold)
     if role in TOP_ROLES:
@@ -228,9 +229,11 @@ def change_role(
     if known := [key.keyid[:ID_SHOWN] for key in add if key.keyid in plan.keyids]:
         raise RefusedError(Refusal("key-known", f"role '{role}' has this key already", found=", ".join(known)))
     _refuse_strangers(root, targets, role, add)
+    _refuse_twice(add)
     kept = [keys[key_id] for key_id in plan.keyids if key_id not in gone]
     left = [*kept, *add]
     _check_plans({role: RolePlan(len(left), threshold or plan.threshold)})
+    _check_document(targets, role, len(left))
     old_root, old_targets = _signers(shop, root, role)
     if role in TOP_ROLES:
         stay = {key.keyid for key in left}
@@ -324,7 +327,18 @@ def _check_plans(plans: Mapping[str, RolePlan]) -> None:
             if seen.setdefault(key.keyid, name) != name or plan.public.count(key) > 1:
                 what = f"one key twice, in '{seen[key.keyid]}' and '{name}'"
                 raise RefusedError(Refusal("shared-key", what, found=key.keyid[:ID_SHOWN]))
-    if sum(plan.keys for name, plan in plans.items() if name not in TOP_ROLES) > KEYS_MAX:
+    _check_total(sum(plan.keys for name, plan in plans.items() if name not in TOP_ROLES))
+
+
+def _check_document(targets: Any, role: str, keys: int) -> None:
+    """When a role gets so many keys, the others keeping theirs."""
+    if role not in TOP_ROLES:
+        others = (known for name, known in targets.delegations.roles.items() if name != role)
+        _check_total(keys + sum(len(known.keyids) for known in others))
+
+
+def _check_total(keys: int) -> None:
+    if keys > KEYS_MAX:
         raise RefusedError(Refusal("threshold", "too many keys for one document", f"at most {KEYS_MAX}"))
 
 
@@ -336,6 +350,16 @@ def _refuse_strangers(root: Root, targets: Any, role: str, keys: Iterable[SSlibK
             if key.keyid in key_ids:
                 what, hint = f"the key belongs to role '{name}'", "make another one: one key may not stand in two roles"
                 raise RefusedError(Refusal("shared-key", what, found=key.keyid[:ID_SHOWN], hint=hint))
+
+
+def _refuse_twice(keys: Sequence[SSlibKey]) -> None:
+    """One key in two files counts once, so more could have to sign than there are."""
+    seen = set[str]()
+    for key in keys:
+        if key.keyid in seen:
+            what, hint = "one key is given twice", "name each key once"
+            raise RefusedError(Refusal("shared-key", what, found=key.keyid[:ID_SHOWN], hint=hint))
+        seen.add(key.keyid)
 
 
 def _key_named(name: str, role: str, key_ids: Sequence[str], labels: Mapping[str, str]) -> str:

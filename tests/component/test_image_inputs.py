@@ -156,6 +156,18 @@ def full_directory(path: Path) -> Iterator[Path]:
         subprocess.run(["umount", path], check=True)
 
 
+@pytest.mark.parametrize(
+    ("command", "closed"),
+    [("build image.toml -o closed.twin --force", "<&- >&- 2>&-"), ("blocks pump.twin --force", "2>&-")],
+)
+def test_work_is_done_without_streams_for_people(bench: Path, closed: str, command: str) -> None:
+    """And nothing that is said goes into a file that got the number of a closed stream."""
+    script = f"'{sys.executable}' -m twinslot_image {command} {closed}"
+    assert subprocess.run(["sh", "-c", script], cwd=bench).returncode == 0
+    done = main(["inspect", str(bench / ("closed.twin" if "closed" in command else "pump.twinblocks"))])
+    assert done == 0
+
+
 WITHOUT = """
 import sys
 for name in ("elftools", "numpy"):

@@ -449,6 +449,30 @@ def test_one_key_is_not_put_into_two_roles(keys: Path, tmp_path: Path, capsys: p
     assert main(["keys", "remove", str(keys), "clinical", "hsm"]) == 0, "by its label"
 
 
+@pytest.mark.parametrize("role", ["clinical", "root"])
+def test_one_key_in_two_files_does_not_count_twice(
+    keys: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], role: str
+) -> None:
+    """Else four of three would have to sign from then on."""
+    files = [module(tmp_path, "one", *P256)[1], tmp_path / "other.pem"]
+    shutil.copy(files[0], files[1])
+    before = snapshot(keys)
+    assert main(["keys", "add", str(keys), role, *map(str, files), "--threshold", "5"]) == 4
+    assert "one key is given twice" in capsys.readouterr().err
+    assert snapshot(keys) == before
+
+
+def test_no_more_keys_are_put_into_a_document_than_a_device_reads(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    full, public = tmp_path / "full", module(tmp_path, "one", *P256)[1]
+    assert main(["keys", "init", str(full), "--roles", "a=1/32,b=1/31,c"]) == 0
+    before = snapshot(full)
+    assert main(["keys", "add", str(full), "c", str(public)]) == 4
+    assert "too many keys for one document" in capsys.readouterr().err
+    assert snapshot(full) == before
+
+
 def test_a_second_signature_by_one_key_is_said_to_be_there_already(
     keys: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
