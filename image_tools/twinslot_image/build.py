@@ -9,10 +9,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from twinslot.bundle.wire import Header
 from twinslot.core.errors import BundleError, Refusal, RefusedError
+from twinslot.core.manifest import ATTACHMENT_SIZE_MAX
 from twinslot_image.binaries import Looked
 from twinslot_image.compose import AttachedFile, ReleaseFacts, compose_manifest, write_image
 from twinslot_image.description import Description, PayloadSource
@@ -23,6 +24,8 @@ from twinslot_image.pack import PackedPayload, group_size_for, pack_payload
 from twinslot_image.progress import Progress
 from twinslot_image.replacement import spool
 from twinslot_image.rootfs import Checked, check_rootfs
+
+_BUILD_TIME_MAX: Final = 250246627200 - 1  # seconds to the year 9900: dates that count from it still have four digits
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,7 @@ def build_image(description: Description, target: Target, now: datetime) -> Buil
         DeviceError: No keys, or a program is missing.
     """
     trust = load_trust(description.trust)
-    attachments = [AttachedFile(a.name, a.media_type, _read(a.file)) for a in description.attachments]
+    attachments = [AttachedFile(a.name, a.media_type, _attached(a.file)) for a in description.attachments]
     facts = _facts(description, now)
     # Mistakes in names and numbers show before minutes go into packing.
     compose_manifest(facts, [_placeholder(source.name) for source in description.payloads], attachments)
@@ -76,10 +79,12 @@ def build_time(environ: Mapping[str, str]) -> datetime:
     if text is None:
         return datetime.now(UTC).replace(microsecond=0)
     try:
-        return datetime.fromtimestamp(int(text), UTC)
-    except (ValueError, OverflowError, OSError) as e:
-        what = "the variable 'SOURCE_DATE_EPOCH' is wrong"
-        raise BundleError(what, code="description", expected="seconds since 1970", found=text) from e
+        if not 0 <= (seconds := int(text)) <= _BUILD_TIME_MAX:
+            raise ValueError
+        return datetime.fromtimestamp(seconds, UTC)
+    except ValueError as e:
+        what, expected = "the variable 'SOURCE_DATE_EPOCH' is wrong", "seconds since 1970, before the year 9900"
+        raise BundleError(what, code="description", expected=expected, found=text[:40]) from e
 
 
 def _facts(description: Description, now: datetime) -> ReleaseFacts:
@@ -92,7 +97,7 @@ def _facts(description: Description, now: datetime) -> ReleaseFacts:
         compatible=description.compatible,
         checks=description.checks,
         built=now,
-        expires=description.expires or now + timedelta(days=description.valid_days),
+        expires=_expiry(description, now),
         hardware=description.hardware,
         variants=description.variants,
     )
@@ -139,6 +144,23 @@ def _pack(source: PayloadSource, description: Description, sink: BinaryIO) -> Pa
         if e.filename != str(source.file):
             raise  # of what is written
         raise _unreadable(source.file, e) from e
+
+
+def _expiry(description: Description, now: datetime) -> datetime:
+    expires = description.expires or now + timedelta(days=description.valid_days)
+    if expires <= now:
+        what, expected = "the image would be stale when it is built", f"'expires' after {now:%Y-%m-%dT%H:%M:%SZ}"
+        raise BundleError(what, code="description", expected=expected, found=f"{expires:%Y-%m-%dT%H:%M:%SZ}")
+    return expires
+
+
+def _attached(path: Path) -> bytes:
+    data = _read(path)
+    if not 1 <= len(data) <= ATTACHMENT_SIZE_MAX:
+        what = f"'{path}', which the description names, cannot be attached"
+        expected = f"1 to {ATTACHMENT_SIZE_MAX} bytes"
+        raise BundleError(what, code="description", expected=expected, found=str(len(data)))
+    return data
 
 
 def _read(path: Path) -> bytes:

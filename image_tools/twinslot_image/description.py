@@ -36,6 +36,9 @@ FOREIGN_MAX = 1024  # patterns of one payload
 KINDS = ("rootfs", "raw")
 _PATTERN = re.compile(r"[^/].*")
 _PLACE = re.compile(r"(?P<what>.*) \(at line (?P<line>\d+), column (?P<column>\d+)\)", re.DOTALL)
+_TWICE = re.compile(r"cannot (?:declare|mutate .*) \((?P<names>.*)\)(?: twice)?")
+_QUOTED = r"'([^']*)'"
+_CONTROL = re.compile(r"illegal character '\\x(?P<code>[0-9a-f]{2})'")
 # What the patterns of the manifest allow, in words.
 _TITLE_FORM = "1 to 64 letters, digits, blanks and . _ + ~ -, the first and last a letter or digit"
 _NAME_FORM = "1 to 64 of a-z 0-9 . _ -, the first a letter or digit"
@@ -113,7 +116,7 @@ def read_description(path: Path, overrides: Mapping[str, object] | None = None) 
 
 def _parse(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(read_small(path).decode())
+        return tomllib.loads(read_small(path).decode("utf-8-sig"))
     except FileNotFoundError as e:
         raise BundleError(f"there is no file '{path}'", code="description") from e
     except OSError as e:
@@ -122,12 +125,27 @@ def _parse(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError as e:
         line = e.object[: e.start].count(b"\n") + 1
         raise BundleError(f"'{path}', line {line}: not UTF-8", code="description") from e
-    except (ValueError, RecursionError) as e:
+    except RecursionError as e:
+        raise BundleError(f"'{path}': lists or tables are nested too deeply", code="description") from e
+    except ValueError as e:
         found = _PLACE.fullmatch(str(e))
         where = f", line {found['line']}, column {found['column']}" if found else ""
         what = found["what"] if found else str(e).removesuffix(" (at end of document)")
-        what = "the line ends within a text" if r"'\n'" in what else f"{what[:1].lower()}{what[1:]}"
+        what = _in_our_words(f"{what[:1].lower()}{what[1:]}")
         raise BundleError(f"'{path}'{where}: {what}", code="description") from e
+
+
+def _in_our_words(what: str) -> str:
+    """A parser's sentence without the language that it is written in."""
+    if r"'\n'" in what:
+        return "the line ends within a text"
+    if "integer string conversion" in what:
+        return "a number of thousands of digits"
+    if twice := _TWICE.fullmatch(what):
+        return f"table '[{'.'.join(re.findall(_QUOTED, twice['names']))}]' is there twice"
+    if character := _CONTROL.fullmatch(what):
+        return f"the control character U+{int(character['code'], 16):04X} in a text"
+    return "a key is given twice" if what == "cannot overwrite a value" else what
 
 
 def _describe(top: Table) -> Description:
@@ -186,4 +204,7 @@ def _attachment(table: Table, name: str) -> AttachmentSource:
 def _in_utc(top: Table, moment: datetime) -> datetime:
     if moment.tzinfo is None:
         raise top.bad("expires", "a date with its offset, such as 2027-11-01T00:00:00Z", str(moment))
-    return moment.astimezone(UTC).replace(microsecond=0)
+    try:
+        return moment.astimezone(UTC).replace(microsecond=0)
+    except OverflowError as e:
+        raise top.bad("expires", "a date of the years 1 to 9999 in UTC", str(moment)) from e

@@ -72,7 +72,10 @@ class Table:
 
     def choice(self, key: str, words: Iterable[str], default: str | None) -> str:
         """One of the words."""
-        value: str = self.get(key, str, _REQUIRED if default is None else default)
+        if default is None and key not in self._data:
+            what = f"{self._file}: '{self._name(key)}' is missing"
+            raise BundleError(what, code="description", expected=" or ".join(words))
+        value: str = self.get(key, str, default or "")
         if value not in (*words, default):
             raise self.bad(key, " or ".join(words), value)
         return value

@@ -65,6 +65,22 @@ def test_a_small_file_that_does_not_end_is_refused_before_it_fills_the_memory(
     assert "File too large" in error
 
 
+def test_a_date_before_the_build_is_called_by_its_key(bench: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (bench / "odd.toml").write_text(TOML.replace("trust", "expires = 2020-01-01T00:00:00Z\ntrust"))
+    assert main(["build", str(bench / "odd.toml"), "-o", str(bench / "x.twin")]) == 3
+    error = capsys.readouterr().err
+    assert "the image would be stale when it is built: expected ''expires' after" in error
+
+
+def test_an_attachment_of_no_bytes_is_named_by_its_file(bench: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (bench / "empty").touch()
+    (bench / "odd.toml").write_text(TOML.replace('"notes.md"\n', '"empty"\n'))
+    assert main(["build", str(bench / "odd.toml"), "-o", str(bench / "x.twin")]) == 3
+    error = capsys.readouterr().err
+    assert f"'{bench / 'empty'}', which the description names, cannot be attached" in error
+    assert "1 to 4194304 bytes" in error
+
+
 @pytest.mark.parametrize(("payload", "found"), [("/dev/zero", "a device, pipe or socket"), ("keys", "a directory")])
 def test_a_payload_that_is_no_regular_file_is_not_called_missing(
     bench: Path, capsys: pytest.CaptureFixture[str], payload: str, found: str

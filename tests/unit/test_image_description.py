@@ -132,7 +132,7 @@ def test_an_image_needs_a_payload_and_a_raw_one_no_architecture(tmp_path: Path) 
     ("text", "message"),
     [
         (b"= 1", "', line 1, column 1: invalid"),
-        (b"a = 1\na = 2", "': cannot overwrite a value"),
+        (b"a = 1\na = 2", "': a key is given twice"),
         (b"a = 1\nb = \xff", "', line 2: not UTF-8"),
         (b"\x00", "', line 1, column 1: invalid"),
         (b"a = 'b\n'", "', line 1, column 7: the line ends within a text"),
@@ -209,6 +209,29 @@ def test_expires_is_turned_to_utc(tmp_path: Path) -> None:
 def test_the_build_time_may_be_given_from_outside() -> None:
     assert build_time({"SOURCE_DATE_EPOCH": "86400"}) == datetime(1970, 1, 2, tzinfo=UTC)
     assert build_time({}).microsecond == 0
-    for text in ("", "soon", "9" * 30):
+    for text in ("", "soon", "9" * 30, "-1", "253402300799"):
         with pytest.raises(BundleError, match="SOURCE_DATE_EPOCH"):
             build_time({"SOURCE_DATE_EPOCH": text})
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("sequence = 7", "sequence = 7\nexpires = 9999-12-31T23:59:59-12:00", "the years 1 to 9999"),
+        ("sequence = 7", "sequence = 7\nexpires = 0001-01-01T00:00:00+12:00", "the years 1 to 9999"),
+        ("sequence = 7", "sequence = 7\nsequence = 8", "line 5, column 13: a key is given twice"),
+        ("sequence = 7", f"sequence = {'9' * 5000}", "a number of thousands of digits"),
+        ("sequence = 7", f"sequence = {'[' * 5000}{']' * 5000}", "nested too deeply"),
+        ("Pump", "Pu\0mp", "the control character U+0000 in a text"),
+        ("[payloads.firmware]", "[payloads.rootfs]", "table '[payloads.rootfs]' is there twice"),
+        ('architecture = "arm64"', "", "expected 'amd64 or arm64"),
+    ],
+)
+def test_what_is_wrong_is_said_without_the_parsers_own_language(tmp_path: Path, old: str, new: str, says: str) -> None:
+    with pytest.raises(BundleError) as caught:
+        read(tmp_path, GOOD.replace(old, new))
+    assert says in f"{caught.value.message}: expected '{caught.value.expected}'"
+
+
+def test_a_byte_order_mark_of_an_editor_is_no_mistake(tmp_path: Path) -> None:
+    assert read(tmp_path, "\ufeff" + GOOD.replace("\n", "\r\n")) == read(tmp_path, GOOD)
