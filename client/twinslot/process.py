@@ -96,7 +96,11 @@ class _Collector:
         return first, second
 
     def wait(self, pid: int, until: float) -> bool:
-        """Read until the program ended, without reaping it; False when the time is over."""
+        """Read until the program ended, without reaping it; False when the time is over.
+
+        Raises:
+            OSError: As the system says it; the caller names what was meant.
+        """
         ended = os.pidfd_open(pid)
         try:
             with self._selector:
@@ -113,6 +117,11 @@ class _Collector:
             os.close(ended)
 
     def _read_ready(self, patience: float) -> bool:
+        """Read what is there, waiting at most so many seconds.
+
+        Raises:
+            OSError: As the system says it; the caller names what was meant.
+        """
         events = self._selector.select(patience) if self._selector.get_map() else []
         for key, _ in events:
             data = os.read(key.fd, 1 << 16) if key.fd in self._tails else b""
@@ -126,6 +135,11 @@ class _Collector:
 
 
 def _memory_file(data: bytes) -> IO[bytes]:
+    """A file without a name, with this content.
+
+    Raises:
+        OSError: As the system says it; the caller names what was meant.
+    """
     stream = os.fdopen(os.memfd_create("stdin", os.MFD_CLOEXEC), "w+b")
     stream.write(data)
     stream.seek(0)

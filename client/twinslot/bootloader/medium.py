@@ -84,6 +84,11 @@ class Medium:
 
 
 def _open(place: Place) -> int:
+    """Open one place, for reading.
+
+    Raises:
+        OSError: As the system says it; the caller names what was meant.
+    """
     fd = os.open(place.device, os.O_RDONLY | os.O_CLOEXEC)
     mode = os.fstat(fd).st_mode
     if not (stat.S_ISBLK(mode) or stat.S_ISREG(mode)):
@@ -99,7 +104,11 @@ def _open(place: Place) -> int:
 
 
 def read_direct(fd: int, offset: int, size: int) -> bytes:
-    """Read past the page cache: O_DIRECT, or for files on file systems without it, after dropping what is cached."""
+    """Read past the page cache: O_DIRECT, or for files on file systems without it, after dropping what is cached.
+
+    Raises:
+        OSError: As the system says it; the caller names what was meant.
+    """
     start = offset // ALIGNMENT * ALIGNMENT
     length = -(-(offset + size - start) // ALIGNMENT) * ALIGNMENT
     try:
@@ -119,6 +128,11 @@ def read_direct(fd: int, offset: int, size: int) -> bytes:
 
 
 def _fill(fd: int, view: memoryview, offset: int) -> int:
+    """Read until the view is full, or the device ends.
+
+    Raises:
+        OSError: As the system says it; the caller names what was meant.
+    """
     done = 0
     while done < len(view):
         with view[done:] as rest:

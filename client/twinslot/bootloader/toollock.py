@@ -78,6 +78,11 @@ def make_private(
 
 
 def _make_private(path: Path, until: float, clock: Callable[[], float], sleep: Callable[[float], None]) -> None:
+    """Replace one file, unless it is private already.
+
+    Raises:
+        OSError: As the system says it; the caller names what was meant.
+    """
     try:
         fd = os.open(path, _OPEN)
     except FileNotFoundError:
@@ -109,7 +114,11 @@ def _wait_for_holder(fd: int, until: float, clock: Callable[[], float], sleep: C
 
 
 def _replace(path: Path) -> None:
-    """Put a new file under this name; rename(2) replaces a link itself and follows nothing."""
+    """Put a new file under this name; rename(2) replaces a link itself and follows nothing.
+
+    Raises:
+        OSError: As the system says it; the caller names what was meant.
+    """
     try:
         fd, fresh = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)  # 0600
     except FileNotFoundError:

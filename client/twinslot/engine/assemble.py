@@ -231,7 +231,11 @@ def _reboot() -> None:
 
 
 def _started_in_the_end(argv: list[str]) -> process.Finished:
-    """Run a program that is needed, also when this process lacks for a moment what it takes to start one."""
+    """Run a program that is needed, also when this process lacks for a moment what it takes to start one.
+
+    Raises:
+        OSError: As the system says it; the caller names what was meant.
+    """
     for _ in range(REBOOT_TRIES - 1):
         try:
             return process.run(argv, timeout=60)

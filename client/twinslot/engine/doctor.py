@@ -181,6 +181,15 @@ LOOKS: Final = (
 )
 
 
+def _ask(argv: list[str]) -> process.Finished:
+    """Run a program that answers a question.
+
+    Raises:
+        OSError: It cannot be started; the look that asks says what it does not know.
+    """
+    return process.run(argv, timeout=ASK)
+
+
 def doctor(
     config: Config,
     *,
@@ -204,7 +213,7 @@ def doctor(
         root,
         os.geteuid() == 0 if is_root is None else is_root,
         now or datetime.now(UTC),
-        lambda argv: process.run(argv, timeout=ASK),
+        _ask,
     )
     try:
         findings = [finding for look in LOOKS for finding in look.findings(scene)]

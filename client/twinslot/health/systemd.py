@@ -33,7 +33,11 @@ class UnitCheck:
         return f"unit:{self.unit}"
 
     def probe(self, seconds: float) -> Verdict:
-        """Look until it is active, failed, or the time is over."""
+        """Look until it is active, failed, or the time is over.
+
+        Raises:
+            OSError: As the system says it; the caller names what was meant.
+        """
         if is_pattern(self.unit):  # systemctl would answer for every unit that matches, and for none with success
             return Verdict(passed=False, detail="this is a pattern: name each unit")
         until = self.clock() + seconds
@@ -65,7 +69,11 @@ class NoFailedUnits:
     name: str = "no-failed-units"
 
     def probe(self, seconds: float) -> Verdict:
-        """Ask for the failed ones; up to five are named."""
+        """Ask for the failed ones; up to five are named.
+
+        Raises:
+            OSError: As the system says it; the caller names what was meant.
+        """
         ended = process.run(
             [SYSTEMCTL, "list-units", "--state=failed", "--plain", "--no-legend", "--full"], timeout=seconds
         )

@@ -112,6 +112,11 @@ class BlockTarget:
     """
 
     def __init__(self, path: str, fd: int, *, is_block: bool) -> None:
+        """Take over the descriptor.
+
+        Raises:
+            OSError: As the system says it; the caller names what was meant.
+        """
         self._path, self._fd, self._is_block = path, fd, is_block
         self._poison: DeviceError | None = None
         self._closed = False
@@ -290,7 +295,11 @@ def _geometry(path: str, fd: int) -> tuple[int, int]:
 
 
 def _open_direct(fd: int, *, is_block: bool) -> tuple[int, bool]:
-    """A second descriptor of the same device, past the cache."""
+    """A second descriptor of the same device, past the cache.
+
+    Raises:
+        OSError: As the system says it; the caller names what was meant.
+    """
     again = f"/proc/self/fd/{fd}"
     if is_block:
         return os.open(again, os.O_RDWR | os.O_DIRECT | os.O_CLOEXEC), True

@@ -107,7 +107,11 @@ class UpdateLock:
             raise DeviceError(f"the lock '{self._path}' cannot be opened", code="lock", found=e, hint=hint) from e
 
     def _open_file(self) -> int:
-        """For writing where that is possible; the lock itself needs no more than reading."""
+        """For writing where that is possible; the lock itself needs no more than reading.
+
+        Raises:
+            OSError: As the system says it; the caller names what was meant.
+        """
         try:
             return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as e:

@@ -66,6 +66,11 @@ def read_text(path: Path) -> str:
 
 
 def _text(path: Path) -> str:
+    """The file's text, any byte kept.
+
+    Raises:
+        OSError: As the system says it; the caller names what was meant.
+    """
     return path.read_text(encoding="utf-8", errors="surrogateescape")
 
 

@@ -69,6 +69,11 @@ def is_stale(directory: Path, database: Path) -> bool:
 
 
 def _write(directory: Path, data: bytes) -> None:
+    """Replace the file whole.
+
+    Raises:
+        OSError: As the system says it; the caller names what was meant.
+    """
     fresh = directory / f"{FILE_NAME}.new"
     fresh.unlink(missing_ok=True)  # whatever a cut left there: a pipe would be waited for, a link written through
     fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)

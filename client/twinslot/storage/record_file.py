@@ -91,6 +91,9 @@ def open_for_writing(path: Path, *, on_trial: bool, patience: Patience) -> Opene
         path: The database file.
         patience: With whoever keeps it locked.
         on_trial: A new file takes the oldest version, so that the old client can read it after a rollback (S15).
+
+    Raises:
+        OSError: As the system says it; the caller names what was meant.
     """
     set_aside: tuple[str, ...] = ()
     _tighten(path)
@@ -114,7 +117,11 @@ def open_for_writing(path: Path, *, on_trial: bool, patience: Patience) -> Opene
 
 
 def start_over(path: Path, *, on_trial: bool, patience: Patience) -> Opened:
-    """What SQLite can open but we cannot read is set aside as damaged; a new database is begun."""
+    """What SQLite can open but we cannot read is set aside as damaged; a new database is begun.
+
+    Raises:
+        OSError: As the system says it; the caller names what was meant.
+    """
     aside = _set_aside(path, "damaged")
     fresh = open_for_writing(path, on_trial=on_trial, patience=patience)
     fresh.set_aside = (aside, *fresh.set_aside)
@@ -145,6 +152,9 @@ def migrate(opened: Opened) -> bool:
     """Step the database up to this client's version; False when it is there already.
 
     A copy of the old one is kept as `NAME.vN` first, so that the old client finds what it can read.
+
+    Raises:
+        OSError: As the system says it; the caller names what was meant.
     """
     before = version(opened.connection)
     if before >= schema.NEWEST:
@@ -206,6 +216,11 @@ def _problem(path: Path, patience: Patience) -> str | None:
 
 
 def _set_aside(path: Path, problem: str) -> str:
+    """Give what cannot be used another name, which it returns.
+
+    Raises:
+        OSError: As the system says it; the caller names what was meant.
+    """
     number = 1
     while (aside := path.with_name(f"{path.name}.{problem}.{number}")).exists():
         number += 1
@@ -218,7 +233,11 @@ def _set_aside(path: Path, problem: str) -> str:
 
 
 def _restore_kept_copy(path: Path) -> None:
-    """Start from the newest copy that this client can read, made before somebody migrated."""
+    """Start from the newest copy that this client can read, made before somebody migrated.
+
+    Raises:
+        OSError: As the system says it; the caller names what was meant.
+    """
     for number in range(schema.NEWEST, schema.OLDEST - 1, -1):
         kept = kept_copy(path, number)
         if kept.exists():
@@ -227,6 +246,11 @@ def _restore_kept_copy(path: Path) -> None:
 
 
 def _copy_durably(source: Path, destination: Path) -> None:
+    """Copy whole, or not at all.
+
+    Raises:
+        OSError: As the system says it; the caller names what was meant.
+    """
     partial = destination.with_name(destination.name + ".partial")
     partial.touch(MODE)
     shutil.copyfile(source, partial)

@@ -19,7 +19,11 @@ def make_directory(path: Path, mode: int) -> None:
 
 
 def sync_directory(directory: Path) -> None:
-    """Make creations, renames and deletions in a directory survive a power cut (fsync(2), NOTES)."""
+    """Make creations, renames and deletions in a directory survive a power cut (fsync(2), NOTES).
+
+    Raises:
+        OSError: As the system says it; the caller names what was meant.
+    """
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -28,7 +32,11 @@ def sync_directory(directory: Path) -> None:
 
 
 def sync_file(path: Path) -> None:
-    """Make a file's contents survive a power cut."""
+    """Make a file's contents survive a power cut.
+
+    Raises:
+        OSError: As the system says it; the caller names what was meant.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -32,6 +32,11 @@ class WriteBehind:
     """
 
     def __init__(self, plain: Write, direct: Write, sector: int) -> None:
+        """Make the buffer.
+
+        Raises:
+            OSError: As the system says it; the caller names what was meant.
+        """
         self._plain, self._direct, self._sector = plain, direct, sector
         self._buffer = mmap.mmap(-1, WRITE_BUFFER)
         self._start = self._length = 0

@@ -112,6 +112,11 @@ def connect(kind: str) -> Worker:
 
 
 def _connected(path: Path) -> socket.socket:
+    """A connection to the socket.
+
+    Raises:
+        OSError: As the system says it; the caller names what was meant.
+    """
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         sock.settimeout(CONNECT)
@@ -137,6 +142,11 @@ def start(kind: str) -> Worker:
 
 
 def _started(kind: str) -> Worker:
+    """Start the worker.
+
+    Raises:
+        OSError: As the system says it; the caller names what was meant.
+    """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     with contextlib.closing(theirs), contextlib.ExitStack() as stack:
         stack.callback(ours.close)
@@ -159,6 +169,7 @@ def without_privileges(kind: str) -> list[str]:
 
     Raises:
         DeviceError: `device.worker`: there is no user to become.
+        OSError: As the system says it; the caller names what was meant.
     """
     if os.geteuid() != 0:
         return []
@@ -171,7 +182,11 @@ def without_privileges(kind: str) -> list[str]:
 
 
 def _may_unshare() -> bool:
-    """Root in a container may lack the right; trust is then verified by another user all the same."""
+    """Root in a container may lack the right; trust is then verified by another user all the same.
+
+    Raises:
+        OSError: As the system says it; the caller names what was meant.
+    """
     found = re.search(r"^CapEff:\s*([0-9a-f]+)$", Path("/proc/self/status").read_text(), re.MULTILINE)
     return bool(found and int(found[1], 16) & CAP_SYS_ADMIN)
 
@@ -216,7 +231,7 @@ def _last_words(process: subprocess.Popen[bytes]) -> str:
     os.set_blocking(process.stderr.fileno(), False)
     try:
         data = os.read(process.stderr.fileno(), WORDS)
-    except BlockingIOError:
+    except OSError:
         return ""
     lines = [printable(line.strip()) for line in data.decode(errors="replace").splitlines() if line.strip()]
     return "\n".join(lines)
