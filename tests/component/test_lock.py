@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from twinslot.core.circumstance import may_pass
 from twinslot.core.errors import DeviceError, RefusedError
 from twinslot.storage.lock import UpdateLock
 
@@ -169,6 +171,28 @@ def test_where_no_name_can_be_left_the_lock_is_still_a_lock(small_run: Path, how
         assert f"(process {process.pid})" in str(loser(small_run).found)
     with UpdateLock("commit", small_run):
         assert small_run.read_bytes() == b""
+
+
+@pytest.mark.root
+def test_a_run_without_inodes_is_told_as_what_it_is_and_may_pass(path: Path) -> None:
+    path.parent.mkdir(exist_ok=True)
+    with tiny(path.parent):
+        with pytest.raises(DeviceError) as error, UpdateLock("test", path):
+            pass
+        assert (error.value.code, error.value.found) == ("device.lock", "No space left on device")
+        assert str(path) in error.value.message
+        assert may_pass(error.value)
+
+
+@contextlib.contextmanager
+def tiny(directory: Path) -> Iterator[None]:
+    """A tmpfs whose inodes are all taken."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "nr_inodes=2", "tmpfs", directory], check=True)
+    try:
+        (directory / "last").touch()
+        yield
+    finally:
+        subprocess.run(["umount", directory], check=True)
 
 
 @pytest.mark.root

@@ -117,7 +117,10 @@ class UpdateLock:
         except OSError as e:
             if e.errno not in _NOT_FOR_WRITING:
                 raise
-            return os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                return os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            except FileNotFoundError:
+                raise e from None  # what is missing is room for it
 
     def _take(self, fd: int) -> None:
         until = self._clock() + self._wait
