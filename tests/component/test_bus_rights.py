@@ -148,7 +148,9 @@ def connected():
     return sock
 
 def send(sock, message, serial):
-    message.serial, message.flags = serial, MessageFlag.NO_REPLY_EXPECTED
+    message.serial = serial
+    if serial % 3:  # answers that nobody fetches fill the sockets of the bus
+        message.flags = MessageFlag.NO_REPLY_EXPECTED
     descriptors = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", message.unix_fds))
     data = message._marshall(negotiate_unix_fd=True)
     sock.sendall(data[sock.sendmsg([data], [descriptors]):])

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 from dbus_next.message import Message
 from dbus_next.signature import SignatureTree
 
 from twinslot.bus import reading
-from twinslot.bus.reading import BoundedReader
+from twinslot.bus.reading import BoundedReader, PatientWriter
 
 LARGEST = 4096
 
@@ -84,3 +86,49 @@ def test_signatures_are_not_kept_without_bound(ends: tuple[socket.socket, socket
         theirs.sendall(made._marshall())  # type: ignore[no-untyped-call]
         assert read(BoundedReader(None, ours, LARGEST)) == "Z"
         assert len(SignatureTree._cache) <= reading.SIGNATURES + 20
+
+
+async def written(
+    ours: socket.socket, theirs: socket.socket, messages: list[Message]
+) -> tuple[bytes, int, list[object]]:
+    """What arrives at a reader that begins late, how many descriptors come with it, and why the connection ended."""
+    ended: list[object] = []
+    loop = asyncio.get_running_loop()
+    connection = SimpleNamespace(
+        _negotiate_unix_fd=True, _sock=ours, _loop=loop, _fd=ours.fileno(), unique_name=":1.1", _finalize=ended.append
+    )
+    writer = PatientWriter(connection)  # type: ignore[no-untyped-call]
+    last = loop.create_future()
+    for each in messages:
+        writer.schedule_write(each, last if each is messages[-1] else None)  # type: ignore[no-untyped-call]
+    await asyncio.sleep(0.01)  # the socket is full by now
+    assert not last.done()
+    data, found = b"", 0
+    theirs.settimeout(30)
+    while not last.done() and not ended:
+        await asyncio.sleep(0)
+        piece, descriptors, *_ = socket.recv_fds(theirs, 1 << 16, 8)
+        data, found = data + piece, found + len(descriptors)
+        for descriptor in descriptors:
+            os.close(descriptor)
+    theirs.setblocking(False)
+    while chunk := _rest(theirs):
+        data += chunk
+    return data, found, ended
+
+
+def _rest(end: socket.socket) -> bytes:
+    try:
+        return end.recv(1 << 16)
+    except BlockingIOError:
+        return b""
+
+
+def test_a_bus_that_takes_no_more_for_a_while_is_waited_for(ends: tuple[socket.socket, socket.socket]) -> None:
+    messages = [Message.new_signal("/x", "x.y", f"M{n}", "s", ["x" * 3000]) for n in range(400)]
+    with open(os.devnull, "rb") as file:
+        messages[390].unix_fds = [file.fileno()]
+        data, descriptors, ended = asyncio.run(written(*ends, messages))
+    assert ended == []
+    assert [data.count(f"M{n}\0".encode()) for n in range(400)] == [1] * 400
+    assert descriptors == 1

@@ -1,4 +1,4 @@
-"""Messages as they come in, bounded: the library reads whatever the bus passes on, and any user may send.
+"""Messages as they come and go, bounded: the library reads whatever the bus passes on, and any user may send.
 
 The library ends the whole connection at a message that it cannot read, keeps every signature that it ever saw, and
 makes objects of bodies of 32 MiB (max_message_size of the system bus). Here such a message is dropped, and the rest
@@ -7,13 +7,15 @@ goes on.
 
 from __future__ import annotations
 
+import array
 import logging
 import os
+import socket
 from struct import unpack_from
 from typing import Any, Final
 
 from dbus_next._private.unmarshaller import Unmarshaller
-from dbus_next.aio.message_bus import MessageBus
+from dbus_next.aio.message_bus import MessageBus, _future_set_exception, _future_set_result, _MessageWriter
 from dbus_next.signature import SignatureTree
 
 LARGEST: Final = 128 * 1024  # bytes of a message to the service; an install's options take less than one thousand
@@ -25,7 +27,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class BoundedBus(MessageBus):
-    """The library's connection, reading with `BoundedReader`.
+    """The library's connection, reading with `BoundedReader` and writing with `PatientWriter`.
 
     Args:
         largest: Bytes of the largest message that is read; 0: as large as the bus passes on.
@@ -35,9 +37,49 @@ class BoundedBus(MessageBus):
     def __init__(self, *, largest: int = 0, **arguments: Any) -> None:
         self._largest = largest
         super().__init__(**arguments)
+        self._writer = PatientWriter(self)  # type: ignore[no-untyped-call]
 
     def _create_unmarshaller(self) -> Unmarshaller:
         return BoundedReader(self._stream, self._sock, self._largest)
+
+
+class PatientWriter(_MessageWriter):
+    """Waits while the bus takes no more: the library's takes a full socket for the end of the connection.
+
+    Any user can fill the socket by calling faster than the bus takes our answers.
+    """
+
+    def write_callback(self) -> None:
+        """Called whenever the socket can be written."""
+        try:
+            while (data := self._waiting()) is not None:
+                self._send_some(data)
+                if self.offset < len(data):
+                    return
+                self.buf = None
+                _future_set_result(self.fut, None)  # type: ignore[no-untyped-call]
+        except BlockingIOError:
+            return
+        except Exception as e:  # noqa: BLE001 - as the library does
+            _future_set_exception(self.fut, e)  # type: ignore[no-untyped-call]
+            self.bus._finalize(e)
+
+    def _waiting(self) -> memoryview | None:
+        """The message that is being sent, or the next one."""
+        if self.buf is None and self.messages.empty():
+            self.loop.remove_writer(self.fd)
+        elif self.buf is None:
+            data, self.unix_fds, self.fut = self.messages.get_nowait()
+            self.buf, self.offset = memoryview(data), 0
+        return self.buf
+
+    def _send_some(self, data: memoryview) -> None:
+        """Descriptors go with the first bytes of their message."""
+        with_them = []
+        if self.unix_fds and self.negotiate_unix_fd:
+            with_them = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", self.unix_fds))]
+        self.offset += self.sock.sendmsg([data[self.offset :]], with_them)
+        self.unix_fds = None
 
 
 class BoundedReader(Unmarshaller):
