@@ -122,12 +122,14 @@ def private(lock: Path) -> bool:
     return toollock.fault(lock) is None and lock.is_file() and not lock.is_symlink()
 
 
-@pytest.mark.parametrize("what", ["open-to-all", "of-a-stranger", "link", "pipe", "second-name"])
+@pytest.mark.parametrize("what", ["open-to-all", "of-a-stranger", "link", "pipe", "directory", "second-name"])
 def test_what_stands_in_its_place_is_told_and_replaced(lock: Path, tmp_path: Path, what: str) -> None:
     if what == "link":
         lock.symlink_to(tmp_path / "nowhere")
     elif what == "pipe":
         os.mkfifo(lock)
+    elif what == "directory":
+        (lock / "full").mkdir(parents=True)
     else:
         lock.touch(0o644 if what == "open-to-all" else 0o600)
     if what == "of-a-stranger":

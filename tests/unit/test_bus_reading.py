@@ -100,7 +100,7 @@ async def written(
     writer = PatientWriter(connection)  # type: ignore[no-untyped-call]
     last = loop.create_future()
     for each in messages:
-        writer.schedule_write(each, last if each is messages[-1] else None)  # type: ignore[no-untyped-call]
+        writer.schedule_write(each, last if each is messages[-1] else None)
     await asyncio.sleep(0.01)  # the socket is full by now
     assert not last.done()
     data, found = b"", 0

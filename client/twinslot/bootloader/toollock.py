@@ -129,6 +129,8 @@ def _replace(path: Path) -> None:
         raise
     os.close(fd)
     try:
+        if path.is_dir() and not path.is_symlink():  # the tool could write without its lock, but not beside another
+            path.rename(tempfile.mkdtemp(prefix=f"{path.name}.", dir=path.parent))
         Path(fresh).rename(path)
     except OSError:
         with contextlib.suppress(OSError):
