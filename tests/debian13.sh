@@ -38,6 +38,7 @@ $sudo unshare --mount --pid --fork --kill-child sh -c '
     mount -t proc proc "$tree/proc"
     mount -t tmpfs tmpfs "$tree/tmp"
     mount -t tmpfs tmpfs "$tree/run"
+    mkdir -m 1777 "$tree/run/lock" # as systemd-tmpfiles makes it
     # Not exec: as process 1 pytest would inherit the orphans of other tests.
     chroot "$tree" sh -c "cd /src && exec env HOME=/tmp PYTHONDONTWRITEBYTECODE=1 \
         PYTHONPATH=/src/client:/src/image_tools python3 -m pytest -p no:cacheprovider \

@@ -419,6 +419,9 @@ def test_a_file_that_is_a_mount_point_is_an_error_with_its_name(
 
 @pytest.mark.root
 def test_an_ordinary_user_is_told_of_a_read_only_file_and_directory(shelf: Path, tmp_path: Path) -> None:
+    nobody: dict[str, object] = {"user": 65534, "group": 65534, "extra_groups": []}
+    if run("--version", **nobody).returncode != 0:
+        pytest.skip("the folder of this checkout is closed to other users")
     tmp_path.chmod(0o777)
     for parent in (tmp_path, *tmp_path.parents[:3]):
         parent.chmod(parent.stat().st_mode | 0o055)
@@ -431,7 +434,7 @@ def test_an_ordinary_user_is_told_of_a_read_only_file_and_directory(shelf: Path,
         (["blocks", str(image), "-o", str(tmp_path / "closed/list")], "/closed'"),
         (["sign", str(image), "--role", "engineering", "--key", "env:KEY"], "pump.twin"),
     ):
-        done = run(*command, user=65534, group=65534, extra_groups=[], env={"KEY": keys_of(shelf)[0].read_text()})
+        done = run(*command, **nobody, env=os.environ | {"KEY": keys_of(shelf)[0].read_text()})
         assert done.returncode == 6, done.stderr
         assert where in done.stderr.decode()
         assert b"Traceback" not in done.stderr

@@ -216,7 +216,7 @@ def test_a_trickle_after_a_fast_start_is_too_slow_as_well() -> None:
                 return
 
     with serving(slows_down, give(DATA)) as web:
-        assert download(web, read_timeout=0.3, rate_floor=1000) == DATA
+        assert download(web, read_timeout=1, rate_floor=1000) == DATA
         assert len(web.asked) == 2
 
 

@@ -101,6 +101,13 @@ def make(path: Path, source: Path, *command: str) -> Path:
     return path
 
 
+def makes_revision_0(path: Path) -> bool:
+    """Debian 13's mke2fs does not."""
+    return (
+        subprocess.run(["mke2fs", "-q", "-F", "-r", "0", path, "1M"], check=False, capture_output=True).returncode == 0
+    )
+
+
 EXT4 = [
     "ext4",
     "ext4 -b 1024",
@@ -123,6 +130,8 @@ EROFS = ["", "-E force-inode-extended", "-E force-inode-compact", "-E noinline_d
 @pytest.mark.root
 @pytest.mark.parametrize("options", EXT4)
 def test_everything_in_an_ext4_comes_out(tmp_path: Path, source: Path, options: str) -> None:
+    if "-r 0" in options and not makes_revision_0(tmp_path / "trial"):
+        pytest.skip("this mke2fs makes no file system of revision 0")
     image = make(tmp_path / "image", source, "mke2fs", "-q", "-F", "-t", *options.split())
     assert of_image(image) == of_source(source)
 
