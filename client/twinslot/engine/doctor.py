@@ -220,8 +220,7 @@ def doctor(
         worst_first = sorted(findings, key=lambda finding: list(Severity).index(finding.severity))
         return Diagnosis(tuple(worst_first), _decision(scene))
     finally:
-        if scene.view.record is not None:
-            scene.view.record.close()
+        scene.view.close()
 
 
 _EVENTS: Final = {

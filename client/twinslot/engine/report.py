@@ -42,6 +42,13 @@ def open_record(config: Config) -> Record | Published:
 def status(config: Config) -> dict[str, Any]:
     """Everything a person or a monitor asks first, JSON-ready. Missing knowledge is null, never an error."""
     view = _look(config)
+    try:
+        return _told(view)
+    finally:
+        view.close()
+
+
+def _told(view: _View) -> dict[str, Any]:
     record, env = view.record, view.state
     floors = record.floors() if record else Floors()
     current = record.current() if record else None
@@ -88,6 +95,10 @@ class _View:
     environment_problem: str
     record: Record | Published | None
     record_problem: str
+
+    def close(self) -> None:
+        if self.record is not None:
+            self.record.close()
 
     @property
     def state(self) -> BootState | None:
