@@ -48,7 +48,7 @@ def test_a_write_that_did_nothing_is_an_error_although_the_hook_said_0(make: Mak
 
 
 def test_a_hook_that_hangs_is_killed_and_named(make: Make) -> None:
-    hook = Hook(make('[ "$1" = set-environment ] && sleep 30')._hook, timeout=0.3)
+    hook = Hook(make('[ "$1" = set-environment ] && sleep 30')._hook, timeout=2)
     assert "did not end in time" in str(fails(hook, "env-write").hint)
 
 

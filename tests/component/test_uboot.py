@@ -138,7 +138,7 @@ def test_a_write_that_landed_counts_whatever_the_tool_says(
     fake: UBootRig, monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:
     monkeypatch.setenv("FAKE_FW_SETENV", mode)
-    assert boot_of(fake, timeout=1.0).write(CHANGES).variables == BEFORE | CHANGES
+    assert boot_of(fake, timeout=3.0).write(CHANGES).variables == BEFORE | CHANGES
     assert fake.seen() == BEFORE | CHANGES
 
 

@@ -43,6 +43,7 @@ CALLED_BY_OTHERS = {
     "seekable": "io",
     "send_head": "http.server",
     "trim": "nbdkit's Python plugin",
+    "write_callback": "dbus-next",
 }
 
 ABOUT_TO_BE_USED = {"SERVER"}  # stored with an update since the first release; no server asks yet
