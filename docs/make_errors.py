@@ -65,6 +65,7 @@ def statuses(manual: str) -> dict[int, str]:
     found = {}
     for number, words in re.findall(r"^\.It (\d+)\n(.*?)(?=^\.It |\Z)", text, flags=re.MULTILINE | re.DOTALL):
         plain = " ".join(re.sub(r"^\.(?:Cm|Fl|Ar|Nm|Xr) ?", "", line) for line in words.splitlines())
+        plain = plain.replace("Fl -", "--")
         found[int(number)] = re.sub(r" ([.,;])( |$)", r"\1\2", plain).strip()
     return found
 

@@ -1,4 +1,4 @@
-"""The service's face on the engine of this process, for `--no-service`: factory, rescue, and the units."""
+"""The service's face on the engine of this process, for `--no-service`: a factory, and the units."""
 
 from __future__ import annotations
 

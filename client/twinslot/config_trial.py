@@ -3,7 +3,7 @@
 What these verbs need is read as strictly as ever: `[slots]`, `[boot]`, `[record]`, `[health]`, `[trial]`. Of the rest,
 and of drop-ins that cannot be read, what is at fault is told and left out. Nothing that may name a health check is left
 out: without one of them a sick release would be kept (S6). Where that leaves no configuration, the verb ends with the
-status `cli.UNDECIDED`, which the units do not take for a failure, and the deadline decides.
+status `cli_trial.UNDECIDED`, which the units do not take for a failure, and the deadline decides.
 """
 
 from __future__ import annotations

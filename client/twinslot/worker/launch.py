@@ -2,7 +2,7 @@
 
 Under systemd each connection to /run/twinslot/fetch.sock, read.sock or verify.sock starts a sandboxed instance
 (systemd/twinslot-fetch@.service, twinslot-read@.service, twinslot-verify@.service). Without it (`--no-service`:
-factory, rescue), root starts the worker through setpriv(1): another user, no groups, no capabilities, no new
+a factory), root starts the worker through setpriv(1): another user, no groups, no capabilities, no new
 privileges; all but the fetching one also without network, through unshare(1). Both programs are util-linux's, which
 every Debian has. The rest a worker takes from itself (worker/__main__.py), before it reads a byte.
 """
