@@ -75,7 +75,7 @@ mutants: packages $(STAMP) ## break each safety rule on purpose; its test must n
 	$(BIN)/python tests/mutants/run.py
 
 docs: packages $(STAMP) ## print the generated pages anew
-	$(BIN)/python -m twinslot.config_reference > docs/config.md
+	$(BIN)/python -m twinslot.config.reference > docs/config.md
 	$(BIN)/python docs/make_lifecycle.py > docs/lifecycle.md
 	$(BIN)/python docs/make_events.py > docs/events.md
 	$(BIN)/python docs/make_events.py catalog > systemd/twinslot.catalog

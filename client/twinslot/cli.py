@@ -17,12 +17,12 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Final
 
-from twinslot import logs
 from twinslot.cli_output import Output
 from twinslot.cli_parser import parse
 from twinslot.cli_trial import UNDECIDED, left_to_the_deadline, of_a_unit, patiently
 from twinslot.core.errors import CancelledError, DeviceError, LifecycleError, TwinslotError, UsageError
 from twinslot.core.text import printable
+from twinslot.system import logs
 
 if TYPE_CHECKING:
     from twinslot.cli_world import World

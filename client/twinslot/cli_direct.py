@@ -8,7 +8,7 @@ from twinslot.cli_world import JsonObject, World
 from twinslot.engine.install import InstallOptions
 
 if TYPE_CHECKING:
-    from twinslot.config import Config
+    from twinslot.config.options import Config
     from twinslot.core.progress import Observer
     from twinslot.engine.cancellation import Cancellation
 

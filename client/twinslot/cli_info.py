@@ -25,7 +25,7 @@ from twinslot.core.text import printable
 if TYPE_CHECKING:
     from twinslot.bundle.events import Event
     from twinslot.bundle.reader import Reader
-    from twinslot.config import Config
+    from twinslot.config.options import Config
     from twinslot.engine.preview import Preview
 
 _CHUNK: Final = 64 * 1024  # bytes

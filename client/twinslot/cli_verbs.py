@@ -25,7 +25,7 @@ from twinslot.core.transaction import Transaction
 
 if TYPE_CHECKING:
     from twinslot.cli_job import Ended
-    from twinslot.config import Config
+    from twinslot.config.options import Config
 
 log = logging.getLogger(__name__)
 
@@ -249,7 +249,7 @@ def _config_on_trial(world: World, arguments: argparse.Namespace) -> Config:
     except DeviceError as e:
         if not e.code.startswith("device.config-"):
             raise
-        from twinslot.config_trial import load_for_trial
+        from twinslot.config.trial import load_for_trial
 
         config, faults = load_for_trial(arguments.config_root)
         for fault in faults:

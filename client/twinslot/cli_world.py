@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from twinslot.core.errors import DeviceError, Refusal, RefusedError
 
 if TYPE_CHECKING:
-    from twinslot.config import Config
+    from twinslot.config.options import Config
     from twinslot.core.model import CheckResult
     from twinslot.core.progress import Observer
     from twinslot.core.transaction import Transaction
@@ -194,7 +194,7 @@ class RealWorld:
 
     def config(self, root: str) -> Config:
         """See `World`."""
-        from twinslot.config import load
+        from twinslot.config.options import load
 
         return load(root)
 
@@ -214,7 +214,7 @@ class RealWorld:
     ) -> Transaction:
         """See `World`."""
         from twinslot.engine.assemble import open_engine, open_stream
-        from twinslot.priority import give_way
+        from twinslot.system.priority import give_way
 
         give_way(config.install.nice, config.install.io_priority)
         engine = open_engine(config, service_workers=False)  # first: it may refuse without starting a worker

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from twinslot import logs
 from twinslot.core.errors import TwinslotError
+from twinslot.system import logs
 
 if TYPE_CHECKING:
-    from twinslot.config import Config
+    from twinslot.config.options import Config
 
 _log = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ def main(config_root: str = "/") -> int:
     Returns:
         An exit status: 0 when it was idle or told to stop, otherwise that of the error, which is logged.
     """
-    from twinslot.config import load
+    from twinslot.config.options import load
 
     logs.set_up()
     try:

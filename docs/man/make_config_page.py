@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Iterator
 
-from twinslot.config_reference import reference
+from twinslot.config.reference import reference
 
 HEAD = r""".\" Printed by docs/man/make_config_page.py from the code; do not edit.
 .Dd November 20, 2026

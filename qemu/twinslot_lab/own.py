@@ -20,8 +20,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from twinslot.config import Config
-from twinslot.config import load as load_configuration
+from twinslot.config.options import Config
+from twinslot.config.options import load as load_configuration
 from twinslot.core.errors import TwinslotError
 from twinslot_lab import kernel, rootfs
 from twinslot_lab.cache import cached, fingerprint

@@ -17,8 +17,8 @@ from release_bench import ReleaseBench
 
 from fakes.rigs import UBootRig
 from twinslot.bootloader.uboot import UBoot
-from twinslot.config import Config, Device, Slots, Trust
-from twinslot.config import Record as RecordConfig
+from twinslot.config.options import Config, Device, Slots, Trust
+from twinslot.config.options import Record as RecordConfig
 from twinslot.core.model import CheckResult, SlotName
 from twinslot.core.origin import Origin, OriginKind
 from twinslot.core.progress import Observer

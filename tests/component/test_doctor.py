@@ -18,7 +18,7 @@ from release_bench import ReleaseBench
 from twinslot.bootloader import toollock
 from twinslot.cli import main
 from twinslot.cli_world import RealWorld
-from twinslot.config import Config
+from twinslot.config.options import Config
 from twinslot.core.model import Release, SlotName, SlotRecord, StoredPayload
 from twinslot.engine import doctor as doctor_module
 from twinslot.engine import looks_boot, looks_device

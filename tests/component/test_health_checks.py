@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fakes.rigs import FAKE_BIN
-from twinslot.config import Health, HealthCommand, HealthHttp
+from twinslot.config.options import Health, HealthCommand, HealthHttp
 from twinslot.core.errors import DeviceError
 from twinslot.health.base import Runner, Terms, Verdict
 from twinslot.health.command import CommandCheck

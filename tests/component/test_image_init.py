@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rootfs_samples import make_ext4, make_tree
-from twinslot.config import load
+from twinslot.config.options import load
 from twinslot.core.manifest import parse_manifest
 from twinslot_image.cli import main
 from twinslot_image.file_kind import read_image_front

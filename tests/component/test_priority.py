@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from image_samples import make_sample
-from twinslot import process
-from twinslot.priority import IO_CLASSES, give_way
+from twinslot.system import process
+from twinslot.system.priority import IO_CLASSES, give_way
 from twinslot.worker import launch
 from twinslot.worker.stream import WorkerStream
 

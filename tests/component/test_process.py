@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from twinslot import process
+from twinslot.system import process
 
 
 def sh(script: str, timeout: float = 10.0, limit: int = process.OUTPUT_LIMIT) -> process.Finished:

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from simulation.faults import KINDS
-from twinslot.config import Boot, Config, Device, Slots, Trust
-from twinslot.config import Record as RecordConfig
+from twinslot.config.options import Boot, Config, Device, Slots, Trust
+from twinslot.config.options import Record as RecordConfig
 from twinslot.core.errors import DeviceError
 from twinslot.core.lifecycle import State
 from twinslot.core.model import CheckResult, Floors, Release, SlotName, SlotRecord, StoredPayload

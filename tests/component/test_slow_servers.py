@@ -16,7 +16,7 @@ from range_bench import asked_part, parts
 from tls_bench import Certificates
 
 from image_samples import make_sample
-from twinslot.config import Config, Device, Slots, Trust
+from twinslot.config.options import Config, Device, Slots, Trust
 from twinslot.core.errors import TransportError
 from twinslot.engine import assemble
 from twinslot.transport import lookup

@@ -15,7 +15,7 @@ from simulation.image import SmallImage, SmallStream
 from twinslot.cli import main
 from twinslot.cli_direct import DirectClient
 from twinslot.cli_world import Front, JsonObject, ServiceClient, Verbs
-from twinslot.config import Config, load
+from twinslot.config.options import Config, load
 from twinslot.core import stored
 from twinslot.core.bootenv import read_state
 from twinslot.core.errors import TransportError

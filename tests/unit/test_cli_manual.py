@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from twinslot import cli_help, cli_look, cli_output, cli_parser, cli_trial
-from twinslot.config import load
+from twinslot.config.options import load
 from twinslot.core.errors import TwinslotError
 from twinslot_image.cli_parser import make_parser as make_image_parser
 

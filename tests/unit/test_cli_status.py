@@ -15,7 +15,7 @@ import pytest
 from fakes.command_line import write_config
 from twinslot.bootloader.base import CopyState, Environment, EnvironmentCopy
 from twinslot.cli_render import doctor_lines, history_lines, reason_text, status_lines
-from twinslot.config import load
+from twinslot.config.options import load
 from twinslot.core import stored
 from twinslot.core.lifecycle import State
 from twinslot.core.model import CheckResult, Floors, Reason, Release, SlotName

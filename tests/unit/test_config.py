@@ -12,8 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from twinslot import cli, cli_trial, cli_world, config, config_reference
-from twinslot.config_trial import load_for_trial
+from twinslot import cli, cli_trial, cli_world
+from twinslot.config import options as config
+from twinslot.config import reference as config_reference
+from twinslot.config.trial import load_for_trial
 from twinslot.core.errors import DeviceError
 from twinslot.core.model import SlotName
 
@@ -246,7 +248,7 @@ def test_any_type_under_any_key_is_taken_or_refused_cleanly(tmp_path: Path, key:
 def test_the_manual_is_the_one_that_the_code_prints() -> None:
     page = Path(__file__).parents[2] / "docs/config.md"
     assert page.read_text() == config_reference.reference(), (
-        "run: python3 -m twinslot.config_reference > docs/config.md"
+        "run: python3 -m twinslot.config.reference > docs/config.md"
     )
 
 

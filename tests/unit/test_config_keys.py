@@ -14,10 +14,10 @@ import pytest
 
 from fakes.rigs import UBootRig
 from image_samples import FACTS, make_sample
-from twinslot import cli_verbs, priority
+from twinslot import cli_verbs
 from twinslot.bootloader.choose import open_bootloader
 from twinslot.cli_world import RealWorld
-from twinslot.config import Config, load
+from twinslot.config.options import Config, load
 from twinslot.core.errors import DeviceError
 from twinslot.core.model import Floors, SlotName
 from twinslot.core.origin import Origin
@@ -27,6 +27,7 @@ from twinslot.engine.doctor import doctor
 from twinslot.engine.install import InstallOptions
 from twinslot.health.selection import configured_checks
 from twinslot.storage.slots import RunningSlot
+from twinslot.system import priority
 from twinslot.transport.base import ImageHead
 from twinslot.transport.settings import HttpSettings
 from twinslot.worker import launch

@@ -29,7 +29,7 @@ CAUGHT = {"OSError", "Exception", "BaseException"}
 def modules() -> list[Path]:
     """The edges, and what starts programs and workers."""
     found = [path for edge in EDGES for path in sorted((CLIENT / edge).rglob("*.py"))]
-    return [*found, CLIENT / "process.py", CLIENT / "worker/launch.py"]
+    return [*found, CLIENT / "system/process.py", CLIENT / "worker/launch.py"]
 
 
 def telling(path: Path) -> set[str]:

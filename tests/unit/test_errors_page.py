@@ -14,7 +14,7 @@ import pytest
 
 from twinslot.cli_output import EXIT_PIPE
 from twinslot.cli_parser import make_parser
-from twinslot.config_reference import reference
+from twinslot.config.reference import reference
 from twinslot.core.errors import TwinslotError
 from twinslot_image.cli_parser import make_parser as make_image_parser
 

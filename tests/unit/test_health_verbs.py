@@ -10,7 +10,7 @@ import pytest
 
 from fakes.command_line import NEW, OLD, BoardWorld, Shell, write_config
 from simulation.board import SimulatedBoard
-from twinslot.config import load
+from twinslot.config.options import load
 from twinslot.core.errors import DeviceError
 from twinslot.core.health import judged
 from twinslot.core.model import SlotName

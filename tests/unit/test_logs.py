@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from twinslot import logs
 from twinslot.core.journal_entry import encode_entry
+from twinslot.system import logs
 
 HOSTILE = "HTTP/1.1 200\r\n<3>twinslot: forged\x1b[2J\x9b31m\u202e"
 
@@ -120,7 +120,7 @@ def test_a_journal_that_hangs_holds_nothing_up(tmp_path: Path) -> None:
 
 PROGRAM = """
 import logging
-from twinslot import logs
+from twinslot.system import logs
 logs.set_up(worker={worker})
 log = logging.getLogger("twinslot.somewhere")
 log.debug("debug")

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from twinslot import config
 from twinslot.bundle import wire
-from twinslot.config_reference import reference
+from twinslot.config import options as config
+from twinslot.config.reference import reference
 from twinslot.core import bootenv, manifest
 
 ROOT = Path(__file__).parents[2]

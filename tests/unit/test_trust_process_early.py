@@ -6,7 +6,7 @@ from typing import cast
 
 import pytest
 
-from twinslot.config import Config
+from twinslot.config.options import Config
 from twinslot.core.errors import TransportError
 from twinslot.engine.assemble import _Verifier
 from twinslot.worker.launch import Worker

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twinslot.bootloader.base import Bootloader
 from twinslot.bootloader.hook import Hook
 from twinslot.bootloader.uboot import UBoot
-from twinslot.config import Boot
+from twinslot.config.options import Boot
 from twinslot.core.errors import DeviceError
 
 

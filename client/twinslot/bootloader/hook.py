@@ -13,12 +13,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from twinslot import process
 from twinslot.bootloader.base import CopyState, Environment, EnvironmentCopy
 from twinslot.bootloader.script import make_script, read_default
 from twinslot.core.circumstance import is_shortage, shortage
 from twinslot.core.errors import DeviceError, LifecycleError
 from twinslot.core.model import SlotName, SlotState
+from twinslot.system import process
 
 LOST: Final = 3  # exit status of get-environment: every copy is damaged or missing, the boot loader's default is in use
 UNSETTLED: Final = 4  # of get-environment: printed, but another copy is damaged or says something else

@@ -17,7 +17,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from twinslot import process
 from twinslot.bootloader import rawenv, toollock
 from twinslot.bootloader.base import CopyState, Environment
 from twinslot.bootloader.copies import Copies, read_copies
@@ -25,6 +24,7 @@ from twinslot.bootloader.medium import Medium
 from twinslot.bootloader.script import make_script, read_default
 from twinslot.core.circumstance import is_shortage, shortage
 from twinslot.core.errors import DeviceError, LifecycleError
+from twinslot.system import process
 
 NO_DEFAULT: Final = "/dev/null/none"  # below a device there can be no file
 

@@ -7,10 +7,10 @@ import os
 import pwd
 from collections.abc import Callable
 
-from twinslot.asker import name_of
 from twinslot.bus.library import DAEMON, Message, MessageBus, MessageType, ask_daemon
 from twinslot.bus.names import GROUP, not_allowed
 from twinslot.core.origin import Origin, OriginKind
+from twinslot.system.asker import name_of
 
 
 class Callers:

@@ -7,7 +7,6 @@ import logging
 import signal
 from typing import Final
 
-from twinslot.asker import this_process
 from twinslot.bus import names
 from twinslot.bus.callers import Callers
 from twinslot.bus.interface import Update
@@ -25,6 +24,7 @@ from twinslot.bus.objects import Exporter
 from twinslot.bus.world import World
 from twinslot.core.errors import DeviceError
 from twinslot.core.model import Reason
+from twinslot.system.asker import this_process
 
 IDLE: Final = 60.0  # seconds without a job and without a call, then the service leaves
 GRACE: Final = 45.0  # seconds for a job to stop; the unit's TimeoutStopSec= (60) is longer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from twinslot.config import Config
+from twinslot.config.options import Config
 from twinslot.core.origin import Origin
 from twinslot.core.progress import Observer
 from twinslot.core.transaction import Transaction
@@ -94,7 +94,7 @@ class RealWorld:
     ) -> Transaction:
         """See `World`."""
         from twinslot.engine.assemble import open_engine, open_stream
-        from twinslot.priority import give_way
+        from twinslot.system.priority import give_way
 
         give_way(self._config.install.nice, self._config.install.io_priority)
         # First the engine: it may refuse without starting a worker.

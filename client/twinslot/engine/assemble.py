@@ -14,11 +14,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from twinslot import process
-from twinslot.asker import this_process
 from twinslot.bootloader.choose import open_bootloader
 from twinslot.bundle.verdict import TrustFloors, TrustPolicy, TrustRequest, TrustTime, Verdict
-from twinslot.config import Config
+from twinslot.config.options import Config
 from twinslot.core.circumstance import is_shortage, may_pass, shortage
 from twinslot.core.errors import DeviceError, LifecycleError, Refusal, RefusedError
 from twinslot.core.model import CheckResult, Floors, SlotName
@@ -40,6 +38,8 @@ from twinslot.storage.record_file import Patience
 from twinslot.storage.slotreader import SlotReader, open_reader
 from twinslot.storage.slots import RunningSlot, find_running_slot
 from twinslot.storage.sync import make_directory
+from twinslot.system import process
+from twinslot.system.asker import this_process
 from twinslot.transport.base import ImageHead, ImageStream
 from twinslot.transport.settings import SCHEMES
 from twinslot.worker import launch

@@ -9,9 +9,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from twinslot import process
-from twinslot.config import Config
+from twinslot.config.options import Config
 from twinslot.engine.report import _View
+from twinslot.system import process
 
 
 class Severity(enum.StrEnum):

@@ -12,8 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from twinslot import process
-from twinslot.config import Config
+from twinslot.config.options import Config
 from twinslot.core.evidence import BootFacts, interpret
 from twinslot.core.lifecycle import Event
 from twinslot.core.model import SlotState
@@ -21,6 +20,7 @@ from twinslot.engine import looks_boot, looks_device
 from twinslot.engine.diagnosis import Diagnosis, Look, Scene, Severity
 from twinslot.engine.report import _look
 from twinslot.storage.slots import RunningSlot, find_running_slot
+from twinslot.system import process
 
 _FAULT, _WARNING = Severity.FAULT, Severity.WARNING
 ASK: Final = 10.0  # seconds for systemctl; it answers in milliseconds unless systemd hangs

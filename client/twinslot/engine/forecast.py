@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from twinslot.config import Config
+from twinslot.config.options import Config
 from twinslot.core.errors import DeviceError, RefusedError, TransportError
 from twinslot.core.manifest import Manifest, Payload, parse_manifest
 from twinslot.core.model import SlotName, StoredPayload

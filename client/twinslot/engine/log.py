@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from twinslot.config import Config
+from twinslot.config.options import Config
 from twinslot.core.events import AuditEvent, describe
 from twinslot.storage.record import AuditRow, Record
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from twinslot.config import DROP_INS
+from twinslot.config.options import DROP_INS
 from twinslot.core.errors import DeviceError
 from twinslot.core.model import SlotName, SlotState
 from twinslot.engine.diagnosis import Looked, Scene, Severity

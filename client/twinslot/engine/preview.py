@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 from twinslot.bootloader.choose import open_bootloader
 from twinslot.bundle.verdict import Verdict
-from twinslot.config import Config
+from twinslot.config.options import Config
 from twinslot.core.acceptance import AcceptancePolicy, DeviceFacts, check
 from twinslot.core.bootenv import BootState, read_state
 from twinslot.core.errors import DeviceError, Refusal, RefusedError

@@ -14,7 +14,7 @@ from typing import Any
 import twinslot
 from twinslot.bootloader.base import Bootloader, Environment
 from twinslot.bootloader.choose import open_bootloader
-from twinslot.config import Config
+from twinslot.config.options import Config
 from twinslot.core import stored
 from twinslot.core.bootenv import BootState, read_state
 from twinslot.core.errors import DeviceError

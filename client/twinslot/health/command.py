@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from twinslot import process
 from twinslot.core.circumstance import may_pass
 from twinslot.health.base import NotAskedError, Terms, Verdict
+from twinslot.system import process
 
 
 @dataclass(frozen=True, slots=True)

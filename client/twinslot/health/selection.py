@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from twinslot.config import HEALTH_DIRECTORIES, Health
+from twinslot.config.options import HEALTH_DIRECTORIES, Health
 from twinslot.health.base import Check, Terms
 from twinslot.health.command import CommandCheck
 from twinslot.health.directory import NotAsked, discover

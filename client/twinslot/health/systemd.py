@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from twinslot import process
 from twinslot.health.base import Terms, Verdict
+from twinslot.system import process
 
 SYSTEMCTL: Final = "systemctl"
 POLL: Final = 0.5  # seconds between two looks at a unit that is still starting

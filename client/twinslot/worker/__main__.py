@@ -22,7 +22,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Final
 
-from twinslot import logs
+from twinslot.system import logs
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,7 +18,7 @@ from twinslot.bundle.reader import Limits
 from twinslot.bundle.wire import HEADER_SIZE
 from twinslot.core.errors import BundleError, DeviceError, TransportError
 from twinslot.core.manifest import Manifest
-from twinslot.priority import give_way
+from twinslot.system.priority import give_way
 from twinslot.transport.file import DescriptorSource, FileRanges, can_seek
 from twinslot.transport.settings import HttpSettings
 from twinslot.worker.frames import Channel, Kind

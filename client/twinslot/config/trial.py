@@ -13,9 +13,9 @@ import typing
 from pathlib import Path
 from typing import Any, Final
 
-from twinslot.config import Config, check_config
-from twinslot.config_fields import build
-from twinslot.config_files import find, merge_readable
+from twinslot.config.fields import build
+from twinslot.config.files import find, merge_readable
+from twinslot.config.options import Config, check_config
 from twinslot.core.errors import DeviceError
 
 NEEDED: Final = ("slots", "boot", "record", "health", "trial")

@@ -15,7 +15,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Final
 
-from twinslot.config_fields import KeyPath
+from twinslot.config.fields import KeyPath
 from twinslot.core.circumstance import is_shortage
 from twinslot.core.errors import DeviceError
 

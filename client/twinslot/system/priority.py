@@ -41,7 +41,7 @@ def give_way(nice: int, io: str = "normal") -> None:
 
 
 def _ionice(*words: str) -> None:
-    from twinslot import process  # most updates do without
+    from twinslot.system import process
 
     ended = process.run(["ionice", *words], timeout=_TIMEOUT)
     if ended.status != 0:

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from twinslot.config import Config
-from twinslot.config_fields import Option, bounds
+from twinslot.config.fields import Option, bounds
+from twinslot.config.options import Config
 
 
 def reference() -> str:
@@ -25,7 +25,7 @@ def reference() -> str:
 _REFERENCE_HEAD: Final = (
     "# Configuration reference",
     "",
-    "Printed by `python3 -m twinslot.config_reference`; a test holds this page to the code.",
+    "Printed by `python3 -m twinslot.config.reference`; a test holds this page to the code.",
     "",
     "The main file is the first that exists of `/etc/twinslot/config.toml`, `/run/twinslot/config.toml` and",
     "`/usr/lib/twinslot/config.toml`. Then every `config.d/*.toml` beside these three, sorted by name, adds to it; a",

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from twinslot.config_fields import build, option
-from twinslot.config_files import DIRECTORIES, find, merge
+from twinslot.config.fields import build, option
+from twinslot.config.files import DIRECTORIES, find, merge
 from twinslot.core.errors import DeviceError
 from twinslot.core.model import SlotName
 
