@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from twinslot import cli
+from twinslot.cli import main as cli
 from twinslot.core.model import SlotName
 from twinslot.storage import mounts
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from twinslot.cli_render import REASONS
+from twinslot.cli.render import REASONS
 from twinslot.core.lifecycle import BOOT_EVENTS, TABLE, Event, State
 from twinslot.core.model import Reason
 

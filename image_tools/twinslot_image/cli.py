@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from twinslot.cli_output import Output
+from twinslot.cli.output import Output
 from twinslot.core.errors import CancelledError, DeviceError, LifecycleError, TwinslotError
 from twinslot.core.text import printable
 from twinslot_image import INSTALL, PASSPHRASE, PROGRAM

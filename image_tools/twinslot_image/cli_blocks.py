@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from twinslot.bundle.wire_blocks import BLOCKS_SUFFIX
-from twinslot.cli_output import Output
+from twinslot.cli.output import Output
 from twinslot_image import replaceable
 from twinslot_image.blocks import make_blocks
 from twinslot_image.blocks_inspect import describe_blocks, render_blocks

@@ -11,7 +11,7 @@ from typing import Any
 from twinslot.bundle.groups import check_attachment
 from twinslot.bundle.layout import layout
 from twinslot.bundle.verdict import TrustPolicy
-from twinslot.cli_output import Output
+from twinslot.cli.output import Output
 from twinslot.core.errors import Refusal, RefusedError, UsageError
 from twinslot.core.manifest import parse_manifest
 from twinslot.core.text import printable

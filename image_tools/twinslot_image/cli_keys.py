@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from twinslot.cli_output import Output
+from twinslot.cli.output import Output
 from twinslot.core.errors import Refusal, RefusedError, UsageError
 from twinslot.core.manifest import NAME
 from twinslot.core.text import printable

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from twinslot.bundle.patch_head import patch_name
-from twinslot.cli_output import Output
+from twinslot.cli.output import Output
 from twinslot.core.errors import DeviceError
 from twinslot.core.manifest import parse_manifest
 from twinslot_image import INSTALL, replaceable

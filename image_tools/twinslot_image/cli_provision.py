@@ -6,7 +6,7 @@ import argparse
 import os
 from contextlib import ExitStack
 
-from twinslot.cli_output import Output
+from twinslot.cli.output import Output
 from twinslot.core.errors import UsageError
 from twinslot.core.model import SlotName
 from twinslot_image import replaceable

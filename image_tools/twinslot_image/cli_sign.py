@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from twinslot.bundle.wire import parse_trust
-from twinslot.cli_output import Output
+from twinslot.cli.output import Output
 from twinslot.core.errors import DeviceError, Refusal, RefusedError
 from twinslot.core.manifest import parse_manifest
 from twinslot_image import replaceable, signing

@@ -9,7 +9,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self, TextIO
 
-from twinslot.cli_progress import STEP, duration_text, size_text
+from twinslot.cli.progress import STEP, duration_text, size_text
 from twinslot.core.text import printable
 
 __all__ = ["Progress", "Steps", "be_quiet", "describe", "size_text"]

@@ -19,7 +19,7 @@ from bus_bench import Caller, private_bus, service_on
 from host_device import CONFIG, SLOT_SIZE, HostDevice
 from release_bench import ReleaseBench
 
-from twinslot.cli import main
+from twinslot.cli.main import main
 
 CONTENT = b"superblock".ljust(4096, b"\1") + random.Random(1).randbytes(700_000) + bytes(100_000)
 
@@ -31,7 +31,8 @@ from pathlib import Path
 from bus_bench import Caller, private_bus, service_on
 from host_device import HostDevice
 from release_bench import ReleaseBench
-from twinslot import cli, cli_world
+from twinslot.cli import main as cli
+from twinslot.cli import world as cli_world
 from twinslot.engine import assemble
 device = HostDevice(Path({directory!r}), ReleaseBench(Path({bench!r})))
 assemble.open_device = lambda config, get_worker, origin: device.edges()

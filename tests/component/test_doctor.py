@@ -16,8 +16,8 @@ from host_device import HostDevice
 from release_bench import ReleaseBench
 
 from twinslot.bootloader import toollock
-from twinslot.cli import main
-from twinslot.cli_world import RealWorld
+from twinslot.cli.main import main
+from twinslot.cli.world import RealWorld
 from twinslot.config.options import Config
 from twinslot.core.model import Release, SlotName, SlotRecord, StoredPayload
 from twinslot.engine import doctor as doctor_module

@@ -14,8 +14,8 @@ import pytest
 from host_device import CONFIG, HostDevice
 from release_bench import ReleaseBench
 
-from twinslot.cli import main
-from twinslot.cli_parser import make_parser
+from twinslot.cli.main import main
+from twinslot.cli.parser import make_parser
 from twinslot.core.model import Release, SlotName, SlotRecord, StoredPayload
 from twinslot.engine import assemble, forecast, preview
 from twinslot.storage.slots import RunningSlot

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fakes.command_line import write_config
-from twinslot.cli import main as twinslot
+from twinslot.cli.main import main as twinslot
 from twinslot_image.cli import main as twinslot_image
 
 TOML = """

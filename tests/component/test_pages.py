@@ -23,10 +23,10 @@ pytest.importorskip("qemu.qmp", reason="pages are tried with the programs of the
 
 from image_samples import make_sample
 from rootfs_samples import make_tree
-from twinslot import cli_parser
 from twinslot.bootloader import rawenv
 from twinslot.bus import names
 from twinslot.bus.options import INSTALL
+from twinslot.cli import parser as cli_parser
 from twinslot.config import options as config
 from twinslot.core.errors import Refusal, RefusedError, TwinslotError
 from twinslot_image import cli as image_cli

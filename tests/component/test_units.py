@@ -14,8 +14,8 @@ import pytest
 
 import twinslot
 from fakes.rigs import REPOSITORY
-from twinslot import cli_trial
 from twinslot.bus.names import DESCRIPTION
+from twinslot.cli import trial as cli_trial
 
 UNITS = REPOSITORY / "systemd"
 SYSTEM = Path("/usr/lib/systemd/system")

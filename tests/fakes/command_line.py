@@ -12,9 +12,9 @@ import pytest
 
 from simulation.board import SimulatedBoard
 from simulation.image import SmallImage, SmallStream
-from twinslot.cli import main
-from twinslot.cli_direct import DirectClient
-from twinslot.cli_world import Front, JsonObject, ServiceClient, Verbs
+from twinslot.cli.direct import DirectClient
+from twinslot.cli.main import main
+from twinslot.cli.world import Front, JsonObject, ServiceClient, Verbs
 from twinslot.config.options import Config, load
 from twinslot.core import stored
 from twinslot.core.bootenv import read_state

@@ -19,8 +19,8 @@ from simulation.disk import SimulatedCard, SimulatedDisk
 from simulation.faults import Faults, Shortages
 from simulation.image import GROUP, SmallImage, SmallStream
 from simulation.power import Power, PowerCut
-from twinslot.cli import main
-from twinslot.cli_trial import UNDECIDED
+from twinslot.cli.main import main
+from twinslot.cli.trial import UNDECIDED
 from twinslot.core.errors import DeviceError, Refusal, RefusedError
 from twinslot.core.model import SECTOR, CheckResult, Floors, Release, SlotName, SlotRecord, StoredPayload
 from twinslot.core.progress import Observer
@@ -34,7 +34,7 @@ from twinslot.transport.base import ImageHead
 from twinslot_lab.crash.bootmodel import DEFAULT
 
 if TYPE_CHECKING:
-    from twinslot.cli_world import World
+    from twinslot.cli.world import World
 
 SLOT_SIZE = 8 * GROUP  # bytes; larger than the images, so that there is a tail
 CARD_SIZE = 0x6000

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from twinslot import cli, cli_parser
-from twinslot.cli_arguments import Parser, read
+from twinslot.cli import main as cli
+from twinslot.cli import parser as cli_parser
+from twinslot.cli.arguments import Parser, read
 from twinslot.core.errors import UsageError
 from twinslot_image import cli as image_cli
 from twinslot_image import cli_parser as image_parser
@@ -151,7 +152,7 @@ def test_a_wrong_command_line_is_an_object_where_one_is_asked_for(capsys: pytest
     ],
 )
 def test_what_argparse_finds_is_said_in_our_words(argv: list[str], message: str) -> None:
-    from twinslot.cli_arguments import whole_number
+    from twinslot.cli.arguments import whole_number
 
     parser = Parser(prog="tool")
     verb = parser.add_subparsers(parser_class=Parser).add_parser("verb")

@@ -17,9 +17,9 @@ import pytest
 from fakes.command_line import BoardWorld, write_config
 from simulation.board import SimulatedBoard
 from simulation.image import SmallImage
-from twinslot.cli import main
-from twinslot.cli_job import run_job
-from twinslot.cli_source import opened
+from twinslot.cli.job import run_job
+from twinslot.cli.main import main
+from twinslot.cli.source import opened
 from twinslot.core.errors import (
     BundleError,
     CancelledError,

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from twinslot.cli_output import Output, error_object
-from twinslot.cli_progress import Reporter
+from twinslot.cli.output import Output, error_object
+from twinslot.cli.progress import Reporter
 from twinslot.core.errors import DeviceError, Refusal, RefusedError
 from twinslot.core.progress import Phase, Progress
 

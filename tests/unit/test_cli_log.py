@@ -11,7 +11,7 @@ import pytest
 
 from fakes.command_line import NEW, OLD, SICK, BoardWorld, Shell, write_config
 from simulation.board import SimulatedBoard
-from twinslot import cli_log
+from twinslot.cli.verbs import log as cli_log
 from twinslot.storage.record import FILE_NAME
 
 

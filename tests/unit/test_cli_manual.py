@@ -13,7 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from twinslot import cli_help, cli_look, cli_output, cli_parser, cli_trial
+from twinslot.cli import help as cli_help
+from twinslot.cli import output as cli_output
+from twinslot.cli import parser as cli_parser
+from twinslot.cli import trial as cli_trial
+from twinslot.cli.verbs import look as cli_look
 from twinslot.config.options import load
 from twinslot.core.errors import TwinslotError
 from twinslot_image.cli_parser import make_parser as make_image_parser

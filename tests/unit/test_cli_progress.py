@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twinslot.cli_output import Output
-from twinslot.cli_progress import LABELS, Reporter, as_object, describe, duration_text, size_text
+from twinslot.cli.output import Output
+from twinslot.cli.progress import LABELS, Reporter, as_object, describe, duration_text, size_text
 from twinslot.core.progress import Phase, Progress
 
 MIB = 1 << 20

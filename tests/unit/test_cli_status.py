@@ -14,7 +14,7 @@ import pytest
 
 from fakes.command_line import write_config
 from twinslot.bootloader.base import CopyState, Environment, EnvironmentCopy
-from twinslot.cli_render import doctor_lines, history_lines, reason_text, status_lines
+from twinslot.cli.render import doctor_lines, history_lines, reason_text, status_lines
 from twinslot.config.options import load
 from twinslot.core import stored
 from twinslot.core.lifecycle import State
@@ -258,7 +258,7 @@ def test_doctor_on_this_machine_ends_with_6_since_no_slot_runs(tmp_path: Path) -
 
 MODULES = """
 import sys
-from twinslot.cli import main
+from twinslot.cli.main import main
 main(["--config-root", {root!r}, {verb!r}])
 print("\\n" + " ".join(sys.modules), file=sys.stderr)
 """

@@ -12,7 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from twinslot import cli, cli_trial, cli_world
+from twinslot.cli import main as cli
+from twinslot.cli import trial as cli_trial
+from twinslot.cli import world as cli_world
 from twinslot.config import options as config
 from twinslot.config import reference as config_reference
 from twinslot.config.trial import load_for_trial

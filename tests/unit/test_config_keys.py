@@ -14,9 +14,9 @@ import pytest
 
 from fakes.rigs import UBootRig
 from image_samples import FACTS, make_sample
-from twinslot import cli_verbs
 from twinslot.bootloader.choose import open_bootloader
-from twinslot.cli_world import RealWorld
+from twinslot.cli.verbs import change as cli_verbs
+from twinslot.cli.world import RealWorld
 from twinslot.config.options import Config, load
 from twinslot.core.errors import DeviceError
 from twinslot.core.model import Floors, SlotName

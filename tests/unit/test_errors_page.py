@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from twinslot.cli_output import EXIT_PIPE
-from twinslot.cli_parser import make_parser
+from twinslot.cli.output import EXIT_PIPE
+from twinslot.cli.parser import make_parser
 from twinslot.config.reference import reference
 from twinslot.core.errors import TwinslotError
 from twinslot_image.cli_parser import make_parser as make_image_parser

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from twinslot import cli_render
 from twinslot.bundle.wire import Section
+from twinslot.cli import render as cli_render
 from twinslot.core.lifecycle import BOOT_EVENTS, TABLE, Event, State
 from twinslot.engine.diagnosis import Severity
 
@@ -32,7 +32,7 @@ SOME = {
         Section.GROUPS,
     },
     ("twinslot.bundle.wire", "Section.TRUST"): set(Section) - {Section.HEADER},  # its length is fixed
-    ("twinslot.cli_verbs", "Event.BOOTED_OLD"): BOOT_EVENTS,  # what `boot` may find
+    ("twinslot.cli.verbs.change", "Event.BOOTED_OLD"): BOOT_EVENTS,  # what `boot` may find
     ("twinslot.engine.doctor", "Event.BOOTED_OLD"): BOOT_EVENTS,
     ("twinslot.engine.session", "Event.BOOTED_NEW"): {  # an event in which nothing is under way adopts nothing
         Event.BOOTED_NEW,

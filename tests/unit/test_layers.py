@@ -62,9 +62,8 @@ def imports(path: Path) -> set[str]:
 
 
 def layer_of(path: Path) -> str:
-    """First folder or module below the package; `cli_render` counts as `cli`."""
-    part = path.relative_to(CLIENT / "twinslot").parts[0].removesuffix(".py")
-    return "cli" if part.startswith("cli") else part
+    """First folder or module below the package."""
+    return path.relative_to(CLIENT / "twinslot").parts[0].removesuffix(".py")
 
 
 @pytest.mark.parametrize("path", [p for p in modules() if p.is_relative_to(CLIENT)], ids=lambda p: p.name)
@@ -77,8 +76,7 @@ def test_a_module_imports_only_downwards(path: Path) -> None:
         if parts[0] != "twinslot" or len(parts) == 1:
             assert parts[0] not in ("twinslot_image", "twinslot_lab"), f"{path} imports {name}"
             continue
-        other = "cli" if parts[1].startswith("cli") else parts[1]
-        assert other in ALLOWED[layer] | {layer, "core", "__version__"}, f"'{layer}' must not import '{name}'"
+        assert parts[1] in ALLOWED[layer] | {layer, "core", "__version__"}, f"'{layer}' must not import '{name}'"
 
 
 @pytest.mark.parametrize("path", [p for p in modules() if "core" in p.relative_to(ROOT).parts], ids=lambda p: p.name)

@@ -9,10 +9,10 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from twinslot.cli_output import Output
-from twinslot.cli_progress import Reporter, duration_text, size_text
-from twinslot.cli_render import check_lines, ended_lines, slot_table, transaction_text
-from twinslot.cli_world import JsonObject, ServiceClient, World, require_root
+from twinslot.cli.output import Output
+from twinslot.cli.progress import Reporter, duration_text, size_text
+from twinslot.cli.render import check_lines, ended_lines, slot_table, transaction_text
+from twinslot.cli.world import JsonObject, ServiceClient, World, require_root
 from twinslot.core import stored
 from twinslot.core.errors import CancelledError, DeviceError, Refusal, RefusedError, TwinslotError
 from twinslot.core.health import failed_checks
@@ -24,7 +24,7 @@ from twinslot.core.text import printable
 from twinslot.core.transaction import Transaction
 
 if TYPE_CHECKING:
-    from twinslot.cli_job import Ended
+    from twinslot.cli.job import Ended
     from twinslot.config.options import Config
 
 log = logging.getLogger(__name__)
@@ -41,8 +41,8 @@ EVENTS: Final = {
 
 def install(arguments: argparse.Namespace, world: World, output: Output) -> int:
     """Write an image into the slot that does not run. Ctrl-C and SIGTERM stop it in a defined state."""
-    from twinslot.cli_job import run_job
-    from twinslot.cli_source import opened
+    from twinslot.cli.job import run_job
+    from twinslot.cli.source import opened
     from twinslot.engine.cancellation import Cancellation
 
     config = world.config(arguments.config_root)
@@ -74,7 +74,7 @@ def install(arguments: argparse.Namespace, world: World, output: Output) -> int:
 
 def _dry_run(arguments: argparse.Namespace, options: JsonObject, world: World, config: Config, output: Output) -> int:
     """Say what an install would fetch; nothing is changed."""
-    from twinslot.cli_source import opened
+    from twinslot.cli.source import opened
     from twinslot.engine.install import InstallOptions
 
     require_root(world, "only root may read what the slots hold", "use 'sudo'")
@@ -262,7 +262,7 @@ def _client(arguments: argparse.Namespace, world: World, config: Config) -> Iter
     """Whoever does it: the service, or with `--no-service` this process."""
     if arguments.no_service:
         require_root(world)
-        from twinslot.cli_direct import DirectClient
+        from twinslot.cli.direct import DirectClient
 
         yield DirectClient(world, config)
         return

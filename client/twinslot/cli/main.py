@@ -17,21 +17,21 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Final
 
-from twinslot.cli_output import Output
-from twinslot.cli_parser import parse
-from twinslot.cli_trial import UNDECIDED, left_to_the_deadline, of_a_unit, patiently
+from twinslot.cli.output import Output
+from twinslot.cli.parser import parse
+from twinslot.cli.trial import UNDECIDED, left_to_the_deadline, of_a_unit, patiently
 from twinslot.core.errors import CancelledError, DeviceError, LifecycleError, TwinslotError, UsageError
 from twinslot.core.text import printable
 from twinslot.system import logs
 
 if TYPE_CHECKING:
-    from twinslot.cli_world import World
+    from twinslot.cli.world import World
 
 LOOKING: Final = ("status", "history", "doctor", "info", "log")  # without their output they did nothing
 _MODULES: Final = {
-    "info": "twinslot.cli_info",
-    "log": "twinslot.cli_log",
-    **dict.fromkeys(("status", "history", "doctor"), "twinslot.cli_look"),
+    "info": "twinslot.cli.verbs.info",
+    "log": "twinslot.cli.verbs.log",
+    **dict.fromkeys(("status", "history", "doctor"), "twinslot.cli.verbs.look"),
 }
 
 _log: Final = logging.getLogger(__name__)
@@ -90,12 +90,12 @@ def _guarded(arguments: argparse.Namespace, world: World | None, output: Output)
 
 
 def _run(arguments: argparse.Namespace, world: World | None, output: Output) -> int:
-    from twinslot.cli_world import RealWorld
+    from twinslot.cli.world import RealWorld
 
     outside = world or RealWorld()
 
     def verb() -> int:
-        module = importlib.import_module(_MODULES.get(arguments.verb, "twinslot.cli_verbs"))
+        module = importlib.import_module(_MODULES.get(arguments.verb, "twinslot.cli.verbs.change"))
         status: int = getattr(module, arguments.verb)(arguments, outside, output)
         return status
 

@@ -15,7 +15,7 @@ from twinslot.core.circumstance import may_pass
 from twinslot.core.errors import TwinslotError
 
 if TYPE_CHECKING:
-    from twinslot.cli_world import World
+    from twinslot.cli.world import World
 
 UNDECIDED: Final = 78  # EX_CONFIG of sysexits(3): no success, yet no reason to end a trial (the units know it)
 BOOT_PATIENCE: Final = 20.0  # seconds; systemd ends twinslot-boot.service after 120

@@ -13,11 +13,11 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from twinslot.cli_output import Output, error_lines
-from twinslot.cli_progress import size_text
-from twinslot.cli_render import table
-from twinslot.cli_source import opened
-from twinslot.cli_world import Front, JsonObject, World
+from twinslot.cli.output import Output, error_lines
+from twinslot.cli.progress import size_text
+from twinslot.cli.render import table
+from twinslot.cli.source import opened
+from twinslot.cli.world import Front, JsonObject, World
 from twinslot.core.errors import DeviceError, Refusal, RefusedError, TransportError
 from twinslot.core.manifest import Manifest, parse_manifest
 from twinslot.core.text import printable

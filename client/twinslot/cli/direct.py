@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twinslot.cli_world import JsonObject, World
+from twinslot.cli.world import JsonObject, World
 from twinslot.engine.install import InstallOptions
 
 if TYPE_CHECKING:

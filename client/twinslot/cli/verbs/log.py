@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from twinslot.cli_output import Output
-from twinslot.cli_world import JsonObject, World, require_root
+from twinslot.cli.output import Output
+from twinslot.cli.world import JsonObject, World, require_root
 from twinslot.core.errors import DeviceError
 from twinslot.core.text import printable
 

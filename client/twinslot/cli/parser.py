@@ -7,9 +7,10 @@ import functools
 import sys
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from twinslot import __version__, cli_help
-from twinslot.cli_arguments import Parser, Switch, read, whole_number
-from twinslot.cli_log import since
+from twinslot import __version__
+from twinslot.cli import help as cli_help
+from twinslot.cli.arguments import Parser, Switch, read, whole_number
+from twinslot.cli.verbs.log import since
 
 if TYPE_CHECKING:
     _Verbs: TypeAlias = argparse._SubParsersAction["Parser"]  # argparse has no public name for it

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Final
 
-from twinslot.cli_output import Output
-from twinslot.cli_render import doctor_lines, history_lines, status_lines
-from twinslot.cli_world import World
+from twinslot.cli.output import Output
+from twinslot.cli.render import doctor_lines, history_lines, status_lines
+from twinslot.cli.world import World
 from twinslot.core.text import printable
 
 FAULTY: Final = 6  # `doctor` found a fault: as DeviceError

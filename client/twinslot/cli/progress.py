@@ -9,7 +9,7 @@ from twinslot.core.progress import Phase, Progress
 from twinslot.core.text import printable
 
 if TYPE_CHECKING:
-    from twinslot.cli_output import Output
+    from twinslot.cli.output import Output
 
 STEP: Final = 10  # per cent between two lines in a log
 _CLEAR: Final = "\r\x1b[K"  # to the first column, and erase to the end (ECMA-48, EL)
