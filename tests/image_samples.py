@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from twinslot.bundle.wire import Header, TrustDocuments
 from twinslot.core.manifest import Manifest, parse_manifest
+from twinslot.image.wire import Header, TrustDocuments
 from twinslot_image.compose import AttachedFile, ReleaseFacts, compose_manifest, write_image
 from twinslot_image.pack import pack_payload
 

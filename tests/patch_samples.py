@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from twinslot.bundle.lzma2 import CONTROL_WINDOW, pack
-from twinslot.bundle.patch import Op
-from twinslot.bundle.wire_patch import PatchHeader, PayloadEntry, build_patch_header, build_patch_table, build_varints
+from twinslot.image.lzma2 import CONTROL_WINDOW, pack
+from twinslot.image.patch import Op
+from twinslot.image.wire_patch import PatchHeader, PayloadEntry, build_patch_header, build_patch_table, build_varints
 
 GROUP = 4096  # bytes
 Recipe = tuple[int, list[tuple[int, ...]]]  # group number; (op, length) or (op, length, source in the base)

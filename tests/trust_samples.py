@@ -18,9 +18,9 @@ from securesystemslib.formats import encode_canonical
 from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]
 
 from image_samples import make_sample
-from twinslot.bundle.verdict import TrustFloors, TrustPolicy, TrustRequest, TrustTime
-from twinslot.bundle.wire import TrustDocuments, build_trust
 from twinslot.core.canonical import encode
+from twinslot.image.wire import TrustDocuments, build_trust
+from twinslot.trust.verdict import TrustFloors, TrustPolicy, TrustRequest, TrustTime
 from twinslot_image.key_files import load_signer
 from twinslot_image.keys import RolePlan, init_keys, load_trust
 from twinslot_image.signing import sign_manifest

@@ -12,11 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from twinslot.bundle.blocks import block_sums
-from twinslot.bundle.lzma2 import Unpacker, pack
-from twinslot.bundle.wire_blocks import BlocksEntry, BlocksHead, build_blocks_head, fits, lists_digest
 from twinslot.core.errors import BundleError
 from twinslot.core.manifest import parse_manifest
+from twinslot.image.block_index import block_sums
+from twinslot.image.lzma2 import Unpacker, pack
+from twinslot.image.wire_blocks import BlocksEntry, BlocksHead, build_blocks_head, fits, lists_digest
 from twinslot_image.compose import read_front
 from twinslot_image.outputs import Target
 from twinslot_image.patch_sources import Content, unpack_image

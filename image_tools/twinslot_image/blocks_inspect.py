@@ -6,15 +6,15 @@ import os
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from twinslot.bundle.wire_blocks import (
+from twinslot.core.errors import BundleError
+from twinslot.core.manifest import PAYLOADS_MAX
+from twinslot.image.wire_blocks import (
     BLOCKS_ENTRY_SIZE,
     BLOCKS_HEADER_SIZE,
     BLOCKS_MAGIC,
     BlocksHead,
     parse_blocks_head,
 )
-from twinslot.core.errors import BundleError
-from twinslot.core.manifest import PAYLOADS_MAX
 from twinslot_image.progress import size_text
 
 

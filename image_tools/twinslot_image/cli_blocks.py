@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from twinslot.bundle.wire_blocks import BLOCKS_SUFFIX
 from twinslot.cli.output import Output
+from twinslot.image.wire_blocks import BLOCKS_SUFFIX
 from twinslot_image import replaceable
 from twinslot_image.blocks import make_blocks
 from twinslot_image.blocks_inspect import describe_blocks, render_blocks

@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from twinslot.bundle.groups import check_attachment
-from twinslot.bundle.layout import layout
-from twinslot.bundle.verdict import TrustPolicy
 from twinslot.cli.output import Output
 from twinslot.core.errors import Refusal, RefusedError, UsageError
 from twinslot.core.manifest import parse_manifest
 from twinslot.core.text import printable
+from twinslot.image.groups import check_attachment
+from twinslot.image.layout import layout
+from twinslot.trust.verdict import TrustPolicy
 from twinslot_image import replaceable
 from twinslot_image.blocks_inspect import describe_blocks, is_blocks, read_blocks_head, render_blocks
 from twinslot_image.build import build_image, build_time

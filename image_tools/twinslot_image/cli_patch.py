@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from twinslot.bundle.patch_head import patch_name
 from twinslot.cli.output import Output
 from twinslot.core.errors import DeviceError
 from twinslot.core.manifest import parse_manifest
+from twinslot.image.patch_head import patch_name
 from twinslot_image import INSTALL, replaceable
 from twinslot_image.cli_commands import say
 from twinslot_image.compose import read_front

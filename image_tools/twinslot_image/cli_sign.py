@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from twinslot.bundle.wire import parse_trust
 from twinslot.cli.output import Output
 from twinslot.core.errors import DeviceError, Refusal, RefusedError
 from twinslot.core.manifest import parse_manifest
+from twinslot.image.wire import parse_trust
 from twinslot_image import replaceable, signing
 from twinslot_image.cli_commands import say
 from twinslot_image.compose import Front, replace_manifest

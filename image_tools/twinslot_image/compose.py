@@ -10,10 +10,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from twinslot.bundle.wire import HEADER_SIZE, Header, Section, TrustDocuments, build_header, build_trust, parse_header
 from twinslot.core.canonical import encode
 from twinslot.core.errors import BundleError
 from twinslot.core.manifest import FORMAT, parse_manifest
+from twinslot.image.wire import HEADER_SIZE, Header, Section, TrustDocuments, build_header, build_trust, parse_header
 from twinslot_image.pack import PackedPayload
 from twinslot_image.replacement import rewriting
 

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from twinslot.bundle.codec import LEVEL_DEFAULT, LEVEL_MAX
 from twinslot.core.errors import BundleError
 from twinslot.core.manifest import (
     ATTACHMENTS_MAX,
@@ -26,6 +25,7 @@ from twinslot.core.manifest import (
     SEQUENCE_MAX,
     TYPES,
 )
+from twinslot.image.codec import LEVEL_DEFAULT, LEVEL_MAX
 from twinslot_image.elf import ARCHITECTURES
 from twinslot_image.named_file import read_small
 from twinslot_image.toml_table import Table

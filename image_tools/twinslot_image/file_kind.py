@@ -6,10 +6,10 @@ import stat
 from pathlib import Path
 from typing import Final
 
-from twinslot.bundle.wire import MAGIC
-from twinslot.bundle.wire_blocks import BLOCKS_MAGIC
-from twinslot.bundle.wire_patch import PATCH_MAGIC
 from twinslot.core.errors import BundleError, DeviceError
+from twinslot.image.wire import MAGIC
+from twinslot.image.wire_blocks import BLOCKS_MAGIC
+from twinslot.image.wire_patch import PATCH_MAGIC
 from twinslot_image.compose import Front, read_front
 
 _LOOK: Final = 2048  # bytes; both superblocks stand in the second KiB

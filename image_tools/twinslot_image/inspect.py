@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from twinslot.bundle.layout import layout
-from twinslot.bundle.wire import Section, parse_trust
 from twinslot.core.manifest import Manifest, Payload, parse_manifest
+from twinslot.image.layout import layout
+from twinslot.image.wire import Section, parse_trust
 from twinslot_image.compose import Front
 from twinslot_image.progress import size_text
 from twinslot_image.signing import describe_document, role_key_ids

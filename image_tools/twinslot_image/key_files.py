@@ -26,8 +26,8 @@ from securesystemslib.signer import CryptoSigner, SSlibKey  # type: ignore[attr-
 from tuf.api.metadata import Metadata, Root, Targets  # type: ignore[attr-defined]  # marked as export nowhere
 from tuf.api.serialization import DeserializationError
 
-from twinslot.bundle.keys import SCHEMES
 from twinslot.core.errors import BundleError, DeviceError, Refusal, RefusedError
+from twinslot.trust.keys import SCHEMES
 from twinslot_image import PASSPHRASE
 from twinslot_image.key_encryption import encrypt_key
 from twinslot_image.named_file import read_small

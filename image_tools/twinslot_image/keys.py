@@ -22,10 +22,10 @@ from tuf.api.metadata import (  # type: ignore[attr-defined]  # documented there
     Targets,
 )
 
-from twinslot.bundle.keys import KEYS_MAX, THRESHOLD_MAX
-from twinslot.bundle.wire import ROOTS_MAX, TrustDocuments
 from twinslot.core.canonical import encode
 from twinslot.core.errors import DeviceError, Refusal, RefusedError
+from twinslot.image.wire import ROOTS_MAX, TrustDocuments
+from twinslot.trust.keys import KEYS_MAX, THRESHOLD_MAX
 from twinslot_image.compose import SPEC_VERSION
 from twinslot_image.key_files import (
     ID_SHOWN,

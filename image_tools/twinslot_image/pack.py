@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import BinaryIO
 
-from twinslot.bundle.codec import LEVEL_DEFAULT, Encoder
-from twinslot.bundle.wire import Encoding, StoredEntry, build_table
 from twinslot.core.errors import BundleError
 from twinslot.core.manifest import GROUP_SIZE_DEFAULT, GROUP_SIZE_MAX, GROUPS_MAX
+from twinslot.image.codec import LEVEL_DEFAULT, Encoder
+from twinslot.image.wire import Encoding, StoredEntry, build_table
 from twinslot_image.threads import in_order
 
 WORKERS = 2  # threads; zstd and SHA-256 let go of the interpreter lock

@@ -11,11 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from twinslot.bundle.lzma2 import CONTROL_WINDOW, pack
-from twinslot.bundle.patch import PatchHead, patch_name
-from twinslot.bundle.wire_patch import PatchHeader, PayloadEntry, build_patch_header, build_patch_table, build_varints
 from twinslot.core.errors import BundleError, Refusal, RefusedError
 from twinslot.core.model import DIGEST_SIZE
+from twinslot.image.lzma2 import CONTROL_WINDOW, pack
+from twinslot.image.patch import PatchHead, patch_name
+from twinslot.image.wire_patch import PatchHeader, PayloadEntry, build_patch_header, build_patch_table, build_varints
 from twinslot_image.outputs import Target
 from twinslot_image.patch_check import check_patch
 from twinslot_image.patch_encode import EncodedPiece, GroupRecipe, cut

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from twinslot.bundle.codec import Encoder
-from twinslot.bundle.lzma2 import CONTROL_WINDOW, PRESET_BEST, pack
-from twinslot.bundle.patch import Op
-from twinslot.bundle.wire_patch import CONTROL_MAX, build_varints, piece_max
+from twinslot.image.codec import Encoder
+from twinslot.image.lzma2 import CONTROL_WINDOW, PRESET_BEST, pack
+from twinslot.image.patch import Op
+from twinslot.image.wire_patch import CONTROL_MAX, build_varints, piece_max
 from twinslot_image.patch_pages import Bytes
 from twinslot_image.patch_path import Stretch, residual_words
 

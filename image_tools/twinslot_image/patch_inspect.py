@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from twinslot.bundle.patch import PATCH_HEADER_SIZE, PatchHead, PayloadPatch, parse_patch_head, patch_head_length
-from twinslot.bundle.wire_patch import PATCH_MAGIC
 from twinslot.core.errors import BundleError
+from twinslot.image.patch import PATCH_HEADER_SIZE, PatchHead, PayloadPatch, parse_patch_head, patch_head_length
+from twinslot.image.wire_patch import PATCH_MAGIC
 from twinslot_image.progress import size_text
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from twinslot.bundle.patch import Op
+from twinslot.image.patch import Op
 from twinslot_image.patch_pages import Bytes, as_words
 
 BLOCK = 8  # bytes decided together: two instructions

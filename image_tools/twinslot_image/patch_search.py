@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from twinslot.bundle.patch import Op
+from twinslot.image.patch import Op
 from twinslot_image.patch_encode import FAST_ABOVE, GroupRecipe, merge
 from twinslot_image.patch_index import Index, candidates
 from twinslot_image.patch_pages import PAGE, PageMap, map_file, runs

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from twinslot.bundle.events import AttachmentEvent, Event, Group, Head, PlainList
-from twinslot.bundle.reader import Reader
-from twinslot.bundle.wire import MAGIC, Encoding
 from twinslot.core.errors import BundleError
 from twinslot.core.manifest import Manifest, parse_manifest
+from twinslot.image.events import AttachmentEvent, Event, Group, Head, PlainList
+from twinslot.image.reader import Reader
+from twinslot.image.wire import MAGIC, Encoding
 
 _CHUNK = 1024 * 1024  # bytes
 OnProgress = Callable[[int], None]

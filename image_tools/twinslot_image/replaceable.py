@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from typing import BinaryIO
 
-from twinslot.bundle.wire import MAGIC
-from twinslot.bundle.wire_blocks import BLOCKS_MAGIC
-from twinslot.bundle.wire_patch import PATCH_MAGIC
 from twinslot.core.errors import BundleError
 from twinslot.core.manifest import parse_manifest
+from twinslot.image.wire import MAGIC
+from twinslot.image.wire_blocks import BLOCKS_MAGIC
+from twinslot.image.wire_patch import PATCH_MAGIC
 from twinslot_image.compose import read_front
 
 _TO_SIGN = b'{"_type":"targets"'  # how the bytes begin that a signature covers: canonical JSON sorts by key

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from twinslot.bundle.events import AttachmentEvent, Event, Group, Head
-from twinslot.bundle.reader import Reader
-from twinslot.bundle.trust import verify
-from twinslot.bundle.verdict import TrustPolicy, TrustRequest, TrustTime, Verdict
 from twinslot.core.errors import BundleError, DeviceError, Refusal, RefusedError
 from twinslot.core.manifest import Manifest, parse_manifest
+from twinslot.image.events import AttachmentEvent, Event, Group, Head
+from twinslot.image.reader import Reader
+from twinslot.trust.verdict import TrustPolicy, TrustRequest, TrustTime, Verdict
+from twinslot.trust.verify import verify
 from twinslot_image.key_files import parse_metadata
 from twinslot_image.named_file import read_small
 
-TARGETS = "the targets document, role"  # how a refusal of `bundle.trust` begins when the root is another one
+TARGETS = "the targets document, role"  # how a refusal of `trust.verify` begins when the root is another one
 _CHUNK = 1024 * 1024  # bytes
 
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from http_bench import Asked, Server
 from range_bench import head
 
-from twinslot.bundle.layout import Span
+from twinslot.image.layout import Span
 from twinslot.transport.http import HttpSource
 from twinslot.transport.ranges import AHEAD, RangeSource
 from twinslot.transport.spans import coalesce

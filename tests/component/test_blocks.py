@@ -14,13 +14,13 @@ from file_web import FileWeb, serving_files
 from host_device import SLOT_SIZE, HostDevice
 from release_bench import ReleaseBench
 
-from twinslot.bundle.wire_blocks import BLOCK_SIZE
 from twinslot.core.errors import RefusedError, TransportError
 from twinslot.core.manifest import parse_manifest
 from twinslot.core.model import SlotName
 from twinslot.core.transaction import Transaction
 from twinslot.engine import assemble
 from twinslot.engine.forecast import Forecast, forecast
+from twinslot.image.wire_blocks import BLOCK_SIZE
 from twinslot_image.cli import main
 
 GROUP = 65536

@@ -18,8 +18,8 @@ import pytest
 from tuf.api.metadata import DelegatedRole, Delegations, Metadata, Targets  # type: ignore[attr-defined]
 
 from image_samples import ATTACHMENTS, make_sample
-from twinslot.bundle.wire import TrustDocuments
 from twinslot.core.canonical import encode
+from twinslot.image.wire import TrustDocuments
 from twinslot_image.cli import main
 from twinslot_image.compose import AttachedFile
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from image_samples import FACTS
-from twinslot.bundle.layout import layout
-from twinslot.bundle.reader import Limits
-from twinslot.bundle.wire import Encoding, Header, StoredEntry, TrustDocuments, build_header, build_table, build_trust
 from twinslot.core.bits import bits_where
 from twinslot.core.manifest import parse_manifest
+from twinslot.image.layout import layout
+from twinslot.image.reader import Limits
+from twinslot.image.wire import Encoding, Header, StoredEntry, TrustDocuments, build_header, build_table, build_trust
 from twinslot.storage.blockdev import open_target
 from twinslot.storage.slotreader import open_reader
 from twinslot.transport.file import FileRanges

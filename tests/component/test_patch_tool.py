@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from image_samples import make_sample
-from twinslot.bundle.groups import check_plain_list
-from twinslot.bundle.patch import PatchDecoder, parse_patch_head
 from twinslot.core.errors import BundleError
 from twinslot.core.manifest import parse_manifest
+from twinslot.image.groups import check_plain_list
+from twinslot.image.patch import PatchDecoder, parse_patch_head
 from twinslot.worker.patched import patch_url
 from twinslot_image.cli import main
 from twinslot_image.compose import read_front

@@ -12,8 +12,8 @@ from range_bench import QUICK
 from server_rows import DATA, FRONT, TABLE, WHOLE, Row
 
 from fakes.rigs import REPOSITORY
-from twinslot.bundle.layout import Span
 from twinslot.core.errors import TwinslotError
+from twinslot.image.layout import Span
 from twinslot.transport.http import HttpSource
 from twinslot.transport.ranges import RangeSource, RangesRefused
 

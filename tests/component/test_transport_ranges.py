@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from range_bench import QUICK, asked_part, connections, head, parts, ranged, requests, whole
 from tls_bench import Certificates
 
-from twinslot.bundle.layout import Span
 from twinslot.core.errors import TransportError, TwinslotError
+from twinslot.image.layout import Span
 from twinslot.transport.http import HttpSource
 from twinslot.transport.ranges import RangeSource, RangesRefused, open_optional
 from twinslot.transport.spans import RUN_MAX, coalesce

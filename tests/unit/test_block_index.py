@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twinslot.bundle import blocks
-from twinslot.bundle.blocks import BlockIndex, block_sums, numbers
-from twinslot.bundle.wire_blocks import BLOCK_SIZE
+from twinslot.image import block_index as blocks
+from twinslot.image.block_index import BlockIndex, block_sums, numbers
+from twinslot.image.wire_blocks import BLOCK_SIZE
 
 GROUP_BLOCKS = 4
 KINDS = [bytes(BLOCK_SIZE), *(random.Random(n).randbytes(BLOCK_SIZE) for n in range(6))]

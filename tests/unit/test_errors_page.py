@@ -117,7 +117,7 @@ def test_every_code_that_is_named_anywhere_exists(folder: str) -> None:
 
 
 def module(dotted: str) -> bool:
-    """Whether a name is a module of the client, such as `bundle.trust`, or a file of a test."""
+    """Whether a name is a module of the client, such as `trust.verify`, or a file of a test."""
     path = ROOT / "client/twinslot" / dotted.replace(".", "/")
     return path.with_suffix(".py").exists() or dotted.endswith((".py", ".md"))
 

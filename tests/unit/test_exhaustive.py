@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from twinslot.bundle.wire import Section
 from twinslot.cli import render as cli_render
 from twinslot.core.lifecycle import BOOT_EVENTS, TABLE, Event, State
 from twinslot.engine.diagnosis import Severity
+from twinslot.image.wire import Section
 
 ROOT = Path(__file__).parents[2]
 MODULES = sorted(
@@ -25,13 +25,13 @@ MODULES = sorted(
 
 # Tables that are meant to have a line for some members only, by module and the first line's key, with those members.
 SOME = {
-    ("twinslot.bundle.layout", "Section.ATTACHMENTS"): {  # what stands behind the manifest
+    ("twinslot.image.layout", "Section.ATTACHMENTS"): {  # what stands behind the manifest
         Section.ATTACHMENTS,
         Section.PLAIN_LISTS,
         Section.STORED_TABLES,
         Section.GROUPS,
     },
-    ("twinslot.bundle.wire", "Section.TRUST"): set(Section) - {Section.HEADER},  # its length is fixed
+    ("twinslot.image.wire", "Section.TRUST"): set(Section) - {Section.HEADER},  # its length is fixed
     ("twinslot.cli.verbs.change", "Event.BOOTED_OLD"): BOOT_EVENTS,  # what `boot` may find
     ("twinslot.engine.doctor", "Event.BOOTED_OLD"): BOOT_EVENTS,
     ("twinslot.engine.session", "Event.BOOTED_NEW"): {  # an event in which nothing is under way adopts nothing

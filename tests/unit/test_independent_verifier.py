@@ -18,10 +18,10 @@ import independent_verifier as independent
 from image_samples import make_sample
 from independent_reader import read_image
 from trust_samples import ROLES, Authority, EcdsaKey, at, make_authority, resigned
-from twinslot.bundle import trust
-from twinslot.bundle.verdict import TrustFloors, TrustPolicy, TrustRequest
 from twinslot.core.canonical import encode
 from twinslot.core.errors import TwinslotError
+from twinslot.trust import verify as trust
+from twinslot.trust.verdict import TrustFloors, TrustPolicy, TrustRequest
 from twinslot_image.keys import load_trust, rotate_keys
 
 ODD: list[Any] = [

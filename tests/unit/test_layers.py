@@ -1,4 +1,4 @@
-"""The arrows between the layers: cli, service, bus -> engine -> core <- bundle; edges know core, not each other."""
+"""The arrows between the layers: cli, service, bus -> engine -> core <- image, trust; edges know core, not each other."""
 
 from __future__ import annotations
 
@@ -14,29 +14,30 @@ ROOT = CLIENT.parent
 # Who may import whom, by the first folder or module below `twinslot`. Everything may import `core`.
 ALLOWED = {
     "core": set(),
-    "bundle": set(),
+    "image": set(),
+    "trust": {"image"},
     "system": set(),
     "config": set(),
     "bootloader": {"config", "system"},
     "storage": set(),
-    "transport": {"bundle", "config"},
+    "transport": {"image", "config"},
     "health": {"config", "system"},
-    "worker": {"bundle", "transport", "config", "system"},
-    "engine": {"bootloader", "storage", "transport", "health", "bundle", "worker", "config", "system"},
+    "worker": {"image", "trust", "transport", "config", "system"},
+    "engine": {"bootloader", "storage", "transport", "health", "image", "trust", "worker", "config", "system"},
     "bus": {"engine", "config", "system"},
     "service": {"engine", "bus", "config", "system"},
-    "cli": {"engine", "bus", "config", "service", "bundle", "system"},
+    "cli": {"engine", "bus", "config", "service", "image", "trust", "system"},
     "__main__": {"cli"},
 }
 
 # One door per library: which modules may import it.
 DOORS = {
-    "construct": {"twinslot/bundle/wire.py", "twinslot/bundle/wire_blocks.py", "twinslot/bundle/wire_patch.py"},
-    "lzma": {"twinslot/bundle/lzma2.py", "twinslot_image/packed.py", "twinslot_lab/kernel.py"},
+    "construct": {"twinslot/image/wire.py", "twinslot/image/wire_blocks.py", "twinslot/image/wire_patch.py"},
+    "lzma": {"twinslot/image/lzma2.py", "twinslot_image/packed.py", "twinslot_lab/kernel.py"},
     "numpy": {"twinslot_image/patch_"},
-    "tuf": {"twinslot/bundle/trust.py", "twinslot/bundle/keys.py", "twinslot_image/"},
-    "securesystemslib": {"twinslot/bundle/trust.py", "twinslot/bundle/keys.py", "twinslot_image/"},
-    "zstandard": {"twinslot/bundle/codec.py", "twinslot_image/packed.py"},
+    "tuf": {"twinslot/trust/verify.py", "twinslot/trust/keys.py", "twinslot_image/"},
+    "securesystemslib": {"twinslot/trust/verify.py", "twinslot/trust/keys.py", "twinslot_image/"},
+    "zstandard": {"twinslot/image/codec.py", "twinslot_image/packed.py"},
     "dbus_next": {"twinslot/bus/library.py", "twinslot/bus/reading.py"},
     "sqlite3": {"twinslot/storage/record.py", "twinslot/storage/record_file.py"},
     "elftools": {"twinslot_image/elf.py"},

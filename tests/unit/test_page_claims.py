@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from twinslot.bundle import wire
 from twinslot.config import options as config
 from twinslot.config.reference import reference
 from twinslot.core import bootenv, manifest
+from twinslot.image import wire
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "docs/man").glob("*.[1-8]"))]

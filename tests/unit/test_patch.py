@@ -26,9 +26,10 @@ from patch_samples import (
     plain_list,
     streams,
 )
-from twinslot.bundle.lzma2 import PackedError, Unpacker, pack
-from twinslot.bundle.patch import Op, PatchDecoder, PatchHead, add_words, parse_patch_head, patch_head_length
-from twinslot.bundle.wire_patch import (
+from twinslot.core.errors import BundleError, LifecycleError
+from twinslot.image.lzma2 import PackedError, Unpacker, pack
+from twinslot.image.patch import Op, PatchDecoder, PatchHead, add_words, parse_patch_head, patch_head_length
+from twinslot.image.wire_patch import (
     CONTROL_MAX,
     PATCH_HEADER,
     PATCH_HEADER_SIZE,
@@ -39,7 +40,6 @@ from twinslot.bundle.wire_patch import (
     piece_max,
     read_varints,
 )
-from twinslot.core.errors import BundleError, LifecycleError
 
 LIST = plain_list(NEW)
 CHANGED = [1, 3, 4, 5]

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from image_samples import make_sample
 from patch_samples import plain_list
-from twinslot.bundle.patch import PatchDecoder, parse_patch_head
 from twinslot.core.errors import BundleError
+from twinslot.image.patch import PatchDecoder, parse_patch_head
 from twinslot_image import patch_encode, patch_work
 from twinslot_image.outputs import Target
 from twinslot_image.patch import make_patch

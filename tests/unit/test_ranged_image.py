@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator
 import pytest
 
 from image_samples import GROUP, PAYLOADS, make_sample
-from twinslot.bundle.layout import Span
-from twinslot.bundle.reader import Limits
 from twinslot.core.bits import bits_where
 from twinslot.core.errors import TransportError
+from twinslot.image.layout import Span
+from twinslot.image.reader import Limits
 from twinslot.transport.budget import check_budget
 from twinslot.worker.ranged import RangedImage, Refusals
 

@@ -13,15 +13,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from image_samples import ATTACHMENTS, GROUP, PAYLOADS, Sample, document, make_sample
-from twinslot.bundle.codec import Decoder
-from twinslot.bundle.events import AttachmentEvent, EndOfImage, Event, Group, Head, PlainList
-from twinslot.bundle.groups import check_plain_list, check_stored_table, open_group
-from twinslot.bundle.layout import layout
-from twinslot.bundle.reader import Limits, Reader
-from twinslot.bundle.wire import Encoding, Header, Section, StoredEntry, build_header, build_table
 from twinslot.core.canonical import encode
 from twinslot.core.errors import BundleError, LifecycleError
 from twinslot.core.manifest import Manifest, parse_manifest
+from twinslot.image.codec import Decoder
+from twinslot.image.events import AttachmentEvent, EndOfImage, Event, Group, Head, PlainList
+from twinslot.image.groups import check_plain_list, check_stored_table, open_group
+from twinslot.image.layout import layout
+from twinslot.image.reader import Limits, Reader
+from twinslot.image.wire import Encoding, Header, Section, StoredEntry, build_header, build_table
 
 SAMPLE = make_sample()
 

@@ -14,8 +14,8 @@ from securesystemslib.exceptions import UnverifiedSignatureError
 from securesystemslib.signer import Key, Signature  # type: ignore[attr-defined]
 
 from trust_samples import EcdsaKey
-from twinslot.bundle.keys import check_keys
 from twinslot.core.fields import Fields
+from twinslot.trust.keys import check_keys
 
 MESSAGE = b"2026.11"
 # Order of the base point: FIPS 186-4, D.1.2.3 and D.1.2.4; RFC 8032, section 5.1.

@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]
 
 from trust_samples import MADE, NOW, ROLES, Authority, at, changed, make_authority, resigned
-from twinslot.bundle.trust import verify
-from twinslot.bundle.verdict import (
+from twinslot.core.canonical import encode
+from twinslot.core.errors import BundleError, DeviceError, LifecycleError, RefusedError
+from twinslot.image.wire import TrustDocuments, build_trust
+from twinslot.trust.verdict import (
     TrustFloors,
     TrustPolicy,
     TrustTime,
@@ -25,9 +27,7 @@ from twinslot.bundle.verdict import (
     encode_request,
     encode_verdict,
 )
-from twinslot.bundle.wire import TrustDocuments, build_trust
-from twinslot.core.canonical import encode
-from twinslot.core.errors import BundleError, DeviceError, LifecycleError, RefusedError
+from twinslot.trust.verify import verify
 from twinslot_image.keys import load_trust, rotate_keys
 from twinslot_image.signing import attach_signature, sign_manifest, signed_bytes
 

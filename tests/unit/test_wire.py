@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from image_samples import make_sample
-from twinslot.bundle import wire
-from twinslot.bundle.wire import Encoding, Header, Section, StoredEntry, TrustDocuments
 from twinslot.core.errors import BundleError
+from twinslot.image import wire
+from twinslot.image.wire import Encoding, Header, Section, StoredEntry, TrustDocuments
 
 SAMPLE = make_sample()
 LENGTHS = (0, 1, 2**31 - 1, 2**31, 2**31 + 1, 2**32 - 1, 2**32, 2**32 + 1, 2**63 - 1, 2**63, 2**64 - 1)

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twinslot.bundle.wire_blocks import (
+from twinslot.core.errors import BundleError
+from twinslot.core.manifest import GROUP_SIZE_MAX, GROUPS_MAX
+from twinslot.image.wire_blocks import (
     BLOCK_SIZE,
     BLOCKS_ENTRY_SIZE,
     BLOCKS_HEADER_SIZE,
@@ -18,8 +20,6 @@ from twinslot.bundle.wire_blocks import (
     build_blocks_head,
     parse_blocks_head,
 )
-from twinslot.core.errors import BundleError
-from twinslot.core.manifest import GROUP_SIZE_MAX, GROUPS_MAX
 
 entries = st.builds(
     lambda groups, blocks, share: BlocksEntry(

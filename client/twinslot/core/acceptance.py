@@ -1,7 +1,7 @@
 """Does this device want this release? Pure policy over a manifest whose signatures were already verified.
 
 Every reason is given at once, not the first one, so that a release engineer fixes them in one round. What needs a look
-at the device (target mounted, lock held) is the engine's; what needs keys or dates is `bundle.trust`'s.
+at the device (target mounted, lock held) is the engine's; what needs keys or dates is `trust.verify`'s.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The manifest: the one signed statement that an image is made of (docs/image-format.md section 5).
 
-Bytes in, frozen data out. This module checks form and bounds; signatures are `bundle.trust`'s, and whether this device
+Bytes in, frozen data out. This module checks form and bounds; signatures are `trust.verify`'s, and whether this device
 wants the release is `core.acceptance`'s.
 """
 
@@ -101,7 +101,7 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The manifest as parsed; trustworthy only together with a verdict of `bundle.trust` over the same `digest`.
+    """The manifest as parsed; trustworthy only together with a verdict of `trust.verify` over the same `digest`.
 
     Attributes:
         digest: SHA-256 of the manifest's bytes, signatures included.

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from twinslot.bootloader.choose import open_bootloader
-from twinslot.bundle.verdict import TrustFloors, TrustPolicy, TrustRequest, TrustTime, Verdict
 from twinslot.config.options import Config
 from twinslot.core.circumstance import is_shortage, may_pass, shortage
 from twinslot.core.errors import DeviceError, LifecycleError, Refusal, RefusedError
@@ -42,6 +41,7 @@ from twinslot.system import process
 from twinslot.system.asker import this_process
 from twinslot.transport.base import ImageHead, ImageStream
 from twinslot.transport.settings import SCHEMES
+from twinslot.trust.verdict import TrustFloors, TrustPolicy, TrustRequest, TrustTime, Verdict
 from twinslot.worker import launch
 from twinslot.worker.stream import WorkerStream, verify_in_worker
 

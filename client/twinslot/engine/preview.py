@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from twinslot.bootloader.choose import open_bootloader
-from twinslot.bundle.verdict import Verdict
 from twinslot.config.options import Config
 from twinslot.core.acceptance import AcceptancePolicy, DeviceFacts, check
 from twinslot.core.bootenv import BootState, read_state
@@ -27,6 +26,7 @@ from twinslot.storage.published import Published
 from twinslot.storage.record import Record
 from twinslot.storage.slots import find_running_slot
 from twinslot.transport.base import ImageHead
+from twinslot.trust.verdict import Verdict
 from twinslot.worker import launch
 
 _ANY_SIZE: Final = 1 << 63  # bytes; stands for a partition whose size is not known

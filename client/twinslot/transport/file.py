@@ -8,8 +8,8 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from twinslot.bundle.layout import Span
 from twinslot.core.errors import BundleError, TransportError
+from twinslot.image.layout import Span
 
 CHUNK: Final = 256 * 1024  # bytes read at once
 TICK: Final = 10.0  # seconds of silence in a pipe after which an empty chunk says that we still wait

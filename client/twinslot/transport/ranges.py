@@ -19,9 +19,9 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from twinslot.bundle.layout import Span
 from twinslot.core.address import parse_address
 from twinslot.core.errors import TransportError
+from twinslot.image.layout import Span
 from twinslot.transport.answers import Pinned
 from twinslot.transport.connection import Connection
 from twinslot.transport.dial import Dialer, check_scheme

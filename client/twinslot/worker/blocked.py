@@ -14,14 +14,14 @@ from collections.abc import Callable, Iterator
 from itertools import accumulate
 from typing import Final
 
-from twinslot.bundle.blocks import BlockIndex, numbers
-from twinslot.bundle.layout import Span
-from twinslot.bundle.lzma2 import PackedError, Unpacker
-from twinslot.bundle.wire_blocks import BLOCK_SIZE, PACKED_EXTRA, BlocksHead
 from twinslot.core.bits import ones
 from twinslot.core.errors import BundleError
 from twinslot.core.manifest import Payload
 from twinslot.core.model import DIGEST_SIZE
+from twinslot.image.block_index import BlockIndex, numbers
+from twinslot.image.layout import Span
+from twinslot.image.lzma2 import PackedError, Unpacker
+from twinslot.image.wire_blocks import BLOCK_SIZE, PACKED_EXTRA, BlocksHead
 from twinslot.transport.base import Base
 from twinslot.transport.ranges import RangeSource
 from twinslot.worker.made import MadeGroups, Tell

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from twinslot.bundle.wire_blocks import (
+from twinslot.core.errors import BundleError, TransportError
+from twinslot.core.manifest import PAYLOADS_MAX, Manifest, Payload
+from twinslot.image.wire_blocks import (
     BLOCKS_ENTRY_SIZE,
     BLOCKS_HEADER_SIZE,
     BLOCKS_SUFFIX,
@@ -13,8 +15,6 @@ from twinslot.bundle.wire_blocks import (
     lists_digest,
     parse_blocks_head,
 )
-from twinslot.core.errors import BundleError, TransportError
-from twinslot.core.manifest import PAYLOADS_MAX, Manifest, Payload
 from twinslot.transport.ranges import RangeSource, RangesRefused
 from twinslot.worker.blocked import BlockedPayload
 from twinslot.worker.made import not_used

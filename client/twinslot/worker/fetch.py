@@ -14,10 +14,10 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from twinslot.bundle.reader import Limits
-from twinslot.bundle.wire import HEADER_SIZE
 from twinslot.core.errors import BundleError, DeviceError, TransportError
 from twinslot.core.manifest import Manifest
+from twinslot.image.reader import Limits
+from twinslot.image.wire import HEADER_SIZE
 from twinslot.system.priority import give_way
 from twinslot.transport.file import DescriptorSource, FileRanges, can_seek
 from twinslot.transport.settings import HttpSettings

@@ -18,7 +18,7 @@ everywhere else the kernel drops what a hostile end sends along.
 | worker | NOTE | JSON: a try that failed, or what is not used (worker/notes.py) |
 | worker | END | bytes fetched (8) |
 | worker | ERROR | JSON of the error |
-| engine | REQUEST | a trust request (bundle/verdict.py) |
+| engine | REQUEST | a trust request (trust/verdict.py) |
 | worker | VERDICT | its verdict |
 """
 

@@ -10,9 +10,12 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from twinslot.bundle.groups import check_plain_list
-from twinslot.bundle.layout import Span
-from twinslot.bundle.patch import (
+from twinslot.core.bits import has
+from twinslot.core.manifest import Manifest, Payload
+from twinslot.core.model import DIGEST_SIZE
+from twinslot.image.groups import check_plain_list
+from twinslot.image.layout import Span
+from twinslot.image.patch import (
     PATCH_HEADER_SIZE,
     PatchDecoder,
     PatchHead,
@@ -21,9 +24,6 @@ from twinslot.bundle.patch import (
     parse_patch_head,
     patch_head_length,
 )
-from twinslot.core.bits import has
-from twinslot.core.manifest import Manifest, Payload
-from twinslot.core.model import DIGEST_SIZE
 from twinslot.transport.base import Base
 from twinslot.transport.ranges import RangeSource
 from twinslot.worker.made import MadeGroups, Tell

@@ -1,4 +1,4 @@
-"""An image read by ranges: only the parts that are asked for, each checked as `bundle.reader` checks them."""
+"""An image read by ranges: only the parts that are asked for, each checked as `image.reader` checks them."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from twinslot.bundle.codec import Decoder
-from twinslot.bundle.events import Event, Group, Head, PlainList
-from twinslot.bundle.groups import check_plain_list, check_stored_table, open_group
-from twinslot.bundle.layout import Layout, Span, layout
-from twinslot.bundle.reader import Limits, Reader, check_limits
-from twinslot.bundle.wire import HEADER_SIZE, Header, Section, StoredTable, parse_header, truncated
 from twinslot.core.bits import has, ones
 from twinslot.core.errors import BundleError, LifecycleError, TransportError
 from twinslot.core.manifest import Manifest, Payload
 from twinslot.core.model import DIGEST_SIZE
+from twinslot.image.codec import Decoder
+from twinslot.image.events import Event, Group, Head, PlainList
+from twinslot.image.groups import check_plain_list, check_stored_table, open_group
+from twinslot.image.layout import Layout, Span, layout
+from twinslot.image.reader import Limits, Reader, check_limits
+from twinslot.image.wire import HEADER_SIZE, Header, Section, StoredTable, parse_header, truncated
 from twinslot.transport.notes import Note, Unused
 
 ONLY_WHOLE: Final = Unused("ranges", "the server gives the image only as a whole, so all of it is fetched")

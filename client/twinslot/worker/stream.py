@@ -9,12 +9,12 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from twinslot.bundle.verdict import TrustRequest, Verdict, decode_verdict, encode_request
 from twinslot.core.errors import BundleError, DeviceError, TransportError
 from twinslot.core.manifest import MANIFEST_MAX, Manifest, Payload
 from twinslot.transport.base import Base, Cost, GroupPart, ImageHead, ListPart, Part
 from twinslot.transport.budget import check_budget
 from twinslot.transport.notes import Note, Unused
+from twinslot.trust.verdict import TrustRequest, Verdict, decode_verdict, encode_request
 from twinslot.worker.frames import (
     BASE_PREFIX,
     COST,

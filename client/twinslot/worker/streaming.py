@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
-from twinslot.bundle.events import Event, Group, Head, PlainList
-from twinslot.bundle.reader import Limits, Reader
 from twinslot.core.errors import BundleError
+from twinslot.image.events import Event, Group, Head, PlainList
+from twinslot.image.reader import Limits, Reader
 from twinslot.worker.telling import Teller
 
 

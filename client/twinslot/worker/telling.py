@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from twinslot.bundle.events import Head
 from twinslot.core.errors import BundleError, DeviceError
 from twinslot.core.manifest import Manifest, parse_manifest
+from twinslot.image.events import Head
 from twinslot.transport.base import Base
 from twinslot.transport.notes import Note
 from twinslot.worker.frames import (

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from twinslot.bundle.trust import verify
-from twinslot.bundle.verdict import decode_request, encode_verdict
+from twinslot.trust.verdict import decode_request, encode_verdict
+from twinslot.trust.verify import verify
 from twinslot.worker.frames import Channel, Kind
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from twinslot.bundle.events import Head, PlainList
-from twinslot.bundle.reader import Reader
 from twinslot.core.manifest import Manifest, parse_manifest
+from twinslot.image.events import Head, PlainList
+from twinslot.image.reader import Reader
 from twinslot_lab.errors import LabError
 from twinslot_lab.release import Image
 

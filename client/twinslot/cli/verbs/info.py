@@ -23,10 +23,10 @@ from twinslot.core.manifest import Manifest, parse_manifest
 from twinslot.core.text import printable
 
 if TYPE_CHECKING:
-    from twinslot.bundle.events import Event
-    from twinslot.bundle.reader import Reader
     from twinslot.config.options import Config
     from twinslot.engine.preview import Preview
+    from twinslot.image.events import Event
+    from twinslot.image.reader import Reader
 
 _CHUNK: Final = 64 * 1024  # bytes
 _TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
@@ -68,8 +68,8 @@ def _front_of_url(world: World, config: Config | None, url: str, attachment: str
 
 def _read(descriptor: int, attachment: str | None) -> tuple[Front, bytes]:
     """Trust section and manifest, and the bytes of one attachment; reads little more than it must."""
-    from twinslot.bundle.events import AttachmentEvent, Head
-    from twinslot.bundle.reader import Reader
+    from twinslot.image.events import AttachmentEvent, Head
+    from twinslot.image.reader import Reader
 
     reader = Reader()
     events: list[Event] = []

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from twinslot.bundle.wire import Encoding, Header
 from twinslot.core.manifest import Attachment, Payload
+from twinslot.image.wire import Encoding, Header
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The front of the image. NOT verified: give `trust` and `manifest` to `bundle.trust` before anything else."""
+    """The front of the image. NOT verified: give `trust` and `manifest` to `trust.verify` before anything else."""
 
     header: Header
     trust: bytes = field(repr=False)

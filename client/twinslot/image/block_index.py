@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Final
 
-from twinslot.bundle.wire_blocks import BLOCK_SIZE, SUM_SIZE
 from twinslot.core.tables import sorted_table
+from twinslot.image.wire_blocks import BLOCK_SIZE, SUM_SIZE
 
 BLOCKS_MAX: Final = 1 << 18  # blocks that are looked for: 1 GiB of content; 12 bytes of memory each, once settled
 _NOWHERE, _ZERO, _FIRST = 0, 1, 2  # in the table of places; from _FIRST on: number of the base's block plus _FIRST

@@ -1,6 +1,6 @@
 """Decides whether a manifest is to be believed. The device's only importer of tuf and securesystemslib.
 
-Bytes, policy and time in; a verdict out (`bundle.verdict`). Meant for a short-lived process, since importing this costs
+Bytes, policy and time in; a verdict out (`trust.verdict`). Meant for a short-lived process, since importing this costs
 35 MB.
 
 The rules, in the order of the code (docs/image-format.md section 10):
@@ -34,13 +34,13 @@ from tuf.api.metadata import (  # type: ignore[attr-defined]  # documented there
 )
 from tuf.api.serialization import DeserializationError
 
-from twinslot.bundle.keys import KEYS_MAX, SECTION, RoleKeys, check_keys, read_role, refuse_role, refuse_shared_keys
-from twinslot.bundle.verdict import DateCheck, RoleResult, TrustRequest, Verdict
-from twinslot.bundle.wire import DOCUMENT_MAX, parse_trust
 from twinslot.core.canonical import parse_document
 from twinslot.core.errors import BundleError, DeviceError, Refusal, RefusedError
 from twinslot.core.fields import Fields, bad
 from twinslot.core.manifest import NAME, SEQUENCE_MAX, SPEC, parse_manifest, read_signatures
+from twinslot.image.wire import DOCUMENT_MAX, parse_trust
+from twinslot.trust.keys import KEYS_MAX, SECTION, RoleKeys, check_keys, read_role, refuse_role, refuse_shared_keys
+from twinslot.trust.verdict import DateCheck, RoleResult, TrustRequest, Verdict
 
 _ROLES_MAX = 32  # delegations in one targets document
 _PATHS_MAX = 16  # patterns in one delegation

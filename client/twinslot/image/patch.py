@@ -7,7 +7,7 @@ the unprivileged worker alone, with memory and output capped. The order of use:
     length = patch_head_length(first PATCH_HEADER_SIZE bytes)
     head = parse_patch_head(first `length` bytes)
     part = head.payload("rootfs")
-    new_list = check_plain_list(payload, part.new_plain_list(base_list))   # bundle.groups: the signed digest decides
+    new_list = check_plain_list(payload, part.new_plain_list(base_list))   # image.groups: the signed digest decides
     for index, plain in PatchDecoder(part, new_list, read_base).groups(chunks):
         ...                                                                # plain is None: fetch it from the image
 """
@@ -19,8 +19,10 @@ import hmac
 from collections.abc import Callable, Iterable, Iterator
 from enum import IntEnum
 
-from twinslot.bundle.lzma2 import CONTROL_WINDOW, PackedError, Unpacker
-from twinslot.bundle.patch_head import (
+from twinslot.core.errors import LifecycleError
+from twinslot.core.model import DIGEST_SIZE
+from twinslot.image.lzma2 import CONTROL_WINDOW, PackedError, Unpacker
+from twinslot.image.patch_head import (
     ChangedGroup,
     PatchHead,
     PayloadPatch,
@@ -29,9 +31,7 @@ from twinslot.bundle.patch_head import (
     patch_head_length,
     patch_name,
 )
-from twinslot.bundle.wire_patch import PATCH_HEADER_SIZE, read_varints, truncated
-from twinslot.core.errors import LifecycleError
-from twinslot.core.model import DIGEST_SIZE
+from twinslot.image.wire_patch import PATCH_HEADER_SIZE, read_varints, truncated
 
 __all__ = [
     "PATCH_HEADER_SIZE",

@@ -19,14 +19,14 @@ import hashlib
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
-from twinslot.bundle import groups
-from twinslot.bundle.codec import Decoder
-from twinslot.bundle.events import AttachmentEvent, EndOfImage, Event, Group, Head, PlainList
-from twinslot.bundle.layout import layout
-from twinslot.bundle.wire import ENTRY_SIZE, HEADER_SIZE, Header, Section, StoredTable, parse_header, truncated
 from twinslot.core.errors import BundleError, LifecycleError, TwinslotError
 from twinslot.core.manifest import GROUP_SIZE_MAX, GROUPS_MAX, Manifest, Payload
 from twinslot.core.model import DIGEST_SIZE
+from twinslot.image import groups
+from twinslot.image.codec import Decoder
+from twinslot.image.events import AttachmentEvent, EndOfImage, Event, Group, Head, PlainList
+from twinslot.image.layout import layout
+from twinslot.image.wire import ENTRY_SIZE, HEADER_SIZE, Header, Section, StoredTable, parse_header, truncated
 
 
 @dataclass(frozen=True, slots=True)

@@ -244,7 +244,7 @@ class StoredTable(Sequence[StoredEntry]):
 
 
 def parse_table(data: bytes) -> StoredTable:
-    """Read a stored table whose digest was checked; whether the lengths make sense is `bundle.groups`'s question.
+    """Read a stored table whose digest was checked; whether the lengths make sense is `image.groups`'s question.
 
     Raises:
         BundleError: `bundle.table`: unknown encoding, reserved bytes, or a part of an entry.

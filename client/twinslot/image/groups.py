@@ -1,6 +1,6 @@
 """Lists, tables and groups: each checked against the digest above it before it is used (S2).
 
-The pure rules, for whoever reads an image: front to back (`bundle.reader`) or by ranges.
+The pure rules, for whoever reads an image: front to back (`image.reader`) or by ranges.
 """
 
 from __future__ import annotations
@@ -8,11 +8,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 
-from twinslot.bundle.codec import CodecError, Decoder
-from twinslot.bundle.wire import ENTRY_SIZE, Encoding, StoredEntry, StoredTable, parse_table
 from twinslot.core.errors import BundleError
 from twinslot.core.manifest import Attachment, Payload
 from twinslot.core.model import DIGEST_SIZE
+from twinslot.image.codec import CodecError, Decoder
+from twinslot.image.wire import ENTRY_SIZE, Encoding, StoredEntry, StoredTable, parse_table
 
 
 def check_plain_list(payload: Payload, data: bytes) -> bytes:

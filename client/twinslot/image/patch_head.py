@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Generic, TypeVar, overload
 
-from twinslot.bundle.lzma2 import CONTROL_WINDOW, PackedError, Unpacker
-from twinslot.bundle.wire_patch import (
+from twinslot.core.errors import BundleError
+from twinslot.core.model import DIGEST_SIZE
+from twinslot.image.lzma2 import CONTROL_WINDOW, PackedError, Unpacker
+from twinslot.image.wire_patch import (
     CONTROL_MAX,
     PATCH_HEADER_SIZE,
     PayloadEntry,
@@ -24,8 +26,6 @@ from twinslot.bundle.wire_patch import (
     read_varints,
     truncated,
 )
-from twinslot.core.errors import BundleError
-from twinslot.core.model import DIGEST_SIZE
 
 PIECE_COLUMNS = 6  # numbers that the table has for each piece
 PATCH_NAME_DIGITS = 16  # of the base's digest: 64 bits
@@ -162,7 +162,7 @@ class PayloadPatch:
             base_list: The device's own plain list of the base in groups of the same size, 32 bytes for each group.
 
         Returns:
-            The list, not yet believed: `bundle.groups.check_plain_list` holds it to the signed digest.
+            The list, not yet believed: `image.groups.check_plain_list` holds it to the signed digest.
 
         Raises:
             BundleError: `bundle.patch-base`: the list has not one digest for each group of the base.

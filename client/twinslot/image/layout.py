@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from twinslot.bundle.wire import ENTRY_SIZE, Header, Section
 from twinslot.core.errors import BundleError
 from twinslot.core.manifest import Manifest
 from twinslot.core.model import DIGEST_SIZE
+from twinslot.image.wire import ENTRY_SIZE, Header, Section
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,0 @@
-"""The update image: bytes in, checked objects out."""

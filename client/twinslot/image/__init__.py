@@ -1,0 +1,1 @@
+"""The update image and the files beside it: bytes in, checked objects out."""

@@ -1,0 +1,1 @@
+"""Whose word counts: keys, roles, thresholds, and the answer of the trust process."""
