@@ -17,7 +17,7 @@ from twinslot.storage import mounts
 def main(argv: list[str]) -> int:
     """Say which slot runs, then be the client."""
     from twinslot.engine import assemble
-    from twinslot.storage.slots import RunningSlot
+    from twinslot.storage.running_slot import RunningSlot
 
     slot, path, boot_id, *arguments = argv
     device = mounts.device_of(Path(path))

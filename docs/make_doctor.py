@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from twinslot.engine.doctor import page
+from twinslot.queries.doctor import page
 
 if __name__ == "__main__":
     sys.stdout.write(page())

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from twinslot.bootloader.rawenv import Place, encode, parse_config
-from twinslot.bootloader.script import read_default
+from twinslot.bootloader.env_lines import read_default
+from twinslot.bootloader.uboot.rawenv import Place, encode, parse_config
 from twinslot.core.errors import DeviceError, LifecycleError
 from twinslot_image.named_file import read_small
 

@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from twinslot.core.bootenv import rebuild
+from twinslot.core.boot_variables import rebuild
 from twinslot.core.errors import DeviceError
 from twinslot.core.manifest import parse_manifest
 from twinslot.core.model import Floors, SlotName, SlotRecord, SlotState, StoredPayload
-from twinslot.storage.record import FILE_NAME, Record
+from twinslot.storage.record.record import FILE_NAME, Record
 from twinslot_image.file_kind import read_image_front
 from twinslot_image.outputs import Target
 from twinslot_image.replacement import workspace

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fakes import rigs
 from fakes.rigs import OFFSETS, REPOSITORY, SIZE, UBootRig
-from twinslot.bootloader import rawenv
+from twinslot.bootloader.uboot import rawenv
 
 SCRIPT = REPOSITORY / "systemd/deadline"
 TOOLS = (

@@ -16,7 +16,7 @@ from typing import Any
 from release_bench import ReleaseBench
 
 from fakes.rigs import UBootRig
-from twinslot.bootloader.uboot import UBoot
+from twinslot.bootloader.uboot.backend import UBoot
 from twinslot.config.options import Config, Device, Slots, Trust
 from twinslot.config.options import Record as RecordConfig
 from twinslot.core.model import CheckResult, SlotName
@@ -25,15 +25,15 @@ from twinslot.core.progress import Observer
 from twinslot.core.transaction import Transaction
 from twinslot.engine import assemble
 from twinslot.engine.cancellation import Cancellation
-from twinslot.engine.device import Device as Edges
-from twinslot.engine.device import Verify
+from twinslot.engine.edges import Device as Edges
+from twinslot.engine.edges import Verify
 from twinslot.engine.engine import Engine, quiet
 from twinslot.engine.install import InstallOptions
 from twinslot.storage.blockdev import BlockTarget, open_target
-from twinslot.storage.lists import ListStore
+from twinslot.storage.known_lists import ListStore
 from twinslot.storage.lock import UpdateLock
-from twinslot.storage.record import Record
-from twinslot.storage.slotreader import open_reader
+from twinslot.storage.record.record import Record
+from twinslot.storage.slot_reader import open_reader
 from twinslot.worker import launch
 
 SLOT_SIZE = 1 << 20  # bytes

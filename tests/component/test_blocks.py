@@ -19,8 +19,8 @@ from twinslot.core.manifest import parse_manifest
 from twinslot.core.model import SlotName
 from twinslot.core.transaction import Transaction
 from twinslot.engine import assemble
-from twinslot.engine.forecast import Forecast, forecast
 from twinslot.image.wire_blocks import BLOCK_SIZE
+from twinslot.queries.forecast import Forecast, forecast
 from twinslot_image.cli import main
 
 GROUP = 65536

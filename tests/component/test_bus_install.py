@@ -25,11 +25,12 @@ from twinslot.core.model import SlotName
 from twinslot.core.origin import Origin
 from twinslot.core.progress import Observer, Phase, Progress
 from twinslot.core.transaction import Transaction
-from twinslot.engine import assemble, report
+from twinslot.engine import assemble
 from twinslot.engine.cancellation import Cancellation
 from twinslot.engine.engine import Engine
 from twinslot.engine.install import InstallOptions
-from twinslot.engine.log import LogQuery, read_log
+from twinslot.queries import status as report
+from twinslot.queries.log import LogQuery, read_log
 
 CONTENT = b"superblock".ljust(4096, b"\1") + random.Random(2).randbytes(700_000)
 NO_REBOOT = {"reboot": False}

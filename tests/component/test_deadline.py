@@ -12,7 +12,7 @@ import pytest
 from deadline_bench import ARMED, BEFORE, COMMITTED, ENDED, PATIENCE, SCRIPT, Bench, wait_until
 
 from fakes.rigs import HOOK
-from twinslot.core.bootenv import give_up, read_state
+from twinslot.core.boot_variables import give_up, read_state
 from twinslot.core.model import SlotName
 from twinslot.storage.lock import UpdateLock
 

@@ -11,9 +11,9 @@ import pytest
 from deadline_bench import ARMED, BEFORE, Bench
 
 from fakes.rigs import HOOK, SIZE
-from twinslot.bootloader import rawenv
 from twinslot.bootloader.hook import Hook
-from twinslot.core.bootenv import BootState, read_state
+from twinslot.bootloader.uboot import rawenv
+from twinslot.core.boot_variables import BootState, read_state
 from twinslot.core.model import SlotName, SlotState
 
 TRIAL = BEFORE | ARMED

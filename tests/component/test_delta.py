@@ -20,9 +20,9 @@ from twinslot.core.manifest import parse_manifest
 from twinslot.core.model import SlotName
 from twinslot.core.transaction import Transaction
 from twinslot.engine import assemble
-from twinslot.engine.forecast import Forecast, forecast
 from twinslot.image.wire import parse_header
-from twinslot.storage.lists import ListStore
+from twinslot.queries.forecast import Forecast, forecast
+from twinslot.storage.known_lists import ListStore
 from twinslot_image.cli import main
 
 GROUP = 65536

@@ -15,18 +15,19 @@ import pytest
 from host_device import HostDevice
 from release_bench import ReleaseBench
 
-from twinslot.bootloader import toollock
+from twinslot.bootloader.uboot import tool_lock as toollock
 from twinslot.cli.main import main
 from twinslot.cli.world import RealWorld
 from twinslot.config.options import Config
 from twinslot.core.model import Release, SlotName, SlotRecord, StoredPayload
-from twinslot.engine import doctor as doctor_module
-from twinslot.engine import looks_boot, looks_device
-from twinslot.engine.diagnosis import Diagnosis
+from twinslot.queries import doctor as doctor_module
+from twinslot.queries import doctor_boot as looks_boot
+from twinslot.queries import doctor_device as looks_device
+from twinslot.queries.diagnosis import Diagnosis
 from twinslot.storage import mounts
-from twinslot.storage.lists import KnownList, ListStore
-from twinslot.storage.record import Record
-from twinslot.storage.slots import RunningSlot
+from twinslot.storage.known_lists import KnownList, ListStore
+from twinslot.storage.record.record import Record
+from twinslot.storage.running_slot import RunningSlot
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -420,7 +421,7 @@ def test_a_user_who_is_not_root_is_told_what_he_cannot_read_and_that_is_no_fault
         raise PermissionError(13, os.strerror(13), "card")
 
     ward.root = False
-    monkeypatch.setattr("twinslot.bootloader.medium._open", refuse)
+    monkeypatch.setattr("twinslot.bootloader.uboot.medium._open", refuse)
     status, told = examined(ward, capsys)
     assert status == 0
     assert bad(told) == {("environment", "unknown"), OPEN}

@@ -17,8 +17,9 @@ from release_bench import ReleaseBench
 from twinslot.cli.main import main
 from twinslot.cli.parser import make_parser
 from twinslot.core.model import Release, SlotName, SlotRecord, StoredPayload
-from twinslot.engine import assemble, forecast, preview
-from twinslot.storage.slots import RunningSlot
+from twinslot.engine import assemble
+from twinslot.queries import forecast, preview
+from twinslot.storage.running_slot import RunningSlot
 
 CONTENT = b"superblock".ljust(4096, b"\1") + bytes(100_000)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from image_samples import make_sample
-from twinslot.bootloader.rawenv import current, decode
+from twinslot.bootloader.uboot.rawenv import current, decode
 from twinslot_image.cli import main
 
 SIZE, FIRST, SECOND = 0x4000, 0x400000, 0x800000

@@ -16,7 +16,7 @@ from independent_reader import read_image
 from rootfs_samples import elf_header, make_ext4, make_tree
 from twinslot.core.canonical import encode, parse_document
 from twinslot.core.model import SlotName
-from twinslot.storage.record import Record
+from twinslot.storage.record.record import Record
 from twinslot_image import pack
 from twinslot_image.cli import main
 from twinslot_image.cli_parser import make_parser

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from image_samples import FACTS
-from twinslot.core.bits import bits_where
+from twinslot.core.bitset import bits_where
 from twinslot.core.manifest import parse_manifest
 from twinslot.image.layout import layout
 from twinslot.image.reader import Limits
 from twinslot.image.wire import Encoding, Header, StoredEntry, TrustDocuments, build_header, build_table, build_trust
 from twinslot.storage.blockdev import open_target
-from twinslot.storage.slotreader import open_reader
+from twinslot.storage.slot_reader import open_reader
 from twinslot.transport.file import FileRanges
 from twinslot.worker.ranged import RangedImage
 from twinslot_image.compose import compose_manifest

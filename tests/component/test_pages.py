@@ -23,7 +23,7 @@ pytest.importorskip("qemu.qmp", reason="pages are tried with the programs of the
 
 from image_samples import make_sample
 from rootfs_samples import make_tree
-from twinslot.bootloader import rawenv
+from twinslot.bootloader.uboot import rawenv
 from twinslot.bus import names
 from twinslot.bus.options import INSTALL
 from twinslot.cli import parser as cli_parser

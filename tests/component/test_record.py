@@ -22,12 +22,12 @@ from twinslot.core.errors import DeviceError
 from twinslot.core.lifecycle import State
 from twinslot.core.model import CheckResult, Floors, Release, SlotName, SlotRecord, StoredPayload
 from twinslot.core.transaction import Outcome, Transaction
-from twinslot.engine import report
-from twinslot.engine.doctor import doctor
-from twinslot.storage import schema
-from twinslot.storage.published import Published
-from twinslot.storage.record import Record
-from twinslot.storage.record_file import Patience
+from twinslot.queries import status as report
+from twinslot.queries.doctor import doctor
+from twinslot.storage.record import schema
+from twinslot.storage.record.database import Patience
+from twinslot.storage.record.published import Published
+from twinslot.storage.record.record import Record
 
 STEP = "ALTER TABLE transactions ADD COLUMN note TEXT NOT NULL DEFAULT '';"
 

@@ -14,8 +14,9 @@ import pytest
 
 from fakes import rigs
 from fakes.rigs import FAKE_BIN, SIZE, UBootRig
-from twinslot.bootloader import medium, rawenv, toollock
 from twinslot.bootloader.hook import Hook
+from twinslot.bootloader.uboot import medium, rawenv
+from twinslot.bootloader.uboot import tool_lock as toollock
 from twinslot.core.circumstance import may_pass
 from twinslot.core.errors import DeviceError
 from twinslot.core.model import SlotName
@@ -27,8 +28,8 @@ from twinslot.health.systemd import NoFailedUnits, UnitCheck
 from twinslot.storage import mounts
 from twinslot.storage.blockdev import open_target
 from twinslot.storage.lock import UpdateLock
-from twinslot.storage.slotreader import open_reader
-from twinslot.storage.slots import find_running_slot
+from twinslot.storage.running_slot import find_running_slot
+from twinslot.storage.slot_reader import open_reader
 from twinslot.worker import launch
 
 BEFORE = {"slot": "b", "slot_b": "trial"}

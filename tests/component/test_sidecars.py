@@ -21,7 +21,7 @@ from twinslot.core.manifest import parse_manifest
 from twinslot.core.model import SlotName
 from twinslot.core.progress import Progress
 from twinslot.engine import assemble
-from twinslot.engine.forecast import forecast
+from twinslot.queries.forecast import forecast
 from twinslot.transport.settings import HttpSettings, for_sidecar
 
 GROUP = 65536

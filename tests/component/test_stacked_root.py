@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from twinslot.storage import mounts
-from twinslot.storage.slots import overlay_layers
+from twinslot.storage.running_slot import overlay_layers
 
 pytestmark = pytest.mark.root
 ODD = ("plain", "with blank", "with,comma", "with:colon", "with\\backslash", "with=sign", "ü", "\udcff")

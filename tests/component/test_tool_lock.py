@@ -12,7 +12,7 @@ import pytest
 from deadline_bench import ARMED, COMMITTED, ENDED, Bench
 
 from fakes.rigs import REPOSITORY
-from twinslot.bootloader import toollock
+from twinslot.bootloader.uboot import tool_lock as toollock
 
 pytestmark = pytest.mark.root
 STRANGER = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
@@ -28,7 +28,7 @@ eval "$0"
 """  # process 1 there: what is left behind ends with it
 WRITE = """
 import sys, pathlib
-from twinslot.bootloader.uboot import UBoot
+from twinslot.bootloader.uboot.backend import UBoot
 UBoot(pathlib.Path(sys.argv[1]), timeout=5).write({"slot_b": "good"})
 """
 

@@ -14,9 +14,9 @@ import pytest
 
 from fakes import redundant, rigs
 from fakes.rigs import FAKE_BIN, OFFSETS, SIZE, UBootRig
-from twinslot.bootloader import rawenv
 from twinslot.bootloader.base import CopyState
-from twinslot.bootloader.uboot import UBoot
+from twinslot.bootloader.uboot import rawenv
+from twinslot.bootloader.uboot.backend import UBoot
 from twinslot.core.errors import DeviceError, LifecycleError
 
 BEFORE = {"slot": "a", "slot_a": "good", "ts_generation": "1"}

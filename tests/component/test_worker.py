@@ -23,7 +23,7 @@ from http_bench import give, give_whole, say, serving
 import twinslot
 from image_samples import Sample, make_sample
 from trust_samples import Authority, make_authority
-from twinslot.core.bits import bits_where
+from twinslot.core.bitset import bits_where
 from twinslot.core.errors import BundleError, DeviceError, LifecycleError, RefusedError, TransportError
 from twinslot.core.manifest import Payload
 from twinslot.transport.base import GroupPart, ListPart, Part

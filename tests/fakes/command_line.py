@@ -17,16 +17,16 @@ from twinslot.cli.main import main
 from twinslot.cli.world import Front, JsonObject, ServiceClient, Verbs
 from twinslot.config.options import Config, load
 from twinslot.core import stored
-from twinslot.core.bootenv import read_state
+from twinslot.core.boot_variables import read_state
 from twinslot.core.errors import TransportError
 from twinslot.core.model import SlotName
 from twinslot.core.progress import Observer
 from twinslot.core.transaction import Transaction
 from twinslot.engine.cancellation import Cancellation
-from twinslot.engine.diagnosis import Diagnosis
 from twinslot.engine.install import InstallOptions
-from twinslot.engine.log import LogQuery, rows_of
-from twinslot.engine.preview import Preview
+from twinslot.queries.diagnosis import Diagnosis
+from twinslot.queries.log import LogQuery, rows_of
+from twinslot.queries.preview import Preview
 
 OLD = SmallImage("1.0", 10)
 NEW = SmallImage("2.0", 20)

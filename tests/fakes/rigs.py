@@ -15,7 +15,7 @@ from simulation.bootloader import SimulatedBootloader
 from simulation.disk import SimulatedCard
 from twinslot.bootloader.base import Bootloader
 from twinslot.bootloader.hook import Hook
-from twinslot.bootloader.uboot import UBoot
+from twinslot.bootloader.uboot.backend import UBoot
 
 REPOSITORY: Final = Path(__file__).parents[2]
 FAKE_BIN: Final = REPOSITORY / "tests/fakes/bin"

@@ -24,12 +24,12 @@ from twinslot.cli.trial import UNDECIDED
 from twinslot.core.errors import DeviceError, Refusal, RefusedError
 from twinslot.core.model import SECTOR, CheckResult, Floors, Release, SlotName, SlotRecord, StoredPayload
 from twinslot.core.progress import Observer
-from twinslot.engine.device import Device, Verified
+from twinslot.engine.edges import Device, Verified
 from twinslot.engine.engine import Engine
 from twinslot.engine.install import InstallOptions
-from twinslot.storage.lists import ListStore
-from twinslot.storage.record import Record
-from twinslot.storage.slotreader import SlotReader, open_reader
+from twinslot.storage.known_lists import ListStore
+from twinslot.storage.record.record import Record
+from twinslot.storage.slot_reader import SlotReader, open_reader
 from twinslot.transport.base import ImageHead
 from twinslot_lab.crash.bootmodel import DEFAULT
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from simulation import rawcopy
 from simulation.disk import SimulatedCard
 from twinslot.bootloader.base import CopyState, Environment, EnvironmentCopy
-from twinslot.bootloader.script import make_script
+from twinslot.bootloader.env_lines import make_script
 from twinslot.core.errors import DeviceError, LifecycleError
 from twinslot_lab.crash import bootmodel
 from twinslot_lab.crash.bootmodel import DEFAULT, Card

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 
-from twinslot.core.bits import ones
+from twinslot.core.bitset import ones
 from twinslot.core.manifest import Manifest, Payload, parse_manifest
 from twinslot.transport.base import Base, Cost, GroupPart, ImageHead, ListPart, Part
 from twinslot.transport.notes import Note, Unused

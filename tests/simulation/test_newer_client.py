@@ -16,7 +16,7 @@ from simulation.image import SmallImage
 from twinslot.core.lifecycle import State
 from twinslot.core.model import Floors, Reason, SlotName
 from twinslot.core.transaction import Outcome
-from twinslot.storage.published import Published
+from twinslot.storage.record.published import Published
 
 OLD, NEW, SICK = SmallImage("1.0", 10), SmallImage("2.0", 20), SmallImage("3.0", 30, well=False)
 KEY = "of-a-newer-client"

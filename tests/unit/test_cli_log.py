@@ -12,7 +12,7 @@ import pytest
 from fakes.command_line import NEW, OLD, SICK, BoardWorld, Shell, write_config
 from simulation.board import SimulatedBoard
 from twinslot.cli.verbs import log as cli_log
-from twinslot.storage.record import FILE_NAME
+from twinslot.storage.record.record import FILE_NAME
 
 
 @pytest.fixture

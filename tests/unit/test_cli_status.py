@@ -20,9 +20,9 @@ from twinslot.core import stored
 from twinslot.core.lifecycle import State
 from twinslot.core.model import CheckResult, Floors, Reason, Release, SlotName
 from twinslot.core.transaction import Outcome, Transaction
-from twinslot.engine import report
-from twinslot.engine.diagnosis import Diagnosis, Finding, Severity
-from twinslot.storage.slots import RunningSlot
+from twinslot.queries import status as report
+from twinslot.queries.diagnosis import Diagnosis, Finding, Severity
+from twinslot.storage.running_slot import RunningSlot
 
 BUDGET = 0.150  # seconds above an empty Python
 HEAVY = {"asyncio", "dbus_next", "tuf", "securesystemslib", "construct", "zstandard", "cryptography", "http", "ssl"}

@@ -14,19 +14,20 @@ import pytest
 
 from fakes.rigs import UBootRig
 from image_samples import FACTS, make_sample
-from twinslot.bootloader.choose import open_bootloader
+from twinslot.bootloader.select import open_bootloader
 from twinslot.cli.verbs import change as cli_verbs
 from twinslot.cli.world import RealWorld
 from twinslot.config.options import Config, load
 from twinslot.core.errors import DeviceError
 from twinslot.core.model import Floors, SlotName
 from twinslot.core.origin import Origin
-from twinslot.engine import assemble, preview
+from twinslot.engine import assemble
 from twinslot.engine.cancellation import Cancellation
-from twinslot.engine.doctor import doctor
 from twinslot.engine.install import InstallOptions
 from twinslot.health.selection import configured_checks
-from twinslot.storage.slots import RunningSlot
+from twinslot.queries import preview
+from twinslot.queries.doctor import doctor
+from twinslot.storage.running_slot import RunningSlot
 from twinslot.system import priority
 from twinslot.transport.base import ImageHead
 from twinslot.transport.settings import HttpSettings

@@ -14,7 +14,7 @@ from typing import TypeGuard
 import pytest
 
 CLIENT = Path(__file__).parents[2] / "client/twinslot"
-EDGES = ("bootloader", "bus", "engine", "health", "storage")
+EDGES = ("bootloader", "bus", "engine", "health", "payloads", "queries", "storage")
 CALLS = {
     "os": "open read write pread pwrite preadv fsync dup pidfd_open memfd_create posix_fadvise listdir fchmod",
     "fcntl": "ioctl flock",

@@ -12,8 +12,8 @@ import pytest
 
 from twinslot.cli import render as cli_render
 from twinslot.core.lifecycle import BOOT_EVENTS, TABLE, Event, State
-from twinslot.engine.diagnosis import Severity
 from twinslot.image.wire import Section
+from twinslot.queries.diagnosis import Severity
 
 ROOT = Path(__file__).parents[2]
 MODULES = sorted(
@@ -33,7 +33,7 @@ SOME = {
     },
     ("twinslot.image.wire", "Section.TRUST"): set(Section) - {Section.HEADER},  # its length is fixed
     ("twinslot.cli.verbs.change", "Event.BOOTED_OLD"): BOOT_EVENTS,  # what `boot` may find
-    ("twinslot.engine.doctor", "Event.BOOTED_OLD"): BOOT_EVENTS,
+    ("twinslot.queries.doctor", "Event.BOOTED_OLD"): BOOT_EVENTS,
     ("twinslot.engine.session", "Event.BOOTED_NEW"): {  # an event in which nothing is under way adopts nothing
         Event.BOOTED_NEW,
         Event.STILL_ARMED,

@@ -14,17 +14,17 @@ from hypothesis import strategies as st
 
 from simulation.disk import SimulatedDisk
 from simulation.image import GROUP, SmallImage, SmallStream
-from twinslot.core.bits import bits_where, has, ones
+from twinslot.core.bitset import bits_where, has, ones
 from twinslot.core.errors import BundleError, DeviceError, RefusedError
 from twinslot.core.manifest import Manifest, Payload
 from twinslot.core.model import SlotName
 from twinslot.engine.filler import Filler
 from twinslot.engine.holdings import Holdings
-from twinslot.engine.plan import Way, make_plan
-from twinslot.storage import slotreader
-from twinslot.storage.lists import KnownList
-from twinslot.storage.sweep import Sweep
-from twinslot.storage.writer import PayloadWriter
+from twinslot.payloads.partition.plan import Way, make_plan
+from twinslot.payloads.partition.read_behind import Sweep
+from twinslot.payloads.partition.writer import PayloadWriter
+from twinslot.storage import slot_reader as slotreader
+from twinslot.storage.known_lists import KnownList
 from twinslot.transport.base import GroupPart, ListPart, Part
 
 IMAGE = SmallImage("2.0", 2, groups=6)

@@ -15,7 +15,7 @@ from twinslot.core.errors import DeviceError
 from twinslot.core.health import judged
 from twinslot.core.model import SlotName
 from twinslot.engine.assemble import _Checks
-from twinslot.engine.device import Device
+from twinslot.engine.edges import Device
 
 
 class CheckedBoard(SimulatedBoard):

@@ -10,7 +10,7 @@ import pytest
 from twinslot.core.lifecycle import State
 from twinslot.core.model import Floors, Release, SlotName, SlotRecord, StoredPayload
 from twinslot.core.transaction import Outcome, Transaction
-from twinslot.storage.record import Record
+from twinslot.storage.record.record import Record
 from twinslot_lab.crash.bootmodel import Card, power_on
 from twinslot_lab.crash.images import Signed
 from twinslot_lab.crash.life import ADOPTED, Life, Rest, Slot, starts_to_come

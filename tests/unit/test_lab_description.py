@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from twinslot.bootloader.rawenv import Place, parse_config
+from twinslot.bootloader.uboot.rawenv import Place, parse_config
 from twinslot_lab.command import ROOT, run
 from twinslot_lab.description import BOARDS, PARTITIONS, SYSTEMS, load, parse
 from twinslot_lab.errors import BuildError, LabError

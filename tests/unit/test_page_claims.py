@@ -12,7 +12,8 @@ import pytest
 
 from twinslot.config import options as config
 from twinslot.config.reference import reference
-from twinslot.core import bootenv, manifest
+from twinslot.core import boot_variables as bootenv
+from twinslot.core import manifest
 from twinslot.image import wire
 
 ROOT = Path(__file__).parents[2]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import pytest
 
 from image_samples import GROUP, PAYLOADS, make_sample
-from twinslot.core.bits import bits_where
+from twinslot.core.bitset import bits_where
 from twinslot.core.errors import TransportError
 from twinslot.image.layout import Span
 from twinslot.image.reader import Limits

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twinslot.core.errors import DeviceError
 from twinslot.core.model import SlotName
 from twinslot.storage.mounts import Device, closure, parse_mountinfo
-from twinslot.storage.slots import running_slot
+from twinslot.storage.running_slot import running_slot
 
 A, B = SlotName.A, SlotName.B
 SLOTS = {A: {"rootfs": Path("/dev/disk/by-partlabel/slot_a")}, B: {"rootfs": Path("/dev/disk/by-partlabel/slot_b")}}

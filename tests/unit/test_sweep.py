@@ -12,8 +12,8 @@ import pytest
 from simulation.disk import SimulatedDisk
 from simulation.image import GROUP, SmallImage
 from twinslot.core.errors import DeviceError, LifecycleError
-from twinslot.storage.sweep import Sweep
-from twinslot.storage.writer import PayloadWriter
+from twinslot.payloads.partition.read_behind import Sweep
+from twinslot.payloads.partition.writer import PayloadWriter
 
 IMAGE = SmallImage("1.0", 1, groups=6)
 PAYLOAD = IMAGE.manifest.payload("rootfs")

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twinslot.core.errors import DeviceError
-from twinslot.storage import writebehind
-from twinslot.storage.writebehind import WriteBehind
+from twinslot.storage import write_buffer as writebehind
+from twinslot.storage.write_buffer import WriteBehind
 
 SIZE, SECTOR, BUFFER = 4096, 512, 1024
 

@@ -11,8 +11,8 @@ from simulation.disk import SimulatedDisk
 from simulation.image import GROUP, SmallImage
 from twinslot.core.errors import BundleError, DeviceError
 from twinslot.core.model import StoredPayload
-from twinslot.storage.onmedium import digest_on
-from twinslot.storage.writer import PayloadWriter
+from twinslot.payloads.partition.on_medium import digest_on
+from twinslot.payloads.partition.writer import PayloadWriter
 
 IMAGE = SmallImage("1.0", 1, groups=6)
 PAYLOAD = IMAGE.manifest.payload("rootfs")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from twinslot.bootloader.base import CopyState, Environment, EnvironmentCopy
-from twinslot.bootloader.script import make_script, read_default
+from twinslot.bootloader.env_lines import make_script, read_default
 from twinslot.core.circumstance import is_shortage, shortage
 from twinslot.core.errors import DeviceError, LifecycleError
 from twinslot.core.model import SlotName, SlotState

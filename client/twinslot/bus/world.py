@@ -111,18 +111,18 @@ class RealWorld:
 
     def status(self) -> JsonObject:
         """See `World`."""
-        from twinslot.engine import report
+        from twinslot.queries import status as report
 
         return report.status(self._config)
 
     def history(self, limit: int) -> list[JsonObject]:
         """See `World`."""
-        from twinslot.engine import report
+        from twinslot.queries import status as report
 
         return report.history(self._config, limit)
 
     def log(self, after: int, since: str, limit: int) -> JsonObject:
         """See `World`."""
-        from twinslot.engine.log import LogQuery, read_log
+        from twinslot.queries.log import LogQuery, read_log
 
         return read_log(self._config, LogQuery(after, since, limit)).as_dict()

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from twinslot.core.progress import Observer
     from twinslot.core.transaction import Transaction
     from twinslot.engine.cancellation import Cancellation
-    from twinslot.engine.diagnosis import Diagnosis
     from twinslot.engine.engine import BootReport
     from twinslot.engine.install import InstallOptions
-    from twinslot.engine.preview import Preview
+    from twinslot.queries.diagnosis import Diagnosis
+    from twinslot.queries.preview import Preview
 
 JsonObject = dict[str, Any]
 Front = tuple[bytes, bytes]  # trust section and manifest
@@ -232,43 +232,43 @@ class RealWorld:
 
     def status(self, config: Config) -> JsonObject:
         """See `World`."""
-        from twinslot.engine import report
+        from twinslot.queries import status as report
 
         return report.status(config)
 
     def history(self, config: Config, limit: int) -> list[JsonObject]:
         """See `World`."""
-        from twinslot.engine import report
+        from twinslot.queries import status as report
 
         return report.history(config, limit)
 
     def doctor(self, config: Config) -> Diagnosis:
         """See `World`."""
-        from twinslot.engine.doctor import doctor
+        from twinslot.queries.doctor import doctor
 
         return doctor(config)
 
     def log(self, config: Config, after: int, since: str, limit: int) -> JsonObject:
         """See `World`."""
-        from twinslot.engine.log import LogQuery, read_log
+        from twinslot.queries.log import LogQuery, read_log
 
         return read_log(config, LogQuery(after, since, limit)).as_dict()
 
     def head(self, config: Config, url: str) -> Front:
         """See `World`."""
-        from twinslot.engine.preview import fetch_head
+        from twinslot.queries.preview import fetch_head
 
         return fetch_head(config, url)
 
     def preview(self, config: Config, front: Front) -> Preview:
         """See `World`."""
-        from twinslot.engine.preview import preview
+        from twinslot.queries.preview import preview
 
         return preview(config, *front)
 
     def forecast(self, config: Config, source: str | int, options: InstallOptions) -> JsonObject:
         """See `World`."""
-        from twinslot.engine.forecast import forecast_here
+        from twinslot.queries.forecast import forecast_here
 
         return forecast_here(config, source, options).as_dict()
 

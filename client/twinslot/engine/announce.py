@@ -17,7 +17,7 @@ from twinslot.core.errors import CancelledError, DeviceError, RefusedError, Twin
 from twinslot.core.events import ERROR, INFO, AuditEvent, describe, journal_fields
 from twinslot.core.origin import Origin
 from twinslot.core.transaction import Transaction
-from twinslot.storage.record import Record
+from twinslot.storage.record.record import Record
 
 log = logging.getLogger(__name__)
 

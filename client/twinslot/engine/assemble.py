@@ -14,14 +14,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from twinslot.bootloader.choose import open_bootloader
+from twinslot.bootloader.select import open_bootloader
 from twinslot.config.options import Config
 from twinslot.core.circumstance import is_shortage, may_pass, shortage
 from twinslot.core.errors import DeviceError, LifecycleError, Refusal, RefusedError
 from twinslot.core.model import CheckResult, Floors, SlotName
 from twinslot.core.origin import Origin
 from twinslot.core.progress import Observer, Phase, Progress
-from twinslot.engine.device import DeltaPolicy, Device, Verified
+from twinslot.engine.edges import DeltaPolicy, Device, Verified
 from twinslot.engine.engine import Engine
 from twinslot.engine.machine import timestamp
 from twinslot.engine.naming import source_name
@@ -29,13 +29,13 @@ from twinslot.health.base import Runner
 from twinslot.health.selection import check_names, configured_checks, left_out
 from twinslot.storage.base import TargetDevice
 from twinslot.storage.blockdev import open_target
-from twinslot.storage.lists import ListStore
+from twinslot.storage.known_lists import ListStore
 from twinslot.storage.lock import BOOT_ID, UpdateLock
-from twinslot.storage.published import Published
-from twinslot.storage.record import Record
-from twinslot.storage.record_file import Patience
-from twinslot.storage.slotreader import SlotReader, open_reader
-from twinslot.storage.slots import RunningSlot, find_running_slot
+from twinslot.storage.record.database import Patience
+from twinslot.storage.record.published import Published
+from twinslot.storage.record.record import Record
+from twinslot.storage.running_slot import RunningSlot, find_running_slot
+from twinslot.storage.slot_reader import SlotReader, open_reader
 from twinslot.storage.sync import make_directory
 from twinslot.system import process
 from twinslot.system.asker import this_process

@@ -6,17 +6,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any, Final, TypeVar
 
-from twinslot.core import bootenv
-from twinslot.core.bootenv import BootState, read_state
+from twinslot.core import boot_variables as bootenv
+from twinslot.core.boot_variables import BootState, read_state
 from twinslot.core.errors import DeviceError, LifecycleError, TwinslotError
 from twinslot.core.events import AuditEvent
 from twinslot.core.lifecycle import Effect, Event
 from twinslot.core.model import Floors, Reason, SlotRecord
 from twinslot.core.transaction import Outcome
-from twinslot.engine.device import Device
-from twinslot.engine.job import InstallJob, check_target
+from twinslot.engine.content import InstallJob, check_target
+from twinslot.engine.edges import Device
 from twinslot.engine.machine import Machine, Perform, timestamp
-from twinslot.storage.record import Record
+from twinslot.storage.record.record import Record
 
 T = TypeVar("T")
 

@@ -14,7 +14,7 @@ from twinslot.core.model import CheckResult, Reason, SlotName, SlotState
 from twinslot.core.progress import Meter, Observer, Phase
 from twinslot.core.transaction import Transaction
 from twinslot.engine.cancellation import Cancellation
-from twinslot.engine.device import Device
+from twinslot.engine.edges import Device
 from twinslot.engine.install import InstallOptions, install
 from twinslot.engine.machine import timestamp
 from twinslot.engine.session import Session, open_session

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from twinslot.core.bits import bits_where, ones
+from twinslot.core.bitset import bits_where, ones
 from twinslot.core.errors import BundleError, DeviceError, Refusal, RefusedError
 from twinslot.core.manifest import Payload
 from twinslot.engine.holdings import Holdings
-from twinslot.engine.plan import Plan, Way, make_plan
-from twinslot.storage.lists import KnownList
-from twinslot.storage.writer import PayloadWriter
+from twinslot.payloads.partition.plan import Plan, Way, make_plan
+from twinslot.payloads.partition.writer import PayloadWriter
+from twinslot.storage.known_lists import KnownList
 from twinslot.transport.base import GroupPart, ImageStream, ListPart, Part
 
 PROBES = 64  # groups that are looked at before the whole target is: the first wanted ones, and others spread over it

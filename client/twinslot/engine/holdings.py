@@ -11,10 +11,10 @@ from twinslot.core.errors import DeviceError
 from twinslot.core.manifest import Payload
 from twinslot.core.model import SlotName, SlotRecord, StoredPayload
 from twinslot.core.transaction import Outcome
-from twinslot.engine.device import Device
-from twinslot.storage.lists import KnownList, ListStore
-from twinslot.storage.record import Record
-from twinslot.storage.slotreader import SlotReader, list_on
+from twinslot.engine.edges import Device
+from twinslot.storage.known_lists import KnownList, ListStore
+from twinslot.storage.record.record import Record
+from twinslot.storage.slot_reader import SlotReader, list_on
 from twinslot.transport.base import Base
 
 log = logging.getLogger(__name__)

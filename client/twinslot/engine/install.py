@@ -22,9 +22,9 @@ from twinslot.core.model import Floors, Reason, StoredPayload
 from twinslot.core.progress import Meter, Observer, Phase
 from twinslot.core.transaction import Transaction
 from twinslot.engine.cancellation import Cancellation
-from twinslot.engine.device import Verified
+from twinslot.engine.content import InstallJob
+from twinslot.engine.edges import Verified
 from twinslot.engine.holdings import open_holdings
-from twinslot.engine.job import InstallJob
 from twinslot.engine.machine import timestamp
 from twinslot.engine.session import Session
 from twinslot.storage.base import TargetDevice

@@ -17,7 +17,7 @@ from twinslot.core.lifecycle import BOOT_EVENTS, CLOSING, TABLE, Effect, Event, 
 from twinslot.core.model import Reason
 from twinslot.core.transaction import Transaction
 from twinslot.engine.announce import Announcer
-from twinslot.storage.record import Record
+from twinslot.storage.record.record import Record
 
 # To begin one of these the record must take it; in all else the environment decides, and the record is brought
 # forward later (S12).

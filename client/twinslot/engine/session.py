@@ -14,19 +14,19 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from twinslot.bootloader.base import CopyState, Environment
-from twinslot.core import bootenv
-from twinslot.core.bootenv import BootState, read_state
+from twinslot.core import boot_variables as bootenv
+from twinslot.core.boot_outcome import BootFacts, disagreements, interpret
+from twinslot.core.boot_variables import BootState, read_state
 from twinslot.core.errors import DeviceError, TwinslotError
 from twinslot.core.events import AuditEvent
-from twinslot.core.evidence import BootFacts, disagreements, interpret
 from twinslot.core.lifecycle import Event, State
 from twinslot.core.model import Floors, Reason, Release, SlotName, SlotState
 from twinslot.core.transaction import Outcome, Transaction
 from twinslot.engine.announce import Announcer
-from twinslot.engine.device import Device
+from twinslot.engine.edges import Device
 from twinslot.engine.effects import Effects
 from twinslot.engine.machine import Machine, timestamp
-from twinslot.storage.record import Record
+from twinslot.storage.record.record import Record
 
 log = logging.getLogger(__name__)
 

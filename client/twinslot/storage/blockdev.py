@@ -21,9 +21,9 @@ from typing import Final, NoReturn
 from twinslot.core.circumstance import is_shortage
 from twinslot.core.errors import DeviceError, LifecycleError, Refusal, RefusedError
 from twinslot.core.model import SECTOR
-from twinslot.storage.inuse import refuse_in_use
+from twinslot.storage.in_use import refuse_in_use
 from twinslot.storage.mounts import Device
-from twinslot.storage.writebehind import WriteBehind
+from twinslot.storage.write_buffer import WriteBehind
 
 # include/uapi/linux/fs.h: _IO(0x12, 94), _IO(0x12, 104), _IOR(0x12, 114, size_t), _IO(0x12, 127). A size_t is four
 # bytes on 32-bit ARM, and its size is part of the number.

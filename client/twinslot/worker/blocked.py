@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from itertools import accumulate
 from typing import Final
 
-from twinslot.core.bits import ones
+from twinslot.core.bitset import ones
 from twinslot.core.errors import BundleError
 from twinslot.core.manifest import Payload
 from twinslot.core.model import DIGEST_SIZE

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from twinslot.core.bits import bits_where, has, ones
+from twinslot.core.bitset import bits_where, has, ones
 from twinslot.core.errors import BundleError, TransportError
 from twinslot.core.manifest import Payload
 from twinslot.transport.notes import Note, Unused

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from twinslot.core.bits import has
+from twinslot.core.bitset import has
 from twinslot.core.manifest import Manifest, Payload
 from twinslot.core.model import DIGEST_SIZE
 from twinslot.image.groups import check_plain_list

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from twinslot.core.bits import has, ones
+from twinslot.core.bitset import has, ones
 from twinslot.core.errors import BundleError, LifecycleError, TransportError
 from twinslot.core.manifest import Manifest, Payload
 from twinslot.core.model import DIGEST_SIZE

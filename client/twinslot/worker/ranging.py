@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from twinslot.core.bits import ones
+from twinslot.core.bitset import ones
 from twinslot.core.manifest import Manifest, Payload
 from twinslot.transport.budget import check_budget
 from twinslot.worker.ranged import RangedImage

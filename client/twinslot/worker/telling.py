@@ -33,7 +33,7 @@ QUIET: Final = 1.0  # seconds between two signs of life while bytes arrive and n
 
 @dataclass(frozen=True, slots=True)
 class Want:
-    """What the engine asks for: groups as bits (core/bits.py), and whether only their cost."""
+    """What the engine asks for: groups as bits (core/bitset.py), and whether only their cost."""
 
     groups: bytes
     only_cost: bool

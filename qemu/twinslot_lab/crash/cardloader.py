@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from twinslot.bootloader.base import CopyState, Environment, EnvironmentCopy
-from twinslot.bootloader.script import make_script
+from twinslot.bootloader.env_lines import make_script
 from twinslot.core.errors import DeviceError
 from twinslot_lab.crash.bootmodel import DEFAULT, Card
 

@@ -9,16 +9,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from twinslot.core.bootenv import read_state
+from twinslot.core.boot_variables import read_state
 from twinslot.core.errors import TwinslotError
 from twinslot.core.lifecycle import State as Step
 from twinslot.core.model import CheckResult, Floors, SlotName
 from twinslot.core.progress import Observer
 from twinslot.core.transaction import Outcome, Transaction
-from twinslot.engine.device import Device, Verified
+from twinslot.engine.edges import Device, Verified
 from twinslot.engine.engine import Engine
 from twinslot.storage.base import TargetDevice
-from twinslot.storage.record import Record
+from twinslot.storage.record.record import Record
 from twinslot.transport.base import ImageHead
 from twinslot_lab.crash import bootmodel
 from twinslot_lab.crash.bootmodel import Card

@@ -24,9 +24,9 @@ from twinslot.core.text import printable
 
 if TYPE_CHECKING:
     from twinslot.config.options import Config
-    from twinslot.engine.preview import Preview
     from twinslot.image.events import Event
     from twinslot.image.reader import Reader
+    from twinslot.queries.preview import Preview
 
 _CHUNK: Final = 64 * 1024  # bytes
 _TIME: Final = "%Y-%m-%dT%H:%M:%SZ"

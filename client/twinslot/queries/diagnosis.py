@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from twinslot.config.options import Config
-from twinslot.engine.report import _View
+from twinslot.queries.status import _View
 from twinslot.system import process
 
 

@@ -14,9 +14,9 @@ from twinslot.core.model import CheckResult, Floors, SlotName
 from twinslot.core.origin import NOBODY, Origin
 from twinslot.core.progress import Observer
 from twinslot.storage.base import TargetDevice
-from twinslot.storage.lists import ListStore
-from twinslot.storage.record import Record
-from twinslot.storage.slotreader import SlotReader
+from twinslot.storage.known_lists import ListStore
+from twinslot.storage.record.record import Record
+from twinslot.storage.slot_reader import SlotReader
 from twinslot.transport.base import ImageHead
 
 

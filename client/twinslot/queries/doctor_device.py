@@ -13,14 +13,14 @@ from typing import Final
 from twinslot.config.options import DROP_INS
 from twinslot.core.errors import DeviceError
 from twinslot.core.model import SlotName, SlotState
-from twinslot.engine.diagnosis import Looked, Scene, Severity
-from twinslot.engine.looks_boot import NOT_READABLE, denied
 from twinslot.health.directory import shown
 from twinslot.health.selection import configured_checks, left_out
 from twinslot.health.systemd import is_pattern
-from twinslot.storage.lists import ListStore
-from twinslot.storage.published import Published
-from twinslot.storage.record import Record
+from twinslot.queries.diagnosis import Looked, Scene, Severity
+from twinslot.queries.doctor_boot import NOT_READABLE, denied
+from twinslot.storage.known_lists import ListStore
+from twinslot.storage.record.published import Published
+from twinslot.storage.record.record import Record
 
 SPACE: Final = 32 << 20  # bytes: lists of up to 8 MiB for each slot (core/manifest.py), twice while replaced
 NEAR: Final = timedelta(days=60)  # time to make a new root and ship it with a release

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from twinslot.config.options import Config
 from twinslot.core.events import AuditEvent, describe
-from twinslot.storage.record import AuditRow, Record
+from twinslot.storage.record.record import AuditRow, Record
 
 JsonObject = dict[str, Any]
 

@@ -8,13 +8,14 @@ import os
 from pathlib import Path
 from typing import Final
 
-from twinslot.bootloader import rawenv, toollock
 from twinslot.bootloader.base import CopyState
-from twinslot.bootloader.rawenv import Place
+from twinslot.bootloader.uboot import rawenv
+from twinslot.bootloader.uboot import tool_lock as toollock
+from twinslot.bootloader.uboot.rawenv import Place
+from twinslot.core.boot_outcome import BootFacts, disagreements
 from twinslot.core.errors import DeviceError
-from twinslot.core.evidence import BootFacts, disagreements
 from twinslot.core.model import SECTOR, SlotName
-from twinslot.engine.diagnosis import Looked, Scene, Severity
+from twinslot.queries.diagnosis import Looked, Scene, Severity
 from twinslot.storage import mounts
 
 DEADLINE_FILES: Final = tuple(f"/{place}/twinslot/deadline.env" for place in ("usr/lib", "run", "etc"))  # last wins

@@ -8,7 +8,7 @@ The order is the safety argument:
 3. `take_group`, `copy`, `keep`, `zero`: each group must have the digest that the list names, wherever it comes from;
    only then is it written, or left as it stands. The first is held back.
 4. `read_back`: the rest and the tail were flushed and are read from the medium, not from a cache. With an executor
-   this follows the writer (storage/sweep.py), once the first group is known: the digest of the whole begins with it.
+   this follows the writer (read_behind.py), once the first group is known: the digest of the whole begins with it.
 5. `finish`: the first group is written, its first sector with content last, flushed and read back.
 
 A cut before the end of 5 leaves a partition that neither counts as bootable nor loads.
@@ -24,10 +24,10 @@ from concurrent.futures import Executor
 from twinslot.core.errors import BundleError, DeviceError
 from twinslot.core.manifest import Payload
 from twinslot.core.model import DIGEST_SIZE, SECTOR
+from twinslot.payloads.partition.flush import SteadyFlush
+from twinslot.payloads.partition.on_medium import PAGE, Tick, check_tail, groups_on, is_zero, padded
+from twinslot.payloads.partition.read_behind import STEP, Sweep
 from twinslot.storage.base import TargetDevice
-from twinslot.storage.flushing import SteadyFlush
-from twinslot.storage.onmedium import PAGE, Tick, check_tail, groups_on, is_zero, padded
-from twinslot.storage.sweep import STEP, Sweep
 
 
 class PayloadWriter:

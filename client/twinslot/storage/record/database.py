@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from twinslot.core.errors import DeviceError
-from twinslot.storage import schema
+from twinslot.storage.record import schema
 from twinslot.storage.sync import sync_directory, sync_file
 
 MODE: Final = 0o600  # a descriptor for reading is enough to lock the database, and so to hold up each save (S27)

@@ -13,17 +13,17 @@ from typing import Any
 
 import twinslot
 from twinslot.bootloader.base import Bootloader, Environment
-from twinslot.bootloader.choose import open_bootloader
+from twinslot.bootloader.select import open_bootloader
 from twinslot.config.options import Config
 from twinslot.core import stored
-from twinslot.core.bootenv import BootState, read_state
+from twinslot.core.boot_variables import BootState, read_state
 from twinslot.core.errors import DeviceError
 from twinslot.core.lifecycle import State
 from twinslot.core.model import Floors, SlotName
 from twinslot.core.transaction import Transaction
-from twinslot.storage.published import Published
-from twinslot.storage.record import FILE_NAME, Record
-from twinslot.storage.slots import RunningSlot, find_running_slot
+from twinslot.storage.record.published import Published
+from twinslot.storage.record.record import FILE_NAME, Record
+from twinslot.storage.running_slot import RunningSlot, find_running_slot
 
 
 def open_record(config: Config) -> Record | Published:

@@ -12,12 +12,12 @@ from twinslot.core.manifest import Manifest
 from twinslot.core.progress import Meter, Phase
 from twinslot.core.transaction import Transaction
 from twinslot.engine.cancellation import Cancellation
-from twinslot.engine.device import DeltaPolicy, Device
+from twinslot.engine.edges import DeltaPolicy, Device
 from twinslot.engine.filler import Filler, no_delta
 from twinslot.engine.holdings import Holdings
+from twinslot.payloads.partition.on_medium import digest_on
+from twinslot.payloads.partition.writer import PayloadWriter
 from twinslot.storage.base import TargetDevice
-from twinslot.storage.onmedium import digest_on
-from twinslot.storage.writer import PayloadWriter
 from twinslot.transport.base import Base, GroupPart, ImageStream, ListPart, Part
 from twinslot.transport.budget import check_budget
 

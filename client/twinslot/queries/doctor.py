@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Final
 
 from twinslot.config.options import Config
-from twinslot.core.evidence import BootFacts, interpret
+from twinslot.core.boot_outcome import BootFacts, interpret
 from twinslot.core.lifecycle import Event
 from twinslot.core.model import SlotState
-from twinslot.engine import looks_boot, looks_device
-from twinslot.engine.diagnosis import Diagnosis, Look, Scene, Severity
-from twinslot.engine.report import _look
-from twinslot.storage.slots import RunningSlot, find_running_slot
+from twinslot.queries import doctor_boot as looks_boot
+from twinslot.queries import doctor_device as looks_device
+from twinslot.queries.diagnosis import Diagnosis, Look, Scene, Severity
+from twinslot.queries.status import _look
+from twinslot.storage.running_slot import RunningSlot, find_running_slot
 from twinslot.system import process
 
 _FAULT, _WARNING = Severity.FAULT, Severity.WARNING

@@ -6,9 +6,9 @@ import errno
 from dataclasses import dataclass
 from typing import Final
 
-from twinslot.bootloader import rawenv
 from twinslot.bootloader.base import CopyState, Environment, EnvironmentCopy
-from twinslot.bootloader.medium import Medium
+from twinslot.bootloader.uboot import rawenv
+from twinslot.bootloader.uboot.medium import Medium
 from twinslot.core.circumstance import is_shortage, shortage
 from twinslot.core.errors import DeviceError
 

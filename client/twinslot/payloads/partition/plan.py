@@ -8,11 +8,11 @@ from array import array
 from bisect import bisect_right
 from typing import Final
 
-from twinslot.core.bits import bits_where
+from twinslot.core.bitset import bits_where
 from twinslot.core.manifest import Payload
 from twinslot.core.model import DIGEST_SIZE
 from twinslot.core.tables import sorted_table
-from twinslot.storage.lists import KnownList
+from twinslot.storage.known_lists import KnownList
 
 _BITS: Final = 18  # for a group's number: GROUPS_MAX is 2**18
 _LOW: Final = (1 << _BITS) - 1
@@ -49,7 +49,7 @@ class Plan:
         self._ways[index], self._places[index] = way, place
 
     def wanted(self) -> bytes:
-        """The groups that must be fetched, as bits (core/bits.py); empty when there is none."""
+        """The groups that must be fetched, as bits (core/bitset.py); empty when there is none."""
         return bits_where(self._payload.groups, lambda index: self._ways[index] == Way.FETCH)
 
     def bytes_of(self, way: Way) -> int:

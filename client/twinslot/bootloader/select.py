@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twinslot.bootloader.base import Bootloader
 from twinslot.bootloader.hook import Hook
-from twinslot.bootloader.uboot import UBoot
+from twinslot.bootloader.uboot.backend import UBoot
 from twinslot.config.options import Boot
 from twinslot.core.errors import DeviceError
 

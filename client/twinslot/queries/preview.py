@@ -10,21 +10,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
-from twinslot.bootloader.choose import open_bootloader
+from twinslot.bootloader.select import open_bootloader
 from twinslot.config.options import Config
 from twinslot.core.acceptance import AcceptancePolicy, DeviceFacts, check
-from twinslot.core.bootenv import BootState, read_state
+from twinslot.core.boot_variables import BootState, read_state
 from twinslot.core.errors import DeviceError, Refusal, RefusedError
 from twinslot.core.manifest import parse_manifest
 from twinslot.core.model import SECTOR, Floors, SlotName
 from twinslot.engine.assemble import open_stream, verify_head
 from twinslot.engine.install import InstallOptions
-from twinslot.engine.report import open_record
 from twinslot.health.selection import check_names, configured_checks
+from twinslot.queries.status import open_record
 from twinslot.storage import mounts
-from twinslot.storage.published import Published
-from twinslot.storage.record import Record
-from twinslot.storage.slots import find_running_slot
+from twinslot.storage.record.published import Published
+from twinslot.storage.record.record import Record
+from twinslot.storage.running_slot import find_running_slot
 from twinslot.transport.base import ImageHead
 from twinslot.trust.verdict import Verdict
 from twinslot.worker import launch

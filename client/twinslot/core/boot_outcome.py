@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from twinslot.core.bootenv import BootState
+from twinslot.core.boot_variables import BootState
 from twinslot.core.lifecycle import Event
 from twinslot.core.model import SlotName, SlotState
 

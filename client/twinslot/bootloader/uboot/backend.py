@@ -17,11 +17,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from twinslot.bootloader import rawenv, toollock
 from twinslot.bootloader.base import CopyState, Environment
-from twinslot.bootloader.copies import Copies, read_copies
-from twinslot.bootloader.medium import Medium
-from twinslot.bootloader.script import make_script, read_default
+from twinslot.bootloader.env_lines import make_script, read_default
+from twinslot.bootloader.uboot import rawenv
+from twinslot.bootloader.uboot import tool_lock as toollock
+from twinslot.bootloader.uboot.copies import Copies, read_copies
+from twinslot.bootloader.uboot.medium import Medium
 from twinslot.core.circumstance import is_shortage, shortage
 from twinslot.core.errors import DeviceError, LifecycleError
 from twinslot.system import process

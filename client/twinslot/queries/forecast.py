@@ -18,12 +18,12 @@ from twinslot.core.manifest import Manifest, Payload, parse_manifest
 from twinslot.core.model import SlotName, StoredPayload
 from twinslot.engine.assemble import open_stream
 from twinslot.engine.install import InstallOptions
-from twinslot.engine.plan import Plan, Way, make_plan
-from twinslot.engine.preview import preview
-from twinslot.engine.report import open_record
-from twinslot.storage.lists import KnownList, ListStore
-from twinslot.storage.slotreader import SlotReader, list_on, open_reader
-from twinslot.storage.slots import find_running_slot
+from twinslot.payloads.partition.plan import Plan, Way, make_plan
+from twinslot.queries.preview import preview
+from twinslot.queries.status import open_record
+from twinslot.storage.known_lists import KnownList, ListStore
+from twinslot.storage.running_slot import find_running_slot
+from twinslot.storage.slot_reader import SlotReader, list_on, open_reader
 from twinslot.transport.base import Base, Cost, ImageStream, ListPart
 
 

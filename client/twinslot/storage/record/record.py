@@ -25,8 +25,9 @@ from twinslot.core.errors import DeviceError
 from twinslot.core.events import AuditEvent
 from twinslot.core.model import Floors, SlotName, SlotRecord
 from twinslot.core.transaction import Transaction
-from twinslot.storage import published, record_file
-from twinslot.storage.record_file import Opened, Patience, as_device_error
+from twinslot.storage.record import database as record_file
+from twinslot.storage.record import published
+from twinslot.storage.record.database import Opened, Patience, as_device_error
 
 FILE_NAME: Final = "record.sqlite"
 ID_DIGITS: Final = 32  # of a transaction's id

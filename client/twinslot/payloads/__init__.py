@@ -1,0 +1,1 @@
+"""What kinds of payloads there are, and how each is written."""

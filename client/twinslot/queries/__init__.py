@@ -1,0 +1,1 @@
+"""What only looks: nothing here takes the lock, repairs or writes (S26)."""

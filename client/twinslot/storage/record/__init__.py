@@ -1,0 +1,1 @@
+"""The record: what happened, on the data partition."""
