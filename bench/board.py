@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.pairs import HOME
-from twinslot.worker.patched import patch_url
+from twinslot.worker.sources.patch import patch_url
 from twinslot_image.cli import main as image_tool
 from twinslot_lab import snapshot
 from twinslot_lab.command import say

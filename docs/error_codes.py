@@ -14,7 +14,7 @@ SOURCES = {"twinslot": ROOT / "client/twinslot", "twinslot-image": ROOT / "image
 FAMILIES = {kind.__name__: kind.family for kind in errors.TwinslotError.__subclasses__()} | {"Broken": "transport"}
 REFUSAL = ("code", "message", "expected", "found", "hint")
 # Errors that are built anew out of others: their codes are found where they were raised first.
-PASSED_ON = {"core/errors.py", "transport/patience.py: last.code"}
+PASSED_ON = {"core/errors.py", "transport/http/retry.py: last.code"}
 
 
 @dataclass(frozen=True)

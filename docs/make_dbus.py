@@ -6,9 +6,9 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from typing import Any
 
-from twinslot.bus.calls import OPEN_CALLS, OPEN_CALLS_EACH
 from twinslot.bus.library import LARGEST
 from twinslot.bus.names import DESCRIPTION, ERROR, GROUP
+from twinslot.bus.server.calls import OPEN_CALLS, OPEN_CALLS_EACH
 from twinslot.core import errors
 from twinslot.core.outcome import JobOutcome
 

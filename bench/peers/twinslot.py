@@ -13,7 +13,7 @@ from bench.devices import digest_of
 from bench.pairs import Pair
 from bench.peers.base import Bench, Job, Work, make_once, prepare
 from twinslot import __version__
-from twinslot.worker.patched import patch_url
+from twinslot.worker.sources.patch import patch_url
 
 ROLES: Final = ("engineering", "clinical")
 _SIZE: Final = 0x2000  # bytes of one copy of the environment

@@ -33,7 +33,7 @@ def main(config_root: str = "/") -> int:
 
 def run(config: Config) -> int:
     """Be the service with a configuration; returns as `main`."""
-    from twinslot.bus.server import serve
+    from twinslot.bus.server.server import serve
     from twinslot.bus.world import RealWorld
 
     logs.set_up()

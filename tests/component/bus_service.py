@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from twinslot.bus.server import serve
+from twinslot.bus.server.server import serve
 from twinslot.bus.world import JsonObject
 from twinslot.core.errors import (
     BundleError,

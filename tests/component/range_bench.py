@@ -10,8 +10,8 @@ from typing import Any
 
 from http_bench import Answer, Asked, Web
 
-from twinslot.transport.ranges import RangeSource
-from twinslot.transport.settings import HttpSettings
+from twinslot.transport.http.options import HttpSettings
+from twinslot.transport.http.ranges import RangeSource
 
 ETAG = '"one"'
 QUICK = HttpSettings(connect_timeout=5.0, read_timeout=5.0, retries=3, retry_wait=0.01)

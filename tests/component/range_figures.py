@@ -25,9 +25,9 @@ from http_bench import Asked, Server
 from range_bench import head
 
 from twinslot.image.layout import Span
-from twinslot.transport.http import HttpSource
-from twinslot.transport.ranges import AHEAD, RangeSource
-from twinslot.transport.spans import coalesce
+from twinslot.transport.http.coalesce import coalesce
+from twinslot.transport.http.download import HttpSource
+from twinslot.transport.http.ranges import AHEAD, RangeSource
 
 SIZE, COUNT, LENGTH = 256 << 20, 500, 64 << 10
 BLOCK = random.Random(1).randbytes(1 << 20)

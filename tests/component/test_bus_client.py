@@ -13,7 +13,7 @@ import pytest
 from bus_bench import SERVICE, Caller, private_bus, service_on, wait_for
 from bus_service import ERRORS, REASONS, SIZE, transaction
 
-from twinslot.bus.client import ServiceClient, connect
+from twinslot.bus.client.client import ServiceClient, connect
 from twinslot.core.errors import CancelledError, DeviceError, LifecycleError, RefusedError, TransportError
 from twinslot.core.progress import Phase, Progress
 from twinslot.core.transaction import Transaction

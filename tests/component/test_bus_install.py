@@ -17,8 +17,8 @@ from bus_bench import Caller, private_bus, wait_for
 from host_device import SLOT_SIZE, HostDevice
 from release_bench import ReleaseBench
 
-from twinslot.bus.client import ServiceClient, connect
-from twinslot.bus.server import serve
+from twinslot.bus.client.client import ServiceClient, connect
+from twinslot.bus.server.server import serve
 from twinslot.bus.world import JsonObject, RealWorld
 from twinslot.core.errors import BundleError, CancelledError, RefusedError
 from twinslot.core.model import SlotName

@@ -34,8 +34,9 @@ STRANGER = """
 import asyncio, os, sys
 sys.path[:0] = {path!r}
 from bus_bench import Answered, Caller, PROPERTIES
-from twinslot.bus import client, names
-from twinslot.bus.client import connect
+from twinslot.bus import names
+from twinslot.bus.client import client
+from twinslot.bus.client.client import connect
 from twinslot.core.errors import TwinslotError
 os.setgroups([])
 os.setgid({user})
@@ -95,7 +96,7 @@ def test_a_stranger_is_stopped_by_the_policy_of_the_bus_and_hears_the_same() -> 
 
 def test_a_forged_end_of_a_job_is_not_believed(address: str) -> None:
     """Any user may send anybody a signal; the client looks at who sent it."""
-    from twinslot.bus.client import connect
+    from twinslot.bus.client.client import connect
     from twinslot.core.progress import Phase, Progress
 
     async def forge(path: str, target: str) -> None:

@@ -20,7 +20,7 @@ from twinslot.image.wire import Encoding, Header, StoredEntry, TrustDocuments, b
 from twinslot.storage.blockdev import open_target
 from twinslot.storage.slot_reader import open_reader
 from twinslot.transport.file import FileRanges
-from twinslot.worker.ranged import RangedImage
+from twinslot.worker.seekable import RangedImage
 from twinslot_image.compose import compose_manifest
 from twinslot_image.pack import PackedPayload
 

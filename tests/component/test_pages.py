@@ -25,7 +25,7 @@ from image_samples import make_sample
 from rootfs_samples import make_tree
 from twinslot.bootloader.uboot import rawenv
 from twinslot.bus import names
-from twinslot.bus.options import INSTALL
+from twinslot.bus.server.options import INSTALL
 from twinslot.cli import parser as cli_parser
 from twinslot.config import options as config
 from twinslot.core.errors import Refusal, RefusedError, TwinslotError

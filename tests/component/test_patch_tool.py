@@ -18,7 +18,7 @@ from twinslot.core.errors import BundleError
 from twinslot.core.manifest import parse_manifest
 from twinslot.image.groups import check_plain_list
 from twinslot.image.patch import PatchDecoder, parse_patch_head
-from twinslot.worker.patched import patch_url
+from twinslot.worker.sources.patch import patch_url
 from twinslot_image.cli import main
 from twinslot_image.compose import read_front
 from twinslot_image.patch_search import SAMPLE_ABOVE, Search

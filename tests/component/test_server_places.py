@@ -27,12 +27,12 @@ from tls_bench import Certificates
 from fakes.rigs import REPOSITORY
 from twinslot.core.errors import DeviceError, RefusedError, TransportError, TwinslotError
 from twinslot.engine import assemble
-from twinslot.transport import lookup
-from twinslot.transport.http import HttpSource
-from twinslot.transport.places import Near, is_direct, nearness
-from twinslot.transport.ranges import RangeSource
-from twinslot.transport.settings import HttpSettings
-from twinslot.transport.tls import context
+from twinslot.transport.http import lookup
+from twinslot.transport.http.download import HttpSource
+from twinslot.transport.http.options import HttpSettings
+from twinslot.transport.http.places import Near, is_direct, nearness
+from twinslot.transport.http.ranges import RangeSource
+from twinslot.transport.http.tls import context
 
 DATA = bytes(range(256)) * 100
 QUICK = HttpSettings(connect_timeout=5.0, read_timeout=5.0, retries=2, retry_wait=0.01)
@@ -110,8 +110,8 @@ sys.path[:0] = {paths!r}
 from http_bench import give, say, serving, Server, Web
 import threading
 from twinslot.core.errors import TransportError
-from twinslot.transport.http import HttpSource
-from twinslot.transport.settings import HttpSettings
+from twinslot.transport.http.download import HttpSource
+from twinslot.transport.http.options import HttpSettings
 
 def listen(place, *answers):
     server = Server(list(answers), place)
@@ -228,7 +228,7 @@ def port_of(web: Web) -> int:
 
 def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """127.0.0.1 counts as elsewhere, so that a proxy is used for it."""
-    monkeypatch.setattr("twinslot.transport.dial.is_direct", lambda host, entries: host in entries)
+    monkeypatch.setattr("twinslot.transport.http.dial.is_direct", lambda host, entries: host in entries)
 
 
 def test_a_plain_request_through_a_proxy_names_the_whole_address(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,8 +14,8 @@ from server_rows import DATA, FRONT, TABLE, WHOLE, Row
 from fakes.rigs import REPOSITORY
 from twinslot.core.errors import TwinslotError
 from twinslot.image.layout import Span
-from twinslot.transport.http import HttpSource
-from twinslot.transport.ranges import RangeSource, RangesRefused
+from twinslot.transport.http.download import HttpSource
+from twinslot.transport.http.ranges import RangeSource, RangesRefused
 
 ROWS = [row for rows in TABLE.values() for row in rows]
 

@@ -22,7 +22,7 @@ from twinslot.core.model import SlotName
 from twinslot.core.progress import Progress
 from twinslot.engine import assemble
 from twinslot.queries.forecast import forecast
-from twinslot.transport.settings import HttpSettings, for_sidecar
+from twinslot.transport.http.options import HttpSettings, for_sidecar
 
 GROUP = 65536
 NOISE = [random.Random(f"beside {n}").randbytes(GROUP) for n in range(14)]

@@ -19,13 +19,13 @@ from image_samples import make_sample
 from twinslot.config.options import Config, Device, Slots, Trust
 from twinslot.core.errors import TransportError
 from twinslot.engine import assemble
-from twinslot.transport import lookup
-from twinslot.transport.ranges import RangeSource
-from twinslot.transport.settings import HttpSettings
-from twinslot.transport.timed import TimedSocket
+from twinslot.transport.http import lookup
+from twinslot.transport.http.options import HttpSettings
+from twinslot.transport.http.ranges import RangeSource
+from twinslot.transport.http.timed_socket import TimedSocket
 from twinslot.worker import launch
-from twinslot.worker.frames import Kind
 from twinslot.worker.launch import Worker
+from twinslot.worker.protocol import Kind
 from twinslot.worker.stream import WorkerStream
 
 DATA = make_sample().data

@@ -15,7 +15,7 @@ from http_bench import Asked, Web, asked_from, give, give_whole, say, serving
 from tls_bench import Certificates
 
 from twinslot.core.errors import DeviceError, TransportError, TwinslotError
-from twinslot.transport.http import HttpSettings, HttpSource
+from twinslot.transport.http.download import HttpSettings, HttpSource
 
 DATA = random.Random(3).randbytes(700_001)
 QUICK = {"connect_timeout": 5.0, "read_timeout": 5.0, "retries": 3, "retry_wait": 0.01}

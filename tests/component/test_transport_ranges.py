@@ -21,9 +21,9 @@ from tls_bench import Certificates
 
 from twinslot.core.errors import TransportError, TwinslotError
 from twinslot.image.layout import Span
-from twinslot.transport.http import HttpSource
-from twinslot.transport.ranges import RangeSource, RangesRefused, open_optional
-from twinslot.transport.spans import RUN_MAX, coalesce
+from twinslot.transport.http.coalesce import RUN_MAX, coalesce
+from twinslot.transport.http.download import HttpSource
+from twinslot.transport.http.ranges import RangeSource, RangesRefused, open_optional
 
 DATA = random.Random(5).randbytes(700_001)
 SPANS = [Span(10, 5000), Span(5010, 100), Span(9206, 4), Span(20_000, 70_000)]  # gaps: 0, 4096, 10790

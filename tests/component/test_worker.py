@@ -27,11 +27,11 @@ from twinslot.core.bitset import bits_where
 from twinslot.core.errors import BundleError, DeviceError, LifecycleError, RefusedError, TransportError
 from twinslot.core.manifest import Payload
 from twinslot.transport.base import GroupPart, ListPart, Part
-from twinslot.transport.http import HttpSettings
+from twinslot.transport.http.download import HttpSettings
 from twinslot.worker import __main__ as entry
 from twinslot.worker import launch, stream
-from twinslot.worker.frames import Channel, Kind
 from twinslot.worker.launch import Worker
+from twinslot.worker.protocol import Channel, Kind
 from twinslot.worker.stream import WorkerStream, verify_in_worker
 
 SAMPLE = make_sample()

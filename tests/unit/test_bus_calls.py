@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from twinslot.bus.calls import OpenCalls, SharedLook
+from twinslot.bus.server.calls import OpenCalls, SharedLook
 
 
 def test_all_who_ask_while_one_look_goes_on_share_the_next() -> None:

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twinslot.bus import description, names, options
-from twinslot.bus.interface import Update
-from twinslot.bus.job import Job
+from twinslot.bus import description, names
 from twinslot.bus.library import Message, Variant
+from twinslot.bus.server import options
+from twinslot.bus.server.interface import Update
+from twinslot.bus.server.job import Job
 from twinslot.core import errors
 from twinslot.core.errors import DeviceError, Refusal, RefusedError, TwinslotError
 from twinslot.engine.install import InstallOptions

@@ -30,7 +30,7 @@ from twinslot.queries.doctor import doctor
 from twinslot.storage.running_slot import RunningSlot
 from twinslot.system import priority
 from twinslot.transport.base import ImageHead
-from twinslot.transport.settings import HttpSettings
+from twinslot.transport.http.options import HttpSettings
 from twinslot.worker import launch
 
 BASE = """

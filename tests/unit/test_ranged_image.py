@@ -12,7 +12,7 @@ from twinslot.core.errors import TransportError
 from twinslot.image.layout import Span
 from twinslot.image.reader import Limits
 from twinslot.transport.budget import check_budget
-from twinslot.worker.ranged import RangedImage, Refusals
+from twinslot.worker.seekable import RangedImage, Refusals
 
 SAMPLE = make_sample()
 PAYLOAD = SAMPLE.manifest.payload("rootfs")

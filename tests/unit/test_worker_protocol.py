@@ -32,8 +32,12 @@ from twinslot.core.errors import (
 from twinslot.transport.base import GroupPart, ListPart
 from twinslot.transport.notes import Note, Retry, Unused
 from twinslot.worker import stream
+from twinslot.worker.error_codec import REASONS_MAX, TEXT_MAX, read_error, write_error
 from twinslot.worker.fetch import read_request
-from twinslot.worker.frames import (
+from twinslot.worker.launch import Worker
+from twinslot.worker.liveness import BETWEEN, Pace
+from twinslot.worker.notes import read_note, write_note
+from twinslot.worker.protocol import (
     BASE_PREFIX,
     COUNT,
     GROUP_PREFIX,
@@ -44,12 +48,8 @@ from twinslot.worker.frames import (
     Channel,
     Kind,
 )
-from twinslot.worker.launch import Worker
-from twinslot.worker.notes import read_note, write_note
-from twinslot.worker.pace import BETWEEN, Pace
-from twinslot.worker.reports import REASONS_MAX, TEXT_MAX, read_error, write_error
+from twinslot.worker.sender import Teller
 from twinslot.worker.stream import WorkerStream
-from twinslot.worker.telling import Teller
 
 SAMPLE = make_sample()
 FROM_WORKER = [Kind.HEAD, Kind.LIST, Kind.GROUP, Kind.END, Kind.FETCHED, Kind.VERDICT]

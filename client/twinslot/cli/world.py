@@ -227,7 +227,7 @@ class RealWorld:
     def service(self) -> ServiceClient:
         """See `World`."""
         with _bus_library():
-            from twinslot.bus.client import connect
+            from twinslot.bus.client.client import connect
         return connect()
 
     def status(self, config: Config) -> JsonObject:

@@ -40,7 +40,7 @@ from twinslot.storage.sync import make_directory
 from twinslot.system import process
 from twinslot.system.asker import this_process
 from twinslot.transport.base import ImageHead, ImageStream
-from twinslot.transport.settings import SCHEMES
+from twinslot.transport.http.options import SCHEMES
 from twinslot.trust.verdict import TrustFloors, TrustPolicy, TrustRequest, TrustTime, Verdict
 from twinslot.worker import launch
 from twinslot.worker.stream import WorkerStream, verify_in_worker

@@ -27,7 +27,7 @@ from twinslot.system import logs
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from twinslot.worker.frames import Channel
+    from twinslot.worker.protocol import Channel
 
 PR_SET_DUMPABLE: Final = 4  # include/uapi/linux/prctl.h
 PR_SET_NO_NEW_PRIVS: Final = 38
@@ -89,8 +89,8 @@ def main() -> int:
     if not good or sock is None:
         sys.stderr.write(USAGE + "\n")
         return 2
-    from twinslot.worker.frames import Channel, make_room
-    from twinslot.worker.serving import serve
+    from twinslot.worker.guard import serve
+    from twinslot.worker.protocol import Channel, make_room
 
     make_room(sock)
     channel = Channel(sock)
@@ -103,7 +103,7 @@ def main() -> int:
 def _threads() -> None:
     leave_with(0)
     if sys.argv[1] == "fetch":
-        from twinslot.transport.lookup import prepare
+        from twinslot.transport.http.lookup import prepare
 
         prepare()
 

@@ -3,8 +3,8 @@
 It may be taken over by a hostile image and still do no harm: the engine has the manifest verified elsewhere, and the
 writer checks every digest again.
 
-A source that can seek (a regular file, a server with ranges) is asked for what the engine wants (worker/ranging.py);
-every other one is read front to back (worker/streaming.py).
+A source that can seek (a regular file, a server with ranges) is asked for what the engine wants (range_server.py);
+every other one is read front to back (sequential.py).
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from twinslot.image.reader import Limits
 from twinslot.image.wire import HEADER_SIZE
 from twinslot.system.priority import give_way
 from twinslot.transport.file import DescriptorSource, FileRanges, can_seek
-from twinslot.transport.settings import HttpSettings
-from twinslot.worker.frames import Channel, Kind
-from twinslot.worker.ranged import ONLY_WHOLE, RangedImage, Refusals
-from twinslot.worker.ranging import Beside, Ranger
-from twinslot.worker.streaming import Streamer
-from twinslot.worker.telling import Teller
+from twinslot.transport.http.options import HttpSettings
+from twinslot.worker.protocol import Channel, Kind
+from twinslot.worker.range_server import Beside, Ranger
+from twinslot.worker.seekable import ONLY_WHOLE, RangedImage, Refusals
+from twinslot.worker.sender import Teller
+from twinslot.worker.sequential import Streamer
 
 if TYPE_CHECKING:
-    from twinslot.transport.ranges import RangeSource
-    from twinslot.worker.blocks import Blocks
-    from twinslot.worker.patched import Patches
-    from twinslot.worker.sidecar import Search
+    from twinslot.transport.http.ranges import RangeSource
+    from twinslot.worker.sources.blocklist_file import Blocks
+    from twinslot.worker.sources.patch import Patches
+    from twinslot.worker.sources.sidecar import Search
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ def _serve_file(teller: Teller, request: Request) -> None:
 
 
 def _serve_url(teller: Teller, request: Request) -> None:
-    from twinslot.transport.ranges import RangeSource, RangesRefused  # costs memory that a file does not need
+    from twinslot.transport.http.ranges import RangeSource, RangesRefused  # costs memory that a file does not need
 
     source = RangeSource(request.url, request.http, tick=teller.tick, note=teller.note)
     image = RangedImage(source, request.limits, Refusals(RangesRefused))
@@ -163,21 +163,21 @@ def _beside(teller: Teller, request: Request, image: RangeSource) -> Beside:
     """How files beside the image are looked for, once it is known which bases the device has."""
 
     def search() -> Search:
-        from twinslot.worker.sidecar import Search
+        from twinslot.worker.sources.sidecar import Search
 
         return Search(request.url, request.http, teller.bases, teller.tick, teller.note, image)
 
     def patches(manifest: Manifest) -> Patches | None:
         if not teller.bases:
             return None
-        from twinslot.worker.patched import find_patches
+        from twinslot.worker.sources.patch import find_patches
 
         return find_patches(search(), manifest)
 
     def blocks(manifest: Manifest) -> Blocks | None:
         if not teller.bases:
             return None
-        from twinslot.worker.blocks import find_blocks
+        from twinslot.worker.sources.blocklist_file import find_blocks
 
         return find_blocks(search(), manifest)
 

@@ -25,8 +25,8 @@ from typing import Final
 import twinslot
 from twinslot.core.circumstance import is_shortage, shortage
 from twinslot.core.errors import DeviceError, TransportError
-from twinslot.worker.frames import GONE, Channel, Frame, Kind, make_room
-from twinslot.worker.reports import printable
+from twinslot.worker.error_codec import printable
+from twinslot.worker.protocol import GONE, Channel, Frame, Kind, make_room
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from twinslot.core.errors import DeviceError
 from twinslot.transport.notes import Note, Retry, Unused
-from twinslot.worker.reports import printable
+from twinslot.worker.error_codec import printable
 
 TEXT_MAX: Final = 200  # characters of one text
 

@@ -15,7 +15,10 @@ from twinslot.transport.base import Base, Cost, GroupPart, ImageHead, ListPart, 
 from twinslot.transport.budget import check_budget
 from twinslot.transport.notes import Note, Unused
 from twinslot.trust.verdict import TrustRequest, Verdict, decode_verdict, encode_request
-from twinslot.worker.frames import (
+from twinslot.worker.launch import Worker
+from twinslot.worker.liveness import Pace
+from twinslot.worker.notes import read_note
+from twinslot.worker.protocol import (
     BASE_PREFIX,
     COST,
     COUNT,
@@ -29,9 +32,6 @@ from twinslot.worker.frames import (
     Kind,
     unpack,
 )
-from twinslot.worker.launch import Worker
-from twinslot.worker.notes import read_note
-from twinslot.worker.pace import Pace
 
 START: Final = 120.0  # seconds until a worker speaks, and for a verdict: importing tuf takes many on a slow core
 STALL: Final = 600.0  # seconds; a source that waits says so every ten, so this is a medium that hangs

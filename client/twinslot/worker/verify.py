@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twinslot.trust.verdict import decode_request, encode_verdict
 from twinslot.trust.verify import verify
-from twinslot.worker.frames import Channel, Kind
+from twinslot.worker.protocol import Channel, Kind
 
 
 def answer(channel: Channel) -> None:

@@ -6,9 +6,9 @@ import collections
 from collections.abc import Callable
 from typing import Final
 
-from twinslot.bus.job import Job, Work
 from twinslot.bus.names import JOB_PATH, NO_JOB
-from twinslot.bus.objects import Exporter
+from twinslot.bus.server.job import Job, Work
+from twinslot.bus.server.objects import Exporter
 from twinslot.core.errors import Refusal, RefusedError
 from twinslot.core.origin import Origin
 from twinslot.engine.cancellation import Cancellation

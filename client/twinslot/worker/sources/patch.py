@@ -25,9 +25,9 @@ from twinslot.image.patch import (
     patch_head_length,
 )
 from twinslot.transport.base import Base
-from twinslot.transport.ranges import RangeSource
-from twinslot.worker.made import MadeGroups, Tell
-from twinslot.worker.sidecar import Search, beside
+from twinslot.transport.http.ranges import RangeSource
+from twinslot.worker.sources.base import MadeGroups, Tell
+from twinslot.worker.sources.sidecar import Search, beside
 
 DIGITS: Final = 16  # of the base's digest, in the patch's name
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Self
 
 from twinslot.bus import names
+from twinslot.bus.client.link import Finished, Gone, Link
 from twinslot.bus.descriptors import duplicate
 from twinslot.bus.library import Variant
-from twinslot.bus.link import Finished, Gone, Link
 from twinslot.core.errors import CancelledError, DeviceError, Refusal, RefusedError, TwinslotError
 from twinslot.core.outcome import UNSUCCESSFUL
 from twinslot.core.progress import Observer

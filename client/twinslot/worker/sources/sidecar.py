@@ -9,10 +9,10 @@ from urllib.parse import urlsplit, urlunsplit
 
 from twinslot.core.errors import BundleError, TransportError
 from twinslot.transport.base import Base
+from twinslot.transport.http.options import HttpSettings, for_sidecar
+from twinslot.transport.http.ranges import RangeSource, RangesRefused, open_optional
 from twinslot.transport.notes import Note, Unused
-from twinslot.transport.ranges import RangeSource, RangesRefused, open_optional
-from twinslot.transport.settings import HttpSettings, for_sidecar
-from twinslot.worker.made import not_used
+from twinslot.worker.sources.base import not_used
 
 SUFFIX: Final = ".twin"
 T = TypeVar("T")

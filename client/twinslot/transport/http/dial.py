@@ -21,12 +21,12 @@ from typing import Final
 
 from twinslot.core.address import Address, parse_address
 from twinslot.core.errors import DeviceError, TransportError
-from twinslot.transport.lookup import Places, look_up
-from twinslot.transport.patience import Broken, Patience
-from twinslot.transport.places import Near, is_direct, nearness
-from twinslot.transport.settings import HttpSettings
-from twinslot.transport.timed import TimedSocket
-from twinslot.transport.tls import context, not_who
+from twinslot.transport.http.lookup import Places, look_up
+from twinslot.transport.http.options import HttpSettings
+from twinslot.transport.http.places import Near, is_direct, nearness
+from twinslot.transport.http.retry import Broken, Patience
+from twinslot.transport.http.timed_socket import TimedSocket
+from twinslot.transport.http.tls import context, not_who
 
 HEAD_MAX: Final = 256 * 1024  # bytes of an answer's head, those of interim answers included
 

@@ -23,8 +23,8 @@ from twinslot.image.layout import Span
 from twinslot.image.lzma2 import PackedError, Unpacker
 from twinslot.image.wire_blocks import BLOCK_SIZE, PACKED_EXTRA, BlocksHead
 from twinslot.transport.base import Base
-from twinslot.transport.ranges import RangeSource
-from twinslot.worker.made import MadeGroups, Tell
+from twinslot.transport.http.ranges import RangeSource
+from twinslot.worker.sources.base import MadeGroups, Tell
 
 log = logging.getLogger(__name__)
 

@@ -22,11 +22,11 @@ from typing import Final
 import twinslot
 from twinslot.core.address import Address, follow
 from twinslot.core.errors import TransportError
-from twinslot.transport.answers import settle_length
-from twinslot.transport.dial import HEAD_MAX, Dialer, Line, let_go, read_head
-from twinslot.transport.patience import Broken, Patience
-from twinslot.transport.settings import HttpSettings
-from twinslot.transport.timed import TimedSocket
+from twinslot.transport.http.answers import settle_length
+from twinslot.transport.http.dial import HEAD_MAX, Dialer, Line, let_go, read_head
+from twinslot.transport.http.options import HttpSettings
+from twinslot.transport.http.retry import Broken, Patience
+from twinslot.transport.http.timed_socket import TimedSocket
 
 REDIRECTS_MAX: Final = 5
 REDIRECTS: Final = (301, 302, 303, 307, 308)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from twinslot.bus import description, names
-from twinslot.bus.calls import OpenCalls
 from twinslot.bus.library import Message, MessageBus, MessageFlag, MessageType, Variant, close_descriptors
+from twinslot.bus.server.calls import OpenCalls
 from twinslot.core.errors import LifecycleError, RefusedError, TwinslotError
 from twinslot.core.origin import Origin, OriginKind
 from twinslot.engine.announce import ended_outside

@@ -8,7 +8,7 @@ from typing import Protocol
 from twinslot.core.errors import BundleError
 from twinslot.image.events import Event, Group, Head, PlainList
 from twinslot.image.reader import Limits, Reader
-from twinslot.worker.telling import Teller
+from twinslot.worker.sender import Teller
 
 
 class Source(Protocol):

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from twinslot.core.errors import TransportError
-from twinslot.transport.answers import WHOLE, Pinned, Replaced, beyond, insist, part
-from twinslot.transport.connection import Connection, Reply
-from twinslot.transport.http import HttpSource
-from twinslot.transport.patience import PROGRESS, Broken, Patience
+from twinslot.transport.http.answers import WHOLE, Pinned, Replaced, beyond, insist, part
+from twinslot.transport.http.connection import Connection, Reply
+from twinslot.transport.http.download import HttpSource
+from twinslot.transport.http.retry import PROGRESS, Broken, Patience
 
 FEW: Final = 3  # requests of a stream that are sent one at a time
 

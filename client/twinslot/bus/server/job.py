@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from twinslot.bus import names
-from twinslot.bus.objects import Call, Exporter, Method
+from twinslot.bus.server.objects import Call, Exporter, Method
 from twinslot.core.errors import CancelledError, LifecycleError, Refusal, RefusedError, TwinslotError
 from twinslot.core.model import Reason
 from twinslot.core.origin import Origin

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Final
 from twinslot.core.bitset import ones
 from twinslot.core.manifest import Manifest, Payload
 from twinslot.transport.budget import check_budget
-from twinslot.worker.ranged import RangedImage
-from twinslot.worker.telling import Teller
+from twinslot.worker.seekable import RangedImage
+from twinslot.worker.sender import Teller
 
 if TYPE_CHECKING:
-    from twinslot.worker.blocks import Blocks
-    from twinslot.worker.made import MadeGroups
-    from twinslot.worker.patched import Patches
+    from twinslot.worker.sources.base import MadeGroups
+    from twinslot.worker.sources.blocklist_file import Blocks
+    from twinslot.worker.sources.patch import Patches
 
 WORTH: Final = 256 * 1024  # bytes of content that must be missing before a block list is looked for
 

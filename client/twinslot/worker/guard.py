@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 
 from twinslot.core.errors import BundleError, LifecycleError, TwinslotError
-from twinslot.worker.frames import GONE, Channel
+from twinslot.worker.protocol import GONE, Channel
 
 log = logging.getLogger(__name__)
 

@@ -11,14 +11,15 @@ from collections.abc import Coroutine, Mapping
 from typing import Any, Final
 
 import twinslot
-from twinslot.bus import names, options
-from twinslot.bus.callers import Callers
-from twinslot.bus.calls import SharedLook
+from twinslot.bus import names
 from twinslot.bus.descriptors import duplicate
-from twinslot.bus.jobs import Jobs
 from twinslot.bus.library import Variant
-from twinslot.bus.objects import Call, Exporter, Method
-from twinslot.bus.options import Options
+from twinslot.bus.server import options
+from twinslot.bus.server.callers import Callers
+from twinslot.bus.server.calls import SharedLook
+from twinslot.bus.server.jobs import Jobs
+from twinslot.bus.server.objects import Call, Exporter, Method
+from twinslot.bus.server.options import Options
 from twinslot.bus.world import JsonObject, World
 from twinslot.core.errors import Refusal, RefusedError, TwinslotError
 from twinslot.core.progress import Observer

@@ -37,7 +37,7 @@ from typing import Any, Final
 from twinslot.core.errors import DeviceError, TransportError, TwinslotError
 from twinslot.core.manifest import GROUP_SIZE_MAX, GROUPS_MAX, MANIFEST_MAX
 from twinslot.core.model import DIGEST_SIZE
-from twinslot.worker.reports import read_error, write_error
+from twinslot.worker.error_codec import read_error, write_error
 
 ROOM: Final = 1 << 20  # bytes on their way from a worker, so that it decodes on while the engine waits for the medium
 SO_SNDBUFFORCE: Final = 32  # include/uapi/asm-generic/socket.h

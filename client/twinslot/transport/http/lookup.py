@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from twinslot.transport.timed import TICK
+from twinslot.transport.http.timed_socket import TICK
 
 STACK: Final = 512 * 1024  # bytes; glibc's resolver keeps its buffers there
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from twinslot.core.address import Address
 from twinslot.core.errors import TransportError
-from twinslot.transport.patience import Broken
+from twinslot.transport.http.retry import Broken
 
 # Section 14.4; range units are case-insensitive (section 14.1), and some servers write '=' as in a request.
 _RANGE = re.compile(r"bytes[ \t=]+(\d{1,19})\s*-\s*(\d{1,19})\s*/\s*(\d{1,19}|\*)", re.IGNORECASE | re.ASCII)

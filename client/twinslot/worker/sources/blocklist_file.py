@@ -15,10 +15,10 @@ from twinslot.image.wire_blocks import (
     lists_digest,
     parse_blocks_head,
 )
-from twinslot.transport.ranges import RangeSource, RangesRefused
-from twinslot.worker.blocked import BlockedPayload
-from twinslot.worker.made import not_used
-from twinslot.worker.sidecar import Search, beside
+from twinslot.transport.http.ranges import RangeSource, RangesRefused
+from twinslot.worker.sources.base import not_used
+from twinslot.worker.sources.blocklist import BlockedPayload
+from twinslot.worker.sources.sidecar import Search, beside
 
 _HEAD_MAX: Final = BLOCKS_HEADER_SIZE + PAYLOADS_MAX * BLOCKS_ENTRY_SIZE
 

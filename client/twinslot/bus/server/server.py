@@ -8,8 +8,6 @@ import signal
 from typing import Final
 
 from twinslot.bus import names
-from twinslot.bus.callers import Callers
-from twinslot.bus.interface import Update
 from twinslot.bus.library import (
     LARGEST,
     MessageBus,
@@ -20,7 +18,9 @@ from twinslot.bus.library import (
     open_bus,
     until_lost,
 )
-from twinslot.bus.objects import Exporter
+from twinslot.bus.server.callers import Callers
+from twinslot.bus.server.interface import Update
+from twinslot.bus.server.objects import Exporter
 from twinslot.bus.world import World
 from twinslot.core.errors import DeviceError
 from twinslot.core.model import Reason

@@ -13,7 +13,7 @@ from typing import Final
 
 from twinslot.core.address import Address
 from twinslot.core.errors import DeviceError, TransportError
-from twinslot.transport.settings import HttpSettings
+from twinslot.transport.http.options import HttpSettings
 
 # RFC 9325, section 4.2: forward secrecy and AEAD only. TLS 1.3 has no others.
 CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AESCCM:DHE+AESGCM:DHE+CHACHA20:!aNULL:!aDSS"

@@ -13,7 +13,8 @@ from twinslot.core.manifest import Manifest, parse_manifest
 from twinslot.image.events import Head
 from twinslot.transport.base import Base
 from twinslot.transport.notes import Note
-from twinslot.worker.frames import (
+from twinslot.worker.notes import write_note
+from twinslot.worker.protocol import (
     BASE_PREFIX,
     COST,
     COUNT,
@@ -26,7 +27,6 @@ from twinslot.worker.frames import (
     Kind,
     unpack,
 )
-from twinslot.worker.notes import write_note
 
 QUIET: Final = 1.0  # seconds between two signs of life while bytes arrive and no part is complete
 

@@ -22,15 +22,15 @@ from typing import Final
 from twinslot.core.address import parse_address
 from twinslot.core.errors import TransportError
 from twinslot.image.layout import Span
-from twinslot.transport.answers import Pinned
-from twinslot.transport.connection import Connection
-from twinslot.transport.dial import Dialer, check_scheme
-from twinslot.transport.http import HttpSource
+from twinslot.transport.http.answers import Pinned
+from twinslot.transport.http.coalesce import coalesce
+from twinslot.transport.http.connection import Connection
+from twinslot.transport.http.dial import Dialer, check_scheme
+from twinslot.transport.http.download import HttpSource
+from twinslot.transport.http.options import HttpSettings
+from twinslot.transport.http.range_request import Passage, RangesRefused, Way
+from twinslot.transport.http.retry import Patience
 from twinslot.transport.notes import Note
-from twinslot.transport.passage import Passage, RangesRefused, Way
-from twinslot.transport.patience import Patience
-from twinslot.transport.settings import HttpSettings
-from twinslot.transport.spans import coalesce
 
 __all__ = ["GAP", "HttpSettings", "RangeSource", "RangesRefused", "open_optional"]
 

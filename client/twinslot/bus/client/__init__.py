@@ -1,0 +1,1 @@
+"""A caller's half of the bus."""

@@ -1,0 +1,1 @@
+"""Bytes over HTTP(S), whatever the network does."""

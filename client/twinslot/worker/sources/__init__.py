@@ -1,0 +1,1 @@
+"""Groups that need not be fetched: made of what the device runs and of a file beside the image."""
