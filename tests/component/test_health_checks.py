@@ -15,7 +15,7 @@ import pytest
 from fakes.rigs import FAKE_BIN
 from twinslot.config.options import Health, HealthCommand, HealthHttp
 from twinslot.core.errors import DeviceError
-from twinslot.health.base import Runner, Terms, Verdict
+from twinslot.health.base import CheckOptions, Runner, Verdict
 from twinslot.health.command import CommandCheck
 from twinslot.health.directory import NotAsked, discover
 from twinslot.health.http import HttpCheck
@@ -78,7 +78,7 @@ def test_every_executable_in_the_directories_is_a_check_and_the_earlier_director
     odd = ["motor@left", "two words", "a+b", "_x", ".hidden", "pr\u00fcfung", "-n", "line\nbreak", "{}", "README"]
     for name in odd:
         script(lib / name, "exit 0")
-    checks = discover([etc, tmp_path / "absent", lib], Terms(timeout=5), [tmp_path / "absent"])
+    checks = discover([etc, tmp_path / "absent", lib], CheckOptions(timeout=5), [tmp_path / "absent"])
     assert all(isinstance(check, CommandCheck) and check.terms.required for check in checks)
     names = [check.name for check in checks]
     assert names == sorted(["10-net.sh", "20-pump", *odd[:7], "line\\nbreak", *odd[8:]])
@@ -88,7 +88,7 @@ def test_every_executable_in_the_directories_is_a_check_and_the_earlier_director
 
 def test_a_name_that_is_not_utf8_is_asked_and_printed_in_escapes(tmp_path: Path) -> None:
     script(tmp_path / os.fsdecode(b"pr\xfcfung"), "exit 3")
-    (check,) = discover([tmp_path], Terms(timeout=5))
+    (check,) = discover([tmp_path], CheckOptions(timeout=5))
     assert check.name == "pr\\xfcfung"
     assert check.probe(5) == Verdict(passed=False, detail="exit status 3")
 
@@ -107,7 +107,7 @@ def test_what_is_no_check_is_reported_with_the_reason_and_never_passes(tmp_path:
     (tmp_path / "file").touch()
     (tmp_path / "lost").symlink_to("data/health.d")
     directories = [lib, tmp_path / "absent", tmp_path / "file", tmp_path / "lost"]
-    checks = discover(directories, Terms(timeout=5), [tmp_path / "lost"])
+    checks = discover(directories, CheckOptions(timeout=5), [tmp_path / "lost"])
     why = {check.name: check.why for check in checks if isinstance(check, NotAsked)}
     assert len(why) == len(checks)
     leftover = "the name is that of a leftover of an editor or a package"
@@ -130,13 +130,13 @@ def test_what_is_no_check_is_reported_with_the_reason_and_never_passes(tmp_path:
 def test_only_the_endings_that_package_tools_use_make_a_leftover(tmp_path: Path) -> None:
     for name in ("fan.rpmlow", "fan.rpm", "x.old", "x.BAK", "swp"):
         script(tmp_path / name, "exit 1")
-    assert all(isinstance(check, CommandCheck) for check in discover([tmp_path], Terms(timeout=5)))
+    assert all(isinstance(check, CommandCheck) for check in discover([tmp_path], CheckOptions(timeout=5)))
 
 
 def test_a_file_that_does_not_run_hides_nothing(tmp_path: Path) -> None:
     script(tmp_path / "etc/10-net", "exit 0", 0o644)
     script(tmp_path / "lib/10-net", "echo vendor")
-    checks = discover([tmp_path / "etc", tmp_path / "lib"], Terms(timeout=5))
+    checks = discover([tmp_path / "etc", tmp_path / "lib"], CheckOptions(timeout=5))
     assert [(check.name, type(check)) for check in checks] == [("10-net", NotAsked), ("10-net", CommandCheck)]
 
 

@@ -20,7 +20,7 @@ from twinslot.image.wire import Encoding, Header, StoredEntry, TrustDocuments, b
 from twinslot.storage.blockdev import open_target
 from twinslot.storage.slot_reader import open_reader
 from twinslot.transport.file import FileRanges
-from twinslot.worker.seekable import RangedImage
+from twinslot.worker.seekable import SeekableImage
 from twinslot_image.compose import compose_manifest
 from twinslot_image.pack import PackedPayload
 
@@ -62,7 +62,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_groups_past_4_gib_are_found_by_ranges(image: Path) -> None:
     descriptor = os.open(image, os.O_RDONLY)
     try:
-        ranged = RangedImage(FileRanges(descriptor), Limits())
+        ranged = SeekableImage(FileRanges(descriptor), Limits())
         manifest = parse_manifest(ranged.head().manifest)
         ranged.proceed(manifest)
         payload = manifest.payload("rootfs")
@@ -75,7 +75,7 @@ def test_groups_past_4_gib_are_found_by_ranges(image: Path) -> None:
 
 def test_the_layout_ends_where_the_file_ends(image: Path) -> None:
     with image.open("rb") as file:
-        ranged = RangedImage(FileRanges(file.fileno()), Limits())
+        ranged = SeekableImage(FileRanges(file.fileno()), Limits())
         head = ranged.head()
         spans = layout(head.header, parse_manifest(head.manifest))
     assert spans.groups["rootfs"].end == image.stat().st_size > 1 << 32

@@ -13,7 +13,7 @@ import pytest
 
 from image_samples import make_sample
 from twinslot.system import process
-from twinslot.system.priority import IO_CLASSES, give_way
+from twinslot.system.priority import IO_CLASSES, lower_priority
 from twinslot.worker import launch
 from twinslot.worker.stream import WorkerStream
 
@@ -49,11 +49,11 @@ def test_a_thread_gives_way_with_all_that_it_starts_and_the_others_stay(io: str,
     before = of(threading.get_native_id())
 
     def lower() -> None:
-        give_way(0)
+        lower_priority(0)
         assert of(threading.get_native_id()) == (NICE, told), "inherited; and 0 raises nothing"
 
     def update() -> None:
-        give_way(NICE, io)
+        lower_priority(NICE, io)
         assert of(threading.get_native_id()) == (NICE, told)
         in_thread(lower)
         child = subprocess.run(["sh", "-c", "nice; ionice"], capture_output=True, text=True, check=True)
@@ -65,7 +65,7 @@ def test_a_thread_gives_way_with_all_that_it_starts_and_the_others_stay(io: str,
 
 def test_the_default_changes_nothing() -> None:
     before = of(threading.get_native_id())
-    give_way(0, "normal")
+    lower_priority(0, "normal")
     assert of(threading.get_native_id()) == before
 
 
@@ -77,7 +77,7 @@ def test_an_update_goes_on_where_ionice_is_missing(
 
     monkeypatch.setattr(process, "run", missing)
     with caplog.at_level(logging.WARNING):
-        in_thread(lambda: give_way(0, "idle"))
+        in_thread(lambda: lower_priority(0, "idle"))
     assert "the priority cannot be lowered" in caplog.text
     assert set(IO_CLASSES) == {"normal", "low", "idle"}
 

@@ -25,7 +25,7 @@ from twinslot.core.transaction import Outcome, Transaction
 from twinslot.queries import status as report
 from twinslot.queries.doctor import doctor
 from twinslot.storage.record import schema
-from twinslot.storage.record.database import Patience
+from twinslot.storage.record.database import BusyTimeout
 from twinslot.storage.record.published import Published
 from twinslot.storage.record.record import Record
 
@@ -261,7 +261,7 @@ def test_a_reader_that_keeps_a_lock_costs_one_timeout_and_not_one_for_each_save(
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as reader:
         assert reader.stdout is not None
         assert reader.stdout.readline() == b"held\n"
-        patience = Patience(0.2)
+        patience = BusyTimeout(0.2)
         with Record(tmp_path, now, patience=patience) as record:
             for _ in range(3):
                 with pytest.raises(DeviceError, match="locked"):

@@ -20,7 +20,7 @@ from twinslot.bootloader.uboot import tool_lock as toollock
 from twinslot.core.circumstance import may_pass
 from twinslot.core.errors import DeviceError
 from twinslot.core.model import SlotName
-from twinslot.health.base import Runner, Terms
+from twinslot.health.base import CheckOptions, Runner
 from twinslot.health.command import CommandCheck
 from twinslot.health.directory import discover
 from twinslot.health.http import HttpCheck
@@ -63,7 +63,7 @@ def take_lock(directory: Path) -> None:
         pass
 
 
-TERMS = Terms(timeout=2.0, delay=0.5)
+TERMS = CheckOptions(timeout=2.0, delay=0.5)
 DOORS: dict[str, tuple[Callable[[Path], object], str]] = {
     "update lock": (take_lock, "lock"),
     "slot for writing": (lambda d: open_target(d / "slot", (), allow_files=True), "slot"),

@@ -115,7 +115,7 @@ def gives_way(config: Config) -> object:
         raise DeviceError("enough")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(priority, "give_way", noted)
+        patch.setattr(priority, "lower_priority", noted)
         with pytest.raises(DeviceError, match="enough"):
             RealWorld().install(config, 0, InstallOptions(), lambda _: None, Cancellation())
     return given

@@ -18,10 +18,10 @@ from twinslot.core.bitset import bits_where, has, ones
 from twinslot.core.errors import BundleError, DeviceError, RefusedError
 from twinslot.core.manifest import Manifest, Payload
 from twinslot.core.model import SlotName
-from twinslot.engine.filler import Filler
-from twinslot.engine.holdings import Holdings
-from twinslot.payloads.partition.plan import Way, make_plan
-from twinslot.payloads.partition.read_behind import Sweep
+from twinslot.engine.local_content import LocalContent
+from twinslot.engine.payload_install import PayloadInstall
+from twinslot.payloads.partition.plan import ContentSource, make_plan
+from twinslot.payloads.partition.read_behind import ReadBehind
 from twinslot.payloads.partition.writer import PayloadWriter
 from twinslot.storage import slot_reader as slotreader
 from twinslot.storage.known_lists import KnownList
@@ -71,7 +71,7 @@ def fill(stream: SmallStream, disk: SimulatedDisk, target: KnownList | None, *, 
     """Wipe and fill a partition."""
     writer = PayloadWriter(disk, PAYLOAD)
     writer.wipe()
-    filler = Filler(PAYLOAD, writer, Holdings(SlotName.B), target, lambda _: None, insist=insist)
+    filler = PayloadInstall(PAYLOAD, writer, LocalContent(SlotName.B), target, lambda _: None, insist=insist)
     filler.prepare(None)
     parts = stream.parts(IMAGE.manifest)
     first = next(parts)
@@ -188,7 +188,7 @@ def test_a_group_that_cannot_be_read_is_fetched_and_written_anew(*, ranged: bool
     disk.worn = 2 * GROUP
     writer = PayloadWriter(disk, PAYLOAD)
     writer.wipe()
-    filler = Filler(PAYLOAD, writer, Holdings(SlotName.B), known(IMAGE.content), lambda _: None)
+    filler = PayloadInstall(PAYLOAD, writer, LocalContent(SlotName.B), known(IMAGE.content), lambda _: None)
     parts = stream.parts(IMAGE.manifest)
     for part in parts:
         if isinstance(part, GroupPart):
@@ -203,14 +203,16 @@ def test_a_group_that_cannot_be_read_is_fetched_and_written_anew(*, ranged: bool
 
 
 def test_an_error_of_reading_back_is_not_taken_for_a_group_that_is_not_there() -> None:
-    class Failing(Sweep):
+    class Failing(ReadBehind):
         def reached(self, end: int) -> None:
             raise DeviceError(f"cannot read 'slot_b' at byte {end}", code="read", found="Input/output error")
 
     writer = PayloadWriter(disk_with(held(0, 1, 2, 5)), PAYLOAD)
     writer._sweep = Failing(writer._device, lambda *_: None)
     writer.wipe()
-    filler = Filler(PAYLOAD, writer, Holdings(SlotName.B), known(held(0, 1, 2, 5)[: 6 * GROUP]), lambda _: None)
+    filler = PayloadInstall(
+        PAYLOAD, writer, LocalContent(SlotName.B), known(held(0, 1, 2, 5)[: 6 * GROUP]), lambda _: None
+    )
     with pytest.raises(DeviceError, match="cannot read 'slot_b'"):
         filler.take_list(ListPart("rootfs", IMAGE.plain_list, waits=True), remote=True)
 
@@ -229,7 +231,7 @@ def test_groups_that_were_found_before_a_pipe_brings_them_count_once_and_are_not
     disk, moved = disk_with(held(1, 2, 5)), list[int]()
     writer = PayloadWriter(disk, PAYLOAD)
     writer.wipe()
-    filler = Filler(PAYLOAD, writer, Holdings(SlotName.B, unfinished=True), None, moved.append)
+    filler = PayloadInstall(PAYLOAD, writer, LocalContent(SlotName.B, unfinished=True), None, moved.append)
     for part in SmallStream(IMAGE).parts(IMAGE.manifest):
         if isinstance(part, GroupPart):
             filler.take(part)
@@ -246,7 +248,7 @@ def test_groups_that_were_found_before_a_pipe_brings_them_count_once_and_are_not
 def test_a_pipe_that_brings_a_group_out_of_order_is_refused_also_where_the_group_was_found() -> None:
     writer = PayloadWriter(disk_with(held(1, 2, 5)), PAYLOAD)
     writer.wipe()
-    filler = Filler(PAYLOAD, writer, Holdings(SlotName.B, unfinished=True), None, lambda _: None)
+    filler = PayloadInstall(PAYLOAD, writer, LocalContent(SlotName.B, unfinished=True), None, lambda _: None)
     filler.take_list(ListPart("rootfs", IMAGE.plain_list), remote=False)
     for index in (1, 4, 6, 2**32 - 1):
         with pytest.raises(BundleError, match="out of order"):
@@ -285,18 +287,18 @@ def test_a_plan_names_only_places_that_hold_the_group(new: list[int], running: l
     plan = make_plan(payload, known(made(new)).data, known(made(running)), known(made(target)))
     for index, number in enumerate(new):
         way, place = plan.way(index), plan.place(index)
-        if way is Way.KEEP:
+        if way is ContentSource.KEEP:
             assert index
             assert target[index] == number
-        elif way is Way.ZERO:
+        elif way is ContentSource.ZERO:
             assert number == 0
-        elif way is Way.COPY:
+        elif way is ContentSource.COPY:
             assert running[place] == number
-        elif way is Way.MOVE:
+        elif way is ContentSource.MOVE:
             assert place
             assert target[place] == number
         else:
             assert number not in running
             assert number not in target[1:]
-    assert sum(plan.bytes_of(way) for way in Way) == payload.size
-    assert set(ones(plan.wanted())) == {index for index in range(len(new)) if plan.way(index) is Way.FETCH}
+    assert sum(plan.bytes_of(way) for way in ContentSource) == payload.size
+    assert set(ones(plan.wanted())) == {index for index in range(len(new)) if plan.way(index) is ContentSource.FETCH}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from twinslot.core.errors import DeviceError
 from twinslot.core.health import failed, judged
 from twinslot.core.model import CheckResult
-from twinslot.health.base import Runner, Terms, Verdict
+from twinslot.health.base import CheckOptions, Runner, Verdict
 
 
 def names(results: Sequence[CheckResult]) -> tuple[str, ...]:
@@ -40,7 +40,7 @@ class Scripted:
     clock: Clock
     answers: list[bool]
     takes: float = 1.0
-    terms: Terms = field(default_factory=Terms)
+    terms: CheckOptions = field(default_factory=CheckOptions)
     allowed: list[float] = field(default_factory=list)
 
     def probe(self, seconds: float) -> Verdict:
@@ -57,7 +57,7 @@ def clock() -> Clock:
 
 
 def test_each_check_gives_one_result_in_order(clock: Clock) -> None:
-    checks = [Scripted("b", clock, [True]), Scripted("a", clock, [False], terms=Terms(required=False))]
+    checks = [Scripted("b", clock, [True]), Scripted("a", clock, [False], terms=CheckOptions(required=False))]
     results = Runner(checks, clock, clock.sleep).run(clock.now + 100)
     assert [(r.name, r.passed, r.required, r.tries, r.seconds) for r in results] == [
         ("b", True, True, 1, 1.0),
@@ -80,19 +80,19 @@ def test_what_the_manifest_demands_is_required_and_has_failed_where_it_was_not_a
 
 
 def test_a_check_is_asked_again_after_its_delay_and_no_more_once_it_passed(clock: Clock) -> None:
-    check = Scripted("a", clock, [False, False, True, False], terms=Terms(retries=5, delay=10))
+    check = Scripted("a", clock, [False, False, True, False], terms=CheckOptions(retries=5, delay=10))
     (result,) = Runner([check], clock, clock.sleep).run(clock.now + 100)
     assert (result.passed, result.tries, result.seconds) == (True, 3, 23.0)
 
 
 def test_retries_end(clock: Clock) -> None:
-    check = Scripted("a", clock, [False], terms=Terms(retries=2, delay=1))
+    check = Scripted("a", clock, [False], terms=CheckOptions(retries=2, delay=1))
     (result,) = Runner([check], clock, clock.sleep).run(clock.now + 100)
     assert (result.passed, result.tries, result.seconds) == (False, 3, 5.0)
 
 
 def test_no_try_gets_more_time_than_the_deadline_leaves(clock: Clock) -> None:
-    check = Scripted("a", clock, [True], takes=50, terms=Terms(timeout=30, retries=9, delay=0))
+    check = Scripted("a", clock, [True], takes=50, terms=CheckOptions(timeout=30, retries=9, delay=0))
     (result,) = Runner([check], clock, clock.sleep).run(clock.now + 70)
     assert check.allowed == [30, 30, 10]
     assert (result.passed, result.detail, result.seconds) == (False, "too slow", 70.0)
@@ -110,7 +110,7 @@ def test_a_check_that_is_never_asked_has_failed(clock: Clock) -> None:
 class Exploding:
     error: Exception
     name: str = "explodes"
-    terms: Terms = field(default_factory=Terms)
+    terms: CheckOptions = field(default_factory=CheckOptions)
 
     def probe(self, seconds: float) -> Verdict:
         raise self.error
@@ -129,16 +129,16 @@ def test_two_checks_of_one_name_are_refused(clock: Clock) -> None:
     assert caught.value.code == "device.health-names"
 
 
-def _scripts(draw: st.DrawFn) -> Iterator[tuple[list[bool], float, Terms]]:
+def _scripts(draw: st.DrawFn) -> Iterator[tuple[list[bool], float, CheckOptions]]:
     for _ in range(draw(st.integers(0, 4))):
         times = st.floats(0, 50)
-        terms = Terms(draw(st.floats(0.1, 50)), draw(st.integers(0, 3)), draw(times), draw(st.booleans()))
+        terms = CheckOptions(draw(st.floats(0.1, 50)), draw(st.integers(0, 3)), draw(times), draw(st.booleans()))
         yield draw(st.lists(st.booleans(), min_size=1, max_size=4)), draw(times), terms
 
 
 @given(scripts=st.composite(lambda draw: list(_scripts(draw)))(), budget=st.floats(-1, 120))
 def test_the_deadline_always_holds_and_a_pass_was_always_asked_for(
-    scripts: list[tuple[list[bool], float, Terms]], budget: float
+    scripts: list[tuple[list[bool], float, CheckOptions]], budget: float
 ) -> None:
     clock = Clock()
     checks = [Scripted(str(n), clock, list(a), takes, terms) for n, (a, takes, terms) in enumerate(scripts)]

@@ -12,7 +12,7 @@ from twinslot.core.errors import TransportError
 from twinslot.image.layout import Span
 from twinslot.image.reader import Limits
 from twinslot.transport.budget import check_budget
-from twinslot.worker.seekable import RangedImage, Refusals
+from twinslot.worker.seekable import Refusals, SeekableImage
 
 SAMPLE = make_sample()
 PAYLOAD = SAMPLE.manifest.payload("rootfs")
@@ -69,10 +69,10 @@ class Fickle:
             yield span, self.read(span.offset, span.length)
 
 
-def ready() -> tuple[RangedImage, Fickle, bytes]:
+def ready() -> tuple[SeekableImage, Fickle, bytes]:
     """An image whose list was read."""
     source = Fickle()
-    image = RangedImage(source, Limits(), Refusals(Refused))
+    image = SeekableImage(source, Limits(), Refusals(Refused))
     image.head()
     image.proceed(SAMPLE.manifest)
     return image, source, image.plain_list(PAYLOAD)

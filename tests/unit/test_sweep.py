@@ -12,7 +12,7 @@ import pytest
 from simulation.disk import SimulatedDisk
 from simulation.image import GROUP, SmallImage
 from twinslot.core.errors import DeviceError, LifecycleError
-from twinslot.payloads.partition.read_behind import Sweep
+from twinslot.payloads.partition.read_behind import ReadBehind
 from twinslot.payloads.partition.writer import PayloadWriter
 
 IMAGE = SmallImage("1.0", 1, groups=6)
@@ -61,8 +61,10 @@ class LossyDisk(SimulatedDisk):
         super().write(offset, bytes(changed))
 
 
-def sweep_of(disk: CountingDisk, run: Executor | None) -> Sweep:
-    return Sweep(disk, lambda first, end: disk.calls.append(f"read {first // GROUP} to {end // GROUP}"), run, 2 * GROUP)
+def sweep_of(disk: CountingDisk, run: Executor | None) -> ReadBehind:
+    return ReadBehind(
+        disk, lambda first, end: disk.calls.append(f"read {first // GROUP} to {end // GROUP}"), run, 2 * GROUP
+    )
 
 
 def test_a_region_is_read_back_once_enough_came_together_and_only_behind_a_flush() -> None:

@@ -35,7 +35,7 @@ from twinslot.worker import stream
 from twinslot.worker.error_codec import REASONS_MAX, TEXT_MAX, read_error, write_error
 from twinslot.worker.fetch import read_request
 from twinslot.worker.launch import Worker
-from twinslot.worker.liveness import BETWEEN, Pace
+from twinslot.worker.liveness import BETWEEN, StallDetector
 from twinslot.worker.notes import read_note, write_note
 from twinslot.worker.protocol import (
     BASE_PREFIX,
@@ -48,7 +48,7 @@ from twinslot.worker.protocol import (
     Channel,
     Kind,
 )
-from twinslot.worker.sender import Teller
+from twinslot.worker.sender import WorkerSender
 from twinslot.worker.stream import WorkerStream
 
 SAMPLE = make_sample()
@@ -414,14 +414,14 @@ BASE = BASE_PREFIX.pack(0, 10, 4096, bytes(32)) + bytes(32)
 
 
 @contextlib.contextmanager
-def teller_that_hears(data: bytes, *, descriptor: bool = True) -> Iterator[Teller]:
+def teller_that_hears(data: bytes, *, descriptor: bool = True) -> Iterator[WorkerSender]:
     """The worker's half, whose engine says this, with one descriptor."""
     with channels() as (channel, raw), open(os.devnull, "rb") as file:
         if descriptor:
             send_with(raw, data, [file.fileno()])
         else:
             say(raw, data)
-        teller = Teller(channel)
+        teller = WorkerSender(channel)
         yield teller
         teller.close()
 
@@ -526,7 +526,7 @@ class Clock:
         return self.now
 
 
-def live_on(pace: Pace, clock: Clock, a_second: int) -> None:
+def live_on(pace: StallDetector, clock: Clock, a_second: int) -> None:
     """A sign of life each second, and so many bytes."""
     for second in range(10_000_000):
         clock.now = second
@@ -536,7 +536,7 @@ def live_on(pace: Pace, clock: Clock, a_second: int) -> None:
 @pytest.mark.parametrize("a_second", [0, 1, 255])
 def test_a_worker_that_says_for_ever_that_it_lives_is_left(a_second: int) -> None:
     clock = Clock()
-    pace = Pace(100.0, 256, clock)
+    pace = StallDetector(100.0, 256, clock)
     with pytest.raises(TransportError) as error:
         live_on(pace, clock, a_second)
     assert error.value.code == "transport.too-slow"
@@ -545,7 +545,7 @@ def test_a_worker_that_says_for_ever_that_it_lives_is_left(a_second: int) -> Non
 
 def test_a_worker_that_counts_for_ever_without_bringing_anything_is_left() -> None:
     clock = Clock()
-    pace = Pace(100.0, 256, clock)
+    pace = StallDetector(100.0, 256, clock)
     with pytest.raises(TransportError):
         live_on(pace, clock, 1_000_000)
     assert clock.now <= 100 + BETWEEN / 256 + 1
@@ -553,7 +553,7 @@ def test_a_worker_that_counts_for_ever_without_bringing_anything_is_left() -> No
 
 def test_a_slow_and_honest_worker_is_waited_for() -> None:
     clock = Clock()
-    pace = Pace(100.0, 256, clock)
+    pace = StallDetector(100.0, 256, clock)
     for second in range(4096):  # a group of a MiB at the floor
         clock.now = second
         pace.lives(second * 256)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from twinslot.core.errors import DeviceError
 from twinslot.storage import write_buffer as writebehind
-from twinslot.storage.write_buffer import WriteBehind
+from twinslot.storage.write_buffer import WriteBuffer
 
 SIZE, SECTOR, BUFFER = 4096, 512, 1024
 
@@ -41,8 +41,8 @@ def small_buffer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writebehind, "WRITE_BUFFER", BUFFER)
 
 
-def behind(medium: Medium, sector: int = SECTOR) -> WriteBehind:
-    return WriteBehind(medium.write_plain, medium.write_direct, sector)
+def behind(medium: Medium, sector: int = SECTOR) -> WriteBuffer:
+    return WriteBuffer(medium.write_plain, medium.write_direct, sector)
 
 
 writes = st.lists(

@@ -94,9 +94,9 @@ class RealWorld:
     ) -> Transaction:
         """See `World`."""
         from twinslot.engine.assemble import open_engine, open_stream
-        from twinslot.system.priority import give_way
+        from twinslot.system.priority import lower_priority
 
-        give_way(self._config.install.nice, self._config.install.io_priority)
+        lower_priority(self._config.install.nice, self._config.install.io_priority)
         # First the engine: it may refuse without starting a worker.
         engine = open_engine(self._config, service_workers=True, origin=origin)
         stream = open_stream(self._config, source, service_workers=True)

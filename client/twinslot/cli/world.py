@@ -214,9 +214,9 @@ class RealWorld:
     ) -> Transaction:
         """See `World`."""
         from twinslot.engine.assemble import open_engine, open_stream
-        from twinslot.system.priority import give_way
+        from twinslot.system.priority import lower_priority
 
-        give_way(config.install.nice, config.install.io_priority)
+        lower_priority(config.install.nice, config.install.io_priority)
         engine = open_engine(config, service_workers=False)  # first: it may refuse without starting a worker
         stream = open_stream(config, source, service_workers=False)
         with cancelled.ending(stream):  # also while the engine waits for lock and environment

@@ -119,7 +119,7 @@ class Delta:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Http:
-    """Patience with a network."""
+    """Time limits, retries and rates of a download."""
 
     connect_timeout: float = option(
         "Until a connection stands; as long again for TLS.", default=20.0, unit="seconds", low=1, high=600
@@ -234,7 +234,7 @@ class Config:
     boot: Boot = option("How the boot environment is reached.", factory=Boot)
     install: Install = option("Limits and policy.", factory=Install)
     delta: Delta = option("Fetching only what is needed.", factory=Delta)
-    http: Http = option("Patience with a network.", factory=Http)
+    http: Http = option("Time limits, retries and rates of a download.", factory=Http)
     health: Health = option("What a healthy device is.", factory=Health)
     trial: Trial = option("The trial boot.", factory=Trial)
     record: Record = option("Where state lives.", factory=Record)

@@ -28,7 +28,7 @@ class BootFacts:
     environment: BootState | None
 
 
-def interpret(facts: BootFacts, target: SlotName | None, transaction: str) -> Event:
+def classify_boot(facts: BootFacts, target: SlotName | None, transaction: str) -> Event:
     """Which boot event the facts amount to.
 
     Args:

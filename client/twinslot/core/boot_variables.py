@@ -152,7 +152,7 @@ def disarm(state: BootState, target: SlotName, transaction: str, *, whole: bool)
     return prepare(state, target, transaction) | _quiet() | {"slot": target.other} | kept
 
 
-def calm(state: BootState, running: SlotName, transaction: str) -> Changes:
+def stop_counting(state: BootState, running: SlotName, transaction: str) -> Changes:
     """The running slot came up after a rollback or a loss: keep it, stop counting. The reason stays for readers."""
     return _decision(state, transaction) | _quiet() | {"slot": running, f"slot_{running}": SlotState.GOOD}
 

@@ -9,7 +9,7 @@ Rules:
 4. The closing effects (`CLOSING`) store the end of a transaction themselves, and stand last: until then the record
    keeps the state before, so that a cut repeats the whole transition.
 5. Each effect may be done twice. A cut between storing and doing repeats at most one of them.
-6. The environment alone decides what boots and whether it is committed (S12). `evidence.interpret` turns what stands
+6. The environment alone decides what boots and whether it is committed (S12). `boot_outcome.classify_boot` turns what stands
    there into a boot event; the record's state only says what to do about it.
 
 The diagram in docs/lifecycle.md is printed from this table.
@@ -52,7 +52,7 @@ class Event(enum.StrEnum):
     UNHEALTHY = "unhealthy"  # a required check failed
     GO_BACK = "go-back"  # somebody asked to leave the trial
     COMMITTED = "committed"  # the commit write landed
-    # Boot events: what a start of the client finds (evidence.interpret)
+    # Boot events: what a start of the client finds (boot_outcome.classify_boot)
     BOOTED_OLD = "booted-old"  # the old system runs and nothing points elsewhere
     BOOTED_NEW = "booted-new"  # the target runs and is not committed
     STILL_ARMED = "still-armed"  # the old system runs and the next boot tries the target
@@ -73,7 +73,7 @@ class Effect(enum.StrEnum):
     DISARM = "disarm"  # the next boot is the running system again; the target is bad
     COMMIT = "commit"  # the one write that keeps the target, then settle -> COMMITTED
     GIVE_UP = "give-up"  # the one write that leaves the target, then settle
-    CALM = "calm"  # the running slot is good; stop counting tries; settle
+    STOP_COUNTING = "stop-counting"  # the running slot is good; stop counting tries; settle
     CLOSE_COMMITTED = "close-committed"  # record what is now installed; migrate the record; report
     CLOSE_ROLLED_BACK = "close-rolled-back"  # record the reason and the failed release; report
 
@@ -93,7 +93,7 @@ CLOSING: Final = frozenset({Effect.ABANDON, Effect.CLOSE_COMMITTED, Effect.CLOSE
 
 Transition = tuple[State, tuple[Effect, ...]]
 
-_BACK: Final[Transition] = (State.IDLE, (Effect.CALM, Effect.CLOSE_ROLLED_BACK))
+_BACK: Final[Transition] = (State.IDLE, (Effect.STOP_COUNTING, Effect.CLOSE_ROLLED_BACK))
 _KEPT: Final[Transition] = (State.IDLE, (Effect.CLOSE_COMMITTED,))
 _LEAVE: Final[Transition] = (State.LEAVING, (Effect.GIVE_UP, Effect.REBOOT))
 _DROP: Final[Transition] = (State.IDLE, (Effect.ABANDON,))

@@ -31,7 +31,7 @@ from twinslot.storage.base import TargetDevice
 from twinslot.storage.blockdev import open_target
 from twinslot.storage.known_lists import ListStore
 from twinslot.storage.lock import BOOT_ID, UpdateLock
-from twinslot.storage.record.database import Patience
+from twinslot.storage.record.database import BusyTimeout
 from twinslot.storage.record.published import Published
 from twinslot.storage.record.record import Record
 from twinslot.storage.running_slot import RunningSlot, find_running_slot
@@ -100,7 +100,7 @@ def open_device(config: Config, get_worker: GetWorker, origin: Origin) -> Device
     running = find_running_slot({name: config.slots.of(name) for name in SlotName})
     boot_id = _boot_id()
     verifier = _Verifier(config, get_worker)
-    checks, patience = configured_checks(config.health), Patience()
+    checks, patience = configured_checks(config.health), BusyTimeout()
     return Device(
         running=running.require(),
         boot_id=boot_id,
@@ -163,7 +163,7 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _open_record(config: Config, boot_id: str, patience: Patience, *, on_trial: bool) -> Record:
+def _open_record(config: Config, boot_id: str, patience: BusyTimeout, *, on_trial: bool) -> Record:
     directory = config.record.directory
     try:
         make_directory(directory, 0o755)  # any user may read status.json in it

@@ -13,8 +13,8 @@ from twinslot.core.progress import Meter, Phase
 from twinslot.core.transaction import Transaction
 from twinslot.engine.cancellation import Cancellation
 from twinslot.engine.edges import DeltaPolicy, Device
-from twinslot.engine.filler import Filler, no_delta
-from twinslot.engine.holdings import Holdings
+from twinslot.engine.local_content import LocalContent
+from twinslot.engine.payload_install import PayloadInstall, no_delta
 from twinslot.payloads.partition.on_medium import digest_on
 from twinslot.payloads.partition.writer import PayloadWriter
 from twinslot.storage.base import TargetDevice
@@ -41,7 +41,7 @@ class Moved:
     zeroed: int = 0
 
 
-class InstallJob:
+class ImageInstall:
     """Moves one image into one slot. Owns nothing: stream and targets are closed by whoever opened them.
 
     Args:
@@ -65,7 +65,7 @@ class InstallJob:
         targets: Mapping[str, TargetDevice],
         meter: Meter,
         cancelled: Cancellation,
-        holdings: Holdings,
+        holdings: LocalContent,
         policy: DeltaPolicy | None = None,
         run: Executor | None = None,
         monotonic: Callable[[], float] = time.monotonic,
@@ -74,7 +74,7 @@ class InstallJob:
         self._stream, self._manifest, self._meter, self._cancelled = stream, manifest, meter, cancelled
         self._holdings, self._policy = holdings, policy or DeltaPolicy()
         self._writers = {p.name: PayloadWriter(targets[p.name], p, run, monotonic=monotonic) for p in manifest.payloads}
-        self._fillers: dict[str, Filler] = {}
+        self._fillers: dict[str, PayloadInstall] = {}
         self._root_first = sorted(manifest.payloads, key=lambda payload: payload.name != root)
         self._total = sum(payload.size for payload in manifest.payloads)
         self._partitions = sum(targets[payload.name].size for payload in manifest.payloads)
@@ -104,7 +104,7 @@ class InstallJob:
             target = self._holdings.take_target(payload.name)
             writer = self._writers[payload.name]
             writer.wipe()
-            self._fillers[payload.name] = Filler(
+            self._fillers[payload.name] = PayloadInstall(
                 payload, writer, self._holdings, target, self._advance, insist=self._policy.insist
             )
 

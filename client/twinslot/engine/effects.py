@@ -13,7 +13,7 @@ from twinslot.core.events import AuditEvent
 from twinslot.core.lifecycle import Effect, Event
 from twinslot.core.model import Floors, Reason, SlotRecord
 from twinslot.core.transaction import Outcome
-from twinslot.engine.content import InstallJob, check_target
+from twinslot.engine.content import ImageInstall, check_target
 from twinslot.engine.edges import Device
 from twinslot.engine.machine import Machine, Perform, timestamp
 from twinslot.storage.record.record import Record
@@ -37,7 +37,7 @@ class Effects:
 
     def __init__(self, device: Device, machine: Machine) -> None:
         self._device, self._machine = device, machine
-        self.job: InstallJob | None = None
+        self.job: ImageInstall | None = None
         self.want_reboot = True
 
     def table(self) -> Mapping[Effect, Perform]:
@@ -52,7 +52,7 @@ class Effects:
             Effect.DISARM: self.disarm,
             Effect.COMMIT: self.commit,
             Effect.GIVE_UP: self.give_up,
-            Effect.CALM: self.calm,
+            Effect.STOP_COUNTING: self.stop_counting,
             Effect.CLOSE_COMMITTED: self.close_committed,
             Effect.CLOSE_ROLLED_BACK: self.close_rolled_back,
         }
@@ -137,11 +137,11 @@ class Effects:
         changes = bootenv.give_up(state, transaction.target, transaction.id, failed, reason)
         self._decide(changes, settle=True)
 
-    def calm(self) -> None:
+    def stop_counting(self) -> None:
         """The running slot stays; tries are no longer counted."""
         state = self._environment()
         if state.counting or state.slot is not self._device.running:
-            self._decide(bootenv.calm(state, self._device.running, state.transaction), settle=True)
+            self._decide(bootenv.stop_counting(state, self._device.running, state.transaction), settle=True)
 
     # Telling what happened
 
@@ -256,7 +256,7 @@ class Effects:
             seconds = self._device.monotonic() - began
             self._machine.transaction = self._machine.open.with_seconds(phase, seconds)
 
-    def _need_job(self) -> InstallJob:
+    def _need_job(self) -> ImageInstall:
         if self.job is None:
             raise LifecycleError("there is no image to write", code="job")
         return self.job

@@ -22,9 +22,9 @@ from twinslot.core.model import Floors, Reason, StoredPayload
 from twinslot.core.progress import Meter, Observer, Phase
 from twinslot.core.transaction import Transaction
 from twinslot.engine.cancellation import Cancellation
-from twinslot.engine.content import InstallJob
+from twinslot.engine.content import ImageInstall
 from twinslot.engine.edges import Verified
-from twinslot.engine.holdings import open_holdings
+from twinslot.engine.local_content import open_local_content
 from twinslot.engine.machine import timestamp
 from twinslot.engine.session import Session
 from twinslot.storage.base import TargetDevice
@@ -73,7 +73,7 @@ def install(
             verified, manifest = _verify(session, stream, options)
             with (
                 _open_targets(session) as targets,
-                open_holdings(session.device, session.record) as holdings,
+                open_local_content(session.device, session.record) as holdings,
                 session.device.read_back_with() as run,
             ):
                 _accept(session, manifest, targets, options)
@@ -82,7 +82,7 @@ def install(
                 _remember(session, transaction, verified, options)
                 session.machine.begin(transaction)
                 device = session.device
-                session.effects.job = InstallJob(
+                session.effects.job = ImageInstall(
                     stream,
                     manifest,
                     targets,

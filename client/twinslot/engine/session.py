@@ -15,7 +15,7 @@ from typing import Final
 
 from twinslot.bootloader.base import CopyState, Environment
 from twinslot.core import boot_variables as bootenv
-from twinslot.core.boot_outcome import BootFacts, disagreements, interpret
+from twinslot.core.boot_outcome import BootFacts, classify_boot, disagreements
 from twinslot.core.boot_variables import BootState, read_state
 from twinslot.core.errors import DeviceError, TwinslotError
 from twinslot.core.events import AuditEvent
@@ -133,7 +133,7 @@ def _reconcile(device: Device, announcer: Announcer, state: BootState | None, *,
     machine.effects = effects.table()
     target = transaction.target if transaction else None
     notes = device.running_notes + disagreements(facts, target) + _went_back(record, state)
-    event = interpret(facts, target, transaction.id if transaction else "")
+    event = classify_boot(facts, target, transaction.id if transaction else "")
     if state is None:
         _rebuild(device, machine)
     if transaction is None and state is not None and event in _ADOPTED_AS and not _fell_back(state, event, device):

@@ -42,7 +42,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class CheckOptions:
     """How a check is asked.
 
     Attributes:
@@ -67,7 +67,7 @@ class Check(Protocol):
         ...
 
     @property
-    def terms(self) -> Terms:
+    def terms(self) -> CheckOptions:
         """How it is asked."""
         ...
 

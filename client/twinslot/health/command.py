@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from twinslot.core.circumstance import may_pass
-from twinslot.health.base import NotAskedError, Terms, Verdict
+from twinslot.health.base import CheckOptions, NotAskedError, Verdict
 from twinslot.system import process
 
 
@@ -18,7 +18,7 @@ class CommandCheck:
 
     name: str
     argv: tuple[str, ...]
-    terms: Terms = field(default_factory=Terms)
+    terms: CheckOptions = field(default_factory=CheckOptions)
 
     def probe(self, seconds: float) -> Verdict:
         """Run it once.

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from twinslot.core.circumstance import is_shortage, shortage
-from twinslot.health.base import Check, Terms, Verdict
+from twinslot.health.base import Check, CheckOptions, Verdict
 from twinslot.health.command import CommandCheck
 
 # What editors, dpkg (dpkg(1), conffiles), rpm, ucf(1), patch(1) and NFS leave behind: old versions of a check.
@@ -40,14 +40,14 @@ class NotAsked:
 
     name: str
     why: str
-    terms: Terms
+    terms: CheckOptions
 
     def probe(self, seconds: float) -> Verdict:  # noqa: ARG002 - as every check
         """Say why there is nothing to ask."""
         return Verdict(passed=False, detail=f"not asked: {self.why}")
 
 
-def discover(directories: Iterable[Path], terms: Terms, optional: Iterable[Path] = ()) -> tuple[Check, ...]:
+def discover(directories: Iterable[Path], terms: CheckOptions, optional: Iterable[Path] = ()) -> tuple[Check, ...]:
     """One check per entry of the directories, sorted by name.
 
     Args:
@@ -81,7 +81,7 @@ def discover(directories: Iterable[Path], terms: Terms, optional: Iterable[Path]
     return tuple(sorted(found, key=lambda check: check.name))
 
 
-def _checks(entries: Iterable[tuple[Path, str]], terms: Terms, wanted: Terms) -> Iterator[Check]:
+def _checks(entries: Iterable[tuple[Path, str]], terms: CheckOptions, wanted: CheckOptions) -> Iterator[Check]:
     for path, why in entries:
         if why == _RUNS:
             yield CommandCheck(shown(path.name), (str(path),), terms)

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from twinslot.core.circumstance import is_shortage
 from twinslot.core.errors import DeviceError
-from twinslot.health.base import NotAskedError, Terms, Verdict
+from twinslot.health.base import CheckOptions, NotAskedError, Verdict
 
 # Names are not looked up: a resolver could lead elsewhere.
 LOOPBACK: Final = {"localhost": "127.0.0.1", "127.0.0.1": "127.0.0.1", "::1": "::1"}
@@ -31,7 +31,7 @@ class HttpCheck:
     name: str
     url: str
     status: int = 200
-    terms: Terms = field(default_factory=Terms)
+    terms: CheckOptions = field(default_factory=CheckOptions)
 
     def __post_init__(self) -> None:
         _split(self.url)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from twinslot.config.options import HEALTH_DIRECTORIES, Health
-from twinslot.health.base import Check, Terms
+from twinslot.health.base import Check, CheckOptions
 from twinslot.health.command import CommandCheck
 from twinslot.health.directory import NotAsked, discover
 from twinslot.health.systemd import NoFailedUnits, UnitCheck
@@ -20,11 +20,11 @@ def configured_checks(health: Health) -> tuple[Check, ...]:
     Raises:
         DeviceError: `device.config-value`: a URL that leaves the device.
     """
-    terms = Terms(timeout=health.timeout)
+    terms = CheckOptions(timeout=health.timeout)
     checks: list[Check] = [UnitCheck(unit, terms) for unit in dict.fromkeys(health.units)]
     checks += discover(health.directories, terms, HEALTH_DIRECTORIES)
     checks += [
-        CommandCheck(entry.name, entry.argv, Terms(entry.timeout, entry.retries, entry.delay, entry.required))
+        CommandCheck(entry.name, entry.argv, CheckOptions(entry.timeout, entry.retries, entry.delay, entry.required))
         for entry in health.command
     ]
     checks += _http_checks(health)
@@ -62,6 +62,8 @@ def _http_checks(health: Health) -> list[Check]:
     from twinslot.health.http import HttpCheck  # three megabytes of http.client and ssl that most devices need not
 
     return [
-        HttpCheck(entry.name, entry.url, entry.status, Terms(entry.timeout, entry.retries, entry.delay, entry.required))
+        HttpCheck(
+            entry.name, entry.url, entry.status, CheckOptions(entry.timeout, entry.retries, entry.delay, entry.required)
+        )
         for entry in health.http
     ]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from twinslot.health.base import Terms, Verdict
+from twinslot.health.base import CheckOptions, Verdict
 from twinslot.system import process
 
 SYSTEMCTL: Final = "systemctl"
@@ -23,7 +23,7 @@ class UnitCheck:
     """The unit is active. While it starts, or has a job queued, it is waited for; a failed one is not."""
 
     unit: str
-    terms: Terms = field(default_factory=Terms)
+    terms: CheckOptions = field(default_factory=CheckOptions)
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
 
@@ -65,7 +65,7 @@ class UnitCheck:
 class NoFailedUnits:
     """No unit of the system is in the state failed."""
 
-    terms: Terms = field(default_factory=Terms)
+    terms: CheckOptions = field(default_factory=CheckOptions)
     name: str = "no-failed-units"
 
     def probe(self, seconds: float) -> Verdict:

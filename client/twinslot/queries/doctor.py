@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from twinslot.config.options import Config
-from twinslot.core.boot_outcome import BootFacts, interpret
+from twinslot.core.boot_outcome import BootFacts, classify_boot
 from twinslot.core.lifecycle import Event
 from twinslot.core.model import SlotState
 from twinslot.queries import doctor_boot as looks_boot
@@ -243,7 +243,7 @@ def _decision(scene: Scene) -> str:
         return "nothing is changed: it is not known which slot runs"
     current = view.record.current() if view.record else None
     facts = BootFacts(view.running.slot, "", view.state)
-    event = interpret(facts, current.target if current else None, current.id if current else "")
+    event = classify_boot(facts, current.target if current else None, current.id if current else "")
     runs = f"slot {view.running.slot} runs{_EVENTS[event]}"
     if view.environment is None:
         return f"{runs}; the next boot is not known, since the environment cannot be read"

@@ -18,7 +18,7 @@ from twinslot.core.manifest import Manifest, Payload, parse_manifest
 from twinslot.core.model import SlotName, StoredPayload
 from twinslot.engine.assemble import open_stream
 from twinslot.engine.install import InstallOptions
-from twinslot.payloads.partition.plan import Plan, Way, make_plan
+from twinslot.payloads.partition.plan import ContentSource, Plan, make_plan
 from twinslot.queries.preview import preview
 from twinslot.queries.status import open_record
 from twinslot.storage.known_lists import KnownList, ListStore
@@ -145,7 +145,7 @@ def _ask(
         here, there = lists[payload.name]
         plan = make_plan(payload, part.data, here, there)
         if there is not None and there.group_digest(0) == part.data[: len(there.group_digest(0))]:
-            plan.put(0, Way.MOVE)  # it is read before it is wiped
+            plan.put(0, ContentSource.MOVE)  # it is read before it is wiped
         plans.append(plan)
         if part.waits:
             wanted = plan.wanted()
@@ -160,7 +160,7 @@ def _ask(
 
 
 def _sum(manifest: Manifest, plans: list[Plan], costs: list[Cost], fetched: int) -> Forecast:
-    def content(*ways: Way) -> int:
+    def content(*ways: ContentSource) -> int:
         return sum(plan.bytes_of(way) for plan in plans for way in ways)
 
     return Forecast(
@@ -169,10 +169,10 @@ def _sum(manifest: Manifest, plans: list[Plan], costs: list[Cost], fetched: int)
         patch=sum(cost.patch for cost in costs),
         image=sum(cost.image for cost in costs),
         head=fetched,
-        running=content(Way.COPY),
-        target=content(Way.KEEP, Way.MOVE),
-        zero=content(Way.ZERO),
-        write=content(Way.FETCH, Way.COPY, Way.MOVE),
+        running=content(ContentSource.COPY),
+        target=content(ContentSource.KEEP, ContentSource.MOVE),
+        zero=content(ContentSource.ZERO),
+        write=content(ContentSource.FETCH, ContentSource.COPY, ContentSource.MOVE),
     )
 
 

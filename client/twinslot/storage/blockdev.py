@@ -23,7 +23,7 @@ from twinslot.core.errors import DeviceError, LifecycleError, Refusal, RefusedEr
 from twinslot.core.model import SECTOR
 from twinslot.storage.in_use import refuse_in_use
 from twinslot.storage.mounts import Device
-from twinslot.storage.write_buffer import WriteBehind
+from twinslot.storage.write_buffer import WriteBuffer
 
 # include/uapi/linux/fs.h: _IO(0x12, 94), _IO(0x12, 104), _IOR(0x12, 114, size_t), _IO(0x12, 127). A size_t is four
 # bytes on 32-bit ARM, and its size is part of the number.
@@ -127,7 +127,7 @@ class BlockTarget:
         self._buffer = mmap.mmap(-1, READ_BUFFER)  # anonymous mappings are page aligned, as O_DIRECT wants
         self._guard = threading.Lock()  # of the buffer: what was written is read back by another thread
         self._direct_fd, self.is_direct = _open_direct(fd, is_block=is_block)
-        self._behind = WriteBehind(self._write_all, self._write_direct, self._sector if self.is_direct else 0)
+        self._behind = WriteBuffer(self._write_all, self._write_direct, self._sector if self.is_direct else 0)
 
     @property
     def path(self) -> str:

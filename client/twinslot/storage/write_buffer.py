@@ -19,7 +19,7 @@ WRITE_BUFFER: Final = 1 << 20  # bytes
 Write = Callable[[int, memoryview], None]  # offset, and all of what is to stand there; raises DeviceError
 
 
-class WriteBehind:
+class WriteBuffer:
     """Holds back what was written last, until it is `WRITE_BUFFER` bytes, or somebody needs it on the medium.
 
     What is held back is in no cache: `settle` comes before every flush, `settle_region` before every read. For several

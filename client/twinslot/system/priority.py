@@ -21,7 +21,7 @@ IO_CLASSES: Final = {  # ionice(1): class, and level within it
 _TIMEOUT: Final = 10.0  # seconds for ionice, which only asks the kernel
 
 
-def give_way(nice: int, io: str = "normal") -> None:
+def lower_priority(nice: int, io: str = "normal") -> None:
     """Lower the priority of this thread, and of what it starts from now on.
 
     Where that fails it is logged: an update that does not give way is better than none.

@@ -18,14 +18,14 @@ from twinslot.core.errors import BundleError, DeviceError, TransportError
 from twinslot.core.manifest import Manifest
 from twinslot.image.reader import Limits
 from twinslot.image.wire import HEADER_SIZE
-from twinslot.system.priority import give_way
+from twinslot.system.priority import lower_priority
 from twinslot.transport.file import DescriptorSource, FileRanges, can_seek
 from twinslot.transport.http.options import HttpSettings
 from twinslot.worker.protocol import Channel, Kind
-from twinslot.worker.range_server import Beside, Ranger
-from twinslot.worker.seekable import ONLY_WHOLE, RangedImage, Refusals
-from twinslot.worker.sender import Teller
-from twinslot.worker.sequential import Streamer
+from twinslot.worker.range_server import Beside, RangeServer
+from twinslot.worker.seekable import ONLY_WHOLE, Refusals, SeekableImage
+from twinslot.worker.sender import WorkerSender
+from twinslot.worker.sequential import SequentialImage
 
 if TYPE_CHECKING:
     from twinslot.transport.http.ranges import RangeSource
@@ -80,12 +80,12 @@ def answer(channel: Channel, *, addresses: bool = True) -> None:
     Raises:
         TwinslotError: What is wrong with image, source or request; `serving` reports it.
     """
-    opened, teller = channel.receive(Kind.OPEN), Teller(channel)
+    opened, teller = channel.receive(Kind.OPEN), WorkerSender(channel)
     try:
         request = read_request(opened.payload, opened.descriptor)
         if request.url and not addresses:
             raise DeviceError("this worker has no network", code="worker", found="a request for an address")
-        give_way(request.nice)
+        lower_priority(request.nice)
         _serve(teller, request)
     finally:
         teller.close()
@@ -115,37 +115,37 @@ def read_request(payload: bytes, descriptor: int) -> Request:
         raise DeviceError("the request to the worker has unknown or missing words", code="worker", hint=hint) from e
 
 
-def _serve(teller: Teller, request: Request) -> None:
+def _serve(teller: WorkerSender, request: Request) -> None:
     if request.descriptor < 0:
         _serve_url(teller, request)
     elif can_seek(request.descriptor):
         _serve_file(teller, request)
     else:
         source = DescriptorSource(request.descriptor)
-        Streamer(teller, request.limits, request.image_size, source).run()
+        SequentialImage(teller, request.limits, request.image_size, source).run()
 
 
-def _serve_file(teller: Teller, request: Request) -> None:
+def _serve_file(teller: WorkerSender, request: Request) -> None:
     source = FileRanges(request.descriptor, teller.tick)
-    image = RangedImage(source, request.limits)
+    image = SeekableImage(source, request.limits)
     try:
-        Ranger(teller, image, request.image_size).run()
+        RangeServer(teller, image, request.image_size).run()
     except BundleError as e:
         raise source.explain(e) from e
 
 
-def _serve_url(teller: Teller, request: Request) -> None:
+def _serve_url(teller: WorkerSender, request: Request) -> None:
     from twinslot.transport.http.ranges import RangeSource, RangesRefused  # costs memory that a file does not need
 
     source = RangeSource(request.url, request.http, tick=teller.tick, note=teller.note)
-    image = RangedImage(source, request.limits, Refusals(RangesRefused))
+    image = SeekableImage(source, request.limits, Refusals(RangesRefused))
     try:
-        Ranger(teller, image, request.image_size, request.delta.budget, _beside(teller, request, source)).run()
+        RangeServer(teller, image, request.image_size, request.delta.budget, _beside(teller, request, source)).run()
     except RangesRefused as e:  # at the first request: later ones the image deals with
         before = image.fetched
         teller.note(ONLY_WHOLE)
         e.source.expect(HEADER_SIZE)
-        Streamer(teller, request.limits, request.image_size, e.source, before).run()
+        SequentialImage(teller, request.limits, request.image_size, e.source, before).run()
     except BundleError as e:
         if not source.loose:
             raise
@@ -159,7 +159,7 @@ def _serve_url(teller: Teller, request: Request) -> None:
         source.close()
 
 
-def _beside(teller: Teller, request: Request, image: RangeSource) -> Beside:
+def _beside(teller: WorkerSender, request: Request, image: RangeSource) -> Beside:
     """How files beside the image are looked for, once it is known which bases the device has."""
 
     def search() -> Search:

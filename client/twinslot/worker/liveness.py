@@ -19,7 +19,7 @@ BETWEEN: Final = ATTACHMENTS_SIZE_MAX + GROUPS_MAX * (DIGEST_SIZE + 40) + GROUP_
 SLOWEST: Final = 16.0  # bytes a second; where the configuration sets no floor
 
 
-class Pace:
+class StallDetector:
     """Measures one worker.
 
     Args:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Final
 from twinslot.core.bitset import ones
 from twinslot.core.manifest import Manifest, Payload
 from twinslot.transport.budget import check_budget
-from twinslot.worker.seekable import RangedImage
-from twinslot.worker.sender import Teller
+from twinslot.worker.seekable import SeekableImage
+from twinslot.worker.sender import WorkerSender
 
 if TYPE_CHECKING:
-    from twinslot.worker.sources.base import MadeGroups
+    from twinslot.worker.sources.base import GroupSource
     from twinslot.worker.sources.blocklist_file import Blocks
     from twinslot.worker.sources.patch import Patches
 
@@ -34,7 +34,7 @@ class Beside:
     blocks: Callable[[Manifest], Blocks | None] = lambda _: None
 
 
-class Ranger:
+class RangeServer:
     """Sends what the engine asks for, and nothing else.
 
     Args:
@@ -47,8 +47,8 @@ class Ranger:
 
     def __init__(
         self,
-        teller: Teller,
-        image: RangedImage,
+        teller: WorkerSender,
+        image: SeekableImage,
         image_size: int,
         budget: int = 0,
         beside: Beside | None = None,
@@ -91,7 +91,7 @@ class Ranger:
         patched = self._patches.of(payload) if self._patches else None
         plain_list = patched.plain_list if patched else self._image.plain_list(payload)
         self._teller.plain_list(number, plain_list, waits=True)
-        made: MadeGroups | None = patched
+        made: GroupSource | None = patched
         first = True
         while (want := self._teller.want()).groups:
             if first and patched is None:
@@ -108,7 +108,7 @@ class Ranger:
             for index, data in merged(from_beside, from_image):
                 self._teller.group(number, index, data)
 
-    def _blocked(self, payload: Payload, plain_list: bytes, wanted: bytes) -> MadeGroups | None:
+    def _blocked(self, payload: Payload, plain_list: bytes, wanted: bytes) -> GroupSource | None:
         """No patch: what the device runs may still have most of it, at other places."""
         if sum(payload.group_length(index) for index in ones(wanted)) < WORTH:
             return None

@@ -76,7 +76,7 @@ class Refusals:
     kind: type[Exception] | tuple[()] = ()
 
 
-class RangedImage:
+class SeekableImage:
     """One image by ranges. After `head` comes `proceed`, then everything else in any order.
 
     Args:

@@ -39,7 +39,7 @@ class Want:
     only_cost: bool
 
 
-class Teller:
+class WorkerSender:
     """Speaks the worker's half of the protocol. Descriptors of bases are closed by `close`.
 
     Args:

@@ -8,7 +8,7 @@ from typing import Protocol
 from twinslot.core.errors import BundleError
 from twinslot.image.events import Event, Group, Head, PlainList
 from twinslot.image.reader import Limits, Reader
-from twinslot.worker.sender import Teller
+from twinslot.worker.sender import WorkerSender
 
 
 class Source(Protocol):
@@ -32,7 +32,7 @@ class Source(Protocol):
         ...
 
 
-class Streamer:
+class SequentialImage:
     """Sends everything, in the order of the image.
 
     Args:
@@ -43,7 +43,7 @@ class Streamer:
         before: Bytes that were fetched before these.
     """
 
-    def __init__(self, teller: Teller, limits: Limits, image_size: int, source: Source, before: int = 0) -> None:
+    def __init__(self, teller: WorkerSender, limits: Limits, image_size: int, source: Source, before: int = 0) -> None:
         self._teller, self._image_size, self._source = teller, image_size, source
         self._reader = Reader(limits)
         self._numbers: dict[str, int] = {}  # payload name -> its place in the manifest

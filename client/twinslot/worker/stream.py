@@ -16,7 +16,7 @@ from twinslot.transport.budget import check_budget
 from twinslot.transport.notes import Note, Unused
 from twinslot.trust.verdict import TrustRequest, Verdict, decode_verdict, encode_request
 from twinslot.worker.launch import Worker
-from twinslot.worker.liveness import Pace
+from twinslot.worker.liveness import StallDetector
 from twinslot.worker.notes import read_note
 from twinslot.worker.protocol import (
     BASE_PREFIX,
@@ -67,7 +67,7 @@ class WorkerStream:
         self.remote = descriptor < 0
         self._budget = int(request.get("delta", {}).get("budget", 0)) if self.remote else 0
         self._patience = _patience(request) if descriptor < 0 else STALL
-        self._pace = _pace(request) if descriptor < 0 else Pace(PIPE, 0)
+        self._pace = _pace(request) if descriptor < 0 else StallDetector(PIPE, 0)
         worker.channel.patience = START
         try:
             worker.send(Kind.OPEN, json.dumps(dict(request)).encode(), descriptor=descriptor)
@@ -193,12 +193,12 @@ def _patience(request: Mapping[str, Any]) -> float:
     return STALL + HOPS * (ADDRESSES * float(http.get("connect_timeout", 0)) + float(http.get("read_timeout", 0)))
 
 
-def _pace(request: Mapping[str, Any]) -> Pace:
+def _pace(request: Mapping[str, Any]) -> StallDetector:
     """An honest download gives up after its tries, each with the longest pause."""
     http = request.get("http", {})
     one = _patience(request) + float(http.get("retry_wait", 0))
     floors = [float(http[name]) for name in ("rate_floor", "rate_limit") if http.get(name)]
-    return Pace((int(http.get("retries", 0)) + 1) * one, min(floors, default=0.0))
+    return StallDetector((int(http.get("retries", 0)) + 1) * one, min(floors, default=0.0))
 
 
 def _payload(manifest: Manifest, number: int) -> Payload:

@@ -13,7 +13,7 @@ EVERY: Final = 4 * 1024 * 1024
 SHARE: Final = 16  # one part in so many of the time may go into flushing; a slow network thus flushes after each group
 
 
-class SteadyFlush:
+class FlushPolicy:
     """Flushes after every `EVERY` bytes, and sooner when the last flush was short against the time since.
 
     Args:

@@ -18,7 +18,7 @@ _BITS: Final = 18  # for a group's number: GROUPS_MAX is 2**18
 _LOW: Final = (1 << _BITS) - 1
 
 
-class Way(enum.IntEnum):
+class ContentSource(enum.IntEnum):
     """How a group gets to its place."""
 
     FETCH = 0
@@ -36,23 +36,23 @@ class Plan:
         self._ways = bytearray(payload.groups)
         self._places = array("I", bytes(4 * payload.groups))
 
-    def way(self, index: int) -> Way:
+    def way(self, index: int) -> ContentSource:
         """How this group comes."""
-        return Way(self._ways[index])
+        return ContentSource(self._ways[index])
 
     def place(self, index: int) -> int:
         """The number of the group to copy or move from."""
         return self._places[index]
 
-    def put(self, index: int, way: Way, place: int = 0) -> None:
+    def put(self, index: int, way: ContentSource, place: int = 0) -> None:
         """Decide for a group."""
         self._ways[index], self._places[index] = way, place
 
     def wanted(self) -> bytes:
         """The groups that must be fetched, as bits (core/bitset.py); empty when there is none."""
-        return bits_where(self._payload.groups, lambda index: self._ways[index] == Way.FETCH)
+        return bits_where(self._payload.groups, lambda index: self._ways[index] == ContentSource.FETCH)
 
-    def bytes_of(self, way: Way) -> int:
+    def bytes_of(self, way: ContentSource) -> int:
         """Bytes of plain content that come this way."""
         whole = self._ways.count(way) * self._payload.group_size
         last = self._payload.groups - 1
@@ -74,13 +74,13 @@ def make_plan(payload: Payload, plain_list: bytes, running: KnownList | None, ta
     for index in range(payload.groups):
         digest = plain_list[index * DIGEST_SIZE : (index + 1) * DIGEST_SIZE]
         if index and of_target and of_target.known.group_digest(index) == digest:
-            plan.put(index, Way.KEEP)
+            plan.put(index, ContentSource.KEEP)
         elif digest in zeros:
-            plan.put(index, Way.ZERO)
+            plan.put(index, ContentSource.ZERO)
         elif of_running and (place := of_running.find(digest, index)) is not None:
-            plan.put(index, Way.COPY, place)
+            plan.put(index, ContentSource.COPY, place)
         elif of_target and (place := of_target.find(digest, index or -1)):  # not the first, wiped
-            plan.put(index, Way.MOVE, place)
+            plan.put(index, ContentSource.MOVE, place)
     return plan
 
 

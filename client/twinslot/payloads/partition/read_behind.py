@@ -23,7 +23,7 @@ AT_ONCE: Final = 4  # steps that are read back in one go; whoever cancels waits 
 ReadBack = Callable[[int, int], None]  # first and end, bytes: reads that region and compares; raises DeviceError
 
 
-class Sweep:
+class ReadBehind:
     """Flushes and reads back what was written for good, one region at a time, in ascending order.
 
     A power cut at any point loses nothing: the target is unloadable until all of it was read back.

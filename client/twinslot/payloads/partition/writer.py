@@ -24,9 +24,9 @@ from concurrent.futures import Executor
 from twinslot.core.errors import BundleError, DeviceError
 from twinslot.core.manifest import Payload
 from twinslot.core.model import DIGEST_SIZE, SECTOR
-from twinslot.payloads.partition.flush import SteadyFlush
+from twinslot.payloads.partition.flush import FlushPolicy
 from twinslot.payloads.partition.on_medium import PAGE, Tick, check_tail, groups_on, is_zero, padded
-from twinslot.payloads.partition.read_behind import STEP, Sweep
+from twinslot.payloads.partition.read_behind import STEP, ReadBehind
 from twinslot.storage.base import TargetDevice
 
 
@@ -57,10 +57,10 @@ class PayloadWriter:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._device, self._payload = device, payload
-        self._sweep = Sweep(device, self._read_region, run, step)
+        self._sweep = ReadBehind(device, self._read_region, run, step)
         self._whole = hashlib.sha256()  # of what was read back
         self._tick: Tick = lambda _: None
-        self._flush = SteadyFlush(device, monotonic)
+        self._flush = FlushPolicy(device, monotonic)
         self._list = b""
         self._first = b""
         self._before = b""  # what stood in the first group's place

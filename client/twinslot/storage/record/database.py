@@ -26,7 +26,7 @@ _CIRCUMSTANCES: Final = frozenset({3, 5, 6, 7, 8, 10, 13, 14, 23})
 _LOCKED: Final = frozenset({5, 6})
 
 
-class Patience:
+class BusyTimeout:
     """How long a process waits for a locked database: once, not at each statement of each session.
 
     Args:
@@ -81,10 +81,10 @@ class Opened:
     connection: sqlite3.Connection
     fresh: bool = False
     set_aside: tuple[str, ...] = ()
-    patience: Patience = field(default_factory=Patience)
+    patience: BusyTimeout = field(default_factory=BusyTimeout)
 
 
-def open_for_writing(path: Path, *, on_trial: bool, patience: Patience) -> Opened:
+def open_for_writing(path: Path, *, on_trial: bool, patience: BusyTimeout) -> Opened:
     """Open, or set aside and create.
 
     Args:
@@ -116,7 +116,7 @@ def open_for_writing(path: Path, *, on_trial: bool, patience: Patience) -> Opene
     return fresh
 
 
-def start_over(path: Path, *, on_trial: bool, patience: Patience) -> Opened:
+def start_over(path: Path, *, on_trial: bool, patience: BusyTimeout) -> Opened:
     """What SQLite can open but we cannot read is set aside as damaged; a new database is begun.
 
     Raises:
@@ -184,7 +184,7 @@ def _tighten(path: Path) -> None:
                 file.chmod(MODE)
 
 
-def _connect(path: Path, patience: Patience) -> sqlite3.Connection:
+def _connect(path: Path, patience: BusyTimeout) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=patience.left, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("PRAGMA journal_mode = TRUNCATE")
@@ -196,7 +196,7 @@ def _connect(path: Path, patience: Patience) -> sqlite3.Connection:
     return connection
 
 
-def _problem(path: Path, patience: Patience) -> str | None:
+def _problem(path: Path, patience: BusyTimeout) -> str | None:
     """Why the file cannot be used: `damaged` or `newer`; None when it can."""
     connection = sqlite3.connect(path, timeout=patience.left, isolation_level=None)
     try:

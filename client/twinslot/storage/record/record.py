@@ -27,7 +27,7 @@ from twinslot.core.model import Floors, SlotName, SlotRecord
 from twinslot.core.transaction import Transaction
 from twinslot.storage.record import database as record_file
 from twinslot.storage.record import published
-from twinslot.storage.record.database import Opened, Patience, as_device_error
+from twinslot.storage.record.database import BusyTimeout, Opened, as_device_error
 
 FILE_NAME: Final = "record.sqlite"
 ID_DIGITS: Final = 32  # of a transaction's id
@@ -67,10 +67,10 @@ class Record:
         *,
         on_trial: bool = False,
         read_only: bool = False,
-        patience: Patience | None = None,
+        patience: BusyTimeout | None = None,
     ) -> None:
         self._now, self._boot = now, boot_id
-        patience = patience or Patience()
+        patience = patience or BusyTimeout()
         with as_device_error(directory):
             self._opened: Opened = (
                 record_file.open_for_reading(directory / FILE_NAME)

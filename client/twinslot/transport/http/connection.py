@@ -25,7 +25,7 @@ from twinslot.core.errors import TransportError
 from twinslot.transport.http.answers import settle_length
 from twinslot.transport.http.dial import HEAD_MAX, Dialer, Line, let_go, read_head
 from twinslot.transport.http.options import HttpSettings
-from twinslot.transport.http.retry import Broken, Patience
+from twinslot.transport.http.retry import Broken, RetryPolicy
 from twinslot.transport.http.timed_socket import TimedSocket
 
 REDIRECTS_MAX: Final = 5
@@ -46,10 +46,10 @@ class Reply:
     """
 
     def __init__(
-        self, address: Address, response: http.client.HTTPResponse, took: float, sock: TimedSocket, patience: Patience
+        self, address: Address, response: http.client.HTTPResponse, took: float, sock: TimedSocket, policy: RetryPolicy
     ) -> None:
         self.address, self.response, self.took = address, response, took
-        self.sock, self._patience = sock, patience
+        self.sock, self._policy = sock, policy
 
     def read(self, limit: int, seconds: float) -> bytes:
         """At most so many bytes of the body, within so many seconds; empty: it ended, whether whole or not.
@@ -57,7 +57,7 @@ class Reply:
         Raises:
             Broken: The connection was lost or is too slow.
         """
-        began = self._patience.clock()
+        began = self._policy.clock()
         self.sock.bound(seconds)
         try:
             chunk = self.response.read1(limit)
@@ -65,7 +65,7 @@ class Reply:
             raise Broken(e) from e
         if len(chunk) > limit:  # http.client takes a chunk of negative length for one without end
             raise Broken(f"{len(chunk)} bytes instead of at most {limit}")
-        self._patience.waited(len(chunk), self._patience.clock() - began)
+        self._policy.waited(len(chunk), self._policy.clock() - began)
         return chunk
 
 
@@ -75,7 +75,7 @@ class Connection:
     Args:
         address: Where every new connection starts.
         settings: Timeouts and certificates.
-        patience: Of the download.
+        policy: Of the download.
         tick: A sign of life during waits.
     """
 
@@ -83,12 +83,12 @@ class Connection:
         self,
         address: Address,
         settings: HttpSettings,
-        patience: Patience,
+        policy: RetryPolicy,
         tick: Callable[[], None] = lambda: None,
         dialer: Dialer | None = None,
     ) -> None:
-        self.address, self._settings, self._patience, self._tick = address, settings, patience, tick
-        self._dialer = dialer or Dialer(address, settings, patience, tick)
+        self.address, self._settings, self._policy, self._tick = address, settings, policy, tick
+        self._dialer = dialer or Dialer(address, settings, policy, tick)
         self._there = address  # after redirects
         self._line: Line | None = None
         self._sent: Mapping[str, str] | None = None  # the headers of a request whose answer nobody waits for yet
@@ -101,7 +101,7 @@ class Connection:
             Broken: The connection was lost or is too slow.
         """
         assert self.reply is not None
-        piece = self._patience.piece
+        piece = self._policy.piece
         return self.reply.read(piece if limit is None else min(limit, piece), self._settings.read_timeout)
 
     def get(self, headers: Mapping[str, str]) -> Reply:
@@ -148,7 +148,7 @@ class Connection:
 
     def give_away(self) -> Connection:
         """Another one that takes over what is open here; this one is as new."""
-        other = Connection(self.address, self._settings, self._patience, self._tick, self._dialer)
+        other = Connection(self.address, self._settings, self._policy, self._tick, self._dialer)
         other._there, other._line, other.reply = self._there, self._line, self.reply
         self._line = self.reply = self._sent = None
         return other
@@ -219,15 +219,15 @@ class Connection:
             raise Broken(e) from e
 
     def _wait(self, line: Line, address: Address) -> Reply:
-        began = self._patience.clock()
+        began = self._policy.clock()
         line.socket.bound(self._settings.read_timeout, HEAD_MAX)
         try:
             response = _final(line.socket.reader())
         except (OSError, http.client.HTTPException) as e:
             raise Broken(e) from e
-        self._patience.answered()
+        self._policy.answered()
         settle_length(response)
-        return Reply(address, response, self._patience.clock() - began, line.socket, self._patience)
+        return Reply(address, response, self._policy.clock() - began, line.socket, self._policy)
 
 
 def _final(reader: io.BufferedReader) -> http.client.HTTPResponse:

@@ -24,7 +24,7 @@ from twinslot.core.errors import DeviceError, TransportError
 from twinslot.transport.http.lookup import Places, look_up
 from twinslot.transport.http.options import HttpSettings
 from twinslot.transport.http.places import Near, is_direct, nearness
-from twinslot.transport.http.retry import Broken, Patience
+from twinslot.transport.http.retry import Broken, RetryPolicy
 from twinslot.transport.http.timed_socket import TimedSocket
 from twinslot.transport.http.tls import context, not_who
 
@@ -50,12 +50,12 @@ class Dialer:
     Args:
         first: Its address; what redirects may do is measured by it.
         settings: Timeouts, certificates, proxy.
-        patience: Of the download.
+        policy: Of the download.
         tick: A sign of life during waits.
     """
 
-    def __init__(self, first: Address, settings: HttpSettings, patience: Patience, tick: Callable[[], None]) -> None:
-        self._first, self._settings, self._patience, self._tick = first, settings, patience, tick
+    def __init__(self, first: Address, settings: HttpSettings, policy: RetryPolicy, tick: Callable[[], None]) -> None:
+        self._first, self._settings, self._policy, self._tick = first, settings, policy, tick
         self._near = {Near.ELSEWHERE}  # where the first address turned out to be
 
     def dial(self, address: Address) -> Line:
@@ -108,14 +108,14 @@ class Dialer:
     def _connect(self, address: Address, proxy: Address | None) -> TimedSocket:
         """The places of one name are tried in turn, each for its share of the time."""
         there, seconds = proxy or address, self._settings.connect_timeout
-        began = self._patience.clock()
-        places = look_up(there.host, there.number, min(seconds, self._patience.left()), self._tick)
+        began = self._policy.clock()
+        places = look_up(there.host, there.number, min(seconds, self._policy.left()), self._tick)
         if proxy is None:
             places = self._allowed(address, places)
         error: OSError = OSError("the name has no address")
         for number, (family, place) in enumerate(places):
-            sock = TimedSocket(socket.socket(family, socket.SOCK_STREAM), self._patience.left, self._tick)
-            spent = self._patience.clock() - began
+            sock = TimedSocket(socket.socket(family, socket.SOCK_STREAM), self._policy.left, self._tick)
+            spent = self._policy.clock() - began
             sock.bound(max(seconds - spent, 1.0) / (len(places) - number))
             try:
                 sock.connect(place)

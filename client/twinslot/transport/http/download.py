@@ -1,6 +1,6 @@
 """Bytes of an image over HTTP(S), front to back, whatever the network does.
 
-Rules, beside those of connection.py (redirects, TLS) and patience.py (pauses, rates):
+Rules, beside those of connection.py (redirects, TLS) and retry.py (pauses, rates):
 
 1. 4xx is final; 5xx and a broken connection are not, nor are 408 and 429.
 2. A broken download goes on where it stopped (`Range`), and only if the server still has the same file (`If-Range`
@@ -23,7 +23,7 @@ from twinslot.core.errors import BundleError, TransportError
 from twinslot.transport.http.answers import Pinned, Replaced, beyond, insist, is_all, part
 from twinslot.transport.http.connection import Connection, Reply
 from twinslot.transport.http.options import HttpSettings
-from twinslot.transport.http.retry import Broken, Patience
+from twinslot.transport.http.retry import Broken, RetryPolicy
 from twinslot.transport.notes import Note
 
 __all__ = ["HttpSettings", "HttpSource"]
@@ -35,7 +35,7 @@ class HttpSource:
 
     Args:
         url: http or https.
-        settings: Patience.
+        settings: Limits of time and retries.
         sleep: Waits seconds.
         clock: Monotonic seconds.
         note: Told of tries that failed.
@@ -54,22 +54,22 @@ class HttpSource:
     note: Callable[[Note], None] = lambda _: None
     fetched: int = field(init=False, default=0)
     _connection: Connection = field(init=False)
-    _patience: Patience = field(init=False)
+    _policy: RetryPolicy = field(init=False)
     _pinned: Pinned = field(init=False, default_factory=Pinned)
     _expected: int = field(init=False, default=0)
     _sum: int = field(init=False, default=0)  # CRC-32 of what was handed out, to know the file again by
 
     def __post_init__(self) -> None:
         address = parse_address(self.url)
-        self._patience = Patience(self.settings, address, self.sleep, self.clock, note=self.note)
-        self._connection = Connection(address, self.settings, self._patience)
+        self._policy = RetryPolicy(self.settings, address, self.sleep, self.clock, note=self.note)
+        self._connection = Connection(address, self.settings, self._policy)
 
-    def going_on(self, connection: Connection, patience: Patience) -> HttpSource:
+    def going_on(self, connection: Connection, policy: RetryPolicy) -> HttpSource:
         """This source, which will begin with the answer that is open in `connection`: a whole file, unread.
 
-        Takes the connection over, and what is left of the patience.
+        Takes the connection over, and what is left of its time and tries.
         """
-        self._connection, self._patience = connection, patience
+        self._connection, self._policy = connection, policy
         return self
 
     def expect(self, length: int) -> None:
@@ -93,17 +93,17 @@ class HttpSource:
         try:
             while True:
                 began = have
-                self._patience.begin()
+                self._policy.begin()
                 try:
                     for chunk in self._try(have):
                         have += len(chunk)
                         self._sum = zlib.crc32(chunk, self._sum)
                         yield chunk
-                        self._patience.keep(have)
+                        self._policy.keep(have)
                     return
                 except Broken as e:
                     self._connection.close()
-                    for _ in self._patience.recover(e, have - began, have):
+                    for _ in self._policy.recover(e, have - began, have):
                         yield b""
         except Replaced as e:
             raise TransportError(
@@ -137,7 +137,7 @@ class HttpSource:
             if skipped and at >= have and seen != self._sum:
                 raise Replaced(f"{have} bytes", "other bytes in their place")
             yield chunk[len(skipped) :]  # may be empty while the front is skipped
-            for _ in self._patience.spend(len(chunk), have):
+            for _ in self._policy.spend(len(chunk), have):
                 yield b""
         length = self._expected if self._pinned.length is None else self._pinned.length
         if at < length:

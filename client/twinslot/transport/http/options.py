@@ -1,4 +1,4 @@
-"""How much patience a device has with a network, and whom it talks to."""
+"""Time limits, retries and rates of a download, and which servers a device talks to."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SCHEMES: Final = ("https", "http")
 
 @dataclass(frozen=True, slots=True)
 class HttpSettings:
-    """Patience with a network; from the configuration's `[http]`.
+    """Limits of time and retries for a network; from the configuration's `[http]`.
 
     Attributes:
         connect_timeout: Seconds until a connection stands, whatever the number of addresses; the TLS handshake, and a

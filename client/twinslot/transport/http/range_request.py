@@ -10,7 +10,7 @@ from twinslot.core.errors import TransportError
 from twinslot.transport.http.answers import WHOLE, Pinned, Replaced, beyond, insist, part
 from twinslot.transport.http.connection import Connection, Reply
 from twinslot.transport.http.download import HttpSource
-from twinslot.transport.http.retry import PROGRESS, Broken, Patience
+from twinslot.transport.http.retry import PROGRESS, Broken, RetryPolicy
 
 FEW: Final = 3  # requests of a stream that are sent one at a time
 
@@ -20,7 +20,7 @@ class RangesRefused(Exception):  # noqa: N818 - no failure
 
     Attributes:
         source: The whole file from its first byte. It begins with the answer that is already on its way, so that
-            nothing was fetched in vain, and goes on with the patience that is left. The catcher owns it: read
+            nothing was fetched in vain, and goes on with the policy that is left. The catcher owns it: read
             `source.chunks()` or call `source.close()`.
     """
 
@@ -30,13 +30,13 @@ class RangesRefused(Exception):  # noqa: N818 - no failure
 
 
 @dataclass(slots=True)
-class Way:
+class FetchMethod:
     """What all passages through one file share.
 
     Attributes:
         whole: Makes a source for the whole file.
         connections: Towards it; passages take turns.
-        patience: Of the whole download.
+        policy: Of the whole download.
         tick: Hears that we live.
         pinned: Which file it is.
         ahead: Bytes that may still be missing of one answer when the next is asked for; 0: one request at a time.
@@ -46,7 +46,7 @@ class Way:
 
     whole: Callable[[], HttpSource]
     connections: list[Connection]
-    patience: Patience
+    policy: RetryPolicy
     tick: Callable[[], None]
     pinned: Pinned
     ahead: int
@@ -56,13 +56,13 @@ class Way:
     def knows(self, error: Replaced) -> bool:
         """Another ETag or date: is it the same file all the same, on another machine behind the same name?
 
-        Raises as `Passage.take`.
+        Raises as `RangeRequest.take`.
         """
         if self.pinned.loose or error.by_length or not self.front:
             return False
         self.close()
         self.pinned.loose = True
-        return Passage(self, 0, len(self.front)).take(0, len(self.front)) == self.front
+        return RangeRequest(self, 0, len(self.front)).take(0, len(self.front)) == self.front
 
     def turn(self, number: int) -> Connection:
         """The connection for a request that so many of the same stream went before.
@@ -77,7 +77,7 @@ class Way:
             connection.close()
 
 
-class Passage:
+class RangeRequest:
     """The bytes from `start` to before `end`; taken in order, each once.
 
     Args:
@@ -88,10 +88,10 @@ class Passage:
         clip: A file that ends before `end` is no error: `end` moves there.
     """
 
-    def __init__(self, way: Way, start: int, end: int, number: int = 0, *, clip: bool = False) -> None:
+    def __init__(self, way: FetchMethod, start: int, end: int, number: int = 0, *, clip: bool = False) -> None:
         self._way, self._at, self.end, self._clip = way, start, end, clip
         self._connection = way.turn(number)
-        self._then: Passage | None = None  # what is read next
+        self._then: RangeRequest | None = None  # what is read next
         self._early = False  # asked for while another answer was being read
         self._reply: Reply | None = None
         self._stop = start  # offset behind the last byte of the open answer
@@ -121,7 +121,7 @@ class Passage:
         if self._at < self.end:
             self._connection.leave()
 
-    def then(self, other: Passage) -> None:
+    def then(self, other: RangeRequest) -> None:
         """Ask for the other one as soon as so little of this one is missing that its answer need not wait long."""
         self._then = other if other._connection is not self._connection else None
 
@@ -147,7 +147,7 @@ class Passage:
                 if self._early:  # perhaps the server wants one connection from us, not two
                     way.ahead, self._early = 0, False
                     self._connection = way.turn(0)
-                for _ in way.patience.recover(e, self._at - self._began, way.fetched):
+                for _ in way.policy.recover(e, self._at - self._began, way.fetched):
                     way.tick()
             except Replaced as e:
                 self._connection.close()
@@ -157,8 +157,8 @@ class Passage:
                 self._connection.close()
                 raise
         way.tick()
-        way.patience.keep(way.fetched)
-        for _ in way.patience.spend(len(piece), way.fetched):
+        way.policy.keep(way.fetched)
+        for _ in way.policy.spend(len(piece), way.fetched):
             way.tick()
         return piece
 
@@ -189,16 +189,16 @@ class Passage:
         self._reply = None
         self._stingy = self._at < self.end and self._at - self._began < PROGRESS
         if not self._stingy:
-            self._way.patience.succeeded()
+            self._way.policy.succeeded()
 
     def _ask(self) -> None:
         way = self._way
-        way.patience.begin()
+        way.policy.begin()
         self._began, self._reply = self._at, None
         if way.pinned.length is not None and self.end > way.pinned.length and not self._clip:
             raise _too_short(self.end, way.pinned.length)
         reply = self._connection.get(way.pinned.range(self._at, self.end - 1))
-        way.patience.waited(len(str(reply.response.headers)), reply.took)  # many small parts are mostly heads
+        way.policy.waited(len(str(reply.response.headers)), reply.took)  # many small parts are mostly heads
         self._reply = reply if self._judge(reply) else None
         self._early = False
 
@@ -222,7 +222,7 @@ class Passage:
 
     def _refused(self) -> RangesRefused:
         """Hand over the open answer, and the connection with it; whoever still asks gets another."""
-        source = self._way.whole().going_on(self._connection.give_away(), self._way.patience)
+        source = self._way.whole().going_on(self._connection.give_away(), self._way.policy)
         self._way.close()
         return RangesRefused(source)
 

@@ -28,8 +28,8 @@ from twinslot.transport.http.connection import Connection
 from twinslot.transport.http.dial import Dialer, check_scheme
 from twinslot.transport.http.download import HttpSource
 from twinslot.transport.http.options import HttpSettings
-from twinslot.transport.http.range_request import Passage, RangesRefused, Way
-from twinslot.transport.http.retry import Patience
+from twinslot.transport.http.range_request import FetchMethod, RangeRequest, RangesRefused
+from twinslot.transport.http.retry import RetryPolicy
 from twinslot.transport.notes import Note
 
 __all__ = ["GAP", "HttpSettings", "RangeSource", "RangesRefused", "open_optional"]
@@ -47,7 +47,7 @@ class RangeSource:
 
     Args:
         url: http or https.
-        settings: Patience; `deadline` runs from the first request.
+        settings: Limits of time and retries; `deadline` runs from the first request.
         tick: Called whenever bytes arrived and at least every ten seconds of a pause: a sign of life. What it raises
             ends the download.
         gap: Bytes between two spans that are read and thrown away rather than paid with another request.
@@ -79,12 +79,12 @@ class RangeSource:
         address = parse_address(url)
         check_scheme(address, settings)
         self._gap, self._front = gap, b""
-        patience = Patience(settings, address, sleep, clock, beside._way.patience if beside else None, note)
-        dialer = Dialer(address, settings, patience, tick)
-        self._way: Way = Way(
+        policy = RetryPolicy(settings, address, sleep, clock, beside._way.policy if beside else None, note)
+        dialer = Dialer(address, settings, policy, tick)
+        self._way: FetchMethod = FetchMethod(
             whole=lambda: HttpSource(url, settings, sleep, clock),
-            connections=[Connection(address, settings, patience, tick, dialer) for _ in range(2 if ahead else 1)],
-            patience=patience,
+            connections=[Connection(address, settings, policy, tick, dialer) for _ in range(2 if ahead else 1)],
+            policy=policy,
             tick=tick,
             pinned=Pinned(),
             ahead=ahead,
@@ -155,7 +155,7 @@ class RangeSource:
 
         A file that is shorter, even empty, is no error. Raises otherwise as `read`.
         """
-        passage = Passage(self._way, 0, length, clip=True)
+        passage = RangeRequest(self._way, 0, length, clip=True)
         try:
             passage.begin()
             self._front = self._way.front = passage.take(0, passage.end)
@@ -165,7 +165,7 @@ class RangeSource:
     def _batch(self, number: int, run: list[Span]) -> _Batch:
         """The request that a run needs, unless it is in memory or empty."""
         missing = [span for span in run if span.length and span.end > len(self._front)]
-        return _Batch(run, Passage(self._way, missing[0].offset, missing[-1].end, number) if missing else None)
+        return _Batch(run, RangeRequest(self._way, missing[0].offset, missing[-1].end, number) if missing else None)
 
     def _read(self, batch: _Batch) -> Iterator[tuple[Span, bytes]]:
         for span in batch.run:
@@ -182,7 +182,7 @@ class _Batch:
     """A run of spans and where their bytes come from; None: no network needed."""
 
     run: list[Span]
-    passage: Passage | None
+    passage: RangeRequest | None
 
 
 def open_optional(
@@ -202,7 +202,7 @@ def open_optional(
 
     Args:
         url: http or https.
-        settings: Patience; a sidecar is hardly worth many retries.
+        settings: Limits of time and retries; a sidecar is hardly worth many retries.
         first: Bytes to ask for; a shorter file is no error.
         tick: As in `RangeSource`.
         beside: As in `RangeSource`.

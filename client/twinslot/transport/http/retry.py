@@ -73,7 +73,7 @@ def in_words(found: object) -> str:
 
 
 @dataclass(slots=True)
-class _Purse:
+class _SharedBudget:
     """What files that are fetched side by side spend together.
 
     Attributes:
@@ -87,8 +87,8 @@ class _Purse:
     answered: bool = False
 
 
-class Patience:
-    """The patience of one download, over all its tries and requests.
+class RetryPolicy:
+    """The policy of one download, over all its tries and requests.
 
     Args:
         settings: Its measures.
@@ -105,12 +105,12 @@ class Patience:
         name: object,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
-        beside: Patience | None = None,
+        beside: RetryPolicy | None = None,
         note: Callable[[Note], None] = lambda _: None,
     ) -> None:
         self._settings, self._name, self._sleep, self.clock = settings, name, sleep, clock
         self._note = note
-        self._purse: _Purse = beside._purse if beside else _Purse()
+        self._purse: _SharedBudget = beside._purse if beside else _SharedBudget()
         self._failures = 0
         self._waited = (0, 0.0)  # bytes and seconds for the server, in this try
         self._window = (0, 0.0)  # bytes and seconds towards the rate floor

@@ -21,7 +21,7 @@ Tell = Callable[[Note], None]
 _FINAL: Final = ("transport.deadline", "transport.budget", "transport.worker-gone", "transport.worker-silent")
 
 
-class MadeGroups(ABC):
+class GroupSource(ABC):
     """Those groups of one payload that need not come from the image.
 
     Args:

@@ -24,14 +24,14 @@ from twinslot.image.lzma2 import PackedError, Unpacker
 from twinslot.image.wire_blocks import BLOCK_SIZE, PACKED_EXTRA, BlocksHead
 from twinslot.transport.base import Base
 from twinslot.transport.http.ranges import RangeSource
-from twinslot.worker.sources.base import MadeGroups, Tell
+from twinslot.worker.sources.base import GroupSource, Tell
 
 log = logging.getLogger(__name__)
 
 _STEP: Final = 1 << 18  # bytes of the base that are read at once
 
 
-class BlockedPayload(MadeGroups):
+class BlockListSource(GroupSource):
     """One payload: groups of which the base has every block, and packed ones.
 
     Args:

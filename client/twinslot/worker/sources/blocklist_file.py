@@ -17,7 +17,7 @@ from twinslot.image.wire_blocks import (
 )
 from twinslot.transport.http.ranges import RangeSource, RangesRefused
 from twinslot.worker.sources.base import not_used
-from twinslot.worker.sources.blocklist import BlockedPayload
+from twinslot.worker.sources.blocklist import BlockListSource
 from twinslot.worker.sources.sidecar import Search, beside
 
 _HEAD_MAX: Final = BLOCKS_HEADER_SIZE + PAYLOADS_MAX * BLOCKS_ENTRY_SIZE
@@ -41,7 +41,7 @@ class Blocks:
         """Bytes of it so far."""
         return self._source.fetched
 
-    def of(self, payload: Payload, plain_list: bytes, wanted: bytes) -> BlockedPayload | None:
+    def of(self, payload: Payload, plain_list: bytes, wanted: bytes) -> BlockListSource | None:
         """Look for the wanted groups' blocks in what the device runs, which is read once from end to end.
 
         Args:
@@ -60,7 +60,7 @@ class Blocks:
             return None
         number = self._manifest.payloads.index(payload)
         try:
-            blocked = BlockedPayload(payload, plain_list, base, self._source, self._head, number, self._search.note)
+            blocked = BlockListSource(payload, plain_list, base, self._source, self._head, number, self._search.note)
             blocked.look(wanted, self._search.tick)
         except (BundleError, TransportError, RangesRefused) as e:
             not_used("block list", e, self._search.note)

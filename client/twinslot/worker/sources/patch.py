@@ -26,7 +26,7 @@ from twinslot.image.patch import (
 )
 from twinslot.transport.base import Base
 from twinslot.transport.http.ranges import RangeSource
-from twinslot.worker.sources.base import MadeGroups, Tell
+from twinslot.worker.sources.base import GroupSource, Tell
 from twinslot.worker.sources.sidecar import Search, beside
 
 DIGITS: Final = 16  # of the base's digest, in the patch's name
@@ -40,7 +40,7 @@ class Patches:
         payloads: By name.
     """
 
-    def __init__(self, source: RangeSource, payloads: Mapping[str, PatchedPayload]) -> None:
+    def __init__(self, source: RangeSource, payloads: Mapping[str, PatchSource]) -> None:
         self._source, self._payloads = source, payloads
 
     @property
@@ -48,12 +48,12 @@ class Patches:
         """Bytes of it so far."""
         return self._source.fetched
 
-    def of(self, payload: Payload) -> PatchedPayload | None:
+    def of(self, payload: Payload) -> PatchSource | None:
         """What there is for this payload."""
         return self._payloads.get(payload.name)
 
 
-class PatchedPayload(MadeGroups):
+class PatchSource(GroupSource):
     """One payload, made of its base.
 
     Args:
@@ -121,7 +121,7 @@ def patch_url(url: str, digest: str) -> str:
     return beside(url, f".from-{digest[:DIGITS]}.twinpatch")
 
 
-def _payloads(source: RangeSource, manifest: Manifest, search: Search) -> dict[str, PatchedPayload]:
+def _payloads(source: RangeSource, manifest: Manifest, search: Search) -> dict[str, PatchSource]:
     head = parse_patch_head(source.read(0, patch_head_length(source.read(0, PATCH_HEADER_SIZE))))
     found = {}
     for payload in manifest.payloads:
@@ -131,7 +131,7 @@ def _payloads(source: RangeSource, manifest: Manifest, search: Search) -> dict[s
         if len(base.plain_list) != -(-base.size // base.group_size) * DIGEST_SIZE:
             continue
         plain_list = check_plain_list(payload, part.new_plain_list(base.plain_list))
-        found[payload.name] = PatchedPayload(payload, part, plain_list, base, source, search.note)
+        found[payload.name] = PatchSource(payload, part, plain_list, base, source, search.note)
     return found
 
 

@@ -30,7 +30,7 @@ class Search:
 
     Attributes:
         url: Of the image.
-        http: Patience with the image; a file beside it gets less.
+        http: Limits of time and retries for the image; a file beside it gets less.
         bases: What the device runs, by payload.
         tick: A sign of life.
         note: Told of tries that failed, and of what is not used.

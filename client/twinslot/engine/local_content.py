@@ -23,7 +23,7 @@ Tick = Callable[[int], None]  # told how many more bytes were read
 
 
 @dataclass(slots=True)
-class Holdings:
+class LocalContent:
     """The lists of both slots for one install, and the running slot's partitions.
 
     Attributes:
@@ -96,17 +96,17 @@ class Holdings:
 
 
 @contextlib.contextmanager
-def open_holdings(device: Device, record: Record) -> Iterator[Holdings]:
+def open_local_content(device: Device, record: Record) -> Iterator[LocalContent]:
     """What the device holds before an install; the partitions are closed afterwards."""
     target, running = device.running.other, record.slot(device.running)
     if not device.delta.reuse:
-        yield Holdings(target)
+        yield LocalContent(target)
         return
     with contextlib.ExitStack() as stack:
         readers = _open(device)
         for reader in readers.values():
             stack.callback(reader.close)
-        yield Holdings(target, device.lists, readers, _payloads(running), _unfinished(record, target))
+        yield LocalContent(target, device.lists, readers, _payloads(running), _unfinished(record, target))
 
 
 def _open(device: Device) -> Mapping[str, SlotReader]:

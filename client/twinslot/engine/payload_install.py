@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from twinslot.core.bitset import bits_where, ones
 from twinslot.core.errors import BundleError, DeviceError, Refusal, RefusedError
 from twinslot.core.manifest import Payload
-from twinslot.engine.holdings import Holdings
-from twinslot.payloads.partition.plan import Plan, Way, make_plan
+from twinslot.engine.local_content import LocalContent
+from twinslot.payloads.partition.plan import ContentSource, Plan, make_plan
 from twinslot.payloads.partition.writer import PayloadWriter
 from twinslot.storage.known_lists import KnownList
 from twinslot.transport.base import GroupPart, ImageStream, ListPart, Part
@@ -22,7 +22,7 @@ PROBES = 64  # groups that are looked at before the whole target is: the first w
 Moved = Callable[[int], None]  # told how many more bytes are in their place
 
 
-class Filler:
+class PayloadInstall:
     """Fills one partition. Owns nothing.
 
     Args:
@@ -38,7 +38,7 @@ class Filler:
         self,
         payload: Payload,
         writer: PayloadWriter,
-        holdings: Holdings,
+        holdings: LocalContent,
         target: KnownList | None,
         moved: Moved,
         *,
@@ -79,7 +79,7 @@ class Filler:
             writer.next_is(part.index)
             self._moved(0)
             return
-        look = part.index < self._payload.groups and plan.way(part.index) is Way.KEEP
+        look = part.index < self._payload.groups and plan.way(part.index) is ContentSource.KEEP
         writer.take_group(part.index, part.data, look=look)
         self._moved(len(part.data))
 
@@ -108,10 +108,10 @@ class Filler:
         for index in range(self._payload.groups):
             if self._writer.has(index):
                 continue
-            fetched = plan.way(index) is Way.FETCH
+            fetched = plan.way(index) is ContentSource.FETCH
             if not (self._take_next(parts, may_miss=first) if fetched else self._find(index)):
                 failed[index] = 1
-                plan.put(index, Way.FETCH)
+                plan.put(index, ContentSource.FETCH)
             else:
                 self._moved(self._payload.group_length(index))
         return bits_where(self._payload.groups, lambda index: bool(failed[index]))
@@ -134,16 +134,16 @@ class Filler:
         plan, writer, size = self._need_plan(), self._writer, self._payload.group_size
         length = self._payload.group_length(index)
         match plan.way(index):
-            case Way.KEEP:
+            case ContentSource.KEEP:
                 return writer.keep(index)
-            case Way.ZERO:
+            case ContentSource.ZERO:
                 writer.zero(index)
                 return True
-            case Way.COPY:
+            case ContentSource.COPY:
                 return writer.copy(index, self._running_holds(plan.place(index) * size, length))
-            case Way.MOVE:
+            case ContentSource.MOVE:
                 return writer.copy(index, writer.read(plan.place(index))[:length])
-            case Way.FETCH:
+            case ContentSource.FETCH:
                 return False
 
     def _running_holds(self, offset: int, length: int) -> bytes:
@@ -160,7 +160,7 @@ class Filler:
         An install goes upwards, so one that was cut short left the first groups that it wanted.
         """
         plan, groups = self._need_plan(), self._payload.groups
-        wanted = [index for index in range(1, groups) if plan.way(index) is Way.FETCH]
+        wanted = [index for index in range(1, groups) if plan.way(index) is ContentSource.FETCH]
         spread = wanted[:: max(1, len(wanted) * 4 // (PROBES * 3))]
         return any(self._keep(index) for index in [*wanted[: PROBES // 4], *spread])
 
@@ -168,7 +168,7 @@ class Filler:
         """Hash all of the target: what is in its place stays there."""
         plan = self._need_plan()
         for index in range(1, self._payload.groups):
-            if plan.way(index) is not Way.ZERO and not self._writer.has(index):
+            if plan.way(index) is not ContentSource.ZERO and not self._writer.has(index):
                 self._keep(index)
 
     def _keep(self, index: int) -> bool:
@@ -176,7 +176,7 @@ class Filler:
             return True
         plan = self._need_plan()
         before, place = plan.way(index), plan.place(index)
-        plan.put(index, Way.KEEP)
+        plan.put(index, ContentSource.KEEP)
         if kept := self._find(index):
             self._moved(self._payload.group_length(index))
         else:
@@ -187,9 +187,9 @@ class Filler:
     def _offer_first(self) -> None:
         """The first group may have stood there before the wipe, or have come before the power went."""
         plan, writer = self._need_plan(), self._writer
-        early = self._holdings.first(self._payload.name) if plan.way(0) is Way.FETCH else b""
-        if plan.way(0) is Way.FETCH and (writer.keep(0) or (early and writer.copy(0, early))):
-            plan.put(0, Way.KEEP)
+        early = self._holdings.first(self._payload.name) if plan.way(0) is ContentSource.FETCH else b""
+        if plan.way(0) is ContentSource.FETCH and (writer.keep(0) or (early and writer.copy(0, early))):
+            plan.put(0, ContentSource.KEEP)
             self._moved(self._payload.group_length(0))
 
     def _need_plan(self) -> Plan:
