@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from twinslot.core.errors import BundleError
+from twinslot.core.errors import ImageError
 from twinslot.core.manifest import parse_manifest
 from twinslot.image.block_index import block_sums
 from twinslot.image.lzma2 import Unpacker, pack
@@ -46,13 +46,13 @@ def make_blocks(image: Path, target: Target, report: Report = lambda *_: None) -
         The head of the finished list.
 
     Raises:
-        BundleError: The image is damaged; `bundle.blocks-group-size`: its groups are too small.
+        ImageError: The image is damaged; `image.blocks-group-size`: its groups are too small.
     """
     with image.open("rb") as file:
         manifest = parse_manifest(read_front(file).manifest)
     for payload in manifest.payloads:
         if not fits(payload):
-            raise BundleError(
+            raise ImageError(
                 f"payload '{payload.name}' has groups too small for a block list",
                 code="blocks-group-size",
                 expected="group_size of 8192 or more",
@@ -95,5 +95,5 @@ def _pack_group(plain: bytes, group_size: int) -> _Group:
         return _Group(b"", sums)
     packed = pack(plain)
     if Unpacker(packed).take(len(plain)) != plain:  # never seen; a block list that lies would only waste time
-        raise BundleError("liblzma does not give back what it was given", code="blocks-check")
+        raise ImageError("liblzma does not give back what it was given", code="blocks-check")
     return _Group(packed, sums)

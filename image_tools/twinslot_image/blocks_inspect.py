@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from twinslot.core.errors import BundleError
+from twinslot.core.errors import ImageError
 from twinslot.core.manifest import PAYLOADS_MAX
 from twinslot.image.wire_blocks import (
     BLOCKS_ENTRY_SIZE,
@@ -28,12 +28,12 @@ def read_blocks_head(file: BinaryIO) -> BlocksHead:
     """Read the head from the start of a block list, and hold the file to the length that it says.
 
     Raises:
-        BundleError: Not a block list, damaged, or cut off.
+        ImageError: Not a block list, damaged, or cut off.
     """
     head = parse_blocks_head(file.read(BLOCKS_HEADER_SIZE + PAYLOADS_MAX * BLOCKS_ENTRY_SIZE))
     size = os.fstat(file.fileno()).st_size
     if size != head.total:
-        raise BundleError("the length of the block list", code="length", expected=head.total, found=size)
+        raise ImageError("the length of the block list", code="length", expected=head.total, found=size)
     return head
 
 

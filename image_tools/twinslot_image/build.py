@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from twinslot.core.errors import BundleError, Refusal, RefusedError
+from twinslot.core.errors import ImageError, Refusal, RefusedError
 from twinslot.core.manifest import ATTACHMENT_SIZE_MAX
 from twinslot.image.wire import Header
 from twinslot_image.binaries import Looked
@@ -45,7 +45,7 @@ def build_image(description: Description, target: Target, now: datetime) -> Buil
         now: When it is built, in UTC, whole seconds; `build_time` says.
 
     Raises:
-        BundleError: Something in the description cannot be made into an image.
+        ImageError: Something in the description cannot be made into an image.
         RefusedError: A root file system is for another architecture, or lacks a unit that brings the device back;
             every reason at once.
         DeviceError: No keys, or a program is missing.
@@ -73,7 +73,7 @@ def build_time(environ: Mapping[str, str]) -> datetime:
     """When the build happens: `SOURCE_DATE_EPOCH` (reproducible-builds.org specification) or the clock.
 
     Raises:
-        BundleError: `bundle.description`: the variable is no number of seconds.
+        ImageError: `image.description`: the variable is no number of seconds.
     """
     text = environ.get("SOURCE_DATE_EPOCH")
     if text is None:
@@ -84,7 +84,7 @@ def build_time(environ: Mapping[str, str]) -> datetime:
         return datetime.fromtimestamp(seconds, UTC)
     except ValueError as e:
         what, expected = "the variable 'SOURCE_DATE_EPOCH' is wrong", "seconds since 1970, before the year 9900"
-        raise BundleError(what, code="description", expected=expected, found=text[:40]) from e
+        raise ImageError(what, code="description", expected=expected, found=text[:40]) from e
 
 
 def _facts(description: Description, now: datetime) -> ReleaseFacts:
@@ -150,7 +150,7 @@ def _expiry(description: Description, now: datetime) -> datetime:
     expires = description.expires or now + timedelta(days=description.valid_days)
     if expires <= now:
         what, expected = "the image would be stale when it is built", f"'expires' after {now:%Y-%m-%dT%H:%M:%SZ}"
-        raise BundleError(what, code="description", expected=expected, found=f"{expires:%Y-%m-%dT%H:%M:%SZ}")
+        raise ImageError(what, code="description", expected=expected, found=f"{expires:%Y-%m-%dT%H:%M:%SZ}")
     return expires
 
 
@@ -159,7 +159,7 @@ def _attached(path: Path) -> bytes:
     if not 1 <= len(data) <= ATTACHMENT_SIZE_MAX:
         what = f"'{path}', which the description names, cannot be attached"
         expected = f"1 to {ATTACHMENT_SIZE_MAX} bytes"
-        raise BundleError(what, code="description", expected=expected, found=str(len(data)))
+        raise ImageError(what, code="description", expected=expected, found=str(len(data)))
     return data
 
 
@@ -170,16 +170,16 @@ def _read(path: Path) -> bytes:
         raise _unreadable(path, e) from e
 
 
-def _no_file(path: Path) -> BundleError:
+def _no_file(path: Path) -> ImageError:
     if not path.exists():
         return _unreadable(path, FileNotFoundError())
     found = "a directory" if path.is_dir() else "a device, pipe or socket"
     what = f"'{path}', which the description names, is no regular file"
-    return BundleError(what, code="description", found=found)
+    return ImageError(what, code="description", found=found)
 
 
-def _unreadable(path: Path, error: OSError) -> BundleError:
+def _unreadable(path: Path, error: OSError) -> ImageError:
     if isinstance(error, FileNotFoundError):
-        return BundleError(f"there is no file '{path}', which the description names", code="description")
+        return ImageError(f"there is no file '{path}', which the description names", code="description")
     what = f"'{path}', which the description names, cannot be read"
-    return BundleError(what, code="description", found=error.strerror or "an error")
+    return ImageError(what, code="description", found=error.strerror or "an error")

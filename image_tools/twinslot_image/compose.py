@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from twinslot.core.canonical import encode
-from twinslot.core.errors import BundleError
+from twinslot.core.errors import ImageError
 from twinslot.core.manifest import FORMAT, parse_manifest
 from twinslot.image.wire import HEADER_SIZE, Header, Section, TrustDocuments, build_header, build_trust, parse_header
 from twinslot_image.pack import PackedPayload
@@ -62,13 +62,13 @@ def compose_manifest(
     """An unsigned manifest; what comes out has been read back by the device's own parser.
 
     Raises:
-        BundleError: `bundle.manifest`: a value is out of its bounds, or one name stands for two things.
+        ImageError: `image.manifest`: a value is out of its bounds, or one name stands for two things.
     """
     targets: dict[str, object] = {}
     parts: list[PackedPayload | AttachedFile] = [*payloads, *attachments]
     for part in parts:
         if part.name in targets:
-            raise BundleError("two parts of one name", code="manifest", found=part.name)
+            raise ImageError("two parts of one name", code="manifest", found=part.name)
         targets[part.name] = part.target()
     ours: dict[str, object] = {
         "built": _time(facts.built),
@@ -139,12 +139,12 @@ def read_front(source: BinaryIO) -> Front:
     """Read header, trust section and manifest from the start of an image.
 
     Raises:
-        BundleError: Not an image, or it ends before the manifest does.
+        ImageError: Not an image, or it ends before the manifest does.
     """
     header = parse_header(source.read(HEADER_SIZE))
     trust, manifest = source.read(header.trust), source.read(header.manifest)
     if len(manifest) < header.manifest:
-        raise BundleError(
+        raise ImageError(
             "the image ends before its manifest does",
             code="truncated",
             expected=f"{header.offset(Section.ATTACHMENTS)} bytes",

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from twinslot.core.errors import BundleError
+from twinslot.core.errors import ImageError
 from twinslot.core.manifest import (
     ATTACHMENTS_MAX,
     COMPATIBLE,
@@ -108,7 +108,7 @@ def read_description(path: Path, overrides: Mapping[str, object] | None = None) 
         overrides: Values from the command line, which stand above the file's.
 
     Raises:
-        BundleError: `bundle.description`, naming the key.
+        ImageError: `image.description`, naming the key.
     """
     data = _parse(path)
     return _describe(Table({**data, **(overrides or {})}, path, "", TOP_KEYS))
@@ -118,21 +118,21 @@ def _parse(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(read_small(path).decode("utf-8-sig"))
     except FileNotFoundError as e:
-        raise BundleError(f"there is no file '{path}'", code="description") from e
+        raise ImageError(f"there is no file '{path}'", code="description") from e
     except OSError as e:
         what = f"the description '{path}' cannot be read"
-        raise BundleError(what, code="description", found=e.strerror or str(e)) from e
+        raise ImageError(what, code="description", found=e.strerror or str(e)) from e
     except UnicodeDecodeError as e:
         line = e.object[: e.start].count(b"\n") + 1
-        raise BundleError(f"'{path}', line {line}: not UTF-8", code="description") from e
+        raise ImageError(f"'{path}', line {line}: not UTF-8", code="description") from e
     except RecursionError as e:
-        raise BundleError(f"'{path}': lists or tables are nested too deeply", code="description") from e
+        raise ImageError(f"'{path}': lists or tables are nested too deeply", code="description") from e
     except ValueError as e:
         found = _PLACE.fullmatch(str(e))
         where = f", line {found['line']}, column {found['column']}" if found else ""
         what = found["what"] if found else str(e).removesuffix(" (at end of document)")
         what = _in_our_words(f"{what[:1].lower()}{what[1:]}")
-        raise BundleError(f"'{path}'{where}: {what}", code="description") from e
+        raise ImageError(f"'{path}'{where}: {what}", code="description") from e
 
 
 def _in_our_words(what: str) -> str:

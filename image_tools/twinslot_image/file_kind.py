@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
-from twinslot.core.errors import BundleError, DeviceError
+from twinslot.core.errors import DeviceError, ImageError
 from twinslot.image.wire import MAGIC
 from twinslot.image.wire_blocks import BLOCKS_MAGIC
 from twinslot.image.wire_patch import PATCH_MAGIC
@@ -34,7 +34,7 @@ def read_image_front(path: Path) -> Front:
     """Header, trust section and manifest of an image file.
 
     Raises:
-        BundleError: `bundle.header`: it is no image, with what it is; or the front is damaged.
+        ImageError: `image.header`: it is no image, with what it is; or the front is damaged.
     """
     require_image(path)
     with path.open("rb") as file:
@@ -45,14 +45,14 @@ def require_image(path: Path) -> None:
     """Refuse a file that is no image; a pipe or device is not looked into, since that would take from it.
 
     Raises:
-        BundleError: `bundle.header`.
+        ImageError: `image.header`.
     """
     if path.exists() and not path.is_file() and not path.is_dir():
         return
     with path.open("rb") as file:
         head = file.read(_LOOK)
     if not head.startswith(MAGIC):
-        raise BundleError(f"'{path}' is no .twin image ({_description(head)})", code="header")
+        raise ImageError(f"'{path}' is no .twin image ({_description(head)})", code="header")
 
 
 def require_lasting(path: Path) -> None:

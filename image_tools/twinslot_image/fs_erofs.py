@@ -26,7 +26,7 @@ class Erofs:
     """One file system.
 
     Raises:
-        BundleError: `bundle.rootfs-damaged`, `bundle.rootfs-feature`: what it has cannot be read whole.
+        ImageError: `image.rootfs-damaged`, `image.rootfs-feature`: what it has cannot be read whole.
         RefusedError: `refused.rootfs-compressed`.
     """
 

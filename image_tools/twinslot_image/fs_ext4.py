@@ -29,7 +29,7 @@ class Ext4:
     """One file system.
 
     Raises:
-        BundleError: `bundle.rootfs-damaged`, `bundle.rootfs-feature`: what it has cannot be read whole.
+        ImageError: `image.rootfs-damaged`, `image.rootfs-feature`: what it has cannot be read whole.
     """
 
     root = _ROOT

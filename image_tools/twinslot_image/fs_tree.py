@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
-from twinslot.core.errors import BundleError
+from twinslot.core.errors import ImageError
 
 NAME_MAX = 255  # bytes; linux/limits.h
 LINKS_MAX = 40  # symbolic links in one path (path_resolution(7))
@@ -79,7 +79,7 @@ class Image:
         """Exactly so many bytes.
 
         Raises:
-            BundleError: `bundle.rootfs`: the image ends before.
+            ImageError: `image.rootfs`: the image ends before.
         """
         if not 0 <= offset <= self.size - length:
             raise self.damaged(f"an end before byte {offset + length}", "a whole file system")
@@ -95,21 +95,21 @@ class Image:
         """The file system says how long it is; only the beginning of each file is read, so the rest must be there.
 
         Raises:
-            BundleError: `bundle.rootfs-damaged`: the image is shorter.
+            ImageError: `image.rootfs-damaged`: the image is shorter.
         """
         if self.size < size:
             raise self.damaged(f"an image of {self.size} bytes", f"{size} bytes")
 
-    def damaged(self, found: object, expected: str | None = None) -> BundleError:
+    def damaged(self, found: object, expected: str | None = None) -> ImageError:
         """The error for a file system that is not as it must be."""
         hint = "run 'e2fsck -f' or 'fsck.erofs' on it, or make it anew"
         what = f"the file system in '{self.name}' cannot be read whole"
-        return BundleError(what, code="rootfs-damaged", expected=expected, found=found, hint=hint)
+        return ImageError(what, code="rootfs-damaged", expected=expected, found=found, hint=hint)
 
-    def not_read(self, found: object, hint: str) -> BundleError:
+    def not_read(self, found: object, hint: str) -> ImageError:
         """The error for a file system that may be good, but has something that is not read here."""
         what = f"the file system in '{self.name}' has a feature that cannot be looked into"
-        return BundleError(what, code="rootfs-feature", found=found, hint=hint)
+        return ImageError(what, code="rootfs-feature", found=found, hint=hint)
 
 
 class Tree:
@@ -123,7 +123,7 @@ class Tree:
         """Every name below the root, each directory before what is in it; hard links as often as they have names.
 
         Raises:
-            BundleError: `bundle.rootfs-damaged` or `bundle.rootfs-feature`.
+            ImageError: `image.rootfs-damaged` or `image.rootfs-feature`.
         """
         seen, waiting = {self._reader.root}, [Found(b"", self._reader.node(self._reader.root))]
         while waiting:

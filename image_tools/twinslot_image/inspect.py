@@ -18,7 +18,7 @@ def describe_image(front: Front) -> dict[str, Any]:
     """The image as JSON-ready data; stable keys, sizes in bytes.
 
     Raises:
-        BundleError: Malformed.
+        ImageError: Malformed.
     """
     manifest = parse_manifest(front.manifest)
     layout(front.header, manifest)

@@ -26,7 +26,7 @@ from securesystemslib.signer import CryptoSigner, SSlibKey  # type: ignore[attr-
 from tuf.api.metadata import Metadata, Root, Targets  # type: ignore[attr-defined]  # marked as export nowhere
 from tuf.api.serialization import DeserializationError
 
-from twinslot.core.errors import BundleError, DeviceError, Refusal, RefusedError
+from twinslot.core.errors import DeviceError, ImageError, Refusal, RefusedError
 from twinslot.trust.keys import SCHEMES
 from twinslot_image import PASSPHRASE
 from twinslot_image.key_encryption import encrypt_key
@@ -237,11 +237,11 @@ def read_document(path: Path, kind: type[Root | Targets]) -> Any:
     """The signed part of a root or targets document.
 
     Raises:
-        BundleError: `bundle.trust`: it is none.
+        ImageError: `image.trust`: it is none.
     """
     signed = parse_metadata(read_small(path), str(path)).signed
     if not isinstance(signed, kind):
-        raise BundleError(f"'{path}' is no {kind.type} document", code="trust", found=signed.type)
+        raise ImageError(f"'{path}' is no {kind.type} document", code="trust", found=signed.type)
     return signed
 
 
@@ -249,12 +249,12 @@ def parse_metadata(data: bytes, where: str) -> Metadata[Any]:
     """A document as tuf reads it, unverified.
 
     Raises:
-        BundleError: `bundle.trust`: it holds none.
+        ImageError: `image.trust`: it holds none.
     """
     try:
         metadata: Metadata[Any] = Metadata.from_bytes(data)
     except DeserializationError as e:
-        raise BundleError(f"'{where}' is no root or targets document", code="trust") from e
+        raise ImageError(f"'{where}' is no root or targets document", code="trust") from e
     return metadata
 
 

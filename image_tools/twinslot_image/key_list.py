@@ -13,7 +13,7 @@ def describe_keys(directory: Path) -> dict[str, Any]:
 
     Raises:
         DeviceError: `device.keys`: it is no key directory.
-        BundleError: `bundle.trust`: a document is damaged.
+        ImageError: `image.trust`: a document is damaged.
     """
     store = KeyDirectory(directory)
     roots, targets = store.roots(), store.targets()

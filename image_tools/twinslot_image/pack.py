@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import BinaryIO
 
-from twinslot.core.errors import BundleError
+from twinslot.core.errors import ImageError
 from twinslot.core.manifest import GROUP_SIZE_DEFAULT, GROUP_SIZE_MAX, GROUPS_MAX
 from twinslot.image.codec import LEVEL_DEFAULT, Encoder
 from twinslot.image.wire import Encoding, StoredEntry, build_table
@@ -86,7 +86,7 @@ def pack_payload(
         on_progress: Called with the bytes of plain content done so far.
 
     Raises:
-        BundleError: `bundle.payload-size`: empty, or more groups than an image may have.
+        ImageError: `image.payload-size`: empty, or more groups than an image may have.
     """
     whole = hashlib.sha256()
     plain_list, entries, size, stored_size = bytearray(), list[StoredEntry](), 0, 0
@@ -109,8 +109,8 @@ def pack_payload(
     )
 
 
-def _bad_size(name: str, expected: str, found: str) -> BundleError:
-    return BundleError(f"the size of payload '{name}'", code="payload-size", expected=expected, found=found)
+def _bad_size(name: str, expected: str, found: str) -> ImageError:
+    return ImageError(f"the size of payload '{name}'", code="payload-size", expected=expected, found=found)
 
 
 def _pack_group(plain: bytes, encoders: deque[Encoder]) -> _PackedGroup:

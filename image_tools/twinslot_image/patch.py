@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from twinslot.core.errors import BundleError, Refusal, RefusedError
+from twinslot.core.errors import ImageError, Refusal, RefusedError
 from twinslot.core.model import DIGEST_SIZE
 from twinslot.image.lzma2 import CONTROL_WINDOW, pack
 from twinslot.image.patch import PatchHead, patch_name
@@ -50,7 +50,7 @@ def make_patch(
         The head of the finished patch.
 
     Raises:
-        BundleError: An image is damaged; `bundle.patch-pair`: the two have not the same payloads.
+        ImageError: An image is damaged; `image.patch-pair`: the two have not the same payloads.
         RefusedError: `refused.patch-useless`: it would not be smaller than the image.
     """
     with workspace(target.folder) as folder:
@@ -99,8 +99,8 @@ def _report_done(report: Report, what: str, total: int, done: int) -> None:
     report(what, done, total)
 
 
-def _bad_pair(expected: str, found: str) -> BundleError:
-    return BundleError("the payloads of the two images", code="patch-pair", expected=expected, found=found)
+def _bad_pair(expected: str, found: str) -> ImageError:
+    return ImageError("the payloads of the two images", code="patch-pair", expected=expected, found=found)
 
 
 def _useless(old: Path, limit: int, found: str) -> RefusedError:

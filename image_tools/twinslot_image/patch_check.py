@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from twinslot.core.errors import BundleError
+from twinslot.core.errors import ImageError
 from twinslot.core.model import DIGEST_SIZE
 from twinslot.image.patch import PatchDecoder, PatchHead, PayloadPatch
 from twinslot_image.patch_inspect import read_patch_head
@@ -26,7 +26,7 @@ def check_patch(
         The patch's head.
 
     Raises:
-        BundleError: `bundle.patch-check`: it does not; the tool that made it is at fault.
+        ImageError: `image.patch-check`: it does not; the tool that made it is at fault.
     """
     with path.open("rb") as file:
         head = read_patch_head(file)
@@ -65,5 +65,5 @@ def _chunks(file: BinaryIO, length: int) -> Iterator[bytes]:
         yield chunk
 
 
-def _failed(what: str, expected: str, found: object) -> BundleError:
-    return BundleError(f"the patch does not make the image: {what}", code="patch-check", expected=expected, found=found)
+def _failed(what: str, expected: str, found: object) -> ImageError:
+    return ImageError(f"the patch does not make the image: {what}", code="patch-check", expected=expected, found=found)

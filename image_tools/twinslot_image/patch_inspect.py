@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from twinslot.core.errors import BundleError
+from twinslot.core.errors import ImageError
 from twinslot.image.patch import PATCH_HEADER_SIZE, PatchHead, PayloadPatch, parse_patch_head, patch_head_length
 from twinslot.image.wire_patch import PATCH_MAGIC
 from twinslot_image.progress import size_text
@@ -22,13 +22,13 @@ def read_patch_head(file: BinaryIO) -> PatchHead:
     """Read the head from the start of a patch file, and hold the file to the length that it says.
 
     Raises:
-        BundleError: Not a patch, damaged, or cut off.
+        ImageError: Not a patch, damaged, or cut off.
     """
     data = file.read(PATCH_HEADER_SIZE)
     head = parse_patch_head(data + file.read(patch_head_length(data) - len(data)))
     size = os.fstat(file.fileno()).st_size
     if size != head.total:
-        raise BundleError("the length of the patch", code="length", expected=head.total, found=size)
+        raise ImageError("the length of the patch", code="length", expected=head.total, found=size)
     return head
 
 

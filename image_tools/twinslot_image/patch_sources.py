@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from twinslot.core.errors import BundleError
+from twinslot.core.errors import ImageError
 from twinslot.core.manifest import Manifest, parse_manifest
 from twinslot.image.events import AttachmentEvent, Event, Group, Head, PlainList
 from twinslot.image.reader import Reader
@@ -50,7 +50,7 @@ def unpack_image(path: Path, folder: Path, on_progress: OnProgress = lambda _: N
     """Unpack every payload of an image into a file in `folder`; groups are held to their digests.
 
     Raises:
-        BundleError: Damaged or malformed.
+        ImageError: Damaged or malformed.
     """
     with ExitStack() as files:
         reader, sink = Reader(), _Sink(folder, files)
@@ -71,7 +71,7 @@ def read_content(name: str, file: Path, group_size: int, on_progress: OnProgress
     """Take a flat file as the content of a payload.
 
     Raises:
-        BundleError: `bundle.payload-size`: it is empty.
+        ImageError: `image.payload-size`: it is empty.
     """
     whole, plain_list, size = hashlib.sha256(), bytearray(), 0
     with file.open("rb") as source:
@@ -81,7 +81,7 @@ def read_content(name: str, file: Path, group_size: int, on_progress: OnProgress
             size += len(group)
             on_progress(size)
     if not size:
-        raise BundleError(f"'{file}' is empty", code="payload-size")
+        raise ImageError(f"'{file}' is empty", code="payload-size")
     return Content(name, file, size, whole.hexdigest(), group_size, bytes(plain_list))
 
 

@@ -33,7 +33,7 @@ def provision(image: Path, slot: SlotName, record: Target, built: datetime) -> d
         The variables for both copies of the boot environment (docs/boot-contract.md section 2).
 
     Raises:
-        BundleError: Not an image.
+        ImageError: Not an image.
         OSError: The record cannot be written.
     """
     manifest = parse_manifest(read_image_front(image).manifest)
@@ -65,7 +65,7 @@ def factory_variables(image: Path, slot: SlotName) -> dict[str, str]:
     """The variables for both copies of the boot environment (docs/boot-contract.md section 2).
 
     Raises:
-        BundleError: Not an image.
+        ImageError: Not an image.
     """
     release = parse_manifest(read_image_front(image).manifest).release
     floors = Floors(release.sequence, release.epoch, 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import BinaryIO
 
-from twinslot.core.errors import BundleError
+from twinslot.core.errors import ImageError
 from twinslot.core.manifest import parse_manifest
 from twinslot.image.wire import MAGIC
 from twinslot.image.wire_blocks import BLOCKS_MAGIC
@@ -26,7 +26,7 @@ def unsigned_image(file: BinaryIO) -> str | None:
         return "a file that is no image"
     try:
         signatures = len(parse_manifest(read_front(file).manifest).key_ids)
-    except BundleError:
+    except ImageError:
         return "a damaged image"
     return f"an image with {signatures} signature{'s' if signatures > 1 else ''}" if signatures else None
 

@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final
 
-from twinslot.core.errors import BundleError, Refusal
+from twinslot.core.errors import ImageError, Refusal
 from twinslot_image import fs_erofs, fs_ext4
 from twinslot_image.binaries import Kind, Looked, examine
 from twinslot_image.fs_tree import LINKS_MAX, Found, Image, Node, Tree, show
@@ -64,8 +64,8 @@ def check_rootfs(
         on_progress: Called with the files seen so far and about how many there are.
 
     Raises:
-        BundleError: `bundle.rootfs`: neither ext4 nor erofs, or no system; `bundle.rootfs-damaged` and
-            `bundle.rootfs-feature`: it cannot be read whole.
+        ImageError: `image.rootfs`: neither ext4 nor erofs, or no system; `image.rootfs-damaged` and
+            `image.rootfs-feature`: it cannot be read whole.
         RefusedError: `refused.rootfs-compressed`.
     """
     with image.open("rb") as file:
@@ -85,7 +85,7 @@ def _open(image: Image) -> Tree:
     names = (name for at, magic, name in _OTHERS if start[at : at + len(magic)] == magic)
     hint = 'set kind = "raw" for a payload that is not a root file system'
     what = f"'{image.name}' is no root file system"
-    raise BundleError(what, code="rootfs", expected="ext4 or erofs", found=next(names, "neither"), hint=hint)
+    raise ImageError(what, code="rootfs", expected="ext4 or erofs", found=next(names, "neither"), hint=hint)
 
 
 def _check_system(tree: Tree, image: Path) -> None:
@@ -93,7 +93,7 @@ def _check_system(tree: Tree, image: Path) -> None:
         node = tree.look_up(name)
         if node is None or not stat.S_ISDIR(node.mode):
             what = f"'{image}' holds no root file system"
-            raise BundleError(what, code="rootfs", expected=" and ".join(_NEEDED), found=f"no directory '{name}'")
+            raise ImageError(what, code="rootfs", expected=" and ".join(_NEEDED), found=f"no directory '{name}'")
 
 
 def _offending(

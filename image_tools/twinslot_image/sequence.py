@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from twinslot.core.errors import BundleError, Refusal, RefusedError
+from twinslot.core.errors import ImageError, Refusal, RefusedError
 from twinslot.core.manifest import parse_manifest
 from twinslot_image.file_kind import read_image_front
 
@@ -23,7 +23,7 @@ def check_sequence(sequence: int, previous: Path | None, replaced: Path) -> None
 
     Raises:
         RefusedError: `refused.sequence-jump`.
-        BundleError: `previous` is no image.
+        ImageError: `previous` is no image.
     """
     known = [] if previous is None else [parse_manifest(read_image_front(previous).manifest).release.sequence]
     if (found := _sequence(replaced)) is not None:
@@ -41,5 +41,5 @@ def _sequence(path: Path) -> int | None:
         return None
     try:
         return parse_manifest(read_image_front(path).manifest).release.sequence
-    except BundleError:
+    except ImageError:
         return None

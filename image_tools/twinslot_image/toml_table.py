@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from twinslot.core.errors import BundleError
+from twinslot.core.errors import ImageError
 
 _REQUIRED: Final[Any] = object()
 KINDS: Final[Mapping[type, str]] = {
@@ -33,7 +33,7 @@ class Table:
         keys: Every key that it may have.
 
     Raises:
-        BundleError: `bundle.description`, from here and from each getter.
+        ImageError: `image.description`, from here and from each getter.
     """
 
     def __init__(self, data: object, file: Path, where: str, keys: Sequence[str]) -> None:
@@ -49,7 +49,7 @@ class Table:
         if key not in self._data:
             if default is _REQUIRED:
                 what = f"{self._file}: '{self._name(key)}' is missing"
-                raise BundleError(what, code="description", expected=KINDS[kind])
+                raise ImageError(what, code="description", expected=KINDS[kind])
             return default
         value = self._data[key]
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
@@ -74,7 +74,7 @@ class Table:
         """One of the words."""
         if default is None and key not in self._data:
             what = f"{self._file}: '{self._name(key)}' is missing"
-            raise BundleError(what, code="description", expected=" or ".join(words))
+            raise ImageError(what, code="description", expected=" or ".join(words))
         value: str = self.get(key, str, default or "")
         if value not in (*words, default):
             raise self.bad(key, " or ".join(words), value)
@@ -116,21 +116,21 @@ class Table:
             found[name] = Table(value, self._file, f"{key}.{name}", keys)
         return found
 
-    def bad(self, key: str, expected: str, found: object) -> BundleError:
+    def bad(self, key: str, expected: str, found: object) -> ImageError:
         """The error for the value of a key."""
         what = f"{self._file}: '{self._name(key)}' is wrong"
-        return BundleError(what, code="description", expected=expected, found=_shown(found, expected))
+        return ImageError(what, code="description", expected=expected, found=_shown(found, expected))
 
     def _name(self, key: str) -> str:
         return ".".join(part for part in (self._where, key) if part)
 
-    def _unknown(self, key: str, keys: Sequence[str]) -> BundleError:
+    def _unknown(self, key: str, keys: Sequence[str]) -> ImageError:
         near = difflib.get_close_matches(key, keys, 1, 0.5)
         table = f"table '[{self._where}]'" if self._where else "the top level"
         what = f"{self._file}: {table} has no key '{key}'"
         if near:
-            return BundleError(what, code="description", hint=f"did you mean '{near[0]}'?")
-        return BundleError(what, code="description", expected=" | ".join(keys))
+            return ImageError(what, code="description", hint=f"did you mean '{near[0]}'?")
+        return ImageError(what, code="description", expected=" | ".join(keys))
 
 
 def _shown(value: object, expected: str) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from twinslot.core.errors import BundleError, DeviceError, Refusal, RefusedError
+from twinslot.core.errors import DeviceError, ImageError, Refusal, RefusedError
 from twinslot.core.manifest import Manifest, parse_manifest
 from twinslot.image.events import AttachmentEvent, Event, Group, Head
 from twinslot.image.reader import Reader
@@ -49,7 +49,7 @@ def verify_image(
         on_progress: Called with the bytes read so far.
 
     Raises:
-        BundleError: Damaged or malformed, naming the section.
+        ImageError: Damaged or malformed, naming the section.
         RefusedError: Not trusted, with every reason.
     """
     reader = Reader()
@@ -77,7 +77,7 @@ def read_root(path: Path) -> bytes:
     hint = "give the root that the device was made with, '1.root.json' in the key directory"
     try:
         kind = parse_metadata(data, str(path)).signed.type
-    except BundleError as e:
+    except ImageError as e:
         raise DeviceError(f"'{path}' is no root document", code="trust-root", hint=hint) from e
     if kind != "root":
         what = f"'{path}' is no root document"
@@ -138,5 +138,5 @@ class _Check:
             found = self._hashes[payload.name].hexdigest()
             if found != payload.digest:
                 what = f"payload '{payload.name}': digest of the whole"
-                raise BundleError(what, code="payload", expected=payload.digest, found=found)
+                raise ImageError(what, code="payload", expected=payload.digest, found=found)
         return Verified(self.manifest, self._verdict, self._groups, size)

@@ -17,9 +17,9 @@ from typing import Any
 from twinslot.bus.server.server import serve
 from twinslot.bus.world import JsonObject
 from twinslot.core.errors import (
-    BundleError,
     CancelledError,
     DeviceError,
+    ImageError,
     LifecycleError,
     Refusal,
     RefusedError,
@@ -46,7 +46,7 @@ REASONS = (
 
 ERRORS = {
     "cancelled": CancelledError("the install was cancelled", hint="install again"),
-    "bundle": BundleError("section 'groups' ends early", code="truncated", expected=10, found=7, hint="copy it again"),
+    "image": ImageError("section 'groups' ends early", code="truncated", expected=10, found=7, hint="copy it again"),
     "refused": RefusedError(REASONS),
     "transport": TransportError("the server went away", code="gone", found="connection reset"),
     "device": DeviceError("partition 'ü\u2028\0' cannot be\nwritten", code="write", found="I/O error\udcff"),

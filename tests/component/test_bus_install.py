@@ -20,7 +20,7 @@ from release_bench import ReleaseBench
 from twinslot.bus.client.client import ServiceClient, connect
 from twinslot.bus.server.server import serve
 from twinslot.bus.world import JsonObject, RealWorld
-from twinslot.core.errors import BundleError, CancelledError, RefusedError
+from twinslot.core.errors import CancelledError, ImageError, RefusedError
 from twinslot.core.model import SlotName
 from twinslot.core.origin import Origin
 from twinslot.core.progress import Observer, Phase, Progress
@@ -147,14 +147,14 @@ def test_a_damaged_image_is_told_with_section_expected_and_found_and_the_next_on
     whole, damaged = image[1].read_bytes(), tmp_path / "damaged"
     before = device.content(SlotName.B)
     damaged.write_bytes(whole[:-5000])
-    with opened(damaged) as source, pytest.raises(BundleError) as caught:
+    with opened(damaged) as source, pytest.raises(ImageError) as caught:
         client.install(source, NO_REBOOT)
-    assert caught.value.code == "bundle.truncated"
+    assert caught.value.code == "image.truncated"
     assert device.content(SlotName.B) == before, "a short file is seen before anything changes"
     damaged.write_bytes(whole[:-5000] + b"?" + whole[-4999:])
-    with opened(damaged) as source, pytest.raises(BundleError) as caught:
+    with opened(damaged) as source, pytest.raises(ImageError) as caught:
         client.install(source, NO_REBOOT)
-    assert caught.value.code == "bundle.group"
+    assert caught.value.code == "image.group"
     assert caught.value.expected is not None
     assert_unbootable(device)
     with opened(image[1]) as source:
@@ -236,7 +236,7 @@ def test_the_audit_names_who_called_and_only_those_who_may_change_read_it(
     damaged = tmp_path / "damaged"
     damaged.write_bytes(image[1].read_bytes()[:5000])
     for path in (damaged, image[1]):
-        with opened(path) as source, contextlib.suppress(BundleError):
+        with opened(path) as source, contextlib.suppress(ImageError):
             client.install(source, NO_REBOOT)
     found = client.log(0, "", 0)
     assert [row["event"] for row in found["rows"]] == ["verb-failed", "accepted", "verified", "activate"]

@@ -386,7 +386,7 @@ def test_an_install_over_the_bus_shows_progress_and_the_result(bus: str, machine
 
 @pytest.mark.parametrize(
     ("scenario", "status"),
-    [("bundle", 3), ("refused", 4), ("transport", 5), ("device", 6), ("lifecycle", 1), ("cancelled", 8)],
+    [("image", 3), ("refused", 4), ("transport", 5), ("device", 6), ("lifecycle", 1), ("cancelled", 8)],
 )
 def test_errors_of_the_service_end_as_errors_of_this_process(
     bus: str, machine: Machine, scenario: str, status: int

@@ -17,9 +17,9 @@ from host_device import SLOT_SIZE, HostDevice
 from release_bench import ReleaseBench
 
 from twinslot.core.errors import (
-    BundleError,
     CancelledError,
     DeviceError,
+    ImageError,
     RefusedError,
     TransportError,
 )
@@ -184,10 +184,10 @@ def test_a_truncated_image_leaves_nothing_that_boots(
     data = image.read_bytes()
     short = tmp_path / "short.twin"
     short.write_bytes(data[: int(len(data) * fraction)])
-    with pytest.raises(BundleError, match=r"truncated|ends|expected"):
+    with pytest.raises(ImageError, match=r"truncated|ends|expected"):
         device.install(short)
     assert_untouched(device)  # a file tells its length
-    with pytest.raises(BundleError, match=r"truncated|ends|expected"):
+    with pytest.raises(ImageError, match=r"truncated|ends|expected"):
         install_piped(device, short)
     if fraction < 0.02:
         assert_untouched(device)
@@ -206,7 +206,7 @@ def test_a_flipped_byte_anywhere_never_reaches_a_slot(
     data[position] ^= 1 << (seed % 8)
     damaged = tmp_path / "damaged.twin"
     damaged.write_bytes(data)
-    with pytest.raises((BundleError, RefusedError)):
+    with pytest.raises((ImageError, RefusedError)):
         device.install(damaged)
     written = device.content(SlotName.B)
     for at in range(0, SLOT_SIZE, 65536):
@@ -219,7 +219,7 @@ def test_a_flipped_byte_anywhere_never_reaches_a_slot(
 def test_trailing_bytes_are_refused_and_the_slot_does_not_boot(device: HostDevice, image: Path, tmp_path: Path) -> None:
     long = tmp_path / "long.twin"
     long.write_bytes(image.read_bytes() + b"x")
-    with pytest.raises(BundleError, match="follow"):
+    with pytest.raises(ImageError, match="follow"):
         device.install(long)
     assert device.environment()["slot"] == "a"
     assert device.environment()["slot_b"] == "bad"
@@ -239,7 +239,7 @@ def test_a_file_that_is_rewritten_while_it_is_read_never_reaches_a_slot(
 
     try:
         device.install(moving, observer=rewrite)
-    except (BundleError, TransportError):
+    except (ImageError, TransportError):
         assert_unbootable(device)
     else:
         assert device.content(SlotName.B) == CONTENT.ljust(SLOT_SIZE, b"\0")  # it had been read before

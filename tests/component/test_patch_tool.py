@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from image_samples import make_sample
-from twinslot.core.errors import BundleError
+from twinslot.core.errors import ImageError
 from twinslot.core.manifest import parse_manifest
 from twinslot.image.groups import check_plain_list
 from twinslot.image.patch import PatchDecoder, parse_patch_head
@@ -71,7 +71,7 @@ def test_a_patch_for_another_image_does_not_complete_the_list(shelf: Path) -> No
     part = parse_patch_head((shelf / "patch").read_bytes()).payload("rootfs")
     base = read_content("rootfs", shelf / "old.img", GROUP)
     assert part.plain_list != other.plain_list
-    with pytest.raises(BundleError, match="plain list of payload 'rootfs'"):
+    with pytest.raises(ImageError, match="plain list of payload 'rootfs'"):
         check_plain_list(other, part.new_plain_list(base.plain_list))
 
 
@@ -86,7 +86,7 @@ def test_a_fetch_that_was_cut_anywhere_repeats_one_piece_at_most(shelf: Path) ->
     for cut in range(head.length, len(data), 40_000):
         got = list[int]()
         groups = decoder.groups([data[head.length : cut]])
-        with pytest.raises(BundleError, match="ends inside its piece"):
+        with pytest.raises(ImageError, match="ends inside its piece"):
             got.extend(index for index, plain in groups if plain is not None)
         again = next(number for number, piece in enumerate(part.pieces) if piece.first >= len(got))
         start = part.pieces[again].offset

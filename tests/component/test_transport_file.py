@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from twinslot.core.errors import BundleError, TransportError
+from twinslot.core.errors import ImageError, TransportError
 from twinslot.transport import file
 from twinslot.transport.file import DescriptorSource
 
 DATA = random.Random(4).randbytes(1_000_003)
-WRONG = BundleError("group 3: digest", code="group", expected="a", found="b")
+WRONG = ImageError("group 3: digest", code="group", expected="a", found="b")
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_an_error_in_a_file_that_was_rewritten_is_explained(path: Path) -> None:
             other.seek(500_000)
             other.write(b"other")
         error = source.explain(WRONG)
-    assert error.code == "bundle.changed"
+    assert error.code == "image.changed"
     assert "copy it to its place first" in str(error)
     assert str(WRONG) in str(error)
 
@@ -110,7 +110,7 @@ def test_a_file_that_is_cut_or_still_growing_is_explained(path: Path, change: by
     with path.open("rb") as image:
         source = DescriptorSource(image.fileno())
         path.write_bytes(change)
-        assert source.explain(WRONG).code == "bundle.changed"
+        assert source.explain(WRONG).code == "image.changed"
 
 
 def test_an_error_in_a_file_that_stayed_is_left_alone(path: Path) -> None:

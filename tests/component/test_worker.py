@@ -24,7 +24,7 @@ import twinslot
 from image_samples import Sample, make_sample
 from trust_samples import Authority, make_authority
 from twinslot.core.bitset import bits_where
-from twinslot.core.errors import BundleError, DeviceError, LifecycleError, RefusedError, TransportError
+from twinslot.core.errors import DeviceError, ImageError, LifecycleError, RefusedError, TransportError
 from twinslot.core.manifest import Payload
 from twinslot.transport.base import GroupPart, ListPart, Part
 from twinslot.transport.http.download import HttpSettings
@@ -144,13 +144,13 @@ def test_a_pipe_comes_out_as_its_payloads_and_shows_life_while_it_waits() -> Non
     ("answer", "code"),
     [
         (say(404), "transport.http-404"),
-        (give_whole(b"<html>" + bytes(100)), "bundle.header"),
-        (give_whole(b""), "bundle.truncated"),
+        (give_whole(b"<html>" + bytes(100)), "image.header"),
+        (give_whole(b""), "image.truncated"),
     ],
 )
 def test_what_goes_wrong_out_there_arrives_as_its_own_error(answer: Any, code: str) -> None:
     with serving(answer) as web, reading(f"{web.url}/x.twin") as (taken, _):
-        with pytest.raises((TransportError, BundleError)) as error:
+        with pytest.raises((TransportError, ImageError)) as error:
             taken.head()
     assert error.value.code == code
 
@@ -169,9 +169,9 @@ def test_a_truncated_list_is_named_and_its_groups_never_come(tmp_path: Path) -> 
     start = SAMPLE.header.total - SAMPLE.header.groups - SAMPLE.header.stored_tables - 3
     short.write_bytes(SAMPLE.data[:start])
     with reading(short) as (taken, _):
-        with pytest.raises(BundleError, match="'plain-lists'") as error:
+        with pytest.raises(ImageError, match="'plain-lists'") as error:
             taken.head()  # a file tells its length
-    assert error.value.code == "bundle.truncated"
+    assert error.value.code == "image.truncated"
 
 
 def test_a_file_that_changes_under_the_reader_is_explained(image: Path) -> None:
@@ -184,20 +184,20 @@ def test_a_file_that_changes_under_the_reader_is_explained(image: Path) -> None:
         with image.open("r+b") as file:
             file.seek(2_000_000)
             file.write(bytes(600_000))
-        with pytest.raises(BundleError, match="changed while it was read") as error:
+        with pytest.raises(ImageError, match="changed while it was read") as error:
             list(everything(taken, grown))
-    assert error.value.code == "bundle.changed"
+    assert error.value.code == "image.changed"
 
 
 def test_an_image_above_the_devices_bounds_is_refused_by_its_header(image: Path) -> None:
     with reading(image, {"limits": {"image_size": len(SAMPLE.data)}}) as (taken, _):
         assert contents(taken) == SAMPLE.payloads
     with reading(image, {"limits": {"image_size": len(SAMPLE.data) - 1}}) as (taken, _):
-        with pytest.raises(BundleError, match="larger than this device takes"):
+        with pytest.raises(ImageError, match="larger than this device takes"):
             taken.head()
     with reading(image, {"limits": {"group_size": 2048}}) as (taken, _):
         taken.head()
-        with pytest.raises(BundleError, match="group size"):
+        with pytest.raises(ImageError, match="group size"):
             list(everything(taken))
 
 

@@ -21,9 +21,9 @@ from twinslot.cli.job import run_job
 from twinslot.cli.main import main
 from twinslot.cli.source import opened
 from twinslot.core.errors import (
-    BundleError,
     CancelledError,
     DeviceError,
+    ImageError,
     LifecycleError,
     Refusal,
     RefusedError,
@@ -33,7 +33,7 @@ from twinslot.core.errors import (
 )
 
 ERRORS = [
-    (BundleError("the image ends too early", code="truncated", expected="8 bytes", found="7 bytes"), 3),
+    (ImageError("the image ends too early", code="truncated", expected="8 bytes", found="7 bytes"), 3),
     (RefusedError(Refusal("epoch", "too old", "2", "1")), 4),
     (UsageError("no such option", code="option"), 2),
     (TransportError("the server does not answer", code="connect"), 5),

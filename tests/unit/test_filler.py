@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from simulation.disk import SimulatedDisk
 from simulation.image import GROUP, SmallImage, SmallStream
 from twinslot.core.bitset import bits_where, has, ones
-from twinslot.core.errors import BundleError, DeviceError, RefusedError
+from twinslot.core.errors import DeviceError, ImageError, RefusedError
 from twinslot.core.manifest import Manifest, Payload
 from twinslot.core.model import SlotName
 from twinslot.engine.local_content import LocalContent
@@ -112,9 +112,9 @@ def disk_with(content: bytes) -> SimulatedDisk:
 def test_what_was_not_asked_for_is_refused_and_not_written(answers: list[GroupPart]) -> None:
     content = held(0, 1, 2, 5)
     disk = disk_with(content)
-    with pytest.raises(BundleError) as error:
+    with pytest.raises(ImageError) as error:
         fill(Stream(answers), disk, known(content[: 6 * GROUP]))
-    assert error.value.code in ("bundle.order", "bundle.group")
+    assert error.value.code in ("image.order", "image.group")
     for at in range(GROUP, SIZE, GROUP):
         now = disk.content()[at : at + GROUP]
         assert now in (content[at : at + GROUP], IMAGE.content[at : at + GROUP]), at
@@ -251,7 +251,7 @@ def test_a_pipe_that_brings_a_group_out_of_order_is_refused_also_where_the_group
     filler = PayloadInstall(PAYLOAD, writer, LocalContent(SlotName.B, unfinished=True), None, lambda _: None)
     filler.take_list(ListPart("rootfs", IMAGE.plain_list), remote=False)
     for index in (1, 4, 6, 2**32 - 1):
-        with pytest.raises(BundleError, match="out of order"):
+        with pytest.raises(ImageError, match="out of order"):
             filler.take(group(index))
 
 

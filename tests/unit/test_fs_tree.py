@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from twinslot.core.errors import BundleError, TwinslotError
+from twinslot.core.errors import ImageError, TwinslotError
 from twinslot_image import fs_erofs, fs_ext4
 from twinslot_image.fs_tree import Image, Tree
 
@@ -172,14 +172,14 @@ def test_what_a_running_kernel_wrote_comes_out(tmp_path: Path, source: Path) -> 
 @pytest.mark.parametrize(
     ("spoil", "code", "found"),
     [
-        ("feature needs_recovery", "bundle.rootfs-feature", "journal"),
-        ("feature encrypt", "bundle.rootfs-feature", "encrypt"),
-        ("feature meta_bg", "bundle.rootfs-feature", "meta_bg"),
-        ("ssv state 2", "bundle.rootfs-damaged", "not unmounted"),
-        ("ssv state 0", "bundle.rootfs-damaged", "not unmounted"),
-        ("link many d/again", "bundle.rootfs-damaged", "twice"),
-        ("clri plain", "bundle.rootfs-damaged", "without an inode"),
-        ("sif many block[0] 0", "bundle.rootfs-damaged", "extents"),
+        ("feature needs_recovery", "image.rootfs-feature", "journal"),
+        ("feature encrypt", "image.rootfs-feature", "encrypt"),
+        ("feature meta_bg", "image.rootfs-feature", "meta_bg"),
+        ("ssv state 2", "image.rootfs-damaged", "not unmounted"),
+        ("ssv state 0", "image.rootfs-damaged", "not unmounted"),
+        ("link many d/again", "image.rootfs-damaged", "twice"),
+        ("clri plain", "image.rootfs-damaged", "without an inode"),
+        ("sif many block[0] 0", "image.rootfs-damaged", "extents"),
     ],
 )
 def test_what_cannot_be_read_whole_is_an_error_with_its_cause(
@@ -192,7 +192,7 @@ def test_what_cannot_be_read_whole_is_an_error_with_its_cause(
     image = tmp_path / "image"
     subprocess.run(["mke2fs", "-q", "-t", "ext4", "-d", top, image, "4M"], check=True, capture_output=True)
     subprocess.run(["debugfs", "-w", "-R", spoil, image], check=True, capture_output=True)
-    with pytest.raises(BundleError) as caught:
+    with pytest.raises(ImageError) as caught:
         of_image(image)
     assert caught.value.code == code
     assert found in str(caught.value.found)
@@ -222,7 +222,7 @@ def test_damage_is_an_error_or_harmless_and_never_a_traceback_or_without_end(tmp
     subprocess.run([kind, *options], check=True, capture_output=True)
     whole = image.read_bytes()
     image.write_bytes(whole[:-1])
-    with pytest.raises(BundleError, match="cannot be read whole"):
+    with pytest.raises(ImageError, match="cannot be read whole"):
         names(image)
     for spoiled in flipped(whole, 7):
         image.write_bytes(spoiled)

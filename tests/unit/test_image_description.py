@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from twinslot.core.errors import BundleError
+from twinslot.core.errors import ImageError
 from twinslot_image.build import build_time
 from twinslot_image.description import ATTACHMENT_KEYS, PAYLOAD_KEYS, TOP_KEYS, Description, read_description
 from twinslot_image.toml_table import KINDS
@@ -70,7 +70,7 @@ def test_the_command_line_stands_above_the_file(tmp_path: Path) -> None:
     ],
 )
 def test_an_unknown_key_is_refused_with_the_nearest_name(tmp_path: Path, old: str, new: str, near: str) -> None:
-    with pytest.raises(BundleError) as caught:
+    with pytest.raises(ImageError) as caught:
         read(tmp_path, GOOD.replace(old, new))
     text = str(caught.value)
     assert f"did you mean '{near}'?" in text
@@ -116,14 +116,14 @@ def test_an_unknown_key_is_refused_with_the_nearest_name(tmp_path: Path, old: st
     ],
 )
 def test_a_wrong_value_is_refused_by_its_name(tmp_path: Path, old: str, new: str, where: str) -> None:
-    with pytest.raises(BundleError, match=where) as caught:
+    with pytest.raises(ImageError, match=where) as caught:
         read(tmp_path, GOOD.replace(old, new))
-    assert caught.value.code == "bundle.description"
+    assert caught.value.code == "image.description"
 
 
 def test_an_image_needs_a_payload_and_a_raw_one_no_architecture(tmp_path: Path) -> None:
     head = GOOD.split("[payloads", maxsplit=1)[0].replace('architecture = "arm64"', "")
-    with pytest.raises(BundleError, match="payloads"):
+    with pytest.raises(ImageError, match="payloads"):
         read(tmp_path, head)
     assert read(tmp_path, head + '[payloads.fw]\nfile = "x"\nkind = "raw"\n').architecture == ""
 
@@ -141,14 +141,14 @@ def test_an_image_needs_a_payload_and_a_raw_one_no_architecture(tmp_path: Path) 
 )
 def test_what_is_no_toml_is_told_with_its_line(tmp_path: Path, text: bytes, message: str) -> None:
     (tmp_path / "image.toml").write_bytes(text)
-    with pytest.raises(BundleError) as caught:
+    with pytest.raises(ImageError) as caught:
         read_description(tmp_path / "image.toml")
     assert str(tmp_path / "image.toml") in caught.value.message
     assert message in caught.value.message
 
 
 def test_a_file_that_is_not_there_is_told_so(tmp_path: Path) -> None:
-    with pytest.raises(BundleError) as caught:
+    with pytest.raises(ImageError) as caught:
         read_description(tmp_path / "absent.toml")
     assert caught.value.message == f"there is no file '{tmp_path}/absent.toml'"
 
@@ -164,7 +164,7 @@ def test_a_file_that_is_not_there_is_told_so(tmp_path: Path) -> None:
     ],
 )
 def test_a_typing_mistake_in_a_required_key_is_found_as_one(tmp_path: Path, old: str, new: str, near: str) -> None:
-    with pytest.raises(BundleError) as caught:
+    with pytest.raises(ImageError) as caught:
         read(tmp_path, GOOD.replace(old, new))
     assert caught.value.hint == f"did you mean '{near}'?"
 
@@ -185,7 +185,7 @@ def test_a_typing_mistake_in_a_required_key_is_found_as_one(tmp_path: Path, old:
 def test_a_value_of_another_kind_is_told_in_the_words_of_the_file(
     tmp_path: Path, old: str, new: str, expected: str, found: str | None
 ) -> None:
-    with pytest.raises(BundleError) as caught:
+    with pytest.raises(ImageError) as caught:
         read(tmp_path, GOOD.replace(old, new))
     assert (caught.value.expected, caught.value.found) == (expected, found)
 
@@ -210,7 +210,7 @@ def test_the_build_time_may_be_given_from_outside() -> None:
     assert build_time({"SOURCE_DATE_EPOCH": "86400"}) == datetime(1970, 1, 2, tzinfo=UTC)
     assert build_time({}).microsecond == 0
     for text in ("", "soon", "9" * 30, "-1", "253402300799"):
-        with pytest.raises(BundleError, match="SOURCE_DATE_EPOCH"):
+        with pytest.raises(ImageError, match="SOURCE_DATE_EPOCH"):
             build_time({"SOURCE_DATE_EPOCH": text})
 
 
@@ -228,7 +228,7 @@ def test_the_build_time_may_be_given_from_outside() -> None:
     ],
 )
 def test_what_is_wrong_is_said_without_the_parsers_own_language(tmp_path: Path, old: str, new: str, says: str) -> None:
-    with pytest.raises(BundleError) as caught:
+    with pytest.raises(ImageError) as caught:
         read(tmp_path, GOOD.replace(old, new))
     assert says in f"{caught.value.message}: expected '{caught.value.expected}'"
 

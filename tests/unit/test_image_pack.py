@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from image_samples import ATTACHMENTS, FACTS, make_sample, sample_content
 from independent_reader import read_image
-from twinslot.core.errors import BundleError
+from twinslot.core.errors import ImageError
 from twinslot.core.manifest import GROUP_SIZE_DEFAULT, GROUP_SIZE_MAX
 from twinslot_image.compose import AttachedFile, compose_manifest
 from twinslot_image.pack import GROUPS_AIM, WINDOW, group_size_for, pack_payload
@@ -57,13 +57,13 @@ def test_groups_are_no_larger_than_a_short_list_needs(size: int) -> None:
 
 
 def test_an_empty_payload_is_refused() -> None:
-    with pytest.raises(BundleError, match="payload 'empty'"):
+    with pytest.raises(ImageError, match="payload 'empty'"):
         pack_payload("empty", io.BytesIO(), io.BytesIO())
 
 
 def test_two_parts_of_one_name_are_refused() -> None:
     packed = pack_payload("same", io.BytesIO(b"x"), io.BytesIO())
-    with pytest.raises(BundleError, match="two parts of one name"):
+    with pytest.raises(ImageError, match="two parts of one name"):
         compose_manifest(FACTS, [packed], [AttachedFile("same", "text/plain", b"y")])
 
 

@@ -16,7 +16,7 @@ import pytest
 import zstandard
 
 from rootfs_samples import EXECUTABLE, RELOCATABLE, UNITS, elf_header, make_erofs, make_ext4, make_tree
-from twinslot.core.errors import BundleError, Refusal, RefusedError
+from twinslot.core.errors import ImageError, Refusal, RefusedError
 from twinslot_image.binaries import examine
 from twinslot_image.elf import ARCHITECTURES
 from twinslot_image.rootfs import check_rootfs
@@ -129,14 +129,14 @@ def test_a_unit_that_only_a_link_to_the_build_host_stands_for_is_missing(tmp_pat
 def test_what_is_no_file_system_is_a_bundle_error(tmp_path: Path, content: bytes) -> None:
     image = tmp_path / "image"
     image.write_bytes(content)
-    with pytest.raises(BundleError) as caught:
+    with pytest.raises(ImageError) as caught:
         check_rootfs(image, "arm64")
-    assert caught.value.code in ("bundle.rootfs", "bundle.rootfs-damaged")
+    assert caught.value.code in ("image.rootfs", "image.rootfs-damaged")
 
 
 def test_a_file_system_that_is_no_system_is_a_bundle_error(tmp_path: Path) -> None:
     (tmp_path / "tree").mkdir()
-    with pytest.raises(BundleError, match="holds no root file system"):
+    with pytest.raises(ImageError, match="holds no root file system"):
         check_rootfs(make_ext4(tmp_path / "tree", tmp_path / "image"), "arm64")
 
 
@@ -283,5 +283,5 @@ def test_a_compressed_erofs_is_refused_with_the_way_out(tmp_path: Path) -> None:
 )
 def test_what_people_name_by_mistake_is_called_by_its_name(tmp_path: Path, start: bytes, name: str) -> None:
     (tmp_path / "image").write_bytes(start.ljust(4096, b"\0"))
-    with pytest.raises(BundleError, match=name):
+    with pytest.raises(ImageError, match=name):
         check_rootfs(tmp_path / "image", "arm64")

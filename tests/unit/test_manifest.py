@@ -14,7 +14,7 @@ from securesystemslib.formats import encode_canonical
 from image_samples import FACTS, PAYLOADS, document, make_sample
 from twinslot.core import manifest as m
 from twinslot.core.canonical import DEPTH_MAX, encode, parse_document
-from twinslot.core.errors import BundleError
+from twinslot.core.errors import ImageError
 from twinslot.core.manifest import parse_manifest
 
 SAMPLE = make_sample()
@@ -77,7 +77,7 @@ def test_a_canonical_document_comes_back_and_any_other_spelling_is_refused(value
     assert parse_document(encode(value), "manifest") == value
     other = json.dumps(value, indent=1).encode()
     if other != encode(value):
-        with pytest.raises(BundleError):
+        with pytest.raises(ImageError):
             parse_document(other, "manifest")
 
 
@@ -105,7 +105,7 @@ def test_a_canonical_document_comes_back_and_any_other_spelling_is_refused(value
     ],
 )
 def test_json_with_more_than_one_reading_is_refused_and_the_section_named(data: bytes, code: str) -> None:
-    with pytest.raises(BundleError, match="'manifest' section") as caught:
+    with pytest.raises(ImageError, match="'manifest' section") as caught:
         parse_document(data, "manifest")
     assert caught.value.code == f"bundle.{code}"
 
@@ -123,7 +123,7 @@ REQUIRED = [p for p in every_path(document(SAMPLE)) if not (p.startswith("signed
 
 @pytest.mark.parametrize("path", REQUIRED)
 def test_no_key_of_the_manifest_is_optional(path: str) -> None:
-    with pytest.raises(BundleError) as caught:
+    with pytest.raises(ImageError) as caught:
         parse_manifest(changed(path, ABSENT))
     assert path.rsplit("/", maxsplit=1)[-1] in caught.value.message
 
@@ -133,7 +133,7 @@ def test_no_key_of_the_manifest_is_optional(path: str) -> None:
 )
 @pytest.mark.parametrize("value", ["", None, "0" * 63, "G" * 64, "A" * 64, "0" * 64 + "\n", 0, []])
 def test_a_digest_is_never_empty_or_of_another_form(path: str, value: object) -> None:
-    with pytest.raises(BundleError):
+    with pytest.raises(ImageError):
         parse_manifest(changed(path, value))
 
 
@@ -210,9 +210,9 @@ ROOTFS = "signed/targets/rootfs"
     ],
 )
 def test_a_value_outside_its_bounds_is_refused(path: str, value: object) -> None:
-    with pytest.raises(BundleError) as caught:
+    with pytest.raises(ImageError) as caught:
         parse_manifest(changed(path, value))
-    assert caught.value.code == "bundle.manifest"
+    assert caught.value.code == "image.manifest"
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def test_a_name_that_could_be_a_path_or_an_option_is_refused(name: str) -> None:
     data = document(SAMPLE)
     targets = data["signed"]["targets"]  # type: ignore[index]
     targets[name] = targets.pop("firmware")
-    with pytest.raises(BundleError, match=r"signed\.targets"):
+    with pytest.raises(ImageError, match=r"signed\.targets"):
         parse_manifest(encode(data))
 
 
@@ -230,13 +230,13 @@ def test_totals_are_bounded_even_when_each_part_is_not_too_large() -> None:
     payload = document(SAMPLE)["signed"]["targets"]["rootfs"]  # type: ignore[index]
     payload["length"] = m.GROUPS_MAX * 4096
     payload["custom"]["groups"] = m.GROUPS_MAX
-    with pytest.raises(BundleError, match=f"at most {m.GROUPS_MAX} groups"):
+    with pytest.raises(ImageError, match=f"at most {m.GROUPS_MAX} groups"):
         parse_manifest(changed("signed/targets", {"a": payload, "b": payload}))
     note = document(SAMPLE)["signed"]["targets"]["release-notes.md"]  # type: ignore[index]
     note["length"] = m.ATTACHMENT_SIZE_MAX
-    with pytest.raises(BundleError, match="bytes of attachments"):
+    with pytest.raises(ImageError, match="bytes of attachments"):
         parse_manifest(changed("signed/targets", {"p": payload} | {f"n{i}": note for i in range(5)}))
-    with pytest.raises(BundleError, match="length"):
+    with pytest.raises(ImageError, match="length"):
         parse_manifest(b" " * (m.MANIFEST_MAX + 1))
 
 
@@ -247,7 +247,7 @@ def test_a_manifest_with_any_one_byte_changed_is_never_read_as_the_same_statemen
     flipped[at] ^= data.draw(st.integers(1, 255))
     try:
         parsed = parse_manifest(bytes(flipped))
-    except BundleError:
+    except ImageError:
         return
     assert parsed.digest != SAMPLE.manifest.digest
 
@@ -257,6 +257,6 @@ def test_any_value_at_any_place_is_parsed_or_a_bundle_error(path: str, value: ob
     error = None
     try:
         parse_manifest(changed(path, value))
-    except BundleError as e:
+    except ImageError as e:
         error = e
     assert error is None or error.expected is not None

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from twinslot.core.errors import (
-    BundleError,
     CancelledError,
     DeviceError,
+    ImageError,
     LifecycleError,
     Refusal,
     RefusedError,
@@ -37,7 +37,7 @@ def test_no_open_update_counts_as_a_success(state: State) -> None:
     [
         (RefusedError(Refusal("busy", "a job is running")), "refused"),
         (CancelledError("stopped"), "cancelled"),
-        (BundleError("bad"), "failed"),
+        (ImageError("bad"), "failed"),
         (TransportError("gone"), "failed"),
         (DeviceError("broken"), "failed"),
         (LifecycleError("ours"), "failed"),

@@ -26,7 +26,7 @@ from patch_samples import (
     plain_list,
     streams,
 )
-from twinslot.core.errors import BundleError, LifecycleError
+from twinslot.core.errors import ImageError, LifecycleError
 from twinslot.image.lzma2 import PackedError, Unpacker, pack
 from twinslot.image.patch import Op, PatchDecoder, PatchHead, add_words, parse_patch_head, patch_head_length
 from twinslot.image.wire_patch import (
@@ -85,7 +85,7 @@ def test_a_device_that_knows_its_base_completes_the_list_without_fetching_it() -
     part = parse_patch_head(SAMPLE).payload("rootfs")
     assert part.new_plain_list(plain_list(OLD)) == LIST
     assert [changed.index for changed in part.changed] == CHANGED
-    with pytest.raises(BundleError, match="plain list of the base of payload 'rootfs': expected '160 bytes'"):
+    with pytest.raises(ImageError, match="plain list of the base of payload 'rootfs': expected '160 bytes'"):
         part.new_plain_list(plain_list(OLD)[:-32])
     with pytest.raises(KeyError):
         parse_patch_head(SAMPLE).payload("firmware")
@@ -130,16 +130,16 @@ def test_a_patch_that_is_cut_off_says_so_after_what_was_whole() -> None:
     part = head.payload("rootfs")
     groups = PatchDecoder(part, LIST, Base().read).groups([SAMPLE[head.length : -1]])
     assert [next(groups), next(groups)] == [(1, group(1)), (3, group(3))]
-    with pytest.raises(BundleError, match="the patch ends inside its piece 1") as caught:
+    with pytest.raises(ImageError, match="the patch ends inside its piece 1") as caught:
         next(groups)
-    assert caught.value.code == "bundle.truncated"
+    assert caught.value.code == "image.truncated"
 
 
 def test_a_head_that_is_cut_off_anywhere_is_refused() -> None:
     for length in range(parse_patch_head(SAMPLE).length):
-        with pytest.raises(BundleError) as caught:
+        with pytest.raises(ImageError) as caught:
             parse_patch_head(SAMPLE[:length])
-        assert caught.value.code == "bundle.truncated", length
+        assert caught.value.code == "image.truncated", length
 
 
 def test_a_flipped_bit_anywhere_gives_an_error_or_a_missing_group_never_a_wrong_one() -> None:
@@ -148,7 +148,7 @@ def test_a_flipped_bit_anywhere_gives_an_error_or_a_missing_group_never_a_wrong_
         data[at] ^= 1 << at % 8
         try:
             found = apply(bytes(data))
-        except BundleError:
+        except ImageError:
             continue
         assert all(plain is None or plain == group(index) for index, plain in found.items()), at
 
@@ -156,7 +156,7 @@ def test_a_flipped_bit_anywhere_gives_an_error_or_a_missing_group_never_a_wrong_
 @given(st.binary(max_size=300))
 def test_noise_is_refused(noise: bytes) -> None:
     for data in (noise, SAMPLE[:8] + noise, SAMPLE[:PATCH_HEADER_SIZE] + noise):
-        with pytest.raises(BundleError):
+        with pytest.raises(ImageError):
             parse_patch_head(data)
 
 
@@ -167,14 +167,14 @@ def test_lengths_of_a_header_are_bounded_before_anything_is_allocated(a: int, b:
     if a <= 2**20 and b <= 2**20 and c <= 2**18 and d <= c * piece_max(2**20):
         assert patch_head_length(data) == 32 + a + 32 * c
     else:
-        with pytest.raises(BundleError, match="the patch's length of"):
+        with pytest.raises(ImageError, match="the patch's length of"):
             patch_head_length(data)
 
 
 def test_another_format_is_refused_with_a_hint() -> None:
-    with pytest.raises(BundleError, match=r"version: expected '1', found '2' \(hint: install from the image"):
+    with pytest.raises(ImageError, match=r"version: expected '1', found '2' \(hint: install from the image"):
         parse_patch_head(SAMPLE[:8] + b"\2" + SAMPLE[9:])
-    with pytest.raises(BundleError, match="not a patch"):
+    with pytest.raises(ImageError, match="not a patch"):
         parse_patch_head(b"\x89TWIN\r\n\x1a" + SAMPLE[8:])
 
 
@@ -218,9 +218,9 @@ def with_entry(**changes: object) -> bytes:
     ids=str,
 )
 def test_a_table_that_cannot_be_is_refused(changes: dict[str, object]) -> None:
-    with pytest.raises(BundleError) as caught:
+    with pytest.raises(ImageError) as caught:
         parse_patch_head(with_entry(**changes))
-    assert caught.value.code == "bundle.patch-table"
+    assert caught.value.code == "image.patch-table"
 
 
 def test_a_table_of_a_mebibyte_of_tiny_numbers_takes_a_bounded_amount_of_memory() -> None:
@@ -231,7 +231,7 @@ def test_a_table_of_a_mebibyte_of_tiny_numbers_takes_a_bounded_amount_of_memory(
     data = build_patch_header(header) + data[PATCH_HEADER_SIZE:].ljust(header.head, b"x")
     tracemalloc.start()
     try:
-        with pytest.raises(BundleError, match="table: pieces"):
+        with pytest.raises(ImageError, match="table: pieces"):
             parse_patch_head(data)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
@@ -243,7 +243,7 @@ def test_payloads_stand_sorted_and_once() -> None:
     made = [streams(OLD, NEW, piece) for piece in RECIPES]
     entry = entry_for(OLD, NEW, CHANGED, made)
     digests = b"".join(LIST[32 * i : 32 * i + 32] for i in CHANGED)
-    with pytest.raises(BundleError, match="names of payloads"):
+    with pytest.raises(ImageError, match="names of payloads"):
         parse_patch_head(assemble([entry, entry], digests * 2, made * 2))
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from image_samples import make_sample
 from patch_samples import plain_list
-from twinslot.core.errors import BundleError
+from twinslot.core.errors import ImageError
 from twinslot.image.patch import PatchDecoder, parse_patch_head
 from twinslot_image import patch_encode, patch_work
 from twinslot_image.outputs import Target
@@ -130,7 +130,7 @@ def test_the_same_inputs_give_the_same_patch_on_one_processor_and_on_several(
 def test_a_base_that_is_no_use_is_refused_or_not_used(tmp_path: Path, base: bytes) -> None:
     new = OLD[: 3 * PAGE]
     if not base:
-        with pytest.raises(BundleError, match="is empty"):
+        with pytest.raises(ImageError, match="is empty"):
             patch(tmp_path, base, new)
         return
     assert apply(patch(tmp_path, base, new), base) == new
@@ -161,7 +161,7 @@ def test_pairs_that_have_not_the_same_payloads_are_refused(tmp_path: Path) -> No
         (tmp_path / f"{side}.twin").write_bytes(make_sample(payloads).data)
     (tmp_path / "old.img").write_bytes(OLD)
     for base in ("old.twin", "old.img"):
-        with pytest.raises(BundleError) as caught:
+        with pytest.raises(ImageError) as caught:
             make_patch(tmp_path / base, tmp_path / "new.twin", Target(tmp_path / "patch"))
-        assert caught.value.code == "bundle.patch-pair"
+        assert caught.value.code == "image.patch-pair"
     assert not (tmp_path / "patch").exists()

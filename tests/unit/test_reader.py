@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from image_samples import ATTACHMENTS, GROUP, PAYLOADS, Sample, document, make_sample
 from twinslot.core.canonical import encode
-from twinslot.core.errors import BundleError, LifecycleError
+from twinslot.core.errors import ImageError, LifecycleError
 from twinslot.core.manifest import Manifest, parse_manifest
 from twinslot.image.codec import Decoder
 from twinslot.image.events import AttachmentEvent, EndOfImage, Event, Group, Head, PlainList
@@ -35,7 +35,7 @@ def read(chunks: Iterator[bytes] | list[bytes], trusted: Manifest | None = SAMPL
         if fresh and isinstance(head := fresh[-1], Head):
             manifest = parse_manifest(head.manifest)
             if trusted is not None and manifest.digest != trusted.digest:
-                raise BundleError("not the signed manifest", code="manifest")
+                raise ImageError("not the signed manifest", code="manifest")
             events.extend(reader.proceed(manifest))
     return [*events, reader.close()]
 
@@ -89,19 +89,19 @@ def test_one_byte_at_a_time_gives_the_same_events() -> None:
 def test_truncation_at_every_byte_is_an_error_that_names_the_section() -> None:
     starts = [(SAMPLE.header.offset(section), section) for section in Section]
     for end in PLACES:
-        with pytest.raises(BundleError) as caught:
+        with pytest.raises(ImageError) as caught:
             read([SAMPLE.data[:end]])
         at, section = max(start for start in starts if start[0] <= end)
-        assert caught.value.code == "bundle.truncated"
+        assert caught.value.code == "image.truncated"
         assert f"'{section}'" in caught.value.message
         assert caught.value.expected == f"{SAMPLE.header.length(section)} bytes"
         assert caught.value.found == f"{end - at} bytes"
 
 
-def reads_bad(data: bytes, chunk: int = 1000) -> BundleError:
+def reads_bad(data: bytes, chunk: int = 1000) -> ImageError:
     """Read damaged bytes; whatever came out before the error is checked."""
     seen = list[Event | EndOfImage]()
-    with pytest.raises(BundleError) as caught:
+    with pytest.raises(ImageError) as caught:
         seen.extend(iterate(data, chunk, seen))
     assert_verified(seen)
     return caught.value
@@ -116,7 +116,7 @@ def iterate(data: bytes, chunk: int, seen: list[Event | EndOfImage]) -> list[End
             seen.append(event)  # noqa: PERF402 - one by one, since an error may follow each
         if len(seen) > before and isinstance(head := seen[-1], Head):
             if head.manifest != SAMPLE.manifest_bytes or head.trust != TRUST_BYTES:
-                raise BundleError("trust says no", code="manifest")
+                raise ImageError("trust says no", code="manifest")
             for event in reader.proceed(SAMPLE.manifest):
                 seen.append(event)  # noqa: PERF402
     return [reader.close()]
@@ -128,7 +128,7 @@ def test_a_flip_of_every_byte_is_refused_and_nothing_unverified_comes_out() -> N
         data[at] ^= (0x01, 0x80, 0x20, 0xFF)[at % 4]
         error = reads_bad(bytes(data), chunk=4096)
         if at >= SAMPLE.header.offset(Section.GROUPS):
-            assert error.code == "bundle.group"
+            assert error.code == "image.group"
             assert "group" in error.message
 
 
@@ -153,14 +153,14 @@ def test_random_damage_is_a_bundle_error_and_nothing_unverified_comes_out(data: 
 
 @pytest.mark.parametrize("extra", [b"\0", b"x" * 100])
 def test_trailing_bytes_are_refused_whether_they_come_at_once_or_later(extra: bytes) -> None:
-    assert reads_bad(SAMPLE.data + extra, chunk=1 << 20).code == "bundle.trailing"
+    assert reads_bad(SAMPLE.data + extra, chunk=1 << 20).code == "image.trailing"
     reader = Reader()
     list(reader.feed(SAMPLE.data))
     list(reader.proceed(SAMPLE.manifest))
     assert reader.complete
-    with pytest.raises(BundleError, match="bytes follow the 'groups' section"):
+    with pytest.raises(ImageError, match="bytes follow the 'groups' section"):
         list(reader.feed(extra))
-    with pytest.raises(BundleError, match="bytes follow"):
+    with pytest.raises(ImageError, match="bytes follow"):
         reader.close()
 
 
@@ -170,7 +170,7 @@ def test_a_forged_length_in_the_header_is_an_error_and_never_an_allocation(field
     data = bytearray(SAMPLE.data)
     struct.pack_into("<Q", data, 16 + 8 * field, length)
     error = reads_bad(bytes(data))
-    assert error.code in ("bundle.length", "bundle.truncated", "bundle.manifest", "bundle.trailing")
+    assert error.code in ("image.length", "image.truncated", "image.manifest", "image.trailing")
 
 
 def test_a_header_that_disagrees_with_the_signed_manifest_is_refused() -> None:
@@ -178,7 +178,7 @@ def test_a_header_that_disagrees_with_the_signed_manifest_is_refused() -> None:
     for name in ("attachments", "plain_lists", "stored_tables", "groups"):
         moved = Header(**(lengths | {name: lengths[name] + 1}))
         error = reads_bad(build_header(moved) + SAMPLE.data[64:] + b"\0")
-        assert error.code == "bundle.length"
+        assert error.code == "image.length"
         assert f"'{name.replace('_', '-')}'" in error.message
 
 
@@ -191,7 +191,7 @@ def test_an_image_whose_manifest_misses_a_part_is_refused(name: str) -> None:
     header = Header(**(lengths | {"manifest": len(manifest)}))
     start, end = SAMPLE.header.offset(Section.MANIFEST), SAMPLE.header.offset(Section.ATTACHMENTS)
     image = build_header(header) + SAMPLE.data[64:start] + manifest + SAMPLE.data[end:]
-    with pytest.raises(BundleError, match="the length of the"):
+    with pytest.raises(ImageError, match="the length of the"):
         read([image], trusted=None)
 
 
@@ -224,7 +224,7 @@ def test_the_devices_own_limits_are_kept() -> None:
     for limits, sentence in ((Limits(group_size=GROUP // 2), "group size"), (Limits(groups=10), "at most 10 groups")):
         reader = Reader(limits)
         list(reader.feed(SAMPLE.data))
-        with pytest.raises(BundleError, match=sentence):
+        with pytest.raises(ImageError, match=sentence):
             list(reader.proceed(SAMPLE.manifest))
 
 
@@ -271,7 +271,7 @@ def test_damaged_stored_bytes_never_reach_the_decoder() -> None:
     stored = bytearray(FRAME.data[table.offset : table.end])
     entry = StoredEntry(Encoding.ZSTD, len(stored), hashlib.sha256(stored).digest())
     stored[20] ^= 1
-    with pytest.raises(BundleError, match="stored bytes: digest"):
+    with pytest.raises(ImageError, match="stored bytes: digest"):
         open_group(payload, 0, entry, bytes(stored), hashlib.sha256(b"line\n" * 2000).digest(), NoDecoder())
 
 
@@ -299,14 +299,14 @@ def test_a_frame_that_is_not_exactly_its_group_is_refused_by_name(case: str) -> 
         "noise": b"\x28\xb5\x2f\xfd" + bytes(range(200)),
     }[case]
     entry = StoredEntry(Encoding.ZSTD, len(stored), hashlib.sha256(stored).digest())
-    with pytest.raises(BundleError, match="payload 'p', group 0 cannot be decoded"):
+    with pytest.raises(ImageError, match="payload 'p', group 0 cannot be decoded"):
         open_group(FRAME.manifest.payload("p"), 0, entry, stored, hashlib.sha256(plain).digest(), Decoder())
 
 
 def test_a_group_whose_content_is_not_the_listed_one_is_refused_after_decoding() -> None:
     payload, stored = FRAME.manifest.payload("p"), bytes(10000)
     entry = StoredEntry(Encoding.RAW, len(stored), hashlib.sha256(stored).digest())
-    with pytest.raises(BundleError, match="group 0, content: digest"):
+    with pytest.raises(ImageError, match="group 0, content: digest"):
         open_group(payload, 0, entry, stored, hashlib.sha256(b"line\n" * 2000).digest(), Decoder())
 
 
@@ -322,11 +322,11 @@ def test_a_table_entry_that_cannot_be_is_refused_though_its_digest_matches() -> 
         table = build_table([entry])
         digest = hashlib.sha256(table).hexdigest()
         changed = replace(payload, stored_table=digest, stored_size=entry.length)
-        with pytest.raises(BundleError) as caught:
+        with pytest.raises(ImageError) as caught:
             check_stored_table(changed, table)
         assert "group 0" in caught.value.message
     table = build_table([StoredEntry(Encoding.ZSTD, 5, bytes(32))])
-    with pytest.raises(BundleError, match="sum of the lengths"):
+    with pytest.raises(ImageError, match="sum of the lengths"):
         check_stored_table(replace(payload, stored_table=hashlib.sha256(table).hexdigest()), table)
 
 

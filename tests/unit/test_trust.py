@@ -16,7 +16,7 @@ from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]
 
 from trust_samples import MADE, NOW, ROLES, Authority, at, changed, make_authority, resigned
 from twinslot.core.canonical import encode
-from twinslot.core.errors import BundleError, DeviceError, LifecycleError, RefusedError
+from twinslot.core.errors import DeviceError, ImageError, LifecycleError, RefusedError
 from twinslot.image.wire import TrustDocuments, build_trust
 from twinslot.trust.verdict import (
     TrustFloors,
@@ -167,7 +167,7 @@ def test_any_flipped_byte_in_trust_or_manifest_is_refused_and_never_a_traceback(
     damaged[data.draw(st.integers(0, len(damaged) - 1))] ^= data.draw(st.integers(1, 255))
     try:
         verdict = verify(authority.request(**{"manifest": request.manifest, name: bytes(damaged)}))
-    except (BundleError, RefusedError):
+    except (ImageError, RefusedError):
         return
     # A damaged signature that was not needed, or a digit of one in the other case, changes nothing that is signed.
     if name == "trust_section":
@@ -203,7 +203,7 @@ def test_a_threshold_that_is_no_whole_number_is_a_bundle_error(authority: Author
         targets = resigned(document, authority.signers("targets"))
     except Exception:  # noqa: BLE001 - canonical JSON has no floats; then plain JSON is what an attacker would send
         targets = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
-    with pytest.raises(BundleError, match="'trust' section"):
+    with pytest.raises(ImageError, match="'trust' section"):
         verify(authority.request(targets=targets))
 
 
@@ -233,9 +233,9 @@ def test_one_key_under_two_ids_is_refused_even_inside_one_role(authority: Author
         delegations["keys"]["0" * 64] = delegations["keys"][clinical["keyids"][0]]
         clinical["keyids"] = [clinical["keyids"][0], "0" * 64]
 
-    with pytest.raises(BundleError, match="keyval") as caught:
+    with pytest.raises(ImageError, match="keyval") as caught:
         verify(authority.request(targets=with_delegations(authority, double)))
-    assert caught.value.code == "bundle.trust"
+    assert caught.value.code == "image.trust"
 
 
 def test_one_ecdsa_key_in_two_spellings_is_still_one_key(fresh: Authority) -> None:
@@ -246,7 +246,7 @@ def test_one_ecdsa_key_in_two_spellings_is_still_one_key(fresh: Authority) -> No
         for key_id, public in (("1" * 64, pem), ("2" * 64, pem.rstrip("\n"))):
             delegations["keys"][key_id] = {**key.to_dict(), "keyval": {"public": public}}
 
-    with pytest.raises(BundleError, match="keyval"):
+    with pytest.raises(ImageError, match="keyval"):
         verify(fresh.request(targets=with_delegations(fresh, double)))
 
 
@@ -269,7 +269,7 @@ def test_one_ecdsa_key_in_two_spellings_is_still_one_key(fresh: Authority) -> No
 def test_a_delegation_that_is_not_a_simple_terminating_one_is_refused(
     authority: Authority, key: str, value: object
 ) -> None:
-    with pytest.raises(BundleError, match="'trust' section"):
+    with pytest.raises(ImageError, match="'trust' section"):
         verify(authority.request(targets=with_delegations(authority, set_role("clinical", key, value))))
 
 
@@ -290,7 +290,7 @@ def test_a_key_of_an_unknown_kind_is_refused_rather_than_negotiated(authority: A
             case _:
                 key["extra"] = 1
 
-    with pytest.raises(BundleError, match="'trust' section"):
+    with pytest.raises(ImageError, match="'trust' section"):
         verify(authority.request(targets=with_delegations(authority, spoil)))
 
 
@@ -337,7 +337,7 @@ def test_a_targets_document_that_signs_files_itself_is_refused(authority: Author
         signed["targets"] = {"rootfs": {"length": 1, "hashes": {"sha256": "0" * 64}}}
 
     targets = changed(targets_of(authority), sign_for, authority.signers("targets"))
-    with pytest.raises(BundleError, match="only delegates"):
+    with pytest.raises(ImageError, match="only delegates"):
         verify(authority.request(targets=targets))
 
 
@@ -369,7 +369,7 @@ def test_a_root_chain_with_a_hole_is_refused_or_does_not_reach_the_device(fresh:
         "root-gap: the image's root chain does not reach this device: expected 'root version 2'"
     )
     for roots in ((fresh.root(2), fresh.root(4)), (fresh.root(3), fresh.root(2)), (fresh.root(2), fresh.root(2))):
-        with pytest.raises(BundleError, match="'roots'"):
+        with pytest.raises(ImageError, match="'roots'"):
             verify(fresh.request(roots=roots))
 
 
@@ -507,7 +507,7 @@ def test_any_bytes_as_documents_are_refused_and_never_a_traceback(authority: Aut
     request = authority.request()
     sections = [junk, build_trust(TrustDocuments((), junk or b"x")), build_trust(TrustDocuments((junk or b"x",), b"x"))]
     for section in sections:
-        with pytest.raises((BundleError, RefusedError)):
+        with pytest.raises((ImageError, RefusedError)):
             verify(replace(request, trust_section=section))
-    with pytest.raises(BundleError):
+    with pytest.raises(ImageError):
         verify(replace(request, manifest=junk))

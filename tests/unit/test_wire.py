@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from image_samples import make_sample
-from twinslot.core.errors import BundleError
+from twinslot.core.errors import ImageError
 from twinslot.image import wire
 from twinslot.image.wire import Encoding, Header, Section, StoredEntry, TrustDocuments
 
@@ -57,7 +57,7 @@ def test_trust_documents_come_back_as_they_went_in(roots: list[bytes], targets: 
 def test_any_bytes_as_trust_section_are_documents_or_a_bundle_error(data: bytes) -> None:
     try:
         documents = wire.parse_trust(data)
-    except BundleError:
+    except ImageError:
         return
     assert wire.build_trust(documents) == data
 
@@ -66,7 +66,7 @@ def test_any_bytes_as_trust_section_are_documents_or_a_bundle_error(data: bytes)
 def test_any_bytes_as_header_are_a_header_or_a_bundle_error(data: bytes) -> None:
     try:
         header = wire.parse_header(data)
-    except BundleError:
+    except ImageError:
         return
     assert wire.build_header(header) == data[: wire.HEADER_SIZE]
 
@@ -80,7 +80,7 @@ def test_a_length_outside_its_bounds_is_refused_by_the_sections_name(section: Se
     if low <= length <= wire.SECTION_MAX[section]:
         assert wire.parse_header(bytes(data)).length(section) == length
     else:
-        with pytest.raises(BundleError, match=f"length of the '{section}' section") as caught:
+        with pytest.raises(ImageError, match=f"length of the '{section}' section") as caught:
             wire.parse_header(bytes(data))
         assert caught.value.found == f"{length} bytes"
 
@@ -89,15 +89,15 @@ def test_a_length_outside_its_bounds_is_refused_by_the_sections_name(section: Se
 def test_a_flipped_byte_before_the_lengths_is_a_header_error(at: int) -> None:
     data = bytearray(wire.build_header(SAMPLE.header))
     data[at] ^= 0x01
-    with pytest.raises(BundleError) as caught:
+    with pytest.raises(ImageError) as caught:
         wire.parse_header(bytes(data))
-    assert caught.value.code == "bundle.header"
+    assert caught.value.code == "image.header"
 
 
 def test_a_text_mode_transfer_is_seen_in_the_magic() -> None:
     assert wire.MAGIC[0] > 127, "seven-bit transfers clear this bit"
     for changed in (SAMPLE.data.replace(b"\r\n", b"\n"), SAMPLE.data.replace(b"\n", b"\r\n")):
-        with pytest.raises(BundleError, match="not an update image"):
+        with pytest.raises(ImageError, match="not an update image"):
             wire.parse_header(changed)
 
 
@@ -117,9 +117,9 @@ def test_trust_lengths_must_fill_the_section_exactly(data: bytes) -> None:
     if data.endswith(b"short"):
         assert wire.parse_trust(data).targets == b"short"
         return
-    with pytest.raises(BundleError) as caught:
+    with pytest.raises(ImageError) as caught:
         wire.parse_trust(data)
-    assert caught.value.code == "bundle.trust"
+    assert caught.value.code == "image.trust"
 
 
 @pytest.mark.parametrize("damage", [(0, 3), (1, 1), (3, 255)])
@@ -127,7 +127,7 @@ def test_an_entry_with_an_unknown_encoding_or_reserved_bytes_is_named(damage: tu
     table = bytearray(wire.build_table([StoredEntry(Encoding.RAW, 5, bytes(32))] * 3))
     at, value = damage
     table[wire.ENTRY_SIZE + at] = value
-    with pytest.raises(BundleError, match="entry 1"):
+    with pytest.raises(ImageError, match="entry 1"):
         wire.parse_table(bytes(table))
 
 

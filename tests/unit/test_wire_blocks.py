@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twinslot.core.errors import BundleError
+from twinslot.core.errors import ImageError
 from twinslot.core.manifest import GROUP_SIZE_MAX, GROUPS_MAX
 from twinslot.image.wire_blocks import (
     BLOCK_SIZE,
@@ -51,7 +51,7 @@ def test_all_parts_stand_without_gap_or_overlap(head: BlocksHead) -> None:
 
 @given(st.binary(max_size=400))
 def test_any_bytes_are_a_head_or_refused(data: bytes) -> None:
-    with pytest.raises(BundleError):
+    with pytest.raises(ImageError):
         parse_blocks_head(data)
 
 
@@ -61,16 +61,16 @@ def test_a_changed_byte_gives_another_head_in_bounds_or_none(at: int, value: int
     data[at] = value
     try:
         head = parse_blocks_head(bytes(data))
-    except BundleError:
+    except ImageError:
         return
     assert all(entry.groups <= GROUPS_MAX and entry.group_size <= GROUP_SIZE_MAX for entry in head.entries)
 
 
 @pytest.mark.parametrize("size", [0, 7, BLOCKS_HEADER_SIZE - 1, BLOCKS_HEADER_SIZE, BLOCKS_HEADER_SIZE + 31])
 def test_a_head_that_is_cut_off_says_so(size: int) -> None:
-    with pytest.raises(BundleError, match="ends inside its head") as error:
+    with pytest.raises(ImageError, match="ends inside its head") as error:
         parse_blocks_head(build_blocks_head(SAMPLE)[:size])
-    assert error.value.code == "bundle.truncated"
+    assert error.value.code == "image.truncated"
 
 
 @pytest.mark.parametrize(
@@ -85,5 +85,5 @@ def test_a_head_that_is_cut_off_says_so(size: int) -> None:
     ],
 )
 def test_a_number_out_of_bounds_is_refused(entry: BlocksEntry, says: str) -> None:
-    with pytest.raises(BundleError, match=says):
+    with pytest.raises(ImageError, match=says):
         build_blocks_head(BlocksHead(bytes(32), (entry,)))

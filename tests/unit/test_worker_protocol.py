@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 
 from image_samples import make_sample
 from twinslot.core.errors import (
-    BundleError,
     CancelledError,
     DeviceError,
+    ImageError,
     LifecycleError,
     Refusal,
     RefusedError,
@@ -229,7 +229,7 @@ def test_one_descriptor_is_taken_and_no_second() -> None:
 
 
 ERRORS: list[TwinslotError] = [
-    BundleError("the 'manifest' section", code="truncated", expected="9 bytes", found="1 bytes", hint="ask again"),
+    ImageError("the 'manifest' section", code="truncated", expected="9 bytes", found="1 bytes", hint="ask again"),
     TransportError("no way", code="network"),
     DeviceError("broken"),
     LifecycleError("ours", code="reader"),
@@ -251,7 +251,7 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=8,
 )
-codes = st.sampled_from(["bundle.x", "refused", "refused.x", "cancelled", "cancelled.x", "device", "x.y", "", 7, None])
+codes = st.sampled_from(["image.x", "refused", "refused.x", "cancelled", "cancelled.x", "device", "x.y", "", 7, None])
 reports = st.fixed_dictionaries(
     {},
     optional={
@@ -284,7 +284,7 @@ def test_brackets_without_end_are_no_crash() -> None:
 
 
 def test_a_report_can_neither_steer_a_terminal_nor_flood_a_journal() -> None:
-    report = {"code": "bundle.x", "message": "\x1b]0;owned\x07\r\nnext" + "y" * 10_000, "found": "\u202e"}
+    report = {"code": "image.x", "message": "\x1b]0;owned\x07\r\nnext" + "y" * 10_000, "found": "\u202e"}
     error = read_error(json.dumps(report).encode())
     assert str(error).startswith("?]0;owned???next")
     assert len(str(error)) < TEXT_MAX + 30
@@ -302,7 +302,7 @@ def test_what_is_too_long_to_send_is_cut_and_still_read() -> None:
     error = read_error(data)
     assert isinstance(error, RefusedError)
     assert 1 <= len(error.reasons) <= REASONS_MAX
-    assert len(write_error(BundleError("\U0001f480" * 100_000, code="x"), JSON_MAX)) <= JSON_MAX
+    assert len(write_error(ImageError("\U0001f480" * 100_000, code="x"), JSON_MAX)) <= JSON_MAX
 
 
 @given(payload=st.binary(max_size=50) | json_values.map(lambda v: json.dumps(v).encode()))
@@ -405,9 +405,9 @@ def test_a_worker_that_lies_before_the_head_is_found_out(said: bytes) -> None:
 def test_a_worker_that_lies_after_the_head_is_found_out(said: bytes) -> None:
     with stream_that_hears(head(), said) as taken:
         taken.head()
-        with pytest.raises((DeviceError, BundleError)) as error:
+        with pytest.raises((DeviceError, ImageError)) as error:
             list(taken.parts(SAMPLE.manifest))
-    assert error.value.code in ("device.worker", "bundle.order")
+    assert error.value.code in ("device.worker", "image.order")
 
 
 BASE = BASE_PREFIX.pack(0, 10, 4096, bytes(32)) + bytes(32)

@@ -9,7 +9,7 @@ import pytest
 
 from simulation.disk import SimulatedDisk
 from simulation.image import GROUP, SmallImage
-from twinslot.core.errors import BundleError, DeviceError
+from twinslot.core.errors import DeviceError, ImageError
 from twinslot.core.model import StoredPayload
 from twinslot.payloads.partition.on_medium import digest_on
 from twinslot.payloads.partition.writer import PayloadWriter
@@ -50,9 +50,9 @@ def test_whole_and_in_order_it_ends_as_signed_with_a_zero_tail(disk: SimulatedDi
 
 def test_a_worker_that_lies_about_the_list_writes_nothing(disk: SimulatedDisk) -> None:
     writer = PayloadWriter(disk, PAYLOAD)
-    with pytest.raises(BundleError, match="not the one that was signed"):
+    with pytest.raises(ImageError, match="not the one that was signed"):
         writer.take_list(bytes(len(IMAGE.plain_list)))
-    with pytest.raises(BundleError, match="out of order"):
+    with pytest.raises(ImageError, match="out of order"):
         writer.take_group(0, groups()[0])
     assert disk.content() == b"\xee" * SIZE
 
@@ -60,9 +60,9 @@ def test_a_worker_that_lies_about_the_list_writes_nothing(disk: SimulatedDisk) -
 def test_a_worker_that_says_its_list_for_ever_is_left() -> None:
     writer = PayloadWriter(SimulatedDisk("slot", SIZE), PAYLOAD)
     writer.take_list(IMAGE.plain_list)
-    with pytest.raises(BundleError, match="came twice") as error:
+    with pytest.raises(ImageError, match="came twice") as error:
         writer.take_list(IMAGE.plain_list)
-    assert error.value.code == "bundle.order"
+    assert error.value.code == "image.order"
 
 
 @pytest.mark.parametrize("index", [0, 1, 5])
@@ -72,7 +72,7 @@ def test_a_worker_that_lies_about_a_group_does_not_get_it_written(disk: Simulate
     for number in range(index):
         writer.take_group(number, groups()[number])
     evil = b"evil" * 1024
-    with pytest.raises(BundleError, match=f"group {index} .* is not the one that was signed"):
+    with pytest.raises(ImageError, match=f"group {index} .* is not the one that was signed"):
         writer.take_group(index, evil)
     assert b"evil" not in disk.content()
 
@@ -81,12 +81,12 @@ def test_a_worker_that_lies_about_a_group_does_not_get_it_written(disk: Simulate
 def test_a_group_out_of_order_is_refused(disk: SimulatedDisk, index: int) -> None:
     writer = PayloadWriter(disk, PAYLOAD)
     writer.take_list(IMAGE.plain_list)
-    with pytest.raises(BundleError, match="out of order"):
+    with pytest.raises(ImageError, match="out of order"):
         writer.take_group(index, groups()[1])
 
 
 def test_a_group_that_never_came_leaves_the_slot_unloadable(disk: SimulatedDisk) -> None:
-    with pytest.raises(BundleError, match="ends early: expected '6 groups', found '5 groups'"):
+    with pytest.raises(ImageError, match="ends early: expected '6 groups', found '5 groups'"):
         written(disk, last=False).read_back(lambda _: None)
     assert not any(disk.content()[:GROUP])
 
@@ -154,7 +154,7 @@ def test_an_image_whose_groups_and_whole_disagree_is_blamed_not_the_medium(disk:
     writer.take_list(IMAGE.plain_list)
     for index, group in enumerate(groups()):
         writer.take_group(index, group)
-    with pytest.raises(BundleError, match="other content than its manifest says"):
+    with pytest.raises(ImageError, match="other content than its manifest says"):
         writer.read_back(lambda _: None)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import NoReturn
 
-from twinslot.core.errors import BundleError
+from twinslot.core.errors import ImageError
 
 DEPTH_MAX = 16  # levels; a TUF document needs 7
 DIGITS_MAX = 16  # decimal digits; 2^53 - 1, the largest number in our documents, has 16
@@ -23,7 +23,7 @@ def parse_document(data: bytes, section: str) -> dict[str, object]:
         section: Where it stands, for the error.
 
     Raises:
-        BundleError: `bundle.json` (not JSON, duplicate key, float, too deep) or `bundle.not-canonical`.
+        ImageError: `image.json` (not JSON, duplicate key, float, too deep) or `image.not-canonical`.
     """
     try:
         document = json.loads(
@@ -36,10 +36,10 @@ def parse_document(data: bytes, section: str) -> dict[str, object]:
         _check_depth(document)
         again = encode(document)
     except (ValueError, RecursionError) as e:
-        raise BundleError(f"the '{section}' section holds no strict JSON", code="json", found=_reason(e)) from e
+        raise ImageError(f"the '{section}' section holds no strict JSON", code="json", found=_reason(e)) from e
     if not isinstance(document, dict):
         found = type(document).__name__
-        raise BundleError(f"the '{section}' section is not a JSON object", code="json", expected="object", found=found)
+        raise ImageError(f"the '{section}' section is not a JSON object", code="json", expected="object", found=found)
     if again != data:
         raise _not_canonical(data, again, section)
     return document
@@ -55,9 +55,9 @@ def encode(document: object) -> bytes:
     return text.encode("utf-8")
 
 
-def _not_canonical(data: bytes, again: bytes, section: str) -> BundleError:
+def _not_canonical(data: bytes, again: bytes, section: str) -> ImageError:
     at = next((i for i, (a, b) in enumerate(zip(data, again, strict=False)) if a != b), min(len(data), len(again)))
-    return BundleError(
+    return ImageError(
         f"the '{section}' section is not in canonical form at byte {at}",
         code="not-canonical",
         expected=again[at : at + 16].decode(errors="replace"),

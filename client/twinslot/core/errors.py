@@ -20,7 +20,7 @@ class TwinslotError(Exception):
 
     Args:
         message: One sentence, no full stop, values quoted.
-        code: Stable word, `family.detail`, for example `bundle.truncated`.
+        code: Stable word, `family.detail`, for example `image.truncated`.
         expected: What should have been there, as text.
         found: What was there, as text.
         hint: What the reader can do next.
@@ -100,10 +100,10 @@ def _words(found: object) -> str:
     return found.strerror if isinstance(found, OSError) and found.strerror else str(found)
 
 
-class BundleError(TwinslotError):
+class ImageError(TwinslotError):
     """The image is wrong: whoever made or carried it must act. Nothing unverified was written."""
 
-    family = "bundle"
+    family = "image"
     exit_status = 3
 
 
@@ -202,6 +202,6 @@ def _unknown(data: dict[str, object]) -> dict[str, object]:
 
 
 _FAMILIES: dict[str, type[TwinslotError]] = {
-    kind.family: kind for kind in (BundleError, TransportError, DeviceError, LifecycleError, UsageError, CancelledError)
+    kind.family: kind for kind in (ImageError, TransportError, DeviceError, LifecycleError, UsageError, CancelledError)
 }
 _FAMILIES["refused"] = RefusedError

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final
 
-from twinslot.core.errors import BundleError
+from twinslot.core.errors import ImageError
 
 _WORDS: dict[re.Pattern[str], str] = {}
 
@@ -24,10 +24,10 @@ _DIGEST: Final = form(r"[0-9a-f]{64}", "64 hex digits, lower case")  # SHA-256, 
 _TIME: Final = form(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "a time YYYY-MM-DDTHH:MM:SSZ", re.ASCII)  # TUF 1.0, section 4.2
 
 
-def bad(where: str, expected: object, found: object, section: str = "manifest") -> BundleError:
-    """The error for one field, `bundle.<section>`; `found` is cut short, since it comes from outside."""
+def bad(where: str, expected: object, found: object, section: str = "manifest") -> ImageError:
+    """The error for one field, `image.<section>`; `found` is cut short, since it comes from outside."""
     text = found if isinstance(found, str) else json.dumps(found, default=str)
-    return BundleError(f"the '{section}' section: '{where}'", code=section, expected=expected, found=text[:120])
+    return ImageError(f"the '{section}' section: '{where}'", code=section, expected=expected, found=text[:120])
 
 
 class Fields:
@@ -41,7 +41,7 @@ class Fields:
         optional: Keys that may be absent.
 
     Raises:
-        BundleError: `bundle.<section>`, from here and from each getter.
+        ImageError: `image.<section>`, from here and from each getter.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Fields:
         if unknown := sorted(value.keys() - wanted - set(optional)):
             raise self.bad(unknown[0], "no such key", value[unknown[0]])
 
-    def bad(self, key: str, expected: object, found: object) -> BundleError:
+    def bad(self, key: str, expected: object, found: object) -> ImageError:
         """The error for one key."""
         return bad(self.name(key), expected, found, self.section)
 

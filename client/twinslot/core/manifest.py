@@ -149,7 +149,7 @@ def parse_manifest(data: bytes) -> Manifest:
     """Read a manifest strictly: canonical bytes, no unknown key, every value in its bounds.
 
     Raises:
-        BundleError: `bundle.json`, `bundle.not-canonical` or `bundle.manifest`, naming the field.
+        ImageError: `image.json`, `image.not-canonical` or `image.manifest`, naming the field.
     """
     if len(data) > MANIFEST_MAX:
         raise bad("length", f"at most {MANIFEST_MAX} bytes", f"{len(data)} bytes")

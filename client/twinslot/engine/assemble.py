@@ -143,7 +143,7 @@ def verify_head(
     """Ask the trust process what it thinks of a head, changing nothing.
 
     Raises:
-        BundleError: The documents are malformed.
+        ImageError: The documents are malformed.
         RefusedError: They are not trusted, with every reason.
         DeviceError: This device has no root of trust.
     """

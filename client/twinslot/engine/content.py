@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
-from twinslot.core.errors import BundleError, DeviceError, TransportError
+from twinslot.core.errors import DeviceError, ImageError, TransportError
 from twinslot.core.manifest import Manifest
 from twinslot.core.progress import Meter, Phase
 from twinslot.core.transaction import Transaction
@@ -116,7 +116,7 @@ class ImageInstall:
         for part in parts:
             filler = self._fillers.get(part.payload)
             if filler is None:
-                raise BundleError(f"a part of payload '{part.payload}' came unasked", code="order")
+                raise ImageError(f"a part of payload '{part.payload}' came unasked", code="order")
             if isinstance(part, GroupPart):
                 filler.take(part)
                 continue

@@ -40,7 +40,7 @@ class Verified:
 
 
 class Verify(Protocol):
-    """Asks the short-lived trust process. Raises `BundleError` or `RefusedError` when the manifest is not trusted."""
+    """Asks the short-lived trust process. Raises `ImageError` or `RefusedError` when the manifest is not trusted."""
 
     def __call__(self, head: ImageHead, record: Record, floors: Floors, *, ignore_expiry: bool) -> Verified:
         """Verify the head against what the record keeps and the floors."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from twinslot.core.acceptance import AcceptancePolicy, DeviceFacts, check
-from twinslot.core.errors import BundleError, CancelledError, Refusal, RefusedError, TwinslotError
+from twinslot.core.errors import CancelledError, ImageError, Refusal, RefusedError, TwinslotError
 from twinslot.core.events import AuditEvent
 from twinslot.core.lifecycle import Event, State
 from twinslot.core.manifest import Manifest, parse_manifest
@@ -165,7 +165,7 @@ def _claims(manifest: bytes) -> dict[str, Any]:
     """What an image that is not trusted says it is: for the audit, and marked as what it is (S19)."""
     try:
         release = parse_manifest(manifest).release
-    except BundleError:
+    except ImageError:
         return {}
     return {"release": release.name, "sequence": release.sequence, "claimed": True}
 

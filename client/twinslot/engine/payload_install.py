@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from twinslot.core.bitset import bits_where, ones
-from twinslot.core.errors import BundleError, DeviceError, Refusal, RefusedError
+from twinslot.core.errors import DeviceError, ImageError, Refusal, RefusedError
 from twinslot.core.manifest import Payload
 from twinslot.engine.local_content import LocalContent
 from twinslot.payloads.partition.plan import ContentSource, Plan, make_plan
@@ -61,7 +61,7 @@ class PayloadInstall:
             remote: Fetching costs more than looking for what may be in the target although no list says so.
 
         Raises:
-            BundleError: It is not the list that was signed.
+            ImageError: It is not the list that was signed.
         """
         self._writer.take_list(part.data)
         self._writer.lasting = remote
@@ -87,7 +87,7 @@ class PayloadInstall:
         """Bring every group to its place, asking the stream for those that are nowhere on this device.
 
         Raises:
-            BundleError: The worker sent something else than was asked for.
+            ImageError: The worker sent something else than was asked for.
             RefusedError: `refused.delta`: what the device held is damaged, and policy wants no other way.
         """
         wanted = self._need_plan().wanted()
@@ -120,7 +120,7 @@ class PayloadInstall:
         """The next group from the worker; False: it could not make it of what the device holds."""
         part = next(parts, None)
         if not isinstance(part, GroupPart) or part.payload != self._payload.name:
-            raise BundleError(f"a group of payload '{self._payload.name}' was asked for", code="order", found=part)
+            raise ImageError(f"a group of payload '{self._payload.name}' was asked for", code="order", found=part)
         if not part.data and may_miss:
             self._writer.next_is(part.index)
             return False
@@ -194,7 +194,7 @@ class PayloadInstall:
 
     def _need_plan(self) -> Plan:
         if self._plan is None:
-            raise BundleError(f"a group of payload '{self._payload.name}' came before its list", code="order")
+            raise ImageError(f"a group of payload '{self._payload.name}' came before its list", code="order")
         return self._plan
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 
-from twinslot.core.errors import BundleError
+from twinslot.core.errors import ImageError
 from twinslot.core.manifest import Attachment, Payload
 from twinslot.core.model import DIGEST_SIZE
 from twinslot.image.codec import CodecError, Decoder
@@ -19,7 +19,7 @@ def check_plain_list(payload: Payload, data: bytes) -> bytes:
     """The plain list, once its digest matched the manifest's: 32 bytes for each group.
 
     Raises:
-        BundleError: `bundle.list`.
+        ImageError: `image.list`.
     """
     _check(
         f"the plain list of payload '{payload.name}'", "list", data, payload.groups * DIGEST_SIZE, payload.plain_list
@@ -31,7 +31,7 @@ def check_stored_table(payload: Payload, data: bytes) -> StoredTable:
     """The stored table, once its digest matched the manifest's and each entry makes sense for its group.
 
     Raises:
-        BundleError: `bundle.table`, naming the group.
+        ImageError: `image.table`, naming the group.
     """
     what = f"the stored table of payload '{payload.name}'"
     _check(what, "table", data, payload.groups * ENTRY_SIZE, payload.stored_table)
@@ -39,14 +39,14 @@ def check_stored_table(payload: Payload, data: bytes) -> StoredTable:
     for index, entry in enumerate(entries):
         low, high = _stored_bounds(entry.encoding, payload.group_length(index))
         if not low <= entry.length <= high:
-            raise BundleError(
+            raise ImageError(
                 f"{what}, group {index}, {entry.encoding.name.lower()}",
                 code="table",
                 expected=f"{low} to {high} bytes",
                 found=f"{entry.length} bytes",
             )
     if (total := sum(entry.length for entry in entries)) != payload.stored_size:
-        raise BundleError(f"{what}: sum of the lengths", code="table", expected=payload.stored_size, found=total)
+        raise ImageError(f"{what}: sum of the lengths", code="table", expected=payload.stored_size, found=total)
     return entries
 
 
@@ -54,7 +54,7 @@ def check_attachment(attachment: Attachment, data: bytes) -> bytes:
     """An attachment, once its digest matched the manifest's.
 
     Raises:
-        BundleError: `bundle.attachment`.
+        ImageError: `image.attachment`.
     """
     _check(f"attachment '{attachment.name}'", "attachment", data, attachment.size, attachment.digest)
     return data
@@ -74,7 +74,7 @@ def open_group(
         decoder: Reused from group to group.
 
     Raises:
-        BundleError: `bundle.group`, naming payload and group.
+        ImageError: `image.group`, naming payload and group.
     """
     what = f"the 'groups' section: payload '{payload.name}', group {index}"
     _check(f"{what}, stored bytes", "group", stored, entry.length, entry.digest.hex())
@@ -82,7 +82,7 @@ def open_group(
     try:
         plain = _decode(entry.encoding, stored, length, decoder)
     except CodecError as e:
-        raise BundleError(f"{what} cannot be decoded", code="group", expected=f"{length} bytes", found=e) from e
+        raise ImageError(f"{what} cannot be decoded", code="group", expected=f"{length} bytes", found=e) from e
     _check(f"{what}, content", "group", plain, length, plain_digest.hex())
     return plain
 
@@ -110,7 +110,7 @@ def _stored_bounds(encoding: Encoding, plain: int) -> tuple[int, int]:
 
 def _check(what: str, code: str, data: bytes, length: int, digest: str) -> None:
     if len(data) != length:
-        raise BundleError(what, code=code, expected=f"{length} bytes", found=f"{len(data)} bytes")
+        raise ImageError(what, code=code, expected=f"{length} bytes", found=f"{len(data)} bytes")
     found = hashlib.sha256(data).hexdigest()
     if not hmac.compare_digest(found, digest):
-        raise BundleError(f"{what}: digest", code=code, expected=digest, found=found)
+        raise ImageError(f"{what}: digest", code=code, expected=digest, found=found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from twinslot.core.errors import BundleError
+from twinslot.core.errors import ImageError
 from twinslot.core.manifest import Manifest
 from twinslot.core.model import DIGEST_SIZE
 from twinslot.image.wire import ENTRY_SIZE, Header, Section
@@ -38,7 +38,7 @@ def layout(header: Header, manifest: Manifest) -> Layout:
     """The spans that the signed manifest implies, once the header's lengths agree with it.
 
     Raises:
-        BundleError: `bundle.length`: a length in the header is not what the manifest adds up to.
+        ImageError: `image.length`: a length in the header is not what the manifest adds up to.
     """
     sizes = {
         Section.ATTACHMENTS: {a.name: a.size for a in manifest.attachments},
@@ -48,7 +48,7 @@ def layout(header: Header, manifest: Manifest) -> Layout:
     }
     for section, parts in sizes.items():
         if (expected := sum(parts.values())) != (found := header.length(section)):
-            raise BundleError(
+            raise ImageError(
                 f"the length of the '{section}' section",
                 code="length",
                 expected=f"{expected} bytes",

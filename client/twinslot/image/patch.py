@@ -113,7 +113,7 @@ class PatchDecoder:
             first: Number of the piece to start with.
 
         Raises:
-            BundleError: `bundle.truncated`: the chunks end before the last piece does.
+            ImageError: `image.truncated`: the chunks end before the last piece does.
         """
         source, buffer = iter(chunks), bytearray()
         for number in range(first, len(self._part.pieces)):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Generic, TypeVar, overload
 
-from twinslot.core.errors import BundleError
+from twinslot.core.errors import ImageError
 from twinslot.core.model import DIGEST_SIZE
 from twinslot.image.lzma2 import CONTROL_WINDOW, PackedError, Unpacker
 from twinslot.image.wire_patch import (
@@ -165,12 +165,12 @@ class PayloadPatch:
             The list, not yet believed: `image.groups.check_plain_list` holds it to the signed digest.
 
         Raises:
-            BundleError: `bundle.patch-base`: the list has not one digest for each group of the base.
+            ImageError: `image.patch-base`: the list has not one digest for each group of the base.
         """
         expected = -(-self.base_size // self.group_size) * DIGEST_SIZE
         if len(base_list) != expected:
             what = f"the plain list of the base of payload '{self.name}'"
-            raise BundleError(what, code="patch-base", expected=f"{expected} bytes", found=f"{len(base_list)} bytes")
+            raise ImageError(what, code="patch-base", expected=f"{expected} bytes", found=f"{len(base_list)} bytes")
         whole = bytearray(base_list[: self.groups * DIGEST_SIZE].ljust(self.groups * DIGEST_SIZE, b"\0"))
         for group in self.changed:
             whole[group.index * DIGEST_SIZE : (group.index + 1) * DIGEST_SIZE] = group.digest
@@ -217,8 +217,8 @@ def patch_head_length(data: bytes) -> int:
     """How many bytes `parse_patch_head` needs, from the first `PATCH_HEADER_SIZE` bytes of the file; bounded.
 
     Raises:
-        BundleError: `bundle.truncated`, `bundle.patch-header` (not a patch, or a format this client does not know) or
-            `bundle.length` (above its bound).
+        ImageError: `image.truncated`, `image.patch-header` (not a patch, or a format this client does not know) or
+            `image.length` (above its bound).
     """
     return parse_patch_header(data).head
 
@@ -227,7 +227,7 @@ def parse_patch_head(data: bytes) -> PatchHead:
     """Read the head of a patch; `data` starts with it and may go on.
 
     Raises:
-        BundleError: As `patch_head_length`, or `bundle.patch-table`.
+        ImageError: As `patch_head_length`, or `image.patch-table`.
     """
     header = parse_patch_header(data)
     if len(data) < header.head:

@@ -19,7 +19,7 @@ import hashlib
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
-from twinslot.core.errors import BundleError, LifecycleError, TwinslotError
+from twinslot.core.errors import ImageError, LifecycleError, TwinslotError
 from twinslot.core.manifest import GROUP_SIZE_MAX, GROUPS_MAX, Manifest, Payload
 from twinslot.core.model import DIGEST_SIZE
 from twinslot.image import groups
@@ -46,15 +46,15 @@ def check_limits(manifest: Manifest, limits: Limits) -> None:
     """Is the image within this device's bounds?
 
     Raises:
-        BundleError: `bundle.limit`.
+        ImageError: `image.limit`.
     """
     largest = max(payload.group_size for payload in manifest.payloads)
     if largest > limits.group_size:
         expected = f"at most {limits.group_size} bytes"
-        raise BundleError("the group size is above this device's bound", code="limit", expected=expected, found=largest)
+        raise ImageError("the group size is above this device's bound", code="limit", expected=expected, found=largest)
     if (count := sum(payload.groups for payload in manifest.payloads)) > limits.groups:
         expected = f"at most {limits.groups} groups"
-        raise BundleError("the image is above this device's bound", code="limit", expected=expected, found=count)
+        raise ImageError("the image is above this device's bound", code="limit", expected=expected, found=count)
 
 
 class _Wait(enum.Enum):
@@ -69,7 +69,7 @@ class Reader:
     """One image. After an error it stays in error: every later call raises the same again.
 
     Raises:
-        BundleError: From every method, naming section, expected and found.
+        ImageError: From every method, naming section, expected and found.
         LifecycleError: Our own mistake: calls in the wrong order.
     """
 
@@ -125,7 +125,7 @@ class Reader:
         """The input has ended: was that the whole image?
 
         Raises:
-            BundleError: `bundle.truncated`, with the section, its length and how much of it arrived.
+            ImageError: `image.truncated`, with the section, its length and how much of it arrived.
         """
         self._raise_earlier()
         total = self._header.total if self._header else HEADER_SIZE
@@ -199,9 +199,9 @@ class Reader:
     def _check_length(self) -> None:
         if self._header is not None and self._received > self._header.total:
             expected, found = f"{self._header.total} bytes", f"{self._received} or more"
-            raise BundleError("bytes follow the 'groups' section", code="trailing", expected=expected, found=found)
+            raise ImageError("bytes follow the 'groups' section", code="trailing", expected=expected, found=found)
 
-    def _truncated(self) -> BundleError:
+    def _truncated(self) -> ImageError:
         if self._header is None:
             return truncated(Section.HEADER, HEADER_SIZE, self._received)
         section = next(s for s in Section if self._received < self._header.offset(s) + self._header.length(s))

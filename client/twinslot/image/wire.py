@@ -14,7 +14,7 @@ from typing import Final, overload
 
 import construct as c
 
-from twinslot.core.errors import BundleError
+from twinslot.core.errors import ImageError
 from twinslot.core.manifest import ATTACHMENTS_SIZE_MAX, GROUP_SIZE_MAX, GROUPS_MAX, MANIFEST_MAX
 from twinslot.core.model import DIGEST_SIZE
 from twinslot.core.text import in_words
@@ -139,21 +139,21 @@ def parse_header(data: bytes) -> Header:
     """Read the 64 bytes that every image starts with.
 
     Raises:
-        BundleError: `bundle.truncated`, `bundle.header` (not an image, or a format this client does not know) or
-            `bundle.length` (a section is empty that must not be, or above its bound).
+        ImageError: `image.truncated`, `image.header` (not an image, or a format this client does not know) or
+            `image.length` (a section is empty that must not be, or above its bound).
     """
     if len(data) < HEADER_SIZE:
         raise truncated(Section.HEADER, HEADER_SIZE, len(data))
     try:
         fields = HEADER.parse(data[:HEADER_SIZE])
     except c.ConstructError as e:
-        raise BundleError("the 'header' section cannot be read", code="header", found=_sentence(e)) from e
+        raise ImageError("the 'header' section cannot be read", code="header", found=_sentence(e)) from e
     if fields.magic != MAGIC:
         what = "this is not an update image"
-        raise BundleError(what, code="header", expected=in_words(MAGIC), found=in_words(fields.magic))
+        raise ImageError(what, code="header", expected=in_words(MAGIC), found=in_words(fields.magic))
     if fields.version != FORMAT_VERSION:
         hint = "update the client with an image of an older format first"
-        raise BundleError(
+        raise ImageError(
             "the 'header' section: format version",
             code="header",
             expected=FORMAT_VERSION,
@@ -161,7 +161,7 @@ def parse_header(data: bytes) -> Header:
             hint=hint,
         )
     if fields.reserved:
-        raise BundleError("the 'header' section: reserved bytes", code="header", expected=0, found=fields.reserved)
+        raise ImageError("the 'header' section: reserved bytes", code="header", expected=0, found=fields.reserved)
     header = Header(
         fields.trust, fields.manifest, fields.attachments, fields.plain_lists, fields.stored_tables, fields.groups
     )
@@ -173,14 +173,14 @@ def check_bounds(header: Header) -> None:
     """Hold every length to its bound.
 
     Raises:
-        BundleError: `bundle.length`, naming the section.
+        ImageError: `image.length`, naming the section.
     """
     for section, high in SECTION_MAX.items():
         low = 0 if section in (Section.ATTACHMENTS, Section.GROUPS) else 1
         length = header.length(section)
         if not low <= length <= high:
             expected = f"{low} to {high} bytes"
-            raise BundleError(
+            raise ImageError(
                 f"the length of the '{section}' section", code="length", expected=expected, found=f"{length} bytes"
             )
 
@@ -196,13 +196,13 @@ def parse_trust(data: bytes) -> TrustDocuments:
     """Split the trust section into its documents.
 
     Raises:
-        BundleError: `bundle.trust`: counts and lengths do not fill the section exactly, or are out of bounds.
+        ImageError: `image.trust`: counts and lengths do not fill the section exactly, or are out of bounds.
     """
     try:
         fields = TRUST.parse(data)
     except c.ConstructError as e:
         expected = f"up to {ROOTS_MAX} roots and one targets document of 1 to {DOCUMENT_MAX} bytes"
-        raise BundleError(
+        raise ImageError(
             "the 'trust' section cannot be read", code="trust", expected=expected, found=_sentence(e)
         ) from e
     return TrustDocuments(tuple(fields.roots), fields.targets)
@@ -212,12 +212,12 @@ def build_trust(documents: TrustDocuments) -> bytes:
     """The trust section.
 
     Raises:
-        BundleError: `bundle.trust`: too many roots, or a document that is empty or too long.
+        ImageError: `image.trust`: too many roots, or a document that is empty or too long.
     """
     try:
         return bytes(TRUST.build({"roots": list(documents.roots), "targets": documents.targets}))
     except c.ConstructError as e:
-        raise BundleError("the 'trust' section cannot be built", code="trust", found=_sentence(e)) from e
+        raise ImageError("the 'trust' section cannot be built", code="trust", found=_sentence(e)) from e
 
 
 class StoredTable(Sequence[StoredEntry]):
@@ -247,15 +247,15 @@ def parse_table(data: bytes) -> StoredTable:
     """Read a stored table whose digest was checked; whether the lengths make sense is `image.groups`'s question.
 
     Raises:
-        BundleError: `bundle.table`: unknown encoding, reserved bytes, or a part of an entry.
+        ImageError: `image.table`: unknown encoding, reserved bytes, or a part of an entry.
     """
     if len(data) % ENTRY_SIZE:
-        raise BundleError("the 'stored-tables' section ends inside an entry", code="table", found=len(data))
+        raise ImageError("the 'stored-tables' section ends inside an entry", code="table", found=len(data))
     for index, (encoding, reserved, _, _) in enumerate(_ENTRY.iter_unpack(data)):
         if encoding not in _ENCODINGS or reserved != bytes(3):
             expected = "encoding 0, 1 or 2, then three zero bytes"
             found = f"{encoding}, {reserved.hex()}"
-            raise BundleError(
+            raise ImageError(
                 f"the 'stored-tables' section, entry {index}", code="table", expected=expected, found=found
             )
     return StoredTable(data)
@@ -269,9 +269,9 @@ def build_table(entries: Iterable[StoredEntry]) -> bytes:
     return b"".join(_ENTRY.pack(entry.encoding, bytes(3), entry.length, entry.digest) for entry in entries)
 
 
-def truncated(section: Section, expected: int, found: int) -> BundleError:
+def truncated(section: Section, expected: int, found: int) -> ImageError:
     """The error for a section that ends too early."""
-    return BundleError(
+    return ImageError(
         f"the image ends inside the '{section}' section",
         code="truncated",
         expected=f"{expected} bytes",

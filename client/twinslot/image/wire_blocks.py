@@ -8,7 +8,7 @@ from typing import Final
 
 import construct as c
 
-from twinslot.core.errors import BundleError
+from twinslot.core.errors import ImageError
 from twinslot.core.manifest import GROUP_SIZE_MAX, GROUPS_MAX, PAYLOADS_MAX, Manifest, Payload
 from twinslot.core.model import DIGEST_SIZE
 from twinslot.core.text import in_words
@@ -106,7 +106,7 @@ def parse_blocks_head(data: bytes) -> BlocksHead:
         data: From its start; what follows the head is not looked at.
 
     Raises:
-        BundleError: `bundle.truncated`, `bundle.blocks` (not one that this client knows, or a number out of bounds).
+        ImageError: `image.truncated`, `image.blocks` (not one that this client knows, or a number out of bounds).
     """
     _need(data, BLOCKS_HEADER_SIZE)
     fields = HEADER.parse(data[:BLOCKS_HEADER_SIZE])
@@ -142,7 +142,7 @@ def build_blocks_head(head: BlocksHead) -> bytes:
 
 def _need(data: bytes, size: int) -> None:
     if len(data) < size:
-        raise BundleError(
+        raise ImageError(
             "the block list ends inside its head",
             code="truncated",
             expected=f"{size} bytes",
@@ -151,8 +151,8 @@ def _need(data: bytes, size: int) -> None:
         )
 
 
-def _bad(what: str, expected: object, found: object) -> BundleError:
-    return BundleError(
+def _bad(what: str, expected: object, found: object) -> ImageError:
+    return ImageError(
         f"this is not a block list that this client knows: {what}",
         code="blocks",
         expected=expected,

@@ -12,7 +12,7 @@ from typing import Final
 
 import construct as c
 
-from twinslot.core.errors import BundleError
+from twinslot.core.errors import ImageError
 from twinslot.core.manifest import GROUP_SIZE_MAX, GROUP_SIZE_MIN, GROUPS_MAX, NAME, PAYLOADS_MAX
 from twinslot.core.model import DIGEST_SIZE
 from twinslot.core.text import in_words
@@ -90,15 +90,15 @@ def parse_patch_header(data: bytes) -> PatchHeader:
     """Read the 32 bytes that every patch starts with.
 
     Raises:
-        BundleError: `bundle.truncated`, `bundle.patch-header` (not a patch, or a format this client does not know) or
-            `bundle.length` (above its bound).
+        ImageError: `image.truncated`, `image.patch-header` (not a patch, or a format this client does not know) or
+            `image.length` (above its bound).
     """
     if len(data) < PATCH_HEADER_SIZE:
         raise truncated("header", PATCH_HEADER_SIZE, len(data))
     fields = PATCH_HEADER.parse(data[:PATCH_HEADER_SIZE])
     for what, expected in (("magic", PATCH_MAGIC), ("version", PATCH_VERSION)):
         if fields[what] != expected:
-            raise BundleError(
+            raise ImageError(
                 f"this is not a patch that this client knows: {what}",
                 code="patch-header",
                 expected=in_words(expected),
@@ -108,7 +108,7 @@ def parse_patch_header(data: bytes) -> PatchHeader:
     header = PatchHeader(fields.packed, fields.table, fields.changed, fields.pieces)
     for name, high in _bounds(header.changed).items():
         if (found := getattr(header, name)) > high:
-            raise BundleError(f"the patch's length of '{name}'", code="length", expected=f"up to {high}", found=found)
+            raise ImageError(f"the patch's length of '{name}'", code="length", expected=f"up to {high}", found=found)
     return header
 
 
@@ -134,7 +134,7 @@ def parse_patch_table(data: bytes) -> tuple[PayloadEntry, ...]:
     """Split the unpacked table by payloads, each within its bounds.
 
     Raises:
-        BundleError: `bundle.patch-table`.
+        ImageError: `image.patch-table`.
     """
     try:
         fields = TABLE.parse(data)
@@ -198,14 +198,14 @@ def build_varints(values: Iterable[int]) -> bytes:
     return bytes(out)
 
 
-def bad_table(what: str, expected: str, found: object) -> BundleError:
+def bad_table(what: str, expected: str, found: object) -> ImageError:
     """The error for a table that cannot be."""
-    return BundleError(f"the patch's table: {what}", code="patch-table", expected=expected, found=found)
+    return ImageError(f"the patch's table: {what}", code="patch-table", expected=expected, found=found)
 
 
-def truncated(part: str, expected: int, found: int) -> BundleError:
+def truncated(part: str, expected: int, found: int) -> ImageError:
     """The error for a patch that ends too early."""
-    return BundleError(
+    return ImageError(
         f"the patch ends inside its {part}",
         code="truncated",
         expected=f"{expected} bytes",

@@ -55,7 +55,7 @@ def fetch_head(config: Config, url: str) -> tuple[bytes, bytes]:
     """Trust section and manifest of an image behind a URL, through a worker without privileges.
 
     Raises:
-        BundleError: The image is wrong.
+        ImageError: The image is wrong.
         TransportError: The source does not answer.
     """
     stream = open_stream(config, url, service_workers=False)
@@ -76,7 +76,7 @@ def preview(config: Config, trust: bytes, manifest: bytes, options: InstallOptio
         options: As the install would have them.
 
     Raises:
-        BundleError: The image is malformed.
+        ImageError: The image is malformed.
         DeviceError: This device cannot ask: no root of trust, no worker.
     """
     notes: list[str] = []

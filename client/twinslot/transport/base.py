@@ -120,7 +120,7 @@ class ImageStream(Protocol):
         """Wait for the head.
 
         Raises:
-            BundleError: The image is wrong.
+            ImageError: The image is wrong.
             TransportError: The source does not answer or went away.
         """
         ...

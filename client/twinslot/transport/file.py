@@ -8,7 +8,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from twinslot.core.errors import BundleError, TransportError
+from twinslot.core.errors import ImageError, TransportError
 from twinslot.image.layout import Span
 
 CHUNK: Final = 256 * 1024  # bytes read at once
@@ -52,11 +52,11 @@ class DescriptorSource:
     def expect(self, length: int) -> None:
         """A file ends where it ends."""
 
-    def explain(self, error: BundleError) -> BundleError:
-        """`bundle.changed` when the file is not what it was at the start; else the error as it is."""
+    def explain(self, error: ImageError) -> ImageError:
+        """`image.changed` when the file is not what it was at the start; else the error as it is."""
         if self._state() == self._before:
             return error
-        return BundleError(
+        return ImageError(
             "the image file changed while it was read",
             code="changed",
             found=error,
@@ -103,7 +103,7 @@ class FileRanges:
 
         Raises:
             TransportError: `transport.read`: the system's reason.
-            BundleError: `bundle.truncated`: the file ends before.
+            ImageError: `image.truncated`: the file ends before.
         """
         pieces, missing = [], length
         try:
@@ -111,7 +111,7 @@ class FileRanges:
                 at = self._start + offset + length - missing
                 piece = os.pread(self._descriptor, min(missing, CHUNK), at)
                 if not piece:
-                    raise BundleError("the image file ends early", code="truncated", expected=at + missing, found=at)
+                    raise ImageError("the image file ends early", code="truncated", expected=at + missing, found=at)
                 pieces.append(piece)
                 missing -= len(piece)
                 self.fetched += len(piece)
@@ -128,7 +128,7 @@ class FileRanges:
     def know_by(self, front: bytes) -> None:
         """A file that changes is told by its date; see `explain`."""
 
-    def explain(self, error: BundleError) -> BundleError:
+    def explain(self, error: ImageError) -> ImageError:
         """As `DescriptorSource.explain`."""
         return self._source.explain(error)
 

@@ -39,7 +39,7 @@ def check_keys(document: Fields, key: str) -> frozenset[str]:
     """The ids of a document's keys, once each is of a kind we know and no key stands there twice.
 
     Raises:
-        BundleError: `bundle.trust`: unknown scheme, not a key, or one key under two ids.
+        ImageError: `image.trust`: unknown scheme, not a key, or one key under two ids.
     """
     seen: dict[bytes, str] = {}
     entries = document.mapping(key, KEY_ID, KEYS_MAX)
@@ -56,7 +56,7 @@ def read_role(fields: Fields, name: str, key_ids: frozenset[str]) -> RoleKeys:
     """A role's keys and threshold as the document says them; `refuse_role` judges whether they make sense.
 
     Raises:
-        BundleError: `bundle.trust`: not key ids, an id twice or without a key, or a threshold that is no whole number.
+        ImageError: `image.trust`: not key ids, an id twice or without a key, or a threshold that is no whole number.
     """
     ids = fields.objects("keyids", KEYS_MAX)
     known = [value for value in ids if isinstance(value, str) and value in key_ids]

@@ -35,7 +35,7 @@ from tuf.api.metadata import (  # type: ignore[attr-defined]  # documented there
 from tuf.api.serialization import DeserializationError
 
 from twinslot.core.canonical import parse_document
-from twinslot.core.errors import BundleError, DeviceError, Refusal, RefusedError
+from twinslot.core.errors import DeviceError, ImageError, Refusal, RefusedError
 from twinslot.core.fields import Fields, bad
 from twinslot.core.manifest import NAME, SEQUENCE_MAX, SPEC, parse_manifest, read_signatures
 from twinslot.image.wire import DOCUMENT_MAX, parse_trust
@@ -72,7 +72,7 @@ def verify(request: TrustRequest) -> Verdict:
     """Follow the rules above.
 
     Raises:
-        BundleError: The trust section or the manifest is malformed, whoever signed it.
+        ImageError: The trust section or the manifest is malformed, whoever signed it.
         RefusedError: Not trusted: every reason found at the step that failed, with the role and the counts.
         DeviceError: This device's own root or policy cannot be used (`device.trust-root`, `device.trust-policy`).
     """
@@ -130,7 +130,7 @@ def _read_anchor(data: bytes) -> _Document:
     try:
         anchor = _read_root(data)
         _refuse(_check_root_signatures(anchor, anchor))
-    except (BundleError, RefusedError) as e:
+    except (ImageError, RefusedError) as e:
         hint = "restore the root document that the product was built with"
         raise DeviceError("this device's trusted root is damaged", code="trust-root", found=e, hint=hint) from e
     return anchor
@@ -329,7 +329,7 @@ def _read_metadata(data: bytes, section: str) -> Metadata[Any]:
         metadata: Metadata[Any] = Metadata.from_bytes(data)
     except DeserializationError as e:
         found = e.__cause__ or e
-        raise BundleError(f"the '{section}' section holds no TUF metadata", code=section, found=found) from e
+        raise ImageError(f"the '{section}' section holds no TUF metadata", code=section, found=found) from e
     return metadata
 
 

@@ -11,7 +11,7 @@ from twinslot.core.errors import DeviceError, TwinslotError
 TEXT_MAX: Final = 1000  # characters of one field; a journal line and a terminal show no more
 REASONS_MAX: Final = 32  # the longest list of refusals has one for each rule and role
 _CODE = re.compile(r"[a-z]+(?:\.[a-z0-9-]{1,64})?")
-_FAMILIES: Final = ("bundle", "refused", "transport", "device", "lifecycle")  # `cancelled` is never a worker's to say
+_FAMILIES: Final = ("image", "refused", "transport", "device", "lifecycle")  # `cancelled` is never a worker's to say
 _TEXTS: Final = ("message", "expected", "found", "hint")
 
 

@@ -14,7 +14,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from twinslot.core.errors import BundleError, DeviceError, TransportError
+from twinslot.core.errors import DeviceError, ImageError, TransportError
 from twinslot.core.manifest import Manifest
 from twinslot.image.reader import Limits
 from twinslot.image.wire import HEADER_SIZE
@@ -130,7 +130,7 @@ def _serve_file(teller: WorkerSender, request: Request) -> None:
     image = SeekableImage(source, request.limits)
     try:
         RangeServer(teller, image, request.image_size).run()
-    except BundleError as e:
+    except ImageError as e:
         raise source.explain(e) from e
 
 
@@ -146,7 +146,7 @@ def _serve_url(teller: WorkerSender, request: Request) -> None:
         teller.note(ONLY_WHOLE)
         e.source.expect(HEADER_SIZE)
         SequentialImage(teller, request.limits, request.image_size, e.source, before).run()
-    except BundleError as e:
+    except ImageError as e:
         if not source.loose:
             raise
         raise TransportError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from twinslot.core.errors import BundleError, LifecycleError, TwinslotError
+from twinslot.core.errors import ImageError, LifecycleError, TwinslotError
 from twinslot.worker.protocol import GONE, Channel
 
 log = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ def serve(channel: Channel, work: Callable[[Channel], None]) -> int:
         if e.code != GONE:  # then nobody listens any more
             channel.send_error(e)
     except MemoryError:
-        channel.send_error(BundleError("the image needs more memory than a worker may have", code="memory"))
+        channel.send_error(ImageError("the image needs more memory than a worker may have", code="memory"))
     except Exception as e:  # the border; the traceback goes to the journal
         log.exception("a fault in the worker")
         channel.send_error(LifecycleError("a worker failed", code="worker", found=f"{type(e).__name__}: {e}"))

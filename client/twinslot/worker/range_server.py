@@ -65,7 +65,7 @@ class RangeServer:
         """The whole conversation.
 
         Raises:
-            BundleError: The image is wrong.
+            ImageError: The image is wrong.
             TransportError: The source, or the budget.
         """
         self._teller.watch(self._fetched)

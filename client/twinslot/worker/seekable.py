@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from twinslot.core.bitset import has, ones
-from twinslot.core.errors import BundleError, LifecycleError, TransportError
+from twinslot.core.errors import ImageError, LifecycleError, TransportError
 from twinslot.core.manifest import Manifest, Payload
 from twinslot.core.model import DIGEST_SIZE
 from twinslot.image.codec import Decoder
@@ -89,7 +89,7 @@ class SeekableImage:
         note: Told that they do.
 
     Raises:
-        BundleError: From every method: the image is wrong.
+        ImageError: From every method: the image is wrong.
         TransportError: From every method: the source.
     """
 
@@ -229,7 +229,7 @@ class SeekableImage:
     def _front(self) -> bytes:
         try:
             return self._source.read(0, HEADER_SIZE)
-        except (TransportError, BundleError) as e:
+        except (TransportError, ImageError) as e:
             size = self._source.size
             if size is None or size >= HEADER_SIZE:
                 raise
@@ -246,6 +246,6 @@ class SeekableImage:
             return
         if size > header.total:
             expected, found = f"{header.total} bytes", f"{size} bytes"
-            raise BundleError("bytes follow the 'groups' section", code="trailing", expected=expected, found=found)
+            raise ImageError("bytes follow the 'groups' section", code="trailing", expected=expected, found=found)
         section = next(s for s in Section if size < header.offset(s) + header.length(s))
         raise truncated(section, header.length(section), max(size - header.offset(section), 0))

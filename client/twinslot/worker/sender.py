@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from twinslot.core.errors import BundleError, DeviceError
+from twinslot.core.errors import DeviceError, ImageError
 from twinslot.core.manifest import Manifest, parse_manifest
 from twinslot.image.events import Head
 from twinslot.transport.base import Base
@@ -76,10 +76,10 @@ class WorkerSender:
             image_size: Bytes; a longer image is refused by its header. 0: no bound.
 
         Raises:
-            BundleError: `bundle.limit`.
+            ImageError: `image.limit`.
         """
         if image_size and head.header.total > image_size:
-            raise BundleError(
+            raise ImageError(
                 "the image is larger than this device takes",
                 code="limit",
                 expected=f"at most {image_size} bytes",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
-from twinslot.core.errors import BundleError
+from twinslot.core.errors import ImageError
 from twinslot.image.events import Event, Group, Head, PlainList
 from twinslot.image.reader import Limits, Reader
 from twinslot.worker.sender import WorkerSender
@@ -27,7 +27,7 @@ class Source(Protocol):
         """So long is the image, as its header says."""
         ...
 
-    def explain(self, error: BundleError) -> BundleError:
+    def explain(self, error: ImageError) -> ImageError:
         """The error, or a better explanation for it that only the source knows."""
         ...
 
@@ -60,7 +60,7 @@ class SequentialImage:
                 else:
                     self._teller.live()
             self._reader.close()
-        except BundleError as e:
+        except ImageError as e:
             raise self._source.explain(e) from e
         self._teller.end()
 

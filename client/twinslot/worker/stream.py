@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from twinslot.core.errors import BundleError, DeviceError, TransportError
+from twinslot.core.errors import DeviceError, ImageError, TransportError
 from twinslot.core.manifest import MANIFEST_MAX, Manifest, Payload
 from twinslot.transport.base import Base, Cost, GroupPart, ImageHead, ListPart, Part
 from twinslot.transport.budget import check_budget
@@ -173,7 +173,7 @@ def verify_in_worker(get: Callable[[], Worker], request: TrustRequest) -> Verdic
     """Ask a fresh verifying worker.
 
     Raises:
-        BundleError: The documents are malformed.
+        ImageError: The documents are malformed.
         RefusedError: They are not trusted, with every reason.
         TransportError: The worker died, or did not answer.
         DeviceError: It did not answer what was asked.
@@ -203,5 +203,5 @@ def _pace(request: Mapping[str, Any]) -> StallDetector:
 
 def _payload(manifest: Manifest, number: int) -> Payload:
     if number >= len(manifest.payloads):
-        raise BundleError("the image holds a payload that its manifest does not name", code="order", found=number)
+        raise ImageError("the image holds a payload that its manifest does not name", code="order", found=number)
     return manifest.payloads[number]

@@ -94,7 +94,7 @@ def _chunk(reader: Reader, descriptor: int) -> bytes:
     """The next bytes of the image.
 
     Raises:
-        BundleError: `bundle.truncated`.
+        ImageError: `image.truncated`.
         TransportError: The file cannot be read.
     """
     try:

@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 
-from twinslot.core.errors import BundleError, DeviceError
+from twinslot.core.errors import DeviceError, ImageError
 from twinslot.core.manifest import Payload
 from twinslot.core.model import DIGEST_SIZE, SECTOR
 from twinslot.payloads.partition.flush import FlushPolicy
@@ -109,13 +109,13 @@ class PayloadWriter:
         """Take the list of digests, once.
 
         Raises:
-            BundleError: Its digest is not the one in the manifest; `bundle.order`: it came before.
+            ImageError: Its digest is not the one in the manifest; `image.order`: it came before.
         """
         if self._list:  # a worker that says it for ever would hold us as long
-            raise BundleError(f"the plain list of payload '{self._payload.name}' came twice", code="order")
+            raise ImageError(f"the plain list of payload '{self._payload.name}' came twice", code="order")
         found = hashlib.sha256(data).hexdigest()
         if found != self._payload.plain_list or len(data) != self._payload.groups * DIGEST_SIZE:
-            raise BundleError(
+            raise ImageError(
                 f"the plain list of payload '{self._payload.name}' is not the one that was signed",
                 code="plain-list",
                 expected=self._payload.plain_list,
@@ -137,7 +137,7 @@ class PayloadWriter:
             look: The target may hold it already: look there, and spare the write.
 
         Raises:
-            BundleError: Wrong order, length or digest; nothing of it was written.
+            ImageError: Wrong order, length or digest; nothing of it was written.
             DeviceError: The device did not take it.
         """
         self.next_is(index)
@@ -156,11 +156,11 @@ class PayloadWriter:
         """This group comes next, or the news that it cannot come.
 
         Raises:
-            BundleError: `bundle.order`: another one was expected, or none.
+            ImageError: `image.order`: another one was expected, or none.
         """
         expected = next(self._coming, None)
         if index != expected:
-            raise BundleError(
+            raise ImageError(
                 f"group {index} of payload '{self._payload.name}' is out of order", code="order", expected=expected
             )
 
@@ -227,11 +227,11 @@ class PayloadWriter:
         """Zero the tail, flush, and compare the whole partition but the first group with what was signed.
 
         Raises:
-            BundleError: A group never came, or the whole has another digest than the manifest names.
+            ImageError: A group never came, or the whole has another digest than the manifest names.
             DeviceError: `device.read-back`: the medium returns something else than what was written.
         """
         if not self.complete:
-            raise BundleError(
+            raise ImageError(
                 f"payload '{self._payload.name}' ends early",
                 code="truncated",
                 expected=f"{self._payload.groups} groups",
@@ -245,7 +245,7 @@ class PayloadWriter:
         self._sweep.finish(self._payload.size)
         if self._whole.hexdigest() != self._payload.digest:
             self._find_difference()
-            raise BundleError(
+            raise ImageError(
                 f"payload '{self._payload.name}' has other content than its manifest says",
                 code="payload",
                 expected=self._payload.digest,
@@ -344,7 +344,7 @@ class PayloadWriter:
             return
         if when == "as read back":
             raise self._differs(index)
-        raise BundleError(
+        raise ImageError(
             f"group {index} of payload '{self._payload.name}' {when} is not the one that was signed",
             code="group",
             expected=expected.hex(),

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from twinslot.core.address import parse_address
-from twinslot.core.errors import BundleError, TransportError
+from twinslot.core.errors import ImageError, TransportError
 from twinslot.transport.http.answers import Pinned, Replaced, beyond, insist, is_all, part
 from twinslot.transport.http.connection import Connection, Reply
 from twinslot.transport.http.options import HttpSettings
@@ -76,7 +76,7 @@ class HttpSource:
         """So long is the file at least, as it says itself: an answer that tells no length and ends before is broken."""
         self._expected = length
 
-    def explain(self, error: BundleError) -> BundleError:
+    def explain(self, error: ImageError) -> ImageError:
         """The error as it is; a file that was replaced has been noticed by its headers."""
         return error
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from twinslot.core.bitset import bits_where, has, ones
-from twinslot.core.errors import BundleError, TransportError
+from twinslot.core.errors import ImageError, TransportError
 from twinslot.core.manifest import Payload
 from twinslot.transport.http.ranges import RangesRefused
 from twinslot.transport.notes import Note, Unused
@@ -79,7 +79,7 @@ class GroupSource(ABC):
             yield index, b""
 
 
-def not_used(what: str, error: BundleError | TransportError | RangesRefused, note: Tell) -> None:
+def not_used(what: str, error: ImageError | TransportError | RangesRefused, note: Tell) -> None:
     """A file beside the image fails: say so, and go on without it. Whatever is wrong with it, the image may be had.
 
     Args:

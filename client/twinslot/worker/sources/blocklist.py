@@ -15,7 +15,7 @@ from itertools import accumulate
 from typing import Final
 
 from twinslot.core.bitset import ones
-from twinslot.core.errors import BundleError
+from twinslot.core.errors import ImageError
 from twinslot.core.manifest import Payload
 from twinslot.core.model import DIGEST_SIZE
 from twinslot.image.block_index import BlockIndex, numbers
@@ -135,12 +135,12 @@ def _lengths(data: bytes, packed: int, payload: Payload) -> array[int]:
     """The table of lengths, in bounds.
 
     Raises:
-        BundleError: `bundle.blocks`.
+        ImageError: `image.blocks`.
     """
     lengths = numbers(data)
     largest = payload.group_size + PACKED_EXTRA
     if sum(lengths) != packed or max(lengths) > largest:
-        raise BundleError(
+        raise ImageError(
             "the lengths in the block list",
             code="blocks",
             expected=f"{packed} bytes in groups of up to {largest}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from twinslot.core.errors import BundleError, TransportError
+from twinslot.core.errors import ImageError, TransportError
 from twinslot.core.manifest import PAYLOADS_MAX, Manifest, Payload
 from twinslot.image.wire_blocks import (
     BLOCKS_ENTRY_SIZE,
@@ -62,7 +62,7 @@ class Blocks:
         try:
             blocked = BlockListSource(payload, plain_list, base, self._source, self._head, number, self._search.note)
             blocked.look(wanted, self._search.tick)
-        except (BundleError, TransportError, RangesRefused) as e:
+        except (ImageError, TransportError, RangesRefused) as e:
             not_used("block list", e, self._search.note)
             self._head = None
             return None
@@ -97,7 +97,7 @@ def _head(source: RangeSource, manifest: Manifest) -> BlocksHead:
     found = [(entry.groups, entry.group_size) for entry in head.entries]
     expected = [(payload.groups, payload.group_size) for payload in manifest.payloads]
     if head.lists != lists_digest(manifest) or found != expected:
-        raise BundleError("the block list is another image's", code="blocks", expected=expected, found=found)
+        raise ImageError("the block list is another image's", code="blocks", expected=expected, found=found)
     if size is not None and size != head.total:
-        raise BundleError("the length of the block list", code="length", expected=head.total, found=size)
+        raise ImageError("the length of the block list", code="length", expected=head.total, found=size)
     return head

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
-from twinslot.core.errors import BundleError, TransportError
+from twinslot.core.errors import ImageError, TransportError
 from twinslot.transport.base import Base
 from twinslot.transport.http.options import HttpSettings, for_sidecar
 from twinslot.transport.http.ranges import RangeSource, RangesRefused, open_optional
@@ -66,6 +66,6 @@ class Search:
                 self.note(Unused(what, "there is none beside the image"))
             else:
                 head = read(source)
-        except (BundleError, TransportError, RangesRefused) as e:
+        except (ImageError, TransportError, RangesRefused) as e:
             not_used(what, e, self.note)
         return source, head
