@@ -13,9 +13,11 @@ CUTS ?= 20
 SEED ?= 1
 BOARD ?= virt-arm64
 BOARDS := $(basename $(notdir $(wildcard qemu/boards/*.toml)))
+PROJECTS := client image_tools qemu
+WHEELS ?= build/wheels
 LISTS := qemu/apt-packages.txt tests/apt-packages.txt
 
-.PHONY: help demo crash powercut test check test-host test-debian13 test-board test-long board deb bench bench-quick mutants docs venv clean clean-cache
+.PHONY: help demo crash powercut test check test-host test-debian13 test-board test-long board deb bench bench-quick mutants docs venv wheels clean clean-cache
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -89,11 +91,14 @@ packages: ## the apt packages that boards and tests need; those that are there s
 	@tests/install-packages.sh $(LISTS)
 .PHONY: packages
 
+wheels: $(STAMP) ## wheels of the three distributions: $(WHEELS)/
+	$(BIN)/pip wheel -q --disable-pip-version-check --no-deps --no-build-isolation -w $(WHEELS) $(addprefix ./,$(PROJECTS))
+
 venv: $(STAMP) ## the virtual environment .venv with both tools and the lab; `. .venv/bin/activate` puts it on the path
 
-$(STAMP): pyproject.toml
+$(STAMP): $(PROJECTS:=/pyproject.toml) tests/requirements.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q --disable-pip-version-check -e '.[image-tools,lab,test]'
+	$(BIN)/pip install -q --disable-pip-version-check $(addprefix -e ./,$(PROJECTS)) -r tests/requirements.txt
 	@touch $@
 
 clean: ## remove what was built; caches in build/cache stay

@@ -2,6 +2,9 @@
 
 from typing import Final
 
+__version__ = "0.1.0"
+
 PROGRAM: Final = "twinslot-image"
 PASSPHRASE: Final = "TWINSLOT_KEY_PASSPHRASE"  # noqa: S105 - the variable's name
-INSTALL: Final = "install 'twinslot[image-tools]', for example with 'pip install'"  # when a library is missing
+# When a library is missing.
+INSTALL: Final = "install 'twinslot-image' with all that it depends on, for example with 'pip install'"

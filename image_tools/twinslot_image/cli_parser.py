@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from twinslot import __version__
 from twinslot.cli.arguments import Parser, read, whole_number
 from twinslot.core.manifest import SEQUENCE_MAX
-from twinslot_image import PROGRAM, cli_blocks, cli_keys, cli_patch, cli_provision, cli_sign
+from twinslot_image import PROGRAM, __version__, cli_blocks, cli_keys, cli_patch, cli_provision, cli_sign
 from twinslot_image import cli_commands as commands
 
 if TYPE_CHECKING:

@@ -2,7 +2,8 @@
 
 `prepare` makes what the tests of a board begin with: the board, and the releases of the main job, signed.
 `stories` lives the updates that the power cuts of `make test` begin from (powercut/sample.py).
-`crash` has verbs of its own (crash/cli.py): the states that a power cut could leave behind.
+`crash` and `powercut` have options of their own (`crash --help`, `powercut --help`): every state that a power cut could
+leave behind, and real cuts.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from twinslot_lab import __version__
 from twinslot_lab.build import build_board
 from twinslot_lab.command import say
 from twinslot_lab.errors import LabError
@@ -20,6 +22,7 @@ from twinslot_lab.errors import LabError
 def main() -> int:
     """The command line; 0 if it worked, 1 with one sentence on stderr if not."""
     parser = argparse.ArgumentParser(prog="python -m twinslot_lab", description=__doc__)
+    parser.add_argument("-V", "--version", action="version", version=f"twinslot-lab {__version__}")
     parser.add_argument("verb", choices=["build", "prepare", "stories", "boot", "demo"])
     parser.add_argument("--board", default="virt-arm64", help="file name in qemu/boards, without .toml")
     parser.add_argument("--deb", action="append", default=[], type=Path, help="package to install in slot a")

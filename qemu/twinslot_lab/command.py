@@ -13,8 +13,9 @@ from pathlib import Path
 
 from twinslot_lab.errors import BuildError
 
-ROOT = Path(__file__).resolve().parents[2]  # the checkout
-BUILD = ROOT / "build"
+# The checkout that boards are built from: this file stands in one, unless the lab was installed as a wheel.
+ROOT = Path(os.environ.get("TWINSLOT_CHECKOUT") or Path(__file__).parents[2]).resolve()
+BUILD = (ROOT if (ROOT / "qemu" / "boards").is_dir() else Path.cwd()) / "build"
 _LOG_TAIL = 2000  # bytes of a failed program's output that go into the error
 
 

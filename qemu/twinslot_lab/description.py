@@ -220,8 +220,11 @@ def load(name: str = "virt-arm64") -> BoardDescription:
     """Read a board's description.
 
     Raises:
-        LabError: There is no such board, or its file lacks a key or has one that nobody knows.
+        LabError: There is no checkout, no such board, or its file lacks a key or has one that nobody knows.
     """
+    if not BOARDS.is_dir():
+        hint = "set TWINSLOT_CHECKOUT to the directory of one"
+        raise LabError(f"boards are built from a checkout of Twinslot; '{ROOT}' is none", hint=hint)
     path = BOARDS / f"{name}.toml"
     if not path.is_file():
         raise LabError(f"no board '{name}'", hint=f"there is: {', '.join(names())}")

@@ -1,6 +1,7 @@
 """The pytest plugin: options, and what is told of a failed test. The fixtures are in fixtures.py.
 
-Loaded with every pytest; imports nothing heavy until a test asks.
+A project names it in its `conftest.py`: `pytest_plugins = ["twinslot_lab.plugin"]`, or on the command line with `-p`.
+It imports nothing heavy until a test asks.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from collections.abc import Generator
 
 import pytest
 
-from twinslot_lab.fixtures import BoardFactory, Watch
+pytest.register_assert_rewrite("twinslot_lab.fixtures")  # pytest warns of a plugin that was imported without
+
+from twinslot_lab.fixtures import BoardFactory, Watch  # noqa: E402 - not before the line above
 
 __all__ = ["BoardFactory", "board_name"]
 

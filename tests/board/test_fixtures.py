@@ -16,6 +16,7 @@ from twinslot_lab.product import Product
 
 pytestmark = pytest.mark.board
 pytest_plugins = ["pytester"]
+WITH_THE_LAB = ("-p", "twinslot_lab.plugin")
 
 
 def test_a_board_is_up_in_seconds_with_its_boot_log(device: Device, board: Board, artifacts: Path) -> None:
@@ -57,7 +58,7 @@ FAILS = """
 def test_a_failed_test_names_console_journal_and_disk(pytester: pytest.Pytester, device: Device) -> None:
     assert isinstance(device, EmulatedDevice)
     pytester.makepyfile(FAILS)
-    result = pytester.runpytest("--board", device.team.board.name)
+    result = pytester.runpytest(*WITH_THE_LAB, "--board", device.team.board.name)
     result.assert_outcomes(failed=2)
     paths = [line.split(": ", 1) for line in result.outlines if line.startswith(("console: ", "journal: ", "disk: "))]
     kinds = [kind for kind, _ in paths]
@@ -95,7 +96,7 @@ def test_a_board_without_a_system_fails_the_session_with_its_first_cause(pyteste
     pytester.makeconftest(DEAD)
     pytester.makepyfile("\n".join(f"def test_{n}(board): pass" for n in range(4)))
     began = time.monotonic()
-    result = pytester.runpytest()
+    result = pytester.runpytest(*WITH_THE_LAB)
     assert time.monotonic() - began < 60
     result.assert_outcomes(errors=4)
     said = [line for line in result.outlines if line.startswith("E ") and "no slot can be started" in line]

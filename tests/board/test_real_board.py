@@ -27,6 +27,7 @@ from twinslot_lab.serial_board import SerialBoard
 
 pytestmark = pytest.mark.board
 pytest_plugins = ["pytester"]
+WITH_THE_LAB = ("-p", "twinslot_lab.plugin")
 SCRIPT = Path(__file__).with_name("power_script.py")
 
 
@@ -126,5 +127,5 @@ def test_the_same_tests_run_on_an_emulated_and_on_a_real_board(
     file = pytester.path / "desk.toml"
     file.write_text("\n".join(lines) + "\n")
     pytester.makepyfile(STORY)
-    result = pytester.runpytest("--board", "virt-arm64" if kind == "emulated" else str(file))
+    result = pytester.runpytest(*WITH_THE_LAB, "--board", "virt-arm64" if kind == "emulated" else str(file))
     result.assert_outcomes(passed=2)

@@ -218,7 +218,7 @@ def test_without_the_extra_only_what_needs_it_fails_and_says_what_to_install(ben
     )
     assert [int(line) for line in done.stdout.splitlines() if line.isdigit()] == [status for _, status in commands]
     problems = [line for line in done.stderr.splitlines() if line.startswith(("twinslot-image: ", "  hint: "))]
-    hint = "  hint: install 'twinslot[image-tools]', for example with 'pip install'"
+    hint = "  hint: install 'twinslot-image' with all that it depends on, for example with 'pip install'"
     assert problems == [
         "twinslot-image: the library 'elftools' is missing or cannot be loaded",
         hint,

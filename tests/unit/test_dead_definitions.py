@@ -15,7 +15,8 @@ PACKAGES = ("client/twinslot", "image_tools/twinslot_image", "qemu/twinslot_lab"
 ALSO_NAME = ("bench", "docs")  # their Python uses what the packages define; tests do not count
 LAB = "qemu/twinslot_lab"  # made for tests, and for the programs in the guest
 OF_THE_LAB = ("tests/board", "tests/component", "qemu/rootfs")
-TEXTS = ("pyproject.toml", "Makefile", "docs/testing-your-device.md", "docs/guide-developer.md")
+PROJECTS = ("client/pyproject.toml", "image_tools/pyproject.toml", "qemu/pyproject.toml")
+TEXTS = ("pyproject.toml", *PROJECTS, "Makefile", "docs/testing-your-device.md", "docs/guide-developer.md")
 
 # Called by a library or by the language, by name.
 CALLED_BY_OTHERS = {
@@ -35,7 +36,6 @@ CALLED_BY_OTHERS = {
     "protocol_version": "http.server",
     "pwrite": "nbdkit's Python plugin",
     "pytest_addoption": "pytest",
-    "pytest_plugins": "pytest",
     "pytest_runtest_makereport": "pytest",
     "readable": "io",
     "readinto": "io",

@@ -24,6 +24,7 @@ from twinslot_lab.own import OwnTeam, parse
 from twinslot_lab.power import Power
 
 pytest_plugins = ["pytester"]
+WITH_THE_LAB = ("-p", "twinslot_lab.plugin")
 
 
 def empty_motor(tree: Path) -> None:
@@ -75,7 +76,7 @@ def test_a_session_with_a_dead_board_tries_it_once(pytester: pytest.Pytester) ->
     pytester.makeconftest(BOARD_THAT_DOES_NOT_START)
     tests = "\n".join(f"def test_{n}(board, power, console): pass" for n in range(3))
     pytester.makepyfile(tests + "\ndef test_without(): pass")
-    result = pytester.runpytest()
+    result = pytester.runpytest(*WITH_THE_LAB)
     result.assert_outcomes(passed=1, errors=3)
     result.stdout.fnmatch_lines(["*the fuse is blown", "*the last words", "*this board is broken: the fuse is blown*"])
     assert (pytester.path / "tries").read_text() == "x"
@@ -115,7 +116,7 @@ def test_after_a_test_every_board_is_cut_and_its_line_let_go_also_if_one_of_them
 ) -> None:
     pytester.makeconftest(BOARDS_THAT_ARE_HELD)
     pytester.makepyfile("def test_one(board): assert board.name == 'one'")
-    result = pytester.runpytest_subprocess()  # in here, what other tests left behind may fail it
+    result = pytester.runpytest_subprocess(*WITH_THE_LAB)  # in here, what other tests left behind may fail it
     result.assert_outcomes(passed=1, errors=1)
     account = (pytester.path / "account").read_text().splitlines()
     assert sorted(account) == ["close one", "close two", "cut one", "cut two"]
@@ -139,7 +140,7 @@ def test_of_a_test_that_passed_only_what_was_said_stays_and_of_one_that_failed_a
 ) -> None:
     monkeypatch.setattr(command, "BUILD", pytester.path)
     pytester.makepyfile(LEAVES_MUCH)
-    pytester.runpytest().assert_outcomes(passed=1, failed=1)
+    pytester.runpytest(*WITH_THE_LAB).assert_outcomes(passed=1, failed=1)
     kept = [file.relative_to(pytester.path / "artifacts") for file in pytester.path.glob("artifacts/*/*/*")]
     said = {str(file.parent.name + "/" + file.name) for file in kept if "False" in file.parts[0]}
     assert said == {"board/console.log"}
@@ -165,7 +166,7 @@ def test_the_board_is_named_by_option_then_environment_then_file(
     """)
 
     def named(*options: str) -> str:
-        lines = pytester.runpytest("-s", *options).outlines
+        lines = pytester.runpytest(*WITH_THE_LAB, "-s", *options).outlines
         return next(line.split("board: ")[1] for line in lines if "board: " in line)
 
     monkeypatch.delenv("TWINSLOT_BOARD", raising=False)

@@ -107,7 +107,7 @@ def test_a_canonical_document_comes_back_and_any_other_spelling_is_refused(value
 def test_json_with_more_than_one_reading_is_refused_and_the_section_named(data: bytes, code: str) -> None:
     with pytest.raises(ImageError, match="'manifest' section") as caught:
         parse_document(data, "manifest")
-    assert caught.value.code == f"bundle.{code}"
+    assert caught.value.code == f"image.{code}"
 
 
 def every_path(value: object, path: str = "") -> list[str]:
