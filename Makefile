@@ -61,7 +61,7 @@ crash: packages $(STAMP) ## every state that a power cut could leave of an updat
 board: packages $(STAMP) ## build the emulated board, or reuse it
 	$(AS_ROOT) $(BIN)/python -m twinslot_lab build
 
-deb: packages ## the Debian package of the client: build/deb/
+deb: packages $(STAMP) ## the Debian package of the client: build/deb/
 	debian/build.sh build/deb
 
 bench: packages $(STAMP) ## measure beside other clients (half an hour, a quiet machine): build/bench/report.json, docs/benchmarks.md
@@ -106,3 +106,5 @@ clean: ## remove what was built; caches in build/cache stay
 
 clean-cache: ## remove the caches; the next build begins from nothing
 	$(AS_ROOT) rm -rf build/cache build/board
+
+include client/install.mk

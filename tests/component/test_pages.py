@@ -85,6 +85,7 @@ HELD = {
 NAMED = {
     "README.md": "test_every_command_of_a_page_is_one; the release guide and tests/component/test_cli.py run them",
     "docs/guide-release.md": "test_the_release_guide_works_from_an_empty_directory and those after it",
+    "docs/packaging.md": "tests/component/test_make_install.py",
     "docs/testing-your-device.md": "tests/board/test_guide.py",
 }
 # Not run here, though named: what runs it instead.
@@ -185,7 +186,8 @@ def understood(words: list[str]) -> bool:
             return False
         return True
     if program == "make":
-        targets = re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+        rules = "".join((ROOT / file).read_text() for file in ("Makefile", "client/install.mk"))
+        targets = re.findall(r"^([a-z0-9-]+):", rules, flags=re.MULTILINE)
         return all(word in targets for word in words[1:] if "=" not in word)
     if program == "python" and words[1:3] == ["-m", "twinslot_lab"]:
         lab = (ROOT / "qemu/twinslot_lab/__main__.py").read_text()
