@@ -55,7 +55,8 @@ test-long: packages $(STAMP) ## board tests that `make test` leaves out for time
 powercut: packages $(STAMP) ## cut a board's power CUTS times at moments drawn by SEED, on BOARD: build/powercut/report.json
 	nice $(AS_ROOT) $(BIN)/python -m twinslot_lab powercut --cuts $(CUTS) --seed $(SEED) --board $(BOARD)
 
-crash: packages $(STAMP) ## every state that a power cut could leave of an update and a rollback: build/crash/report.json
+crash: packages $(STAMP) ## every state that a power cut could leave of an update and a rollback: build/crash/report*.json
+	nice $(AS_ROOT) $(BIN)/python -m twinslot_lab crash explore --story two-payloads
 	nice $(AS_ROOT) $(BIN)/python -m twinslot_lab crash explore
 
 board: packages $(STAMP) ## build the emulated board, or reuse it
