@@ -30,10 +30,10 @@ ROLES: Final = ("engineering", "clinical")
 CHECK: Final = "10-pump-motor"
 _DIRECTORIES: Final = (
     *("dev", "proc", "sys", "run", "tmp", "root", "usr", "etc/alternatives"),
-    *("opt/venv", "opt/product/prompts", "var/lib/twinslot"),
+    *("opt/venv", "opt/product/phrases", "var/lib/twinslot"),
 )
-_PROMPTS: Final = 24  # files of spoken words, as a product has them: what does not compress and seldom changes
-_PROMPT_SIZE: Final = 512 << 10  # bytes
+_PHRASES: Final = 24  # files of spoken words, as a product has them: what does not compress and seldom changes
+_PHRASE_SIZE: Final = 512 << 10  # bytes
 _EPOCH: Final = "1700000000"  # seconds; fixed, so that releases differ in their content only
 _UUID: Final = "00000000-0000-4000-8000-000000000001"
 _IMAGE: Final = """
@@ -56,30 +56,30 @@ class Release:
     Attributes:
         name: For people.
         sequence: Orders releases.
-        prompts: The numbers of the files of spoken words that are new in it.
+        phrases: The numbers of the files of spoken words that are new in it.
         motor: What the motor controller answers; anything but `ready` fails the health check.
         patch_from: The release for whose devices a patch is made; empty: none.
     """
 
     name: str
     sequence: int
-    prompts: tuple[int, ...] = ()
+    phrases: tuple[int, ...] = ()
     motor: str = "ready"
     patch_from: str = ""
 
     @property
     def new_bytes(self) -> int:
-        """Bytes of the prompts that are new in it."""
-        return len(self.prompts) * _PROMPT_SIZE
+        """Bytes of the phrases that are new in it."""
+        return len(self.phrases) * _PHRASE_SIZE
 
 
 FACTORY: Final = Release("1.0", 10)
-GOOD: Final = Release("2.0", 20, prompts=(3,), patch_from="1.0")
+GOOD: Final = Release("2.0", 20, phrases=(3,), patch_from="1.0")
 BAD: Final = Release("3.0", 30, motor="stuck", patch_from="2.0")
-LARGE: Final = Release("4.0", 40, prompts=tuple(range(8, 24)))
-NEXT: Final = Release("5.0", 50, prompts=(5, 6), patch_from="4.0")
-NEXT_BAD: Final = Release("6.0", 60, prompts=(7,), motor="stuck", patch_from="5.0")
-NEXT_LARGE: Final = Release("7.0", 70, prompts=tuple(range(24)))
+LARGE: Final = Release("4.0", 40, phrases=tuple(range(8, 24)))
+NEXT: Final = Release("5.0", 50, phrases=(5, 6), patch_from="4.0")
+NEXT_BAD: Final = Release("6.0", 60, phrases=(7,), motor="stuck", patch_from="5.0")
+NEXT_LARGE: Final = Release("7.0", 70, phrases=tuple(range(24)))
 STORY: Final = (FACTORY, GOOD, BAD, LARGE)
 PLAY: Final = (NEXT, NEXT_BAD, NEXT_LARGE)  # for the shell, on a device that runs LARGE
 
@@ -107,7 +107,7 @@ class Team:
         """
         (self._tree / "opt/product/release").write_text(f"{release.name}\n")
         (self._tree / "opt/product/motor").write_text(f"{release.motor}\n")
-        for number in release.prompts:
+        for number in release.phrases:
             self._speak(number, release.name)
         make_ext4(self.slot(release), SLOT_SIZE, self._tree, "^has_journal")
         description = self._folder / f"{release.name}.toml"
@@ -162,7 +162,7 @@ class Team:
         shutil.copytree(Path(twinslot.__file__).parent, client, ignore=shutil.ignore_patterns("__pycache__"))
         unchecked = PycInvalidationMode.UNCHECKED_HASH  # a read-only root never repairs what looks stale
         compileall.compile_dir(client, quiet=1, stripdir=self._tree, invalidation_mode=unchecked)
-        for number in range(_PROMPTS):
+        for number in range(_PHRASES):
             self._speak(number, "1.0")
         shutil.copyfile(self._folder / "keys/1.root.json", self._tree / "etc/twinslot/root.json")
         built = datetime.now(UTC).isoformat(timespec="seconds")
@@ -173,8 +173,8 @@ class Team:
         (self._tree / "etc/u-boot-initial-env").write_text(default)
 
     def _speak(self, number: int, release: str) -> None:
-        content = random.Random(f"{number} of {release}").randbytes(_PROMPT_SIZE)
-        (self._tree / f"opt/product/prompts/{number:02}.pcm").write_bytes(content)
+        content = random.Random(f"{number} of {release}").randbytes(_PHRASE_SIZE)
+        (self._tree / f"opt/product/phrases/{number:02}.pcm").write_bytes(content)
 
 
 def make_ext4(file: Path, size: int, content: Path, features: str) -> None:
