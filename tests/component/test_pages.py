@@ -34,7 +34,7 @@ from twinslot_image.description import read_description
 from twinslot_lab.fileserver import FileServer
 
 ROOT = Path(__file__).parents[2]
-PAGES = ["README.md", "CHANGELOG.md"]
+PAGES = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"]
 PAGES += [f"{part}/README.md" for part in ("bench", "bootloader_hooks", "client", "image_tools", "qemu")]
 PAGES += [str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").rglob("*.md"))]
 MANUALS = [str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs/man").glob("*.[1-8]"))]
@@ -44,6 +44,7 @@ HELD = {
     ("README.md", "make demo"): "names; run by CI, and its two stories by tests/board/test_other_boards.py",
     ("README.md", " 39.9 s"): "output of `make demo`, shortened by hand: an emulated board, minutes",
     ("README.md", "client/twinslot/"): "names",
+    ("CONTRIBUTING.md", "make venv"): "commands",
     ("docs/dbus.md", "busctl introspect"): "test_the_bus_examples_fit_the_interface",
     ("docs/dbus.md", "org.twinslot.Error.Refused"): "test_the_error_on_the_bus_looks_as_the_page_shows",
     ("docs/events.md", "twinslot log"): "commands; the journal's own: tests/unit/test_events.py holds the fields",

@@ -17,6 +17,7 @@ from twinslot.core import bootenv, manifest
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "docs/man").glob("*.[1-8]"))]
+PAGES += [ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
 PAGES += [ROOT / f"{part}/README.md" for part in ("bootloader_hooks", "client", "image_tools", "qemu")]
 SIZES = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
