@@ -55,13 +55,14 @@ test-long: packages $(STAMP) ## board tests that `make test` leaves out for time
 powercut: packages $(STAMP) ## cut a board's power CUTS times at moments drawn by SEED, on BOARD: build/powercut/report.json
 	nice $(AS_ROOT) $(BIN)/python -m twinslot_lab powercut --cuts $(CUTS) --seed $(SEED) --board $(BOARD)
 
-crash: packages $(STAMP) ## every state that a power cut could leave of an update and a rollback: build/crash/report.json
+crash: packages $(STAMP) ## every state that a power cut could leave of an update and a rollback: build/crash/report*.json
+	nice $(AS_ROOT) $(BIN)/python -m twinslot_lab crash explore --story two-payloads
 	nice $(AS_ROOT) $(BIN)/python -m twinslot_lab crash explore
 
 board: packages $(STAMP) ## build the emulated board, or reuse it
 	$(AS_ROOT) $(BIN)/python -m twinslot_lab build
 
-deb: packages ## the Debian package of the client: build/deb/
+deb: packages $(STAMP) ## the Debian package of the client: build/deb/
 	debian/build.sh build/deb
 
 bench: packages $(STAMP) ## measure beside other clients (half an hour, a quiet machine): build/bench/report.json, docs/benchmarks.md
@@ -106,3 +107,5 @@ clean: ## remove what was built; caches in build/cache stay
 
 clean-cache: ## remove the caches; the next build begins from nothing
 	$(AS_ROOT) rm -rf build/cache build/board
+
+include client/install.mk

@@ -14,10 +14,13 @@ mkdir -p "$work/src"
 cd "$tree"
 # Only what goes in, so that nothing else in a work tree can change the result.
 tar -cf - --exclude=__pycache__ --exclude='.*.sw?' --exclude='*.pyc' \
-    client/twinslot systemd debian bootloader_hooks docs LICENSE | tar -xf - -C "$work/src"
+    client systemd debian bootloader_hooks docs LICENSE | tar -xf - -C "$work/src"
 cd "$work/src"
 SOURCE_DATE_EPOCH=$(dpkg-parsechangelog -STimestamp)
-export SOURCE_DATE_EPOCH LC_ALL=C.UTF-8 TZ=UTC
+# What writes the SBOM: an interpreter with cyclonedx-python-lib.
+SBOM=${SBOM:-$tree/.venv/bin/python}
+[ -x "$SBOM" ] || SBOM=/usr/bin/python3
+export SOURCE_DATE_EPOCH SBOM LC_ALL=C.UTF-8 TZ=UTC
 # Mode and time of a file come from here, not from the checkout.
 find . -exec touch -h -d "@$SOURCE_DATE_EPOCH" '{}' +
 PATH=/usr/sbin:/usr/bin:/sbin:/bin dpkg-buildpackage -us -uc -b -d >"$work/log" 2>&1 || {

@@ -126,7 +126,7 @@ def _architecture(offending: list[str], architecture: str) -> Iterator[Refusal]:
         yield Refusal("architecture", what, architecture, ", ".join(offending[:NAMED_FILES]) + more)
 
 
-_INSTALL = 'install the twinslot package in the root file system (docs/guide-device.md); kind = "raw" for a first try'
+_INSTALL = 'install the client in the root file system (docs/packaging.md); kind = "raw" for a first try'
 
 
 def _check_units(tree: Tree) -> Iterator[Refusal]:

@@ -3,7 +3,7 @@
 `prepare` makes what the tests of a board begin with: the board, and the releases of the main job, signed.
 `stories` lives the updates that the power cuts of `make test` begin from (powercut/sample.py).
 `crash` and `powercut` have options of their own (`crash --help`, `powercut --help`): every state that a power cut could
-leave behind, and real cuts.
+leave behind, and real cuts. `try` makes a device of this machine, without emulation (try_device/).
 """
 
 from __future__ import annotations
@@ -35,6 +35,10 @@ def main() -> int:
             from twinslot_lab.powercut import cli as powercut
 
             return powercut.main(sys.argv[2:])
+        if sys.argv[1:2] == ["try"]:
+            from twinslot_lab.try_device import cli as try_device
+
+            return try_device.main(sys.argv[2:])
         arguments = parser.parse_args()
         if arguments.verb == "demo":
             from twinslot_lab import demo

@@ -108,6 +108,7 @@ class Disk:
         first_mib: Where the first partition starts; everything before it belongs to table, firmware and environment.
         size_mib: Of the whole disk; 0: as much as it takes.
         id: The disk's number in a DOS table.
+        beside: Payloads beside the root file system, each with a partition of so many MiB in either slot; a GPT only.
     """
 
     slot_mib: int
@@ -116,6 +117,7 @@ class Disk:
     first_mib: int = 1
     size_mib: int = 0
     id: int = 0
+    beside: dict[str, int] = field(default_factory=dict)
 
     def partition(self, name: str) -> str:
         """A partition as the kernel's command line names it: `PARTLABEL=slot_a`, `PARTUUID=74736c31-01`."""

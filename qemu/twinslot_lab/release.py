@@ -92,6 +92,10 @@ class Image:
         """SHA-256 of the slot image, 64 hex digits."""
         return hashlib.sha256(self.slot.read_bytes()).hexdigest()
 
+    def content(self, payload: str) -> Path:
+        """What was packed as a payload; the slot image is the root file system."""
+        return self.slot if payload == slotimage.ROOT_PAYLOAD else self.path.with_name(f"{payload}.img")
+
 
 class ReleaseTeam:
     """Builds releases for one board.
@@ -134,7 +138,7 @@ class ReleaseTeam:
             built = datetime.fromtimestamp(_EPOCH, UTC)
             variables = provision(image.path, SlotName.A, Target(work / "record.sqlite"), built)
             data = slotimage.make_data(work / "data.img", self.board.disk.data_mib)
-            _put_record(data, work / "record.sqlite")
+            put_record(data, work / "record.sqlite")
             shutil.copy(image.slot, work / "slot.img")
             environment = uboot.factory_environment(self.board) | variables
             assemble(self.board, work, firmware, {"slot_a": image.slot, "data": data}, environment)
@@ -265,7 +269,7 @@ def _settle(board: BoardDescription, tree: Path) -> None:
         (etc / "deadline.env").write_text(deadline)
 
 
-def _put_record(data: Path, record: Path) -> None:
+def put_record(data: Path, record: Path) -> None:
     """Into the data partition's image, which becomes /var."""
     commands = f"mkdir lib\nmkdir lib/twinslot\nwrite {record} lib/twinslot/record.sqlite\n"
     run("debugfs", "-w", "-f", "-", data, stdin=commands.encode())

@@ -6,9 +6,10 @@ import uuid
 from pathlib import Path
 
 from twinslot_lab.command import run
-from twinslot_lab.description import MIB, BoardDescription
+from twinslot_lab.description import MIB, PARTITIONS, BoardDescription
 from twinslot_lab.errors import BuildError
 
+ROOT_PAYLOAD = "rootfs"  # the payload from which the board starts
 _EPOCH = 1700000000  # seconds; every file in a slot has this time
 _SPACE = uuid.UUID("6f2e6a0c-3c4e-5b0a-9a0e-7a1f0d2b8c11")  # name space for fixed ids; any constant
 _BLOCK = 1 << 20
@@ -47,9 +48,20 @@ def build(tree: Path, out: Path, *, limit_mib: int = 0) -> Path:
 
 def slot_offsets(board: BoardDescription) -> dict[str, tuple[int, int]]:
     """Partition name -> start and size in bytes, in the order of the table."""
-    slot, data = board.disk.slot_mib * MIB, board.disk.data_mib * MIB
-    first = board.disk.first_mib * MIB
-    return {"slot_a": (first, slot), "slot_b": (first + slot, slot), "data": (first + 2 * slot, data)}
+    disk = board.disk
+    sizes = dict(zip(PARTITIONS, (disk.slot_mib, disk.slot_mib, disk.data_mib), strict=True))
+    sizes |= {f"{payload}_{slot}": mib for payload, mib in disk.beside.items() for slot in "ab"}
+    places, at = dict[str, tuple[int, int]](), disk.first_mib * MIB
+    for name, mib in sizes.items():
+        places[name] = (at, mib * MIB)
+        at += mib * MIB
+    return places
+
+
+def payload_offsets(board: BoardDescription, slot: str) -> dict[str, tuple[int, int]]:
+    """Payload name -> start and size in bytes of its partition in a slot, `a` or `b`; the root file system first."""
+    places = slot_offsets(board)
+    return {ROOT_PAYLOAD: places[f"slot_{slot}"]} | {name: places[f"{name}_{slot}"] for name in board.disk.beside}
 
 
 def disk_size(board: BoardDescription) -> int:
@@ -58,7 +70,7 @@ def disk_size(board: BoardDescription) -> int:
     Raises:
         BuildError: The partitions do not fit.
     """
-    last_start, last_size = slot_offsets(board)["data"]
+    last_start, last_size = max(slot_offsets(board).values())
     needed = last_start + last_size + (MIB if board.disk.table == "gpt" else 0)
     size = board.disk.size_mib * MIB or needed
     if size < needed:

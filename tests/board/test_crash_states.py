@@ -64,6 +64,7 @@ def test_no_state_that_a_cut_could_leave_is_bad(recording: Recording) -> None:
     assert set(report["notes"]) == {lost}, "nor has the client to note that record and environment disagree"
     runs = set(report["runs"])
     assert "2.0 install: 1.0 in slot a" in runs, "the old system until the update is armed"
+    assert "2.0 armed: 2.0 in slot b" in runs, "an armed update that is well is kept"
     assert "2.0 kept: 2.0 in slot b" in runs
     assert "2.0 kept: 1.0 in slot a" not in runs, "no cut undoes a commit"
 

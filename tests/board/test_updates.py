@@ -70,7 +70,7 @@ def no_python(tree: Path) -> None:
 
 def newer_client(tree: Path) -> None:
     """A later client, whose record has one more column, and whose releases have one more key."""
-    schema = tree / "usr/lib/python3/dist-packages/twinslot/storage/schema.py"
+    schema = tree / "usr/lib/python3/dist-packages/twinslot/storage/record/schema.py"
     text = schema.read_text()
     assert text.count('    """,\n)') == 1
     schema.write_text(text.replace('    """,\n)', '    """,\n    "ALTER TABLE slots ADD COLUMN note TEXT;",\n)'))

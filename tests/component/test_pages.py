@@ -35,7 +35,7 @@ from twinslot_image.description import read_description
 from twinslot_lab.fileserver import FileServer
 
 ROOT = Path(__file__).parents[2]
-PAGES = ["README.md", "CHANGELOG.md"]
+PAGES = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"]
 PAGES += [f"{part}/README.md" for part in ("bench", "bootloader_hooks", "client", "image_tools", "qemu")]
 PAGES += [str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").rglob("*.md"))]
 MANUALS = [str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs/man").glob("*.[1-8]"))]
@@ -45,6 +45,7 @@ HELD = {
     ("README.md", "make demo"): "names; run by CI, and its two stories by tests/board/test_other_boards.py",
     ("README.md", " 39.9 s"): "output of `make demo`, shortened by hand: an emulated board, minutes",
     ("README.md", "client/twinslot/"): "names",
+    ("CONTRIBUTING.md", "make venv"): "commands",
     ("docs/dbus.md", "busctl introspect"): "test_the_bus_examples_fit_the_interface",
     ("docs/dbus.md", "org.twinslot.Error.Refused"): "test_the_error_on_the_bus_looks_as_the_page_shows",
     ("docs/events.md", "twinslot log"): "commands; the journal's own: tests/unit/test_events.py holds the fields",
@@ -86,6 +87,7 @@ HELD = {
 NAMED = {
     "README.md": "test_every_command_of_a_page_is_one; the release guide and tests/component/test_cli.py run them",
     "docs/guide-release.md": "test_the_release_guide_works_from_an_empty_directory and those after it",
+    "docs/packaging.md": "tests/component/test_make_install.py",
     "docs/testing-your-device.md": "tests/board/test_guide.py",
 }
 # Not run here, though named: what runs it instead.
@@ -186,7 +188,8 @@ def understood(words: list[str]) -> bool:
             return False
         return True
     if program == "make":
-        targets = re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+        rules = "".join((ROOT / file).read_text() for file in ("Makefile", "client/install.mk"))
+        targets = re.findall(r"^([a-z0-9-]+):", rules, flags=re.MULTILINE)
         return all(word in targets for word in words[1:] if "=" not in word)
     if program == "python" and words[1:3] == ["-m", "twinslot_lab"]:
         lab = (ROOT / "qemu/twinslot_lab/__main__.py").read_text()

@@ -19,6 +19,7 @@ from twinslot.cli import trial as cli_trial
 
 UNITS = REPOSITORY / "systemd"
 SYSTEM = Path("/usr/lib/systemd/system")
+ENVIRONMENT = os.environ | {"SBOM": sys.executable}  # the copied checkout has no environment of its own
 
 # Upper bounds of `systemd-analyze security`, times ten; 0 is closed, 100 open. Check and commit run the product's own
 # health commands; deadline and giveup must work on a broken system, so they set up no mount namespace.
@@ -82,7 +83,7 @@ def package(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def build(checkout: Path, out: Path) -> Path:
-    said = subprocess.run([checkout / "debian/build.sh", out], capture_output=True, text=True)
+    said = subprocess.run([checkout / "debian/build.sh", out], capture_output=True, text=True, env=ENVIRONMENT)
     assert said.returncode == 0, said.stderr
     assert Path(said.stdout.strip()).parent == out
     return Path(said.stdout.strip())
@@ -303,7 +304,7 @@ def test_two_builds_of_the_package_at_once_do_not_take_each_other_s_file(checkou
     slow.chmod(0o755)
     out = tmp_path / "deb"
     command = ["timeout", "120", str(checkout / "debian/build.sh"), str(out)]
-    env = os.environ | {"PATH": f"{slow.parent}:{os.environ['PATH']}"}
+    env = ENVIRONMENT | {"PATH": f"{slow.parent}:{os.environ['PATH']}"}
     both = [
         subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)
     ]

@@ -78,7 +78,7 @@ def test_twinslot_1_explains_each_option() -> None:
 
 def completed(*words: str) -> set[str]:
     """What bash offers for the last word."""
-    script = f'source {ROOT}/debian/twinslot.bash-completion; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _twinslot; '
+    script = f'source {ROOT}/client/twinslot.bash-completion; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _twinslot; '
     command = ["bash", "-euc", script + "printf '%s\\n' \"${COMPREPLY[@]}\"", "-", "twinslot", *words]
     return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
 
@@ -119,11 +119,11 @@ def test_the_page_of_the_configuration_is_printed_from_the_code() -> None:
 
 
 def installed() -> set[str]:
-    """What the package puts below /usr/share/doc/twinslot."""
-    rules = (ROOT / "debian/rules").read_text()
+    """What is installed below /usr/share/doc/twinslot."""
+    rules = (ROOT / "client/install.mk").read_text()
     pages = re.search(r"^PAGES := \$\(addprefix docs/,(.*)\)$", rules, re.MULTILINE)
     assert pages
-    examples = re.findall(r"doc/twinslot/examples (.*)$", rules, re.MULTILINE)
+    examples = re.findall(r"^EXAMPLES := (.*)$", rules, re.MULTILINE)
     return set(pages[1].split()) | {f"examples/{path.rpartition('/')[2]}" for line in examples for path in line.split()}
 
 

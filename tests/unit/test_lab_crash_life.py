@@ -14,11 +14,13 @@ from twinslot.storage.record.record import Record
 from twinslot_lab.crash.bootmodel import Card, power_on
 from twinslot_lab.crash.images import Signed
 from twinslot_lab.crash.life import ADOPTED, Life, Rest, Slot, starts_to_come
+from twinslot_lab.crash.units import VerbError, run_verb
 from twinslot_lab.envcard import pack
 
-OLD = Slot(loads=True, signed=Signed("1.0", 10, well=True, units=()))
-NEW = Slot(loads=True, signed=Signed("2.0", 20, well=True, units=()))
-SICK = Slot(loads=True, signed=Signed("3.0", 30, well=False, units=()))
+DIGESTS = {"rootfs": "0" * 64}
+OLD = Slot(loads=True, signed=Signed("1.0", 10, well=True, checks=("motor",), units={}, digests=DIGESTS))
+NEW = Slot(loads=True, signed=Signed("2.0", 20, well=True, checks=("motor",), units={}, digests=DIGESTS))
+SICK = Slot(loads=True, signed=Signed("3.0", 30, well=False, checks=("motor",), units={}, digests=DIGESTS))
 WIPED = Slot(loads=False, signed=None)
 TORN = Slot(loads=True, signed=None)  # a superblock, but not what was signed
 ID = "7" * 32
@@ -104,6 +106,16 @@ def test_a_record_that_tells_of_another_release_is_bad(record: Path) -> None:
     assert live(CALM, NEW, WIPED, record).wrong == "slot a holds 2.0, the record says 1.0"
 
 
+@pytest.mark.parametrize("payloads", [{"rootfs"}, {"rootfs", "voices"}], ids=["lacks one", "other digest"])
+def test_a_record_that_tells_of_another_payload_is_bad(record: Path, payloads: set[str]) -> None:
+    two = replace(OLD.signed, digests={"rootfs": "0" * 64, "voices": "1" * 64})  # type: ignore[type-var]
+    with Record(record, lambda: "2026-01-01T00:00:00Z") as database:
+        held = {name: StoredPayload(1, 1 << 16, "0" * 64) for name in payloads}
+        database.save_slot(SlotRecord(SlotName.A, Release("1.0", 10, 0), held))
+    said = "slot a holds 1.0, and the record says otherwise of voices"
+    assert live(CALM, Slot(loads=True, signed=two), WIPED, record).wrong == said
+
+
 @pytest.mark.parametrize(("target", "outcome"), [(SlotName.B, Outcome.COMMITTED), (SlotName.A, Outcome.ROLLED_BACK)])
 def test_a_record_whose_last_update_ended_otherwise_than_what_runs_says_is_bad(
     record: Path, target: SlotName, outcome: Outcome
@@ -135,6 +147,21 @@ def test_a_broken_audit_chain_is_bad(record: Path) -> None:
         database.audit("one")
         database._db.execute("UPDATE audit SET event = 'other'")
     assert "audit chain is broken" in live(CALM, OLD, WIPED, record).wrong
+
+
+def test_a_release_on_trial_must_pass_each_check_that_its_image_names(armed_record: Path) -> None:
+    with Record(armed_record, lambda: "2026-01-01T00:00:00Z") as database:
+        update = Transaction(ID, State.ARMED, SlotName.B, Release("2.0", 20, 0), armed=True)
+        database.save(replace(update, required_checks=("10-pump-motor",)), "armed")
+    assert live(ARMED, OLD, NEW, armed_record).running == "a"
+
+
+def test_a_verb_that_fails_is_told_with_the_words_of_the_client(record: Path) -> None:
+    device = Life(card(CALM), {"a": OLD, "b": WIPED}, record)
+    assert device.live().wrong == ""
+    with pytest.raises(VerbError, match=r"'twinslot --no-service activate' ended with status 4: nothing to activate"):
+        run_verb(device.world, "--no-service", "activate")
+    assert run_verb(device.world, "--no-service", "activate", refused=True)["type"] == "error"
 
 
 def test_both_copies_lost_end_with_record_and_environment_in_agreement(record: Path) -> None:

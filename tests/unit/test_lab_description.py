@@ -16,7 +16,7 @@ from twinslot_lab.command import ROOT, run
 from twinslot_lab.description import BOARDS, PARTITIONS, SYSTEMS, load, parse
 from twinslot_lab.errors import BuildError, LabError
 from twinslot_lab.release import settings_of
-from twinslot_lab.slotimage import disk_size, make_disk, put_firmware, slot_offsets
+from twinslot_lab.slotimage import disk_size, make_disk, payload_offsets, put_firmware, slot_offsets
 from twinslot_lab.uboot import (
     CONTRACT,
     HOOKS,
@@ -125,6 +125,20 @@ def test_a_gpt_disk_has_named_partitions(tmp_path: Path) -> None:
     table = json.loads(run("sfdisk", "--json", make_disk(board, tmp_path / "disk.img", {})))["partitiontable"]
     assert [entry["name"] for entry in table["partitions"]] == list(PARTITIONS)
     assert board.disk.partition("slot_a") == "PARTLABEL=slot_a"
+
+
+def test_a_slot_of_several_payloads_has_a_partition_for_each(tmp_path: Path) -> None:
+    board = load("virt-arm64")
+    board = replace(board, disk=replace(board.disk, beside={"voices": 2, "assets": 3}))
+    table = json.loads(run("sfdisk", "--json", make_disk(board, tmp_path / "disk.img", {})))["partitiontable"]
+    found = {entry["name"]: (entry["start"] * 512, entry["size"] * 512) for entry in table["partitions"]}
+    assert list(found) == [*PARTITIONS, "voices_a", "voices_b", "assets_a", "assets_b"]
+    assert found == slot_offsets(board)
+    assert payload_offsets(board, "b") == {
+        "rootfs": found["slot_b"],
+        "voices": found["voices_b"],
+        "assets": found["assets_b"],
+    }
 
 
 def test_partitions_that_do_not_fit_are_refused() -> None:

@@ -18,6 +18,7 @@ from twinslot.image import wire
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "docs/man").glob("*.[1-8]"))]
+PAGES += [ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
 PAGES += [ROOT / f"{part}/README.md" for part in ("bootloader_hooks", "client", "image_tools", "qemu")]
 SIZES = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
@@ -67,6 +68,7 @@ def test_every_unit_of_ours_that_a_page_names_is_shipped(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_variable_of_ours_that_a_page_names_is_read_somewhere(page: Path) -> None:
     text = names(page).replace("`TWINSLOT`", "") if page.name == "testing-your-device.md" else names(page)
+    text = re.sub(r"^```makefile.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)  # Buildroot's, after the package
     code = "".join(
         path.read_text()
         for folder in ("client", "image_tools", "qemu", "systemd", "tests", "bootloader_hooks", "bench")
@@ -78,7 +80,8 @@ def test_every_variable_of_ours_that_a_page_names_is_read_somewhere(page: Path) 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_target_of_make_that_a_page_names_exists(page: Path) -> None:
-    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    rules = "".join((ROOT / file).read_text() for file in ("Makefile", "client/install.mk"))
+    targets = set(re.findall(r"^([a-z0-9-]+):", rules, flags=re.MULTILINE))
     assert page.name == "errors.md" or not {
         name for name in re.findall(r"`make ([a-z][a-z0-9-]*)", names(page)) if name not in targets
     }
@@ -125,7 +128,7 @@ def test_every_dependency_of_the_project_has_its_line() -> None:
     wanted = {line for line in requirements if not line.startswith("#")}
     for part in ("client", "image_tools", "qemu"):
         wanted |= set(tomllib.loads((ROOT / part / "pyproject.toml").read_text())["project"]["dependencies"])
-    names = {re.split(r"[><=]", each)[0].lower() for each in wanted}
+    names = {re.split(r"[><=\[]", each)[0].lower() for each in wanted}
     page = (ROOT / "docs/dependencies.md").read_text()
     rows = [row.split(" | ") for row in page.splitlines() if row.startswith("| ")]
     explained = {name.strip().lower() for row in rows if row[1].strip() for name in row[0][2:].split(",")}

@@ -9,7 +9,7 @@ Rules:
 4. The closing effects (`CLOSING`) store the end of a transaction themselves, and stand last: until then the record
    keeps the state before, so that a cut repeats the whole transition.
 5. Each effect may be done twice. A cut between storing and doing repeats at most one of them.
-6. The environment alone decides what boots and whether it is committed (S12). `boot_outcome.classify_boot` turns what stands
+6. The environment alone decides what boots and whether it is committed (S12). `classify_boot` turns what stands
    there into a boot event; the record's state only says what to do about it.
 
 The diagram in docs/lifecycle.md is printed from this table.

@@ -37,7 +37,12 @@ class Card:
     @classmethod
     def read(cls, first: bytes, second: bytes) -> Card:
         """From the raw bytes of both copies."""
-        return cls((_told(unpack(first)), _told(unpack(second))))
+        return cls.of(unpack(first), unpack(second))
+
+    @classmethod
+    def of(cls, first: Copy, second: Copy) -> Card:
+        """From both copies."""
+        return cls((_told(first), _told(second)))
 
     @property
     def now(self) -> int:

@@ -1,4 +1,4 @@
-"""All states of a recording, shared out to processes, and the report: build/crash/report.json and a table."""
+"""All states of a recording, shared out to processes, and the report: a JSON file and a table."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def judge_all(recording: Recording, states: Iterable[State]) -> Tally:
     return tally
 
 
-def explore(recording: Recording, states: int, seed: int = 0, jobs: int = 2) -> dict[str, Any]:
+def explore(recording: Recording, states: int, seed: int = 0, jobs: int = 2, *, out: Path = REPORT) -> dict[str, Any]:
     """The report; writes it, too.
 
     Args:
@@ -89,6 +89,7 @@ def explore(recording: Recording, states: int, seed: int = 0, jobs: int = 2) -> 
         states: About how many.
         seed: Draws those that are not certain.
         jobs: Processes.
+        out: Where it goes.
     """
     began = time.monotonic()
     entries = Log(recording.folder).entries
@@ -99,8 +100,8 @@ def explore(recording: Recording, states: int, seed: int = 0, jobs: int = 2) -> 
         for part in pool.map(judge_all, [recording] * len(pieces), pieces):
             tally.merge(part)
     report = _report(tally, len(entries), seed, round(time.monotonic() - began, 1))
-    REPORT.parent.mkdir(parents=True, exist_ok=True)
-    REPORT.write_text(json.dumps(report | {"recording": str(recording.folder)}, indent=2) + "\n")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(report | {"recording": str(recording.folder)}, indent=2) + "\n")
     return report
 
 
@@ -144,10 +145,10 @@ def one(recording: Recording, told: dict[str, Any]) -> Verdict:
         return judge.judge(state)
 
 
-def main(recording: Recording, states: int, seed: int, jobs: int) -> int:
+def main(recording: Recording, states: int, seed: int, jobs: int, out: Path) -> int:
     """Explore and print; 1 if a state is bad."""
-    report = explore(recording, states, seed, jobs)
-    sys.stdout.write(f"{table(report)}\nreport: {_shown(REPORT)}\n")
+    report = explore(recording, states, seed, jobs, out=out)
+    sys.stdout.write(f"{table(report)}\nreport: {_shown(out)}\n")
     return 1 if report["bad"] else 0
 
 

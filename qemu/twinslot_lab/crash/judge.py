@@ -1,13 +1,14 @@
 """Is a state good? The one question, without booting.
 
-Bad: a slot that the boot script would start, now or when its tries have run out, is not byte for byte what was signed;
-or the record neither opens nor rebuilds so that record, environment and slots agree.
+Bad: a slot that the boot script would start, now or when its tries have run out, is not byte for byte what was signed,
+all payloads of one release; or the record neither opens nor rebuilds so that record, environment and slots agree.
 """
 
 from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
@@ -21,10 +22,10 @@ from twinslot_lab.crash.record import Recording
 from twinslot_lab.crash.replay import Drives, Region
 from twinslot_lab.crash.states import BLIND, PAGE, State
 from twinslot_lab.description import BoardDescription
-from twinslot_lab.slotimage import slot_offsets
+from twinslot_lab.slotimage import ROOT_PAYLOAD, payload_offsets, slot_offsets
 
 MAGIC: Final = bytes.fromhex("e2e1f5e0")  # EROFS_SUPERMAGIC_V1, little endian (erofs_fs.h)
-_SUPERBLOCK: Final = 1024  # bytes from the start of a slot; EROFS_SUPER_OFFSET
+SUPERBLOCK: Final = 1024  # bytes from the start of a slot; EROFS_SUPER_OFFSET
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,41 +52,68 @@ class Verdict:
 def superblocks(board: BoardDescription) -> tuple[int, ...]:
     """Where on the disk the slots' superblocks stand."""
     places = slot_offsets(board)
-    return tuple(places[name][0] + _SUPERBLOCK for name in ("slot_a", "slot_b"))
+    return tuple(places[name][0] + SUPERBLOCK for name in ("slot_a", "slot_b"))
 
 
-class _SlotView:
-    """A slot's region compared with the signed images; remembers what differs as flushed."""
+class _PartitionView:
+    """A partition's region compared with one payload of the signed images; remembers what differs as flushed."""
 
-    def __init__(self, region: Region, images: tuple[Signed, ...]) -> None:
+    def __init__(self, region: Region, releases: Mapping[str, tuple[bytes, ...]]) -> None:
         self.region = region
-        self._images = images
-        self._differs: dict[str, set[int]] = {image.name: set() for image in images}
+        self._releases = releases  # the digests of the units, by the release's name
+        self._differs: dict[str, set[int]] = {name: set() for name in releases}
         region.changed |= set(range(region.count))
 
-    def signed(self, state: State) -> Signed | None:
-        """The image that the slot holds, tail included; None if it is none of them."""
+    def holds(self, state: State) -> set[str]:
+        """The releases whose payload is here, tail included: two may have the same one."""
         self._refresh()
         touched = self.region.touched(state)
-        for image in self._images:
-            if self._differs[image.name].difference(touched):
-                continue
-            if all(self.region.digest(unit, state) == image.units[unit] for unit in touched):
-                return image
-        return None
-
-    def loads(self, state: State) -> bool:
-        """There is a superblock. A slot that is damaged elsewhere counts as loading: that errs on the safe side."""
-        return self.region.content(0, state)[_SUPERBLOCK:][: len(MAGIC)] == MAGIC
+        return {
+            name
+            for name, units in self._releases.items()
+            if not self._differs[name].difference(touched)
+            and all(self.region.digest(unit, state) == units[unit] for unit in touched)
+        }
 
     def _refresh(self) -> None:
         for unit in self.region.changed:
             found = self.region.durable_digest(unit)
-            for image in self._images:
-                (self._differs[image.name].discard if found == image.units[unit] else self._differs[image.name].add)(
-                    unit
-                )
+            for name, units in self._releases.items():
+                (self._differs[name].discard if found == units[unit] else self._differs[name].add)(unit)
         self.region.changed.clear()
+
+
+class _SlotView:
+    """The partitions of a slot, compared with the signed images."""
+
+    def __init__(self, regions: Mapping[str, Region], images: tuple[Signed, ...]) -> None:
+        self._images = images
+        self._root = regions[ROOT_PAYLOAD]
+        self._partitions = {
+            payload: _PartitionView(region, {image.name: image.units[payload] for image in images})
+            for payload, region in regions.items()
+        }
+
+    @property
+    def regions(self) -> Iterator[Region]:
+        """Of its partitions."""
+        return (view.region for view in self._partitions.values())
+
+    def signed(self, state: State) -> Signed | None:
+        """The image of which every partition holds its payload; None if there is no such image."""
+        whole = set.intersection(*(view.holds(state) for view in self._partitions.values()))
+        return next((image for image in self._images if image.name in whole), None)
+
+    def told(self, state: State) -> str:
+        """What stands where, when it is no whole release; empty where there is only one partition."""
+        if len(self._partitions) == 1:
+            return ""
+        held = {payload: sorted(view.holds(state)) for payload, view in self._partitions.items()}
+        return ": " + ", ".join(f"{payload} of {' or '.join(names) or 'no release'}" for payload, names in held.items())
+
+    def loads(self, state: State) -> bool:
+        """There is a superblock. A slot that is damaged elsewhere counts as loading: that errs on the safe side."""
+        return self._root.content(0, state)[SUPERBLOCK:][: len(MAGIC)] == MAGIC
 
 
 class Judge:
@@ -98,10 +126,16 @@ class Judge:
     def __init__(self, recording: Recording) -> None:
         board = recording.files.board
         places, self._environment = slot_offsets(board), board.environment.place
-        images = tuple(expected(image, places["slot_a"][1]) for image in recording.images)
+        sizes = {payload: size for payload, (_, size) in payload_offsets(board, "a").items()}
+        images = tuple(expected(image, sizes) for image in recording.images)
         self._drives = Drives(Log(recording.folder), recording.disk, recording.card)
         disk = self._drives.disk
-        self._slots = {name: _SlotView(disk.region(*places[f"slot_{name}"], UNIT), images) for name in ("a", "b")}
+        self._slots = {
+            name: _SlotView(
+                {payload: disk.region(*place, UNIT) for payload, place in payload_offsets(board, name).items()}, images
+            )
+            for name in ("a", "b")
+        }
         self._data = disk.region(*places["data"], PAGE)
         self._partition = Partition(recording.disk, *places["data"])
         self._marks = recording.marks
@@ -123,7 +157,10 @@ class Judge:
         wrong = next((name for name in starts_to_come(card, slots) if slots[name].signed is None), "")
         found = self._find(state)
         rest = self._rest(card, slots, found)
-        bad = f"slot {wrong} would start and is not what was signed" if wrong else rest.wrong
+        if wrong:
+            bad = f"slot {wrong} would start and is not what was signed{self._slots[wrong].told(state)}"
+        else:
+            bad = rest.wrong
         return Verdict(state, self._phase(state.point, card), bad, found.health, rest, self._key(state, card))
 
     def card(self, state: State) -> Card:
@@ -173,7 +210,8 @@ class Judge:
         return f"{name} install" if mark.startswith("install") else f"{name} kept" if name else "before"
 
     def _key(self, state: State, card: Card) -> bytes:
-        parts = (_key_of(card), *(view.region.key(state) for view in self._slots.values()), self._data.key(state))
+        regions = (region for view in self._slots.values() for region in view.regions)
+        parts = (_key_of(card), *(region.key(state) for region in regions), self._data.key(state))
         flat = [(k[0], sorted(k[1])) if isinstance(k, tuple) else k for k in parts]
         return hashlib.sha256(repr(flat).encode()).digest()
 

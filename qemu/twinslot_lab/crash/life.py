@@ -1,4 +1,4 @@
-"""What the device would do from a state on, without booting it: the boot model, and the client's own engine."""
+"""What the device would do from a state on, without booting it: the boot model, and the verbs of the client's units."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from twinslot.config import options as config
 from twinslot.core.boot_variables import read_state
 from twinslot.core.errors import TwinslotError
 from twinslot.core.lifecycle import State as Step
-from twinslot.core.model import CheckResult, Floors, SlotName
+from twinslot.core.model import CheckResult, Floors, SlotName, SlotRecord
 from twinslot.core.progress import Observer
 from twinslot.core.transaction import Outcome, Transaction
 from twinslot.engine.edges import Device, Verified
-from twinslot.engine.engine import Engine
 from twinslot.storage.base import TargetDevice
 from twinslot.storage.record.record import Record
 from twinslot.transport.base import ImageHead
@@ -24,6 +24,7 @@ from twinslot_lab.crash import bootmodel
 from twinslot_lab.crash.bootmodel import Card
 from twinslot_lab.crash.cardloader import CardBootloader
 from twinslot_lab.crash.images import Signed
+from twinslot_lab.crash.units import LabWorld, VerbError, run_units
 
 ADOPTED: Final = "the record had lost an update that the environment knew"
 _STARTS: Final = 12  # more than any story takes to come to rest
@@ -71,7 +72,9 @@ class Life:
 
     def __init__(self, card: Card, slots: Mapping[str, Slot], record: Path) -> None:
         self._boot, self._slots, self._directory = CardBootloader(card), slots, record
-        self._running, self._starts, self._wants_reboot = "", 0, False
+        self._running, self._starts = "", 0
+        self.wants_reboot = self.settled = False
+        self.world = LabWorld(_config(record), self._device)
         self._notes: list[str] = []
         self._rebuilt = False
         self._lost = card.now < 0  # then U-Boot cannot know which of two committed slots is the newer one
@@ -81,12 +84,12 @@ class Life:
         try:
             while self._starts < _STARTS:
                 self._start()
-                self._units()
-                if not self._wants_reboot:
+                self._notes += run_units(self.world, self)
+                if not self.wants_reboot:
                     return self._rest()
             raise _Wrong("the device never comes to rest")
         except Exception as e:  # noqa: BLE001 - whatever the client raises here is a finding
-            what = "" if isinstance(e, (_Wrong, TwinslotError)) else f"{type(e).__name__}: "
+            what = "" if isinstance(e, (_Wrong, VerbError, TwinslotError)) else f"{type(e).__name__}: "
             return replace(self._so_far(), wrong=f"{what}{e}")
 
     def _so_far(self) -> Rest:
@@ -96,20 +99,13 @@ class Life:
 
     def _start(self) -> None:
         started = bootmodel.power_on(self._boot.card, lambda name: self._slots[name].loads)
-        self._boot.card, self._wants_reboot, self._starts = started.card, False, self._starts + 1
+        self._boot.card, self._starts = started.card, self._starts + 1
+        self.wants_reboot = self.settled = False
         if started.slot is None:
             raise _Wrong("no slot can be started")
         self._running = started.slot
         if self._slots[started.slot].signed is None:
             raise _Wrong(f"slot {started.slot} starts and is not what was signed")
-
-    def _units(self) -> None:
-        """What systemd starts (systemd/twinslot-*.service)."""
-        engine = Engine(self._device())
-        self._notes += engine.boot().notes
-        engine.check()
-        if not self._wants_reboot:
-            engine.commit(if_trial=True)
 
     def _rest(self) -> Rest:
         state = read_state(self._boot.read().variables)
@@ -129,6 +125,8 @@ class Life:
             raise _Wrong(f"the record does not know what slot {self._running} holds")
         if known is not None and known.release.name not in ("", signed.name):
             raise _Wrong(f"slot {self._running} holds {signed.name}, the record says {known.release.name}")
+        if known is not None and known.payloads and (said := _other_payloads(known, signed)):
+            raise _Wrong(f"slot {self._running} holds {signed.name}, and the record says otherwise of {said}")
         if floors != state.floors:
             raise _Wrong(f"the record has floors {floors}, the environment {state.floors}")
         if history and not self._lost and (said := _disagrees(history[0], self._running)):
@@ -154,8 +152,9 @@ class Life:
             check_names=frozenset(),
             group_size_max=1 << 20,
             reinstall=False,
-            monotonic=lambda: 0.0,
+            monotonic=self.world.monotonic,
             now=lambda: datetime(2026, 1, 1, tzinfo=UTC),
+            tell_settled=self._settle,
         )
 
     def _open_record(self, *, on_trial: bool = False) -> Record:
@@ -165,10 +164,14 @@ class Life:
 
     def _checks(self, _: Observer) -> tuple[CheckResult, ...]:
         signed = self._slots[self._running].signed
-        return (CheckResult("motor", required=True, passed=signed is not None and signed.well),)
+        assert signed is not None  # otherwise it would not have come so far
+        return tuple(CheckResult(name, required=True, passed=signed.well) for name in signed.checks)
 
     def _reboot(self) -> None:
-        self._wants_reboot = True
+        self.wants_reboot = True
+
+    def _settle(self, settled: bool) -> None:
+        self.settled = settled
 
 
 def _disagrees(last: Transaction, running: str) -> str:
@@ -176,6 +179,23 @@ def _disagrees(last: Transaction, running: str) -> str:
     if last.reason == "overtaken" or (last.outcome is Outcome.COMMITTED) == (last.target == running):
         return ""
     return f"slot {running} runs, and the record says of the last update, into slot {last.target}: {last.outcome}"
+
+
+def _other_payloads(known: SlotRecord, signed: Signed) -> str:
+    """The payloads of which the record has another digest than was signed; empty: none."""
+    found = {name: payload.digest for name, payload in known.payloads.items()}
+    names = sorted(found.keys() | signed.digests.keys())
+    return ", ".join(name for name in names if found.get(name) != signed.digests.get(name))
+
+
+def _config(record: Path) -> config.Config:
+    """As much as the verbs ask of it: the edges stand in `Life._device`."""
+    return config.Config(
+        device=config.Device(compatible=("lab",)),
+        slots=config.Slots(a={}, b={}),
+        trust=config.Trust(root=Path("/nonexistent"), roles=("lab",)),
+        record=config.Record(directory=record),
+    )
 
 
 def _no_targets(slot: SlotName) -> Mapping[str, TargetDevice]:

@@ -1,0 +1,1 @@
+"""`make try`: a device on this machine, made of loop devices and name spaces, that updates itself and comes back."""
