@@ -88,6 +88,10 @@ docs: packages $(STAMP) ## print the generated pages anew
 	$(BIN)/python docs/make_doctor.py > docs/doctor.md
 	$(BIN)/python docs/make_servers.py > docs/servers.md
 
+docs-site: packages $(STAMP) ## the documentation as a site, for a browser: build/site/index.html
+	$(BIN)/python docs/make_site.py build/site-pages build/site
+.PHONY: docs-site
+
 packages: ## the apt packages that boards and tests need; those that are there stay as they are
 	@tests/install-packages.sh $(LISTS)
 .PHONY: packages
