@@ -83,6 +83,7 @@ docs: packages $(STAMP) ## print the generated pages anew
 	$(BIN)/python docs/make_events.py > docs/events.md
 	$(BIN)/python docs/make_events.py catalog > systemd/twinslot.catalog
 	$(BIN)/python docs/man/make_config_page.py > docs/man/twinslot-config.5
+	$(BIN)/python docs/man/make_image_page.py > docs/man/twinslot-image-toml.5
 	$(BIN)/python docs/make_dbus.py > docs/dbus.md
 	$(BIN)/python docs/make_errors.py > docs/errors.md
 	$(BIN)/python docs/make_doctor.py > docs/doctor.md

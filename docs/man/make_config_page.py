@@ -65,8 +65,8 @@ def _section(text: str) -> Iterator[str]:
     title, *lines = text.splitlines()
     rows = [line for line in lines if line.startswith("| `")]
     prose = next(line for line in lines if line and not line.startswith("|"))
-    yield f".Ss {_escape(title)}"
-    yield from _sentences(prose)
+    yield f".Ss {escape(title)}"
+    yield from sentences(prose)
     yield ".Bl -tag -width Ds"
     for row in rows:
         yield from _key(row)
@@ -76,19 +76,19 @@ def _section(text: str) -> Iterator[str]:
 def _key(row: str) -> Iterator[str]:
     """One key: its meaning, then type, bounds and default."""
     key, kind, default, allowed, meaning = (cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1])
-    yield f".It Sy {_escape(key)}"
-    yield from _sentences(meaning)
+    yield f".It Sy {escape(key)}"
+    yield from sentences(meaning)
     facts = [kind] + ([allowed.replace("\\|", "or")] if allowed else [])
     facts.append("required" if default.startswith("**") else f"default {default}")
-    yield f"({_escape('; '.join(facts))})"
+    yield f"({escape('; '.join(facts))})"
 
 
-def _sentences(text: str) -> Iterator[str]:
+def sentences(text: str) -> Iterator[str]:
     """Each on a line of its own, as mdoc(7) wants it."""
-    yield from map(_escape, re.split(r"(?<=\.) (?=[A-Z])", text))
+    yield from map(escape, re.split(r"(?<=\.) (?=[A-Z])", text))
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
     """Markdown's marks away, roff's escaped; a line never begins with a control character (groff(7))."""
     plain = text.replace("`", "").replace("\\", r"\e").replace('"', r"\(dq").replace("-", r"\-")
     return rf"\&{plain}" if plain.startswith((".", "'")) else plain

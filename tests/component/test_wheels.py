@@ -76,6 +76,27 @@ def test_a_wheel_holds_its_own_package_its_license_and_nothing_of_the_others(whe
     assert f"{package}/py.typed" in files
 
 
+@pytest.mark.parametrize(
+    ("package", "completion"), [("twinslot", "twinslot"), ("twinslot_image", "twinslot-image"), ("twinslot_lab", "")]
+)
+def test_a_wheel_brings_its_manual_pages_and_its_completion(wheels: Path, package: str, completion: str) -> None:
+    """Where man(1) and bash look beside the directory of the program."""
+    manuals = {p.name for p in (ROOT / "docs/man").glob("*.[1-8]") if owner(p.name) == package}
+    wanted = {f"man/man{name[-1]}/{name}" for name in manuals}
+    wanted |= {f"bash-completion/completions/{completion}"} if completion else set()
+    [path] = wheels.glob(f"{package}-{VERSION}-py3-none-any.whl")
+    with zipfile.ZipFile(path) as wheel:
+        share = f"{package}-{VERSION}.data/data/share/"
+        assert {name.removeprefix(share) for name in wheel.namelist() if name.startswith(share)} == wanted
+
+
+def owner(manual: str) -> str:
+    """The package that a manual page is about."""
+    if manual.startswith(("twinslot-image", "twinslot-lab")):
+        return "_".join(manual.partition(".")[0].split("-")[:2])
+    return "twinslot"
+
+
 def test_the_client_runs_in_an_empty_environment_and_brings_no_other_part(installed: Callable[[str], Run]) -> None:
     run = installed("twinslot")
     tells(run, "twinslot", "twinslot")

@@ -76,11 +76,20 @@ def test_twinslot_1_explains_each_option() -> None:
         assert re.search(rf"^\.It Cm {verb}\b", text, re.MULTILINE), verb
 
 
-def completed(*words: str) -> set[str]:
-    """What bash offers for the last word."""
-    script = f'source {ROOT}/client/twinslot.bash-completion; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _twinslot; '
-    command = ["bash", "-euc", script + "printf '%s\\n' \"${COMPREPLY[@]}\"", "-", "twinslot", *words]
-    return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+COMPLETIONS = {
+    "twinslot": "client/twinslot.bash-completion",
+    "twinslot-image": "image_tools/twinslot-image.bash-completion",
+}
+
+
+def completed(*words: str, program: str = "twinslot", folder: Path = ROOT) -> set[str]:
+    """What bash offers for the last word, in a folder."""
+    function = f"_{program.replace('-', '_')}"
+    script = (
+        f'source {ROOT / COMPLETIONS[program]}; COMPREPLY=(); COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); {function}; '
+    )
+    command = ["bash", "-uc", script + "printf '%s\\n' \"${COMPREPLY[@]}\"", "-", program, *words]
+    return set(subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout.split())
 
 
 def test_bash_completes_every_verb_and_option() -> None:
@@ -91,6 +100,37 @@ def test_bash_completes_every_verb_and_option() -> None:
     for verb, below in verbs.items():
         long = {option for option in options_of(below) if option.startswith("--")}
         assert completed("--json", verb, "--") == long | {"--help"}, verb
+
+
+def test_bash_completes_every_verb_action_and_option_of_the_image_tool() -> None:
+    parser = make_image_parser()
+    verbs = verbs_of(parser)
+    first = {verb.split()[0] for verb in verbs}
+    everywhere = {option for option in options_of(parser) if option.startswith("--")} | {"--help"}
+    assert completed("", program="twinslot-image") == first | everywhere
+    assert completed("--json", "pr", program="twinslot-image") == {"provision"}
+    actions = {verb.split()[1] for verb in verbs if " " in verb}
+    assert completed("keys", "", program="twinslot-image") == actions | {"--help"}
+    for verb, below in verbs.items():
+        long = {option for option in options_of(below) if option.startswith("--")}
+        assert completed("--quiet", *verb.split(), "--", program="twinslot-image") == long | {"--help"}, verb
+
+
+def test_bash_completes_the_files_that_a_command_of_the_image_tool_takes(tmp_path: Path) -> None:
+    for name in ("pump.twin", "image.toml", "1.root.json", "notes.md"):
+        (tmp_path / name).touch()
+    (tmp_path / "keys").mkdir()
+
+    def offered(*words: str) -> set[str]:
+        return completed(*words, program="twinslot-image", folder=tmp_path)
+
+    assert offered("build", "") == {"image.toml", "keys"}
+    assert offered("verify", "pump.twin", "--root", "") == {"1.root.json", "keys"}
+    assert offered("sign", "") == offered("build", "image.toml", "--previous", "") == {"pump.twin", "keys"}
+    assert offered("sign", "pump.twin", "--key", "") == {"pump.twin", "image.toml", "1.root.json", "notes.md", "keys"}
+    assert offered("keys", "list", "") == {"keys"}
+    assert offered("provision", "--slot", "") == {"a", "b"}
+    assert offered("sign", "pump.twin", "--role", "") == set(), "a word of one's own"
 
 
 def test_twinslot_image_1_names_every_verb_and_option() -> None:
@@ -111,11 +151,29 @@ def test_twinslot_1_lists_the_exit_statuses_of_the_code() -> None:
     assert listed == families | interrupted | {0, cli_trial.UNDECIDED, cli_output.EXIT_PIPE, cli_look.FAULTY}
 
 
-def test_the_page_of_the_configuration_is_printed_from_the_code() -> None:
-    printed = subprocess.run(
-        [sys.executable, MANUAL / "make_config_page.py"], capture_output=True, text=True, check=True
-    )
-    assert printed.stdout == (MANUAL / "twinslot-config.5").read_text(), "print it anew: see its first line"
+@pytest.mark.parametrize(
+    ("printer", "page"), [("make_config_page.py", "twinslot-config.5"), ("make_image_page.py", "twinslot-image-toml.5")]
+)
+def test_the_pages_of_configuration_and_image_toml_are_printed(printer: str, page: str) -> None:
+    printed = subprocess.run([sys.executable, MANUAL / printer], capture_output=True, text=True, check=True)
+    assert printed.stdout == (MANUAL / page).read_text(), "print it anew: see its first line"
+
+
+@pytest.mark.parametrize("verb", ["", "try", "crash", "powercut"])
+def test_twinslot_lab_1_names_every_verb_and_option(verb: str) -> None:
+    pytest.importorskip("serial", reason="the lab is not installed here")
+    argv = [sys.executable, "-m", "twinslot_lab", *([verb] if verb else []), "--help"]
+    told = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split("\noptions:\n")
+    options = set(re.findall(r"^  (?:-\w(?: \w+)?, )?(--[\w-]+)", told[1], re.MULTILINE)) - {"--help", "--version"}
+    verbs = {word for group in re.findall(r"\{([\w,-]+)\}$", told[0], re.MULTILINE) for word in group.split(",")}
+    page = merged("twinslot-lab.1")
+    of_the_verb = {name: flags for name, flags in page.items() if (name.split() or [""])[0] == verb or not verb}
+    if verb:
+        assert options == set().union(*of_the_verb.values())
+        assert {name.split()[1] for name in of_the_verb if " " in name} == verbs
+    else:
+        assert verbs | {"try", "crash explore", "crash record", "powercut", ""} == page.keys()
+        assert options == set().union(*(page[name] for name in verbs))
 
 
 def installed() -> set[str]:
