@@ -63,6 +63,7 @@ class Console:
         self._splitter = Splitter()
         self._changed = threading.Condition()
         self._closing = False
+        self._looks = 0
         self.ended = False
         self.why = ""  # what the line said when it ended
         self._thread = threading.Thread(target=self._read, name="console", daemon=True)
@@ -77,6 +78,9 @@ class Console:
                 break
             if data:
                 self._take(data)
+            with self._changed:
+                self._looks += 1
+                self._changed.notify_all()
         with self._changed:
             self.ended = True
             self._changed.notify_all()
@@ -101,6 +105,12 @@ class Console:
                     self._log.write(text)
                     self._log.flush()
             self._changed.notify_all()
+
+    def catch_up(self) -> None:
+        """Wait until all that has come by now was read; `ended` is true from here on if the line is gone already."""
+        with self._changed:
+            last = self._looks + 2  # the look that is under way may have begun before
+            self._changed.wait_for(lambda: self._looks >= last or self.ended)
 
     def next_frame(self, seconds: float) -> Frame | None:
         """The next frame, which is then gone; None if none comes within so many seconds."""

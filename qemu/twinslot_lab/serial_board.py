@@ -161,7 +161,10 @@ class SerialBoard(GuestBoard):
             self._resetter = HarnessReset(self._console, self.reset)
 
     def _drop_ended_line(self) -> None:
-        if self._console is not None and self._console.ended:
+        if self._console is None:
+            return
+        self._console.catch_up()  # the power may have gone a moment ago, and the line with it
+        if self._console.ended:
             self.close()
 
     def cut(self) -> None:

@@ -200,3 +200,30 @@ def test_a_line_that_comes_with_the_power_is_opened_then(tmp_path: Path) -> None
     with SerialBoard.open(data, tmp_path) as board:
         board.power_on()
         board.console.wait_for("hi", Deadline(10, "a word"))
+
+
+def test_a_line_that_went_with_the_power_is_opened_anew_however_late_that_is_seen(
+    line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late, may_look = threading.Event(), threading.Event()
+
+    def looks_late(console: Console) -> bytes:
+        late.set()
+        may_look.wait()
+        return look(console)
+
+    look = Console._some
+    with SerialBoard.open(board_on(line, tmp_path), tmp_path) as board:
+        board.power_on()
+        line.say("first\r\n")
+        board.console.wait_for("first", Deadline(60, "a word"))
+        monkeypatch.setattr(Console, "_some", looks_late)
+        first = board.console
+        late.wait()
+        board.cut()
+        line.connection.shutdown(socket.SHUT_RDWR)
+        threading.Timer(0.3, may_look.set).start()
+        board.power_on()
+        assert board.console is not first
+        line.say("second\r\n")
+        board.console.wait_for("second", Deadline(60, "a word"))
