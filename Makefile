@@ -97,7 +97,7 @@ packages: ## the apt packages that boards and tests need; those that are there s
 	@tests/install-packages.sh $(LISTS)
 .PHONY: packages
 
-wheels: $(STAMP) ## wheels of the three distributions: $(WHEELS)/
+wheels: $(STAMP) ## wheels of the three distributions: build/wheels/
 	$(BIN)/pip wheel -q --disable-pip-version-check --no-deps --no-build-isolation -w $(WHEELS) $(addprefix ./,$(PROJECTS))
 
 venv: $(STAMP) ## the virtual environment .venv with both tools and the lab; `. .venv/bin/activate` puts it on the path
