@@ -10,7 +10,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 NODE = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 PAGE = (ROOT / "docs/threat-model.md").read_text()
-THREATS = dict(re.findall(r"^### (T\d+) (.*?)(?=^### |\Z)", PAGE, re.MULTILINE | re.DOTALL))
+THREATS = dict(re.findall(r"^### (T\d+) (.*?)(?=^##|\Z)", PAGE, re.MULTILINE | re.DOTALL))
+OF_OTHERS = PAGE.partition("## Flaws that others had")[2].split("\n| ")[2:]
 RULES = set(re.findall(r"^### (S\d+) ", (ROOT / "docs/safety.md").read_text(), re.MULTILINE))
 
 
@@ -41,3 +42,10 @@ def test_every_boundary_that_keeps_users_apart_is_one_of_the_units() -> None:
         unit = (ROOT / f"systemd/twinslot-{name}@.service").read_text()
         assert f"User=twinslot-{name}\n" in unit
         assert ("PrivateNetwork=yes" in unit) != network
+
+
+@pytest.mark.parametrize("row", OF_OTHERS, ids=lambda row: row.partition(" | ")[0])
+def test_a_flaw_that_others_had_names_a_test_that_exists(row: str) -> None:
+    nodes = NODE.findall(row)
+    assert nodes
+    assert not [name for file, name in nodes if f"\ndef {name}(" not in (ROOT / file).read_text()]
