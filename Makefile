@@ -37,10 +37,10 @@ test: packages $(STAMP) ## what CI runs: linters, unit, component, simulation, D
 	exit $$((host | thirteen | boards))
 
 check: packages $(STAMP) ## the fast part: linters and tests that take seconds
-	$(PYTEST) -q -n 2 -m "not slow and not board $(UNPRIVILEGED)"
+	$(PYTEST) -q -n 2 --dist worksteal -m "not slow and not board $(UNPRIVILEGED)"
 
 test-host: $(STAMP)
-	$(AS_ROOT) $(PYTEST) -q -m "not board" --durations=10
+	$(AS_ROOT) $(PYTEST) -q -n 2 --dist worksteal -m "not board" --durations=10
 
 test-debian13: $(STAMP) ## the tests of the client with Debian 13's own Python and libraries
 	tests/debian13.sh

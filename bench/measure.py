@@ -7,6 +7,7 @@ CPU is what wait4(2) says of the command and of all its descendants that were wa
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -197,11 +198,10 @@ def process_tree(root: int) -> list[int]:
     while waiting:
         pid = waiting.pop()
         found.append(pid)
-        for children in Path(f"/proc/{pid}/task").glob("*/children"):
-            try:
-                waiting += [int(word) for word in children.read_bytes().split()]
-            except OSError:  # it has just ended
-                continue
+        with contextlib.suppress(OSError):  # it has just ended
+            for children in Path(f"/proc/{pid}/task").glob("*/children"):
+                with contextlib.suppress(OSError):  # or this thread of it
+                    waiting += [int(word) for word in children.read_bytes().split()]
     return found
 
 

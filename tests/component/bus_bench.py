@@ -8,14 +8,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import waits
 from twinslot.bus import names
 from twinslot.bus.library import Message, MessageBus, MessageType, ask, ask_daemon, close_bus, open_bus
 
+HANG = waits.HANG
 T = TypeVar("T")
 PROPERTIES = "org.freedesktop.DBus.Properties"
 SERVICE = Path(__file__).with_name("bus_service.py")
@@ -63,7 +64,7 @@ def private_bus(policy: Path | None = None, service: str | None = None) -> Itera
         yield address
     finally:
         daemon.terminate()
-        daemon.communicate(timeout=10)
+        daemon.communicate(timeout=HANG)
         shutil.rmtree(directory)
 
 
@@ -72,19 +73,11 @@ def service_on(address: str, *arguments: str) -> Iterator[subprocess.Popen[bytes
     """The service as a process, once it owns its name."""
     process = subprocess.Popen([sys.executable, SERVICE, address, *arguments])
     try:
-        wait_for(lambda: Caller(address).owned())
+        waits.until(lambda: Caller(address).owned())
         yield process
     finally:
         process.kill()
-        process.wait(10)
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 15.0) -> None:
-    """Until the condition holds."""
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "it did not come to pass"
-        time.sleep(0.05)
+        process.wait(HANG)
 
 
 class Answered(Exception):  # noqa: N818
@@ -155,7 +148,7 @@ class Listener:
 
     def __init__(self, bus: MessageBus) -> None:
         self.bus = bus
-        self.heard: list[tuple[float, str, str, list[Any]]] = []
+        self.heard: list[tuple[str, str, list[Any]]] = []
         bus.add_message_handler(self._hear)
 
     async def begin(self) -> None:
@@ -163,20 +156,20 @@ class Listener:
 
     def _hear(self, message: Message) -> None:
         if message.message_type is MessageType.SIGNAL and message.path.startswith(names.PATH):
-            self.heard.append((time.monotonic(), message.path, message.member, message.body))
+            self.heard.append((message.path, message.member, message.body))
 
-    async def until(self, member: str, seconds: float = 15.0) -> list[Any]:
+    async def until(self, member: str, seconds: float = HANG) -> list[Any]:
         """Arguments of the first such signal."""
         async with asyncio.timeout(seconds):
             while True:
-                for _, _, name, body in self.heard:
+                for _, name, body in self.heard:
                     if name == member:
                         return body
                 await asyncio.sleep(0.02)
 
     def values(self, path: str, name: str) -> list[Any]:
         """What a property became, in order."""
-        bodies = [b for _, p, m, b in self.heard if m == "PropertiesChanged" and p == path]
+        bodies = [b for p, m, b in self.heard if m == "PropertiesChanged" and p == path]
         return [body[1][name].value for body in bodies if name in body[1]]
 
 
@@ -189,7 +182,7 @@ async def listening(bus: MessageBus) -> Listener:
 
 def finished(caller: Caller, path: str) -> None:
     """Wait for the end of a job."""
-    wait_for(lambda: caller.get("State", path, names.JOB) == "finished")
+    waits.until(lambda: caller.get("State", path, names.JOB) == "finished")
 
 
 def open_files(process: subprocess.Popen[bytes]) -> int:

@@ -130,12 +130,12 @@ class PretendEngine:
             raise ERRORS[scenario]
         if scenario == "mistake":
             raise KeyError("a mistake of ours")
-        if scenario == "wait" and cancelled.wait(60):
+        if scenario == "wait" and cancelled.wait(3600):
             raise cancelled.error()
         if scenario == "deaf":
-            time.sleep(60)
-        for part in range(1, 101 if scenario == "chatty" else 5):
-            time.sleep(0.01)
+            time.sleep(3600)
+        for part in range(1, 1001 if scenario == "chatty" else 5):
+            time.sleep(0 if scenario == "chatty" else 0.01)
             observer(Progress(Phase.WRITE, part * 1000, SIZE, 5.5, None if part == 1 else 2.5, part * 900))
         observer(Progress(Phase.READ_BACK, 0, SIZE))
         observer(Progress(Phase.READ_BACK, SIZE, SIZE, 7.0, 0.0, 3600))

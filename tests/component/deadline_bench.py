@@ -7,10 +7,9 @@ import os
 import shutil
 import signal
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 
+import waits
 from fakes import rigs
 from fakes.rigs import OFFSETS, REPOSITORY, SIZE, UBootRig
 from twinslot.bootloader.uboot import rawenv
@@ -20,7 +19,7 @@ TOOLS = (
     *("sh", "timeout", "flock", "sleep", "mkdir", "sync", "fw_printenv", "fw_setenv"),
     *("id", "mktemp", "mv", "rm", "stat"),
 )
-PATIENCE = 20.0  # seconds until a test gives up
+PATIENCE = waits.HANG  # seconds until a test gives up
 BEFORE = rigs.DEFAULT | {
     "slot_b": "bad",
     "upgrade_available": "0",
@@ -116,7 +115,7 @@ class Bench:
 
     def ended(self) -> int | None:
         assert self.process is not None
-        wait_until(lambda: self.process is not None and (self.process.poll() is not None or bool(self.asked())))
+        waits.until(lambda: self.process is not None and (self.process.poll() is not None or bool(self.asked())))
         status = self.process.poll()
         self.switch_off()
         return status
@@ -137,13 +136,6 @@ class Bench:
     def copies(self) -> list[dict[str, str]]:
         decoded = [rawenv.decode(raw) for raw in self.rig.raw()]
         return [dict(copy.variables) if copy else {} for copy in decoded]
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    until = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < until, "nothing happened in time"
-        time.sleep(0.02)
 
 
 def make_environment(directory: Path) -> Path:

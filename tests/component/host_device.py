@@ -15,6 +15,7 @@ from typing import Any
 
 from release_bench import ReleaseBench
 
+import waits
 from fakes.rigs import UBootRig
 from twinslot.bootloader.uboot.backend import UBoot
 from twinslot.config.options import Config, Device, Slots, Trust
@@ -94,7 +95,7 @@ class HostDevice:
         return Edges(
             running=self.running,
             boot_id=f"{self.boots:032x}",
-            bootloader=UBoot(self.rig.config, default_env=self.rig.default, timeout=10),
+            bootloader=UBoot(self.rig.config, default_env=self.rig.default, timeout=waits.HANG),
             open_record=lambda on_trial: self.record(on_trial=on_trial),
             open_targets=lambda slot: {"rootfs": self.open_slot(slot)},
             verify=self.verifier(),

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 from bus_bench import (
+    HANG,
     PROPERTIES,
+    SERVICE,
     Answered,
     Caller,
     call,
@@ -24,6 +26,7 @@ from bus_bench import (
     service_on,
 )
 
+import waits
 from twinslot.bus import names
 from twinslot.bus.library import Message, MessageBus, Variant
 
@@ -129,7 +132,7 @@ def test_sigterm_in_the_middle_tells_the_end_before_the_service_leaves() -> None
         told = json.loads(str(error))
         assert told["code"] == "cancelled.stopped", "nobody asked to cancel this install"
         assert "install again" in told["hint"], "the work itself ended"
-        assert service.wait(5) == 0
+        assert service.wait(HANG) == 0
         assert not Caller(address).owned()
 
 
@@ -145,7 +148,7 @@ def test_sigterm_leaves_without_work_that_does_not_stop_and_says_so() -> None:
         outcome, _, error, _ = Caller(address).run(work)
         assert outcome == "cancelled"
         assert json.loads(str(error))["code"] == "cancelled.stopped"
-        assert service.wait(5) == 0
+        assert service.wait(HANG) == 0
 
 
 def test_a_service_that_is_leaving_takes_no_new_job() -> None:
@@ -159,27 +162,29 @@ def test_a_service_that_is_leaving_takes_no_new_job() -> None:
                 await call(bus, "Install", "sa{sv}", "http://server/success", {})
 
         Caller(address).run(work)
-        assert service.wait(5) == 0
+        assert service.wait(HANG) == 0
 
 
-def test_the_service_leaves_when_idle_but_not_during_a_job_or_calls() -> None:
-    with private_bus() as address, service_on(address, "--idle", "0.6") as service:
+def test_the_service_leaves_when_idle_but_not_during_a_job(tmp_path: Path) -> None:
+    """How long it stays, tests/unit/test_bus_job.py counts on a clock of its own."""
+    pids = tmp_path / "pids"
+    start = f"/bin/sh -c 'echo $$ >>{pids}; exec {sys.executable} {SERVICE} --idle 0.3 \"$@\"' sh"
+    with private_bus(service=start) as address:
         (job,) = Caller(address).call("Install", "sa{sv}", "http://server/wait", {})
-        time.sleep(1.2)
+        time.sleep(1)  # more than three times as long as it would stay without a job
         assert Caller(address).get("CurrentJob") == job
+        (first,) = pids.read_text().split()
         Caller(address).call("Cancel")
-        for _ in range(4):
-            time.sleep(0.3)
-            Caller(address).call("GetStatus")
-        began = time.monotonic()
-        assert service.wait(5) == 0
-        assert 0.4 < time.monotonic() - began < 2
+        waits.until(lambda: waits.is_gone(int(first)))
+        assert not Caller(address).owned(), "no call, no service"
+        assert Caller(address).get("CurrentJob") == "/", "it comes again when it is called"
+        assert len(pids.read_text().split()) == 2
 
 
 def test_a_second_service_is_told_that_the_name_is_taken(address: str) -> None:
-    from bus_bench import SERVICE
-
-    second = subprocess.run([sys.executable, SERVICE, address], capture_output=True, text=True, timeout=20, check=False)
+    second = subprocess.run(
+        [sys.executable, SERVICE, address], capture_output=True, text=True, timeout=HANG, check=False
+    )
     assert second.returncode == 1
     assert f"another process owns '{names.SERVICE}'" in second.stderr
 
@@ -190,7 +195,7 @@ def test_the_service_leaves_when_the_bus_does() -> None:
 
         # The bus ends first; leaving the blocks in the other order would hide a service that hangs.
         os.kill(_daemon_of(address), 15)
-        assert service.wait(5) == 1
+        assert service.wait(HANG) == 1
 
 
 def _daemon_of(address: str) -> int:

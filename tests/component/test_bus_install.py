@@ -13,10 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from bus_bench import Caller, private_bus, wait_for
+from bus_bench import Caller, private_bus
 from host_device import SLOT_SIZE, HostDevice
 from release_bench import ReleaseBench
 
+import waits
 from twinslot.bus.client.client import ServiceClient, connect
 from twinslot.bus.server.server import serve
 from twinslot.bus.world import JsonObject, RealWorld
@@ -94,12 +95,12 @@ def served(device: HostDevice) -> Iterator[tuple[str, int]]:
         service = multiprocessing.get_context("fork").Process(target=serve, args=(world,), kwargs={"address": address})
         service.start()
         try:
-            wait_for(lambda: Caller(address).owned())
+            waits.until(lambda: Caller(address).owned())
             assert service.pid is not None
             yield address, service.pid
         finally:
             service.kill()
-            service.join(10)
+            service.join(waits.HANG)
 
 
 @pytest.fixture

@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from bus_bench import Answered, Caller, finished, open_files, private_bus, service_on, wait_for
+from bus_bench import HANG, Answered, Caller, finished, open_files, private_bus, service_on
 
+import waits
 from twinslot.bus import names
 from twinslot.bus.library import Message, close_bus, open_bus
 from twinslot.core.errors import CancelledError
@@ -73,7 +74,7 @@ def as_stranger(address: str, job: str) -> list[str]:
     """What somebody without rights gets: one word for each attempt to change, the last one at a job."""
     script = textwrap.dedent(STRANGER).format(path=sys.path, user=NOBODY, address=address, job=job)
     command = [sys.executable, "-c", script]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.split()
+    return subprocess.run(command, capture_output=True, text=True, timeout=HANG, check=True).stdout.split()
 
 
 @pytest.mark.root
@@ -222,7 +223,7 @@ def test_a_strangers_flood_of_calls_and_descriptors_does_not_end_an_install(poli
         assert flood.returncode == 0
         assert set(told) <= {"answered", LIMITS}
         assert LIMITS in told
-        wait_for(lambda: is_answered(caller, job), 120)
+        waits.until(lambda: is_answered(caller, job))
         finished(caller, job)
         assert caller.get("Outcome", job, names.JOB) == "armed", caller.get("Error", job, names.JOB)
-        wait_for(lambda: open_files(service) <= before)
+        waits.until(lambda: open_files(service) <= before)

@@ -145,16 +145,16 @@ def test_a_job_tells_phases_progress_and_its_end_and_stays_readable(caller: Call
     }
 
 
-def test_progress_is_told_at_most_four_times_a_second(caller: Caller) -> None:
+def test_of_a_thousand_reports_few_are_told(caller: Caller) -> None:
     async def work(bus: MessageBus) -> Listener:
         listener = await listening(bus)
-        await call(bus, "Install", "sa{sv}", "http://server/chatty", {})  # 100 reports in a second
+        await call(bus, "Install", "sa{sv}", "http://server/chatty", {})  # 1000 reports in no time
         await listener.until("Finished")
         return listener
 
     heard = caller.run(work).heard
-    told = [when for when, _, member, body in heard if member == "PropertiesChanged" and _writing(body)]
-    assert 2 <= len(told) <= 2 + 4 * (told[-1] - told[0])
+    told = [body for _, member, body in heard if member == "PropertiesChanged" and _writing(body)]
+    assert 1 <= len(told) <= 50, "tests/unit/test_bus_job.py counts them with a clock of its own"
 
 
 def _writing(body: list[object]) -> bool:
@@ -234,7 +234,7 @@ def test_only_the_last_finished_jobs_stay_readable(caller: Caller) -> None:
         ("written", "Install", "sa{sv}", ["http://server/x", {"activate": Variant("b", False)}]),
         ("refused", "Install", "sa{sv}", ["http://server/refused", {}]),
         ("cancelled", "Install", "sa{sv}", ["http://server/cancelled", {}]),
-        ("failed", "Install", "sa{sv}", ["http://server/bundle", {}]),
+        ("failed", "Install", "sa{sv}", ["http://server/image", {}]),
         ("failed", "Install", "sa{sv}", ["http://server/transport", {}]),
         ("failed", "Install", "sa{sv}", ["http://server/mistake", {}]),
         ("armed", "Activate", "a{sv}", [{}]),

@@ -19,6 +19,7 @@ from bus_bench import Caller, private_bus, service_on
 from host_device import CONFIG, SLOT_SIZE, HostDevice
 from release_bench import ReleaseBench
 
+import waits
 from twinslot.cli.main import main
 
 CONTENT = b"superblock".ljust(4096, b"\1") + random.Random(1).randbytes(700_000) + bytes(100_000)
@@ -90,7 +91,7 @@ def lines(text: str) -> list[dict[str, Any]]:
 
 def test_an_image_is_installed_from_a_file(machine: Machine, image: Path) -> None:
     process = machine.start("install", str(image), "--json")
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=waits.HANG)
     assert (process.returncode, err) == (0, "")
     *progress, result = lines(out)
     assert {line["type"] for line in progress} == {"progress"}
@@ -123,7 +124,7 @@ def test_the_journal_hears_of_each_step_of_an_install_by_its_own_socket(machine:
     script = JOURNAL.format(program=program)
     command = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs tmpfs /run && exec "$@"', "sh"]
     command += [sys.executable, "-c", script, "install", str(image)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=waits.HANG, check=True)
     entries = [dict(line.split("=", 1) for line in entry.splitlines()) for entry in result.stdout.split("\n\n")[:-1]]
     told = {entry["TWINSLOT_EVENT"]: entry for entry in entries if "TWINSLOT_EVENT" in entry}
     assert list(told) == ["accepted", "verified", "activate"]
@@ -140,7 +141,7 @@ def test_an_image_is_installed_from_a_pipe(machine: Machine, image: Path) -> Non
     with subprocess.Popen(["cat", str(image)], stdout=subprocess.PIPE) as cat:
         assert cat.stdout is not None
         process = machine.start("install", "-", stdin=cat.stdout)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=waits.HANG)
     assert process.returncode == 0, err
     assert out.splitlines()[0] == "2.0 (sequence 20) starts on trial from slot b at the next boot"
     assert "writing: 0 %" in err
@@ -169,7 +170,7 @@ def test_an_interrupted_install_ends_in_a_defined_state_and_tells_it(
         os.write(writer, data[: 1000 if phase == "verify" else len(data) - 200_000])  # and then the source says nothing
         until_phase(process, phase)
         process.send_signal(number)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=waits.HANG)
     finally:
         os.close(writer)
     assert (process.returncode, err) == (status, "")
@@ -195,7 +196,7 @@ def test_a_person_who_interrupts_reads_what_the_slots_hold(machine: Machine, ima
         while "writing: " not in process.stderr.readline():
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=waits.HANG)
     finally:
         os.close(writer)
     assert process.returncode == 130
@@ -210,7 +211,7 @@ def test_a_reader_that_leaves_does_not_stop_the_install(machine: Machine, image:
     assert process.stdout is not None
     process.stdout.readline()
     process.stdout.close()
-    assert process.wait(60) == 0
+    assert process.wait(waits.HANG) == 0
     assert process.stderr is not None
     assert process.stderr.read() == ""
     process.stderr.close()
@@ -221,7 +222,7 @@ def test_a_truncated_image_is_the_senders_fault(machine: Machine, image: Path, t
     cut = tmp_path / "cut.twin"
     cut.write_bytes(image.read_bytes()[:-1])
     process = machine.start("install", str(cut))
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=waits.HANG)
     assert process.returncode == 3
     assert err.splitlines()[-2].startswith("twinslot: ")
     assert err.splitlines()[-1] == "  hint: fetch the image again"
@@ -376,10 +377,10 @@ def script(machine: Machine, scenario: str) -> str:
 
 
 def test_an_install_over_the_bus_shows_progress_and_the_result(bus: str, machine: Machine) -> None:
-    out, err = over_bus(bus, machine, "install", script(machine, "good")).communicate(timeout=60)
+    out, err = over_bus(bus, machine, "install", script(machine, "good")).communicate(timeout=waits.HANG)
     assert out.startswith("2026.11 'ü' (sequence 7) starts on trial from slot b at the next boot\n")
     assert "verifying signatures ...\nwriting: 0 %" in err
-    out, err = over_bus(bus, machine, "install", script(machine, "good"), "--json").communicate(timeout=60)
+    out, err = over_bus(bus, machine, "install", script(machine, "good"), "--json").communicate(timeout=waits.HANG)
     assert [line["type"] for line in lines(out)][-1] == "result"
     assert err == ""
 
@@ -392,11 +393,11 @@ def test_errors_of_the_service_end_as_errors_of_this_process(
     bus: str, machine: Machine, scenario: str, status: int
 ) -> None:
     process = over_bus(bus, machine, "install", script(machine, scenario), "--json")
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=waits.HANG)
     assert process.returncode == status
     assert lines(out)[-1]["code"].startswith(scenario)
     process = over_bus(bus, machine, "install", script(machine, scenario))
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=waits.HANG)
     assert process.returncode == status
     assert len([line for line in err.splitlines() if line.startswith("twinslot: ")]) == (
         3 if scenario == "refused" else 1
@@ -408,7 +409,7 @@ def test_interrupting_cancels_the_job_of_the_service(bus: str, machine: Machine)
     process = over_bus(bus, machine, "install", script(machine, "wait"), "--json")
     until_phase(process, "write")
     process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=waits.HANG)
     assert (process.returncode, err) == (143, "")
     assert lines(out)[-1]["code"] == "cancelled"
     assert not Caller(bus).get("Busy")
@@ -418,7 +419,7 @@ def test_the_other_verbs_over_the_bus(bus: str, machine: Machine) -> None:
     answers = {}
     for argv in ("activate --reboot", "rollback --reason why --no-reboot", "cancel", "commit --force demo"):
         process = over_bus(bus, machine, *argv.split(), "--json")
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=waits.HANG)
         assert (process.returncode, err) == (0, "")
         answers[argv.split()[0]] = lines(out)[-1]["transaction"]
     assert answers["activate"]["reason"] == "reboot=True"
@@ -429,7 +430,7 @@ def test_the_other_verbs_over_the_bus(bus: str, machine: Machine) -> None:
 
 def test_without_a_bus_the_way_without_it_is_named(machine: Machine) -> None:
     process = over_bus("unix:path=/nowhere/socket", machine, "cancel")
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=waits.HANG)
     assert process.returncode == 6
     assert err.startswith("twinslot: ")
     assert "--no-service" in err.splitlines()[-1]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from deadline_bench import ARMED, BEFORE, COMMITTED, ENDED, PATIENCE, SCRIPT, Bench, wait_until
+from deadline_bench import ARMED, BEFORE, COMMITTED, ENDED, PATIENCE, SCRIPT, Bench
 
+import waits
 from fakes.rigs import HOOK
 from twinslot.core.boot_variables import give_up, read_state
 from twinslot.core.model import SlotName
@@ -64,9 +65,12 @@ def test_now_does_not_wait_and_gives_its_own_reason(bench: Bench) -> None:
 
 
 def test_it_waits_for_the_deadline(bench: Bench) -> None:
-    began = time.monotonic()
-    assert bench.run(TWINSLOT_DEADLINE="2") is None
-    assert time.monotonic() - began >= 2
+    waited, real = bench.calls.with_name("waited"), shutil.which("sleep")
+    bench.program("sleep", f'{real} "$1" && echo "$1" >>{waited}')
+    bench.program("systemctl", f"cat {waited} >{bench.calls}")
+    (bench.bin / "cat").symlink_to(shutil.which("cat") or "")
+    assert bench.run(TWINSLOT_DEADLINE="1") is None
+    assert bench.asked() == ["1"], "slept for so many seconds, and then asked"
 
 
 def test_a_deadline_that_is_no_number_is_five_minutes(bench: Bench) -> None:
@@ -149,7 +153,7 @@ def test_a_wrong_call_is_refused(bench: Bench, arguments: tuple[str, ...]) -> No
 def test_a_commit_that_holds_the_lock_wins_and_nothing_is_reset(bench: Bench) -> None:
     with UpdateLock("commit", bench.lock):
         bench.start()
-        wait_until(lambda: waits_for(bench.lock))
+        waits.until(lambda: waits_for(bench.lock))
         bench.set(COMMITTED)
         committed = bench.rig.raw()
     assert bench.ended() == 0
@@ -168,7 +172,7 @@ def test_a_lock_that_is_never_released_does_not_save_the_trial(bench: Bench) -> 
 def test_a_commit_whose_holder_hangs_afterwards_stays_committed(bench: Bench) -> None:
     with UpdateLock("commit", bench.lock):
         bench.start(TWINSLOT_LOCK_WAIT="1")
-        wait_until(lambda: waits_for(bench.lock))
+        waits.until(lambda: waits_for(bench.lock))
         bench.set(COMMITTED)
         assert bench.ended() == 0
     assert bench.asked() == []
@@ -204,7 +208,7 @@ def test_a_broken_fw_setenv_still_ends_in_a_reset(bench: Bench, body: str | None
 def test_a_systemd_that_does_not_answer_is_reset_by_the_kernel(bench: Bench) -> None:
     bench.program("systemctl", f'echo "$*" >>{bench.calls}; exec sleep 1000')
     bench.start()
-    wait_until(lambda: bench.sysrq.read_text() == "b\n")
+    waits.until(lambda: bench.sysrq.read_text() == "b\n")
     assert bench.asked() == ["reboot --force", "reboot --force --force"]
 
 
@@ -212,7 +216,7 @@ def test_a_program_that_cannot_be_killed_is_ended_by_the_last_resort(bench: Benc
     bench.boot_line("twinslot.slot=b twinslot.state=trial")
     bench.program("timeout", "exec sleep 1000")  # as it waits for a program that the kernel does not let go
     bench.start(TWINSLOT_LOCK_WAIT="0", TWINSLOT_STEP="0", TWINSLOT_GRACE="1")
-    wait_until(lambda: bench.sysrq.read_text() == "b\n")
+    waits.until(lambda: bench.sysrq.read_text() == "b\n")
 
 
 def test_the_last_resort_is_called_off_with_the_deadline(bench: Bench) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from deadline_bench import ARMED, BEFORE, Bench
 
+import waits
 from fakes.rigs import HOOK, SIZE
 from twinslot.bootloader.hook import Hook
 from twinslot.bootloader.uboot import rawenv
@@ -131,10 +132,10 @@ def test_it_reads_a_hook_as_the_client_does(
     variables = applied(TRIAL, changes)
     script = "".join(f"{name}={value}\n" for name, value in variables.items()).encode("utf-8", "surrogateescape")
     subprocess.run([HOOK, "set-environment"], input=script, check=True)
-    before = read_state(Hook(HOOK, timeout=10).read().variables)
+    before = read_state(Hook(HOOK, timeout=waits.HANG).read().variables)
     path = f"{bench.bin}:{os.environ['PATH']}"
     status = bench.run(TWINSLOT_HOOK=str(HOOK), TWINSLOT_HOOK_DIR=str(tmp_path), PATH=path)
-    after = read_state(Hook(HOOK, timeout=10).read().variables)
+    after = read_state(Hook(HOOK, timeout=waits.HANG).read().variables)
     written = after != before
     assert what_the_deadline_did(bench, status, written=written) == what_the_client_reads(before)
     assert not written or after.failed_sequence == before.trial_sequence

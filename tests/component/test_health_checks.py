@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import waits
 from fakes.rigs import FAKE_BIN
 from twinslot.config.options import Health, HealthCommand, HealthHttp
 from twinslot.core.errors import DeviceError
@@ -48,12 +49,20 @@ def test_exit_status_zero_is_well_and_the_last_line_is_the_detail() -> None:
         ("echo broken >&2; exit 1", "broken (exit status 1)"),
         ("exit 1", "exit status 1"),
         ("kill -SEGV $$", "killed by signal 11"),
-        ("echo waiting; sleep 9", "did not end within 0.2 s: waiting"),
     ],
 )
 def test_anything_else_is_not_well_and_says_how(text: str, detail: str) -> None:
-    verdict = command(text).probe(0.2)
+    verdict = command(text).probe(waits.HANG)
     assert (verdict.passed, verdict.detail) == (False, detail)
+
+
+def test_what_does_not_end_in_time_is_not_well_and_says_its_last_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark = tmp_path / "mark"
+    monkeypatch.setattr("twinslot.system.process.time", waits.Stopped(mark.exists))
+    verdict = command(f"echo waiting; touch {mark}; sleep 1000").probe(0.2)
+    assert (verdict.passed, verdict.detail) == (False, "did not end within 0.2 s: waiting")
 
 
 def test_a_missing_program_is_not_well() -> None:
@@ -61,11 +70,11 @@ def test_a_missing_program_is_not_well() -> None:
     assert (verdict.passed, verdict.detail) == (False, "cannot be started: No such file or directory")
 
 
-def test_a_hanging_program_is_killed_with_its_children(tmp_path: Path) -> None:
-    mark = tmp_path / "mark"
-    command(f"(sleep 0.6; touch {mark}) & wait").probe(0.2)
-    time.sleep(0.8)
-    assert not mark.exists()
+def test_a_hanging_program_is_killed_with_its_children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    child = tmp_path / "child"
+    monkeypatch.setattr("twinslot.system.process.time", waits.Stopped(lambda: child.exists() and child.read_text()))
+    assert not command(f"sleep 1000 & echo $! >{child}; wait").probe(0.2).passed
+    waits.until(lambda: waits.is_gone(int(child.read_text())))
 
 
 def test_every_executable_in_the_directories_is_a_check_and_the_earlier_directory_hides(tmp_path: Path) -> None:
@@ -153,7 +162,7 @@ def test_checks_of_one_name_are_all_asked_under_names_of_their_own(tmp_path: Pat
     commands = (HealthCommand(name="pump", argv=("false",)), HealthCommand(name="pump", argv=("true",)))
     checks = configured_checks(Health(units=("x", "x"), directories=(tmp_path,), command=commands))
     assert [check.name for check in checks] == ["unit:x", "pump", "pump (2)", "pump (3)"]
-    assert [result.passed for result in Runner(checks[1:]).run(time.monotonic() + 30)] == [True, False, True]
+    assert [result.passed for result in Runner(checks[1:]).run(float("inf"))] == [True, False, True]
 
 
 # systemd
@@ -285,10 +294,8 @@ def test_another_status_is_not_and_redirects_are_not_followed(server: str, path:
 
 
 def test_an_answer_that_drips_is_cut_off_in_time(server: str) -> None:
-    started = time.monotonic()
     verdict = HttpCheck("h", f"{server}/drip").probe(0.3)
-    assert (verdict.passed, verdict.detail) == (False, "no answer within 0.3 s")
-    assert time.monotonic() - started < 10, "the answer would go on for minutes"
+    assert (verdict.passed, verdict.detail) == (False, "no answer within 0.3 s"), "at its end it would be another"
 
 
 def test_a_closed_port_is_not_well() -> None:
@@ -332,7 +339,7 @@ def test_the_configuration_gives_all_checks_in_order(units: Path, server: str, t
         command=(HealthCommand(name="pump", argv=("false",), required=False),),
         http=(HealthHttp(name="web", url=f"{server}/health?full=1"),),
     )
-    results = Runner(configured_checks(health)).run(time.monotonic() + 30)
+    results = Runner(configured_checks(health)).run(float("inf"))
     assert [(result.name, result.passed) for result in results] == [
         ("unit:app.service", True),
         ("50-disk", True),

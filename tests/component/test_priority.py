@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import waits
 from image_samples import make_sample
 from twinslot.system import process
 from twinslot.system.priority import IO_CLASSES, lower_priority
@@ -38,7 +39,7 @@ def in_thread(do: Callable[[], object]) -> None:
 
     thread = threading.Thread(target=run)
     thread.start()
-    thread.join(30)
+    thread.join(waits.HANG)
     assert not thread.is_alive()
     if raised:
         raise raised[0]

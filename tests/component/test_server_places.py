@@ -24,6 +24,7 @@ from cryptography.x509.oid import NameOID
 from http_bench import Asked, Web, give, say, serving
 from tls_bench import Certificates
 
+import waits
 from fakes.rigs import REPOSITORY
 from twinslot.core.errors import DeviceError, RefusedError, TransportError, TwinslotError
 from twinslot.engine import assemble
@@ -35,7 +36,7 @@ from twinslot.transport.http.ranges import RangeSource
 from twinslot.transport.http.tls import context
 
 DATA = bytes(range(256)) * 100
-QUICK = HttpSettings(connect_timeout=5.0, read_timeout=5.0, retries=2, retry_wait=0.01)
+QUICK = HttpSettings(connect_timeout=waits.HANG, read_timeout=waits.HANG, retries=2, retry_wait=0.01)
 
 
 def download(url: str, **settings: Any) -> bytes:
@@ -143,7 +144,9 @@ def test_a_server_elsewhere_leads_neither_to_this_device_nor_to_its_link() -> No
     code = IN_A_NAMESPACE.format(paths=paths)
     places = " && ".join(f"ip address add {place}/32 dev lo" for place in ("192.0.2.1", "192.0.2.2", "169.254.7.7"))
     command = ["unshare", "--net", "--", "sh", "-c", f'ip link set lo up && {places} && exec "$0" -c "$1"']
-    done = subprocess.run([*command, sys.executable, code], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [*command, sys.executable, code], capture_output=True, text=True, timeout=waits.HANG, check=False
+    )
     assert done.stderr == ""
     refused = ["transport.redirect"] * 5
     assert done.stdout.split() == [*refused, "image", "0", "secret", "secret"]

@@ -16,6 +16,7 @@ from file_web import FileWeb, serving_files
 from host_device import SLOT_SIZE, HostDevice
 from release_bench import ReleaseBench
 
+import waits
 from twinslot.core.errors import TransportError
 from twinslot.core.manifest import parse_manifest
 from twinslot.core.model import SlotName
@@ -82,7 +83,7 @@ def resets(asked: BaseHTTPRequestHandler) -> None:
 
 
 def silent(asked: BaseHTTPRequestHandler) -> None:
-    cast(FileWeb, asked.server).ended.wait(30)
+    cast(FileWeb, asked.server).ended.wait(waits.HANG)
     asked.close_connection = True
 
 

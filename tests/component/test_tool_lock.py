@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from deadline_bench import ARMED, COMMITTED, ENDED, Bench
 
+import waits
 from fakes.rigs import REPOSITORY
 from twinslot.bootloader.uboot import tool_lock as toollock
 
@@ -40,7 +41,7 @@ def alone(before: str, *argv: str) -> subprocess.CompletedProcess[str]:
         env=os.environ | {"PYTHONPATH": str(REPOSITORY / "client")},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=waits.HANG,
     )
 
 

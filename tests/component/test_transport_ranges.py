@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from range_bench import QUICK, asked_part, connections, head, parts, ranged, requests, whole
 from tls_bench import Certificates
 
+import waits
 from twinslot.core.errors import TransportError, TwinslotError
 from twinslot.image.layout import Span
 from twinslot.transport.http.coalesce import RUN_MAX, coalesce
@@ -367,7 +368,7 @@ def test_a_stalled_answer_is_broken_off_and_resumed() -> None:
         head(asked, 206, last + 1 - first, Content_Range=f"bytes {first}-{last}/{len(DATA)}")
         asked.wfile.write(DATA[first : first + 30_000])
         asked.close_connection = True
-        web.ended.wait(20)
+        web.ended.wait(waits.HANG)
 
     with serving(parts(DATA), stall, parts(DATA)) as web:
         assert fetch(web, read_timeout=0.3) == wanted()
@@ -376,7 +377,7 @@ def test_a_stalled_answer_is_broken_off_and_resumed() -> None:
 
 def test_a_kept_connection_on_which_no_answer_comes_counts_as_a_failure() -> None:
     def mute(asked: Asked) -> None:
-        web.ended.wait(20)
+        web.ended.wait(waits.HANG)
 
     with serving(parts(DATA), mute, parts(DATA)) as web:
         assert failure(web, read_timeout=0.3, retries=0).code == "transport.network"
@@ -638,7 +639,7 @@ def test_the_next_part_is_asked_for_while_this_one_is_still_coming() -> None:
         head(asked, 206, last + 1 - first, Content_Range=f"bytes {first}-{last}/{len(DATA)}", ETag='"one"')
         asked.wfile.write(DATA[first : first + 10_000])
         if first >= FAR[2].offset and first != FAR[-1].offset:
-            asked.close_connection |= not asked_for[first + 50_000].wait(20)
+            asked.close_connection |= not asked_for[first + 50_000].wait(waits.HANG)
         asked.wfile.write(DATA[first + 10_000 : last + 1])
 
     with serving(patient) as web:
@@ -683,7 +684,7 @@ def test_a_large_answer_is_nearly_read_before_the_next_is_asked_for() -> None:
         asked.wfile.write(DATA[first : first + 200_000])
         early = after.wait(0.3)
         asked.wfile.write(DATA[first + 200_000 : first + 260_000])
-        asked.close_connection = early or not after.wait(20)
+        asked.close_connection = early or not after.wait(waits.HANG)
         asked.wfile.write(b"" if asked.close_connection else DATA[first + 260_000 : last + 1])
 
     with serving(patient) as web:

@@ -8,6 +8,7 @@ import io
 import shutil
 import sqlite3
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -109,6 +110,14 @@ class SimulatedBoard:
         self._record: SimulatedRecord | None = None
         self.set_power(Power())
         self._leave_factory(factory)
+
+    def twin(self, directory: Path) -> SimulatedBoard:
+        """A board in the same state, its data partition in this directory: what led here is not lived again."""
+        shutil.copytree(self.data, directory / "data")
+        record, self._record = self._record, None  # closed by now; each call opens its own
+        twin = deepcopy(self, {id(self.releases): self.releases})
+        self._record, twin.data = record, directory / "data"
+        return twin
 
     # The outside world
 

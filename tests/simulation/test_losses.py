@@ -25,22 +25,24 @@ SICK = SmallImage("4.0", 40, well=False)
 def cut_boards(image: SmallImage, seed: int = 0) -> Iterator[tuple[int, SimulatedBoard]]:
     """For each storage call of an update from slot b into slot a: the board whose power went there."""
     cut, finished = 0, False
-    while not finished:
-        cut += 1
-        with TemporaryDirectory(dir=memory()) as directory:
-            board = SimulatedBoard(Path(directory), FIRST, SECOND, THIRD, SICK)
-            board.live()
-            board.install(SECOND)
-            board.live()
-            assert board.running is SlotName.B
-            power = Power(cut, seed)
-            board.set_power(power)
-            with power_may_go(board):
-                board.install(image)
-                board.live()
-            finished = not power.off
-            if not finished:
-                yield cut, board
+    with TemporaryDirectory(dir=memory()) as before:
+        ready = SimulatedBoard(Path(before), FIRST, SECOND, THIRD, SICK)
+        ready.live()
+        ready.install(SECOND)
+        ready.live()
+        assert ready.running is SlotName.B
+        while not finished:
+            cut += 1
+            with TemporaryDirectory(dir=memory()) as directory:
+                board = ready.twin(Path(directory))
+                power = Power(cut, seed)
+                board.set_power(power)
+                with power_may_go(board):
+                    board.install(image)
+                    board.live()
+                finished = not power.off
+                if not finished:
+                    yield cut, board
     assert cut > 20
 
 

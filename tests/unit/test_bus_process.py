@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import waits
 from twinslot.core.errors import DeviceError
 
 CONFIG = """
@@ -26,7 +27,7 @@ roles = ["engineering"]
 def run(root: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", f"import sys; from twinslot.service import main; sys.exit(main({str(root)!r}))"]
     return subprocess.run(
-        command, env=os.environ | environment, capture_output=True, text=True, timeout=30, check=False
+        command, env=os.environ | environment, capture_output=True, text=True, timeout=waits.HANG, check=False
     )
 
 

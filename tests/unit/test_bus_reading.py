@@ -12,6 +12,7 @@ import pytest
 from dbus_next.message import Message
 from dbus_next.signature import SignatureTree
 
+import waits
 from twinslot.bus import reading
 from twinslot.bus.reading import BoundedReader, PatientWriter
 
@@ -104,7 +105,7 @@ async def written(
     await asyncio.sleep(0.01)  # the socket is full by now
     assert not last.done()
     data, found = b"", 0
-    theirs.settimeout(30)
+    theirs.settimeout(waits.HANG)
     while not last.done() and not ended:
         await asyncio.sleep(0)
         piece, descriptors, *_ = socket.recv_fds(theirs, 1 << 16, 8)

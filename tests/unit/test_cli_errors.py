@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import waits
 from fakes.command_line import BoardWorld, write_config
 from simulation.board import SimulatedBoard
 from simulation.image import SmallImage
@@ -250,7 +251,7 @@ def test_a_signal_asks_the_job_to_stop_and_its_end_is_waited_for(number: signal.
 
     def job() -> str:
         os.kill(os.getpid(), number)
-        assert asked.wait(10)
+        assert asked.wait(waits.HANG)
         os.kill(os.getpid(), signal.SIGINT)
         while len(told) < 2:  # the second signal is told, and changes nothing
             threading.Event().wait(0.01)
@@ -274,7 +275,7 @@ def test_a_signal_that_does_not_wake_the_waiting_thread_is_noticed_all_the_same(
     def job() -> bool:
         threading.Event().wait(0.2)  # by then somebody waits
         signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
-        return asked.wait(10)
+        return asked.wait(waits.HANG)
 
     ended = run_job(job, lambda first: asked.set())
     assert (ended.value, ended.signal) == (True, signal.SIGTERM)

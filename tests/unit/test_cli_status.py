@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 from dataclasses import replace
@@ -24,7 +23,8 @@ from twinslot.queries import status as report
 from twinslot.queries.diagnosis import Diagnosis, Finding, Severity
 from twinslot.storage.running_slot import RunningSlot
 
-BUDGET = 0.150  # seconds above an empty Python
+OURS_MAX, MODULES_MAX = 56, 225  # of the client, and in all with those of Python 3.11 to 3.13
+PATHS = f"import sys; sys.path[:] = {sys.path!r}\n"
 HEAVY = {"asyncio", "dbus_next", "tuf", "securesystemslib", "construct", "zstandard", "cryptography", "http", "ssl"}
 
 UPDATE = Transaction(
@@ -273,17 +273,11 @@ def test_looking_imports_nothing_heavy(tmp_path: Path, verb: str) -> None:
     assert not modules & HEAVY
 
 
-def test_status_costs_little_more_than_an_empty_python(tmp_path: Path) -> None:
-    root = str(write_config(tmp_path))
-    empty = min(_cpu_seconds("-c", "pass") for _ in range(5))
-    ours = min(_cpu_seconds("-m", "twinslot", "--config-root", root, "status") for _ in range(5))
-    print(f"status: {ours * 1000:.0f} ms of CPU, an empty Python: {empty * 1000:.0f} ms")
-    assert ours - empty < BUDGET
-
-
-def _cpu_seconds(*argv: str) -> float:
-    """CPU time of one call: unlike the clock, it does not depend on what else the machine does."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, *argv], stdout=subprocess.DEVNULL, check=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return (after.ru_utime + after.ru_stime) - (before.ru_utime + before.ru_stime)
+def test_status_loads_few_modules(tmp_path: Path) -> None:
+    """What it costs, as far as that can be counted; `make bench` measures the milliseconds."""
+    code = MODULES.format(root=str(write_config(tmp_path)), verb="status")
+    done = subprocess.run([sys.executable, "-S", "-E", "-c", PATHS + code], capture_output=True, text=True, check=False)
+    modules = done.stderr.splitlines()[-1].split()
+    ours = [name for name in modules if name.partition(".")[0] == "twinslot"]
+    assert 10 < len(ours) <= OURS_MAX, ours
+    assert len(modules) <= MODULES_MAX, modules

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import time
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -259,9 +261,20 @@ def test_a_plan_is_made_in_a_moment_also_when_very_many_groups_are_the_same() ->
     same, many = digest(b"\xff" * GROUP), 30_000
     running = KnownList(2 * many * GROUP, GROUP, "", same * many + digest(b"x") * many)
     payload = Payload("rootfs", 2 * many * GROUP, "0" * 64, GROUP, 2 * many, "", "", 0)
-    began = time.process_time()
-    plan = make_plan(payload, digest(b"y") * many + same * many, running, None)
-    assert time.process_time() - began < 10, "not the product of both counts"
+    steps = 0
+
+    def count(frame: FrameType, event: str, argument: object) -> Callable[..., Any]:
+        nonlocal steps
+        steps += event == "line"
+        return count
+
+    before = sys.gettrace()
+    sys.settrace(count)
+    try:
+        plan = make_plan(payload, digest(b"y") * many + same * many, running, None)
+    finally:
+        sys.settrace(before)
+    assert 0 < steps < 100 * many, "lines of Python: not the product of both counts"
     assert plan.place(2 * many - 1) == many - 1
 
 

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import waits
 from twinslot_lab.agent import Hello
 from twinslot_lab.console import Console
 from twinslot_lab.console_link import ConsoleLink
@@ -187,7 +188,7 @@ def desk() -> Iterator[Callable[..., Desk]]:
         def make(spoil: Callable[[bytes], bytes] = bytes) -> Desk:
             made = Desk(spoil)
             stack.callback(made.close)
-            made.link.attach(Deadline(20, "hello"))
+            made.link.attach(Deadline(waits.HANG, "hello"))
             return made
 
         yield make
@@ -235,7 +236,7 @@ def test_no_frame_stands_in_the_console_text_and_everything_else_does(desk: Call
     good.guest.say(b"U-Boot 2023.01\r\nhalf a line")
     good.link.run("true")
     good.guest.say(b" and the rest\r\n")
-    good.console.wait_for("the rest\r\n", Deadline(5, "text"))
+    good.console.wait_for("the rest\r\n", Deadline(waits.HANG, "text"))
     assert good.console.text() == "U-Boot 2023.01\r\nhalf a line and the rest\r\n"
 
 
@@ -254,7 +255,7 @@ def test_waiting_for_a_start_passes_over_the_one_that_is_known(desk: Callable[..
     good = desk()
     good.guest.greet()
     good.guest.say(Frame("H", "y", data=json.dumps({"hello": "two", "slot": "b"})).encode())
-    assert good.link.wait_hello(Deadline(5, "start")).boot == "two"
+    assert good.link.wait_hello(Deadline(waits.HANG, "start")).boot == "two"
 
 
 def test_an_agent_that_was_started_anew_and_forgot_the_request_is_an_error(desk: Callable[..., Desk]) -> None:
@@ -287,7 +288,7 @@ def test_a_board_that_breaks_is_noticed_while_waiting(desk: Callable[..., Desk])
         raise BoardError("Kernel panic")
 
     with pytest.raises(BoardError, match="Kernel panic"):
-        ConsoleLink(desk().console, broken).wait_hello(Deadline(60, "start"))
+        ConsoleLink(desk().console, broken).wait_hello(Deadline(waits.HANG, "start"))
 
 
 def test_a_person_who_types_shell_gets_one_and_other_words_do_nothing(desk: Callable[..., Desk]) -> None:

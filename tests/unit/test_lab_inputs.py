@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import waits
 from twinslot_lab import inputs, jsonfile
 from twinslot_lab.command import run
 from twinslot_lab.description import BoardDescription, load
@@ -153,7 +154,7 @@ def test_a_report_takes_what_was_written_down_and_asks_only_for_the_rest(
 
 
 def test_two_boards_built_at_once_both_stand_in_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    both_collect = threading.Barrier(2, timeout=10)
+    both_collect = threading.Barrier(2, timeout=waits.HANG)
 
     def collect(board: BoardDescription) -> dict[str, str]:
         both_collect.wait()

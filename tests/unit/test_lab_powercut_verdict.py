@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import waits
 from twinslot_lab import inputs
 from twinslot_lab.powercut import campaign, cli, verdict
 from twinslot_lab.powercut.account import Account
@@ -188,6 +190,10 @@ def test_a_campaign_goes_on_where_it_was_interrupted(tmp_path: Path, monkeypatch
     assert done[5:] == [0], "another client: nothing of the old campaign counts"
 
 
+def main_thread_sleeps() -> bool:
+    return Path(f"/proc/self/task/{os.getpid()}/stat").read_text().rpartition(")")[2].split()[0] == "S"
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize(("problems", "counted"), [([], [0]), (["QEMU ended: terminating on signal 2"], [])])
 def test_a_campaign_that_is_told_to_stop_counts_what_ends_well_and_calls_no_ended_emulator_a_brick(
@@ -198,11 +204,23 @@ def test_a_campaign_that_is_told_to_stop_counts_what_ends_well_and_calls_no_ende
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    stopping, pause = threading.Event(), threading.Event()
+
+    class Pool(ThreadPoolExecutor):
+        def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+            super().shutdown(wait=False, cancel_futures=cancel_futures)
+            stopping.set()
+            super().shutdown(wait)
+
     def one(theatre: Theatre, seed: int, number_of_cut: int, folder: Path) -> dict[str, Any]:
-        time.sleep(0.5)  # the campaign waits for this cut by now
+        waits.until(
+            lambda: main_thread_sleeps() and pause.wait(0.05) is False and main_thread_sleeps()
+        )  # it waits for this cut
         os.kill(os.getpid(), number)
-        time.sleep(0.2)
+        assert stopping.wait(waits.HANG)
         return line(number_of_cut, problems=problems)
+
+    monkeypatch.setattr(campaign, "ThreadPoolExecutor", Pool)
 
     monkeypatch.setattr(campaign, "HOME", tmp_path)
     monkeypatch.setattr(inputs, "gathered", lambda boards: {})

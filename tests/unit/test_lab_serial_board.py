@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import waits
 from twinslot_lab.console import Console
 from twinslot_lab.deadline import Deadline
 from twinslot_lab.device import RealDevice, open_board
@@ -41,7 +42,7 @@ class Line:
             self.listening.set()
 
     def say(self, text: str) -> None:
-        assert self.listening.wait(5)
+        assert self.listening.wait(waits.HANG)
         self._open[-1].sendall(text.encode())
 
     @property
@@ -94,7 +95,7 @@ def test_the_line_is_open_before_the_power_is_on_and_stays_when_it_goes(line: Li
     with SerialBoard.open(board_on(line, tmp_path), tmp_path) as board:
         board.power_on()
         line.say("U-Boot 2023.01\r\n")
-        board.console.wait_for("U-Boot", Deadline(5, "banner"))
+        board.console.wait_for("U-Boot", Deadline(waits.HANG, "banner"))
         with pytest.raises(BoardError, match="the board is on already"):
             board.power_on()
         board.cut()
@@ -102,7 +103,7 @@ def test_the_line_is_open_before_the_power_is_on_and_stays_when_it_goes(line: Li
             board.wait_up(5)
         board.power_on()
         line.say("U-Boot again\r\n")
-        board.console.wait_for("again", Deadline(5, "banner"))
+        board.console.wait_for("again", Deadline(waits.HANG, "banner"))
         board.reset()
     assert power_of(tmp_path) == ["on", "cut", "on", "reset", "cut"]
     assert board.log.read_bytes() == b"U-Boot 2023.01\r\nU-Boot again\r\n"
@@ -121,7 +122,7 @@ def test_a_board_that_cannot_reset_itself_is_reset_when_it_says_so(line: Line, t
     with SerialBoard.open(board_on(line, tmp_path, quirks={"reset": "harness"}), tmp_path) as board:
         board.power_on()
         line.say("[  99.9] reboot: Restarting system\r\n")
-        Deadline(10, "reset").poll(lambda: "reset" in power_of(tmp_path))
+        Deadline(waits.HANG, "reset").poll(lambda: "reset" in power_of(tmp_path))
     assert power_of(tmp_path) == ["on", "reset", "cut"]
 
 
@@ -137,9 +138,9 @@ def test_the_harness_resets_once_for_each_end_of_a_system(line: Line, said: str,
     console, pressed = Console(line.url), list[int]()
     watch = HarnessReset(console, lambda: pressed.append(1))
     line.say(said)
-    console.wait_for(said[-6:-2], Deadline(5, "text"))
+    console.wait_for(said[-6:-2], Deadline(waits.HANG, "text"))
     if resets:
-        Deadline(10, "reset").poll(lambda: bool(pressed))
+        Deadline(waits.HANG, "reset").poll(lambda: bool(pressed))
     watch.close()
     console.close()
     assert (len(pressed), watch.count) == (resets, resets)
@@ -153,7 +154,7 @@ def test_a_board_that_does_not_come_up_is_switched_off_and_its_line_let_go(line:
         open_board(device, tmp_path, running=True)
     panic.join()
     assert power_of(tmp_path) == ["on", "cut"]
-    line.connection.settimeout(5)
+    line.connection.settimeout(waits.HANG)
     assert line.connection.recv(1) == b"", "nobody listens any more"
 
 
@@ -185,7 +186,7 @@ def test_what_a_board_says_while_its_line_is_being_opened_is_not_lost(
     connect = socket.create_connection
     monkeypatch.setattr(socket, "create_connection", connect_and_be_spoken_to)
     console = Console(line.url)
-    console.wait_for("hi", Deadline(5, "a word"))
+    console.wait_for("hi", Deadline(waits.HANG, "a word"))
     console.close()
 
 
@@ -199,7 +200,7 @@ def test_a_line_that_comes_with_the_power_is_opened_then(tmp_path: Path) -> None
     data = {"name": "x", "kind": "real", "console": {"url": f"socket://127.0.0.1:{port}"}, "power": power}
     with SerialBoard.open(data, tmp_path) as board:
         board.power_on()
-        board.console.wait_for("hi", Deadline(10, "a word"))
+        board.console.wait_for("hi", Deadline(waits.HANG, "a word"))
 
 
 def test_a_line_that_went_with_the_power_is_opened_anew_however_late_that_is_seen(
@@ -216,7 +217,7 @@ def test_a_line_that_went_with_the_power_is_opened_anew_however_late_that_is_see
     with SerialBoard.open(board_on(line, tmp_path), tmp_path) as board:
         board.power_on()
         line.say("first\r\n")
-        board.console.wait_for("first", Deadline(60, "a word"))
+        board.console.wait_for("first", Deadline(waits.HANG, "a word"))
         monkeypatch.setattr(Console, "_some", looks_late)
         first = board.console
         late.wait()
@@ -226,4 +227,4 @@ def test_a_line_that_went_with_the_power_is_opened_anew_however_late_that_is_see
         board.power_on()
         assert board.console is not first
         line.say("second\r\n")
-        board.console.wait_for("second", Deadline(60, "a word"))
+        board.console.wait_for("second", Deadline(waits.HANG, "a word"))

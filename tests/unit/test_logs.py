@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import waits
 from twinslot.core.journal_entry import encode_entry
 from twinslot.system import logs
 
@@ -36,7 +37,7 @@ def decode(data: bytes) -> dict[str, str]:
 def journal(tmp_path: Path) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         listening.bind(str(tmp_path / "journal"))
-        listening.settimeout(5)
+        listening.settimeout(waits.HANG)
         yield listening
 
 

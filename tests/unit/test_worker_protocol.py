@@ -9,7 +9,6 @@ import os
 import socket
 import struct
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -159,10 +158,8 @@ def test_dripping_does_not_stretch_the_patience() -> None:
 
         thread = threading.Thread(target=drip)
         thread.start()
-        began = time.monotonic()
-        with pytest.raises(TransportError, match="silent"):
+        with pytest.raises(TransportError, match="silent"):  # stretched, it would wait for the last drop and be content
             channel.receive(Kind.HEAD)
-        assert time.monotonic() - began < 0.9
         stop.set()
         thread.join()
 
