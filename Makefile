@@ -98,7 +98,7 @@ packages: ## the apt packages that boards and tests need; those that are there s
 .PHONY: packages
 
 wheels: $(STAMP) ## wheels of the three distributions: build/wheels/
-	$(BIN)/pip wheel -q --disable-pip-version-check --no-deps --no-build-isolation -w $(WHEELS) $(addprefix ./,$(PROJECTS))
+	for part in $(PROJECTS); do (cd $$part && ../$(BIN)/hatchling build -t wheel -d $(abspath $(WHEELS))) || exit 1; done
 
 venv: $(STAMP) ## the virtual environment .venv with both tools and the lab; `. .venv/bin/activate` puts it on the path
 
@@ -108,7 +108,7 @@ $(STAMP): $(PROJECTS:=/pyproject.toml) tests/requirements.txt
 	@touch $@
 
 clean: ## remove what was built; caches in build/cache stay
-	$(AS_ROOT) rm -rf build/demo build/deb build/artifacts $(VENV)
+	$(AS_ROOT) rm -rf build/demo build/deb build/site build/site-pages build/wheels build/artifacts $(VENV)
 
 clean-cache: ## remove the caches; the next build begins from nothing
 	$(AS_ROOT) rm -rf build/cache build/board
