@@ -22,7 +22,8 @@ from bench.pairs import HOME, Pair, make_pairs
 from bench.peers.base import Bench, Work
 from bench.server import CountingServer
 from bench.suite import CONTESTS, EROFS, LARGE, Contest, run_contest
-from twinslot_lab.command import ROOT, say
+from twinslot_lab.command import ROOT
+from twinslot_lab.progress import say
 
 ROUNDS: Final = 7
 _QUICK_ROUNDS: Final = 2

@@ -17,10 +17,10 @@ from bench.pairs import HOME
 from twinslot.worker.sources.patch import patch_url
 from twinslot_image.cli import main as image_tool
 from twinslot_lab import snapshot
-from twinslot_lab.command import say
 from twinslot_lab.demo import FACTORY, GOOD
 from twinslot_lab.fileserver import FileServer
 from twinslot_lab.product import Product
+from twinslot_lab.progress import say
 from twinslot_lab.release import Image, ReleaseTeam
 from twinslot_lab.snapshot import Snapshot
 

@@ -20,7 +20,8 @@ from bench.peers.swupdate import Swupdate
 from bench.peers.twinslot import Twinslot
 from bench.peers.xdelta import Xdelta, Zstd
 from bench.run import run_round
-from twinslot_lab.command import ROOT, say
+from twinslot_lab.command import ROOT
+from twinslot_lab.progress import say
 
 _Make = Callable[[Bench], Peer]
 

@@ -13,10 +13,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from twinslot_lab import __version__
-from twinslot_lab.build import build_board
-from twinslot_lab.command import say
-from twinslot_lab.errors import LabError
+from twinslot_lab import __version__, progress
+from twinslot_lab.build import BoardFiles, build_board
+from twinslot_lab.errors import BuildError, LabError
+from twinslot_lab.progress import say
+
+_BUILD, _RELEASES = 5, 6  # firmware, base, kernel, system, board; the package, keys, three releases, the factory's
+STEPS = {"build": _BUILD, "boot": _BUILD, "prepare": _BUILD + _RELEASES, "demo": 0, "stories": 0}  # 0: says it itself
 
 
 def main() -> int:
@@ -40,30 +43,39 @@ def main() -> int:
 
             return try_device.main(sys.argv[2:])
         arguments = parser.parse_args()
-        if arguments.verb == "demo":
-            from twinslot_lab import demo
-
-            demo.main(arguments.board)
-            return 0
-        if arguments.verb == "stories":
-            from twinslot_lab.powercut import sample
-
-            sample.live_all()
-            return 0
-        files = build_board(arguments.board, debs=arguments.deb)
-        if arguments.verb == "prepare":
-            _make_releases(arguments.board)
-        if arguments.verb != "boot":
-            sys.stdout.write(f"{files.folder}\n")
-        else:
+        with progress.shown(STEPS[arguments.verb]):
+            files = _do(arguments)
+        if files and arguments.verb == "boot":
             from twinslot_lab.interactive import boot
 
             with tempfile.TemporaryDirectory(prefix="board-") as folder:
                 boot(files, Path(folder))
+        elif files:
+            sys.stdout.write(f"{files.folder}\n")
     except LabError as e:
+        if isinstance(e, BuildError) and e.output:
+            sys.stderr.write(f"{e.output}\n")
         say(f"failed: {e}")
         return 1
     return 0
+
+
+def _do(arguments: argparse.Namespace) -> BoardFiles | None:
+    """What the verb asks for; the board, where it is about one that is not started here."""
+    if arguments.verb == "demo":
+        from twinslot_lab import demo
+
+        demo.main(arguments.board)
+        return None
+    if arguments.verb == "stories":
+        from twinslot_lab.powercut import sample
+
+        sample.live_all()
+        return None
+    files = build_board(arguments.board, debs=arguments.deb)
+    if arguments.verb == "prepare":
+        _make_releases(arguments.board)
+    return files
 
 
 def _make_releases(board: str) -> None:

@@ -5,10 +5,12 @@ The mirrors are the ones that the host already uses; no host name stands in any 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from twinslot_lab.command import run, say
+from twinslot_lab.command import run
 from twinslot_lab.errors import BuildError
+from twinslot_lab.progress import say
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")  # package debian-archive-keyring
 _ORIGIN = "Debian"
@@ -61,6 +63,7 @@ class PrivateApt:
         for folder in ("lists/partial", "cache/archives/partial"):
             (home / folder).mkdir(parents=True, exist_ok=True)
         (home / "status").touch()
+        self._archives = home / "cache" / "archives"
         self.sources = home / "sources.list"
         settings = {
             "Dir::State": home,
@@ -80,7 +83,7 @@ class PrivateApt:
         try:
             run("apt-get", *self._options, "-q", "update")
         except BuildError as e:
-            if not any(sign in e.message for sign in _OUT_OF_STEP):
+            if not any(sign in e.output for sign in _OUT_OF_STEP):
                 raise
             say(f"the mirror of {suite}-security {architecture} is out of step: left out")
             self.sources.write_text(sources(suite, kind=kind, security=False))
@@ -93,6 +96,18 @@ class PrivateApt:
             if line.startswith("Depends:"):
                 return line.split()[1].rstrip(",")
         raise BuildError(f"package '{package}' depends on nothing")
+
+    def fetch(self, packages: Sequence[str], out: Path) -> list[Path]:
+        """Download packages and what they depend on into a directory, verified by apt; nothing counts as installed.
+
+        Args:
+            packages: Names, or patterns (apt-patterns(7)).
+            out: Made; holds the packages and nothing else.
+        """
+        out.mkdir()
+        options = ("-o", f"Dir::Cache::archives={self._archives}", "-o", "APT::Install-Recommends=false")
+        run("apt-get", *self._options, *options, "-q", "--yes", "--download-only", "install", *packages)
+        return sorted(deb.rename(out / deb.name) for deb in self._archives.glob("*.deb"))
 
     def unpack(self, packages: list[str], out: Path) -> None:
         """Download packages, verified by apt, and unpack their files below `out`."""

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
-from twinslot_lab.command import BUILD, step
+from twinslot_lab import progress
+from twinslot_lab.command import BUILD
 
 CACHE = BUILD / "cache"
 _WEEK = 7 * 24 * 3600  # seconds
@@ -83,13 +84,16 @@ def _whole(final: Path, make: Callable[[Path], None]) -> IO[str]:
     """Make the directory if it is not there; returns its lock, shared: whoever would remove it asks for it alone."""
     home, name = final.parent, final.name
     home.mkdir(parents=True, exist_ok=True)
+    if final.exists():
+        progress.passed()
     while True:
         lock = (home / f".{name}.lock").open("w")
         fcntl.flock(lock, fcntl.LOCK_SH)
         if final.exists():
             return lock
-        fcntl.flock(lock, fcntl.LOCK_EX)  # let go and waited for: somebody else may make it meanwhile
-        with lock:
+        with lock, progress.step(f"build {name.rpartition('-')[0]}"):
+            with progress.part("wait for another process that builds it"):
+                fcntl.flock(lock, fcntl.LOCK_EX)  # let go and waited for: it may be made meanwhile
             if not final.exists():
                 _make(final, home / f".{name}.new", make)
 
@@ -97,8 +101,7 @@ def _whole(final: Path, make: Callable[[Path], None]) -> IO[str]:
 def _make(final: Path, work: Path, make: Callable[[Path], None]) -> None:
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
-    with step(f"build {final.name.rpartition('-')[0]}"):
-        make(work)
+    make(work)
     work.rename(final)
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
-import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 from twinslot_lab.errors import BuildError
@@ -17,21 +15,7 @@ from twinslot_lab.errors import BuildError
 ROOT = Path(os.environ.get("TWINSLOT_CHECKOUT") or Path(__file__).parents[2]).resolve()
 BUILD = (ROOT if (ROOT / "qemu" / "boards").is_dir() else Path.cwd()) / "build"
 _LOG_TAIL = 2000  # bytes of a failed program's output that go into the error
-
-
-def say(what: str) -> None:
-    """One line of progress, on stderr."""
-    sys.stderr.write(f"[lab] {what}\n")
-    sys.stderr.flush()
-
-
-@contextmanager
-def step(what: str) -> Iterator[None]:
-    """Say on stderr that something slow starts, and how many seconds it took."""
-    start = time.monotonic()
-    say(f"{what} ...")
-    yield
-    say(f"{what}: {time.monotonic() - start:.1f} s")
+_SPEAKS_OF_ERROR = re.compile(r"\berror\b|^E: |\bfatal\b|\bfailed\b|\bcannot\b|No such file|not found", re.IGNORECASE)
 
 
 def run(
@@ -57,8 +41,7 @@ def run(
         check=False,
     )
     if done.returncode != 0:
-        said = (done.stdout + done.stderr)[-_LOG_TAIL:].decode(errors="replace")
-        raise BuildError(f"'{' '.join(words)}' ended with status {done.returncode}:\n{said}")
+        raise _failed(" ".join(words), done.returncode, done.stdout + done.stderr)
     return done.stdout.decode(errors="replace")
 
 
@@ -83,10 +66,15 @@ def run_logged(log: Path, *argv: str | Path, cwd: Path | None = None, env: Mappi
             check=False,
         )
     if done.returncode != 0:
-        tail = log.read_bytes()[-_LOG_TAIL:].decode(errors="replace")
-        raise BuildError(f"'{words[0]}' ended with status {done.returncode}, see {log}:\n{tail}")
+        raise _failed(words[0], done.returncode, log.read_bytes()[-_LOG_TAIL:], hint=f"see {log}")
 
 
-def tidy(words: Sequence[str]) -> str:
-    """A list of names as one argument: comma separated, each once, sorted."""
-    return ",".join(sorted(set(words)))
+def _failed(what: str, status: int, said: bytes, hint: str | None = None) -> BuildError:
+    output = said[-_LOG_TAIL:].decode(errors="replace")
+    return BuildError(f"'{what}' ended with status {status}: {cause(output)}", hint=hint, output=output)
+
+
+def cause(output: str) -> str:
+    """The line of a failed program's output that says why: the first that speaks of an error, else the last one."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    return next((line for line in lines if _SPEAKS_OF_ERROR.search(line)), lines[-1] if lines else "it said nothing")

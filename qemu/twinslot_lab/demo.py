@@ -15,10 +15,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from twinslot_lab.command import BUILD, say
+from twinslot_lab.command import BUILD
 from twinslot_lab.errors import GuestError
 from twinslot_lab.fileserver import FileServer
 from twinslot_lab.product import Product
+from twinslot_lab.progress import say
 from twinslot_lab.qemu_board import QemuBoard
 from twinslot_lab.release import Image, Release, ReleaseTeam
 

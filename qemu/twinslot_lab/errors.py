@@ -18,7 +18,17 @@ class LabError(Exception):
 
 
 class BuildError(LabError):
-    """A board could not be built. Nothing half-built stays in the cache."""
+    """A board could not be built. Nothing half-built stays in the cache.
+
+    Args:
+        message: What failed and why, in one sentence.
+        hint: As for `LabError`.
+        output: The end of what a failed program said.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None, output: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.output = output.strip()
 
 
 class BoardError(LabError):

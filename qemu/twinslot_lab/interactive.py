@@ -9,7 +9,7 @@ import tty
 from pathlib import Path
 
 from twinslot_lab.build import BoardFiles
-from twinslot_lab.command import say
+from twinslot_lab.progress import say
 from twinslot_lab.qemu_board import QemuBoard
 
 _LEAVE = b"\x1d"  # Ctrl-]

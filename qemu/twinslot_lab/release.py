@@ -5,8 +5,10 @@ Everything is made by the project's own tools (`debian/build.sh`, `twinslot-imag
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
+import io
 import json
 import shutil
 from collections.abc import Callable
@@ -21,9 +23,10 @@ from twinslot_image.provision import provision
 from twinslot_lab import rootfs, slotimage, uboot
 from twinslot_lab.build import BoardFiles, assemble, vars_of
 from twinslot_lab.cache import cached, fingerprint
-from twinslot_lab.command import BUILD, ROOT, run, run_logged, say
+from twinslot_lab.command import BUILD, ROOT, cause, run, run_logged
 from twinslot_lab.description import BoardDescription, load
 from twinslot_lab.errors import BuildError
+from twinslot_lab.progress import part, step
 from twinslot_lab.rootfs import Overlay
 
 PRODUCT = ROOT / "qemu" / "product"
@@ -114,7 +117,8 @@ class ReleaseTeam:
     def deb(self) -> Path:
         """The client's Debian package, built from this checkout."""
         out = BUILD / "deb"
-        run_logged(BUILD / "log" / "deb.log", ROOT / "debian" / "build.sh", out)
+        with step("build the client's package"):
+            run_logged(BUILD / "log" / "deb.log", ROOT / "debian" / "build.sh", out)
         packages = sorted(out.glob("twinslot_*.deb"), key=lambda path: path.stat().st_mtime)
         if not packages:
             raise BuildError("debian/build.sh made no package")
@@ -152,8 +156,8 @@ class ReleaseTeam:
         """A signed image of the release; from the cache or built (half a minute)."""
 
         def make(work: Path) -> None:
-            say(f"building release {release.name}")
-            self._slot(release, work)
+            with part(f"release {release.name}: root file system"):
+                self._slot(release, work)
             (work / "notes.md").write_text(f"# Release {release.name}\n\nThe motor says '{release.motor}'.\n")
             self._pack(release, work)
 
@@ -276,6 +280,9 @@ def put_record(data: Path, record: Path) -> None:
 
 
 def _tool(*arguments: str) -> None:
-    status = image_tool(list(arguments))
+    said = io.StringIO()
+    with part("image and signatures"), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        status = image_tool(["--quiet", *arguments])
     if status:
-        raise BuildError(f"twinslot-image {arguments[0]} ended with status {status}")
+        what = f"'twinslot-image {arguments[0]}' ended with status {status}"
+        raise BuildError(f"{what}: {cause(said.getvalue())}", output=said.getvalue())

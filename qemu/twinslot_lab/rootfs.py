@@ -1,6 +1,6 @@
 """The board's root file system: Debian as a base, kernel, board, lab, and the product's packages on top.
 
-Two layers are cached: the base as a tar file (minutes under emulation) and the complete system without the product.
+Two layers are cached: the base as a tar file and the complete system without the product.
 """
 
 from __future__ import annotations
@@ -10,19 +10,16 @@ import shutil
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from twinslot_lab import apt, console_server, framing, kernel
-from twinslot_lab.cache import alone, cached, fingerprint
-from twinslot_lab.command import BUILD, ROOT, run, run_logged, tidy
+from twinslot_lab import console_server, framing, kernel, native
+from twinslot_lab.cache import cached, fingerprint
+from twinslot_lab.command import BUILD, ROOT, run
 from twinslot_lab.description import BoardDescription
-from twinslot_lab.errors import BuildError
 from twinslot_lab.uboot import initial_environment
 
 ROOTFS = ROOT / "qemu" / "rootfs"
-_EPOCH = "1700000000"  # seconds; mmdebstrap clamps file times to it
 _BY_TIME, _UNCHECKED_HASH = 0, 1  # flags of a .pyc file (PEP 552)
 _DATA_WAIT = 60  # seconds until the data partition counts as missing; a busy host makes udev slow
 _START_TIMEOUT = 90  # seconds; systemd's own default
-_BINFMT = Path("/proc/sys/fs/binfmt_misc")
 _UNITS = {  # unit -> target that wants it; what a package's postinst would do
     "board-machine-id.service": "sysinit.target",
     "systemd-networkd.service": "multi-user.target",
@@ -35,35 +32,17 @@ _SHARED = (framing.__file__, console_server.__file__)  # modules that the agent 
 Overlay = Path | Callable[[Path], None]
 
 
-def enable_foreign_programs(architecture: str) -> None:
-    """Let this host run the board's programs: mount binfmt_misc and register qemu-user (needs root)."""
-    name = {"arm64": "qemu-aarch64", "armhf": "qemu-arm"}[architecture]
-    with alone(BUILD / "binfmt.lock"):  # boards are built side by side, and the second mount would fail
-        if not (_BINFMT / "status").exists():
-            run("mount", "-t", "binfmt_misc", "binfmt_misc", _BINFMT)
-        if not (_BINFMT / name).exists():
-            run("update-binfmts", "--enable", name)
-
-
 def base_tar(board: BoardDescription) -> Path:
-    """Debian with the board's packages as a tar file, from the cache or made by mmdebstrap (six to eight minutes)."""
+    """Debian with the board's packages as a tar file, from the cache or made (half a minute, native.py)."""
     system = board.system
+    name = f"base-{system.base}-{system.architecture}"
 
     def make(work: Path) -> None:
-        enable_foreign_programs(system.architecture)
-        sources = apt.PrivateApt(work / "apt", system.suite, system.architecture).sources
-        log = BUILD / "log" / f"base-{system.base}-{system.architecture}.log"
-        argv = ["mmdebstrap", f"--architectures={system.architecture}", "--variant=minbase"]
-        argv += [f"--include={tidy(system.packages)}", '--aptopt=Acquire::Languages "none"']
-        argv += ['--aptopt=APT::Install-Recommends "false"', "--dpkgopt=path-exclude=/usr/share/man/*"]
-        argv += ["--dpkgopt=path-exclude=/usr/share/locale/*", "--dpkgopt=path-exclude=/usr/share/doc/*"]
-        argv += ["--dpkgopt=path-include=/usr/share/doc/*/copyright"]
-        argv += [system.suite, str(work / "base.tar"), str(sources)]
-        run_logged(log, *argv, env={"SOURCE_DATE_EPOCH": _EPOCH})
-        shutil.rmtree(work / "apt")
+        packages = sorted(set(system.packages))
+        native.base(system.suite, system.architecture, packages, work / "base.tar", BUILD / "log" / f"{name}.log")
 
-    key = fingerprint(system.suite, system.architecture, sorted(system.packages), 1)
-    return cached(f"base-{system.base}-{system.architecture}", key, make) / "base.tar"
+    key = fingerprint(system.suite, system.architecture, sorted(system.packages), *native.CODE)
+    return cached(name, key, make) / "base.tar"
 
 
 def system_tree(board: BoardDescription) -> Path:
@@ -179,31 +158,12 @@ def build_rootfs(
     out.parent.mkdir(parents=True, exist_ok=True)
     run("cp", "-a", "--reflink=auto", source, out)
     if debs:
-        _install_debs(board, out, debs)
+        system = board.system
+        native.install(system.suite, system.architecture, debs, out, BUILD / "log" / f"debs-{board.name}.log")
     for overlay in overlays:
         apply_overlay(overlay, out)
     _finish(out)
     return out
-
-
-def _install_debs(board: BoardDescription, tree: Path, debs: Sequence[Path]) -> None:
-    enable_foreign_programs(board.system.architecture)
-    inbox = tree / "inbox"
-    inbox.mkdir()
-    names = []
-    for deb in debs:
-        if not deb.is_file():
-            raise BuildError(f"there is no package '{deb}'")
-        shutil.copyfile(deb, inbox / deb.name)
-        names.append(f"/inbox/{deb.name}")
-    # No service manager runs in the tree; without this, maintainer scripts would look for one.
-    policy = tree / "usr" / "sbin" / "policy-rc.d"
-    policy.write_text("#!/bin/sh\nexit 101\n")
-    policy.chmod(0o755)
-    env = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8", "SOURCE_DATE_EPOCH": _EPOCH}
-    run("chroot", tree, "dpkg", "--install", *names, env=env)
-    policy.unlink()
-    shutil.rmtree(inbox)
 
 
 def _finish(tree: Path) -> None:

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from twinslot_lab.command import say
 from twinslot_lab.crash import explore
 from twinslot_lab.crash.judge import Judge
 from twinslot_lab.crash.log import ENTRY, Drive, Log, Op
 from twinslot_lab.crash.record import SHORT, Recording, record
 from twinslot_lab.crash.replay import Drives
 from twinslot_lab.crash.states import State
+from twinslot_lab.progress import say
 from twinslot_lab.slotimage import slot_offsets
 
 pytestmark = pytest.mark.board

@@ -81,7 +81,7 @@ HELD = {
     ("qemu/README.md", "pip install twinslot-lab"): "commands; tests/component/test_wheels.py installs it",
     ("qemu/README.md", "pytest_plugins"): "python; tests/component/test_wheels.py asks for the plugin so",
     ("qemu/README.md", "boards/*.toml"): "names",
-    ("qemu/README.md", "base "): "a table of what is cached",
+    ("qemu/README.md", "native "): "a table of what is cached",
 }
 # Named blocks: the whole page is run or compared under these names.
 NAMED = {

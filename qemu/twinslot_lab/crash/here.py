@@ -11,13 +11,14 @@ import twinslot
 from twinslot.core.transaction import Outcome
 from twinslot_lab.build import BoardFiles
 from twinslot_lab.cache import cached, fingerprint
-from twinslot_lab.command import BUILD, run, say
+from twinslot_lab.command import BUILD, run
 from twinslot_lab.crash import log, loops
 from twinslot_lab.crash.host import HostDevice, devices_of
 from twinslot_lab.crash.record import Recording
 from twinslot_lab.crash.small import SmallTeam
 from twinslot_lab.demo import BAD, FACTORY, GOOD
 from twinslot_lab.errors import LabError
+from twinslot_lab.progress import say
 from twinslot_lab.release import Image
 
 TWO_PAYLOADS: Final = "two-payloads"

@@ -16,12 +16,13 @@ from typing import Any, Final
 
 from twinslot_lab.build import BoardFiles
 from twinslot_lab.cache import cached, fingerprint
-from twinslot_lab.command import BUILD, run, say
+from twinslot_lab.command import BUILD, run
 from twinslot_lab.crash import log
 from twinslot_lab.demo import BAD, FACTORY, GOOD
 from twinslot_lab.errors import GuestError
 from twinslot_lab.fileserver import FileServer
 from twinslot_lab.product import Product
+from twinslot_lab.progress import say
 from twinslot_lab.qemu_board import QemuBoard
 from twinslot_lab.release import Image, ReleaseTeam
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from twinslot_lab import inputs, jsonfile
 from twinslot_lab.cache import fingerprint
-from twinslot_lab.command import BUILD, say
+from twinslot_lab.command import BUILD
 from twinslot_lab.demo import BAD, FACTORY, GOOD
 from twinslot_lab.description import BoardDescription
 from twinslot_lab.errors import LabError
@@ -21,6 +21,7 @@ from twinslot_lab.powercut import plan, stage, story
 from twinslot_lab.powercut.cut import Report, Scene, perform
 from twinslot_lab.powercut.plan import COLD, WARM, Cut, Phase, draw
 from twinslot_lab.powercut.verdict import System
+from twinslot_lab.progress import say
 from twinslot_lab.release import Release, ReleaseTeam
 from twinslot_lab.snapshot import emulator_version
 

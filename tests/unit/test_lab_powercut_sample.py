@@ -1,0 +1,56 @@
+"""Which power cuts `make test` makes: drawn by the commit, few, and no two alike."""
+
+from __future__ import annotations
+
+import pytest
+
+from twinslot_lab.command import ROOT, run
+from twinslot_lab.description import load
+from twinslot_lab.powercut import campaign, plan, sample
+
+
+def seeded(monkeypatch: pytest.MonkeyPatch, seed: int) -> dict[str, list[plan.Cut]]:
+    monkeypatch.setenv(sample.SEED, str(seed))
+    sample.seed.cache_clear()
+    drawn = {board: sample.cuts(board) for board in sample.COUNT}
+    sample.seed.cache_clear()
+    return drawn
+
+
+def test_every_board_has_its_number_of_cuts_each_in_a_phase_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed in range(40):
+        for board, cuts in seeded(monkeypatch, seed).items():
+            assert len(cuts) == sample.COUNT[board]
+            assert len({cut.phase.name for cut in cuts}) == len(cuts)
+
+
+def test_two_stories_are_lived_on_the_first_board_and_one_on_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    others = set()
+    for seed in range(40):
+        stories = {b: campaign.stories_of(c.phase for c in cuts) for b, cuts in seeded(monkeypatch, seed).items()}
+        assert stories["orangepi-pc"] == ["cold"]
+        assert stories["virt-armv7"] == ["good"]
+        assert "good" in stories["virt-arm64"]
+        others |= set(stories["virt-arm64"])
+    assert others == {"good", "bad", "tries"}
+
+
+def test_some_tens_of_commits_cut_in_every_phase(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = {cut.phase.name for seed in range(60) for cut in seeded(monkeypatch, seed)["virt-arm64"]}
+    assert seen == {phase.name for phase in plan.WARM}
+
+
+def test_a_cut_of_the_sample_is_the_one_that_its_seed_and_number_repeat(monkeypatch: pytest.MonkeyPatch) -> None:
+    for board, cuts in seeded(monkeypatch, 7).items():
+        for cut in cuts:
+            assert plan.draw(7, cut.number, campaign.phases_of(load(board))) == cut
+
+
+def test_without_a_seed_the_commit_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a checkout")
+    monkeypatch.delenv(sample.SEED, raising=False)
+    sample.seed.cache_clear()
+    head = run("git", "-C", ROOT, "-c", f"safe.directory={ROOT}", "rev-parse", "HEAD")
+    assert sample.seed() == int(head[:8], 16)
+    sample.seed.cache_clear()
