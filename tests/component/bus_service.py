@@ -12,6 +12,7 @@ import select
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from twinslot.bus.server.server import serve
@@ -36,6 +37,7 @@ from twinslot.engine.install import InstallOptions
 from twinslot.transport.base import Base, Cost, ImageHead, ImageStream, Part
 from twinslot.transport.notes import Note, Unused
 
+NEVER = Path("/nonexistent/end")
 SIZE = 1 << 33  # bytes; past 32 bits, as images may be
 
 REASONS = (
@@ -133,7 +135,7 @@ class PretendEngine:
         if scenario == "wait" and cancelled.wait(3600):
             raise cancelled.error()
         if scenario == "deaf":
-            time.sleep(3600)
+            self._world.ends()
         for part in range(1, 1001 if scenario == "chatty" else 5):
             time.sleep(0 if scenario == "chatty" else 0.01)
             observer(Progress(Phase.WRITE, part * 1000, SIZE, 5.5, None if part == 1 else 2.5, part * 900))
@@ -145,7 +147,7 @@ class PretendEngine:
 
     def commit(self, *, force: str, if_trial: bool, observer: Observer) -> Transaction | None:
         if force == "slowly":
-            time.sleep(3)
+            self._world.ends()
         if if_trial:
             return None
         observer(Progress(Phase.CHECK, 1, 3))
@@ -164,10 +166,16 @@ class PretendEngine:
 class PretendWorld:
     """A device on paper."""
 
-    def __init__(self) -> None:
+    def __init__(self, end: Path = NEVER) -> None:
+        self._end = end
         self.state = "idle"
         self.looks = 0
         self.asked: list[Origin] = []
+
+    def ends(self) -> None:
+        """Work that does not stop before there is a file."""
+        while not self._end.exists():
+            time.sleep(0.01)
 
     def engine(self, origin: Origin) -> PretendEngine:
         self.asked.append(origin)
@@ -214,9 +222,12 @@ def main() -> None:
     parser.add_argument("address")
     parser.add_argument("--idle", type=float, default=60)
     parser.add_argument("--grace", type=float, default=5)
+    parser.add_argument(
+        "--end", type=Path, default=NEVER, metavar="FILE", help="what cannot be stopped ends when there is this file"
+    )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO)
-    serve(PretendWorld(), address=arguments.address, idle=arguments.idle, grace=arguments.grace)
+    serve(PretendWorld(arguments.end), address=arguments.address, idle=arguments.idle, grace=arguments.grace)
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ class Bench:
             "TWINSLOT_DEADLINE": "0",
             "TWINSLOT_LOCK": str(self.lock),
             "TWINSLOT_LOCK_WAIT": "10",
-            "TWINSLOT_STEP": "5",
+            "TWINSLOT_STEP": "120",
             "TWINSLOT_GRACE": "1",
             "TWINSLOT_FW_ENV_CONFIG": str(self.rig.config),
             "TWINSLOT_CMDLINE": str(self.cmdline),

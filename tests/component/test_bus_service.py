@@ -7,9 +7,10 @@ import contextlib
 import json
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from bus_bench import PROPERTIES, Answered, Caller, Listener, call, finished, listening, private_bus, service_on
+from bus_bench import HANG, PROPERTIES, Answered, Caller, Listener, call, finished, listening, private_bus, service_on
 from bus_service import REASONS
 
 import twinslot
@@ -19,8 +20,14 @@ from twinslot.core.errors import DeviceError
 
 
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    with private_bus() as found, service_on(found):
+def end(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file that ends what cannot be stopped."""
+    return tmp_path_factory.mktemp("service") / "end"
+
+
+@pytest.fixture(scope="module")
+def address(end: Path) -> Iterator[str]:
+    with private_bus() as found, service_on(found, "--end", str(end)):
         yield found
 
 
@@ -169,7 +176,11 @@ def test_the_service_tells_its_changes_around_a_job(caller: Caller) -> None:
         (job,) = await call(bus, "Install", "sa{sv}", "http://server/refused", {})
         await listener.until("Finished")
         await call(bus, "GetStatus")
-        await asyncio.sleep(0.2)
+        async with asyncio.timeout(HANG):
+            while listener.values(names.PATH, "State")[-1:] != ["idle"] or not listener.values(
+                names.PATH, "LastResult"
+            ):
+                await asyncio.sleep(0.02)
         return listener, job
 
     listener, job = caller.run(work)
@@ -196,13 +207,14 @@ def test_a_job_is_cancelled_by_its_object_and_says_so(caller: Caller) -> None:
     assert json.loads(str(error))["code"] == "cancelled"
 
 
-def test_a_commit_cannot_be_cancelled_and_the_answer_says_so(caller: Caller) -> None:
+def test_a_commit_cannot_be_cancelled_and_the_answer_says_so(caller: Caller, end: Path) -> None:
     async def work(bus: MessageBus) -> None:
         listener = await listening(bus)
         (job,) = await call(bus, "Commit", "a{sv}", {"force": Variant("s", "slowly")})
         for path, interface in ((job, names.JOB), (names.PATH, names.UPDATE)):
             with pytest.raises(Answered, match=r"refused\.not-cancellable"):
                 await call(bus, "Cancel", path=path, interface=interface)
+        end.touch()
         assert (await listener.until("Finished"))[0] == "committed"
 
     caller.run(work)

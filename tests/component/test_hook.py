@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import waits
 from fakes.rigs import HOOK, write_default
 from twinslot.bootloader.hook import Hook
 from twinslot.core.errors import DeviceError
@@ -24,7 +25,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
         path = tmp_path / "hook"
         path.write_text(f'#!/bin/sh\n{text}\nexec {HOOK} "$@"\n')
         path.chmod(0o755)
-        return Hook(path, default_env=tmp_path / "default-env.txt", timeout=2)
+        return Hook(path, default_env=tmp_path / "default-env.txt", timeout=waits.HANG)
 
     return build
 
@@ -48,7 +49,7 @@ def test_a_write_that_did_nothing_is_an_error_although_the_hook_said_0(make: Mak
 
 
 def test_a_hook_that_hangs_is_killed_and_named(make: Make) -> None:
-    hook = Hook(make('[ "$1" = set-environment ] && sleep 30')._hook, timeout=2)
+    hook = Hook(make('[ "$1" = set-environment ] && sleep 1000')._hook, timeout=0.5)
     assert "did not end in time" in str(fails(hook, "env-write").hint)
 
 

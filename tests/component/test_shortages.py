@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import waits
 from fakes import rigs
 from fakes.rigs import FAKE_BIN, SIZE, UBootRig
 from twinslot.bootloader.hook import Hook
@@ -187,7 +188,10 @@ class Passing:
             self._stack.close()
 
 
-def test_a_check_that_cannot_be_started_for_a_moment_has_not_failed(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_check_that_cannot_be_started_for_a_moment_has_not_failed(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("twinslot.system.process.time", waits.Stopped(lambda: False))  # Python may take its time
     with contextlib.ExitStack() as stack:
         time = Passing(2, stack)
         runner = Runner([CommandCheck("pump", (sys.executable, "-c", ""), TERMS)], time.clock, time.sleep)

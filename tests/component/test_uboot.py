@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import waits
 from fakes import redundant, rigs
 from fakes.rigs import FAKE_BIN, OFFSETS, SIZE, UBootRig
 from twinslot.bootloader.base import CopyState
@@ -46,7 +47,7 @@ def fails(boot: UBoot, code: str = "env-write") -> DeviceError:
     return caught.value
 
 
-def boot_of(rig: UBootRig, timeout: float = 10, tool: str = f"{FAKE_BIN}/fw_setenv") -> UBoot:
+def boot_of(rig: UBootRig, timeout: float = waits.HANG, tool: str = f"{FAKE_BIN}/fw_setenv") -> UBoot:
     return UBoot(rig.config, fw_setenv=tool, default_env=rig.default, timeout=timeout)
 
 
@@ -128,7 +129,7 @@ def test_a_write_that_did_not_land_is_an_error_whatever_the_tool_says(
     fake: UBootRig, monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:
     monkeypatch.setenv("FAKE_FW_SETENV", mode)
-    fails(boot_of(fake, timeout=1.0))
+    fails(boot_of(fake, timeout=0.5 if mode == "hang" else waits.HANG))
     assert fake.boot.read().variables == BEFORE == fake.seen()
 
 
@@ -137,7 +138,11 @@ def test_a_write_that_landed_counts_whatever_the_tool_says(
     fake: UBootRig, monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:
     monkeypatch.setenv("FAKE_FW_SETENV", mode)
-    assert boot_of(fake, timeout=3.0).write(CHANGES).variables == BEFORE | CHANGES
+    if mode == "hang-after":  # however long it takes until then
+        monkeypatch.setattr("twinslot.system.process.time", waits.Stopped(lambda: fake.seen() == BEFORE | CHANGES))
+    assert (
+        boot_of(fake, timeout=0.2 if mode == "hang-after" else waits.HANG).write(CHANGES).variables == BEFORE | CHANGES
+    )
     assert fake.seen() == BEFORE | CHANGES
 
 

@@ -10,6 +10,7 @@ from typing import Final, Protocol
 
 import pytest
 
+import waits
 from simulation import rawcopy
 from simulation.bootloader import SimulatedBootloader
 from simulation.disk import SimulatedCard
@@ -52,7 +53,7 @@ class UBootRig:
         self.default = write_default(directory)
         self._printenv = f"{bin_directory}fw_printenv"
         self.boot: Bootloader = UBoot(
-            self.config, fw_setenv=f"{bin_directory}fw_setenv", default_env=self.default, timeout=10
+            self.config, fw_setenv=f"{bin_directory}fw_setenv", default_env=self.default, timeout=waits.HANG
         )
 
     def raw(self) -> list[bytes]:
@@ -78,7 +79,7 @@ class HookRig:
 
     def __init__(self, directory: Path, hook: Path = HOOK) -> None:
         self._files = [directory / "env0", directory / "env1"]
-        self.boot: Bootloader = Hook(hook, default_env=write_default(directory), timeout=10)
+        self.boot: Bootloader = Hook(hook, default_env=write_default(directory), timeout=waits.HANG)
 
     def raw(self) -> list[bytes]:
         return [file.read_bytes() if file.exists() else b"" for file in self._files]
