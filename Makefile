@@ -22,6 +22,10 @@ LISTS := qemu/apt-packages.txt tests/apt-packages.txt
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
+try: ## a device on this machine, no emulation: update, bad update, rollback, power cut, then a shell in it (TRY=story: none)
+	@PYTHON=$(PYTHON) qemu/try.sh $(if $(filter story,$(TRY)),--story)
+.PHONY: try
+
 demo: packages $(STAMP) ## a board takes a good update and commits, takes a bad one and comes back: build/demo/report.json
 	$(AS_ROOT) $(BIN)/python -m twinslot_lab demo
 

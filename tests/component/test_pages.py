@@ -42,6 +42,8 @@ MANUALS = [str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs/man").gl
 
 # Page and beginning of a block -> the test that runs it or compares it: here, or elsewhere when a host cannot.
 HELD = {
+    ("README.md", "make try"): "commands; tests/component/test_try_device.py",
+    ("README.md", "  7.9 s"): "output of `make try`: tests/component/test_try_device.py has each line",
     ("README.md", "make demo"): "names; run by CI, and its two stories by tests/board/test_other_boards.py",
     ("README.md", " 39.9 s"): "output of `make demo`, shortened by hand: an emulated board, minutes",
     ("README.md", "client/twinslot/"): "names",
@@ -55,6 +57,7 @@ HELD = {
         "docs/guide-developer.md",
         "def test_a_good_release",
     ): "python; needs a board: tests/board/test_updates.py has the like",
+    ("docs/guide-developer.md", "with workbench"): "python; tests/component/test_try_device.py has the like",
     ("docs/guide-developer.md", "def no_network"): "python; needs a board: tests/board/test_updates.py has the like",
     ("docs/guide-developer.md", ".venv/bin/pytest -s tests/simulation"): "commands; run by `make test`",
     ("docs/guide-developer.md", "make powercut"): "commands; needs QEMU: tests/board/test_real_cuts.py",
@@ -72,6 +75,7 @@ HELD = {
     ): "test_the_objects_of_the_format_page_are_those_of_an_image",
     ("docs/image-toml.md", 'product = "Infusion Pump"'): "test_the_description_of_the_reference_is_read",
     ("docs/lifecycle.md", "stateDiagram-v2"): "printed: tests/unit/test_lifecycle.py",
+    ("docs/try.md", "make try"): "commands; tests/component/test_try_device.py",
     ("docs/testing-your-device.md", "console: "): "output of a failed test: tests/unit/test_lab_fixtures.py",
     (
         "bench/README.md",
@@ -89,6 +93,7 @@ NAMED = {
     "docs/guide-release.md": "test_the_release_guide_works_from_an_empty_directory and those after it",
     "docs/packaging.md": "tests/component/test_make_install.py",
     "docs/testing-your-device.md": "tests/board/test_guide.py",
+    "docs/try.md": "tests/component/test_try_device.py",
 }
 # Not run here, though named: what runs it instead.
 NOT_RUN = {

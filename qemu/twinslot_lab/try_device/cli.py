@@ -23,7 +23,7 @@ from twinslot_lab.try_device import needs, story
 from twinslot_lab.try_device.machine import Machine
 from twinslot_lab.try_device.media import Media
 from twinslot_lab.try_device.releases import FACTORY, PLAY, STORY, Release, Team
-from twinslot_lab.try_device.telling import WorkerSender
+from twinslot_lab.try_device.telling import Narrator
 
 FOLDER = BUILD / "try"
 HOST = "127.0.0.1"
@@ -49,14 +49,15 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m twinslot_lab try", description=__doc__)
     parser.add_argument("--story", action="store_true", help="only the story, no shell")
     parser.add_argument("--json", action="store_true", help="the report on standard output, the story beside it")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="where it works; default: %(default)s")
     words = parser.parse_args(arguments)
-    needs.check(Path(sys.prefix))
+    needs.check(Path(sys.prefix), os.geteuid())
     shell = sys.stdin.isatty() and sys.stdout.isatty() and not (words.story or words.json)
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGHUP, _stop)
-    teller = WorkerSender(sys.stderr if words.json else sys.stdout, story.STEPS)
+    teller = Narrator(sys.stderr if words.json else sys.stdout, story.STEPS)
     try:
-        report = _try(teller, shell=shell)
+        report = _try(teller, words.folder.resolve(), shell=shell)
     except KeyboardInterrupt:
         teller.line("\nstopped; the device is taken away")
         return 130
@@ -65,18 +66,18 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _try(teller: WorkerSender, *, shell: bool) -> dict[str, Any]:
+def _try(teller: Narrator, folder: Path, *, shell: bool) -> dict[str, Any]:
     teller.line("A device is made of loop devices and name spaces of this machine, with the real client in two slots.")
-    teller.line(f"No emulation, nothing outside of {FOLDER}, all of it goes away. About half a minute.")
+    teller.line(f"No emulation, nothing outside of {folder}, all of it goes away. About half a minute.")
     releases = (*STORY, *PLAY) if shell else STORY
-    with workbench(FOLDER / "device", releases, FACTORY) as bench:
+    with workbench(folder / "device", releases, FACTORY) as bench:
         teller.note(f"{teller.seconds:.1f} s: keys, {len(releases)} signed images and their patches are made")
         made = teller.seconds
         told = story.Story(bench.machine, bench.team, bench.server, bench.port, teller)
         told.live()
         facts = {"seconds": teller.seconds, "made_seconds": made, "updates": told.updates, "cut": told.cut}
         report = facts | {"steps": teller.told}
-        path = FOLDER / "report.json"
+        path = folder / "report.json"
         path.write_text(json.dumps(report, indent=2) + "\n")
         teller.line(f"\n{teller.seconds:5.1f} s  all of it ended as it must; report: {path}\n")
         if shell:

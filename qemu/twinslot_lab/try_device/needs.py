@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pwd
 import shutil
 import stat
@@ -27,16 +26,17 @@ PROGRAMS: Final = {
 }
 
 
-def check(venv: Path) -> None:
+def check(venv: Path, user: int) -> None:
     """Look at all of it, the likeliest want first; changes nothing.
 
     Args:
         venv: The virtual environment that the device's client gets its libraries from.
+        user: Whose process this is.
 
     Raises:
         LabError: What was expected, what was found, and what to do.
     """
-    _check_root(os.geteuid())
+    _check_root(user)
     for program, package in PROGRAMS.items():
         if shutil.which(program) is None:
             raise LabError(f"expected the program '{program}', found none", hint=f"apt install {package}")

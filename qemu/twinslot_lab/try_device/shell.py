@@ -14,12 +14,12 @@ from typing import Final
 from twinslot_lab.errors import GuestError
 from twinslot_lab.try_device.machine import End, Machine
 from twinslot_lab.try_device.story import start
-from twinslot_lab.try_device.telling import WorkerSender
+from twinslot_lab.try_device.telling import Narrator
 
 _SOON: Final = 5.0  # seconds in which a device that killed its shell has ended
 
 
-def play(machine: Machine, teller: WorkerSender) -> None:
+def play(machine: Machine, teller: Narrator) -> None:
     """Give the terminal to the device until its person leaves the shell.
 
     Args:
@@ -46,7 +46,7 @@ def play(machine: Machine, teller: WorkerSender) -> None:
             return
 
 
-def _started(machine: Machine, teller: WorkerSender) -> bool:
+def _started(machine: Machine, teller: Narrator) -> bool:
     """Whether it stays up; one whose release is not well restarts by itself."""
     try:
         start(teller, machine)

@@ -15,7 +15,7 @@ from twinslot_lab.badnet import Proxy, Weather
 from twinslot_lab.errors import GuestError
 from twinslot_lab.try_device.machine import End, Machine
 from twinslot_lab.try_device.releases import BAD, FACTORY, GOOD, LARGE, Release, Team
-from twinslot_lab.try_device.telling import WorkerSender, asked
+from twinslot_lab.try_device.telling import Narrator, asked
 
 STEPS: Final = 7
 CUT_AT: Final = 30  # per cent of the slot
@@ -38,7 +38,7 @@ class Story:
     team: Team
     server: str
     port: int
-    teller: WorkerSender
+    teller: Narrator
     updates: list[dict[str, Any]] = field(default_factory=list)
     cut: dict[str, Any] = field(default_factory=dict)
 
@@ -125,7 +125,7 @@ class Story:
         self.cut |= {"running": self.machine.slot, "outcome": last["outcome"], "reason": last["reason"]}
 
 
-def start(teller: WorkerSender, machine: Machine, *, well: bool = True) -> None:
+def start(teller: Narrator, machine: Machine, *, well: bool = True) -> None:
     """Power on, and what systemd's units do on a board, in their order.
 
     Args:

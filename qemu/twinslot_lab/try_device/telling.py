@@ -20,7 +20,7 @@ _ASIDE = re.compile(
 
 
 @dataclass
-class WorkerSender:
+class Narrator:
     """Tells a story on a stream.
 
     Attributes:
