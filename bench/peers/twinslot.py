@@ -48,7 +48,7 @@ compatible = ["bench"]
 trust = "keys"
 [payloads.rootfs]
 file = "{image}"
-kind = "raw"
+check = "none"
 """
 
 

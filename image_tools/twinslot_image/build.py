@@ -100,6 +100,8 @@ def _facts(description: Description, now: datetime) -> ReleaseFacts:
         expires=_expiry(description, now),
         hardware=description.hardware,
         variants=description.variants,
+        taken_from=description.taken_from,
+        source=description.source,
     )
 
 
@@ -113,7 +115,7 @@ def _check_payloads(description: Description) -> dict[str, Looked]:
     for source in description.payloads:
         if not source.file.is_file():
             raise _no_file(source.file)
-        if source.kind == "rootfs":
+        if source.check == "rootfs":
             checked = _check(source, description.architecture)
             reasons += checked.reasons
             looked[source.name] = checked.looked
@@ -138,6 +140,7 @@ def _pack(source: PayloadSource, description: Description, sink: BinaryIO) -> Pa
                     sink,
                     description.group_size or group_size_for(total),
                     level=description.level,
+                    type_=source.type,
                     on_progress=progress.update,
                 )
     except OSError as e:

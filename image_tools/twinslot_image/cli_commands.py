@@ -40,7 +40,9 @@ def init(arguments: argparse.Namespace, output: Output) -> None:
 def build(arguments: argparse.Namespace, output: Output) -> None:
     """`build`."""
     overrides = {name: getattr(arguments, name) for name in ("release", "sequence")}
-    given = {name: value for name, value in overrides.items() if value is not None}
+    given: dict[str, object] = {name: value for name, value in overrides.items() if value is not None}
+    if arguments.source:
+        given["source"] = dict(arguments.source)
     description = read_description(arguments.description, given)
     if not arguments.allow_jump:
         check_sequence(description.sequence, arguments.previous, Path(arguments.output))

@@ -214,12 +214,27 @@ def _add_build(verbs: _Verbs, anywhere: Parser) -> None:
     sequence = whole_number(1, SEQUENCE_MAX)
     build.add_argument("--sequence", type=sequence, metavar="N", help="overrides the description's")
     build.add_argument(
+        "--source",
+        action="append",
+        type=_key_and_value,
+        metavar="KEY=VALUE",
+        help="overrides the description's [source]: commit, tag, build or builder; more than once for more keys",
+    )
+    build.add_argument(
         "--previous", type=Path, metavar="OLD.twin", help="the release before, from which the sequence must not jump"
     )
     build.add_argument(
         "--allow-jump", action="store_true", help="accept a sequence far above the last one; there is no way back"
     )
     build.set_defaults(run=commands.build)
+
+
+def _key_and_value(text: str) -> tuple[str, str]:
+    """`KEY=VALUE`; which keys there are, the description knows."""
+    key, sign, value = text.partition("=")
+    if not sign or not key:
+        raise argparse.ArgumentTypeError("KEY=VALUE")
+    return key, value
 
 
 def _add_sign(verbs: _Verbs, anywhere: Parser) -> None:

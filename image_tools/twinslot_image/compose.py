@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
 from twinslot.core.canonical import encode
 from twinslot.core.errors import ImageError
-from twinslot.core.manifest import FORMAT, parse_manifest
+from twinslot.core.manifest import FORMAT, SEQUENCE_MAX, SequenceRange, Source, parse_manifest
 from twinslot.image.wire import HEADER_SIZE, Header, Section, TrustDocuments, build_header, build_trust, parse_header
 from twinslot_image.pack import PackedPayload
 from twinslot_image.replacement import rewriting
@@ -36,6 +36,8 @@ class ReleaseFacts:
     expires: datetime
     hardware: tuple[str, ...] = ()
     variants: tuple[str, ...] = ()
+    taken_from: SequenceRange | None = None
+    source: Source = field(default_factory=Source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,10 @@ def compose_manifest(
     }
     narrowing = {"hardware": sorted(facts.hardware), "variants": sorted(facts.variants)}
     ours |= {key: names for key, names in narrowing.items() if names}
+    if facts.taken_from:
+        ours["from"] = _range(facts.taken_from)
+    if source := {key: value for key, value in asdict(facts.source).items() if value}:
+        ours["source"] = source
     signed = {
         "_type": "targets",
         "expires": _time(facts.expires),
@@ -93,6 +99,11 @@ def compose_manifest(
     manifest = encode({"signatures": [], "signed": signed})
     parse_manifest(manifest)
     return manifest
+
+
+def _range(limits: SequenceRange) -> dict[str, int]:
+    """A limit that limits nothing is left out; one of the two is there in any case."""
+    return {"lowest": limits.lowest} | ({"highest": limits.highest} if limits.highest < SEQUENCE_MAX else {})
 
 
 def write_image(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,11 @@ from twinslot.core.manifest import (
     RELEASE_NAME,
     SEQUENCE_MAX,
     TYPES,
+    SequenceRange,
+    Source,
+    source_form,
 )
+from twinslot.core.model import PARTITION
 from twinslot.image.codec import LEVEL_DEFAULT, LEVEL_MAX
 from twinslot_image.elf import ARCHITECTURES
 from twinslot_image.named_file import read_small
@@ -33,7 +37,7 @@ from twinslot_image.toml_table import Table
 VALID_DAYS_DEFAULT = 365
 VALID_DAYS_MAX = 3650
 FOREIGN_MAX = 1024  # patterns of one payload
-KINDS = ("rootfs", "raw")
+CHECKS = ("rootfs", "none")
 _PATTERN = re.compile(r"[^/].*")
 _PLACE = re.compile(r"(?P<what>.*) \(at line (?P<line>\d+), column (?P<column>\d+)\)", re.DOTALL)
 _TWICE = re.compile(r"cannot (?:declare|mutate .*) \((?P<names>.*)\)(?: twice)?")
@@ -42,17 +46,19 @@ _CONTROL = re.compile(r"illegal character '\\x(?P<code>[0-9a-f]{2})'")
 # What the patterns of the manifest allow, in words.
 _TITLE_FORM = "1 to 64 letters, digits, blanks and . _ + ~ -, the first and last a letter or digit"
 _NAME_FORM = "1 to 64 of a-z 0-9 . _ -, the first a letter or digit"
+_SOURCE_FORM = "1 to 256 printable ASCII characters, the first and last no blank"
 _DEVICE_FORM = "1 to 64 of a-z 0-9 . _ , -, the first a letter or digit"
 
 
 @dataclass(frozen=True, slots=True)
 class PayloadSource:
-    """One payload: its file, whether it is a root file system to be checked, and files excused from the check."""
+    """One payload: its file, as what it is checked, files excused from that, and its type on the device."""
 
     name: str
     file: Path
-    kind: str
+    check: str
     foreign: tuple[str, ...]
+    type: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +82,8 @@ class Description:
     compatible: tuple[str, ...]
     hardware: tuple[str, ...]
     variants: tuple[str, ...]
+    taken_from: SequenceRange | None
+    source: Source
     checks: tuple[str, ...]
     architecture: str
     trust: Path
@@ -93,11 +101,13 @@ class Description:
 
 
 TOP_KEYS = (
-    *("product", "release", "sequence", "epoch", "type", "compatible", "hardware", "variants", "checks"),
-    *("architecture", "trust", "valid_days", "expires", "group_size", "level", "payloads", "attachments"),
+    *("product", "release", "sequence", "epoch", "type", "compatible", "hardware", "variants", "from", "checks"),
+    *("source", "architecture", "trust", "valid_days", "expires", "group_size", "level", "payloads", "attachments"),
 )
-PAYLOAD_KEYS = ("file", "kind", "foreign")
+PAYLOAD_KEYS = ("file", "check", "foreign", "type")
 ATTACHMENT_KEYS = ("file", "media_type")
+FROM_KEYS = tuple(each.name for each in fields(SequenceRange))
+SOURCE_KEYS = tuple(each.name for each in fields(Source))
 
 
 def read_description(path: Path, overrides: Mapping[str, object] | None = None) -> Description:
@@ -105,13 +115,15 @@ def read_description(path: Path, overrides: Mapping[str, object] | None = None) 
 
     Args:
         path: The TOML file.
-        overrides: Values from the command line, which stand above the file's.
+        overrides: Values from the command line, which stand above the file's; those of `source` key by key.
 
     Raises:
         ImageError: `image.description`, naming the key.
     """
-    data = _parse(path)
-    return _describe(Table({**data, **(overrides or {})}, path, "", TOP_KEYS))
+    data, given = _parse(path), dict(overrides or {})
+    if isinstance(source := given.get("source"), dict) and isinstance(stated := data.get("source"), dict):
+        given["source"] = stated | source
+    return _describe(Table(data | given, path, "", TOP_KEYS))
 
 
 def _parse(path: Path) -> dict[str, Any]:
@@ -152,7 +164,7 @@ def _describe(top: Table) -> Description:
     payloads = top.tables("payloads", PAYLOAD_KEYS, NAME, _NAME_FORM)
     attachments = top.tables("attachments", ATTACHMENT_KEYS, NAME, _NAME_FORM)
     sources = tuple(_payload(table, name) for name, table in payloads.items())
-    rootfs = any(payload.kind == "rootfs" for payload in sources)
+    rootfs = any(payload.check == "rootfs" for payload in sources)
     expires = top.get("expires", datetime, None)
     description = Description(
         product=top.text("product", RELEASE_NAME, _TITLE_FORM),
@@ -163,6 +175,8 @@ def _describe(top: Table) -> Description:
         compatible=top.names("compatible", COMPATIBLE, _DEVICE_FORM, NAMES_MAX),
         hardware=top.names("hardware", COMPATIBLE, _DEVICE_FORM, NAMES_MAX, ()),
         variants=top.names("variants", COMPATIBLE, _DEVICE_FORM, NAMES_MAX, ()),
+        taken_from=_taken_from(top),
+        source=_source(top),
         checks=top.names("checks", NAME, _NAME_FORM, NAMES_MAX, ()),
         architecture=top.choice("architecture", ARCHITECTURES, None if rootfs else ""),
         trust=top.path("trust"),
@@ -193,7 +207,26 @@ def _group_size(top: Table) -> int | None:
 
 def _payload(table: Table, name: str) -> PayloadSource:
     foreign = table.names("foreign", _PATTERN, "a pattern without a slash in front", FOREIGN_MAX, ())
-    return PayloadSource(name, table.path("file"), table.choice("kind", KINDS, "rootfs"), foreign)
+    type_ = table.text("type", NAME, _NAME_FORM, PARTITION)
+    return PayloadSource(name, table.path("file"), table.choice("check", CHECKS, "rootfs"), foreign, type_)
+
+
+def _taken_from(top: Table) -> SequenceRange | None:
+    table = top.table("from", FROM_KEYS)
+    if table is None:
+        return None
+    lowest = table.number("lowest", 1, SEQUENCE_MAX, 1)
+    limits = SequenceRange(lowest, table.number("highest", lowest, SEQUENCE_MAX, SEQUENCE_MAX))
+    if limits == SequenceRange():
+        raise top.bad("from", "'lowest' above 1, or 'highest'", "a table that excludes no release")
+    return limits
+
+
+def _source(top: Table) -> Source:
+    table = top.table("source", SOURCE_KEYS)
+    forms = dict.fromkeys(SOURCE_KEYS, _SOURCE_FORM) | {"commit": "40 or 64 hex digits, lower case"}
+    given = [key for key in SOURCE_KEYS if table is not None and table.has(key)]
+    return Source(**{key: table.text(key, source_form(key), forms[key]) for key in given if table is not None})
 
 
 def _attachment(table: Table, name: str) -> AttachmentSource:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from twinslot.core.manifest import Manifest, Payload, parse_manifest
+from twinslot.core.describe import TIME, describe_manifest, source_lines
+from twinslot.core.manifest import Manifest, parse_manifest
 from twinslot.image.layout import layout
 from twinslot.image.wire import Section, parse_trust
 from twinslot_image.compose import Front
 from twinslot_image.progress import size_text
 from twinslot_image.signing import describe_document, role_key_ids
-
-_TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
 def describe_image(front: Front) -> dict[str, Any]:
@@ -25,46 +24,18 @@ def describe_image(front: Front) -> dict[str, Any]:
     trust = parse_trust(front.trust)
     roles = role_key_ids(trust.targets)
     return {
-        "product": manifest.product,
-        "release": manifest.release.name,
-        "sequence": manifest.release.sequence,
-        "epoch": manifest.release.epoch,
-        "type": manifest.type,
-        "compatible": list(manifest.compatible),
-        "hardware": list(manifest.hardware),
-        "variants": list(manifest.variants),
-        "checks": list(manifest.checks),
-        "built": manifest.built.strftime(_TIME),
-        "expires": manifest.expires.strftime(_TIME),
-        "manifest": manifest.digest,
+        **describe_manifest(manifest),
         "size": front.header.total,
         "sections": {str(section): front.header.length(section) for section in Section},
-        "payloads": [_describe_payload(payload) for payload in manifest.payloads],
-        "attachments": [
-            {"name": a.name, "size": a.size, "media_type": a.media_type, "sha256": a.digest}
-            for a in manifest.attachments
-        ],
         "documents": [_describe_document(data) for data in (*trust.roots, trust.targets)],
         "roles": [_describe_role(name, *roles[name], manifest) for name in sorted(roles)],
-        "signatures": list(manifest.key_ids),
         "unknown_signatures": sorted(set(manifest.key_ids) - {key for _, keys in roles.values() for key in keys}),
-    }
-
-
-def _describe_payload(payload: Payload) -> dict[str, Any]:
-    return {
-        "name": payload.name,
-        "size": payload.size,
-        "stored_size": payload.stored_size,
-        "group_size": payload.group_size,
-        "groups": payload.groups,
-        "sha256": payload.digest,
     }
 
 
 def _describe_document(data: bytes) -> dict[str, Any]:
     kind, version, expires = describe_document(data)
-    return {"type": kind, "version": version, "expires": expires.strftime(_TIME)}
+    return {"type": kind, "version": version, "expires": expires.strftime(TIME)}
 
 
 def _describe_role(name: str, threshold: int, keys: tuple[str, ...], manifest: Manifest) -> dict[str, Any]:
@@ -80,12 +51,13 @@ def render_image(data: dict[str, Any]) -> list[str]:
         f"  sequence     {data['sequence']}, security epoch {data['epoch']}",
         f"  for          {', '.join(data['compatible'])}",
         *(f"  {key:<11}  {', '.join(data[key])}" for key in ("hardware", "variants") if data[key]),
+        *(f"  {label:<11}  {text}" for label, text in source_lines(data)),
         f"  built        {data['built']}, expires {data['expires']}",
         f"  checks       {checks}",
         f"  manifest     {data['manifest']}",
         f"  image        {size_text(data['size'])}",
         "",
-        *_rows(["payload", "size", "stored", "ratio", "groups"], [_payload_row(p) for p in data["payloads"]]),
+        *_rows(["payload", "type", "size", "stored", "ratio", "groups"], [_payload_row(p) for p in data["payloads"]]),
     ]
     if data["attachments"]:
         rows = [[a["name"], size_text(a["size"]), a["media_type"]] for a in data["attachments"]]
@@ -103,7 +75,14 @@ def render_image(data: dict[str, Any]) -> list[str]:
 def _payload_row(payload: dict[str, Any]) -> list[str]:
     ratio = f"{payload['stored_size'] / payload['size']:.0%}"
     groups = f"{payload['groups']} of {size_text(payload['group_size'])}"
-    return [payload["name"], size_text(payload["size"]), size_text(payload["stored_size"]), ratio, groups]
+    return [
+        payload["name"],
+        payload["type"],
+        size_text(payload["size"]),
+        size_text(payload["stored_size"]),
+        ratio,
+        groups,
+    ]
 
 
 def signature_count(role: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 from twinslot.core.errors import ImageError
 from twinslot.core.manifest import GROUP_SIZE_DEFAULT, GROUP_SIZE_MAX, GROUPS_MAX
+from twinslot.core.model import PARTITION
 from twinslot.image.codec import LEVEL_DEFAULT, Encoder
 from twinslot.image.wire import Encoding, StoredEntry, build_table
 from twinslot_image.threads import in_order
@@ -32,10 +33,11 @@ class PackedPayload:
     plain_list: bytes
     stored_table: bytes
     stored_size: int
+    type: str = PARTITION
 
     def target(self) -> dict[str, object]:
         """Its entry among the manifest's targets (docs/image-format.md section 5.3)."""
-        custom = {
+        custom: dict[str, object] = {
             "group_size": self.group_size,
             "groups": -(-self.size // self.group_size),
             "kind": "payload",
@@ -43,6 +45,8 @@ class PackedPayload:
             "stored_size": self.stored_size,
             "stored_table": hashlib.sha256(self.stored_table).hexdigest(),
         }
+        if self.type != PARTITION:
+            custom["type"] = self.type
         return {"custom": custom, "hashes": {"sha256": self.digest}, "length": self.size}
 
 
@@ -73,6 +77,7 @@ def pack_payload(
     group_size: int = GROUP_SIZE_DEFAULT,
     *,
     level: int = LEVEL_DEFAULT,
+    type_: str = PARTITION,
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> PackedPayload:
     """Read `source` to its end and write its groups to `sink`. The same input gives the same bytes.
@@ -83,6 +88,7 @@ def pack_payload(
         sink: Takes the groups, nothing else.
         group_size: Bytes.
         level: zstd's.
+        type_: Of the payload, as its device knows it.
         on_progress: Called with the bytes of plain content done so far.
 
     Raises:
@@ -105,7 +111,7 @@ def pack_payload(
     if not entries:
         raise _bad_size(name, "at least 1 byte", "0 bytes")
     return PackedPayload(
-        name, size, whole.hexdigest(), group_size, bytes(plain_list), build_table(entries), stored_size
+        name, size, whole.hexdigest(), group_size, bytes(plain_list), build_table(entries), stored_size, type_
     )
 
 

@@ -38,7 +38,7 @@ def provision(image: Path, slot: SlotName, record: Target, built: datetime) -> d
     """
     manifest = parse_manifest(read_image_front(image).manifest)
     release = manifest.release
-    payloads = {p.name: StoredPayload(p.size, p.group_size, p.digest) for p in manifest.payloads}
+    payloads = {p.name: StoredPayload(p.size, p.group_size, p.digest, p.type) for p in manifest.payloads}
     stamp = built.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     with workspace(record.folder) as directory:
         with _about(record.folder), Record(directory, lambda: stamp, "factory") as new:

@@ -83,7 +83,7 @@ def _open(image: Image) -> Tree:
     if start[fs_erofs.MAGIC_AT : fs_erofs.MAGIC_AT + 4] == fs_erofs.MAGIC:
         return Tree(image, fs_erofs.Erofs(image))
     names = (name for at, magic, name in _OTHERS if start[at : at + len(magic)] == magic)
-    hint = 'set kind = "raw" for a payload that is not a root file system'
+    hint = 'set check = "none" for a payload that is not a root file system'
     what = f"'{image.name}' is no root file system"
     raise ImageError(what, code="rootfs", expected="ext4 or erofs", found=next(names, "neither"), hint=hint)
 
@@ -126,7 +126,7 @@ def _architecture(offending: list[str], architecture: str) -> Iterator[Refusal]:
         yield Refusal("architecture", what, architecture, ", ".join(offending[:NAMED_FILES]) + more)
 
 
-_INSTALL = 'install the client in the root file system (docs/packaging.md); kind = "raw" for a first try'
+_INSTALL = 'install the client in the root file system (docs/packaging.md); check = "none" for a first try'
 
 
 def _check_units(tree: Tree) -> Iterator[Refusal]:

@@ -21,7 +21,7 @@ trust = "keys"                  # made by 'twinslot-image keys init keys'
 
 [payloads.rootfs]
 file = "rootfs.img"             # an ext4 or erofs file system with the twinslot package in it
-# kind = "raw"                  # for a first try: then the file is not looked into
+# check = "none"                  # for a first try: then the file is not looked into
 
 # [attachments."release-notes.md"]
 # file = "notes.md"

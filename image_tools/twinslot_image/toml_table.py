@@ -56,6 +56,16 @@ class Table:
             raise self.bad(key, KINDS[kind], value)
         return value
 
+    def has(self, key: str) -> bool:
+        """Whether the file has the key."""
+        return key in self._data
+
+    def table(self, key: str, keys: Sequence[str]) -> Table | None:
+        """The table below a key; None without it."""
+        if key not in self._data:
+            return None
+        return Table(self.get(key, dict), self._file, self._name(key), keys)
+
     def number(self, key: str, low: int, high: int, default: Any = _REQUIRED) -> int:
         """A whole number from `low` to `high`."""
         value: int = self.get(key, int, default)

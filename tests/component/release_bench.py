@@ -22,7 +22,7 @@ expires = {expires}
 group_size = {group_size}
 [payloads.rootfs]
 file = "{file}"
-kind = "raw"
+check = "none"
 """
 
 

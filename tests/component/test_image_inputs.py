@@ -23,7 +23,7 @@ compatible = ["acme,pump-3"]
 trust = "keys"
 [payloads.rootfs]
 file = "rootfs.img"
-kind = "raw"
+check = "none"
 [attachments."notes.md"]
 file = "notes.md"
 """
@@ -196,7 +196,7 @@ for command in sys.argv[1:]:
 
 def test_without_the_extra_only_what_needs_it_fails_and_says_what_to_install(bench: Path) -> None:
     (bench / "checked.toml").write_text(
-        TOML.replace('kind = "raw"', "").replace("trust", 'architecture = "arm64"\ntrust')
+        TOML.replace('check = "none"', "").replace("trust", 'architecture = "arm64"\ntrust')
     )
     key = next((bench / "keys/private").glob("engineering.*"))
     commands = (

@@ -16,7 +16,7 @@ compatible = "acme,pump-3"
 trust = "keys"
 [payloads.firmware]
 file = "firmware.bin"
-kind = "raw"
+check = "none"
 """
 
 

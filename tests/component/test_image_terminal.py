@@ -57,7 +57,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (large / "firmware.bin").write_bytes(b"".join(b"%d line\n" % n for n in range(300_000)))
     (large / "image.toml").write_text(
         'product = "Pump"\nrelease = "1"\nsequence = 1\ncompatible = ["acme"]\ntrust = "keys"\nlevel = 3\n'
-        '[payloads.firmware]\nfile = "firmware.bin"\nkind = "raw"\n'
+        '[payloads.firmware]\nfile = "firmware.bin"\ncheck = "none"\n'
     )
     return large
 

@@ -8,7 +8,7 @@ import pytest
 
 from rootfs_samples import elf_header, make_ext4, make_tree
 from twinslot_image.cli import main
-from twinslot_image.description import ATTACHMENT_KEYS, PAYLOAD_KEYS, TOP_KEYS
+from twinslot_image.description import ATTACHMENT_KEYS, FROM_KEYS, PAYLOAD_KEYS, SOURCE_KEYS, TOP_KEYS
 
 BASE = """
 product = "Pump"
@@ -18,7 +18,7 @@ compatible = "acme,pump-3"
 trust = "keys"
 [payloads.firmware]
 file = "firmware.bin"
-kind = "raw"
+check = "none"
 [attachments.notes]
 file = "notes.md"
 """
@@ -42,6 +42,14 @@ CHANGES = {
     "compatible": ('"acme,pump-3"', '["acme,pump-3", "acme,pump-4"]'),
     "hardware": ("sequence = 7", 'sequence = 7\nhardware = "rev-b"'),
     "variants": ("sequence = 7", 'sequence = 7\nvariants = ["ward"]'),
+    "from": ("[payloads.firmware]", "[from]\nlowest = 3\n[payloads.firmware]"),
+    "lowest": ("[payloads.firmware]", "[from]\nlowest = 4\n[payloads.firmware]"),
+    "highest": ("[payloads.firmware]", "[from]\nhighest = 6\n[payloads.firmware]"),
+    "source": ("[payloads.firmware]", '[source]\ntag = "v1"\n[payloads.firmware]'),
+    "commit": ("[payloads.firmware]", f'[source]\ncommit = "{"c" * 40}"\n[payloads.firmware]'),
+    "tag": ("[payloads.firmware]", '[source]\ntag = "v2"\n[payloads.firmware]'),
+    "build": ("[payloads.firmware]", '[source]\nbuild = "job 17"\n[payloads.firmware]'),
+    "builder": ("[payloads.firmware]", '[source]\nbuilder = "https://ci.example"\n[payloads.firmware]'),
     "checks": ("sequence = 7", 'sequence = 7\nchecks = ["10-motor"]'),
     "trust": ('"keys"', '"other"'),
     "valid_days": ("sequence = 7", "sequence = 7\nvalid_days = 30"),
@@ -55,7 +63,7 @@ CHANGES = {
 }
 # Key -> as above, for a root file system with one program for another machine: refused, and built.
 GATES = {
-    "kind": ('file = "rootfs.ext4"', 'file = "rootfs.ext4"\nkind = "raw"'),
+    "check": ('file = "rootfs.ext4"', 'file = "rootfs.ext4"\ncheck = "none"'),
     "foreign": ('file = "rootfs.ext4"', 'file = "rootfs.ext4"\nforeign = "usr/bin/*"'),
 }
 
@@ -84,7 +92,9 @@ def build(bench: Path, text: str) -> tuple[int, bytes]:
 
 
 def test_every_key_is_tried_here() -> None:
-    assert CHANGES.keys() | GATES.keys() | {"architecture"} == {*TOP_KEYS, *PAYLOAD_KEYS, *ATTACHMENT_KEYS}
+    assert CHANGES.keys() | GATES.keys() | {"architecture"} == {
+        *(*TOP_KEYS, *PAYLOAD_KEYS, *ATTACHMENT_KEYS, *FROM_KEYS, *SOURCE_KEYS)
+    }
 
 
 @pytest.mark.parametrize("key", CHANGES)

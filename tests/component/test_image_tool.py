@@ -37,7 +37,7 @@ expires = 2099-01-01T00:00:00Z
 file = "rootfs.ext4"
 [payloads.firmware]
 file = "firmware.bin"
-kind = "raw"
+check = "none"
 [attachments."release-notes.md"]
 file = "notes.md"
 """
@@ -114,7 +114,7 @@ def test_groups_grow_with_the_payload_unless_their_size_is_said(
     (tmp_path / "keys").symlink_to(bench / "keys")
     for name, groups in (("a-small", 16), ("b-large", 33)):
         (tmp_path / name).write_bytes(bytes(groups * 65536))
-    payloads = "".join(f'[payloads.{name}]\nfile = "{name}"\nkind = "raw"\n' for name in ("a-small", "b-large"))
+    payloads = "".join(f'[payloads.{name}]\nfile = "{name}"\ncheck = "none"\n' for name in ("a-small", "b-large"))
     head = TOML.split("[payloads", maxsplit=1)[0]
     (tmp_path / "image.toml").write_text(f"{head}{line}\n{payloads}")
     assert main(["build", str(tmp_path / "image.toml"), "-o", str(tmp_path / "out.twin")]) == 0

@@ -22,7 +22,7 @@ trust = "keys"
 expires = {expires}
 [payloads.rootfs]
 file = "content"
-kind = "raw"
+check = "none"
 [attachments."release-notes.md"]
 file = "notes.md"
 """

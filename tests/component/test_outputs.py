@@ -35,7 +35,7 @@ trust = "keys"
 level = 1
 [payloads.firmware]
 file = "firmware.bin"
-kind = "raw"
+check = "none"
 [attachments."notes.md"]
 file = "notes.md"
 """

@@ -350,7 +350,7 @@ def test_a_squashfs_is_refused_and_raw_takes_it(release: tuple[Path, dict[str, s
     (tmp_path / "rootfs.img").write_bytes(b"hsqs" + bytes(8188))
     (tmp_path / "image.toml").write_text(text)
     assert image_cli.main(["build", str(tmp_path / "image.toml"), "-o", str(tmp_path / "x.twin")]) == 3
-    raw = text.replace('architecture = "arm64"\n', "").replace("[attachments", 'kind = "raw"\n\n[attachments')
+    raw = text.replace('architecture = "arm64"\n', "").replace("[attachments", 'check = "none"\n\n[attachments')
     (tmp_path / "image.toml").write_text(raw)
     assert image_cli.main(["build", str(tmp_path / "image.toml"), "-o", str(tmp_path / "x.twin")]) == 0
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from image_samples import FACTS, PAYLOADS, make_sample
 from twinslot.core.acceptance import AcceptancePolicy, DeviceFacts, check
-from twinslot.core.manifest import EPOCH_MAX, SEQUENCE_MAX
+from twinslot.core.manifest import EPOCH_MAX, SEQUENCE_MAX, SequenceRange
 from twinslot.core.model import Floors, Release
 
 MANIFEST = make_sample().manifest
@@ -88,6 +88,36 @@ def test_a_release_made_for_this_device_is_welcome() -> None:
 def test_each_reason_says_what_was_expected_and_found(change: dict[str, object], sentence: str) -> None:
     reasons = check(MANIFEST, replace(WELCOMING, **change), POLICY)  # type: ignore[arg-type]
     assert [str(reason) for reason in reasons] == [sentence]
+
+
+@pytest.mark.parametrize(
+    ("running", "floor", "welcome"),
+    [(4, 4, False), (5, 5, True), (6, 6, True), (5, 7, True), (None, 6, True), (None, 4, False)],
+)
+def test_an_image_that_names_the_releases_before_it_is_for_these_alone(
+    running: int | None, floor: int, welcome: bool
+) -> None:
+    manifest = make_sample(facts=replace(FACTS, taken_from=SequenceRange(5, 6))).manifest
+    release = None if running is None else Release("r", running, 1)
+    reasons = check(manifest, replace(WELCOMING, running=release, floors=Floors(sequence=floor, epoch=1)), POLICY)
+    assert [str(reason) for reason in reasons] == (
+        []
+        if welcome
+        else [
+            (
+                "release '2026.11' cannot follow the running release: its sequence: expected '5 to 6', found '4' "
+                "(hint: install a release between the two first)"
+            )
+        ]
+    )
+
+
+def test_a_payload_of_a_type_without_a_handler_is_refused_by_name() -> None:
+    payloads = tuple(replace(each, type="file") if each.name == "firmware" else each for each in MANIFEST.payloads)
+    reasons = check(replace(MANIFEST, payloads=payloads), WELCOMING, POLICY)
+    assert [(reason.code, reason.expected, reason.found) for reason in reasons] == [
+        ("payload-type", "partition", "file")
+    ]
 
 
 NARROW = make_sample(facts=replace(FACTS, hardware=("rev-c", "rev-b"), variants=("icu",))).manifest

@@ -25,6 +25,7 @@ CALLED_BY_OTHERS = {
     "_create_unmarshaller": "dbus-next",
     "_fill_text": "argparse",
     "_lost": "asyncio: a task that no name holds may vanish",
+    "builder": "dataclasses.fields: each field of Source is a key of the manifest",
     "can_fua": "nbdkit's Python plugin",
     "config_complete": "nbdkit's Python plugin",
     "emit": "logging",

@@ -10,7 +10,15 @@ import pytest
 
 from twinslot.core.errors import ImageError
 from twinslot_image.build import build_time
-from twinslot_image.description import ATTACHMENT_KEYS, PAYLOAD_KEYS, TOP_KEYS, Description, read_description
+from twinslot_image.description import (
+    ATTACHMENT_KEYS,
+    FROM_KEYS,
+    PAYLOAD_KEYS,
+    SOURCE_KEYS,
+    TOP_KEYS,
+    Description,
+    read_description,
+)
 from twinslot_image.toml_table import KINDS
 
 GOOD = """
@@ -24,7 +32,7 @@ trust = "keys"
 file = "rootfs.ext4"
 [payloads.firmware]
 file = "firmware.bin"
-kind = "raw"
+check = "none"
 [attachments."release-notes.md"]
 file = "notes.md"
 """
@@ -46,8 +54,8 @@ def test_a_description_is_read_with_its_defaults(tmp_path: Path) -> None:
         "feature",
     )
     assert (found.group_size, found.level, found.valid_days, found.expires) == (None, 9, 365, None)
-    assert [(p.name, p.kind, p.file) for p in found.payloads] == [
-        ("firmware", "raw", tmp_path / "firmware.bin"),
+    assert [(p.name, p.check, p.file) for p in found.payloads] == [
+        ("firmware", "none", tmp_path / "firmware.bin"),
         ("rootfs", "rootfs", tmp_path / "rootfs.ext4"),
     ]
     assert [(a.name, a.media_type) for a in found.attachments] == [("release-notes.md", "text/markdown")]
@@ -109,7 +117,7 @@ def test_an_unknown_key_is_refused_with_the_nearest_name(tmp_path: Path, old: st
         ('file = "notes.md"', 'file = "notes.md"\nmedia_type = "markdown"', "media_type"),
         ('[attachments."release-notes.md"]', "[attachments.rootfs]", "attachments"),
         ("[payloads.rootfs]", "[payloads.Rootfs]", "payloads"),
-        ('kind = "raw"', 'kind = "ext4"', "kind"),
+        ('check = "none"', 'check = "ext4"', "check"),
         ('file = "rootfs.ext4"', "", "file"),
         ('trust = "keys"', "", "trust"),
         ("[payloads.rootfs]", "[[payloads.rootfs]]", "payloads.rootfs"),
@@ -125,7 +133,7 @@ def test_an_image_needs_a_payload_and_a_raw_one_no_architecture(tmp_path: Path) 
     head = GOOD.split("[payloads", maxsplit=1)[0].replace('architecture = "arm64"', "")
     with pytest.raises(ImageError, match="payloads"):
         read(tmp_path, head)
-    assert read(tmp_path, head + '[payloads.fw]\nfile = "x"\nkind = "raw"\n').architecture == ""
+    assert read(tmp_path, head + '[payloads.fw]\nfile = "x"\ncheck = "none"\n').architecture == ""
 
 
 @pytest.mark.parametrize(
@@ -198,7 +206,8 @@ def test_the_page_lists_each_key_and_no_other() -> None:
     page = (Path(__file__).parents[2] / "docs/image-toml.md").read_text()
     listed = re.findall(r"^\| `(\w+)` \|", page, flags=re.MULTILINE)
     tables = {"payloads", "attachments"}
-    assert sorted(listed) == sorted([*(set(TOP_KEYS) - tables), *PAYLOAD_KEYS, *ATTACHMENT_KEYS])
+    below = (*PAYLOAD_KEYS, *ATTACHMENT_KEYS, *FROM_KEYS, *SOURCE_KEYS)
+    assert sorted(listed) == sorted([*(set(TOP_KEYS) - tables), *below])
 
 
 def test_expires_is_turned_to_utc(tmp_path: Path) -> None:

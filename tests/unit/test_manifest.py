@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from typing import Literal, cast
 
 import pytest
@@ -14,7 +15,7 @@ from securesystemslib.formats import encode_canonical
 from image_samples import FACTS, PAYLOADS, document, make_sample
 from twinslot.core import manifest as m
 from twinslot.core.canonical import DEPTH_MAX, encode, parse_document
-from twinslot.core.errors import ImageError
+from twinslot.core.errors import ImageError, RefusedError
 from twinslot.core.manifest import parse_manifest
 
 SAMPLE = make_sample()
@@ -65,6 +66,43 @@ def test_hardware_and_variants_are_read_and_an_image_for_any_says_nothing_of_the
     assert (narrow.hardware, narrow.variants) == (("rev-b", "rev-c"), ())
     assert parse_manifest(changed("signed/x-twinslot/variants", ["icu"])).variants == ("icu",)
     assert not {"hardware", "variants"} & document(SAMPLE)["signed"]["x-twinslot"].keys()  # type: ignore[index]
+
+
+def test_what_a_later_version_may_have_added_is_ignored_and_signed_all_the_same() -> None:
+    for path in ("signed/x-twinslot/later", f"{ROOTFS}/custom/later", "signed/targets/release-notes.md/custom/later"):
+        newer = parse_manifest(changed(path, {"any": [1, "x"]}))
+        assert replace(newer, digest="", release=SAMPLE.manifest.release) == replace(SAMPLE.manifest, digest="")
+        assert newer.digest != SAMPLE.manifest.digest
+
+
+def test_a_feature_that_this_version_lacks_is_one_refusal_whatever_else_is_new() -> None:
+    data = document(SAMPLE)
+    data["signed"]["x-twinslot"]["requires"] = ["magic", "more"]  # type: ignore[index]
+    data["signed"]["targets"]["later"] = {"custom": {"kind": "later"}}  # type: ignore[index]
+    with pytest.raises(RefusedError) as caught:
+        parse_manifest(encode(data))
+    (reason,) = caught.value.reasons
+    assert (reason.code, reason.found) == ("feature", "magic, more")
+
+
+def test_source_and_from_and_the_type_of_a_payload_are_read() -> None:
+    source = {"commit": "c" * 64, "tag": "v1.2", "build": "job 17", "builder": "https://ci.example/1", "later": 1}
+    assert parse_manifest(changed("signed/x-twinslot/source", source)).source == m.Source(
+        "c" * 64, "v1.2", "job 17", "https://ci.example/1"
+    )
+    assert parse_manifest(changed(f"{ROOTFS}/custom/type", "file")).payload("rootfs").type == "file"
+    for limits, inside, outside, words in (
+        ({"lowest": 5}, (5, 900), (4,), "5 or higher"),
+        ({"highest": 6}, (1, 6), (7,), "6 or lower"),
+        ({"lowest": 5, "highest": 6}, (5, 6), (4, 7), "5 to 6"),
+    ):
+        found = parse_manifest(changed("signed/x-twinslot/from", limits)).taken_from
+        assert found is not None
+        assert str(found) == words
+        assert all(number in found for number in inside)
+        assert not any(number in found for number in outside)
+    assert SAMPLE.manifest.source == m.Source()
+    assert SAMPLE.manifest.taken_from is None
 
 
 @given(JSON)
@@ -145,9 +183,7 @@ ROOTFS = "signed/targets/rootfs"
     [
         ("extra", 1),
         ("signed/delegations", {}),
-        ("signed/x-twinslot/extra", 1),
         (f"{ROOTFS}/extra", 1),
-        (f"{ROOTFS}/custom/extra", 1),
         (f"{ROOTFS}/custom/kind", "attachment"),
         (f"{ROOTFS}/custom/kind", "other"),
         (f"{ROOTFS}/custom", None),
@@ -191,6 +227,23 @@ ROOTFS = "signed/targets/rootfs"
         ("signed/x-twinslot/hardware", ["rev-c", "rev-b"]),
         ("signed/x-twinslot/hardware", ["Rev C"]),
         ("signed/x-twinslot/hardware", None),
+        ("signed/x-twinslot/requires", []),
+        ("signed/x-twinslot/requires", "magic"),
+        ("signed/x-twinslot/requires", ["b", "a"]),
+        ("signed/x-twinslot/from", {"lowest": 0}),
+        ("signed/x-twinslot/from", {"lowest": 9, "highest": 8}),
+        ("signed/x-twinslot/from", {"highest": m.SEQUENCE_MAX + 1}),
+        ("signed/x-twinslot/from", {"release": "2026.10"}),
+        ("signed/x-twinslot/from", [5]),
+        ("signed/x-twinslot/source", "v1"),
+        ("signed/x-twinslot/source", {"commit": "HEAD"}),
+        ("signed/x-twinslot/source", {"commit": "c" * 41}),
+        ("signed/x-twinslot/source", {"tag": ""}),
+        ("signed/x-twinslot/source", {"tag": "v1\x1b[2J"}),
+        ("signed/x-twinslot/source", {"builder": "b" * 257}),
+        (f"{ROOTFS}/custom/type", ""),
+        (f"{ROOTFS}/custom/type", "../file"),
+        (f"{ROOTFS}/custom/type", 1),
         ("signed/x-twinslot/variants", []),
         ("signed/x-twinslot/variants", ["a", "a"]),
         ("signed/x-twinslot/variants", [f"v{n:03}" for n in range(65)]),

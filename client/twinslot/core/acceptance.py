@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from twinslot.core.errors import Refusal
 from twinslot.core.manifest import EPOCH_MAX, GROUP_SIZE_MAX, SEQUENCE_MAX, Manifest
-from twinslot.core.model import Floors, Release
+from twinslot.core.model import PARTITION, Floors, Release
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,7 @@ class DeviceFacts:
         failed: Sequences that rolled back here (S13).
         hardware: This device's hardware revision; None when local configuration names none.
         variant: Its variant, likewise.
+        payload_types: Types of payloads that it has a handler for.
     """
 
     compatible: tuple[str, ...]
@@ -41,6 +42,7 @@ class DeviceFacts:
     failed: frozenset[int] = frozenset()
     hardware: str | None = None
     variant: str | None = None
+    payload_types: frozenset[str] = frozenset((PARTITION,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ def check(manifest: Manifest, facts: DeviceFacts, policy: AcceptancePolicy) -> t
         *_check_device_type(manifest, facts),
         *_check_payloads(manifest, facts, policy),
         *_check_age(manifest, facts, policy),
+        *_check_from(manifest, facts),
         *_check_room(manifest, facts),
         *_check_health(manifest, facts),
     )
@@ -98,6 +101,9 @@ def _check_narrowing(key: str, what: str, own: str | None, named: tuple[str, ...
 def _check_payloads(manifest: Manifest, facts: DeviceFacts, policy: AcceptancePolicy) -> Iterator[Refusal]:
     known = ", ".join(sorted(facts.partitions))
     for payload in manifest.payloads:
+        if payload.type not in facts.payload_types:
+            what = f"payload '{payload.name}' is of a type that this device has no handler for"
+            yield Refusal("payload-type", what, ", ".join(sorted(facts.payload_types)), payload.type)
         size = facts.partitions.get(payload.name)
         if size is None:
             yield Refusal("payload-unknown", "this device has no place for a payload", known, payload.name)
@@ -124,6 +130,15 @@ def _check_age(manifest: Manifest, facts: DeviceFacts, policy: AcceptancePolicy)
     if release.sequence in facts.failed and not policy.retry:
         what = f"release '{release.name}', sequence {release.sequence}, rolled back on this device before"
         yield Refusal("failed-before", what, hint="see 'twinslot history'; use '--retry' to try it again")
+
+
+def _check_from(manifest: Manifest, facts: DeviceFacts) -> Iterator[Refusal]:
+    """Where it is not known what runs, the floor says it: it is the sequence that was committed last."""
+    running = facts.running.sequence if facts.running else facts.floors.sequence
+    if manifest.taken_from is not None and running not in manifest.taken_from:
+        what = f"release '{manifest.release.name}' cannot follow the running release: its sequence"
+        hint = "install a release between the two first"
+        yield Refusal("from", what, str(manifest.taken_from), str(running), hint)
 
 
 def _check_same(manifest: Manifest, facts: DeviceFacts, policy: AcceptancePolicy) -> Iterator[Refusal]:

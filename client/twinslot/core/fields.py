@@ -1,4 +1,8 @@
-"""Strict access to one JSON object of an image: every key known, every value of its type and inside its bounds."""
+"""Strict access to one JSON object of an image: every key known, every value of its type and inside its bounds.
+
+Objects that later versions may add to are read with `extensible`: their unknown keys are ignored, since whatever must
+not be ignored stands in the manifest's `requires` (docs/image-format.md section 5.2).
+"""
 
 from __future__ import annotations
 
@@ -31,14 +35,15 @@ def bad(where: str, expected: object, found: object, section: str = "manifest") 
 
 
 class Fields:
-    """One JSON object whose keys are exactly the ones named; a few may be absent.
+    """One JSON object whose keys are the ones named; a few may be absent.
 
     Args:
         value: What the parser found.
         where: Dotted place, for errors.
-        keys: Every key it must have; no other is allowed but `optional` ones.
+        keys: Every key it must have; no other is allowed but `optional` ones, unless it is `extensible`.
         section: Where the document stands in the image.
         optional: Keys that may be absent.
+        extensible: Ignore keys that are not known here.
 
     Raises:
         ImageError: `image.<section>`, from here and from each getter.
@@ -51,6 +56,7 @@ class Fields:
         keys: Iterable[str],
         section: str = "manifest",
         optional: Iterable[str] = (),
+        extensible: bool = False,
     ) -> None:
         self.where = where
         self.section = section
@@ -60,7 +66,7 @@ class Fields:
         wanted = set(keys)
         if missing := sorted(wanted - value.keys()):
             raise self.bad(missing[0], "a value", "nothing")
-        if unknown := sorted(value.keys() - wanted - set(optional)):
+        if not extensible and (unknown := sorted(value.keys() - wanted - set(optional))):
             raise self.bad(unknown[0], "no such key", value[unknown[0]])
 
     def bad(self, key: str, expected: object, found: object) -> ImageError:

@@ -7,15 +7,20 @@ wants the release is `core.acceptance`'s.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Final
 
 from twinslot.core.canonical import parse_document
+from twinslot.core.errors import Refusal, RefusedError
 from twinslot.core.fields import Fields, bad, form
-from twinslot.core.model import Release
+from twinslot.core.model import PARTITION, Release
 
 FORMAT: Final = 1  # of the `x-twinslot` object
+# Words of `requires` that this version knows. A change that an older client must not ignore adds a word here, and the
+# image tool writes it into the images that make use of the change (docs/compatibility.md).
+FEATURES: Final[frozenset[str]] = frozenset()
 MANIFEST_MAX: Final = 256 * 1024  # bytes
 GROUP_SIZE_MIN: Final = 4 * 1024  # bytes; one page, one file-system block
 GROUP_SIZE_MAX: Final = 1024 * 1024  # bytes; what a reader holds at once
@@ -41,6 +46,11 @@ RELEASE_NAME: Final = form(
 # RFC 6838, section 4.2
 MEDIA_TYPE: Final = form(r"[a-z0-9][a-z0-9.+-]{0,63}/[a-z0-9][a-z0-9.+-]{0,63}", "a media type such as text/markdown")
 TYPES: Final = ("feature", "security")
+# Object ids of git: SHA-1 or SHA-256 (git-hash-object(1))
+COMMIT: Final = form(r"[0-9a-f]{40}(?:[0-9a-f]{24})?", "40 or 64 hex digits, lower case")
+SOURCE_TEXT: Final = form(
+    r"[!-~](?:[ -~]{0,254}[!-~])?", "1 to 256 printable ASCII characters, the first and last no blank"
+)
 
 SPEC = form(r"1\.[0-9]{1,3}\.[0-9]{1,3}", "a version 1.x.y")  # TUF specification's version
 _KEY_ID = form(r"[0-9a-f]{64}", "64 hex digits, lower case")
@@ -48,11 +58,44 @@ _SIGNATURE = form(r"(?:[0-9a-f]{2}){1,1024}", "pairs of hex digits, lower case")
 
 
 @dataclass(frozen=True, slots=True)
-class Payload:
-    """One stream of bytes for one partition.
+class SequenceRange:
+    """Sequences from `lowest` to `highest`, both included."""
+
+    lowest: int = 1
+    highest: int = SEQUENCE_MAX
+
+    def __contains__(self, sequence: int) -> bool:
+        return self.lowest <= sequence <= self.highest
+
+    def __str__(self) -> str:
+        if self.highest == SEQUENCE_MAX:
+            return f"{self.lowest} or higher"
+        return f"{self.highest} or lower" if self.lowest == 1 else f"{self.lowest} to {self.highest}"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What the release was built from, for people and for evidence; empty where the maker does not say.
 
     Attributes:
-        name: What local configuration maps to a partition (S11).
+        commit: Object id of the sources' commit, 40 or 64 hex digits.
+        tag: Its tag.
+        build: Id of the build, for example a CI job.
+        builder: Who or what built it, for example an URL of the build service.
+    """
+
+    commit: str = ""
+    tag: str = ""
+    build: str = ""
+    builder: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """One stream of bytes for one place of a slot.
+
+    Attributes:
+        name: What local configuration maps to a place, such as a partition (S11).
         size: Bytes of plain content.
         digest: SHA-256 of the plain content, 64 hex digits, as every digest here.
         group_size: Bytes of plain content per group, a power of two; the last group may be shorter.
@@ -60,6 +103,7 @@ class Payload:
         plain_list: Digest of its plain list.
         stored_table: Digest of its stored table.
         stored_size: Bytes of its groups as they stand in the image.
+        type: Which kind of place it is for; a device refuses a type that it has no handler for.
     """
 
     name: str
@@ -70,6 +114,7 @@ class Payload:
     plain_list: str
     stored_table: str
     stored_size: int
+    type: str = PARTITION
 
     def group_length(self, index: int) -> int:
         """Bytes of plain content in one group.
@@ -112,6 +157,9 @@ class Manifest:
         checks: Health checks that the device must know and pass, sorted.
         hardware: Hardware revisions that it is for, sorted; none: any.
         variants: Variants of the device type that it is for, sorted; none: any.
+        requires: Features that a client must have to read it, sorted; all of them are known here (`FEATURES`).
+        taken_from: Running releases that may take it, by sequence (`from` in the manifest); None: any.
+        source: What it was built from.
         built: When it was built, by the build host.
         expires: After this it is stale.
         payloads: Sorted by name; their sections follow this order.
@@ -132,6 +180,9 @@ class Manifest:
     key_ids: tuple[str, ...]
     hardware: tuple[str, ...] = ()
     variants: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()
+    taken_from: SequenceRange | None = None
+    source: Source = field(default_factory=Source)
 
     def payload(self, name: str) -> Payload:
         """The payload of this name.
@@ -146,10 +197,13 @@ class Manifest:
 
 
 def parse_manifest(data: bytes) -> Manifest:
-    """Read a manifest strictly: canonical bytes, no unknown key, every value in its bounds.
+    """Read a manifest strictly: canonical bytes, every value in its bounds, unknown keys only where later ones may be.
+
+    What a later version added is ignored, unless `requires` says that it must be understood.
 
     Raises:
         ImageError: `image.json`, `image.not-canonical` or `image.manifest`, naming the field.
+        RefusedError: `refused.feature`: it requires a feature that this version does not have.
     """
     if len(data) > MANIFEST_MAX:
         raise bad("length", f"at most {MANIFEST_MAX} bytes", f"{len(data)} bytes")
@@ -166,9 +220,11 @@ def parse_manifest(data: bytes) -> Manifest:
         signed.get("x-twinslot"),
         "signed.x-twinslot",
         ("built", "checks", "compatible", "epoch", "format", "product", "release", "type"),
-        optional=("hardware", "variants"),
+        optional=("from", "hardware", "requires", "source", "variants"),
+        extensible=True,
     )
     ours.integer("format", FORMAT, FORMAT)
+    requires = _requires(ours)
     payloads, attachments = _parse_targets(signed)
     digest = hashlib.sha256(data).hexdigest()
     built, expires = ours.time("built"), signed.time("expires")
@@ -189,7 +245,48 @@ def parse_manifest(data: bytes) -> Manifest:
         key_ids=key_ids,
         hardware=_narrowing(ours, "hardware"),
         variants=_narrowing(ours, "variants"),
+        requires=requires,
+        taken_from=_taken_from(ours),
+        source=_source(ours),
     )
+
+
+def _requires(ours: Fields) -> tuple[str, ...]:
+    """Looked at before all else that a later version may have changed, so that the answer is this one."""
+    words = ours.names("requires", NAME, 1, NAMES_MAX) if ours.has("requires") else ()
+    if unknown := [word for word in words if word not in FEATURES]:
+        raise RefusedError(
+            Refusal(
+                "feature",
+                "the image needs a feature that this version of Twinslot does not have",
+                ", ".join(sorted(FEATURES)) or "(an image without 'requires')",
+                ", ".join(unknown),
+                "install a release with a newer Twinslot first",
+            )
+        )
+    return words
+
+
+def _taken_from(ours: Fields) -> SequenceRange | None:
+    if not ours.has("from"):
+        return None
+    limits = Fields(ours.get("from"), ours.name("from"), (), optional=("highest", "lowest"))
+    lowest = limits.integer("lowest", 1, SEQUENCE_MAX) if limits.has("lowest") else 1
+    highest = limits.integer("highest", lowest, SEQUENCE_MAX) if limits.has("highest") else SEQUENCE_MAX
+    return SequenceRange(lowest, highest)
+
+
+def _source(ours: Fields) -> Source:
+    if not ours.has("source"):
+        return Source()
+    keys = [each.name for each in fields(Source)]
+    given = Fields(ours.get("source"), ours.name("source"), (), optional=keys, extensible=True)
+    return Source(**{key: given.text(key, source_form(key)) for key in keys if given.has(key)})
+
+
+def source_form(key: str) -> re.Pattern[str]:
+    """The form of one value of `source`."""
+    return COMMIT if key == "commit" else SOURCE_TEXT
 
 
 def _narrowing(ours: Fields, key: str) -> tuple[str, ...]:
@@ -234,14 +331,14 @@ def _kind(target: Fields) -> object:
 
 
 def _parse_attachment(name: str, target: Fields, digest: str) -> Attachment:
-    custom = Fields(target.get("custom"), f"{target.where}.custom", ("kind", "media_type"))
+    custom = Fields(target.get("custom"), f"{target.where}.custom", ("kind", "media_type"), extensible=True)
     size = target.integer("length", 1, ATTACHMENT_SIZE_MAX)
     return Attachment(name, size, digest, custom.text("media_type", MEDIA_TYPE))
 
 
 def _parse_payload(name: str, target: Fields, digest: str) -> Payload:
     keys = ("group_size", "groups", "kind", "plain_list", "stored_size", "stored_table")
-    custom = Fields(target.get("custom"), f"{target.where}.custom", keys)
+    custom = Fields(target.get("custom"), f"{target.where}.custom", keys, optional=("type",), extensible=True)
     group_size = custom.integer("group_size", GROUP_SIZE_MIN, GROUP_SIZE_MAX)
     if group_size & (group_size - 1):
         raise bad(custom.name("group_size"), "a power of two", group_size)
@@ -256,6 +353,7 @@ def _parse_payload(name: str, target: Fields, digest: str) -> Payload:
         plain_list=custom.digest("plain_list"),
         stored_table=custom.digest("stored_table"),
         stored_size=custom.integer("stored_size", 0, size),
+        type=custom.text("type", NAME) if custom.has("type") else PARTITION,
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from twinslot.core.stored import Kept
 
 DIGEST_SIZE = 32  # bytes of a SHA-256 (FIPS 180-4, section 1)
+PARTITION = "partition"  # the type of a payload that is the content of one partition
 SECTOR = 512  # bytes; the unit in which storage may tear a write
 
 
@@ -104,11 +105,13 @@ class StoredPayload(Kept):
         size: Bytes from the start of the partition.
         group_size: Bytes per group; the last group may be shorter.
         digest: SHA-256 of the whole payload, 64 hex digits.
+        type: Type of the payload (`core.manifest.Payload.type`).
     """
 
     size: int
     group_size: int
     digest: str
+    type: str = PARTITION
 
 
 @dataclass(frozen=True, slots=True)

@@ -209,7 +209,7 @@ def _transaction(session: Session, manifest: Manifest, verified: Verified, meter
         target=session.device.running.other,
         release=release,
         floors=Floors(release.sequence, release.epoch, verified.root_version),
-        payloads={p.name: StoredPayload(p.size, p.group_size, p.digest) for p in manifest.payloads},
+        payloads={p.name: StoredPayload(p.size, p.group_size, p.digest, p.type) for p in manifest.payloads},
         required_checks=manifest.checks,
         started=timestamp(session.device.now()),
         origin=session.device.origin,

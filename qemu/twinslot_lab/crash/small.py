@@ -57,7 +57,7 @@ class SmallTeam(ReleaseTeam):
                 _bytes(BESIDE, _COMMON) + _bytes(f"{BESIDE} {release.name}", _OWN_BESIDE)
             )
             (work / "notes.md").write_text(f"# Release {release.name}\n")
-            self._pack(release, work, f'kind = "raw"\n[payloads.{BESIDE}]\nfile = "{BESIDE}.img"\nkind = "raw"')
+            self._pack(release, work, f'check = "none"\n[payloads.{BESIDE}]\nfile = "{BESIDE}.img"\ncheck = "none"')
 
         folder = cached("small-release", self._key(release), make)
         return Image(release, folder / "image.twin", folder / "slot.img")

@@ -45,7 +45,7 @@ checks = ["{check}"]
 trust = "keys"
 [payloads.rootfs]
 file = "{name}.img"
-kind = "raw"
+check = "none"
 """
 
 

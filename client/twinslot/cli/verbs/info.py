@@ -18,6 +18,7 @@ from twinslot.cli.progress import size_text
 from twinslot.cli.render import table
 from twinslot.cli.source import opened
 from twinslot.cli.world import Front, JsonObject, World
+from twinslot.core.describe import describe_manifest, source_lines
 from twinslot.core.errors import DeviceError, Refusal, RefusedError, TransportError
 from twinslot.core.manifest import Manifest, parse_manifest
 from twinslot.core.text import printable
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from twinslot.queries.preview import Preview
 
 _CHUNK: Final = 64 * 1024  # bytes
-_TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
 UNCHECKED: Final = "this machine has no Twinslot configuration, so trust is not checked"
 
 
@@ -115,38 +115,11 @@ def _require_attachment(manifest: Manifest, name: str) -> None:
 
 def _show(manifest: Manifest, preview: Preview | None, output: Output) -> None:
     if output.as_json:
-        output.line({"type": "info", "image": _image(manifest)} | _opinion(preview))
+        output.line({"type": "info", "image": describe_manifest(manifest)} | _opinion(preview))
         return
-    output.text(map(printable, _lines(_image(manifest))))
+    output.text(map(printable, _lines(describe_manifest(manifest))))
     output.text([""])
     output.text(map(printable, _opinion_lines(preview)))
-
-
-def _image(manifest: Manifest) -> JsonObject:
-    """What the manifest says, JSON-ready, sizes in bytes; the same keys as `twinslot-image inspect`."""
-    return {
-        "product": manifest.product,
-        "release": manifest.release.name,
-        "sequence": manifest.release.sequence,
-        "epoch": manifest.release.epoch,
-        "type": manifest.type,
-        "compatible": list(manifest.compatible),
-        "hardware": list(manifest.hardware),
-        "variants": list(manifest.variants),
-        "checks": list(manifest.checks),
-        "built": manifest.built.strftime(_TIME),
-        "expires": manifest.expires.strftime(_TIME),
-        "manifest": manifest.digest,
-        "payloads": [
-            {"name": p.name, "size": p.size, "stored_size": p.stored_size, "sha256": p.digest}
-            for p in manifest.payloads
-        ],
-        "attachments": [
-            {"name": a.name, "size": a.size, "media_type": a.media_type, "sha256": a.digest}
-            for a in manifest.attachments
-        ],
-        "signatures": list(manifest.key_ids),
-    }
 
 
 def _opinion(preview: Preview | None) -> JsonObject:
@@ -167,12 +140,13 @@ def _lines(image: dict[str, Any]) -> Iterator[str]:
     yield f"  sequence  {image['sequence']}, security epoch {image['epoch']}"
     yield f"  for       {', '.join(image['compatible'])}"
     yield from (f"  {key:<8}  {', '.join(image[key])}" for key in ("hardware", "variants") if image[key])
+    yield from (f"  {label:<8}  {text}" for label, text in source_lines(image))
     yield f"  built     {image['built']}, expires {image['expires']}"
     yield f"  checks    {', '.join(image['checks']) or 'none'}"
     yield f"  manifest  {image['manifest']}"
     yield f"  signed    by {', '.join(key[:8] for key in image['signatures']) or 'nobody'} (as the image claims)"
-    rows = [[p["name"], size_text(p["size"]), size_text(p["stored_size"])] for p in image["payloads"]]
-    yield from ("", *table(("payload", "size", "stored"), rows))
+    rows = [[p["name"], p["type"], size_text(p["size"]), size_text(p["stored_size"])] for p in image["payloads"]]
+    yield from ("", *table(("payload", "type", "size", "stored"), rows))
     if image["attachments"]:
         rows = [[a["name"], size_text(a["size"]), a["media_type"]] for a in image["attachments"]]
         yield from ("", *table(("attachment", "size", "type"), rows))
