@@ -33,3 +33,12 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
         os.environ.setdefault("TMPDIR", str(MEMORY))
         tempfile.tempdir = None
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """What went well leaves nothing in memory; not before the end, or a path would come twice, for two files."""
+    if exitstatus == 0 and not hasattr(session.config, "workerinput"):
+        used = session.config._tmp_path_factory._basetemp  # type: ignore[attr-defined]
+        if used is not None and MEMORY in used.parents:
+            shutil.rmtree(used, ignore_errors=True)

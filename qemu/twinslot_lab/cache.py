@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import fcntl
 import hashlib
@@ -46,6 +47,9 @@ def _describe(part: object) -> Iterable[str]:
             yield f"{name} -> {file.readlink()}"
         elif file.is_file():
             yield f"{name} {file.stat().st_mode & 0o111:o} {hashlib.sha256(file.read_bytes()).hexdigest()}"
+
+
+atexit.register(lambda: [lock.close() for lock in _in_use.values()])
 
 
 @contextlib.contextmanager

@@ -50,9 +50,9 @@ class Watch:
         self.has_failed = True
         if report.when == "teardown":
             return
-        from twinslot_lab.evidence import gather
-
         for folder, board in self.boards.items():
+            from twinslot_lab.evidence import gather  # a test without a board does without the lab's libraries
+
             report.sections.append((f"board in {folder}", "\n".join(gather(board, folder))))
         for power in self.power:
             if power.account:

@@ -384,7 +384,7 @@ def test_dates_that_do_not_fit_lead_to_the_clock(tmp_path: Path, days: tuple[int
     with serving(give(DATA), tls=server) as web:
         unknown = failure(f"{web.url}/x", ca_file=str(tmp_path / "ca.pem"))
         known = failure(f"{web.url}/x", ca_file=str(tmp_path / "ca.pem"), earliest=built)
-    assert unknown.hint is not None
+    assert unknown.hint is not None, unknown.found
     assert unknown.hint.startswith("the clock of this device says 2")
     assert known.hint is not None
     assert "before its build time" in known.hint

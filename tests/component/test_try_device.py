@@ -11,7 +11,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import pytest
 
 pytest.importorskip("qemu.qmp", reason="the device's client gets its libraries from the checkout's own environment")
 
+import waits
 from twinslot_lab.errors import LabError
 from twinslot_lab.try_device import needs
 from twinslot_lab.try_device.cli import Bench, workbench
@@ -51,10 +51,8 @@ def left_of(folder: Path) -> list[str]:
 
 def nothing_stays(folder: Path) -> bool:
     """Whether all of it goes, soon."""
-    until = time.monotonic() + HANG
-    while left_of(folder) and time.monotonic() < until:
-        time.sleep(0.05)
-    return not left_of(folder)
+    waits.until(lambda: not left_of(folder))
+    return True
 
 
 @pytest.mark.root
@@ -210,11 +208,10 @@ def test_a_person_at_a_terminal_gets_a_shell_that_comes_back_after_a_restart(tmp
 
 def read_until(terminal: int, text: str) -> None:
     """Read what the terminal shows up to a text, and no more."""
-    said, until = b"", time.monotonic() + HANG
+    said = b""
     while not said.endswith(text.encode()):
-        assert time.monotonic() < until, said
-        if select.select([terminal], [], [], 1)[0]:
-            said += os.read(terminal, 1)
+        assert select.select([terminal], [], [], HANG)[0], said
+        said += os.read(terminal, 1)
 
 
 def test_without_root_one_sentence_says_what_was_expected_found_and_what_to_do(tmp_path: Path) -> None:

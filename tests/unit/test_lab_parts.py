@@ -14,12 +14,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
-from typing import IO, cast
+from typing import cast
 
 import pytest
 
 import waits
-from twinslot_lab import cache
 from twinslot_lab.agent import Agent, Hello
 from twinslot_lab.board import Board
 from twinslot_lab.cache import alone, cached, fingerprint
@@ -28,16 +27,6 @@ from twinslot_lab.deadline import Deadline
 from twinslot_lab.errors import BoardError, BuildError, GuestError
 from twinslot_lab.growing import GrowingLines
 from twinslot_lab.rootfs import ROOTFS, settle_bytecode
-
-
-@pytest.fixture(autouse=True)
-def locks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What this process uses of a cache stays locked as long as it lives; here, as long as the test."""
-    held: dict[Path, IO[str]] = {}
-    monkeypatch.setattr(cache, "_in_use", held)
-    yield
-    for lock in held.values():
-        lock.close()
 
 
 def writer(name: str, text: str) -> Callable[[Path], None]:

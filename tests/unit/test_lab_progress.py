@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import waits
 from twinslot_lab import cache, progress
 from twinslot_lab.command import cause
 
@@ -29,7 +30,7 @@ class Seen(threading.Event):
 def test_a_long_step_tells_its_number_and_how_far_it_is_until_it_ends(capsys: pytest.CaptureFixture[str]) -> None:
     seen = Seen()
     with progress.shown(3), progress.step("base"), progress.part("packages", seen):
-        assert seen.wait(60)
+        assert seen.wait(waits.HANG)
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "[lab] step 1 of 3: base ..."
     assert lines[1].startswith("[lab] step 1 of 3: base: packages: configure 41 of 149, ")
@@ -43,7 +44,7 @@ def test_time_left_is_told_once_a_step_has_been_timed(capsys: pytest.CaptureFixt
             progress._REMEMBERED.write_text('{"base": 130.0}')
         seen = Seen()
         with progress.shown(1), progress.step("base"), progress.part("x", seen):
-            assert seen.wait(60)
+            assert seen.wait(waits.HANG)
         assert ("about 2 min left" in capsys.readouterr().err) is known
 
 
@@ -77,8 +78,8 @@ def test_steps_that_run_side_by_side_are_told_in_one_line(capsys: pytest.Capture
 
     def one(name: str) -> None:
         with progress.step(name), progress.part("x", count):
-            both.wait(60)
-            assert told.wait(60)
+            both.wait(waits.HANG)
+            assert told.wait(waits.HANG)
 
     with progress.shown(2):
         threads = [threading.Thread(target=one, args=(name,)) for name in ("left", "right")]
