@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from typing import Any
 
 from twinslot.bus.library import LARGEST
 from twinslot.bus.names import DESCRIPTION, ERROR, GROUP
+from twinslot.bus.options import OF_METHOD, types_of
 from twinslot.bus.server.calls import OPEN_CALLS, OPEN_CALLS_EACH
 from twinslot.core import errors
 from twinslot.core.outcome import JobOutcome
@@ -45,6 +49,10 @@ objects. The property `Error` and the signal `Finished` of a job carry the same 
 | name | exit status | who must act |
 |---|---|---|
 {errors}
+
+Options (`a{{sv}}`) are checked by name and type: each unknown or wrongly typed one is a reason of its own
+(`refused.option-unknown`, `refused.option-type`). `Introspect` lists them as annotations `org.twinslot.Option.NAME` of
+the method, with the D-Bus type as value.
 
 Wrong argument types, unknown members and unknown objects are answered with the bus' own `org.freedesktop.DBus.Error.*`.
 
@@ -111,7 +119,27 @@ def _member(member: ET.Element, words: str) -> list[str]:
         title = f"### {member.tag} `{name}({_args(inward if member.tag == 'method' else outward)})`"
         title += f" → `{_args(outward)}`" if member.tag == "method" and outward else ""
     listed = [f"- `{arg.attrib['name']}` ({arg.attrib['type']}): {meaning}" for arg, meaning in args]
+    if name in OF_METHOD:
+        place = 1 + next(index for index, (arg, _) in enumerate(args) if arg.attrib["name"] == "options")
+        listed[place:place] = [f"    - {line}" for line in _options(OF_METHOD[name])]
     return [title, "", words, "", *listed, *([""] if listed else [])]
+
+
+def _options(kind: type[Any]) -> list[str]:
+    """Each option with its type, what it does, and its default."""
+    words, types = _attributes(kind), types_of(kind)
+    lines = []
+    for field in dataclasses.fields(kind):
+        default = {None: "", "": "", True: " (default true)", False: " (default false)"}[field.default]
+        lines.append(f"`{field.name}` ({types[field.name]}): {words[field.name].rstrip('.')}{default}.")
+    return lines
+
+
+def _attributes(kind: type[Any]) -> dict[str, str]:
+    """What the docstring of a class says of each of its fields."""
+    lines = (inspect.getdoc(kind) or "").partition("Attributes:\n")[2]
+    found = re.findall(r"^    (\w+): (.+(?:\n {8}.+)*)", lines, re.MULTILINE)
+    return {name: " ".join(text.replace("None: as", "left out: as").split()) for name, text in found}
 
 
 def _args(args: list[ET.Element]) -> str:

@@ -33,12 +33,12 @@ def main(config_root: str = "/") -> int:
 
 def run(config: Config) -> int:
     """Be the service with a configuration; returns as `main`."""
+    from twinslot.app import LocalUpdater
     from twinslot.bus.server.server import serve
-    from twinslot.bus.world import RealWorld
 
     logs.set_up()
     try:
-        serve(RealWorld(config))
+        serve(lambda origin: LocalUpdater(config, service_workers=True, origin=origin))
     except TwinslotError as e:
         _log.error("%s", e)
         return e.exit_status

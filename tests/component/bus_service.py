@@ -6,17 +6,20 @@ What an install does is told by its source: the last part of the URL, or the fir
 from __future__ import annotations
 
 import argparse
+import functools
 import logging
 import os
 import select
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from twinslot.app import JsonObject, LocalUpdater
 from twinslot.bus.server.server import serve
-from twinslot.bus.world import JsonObject
+from twinslot.config.options import Config, Device, Install, Slots, Trust
 from twinslot.core.errors import (
     CancelledError,
     DeviceError,
@@ -30,10 +33,11 @@ from twinslot.core.lifecycle import State
 from twinslot.core.manifest import Manifest
 from twinslot.core.model import Release, SlotName
 from twinslot.core.origin import Origin
-from twinslot.core.progress import Observer, Phase, Progress
+from twinslot.core.progress import Observer, Phase, Progress, quiet
+from twinslot.core.requests import InstallOptions
 from twinslot.core.transaction import Outcome, Transaction
 from twinslot.engine.cancellation import Cancellation
-from twinslot.engine.install import InstallOptions
+from twinslot.engine.engine import Engine
 from twinslot.transport.base import Base, Cost, ImageHead, ImageStream, Part
 from twinslot.transport.notes import Note, Unused
 
@@ -101,30 +105,35 @@ class PretendStream:
         self.closed.set()
 
 
-class PretendEngine:
+class PretendEngine(Engine):
     """Behaves like the engine towards its caller, without a device."""
 
-    def __init__(self, world: PretendWorld) -> None:
-        self._world = world
+    def __init__(self, paper: Paper) -> None:
+        self._paper = paper
 
     def install(
-        self, stream: ImageStream, options: InstallOptions, observer: Observer, cancelled: Cancellation
+        self,
+        stream: ImageStream,
+        options: InstallOptions,
+        observer: Observer = quiet,
+        cancelled: Cancellation | None = None,
     ) -> Transaction:
+        assert cancelled is not None
         try:
-            self._world.state = "writing"
+            self._paper.state = "writing"
             observer(Progress(Phase.VERIFY))
             scenario = stream.head().manifest.decode()
             self._play(scenario, observer, cancelled)
-            self._world.state = "armed" if options.activate else "written"
-            return transaction(state=State(self._world.state), reason=repr(options))
+            self._paper.state = "armed" if options.activate else "written"
+            return transaction(state=State(self._paper.state), reason=repr(options))
         except TransportError as e:
             if cancelled.is_set():
                 raise cancelled.error() from e
             raise
         finally:
             stream.close()
-            if self._world.state == "writing":
-                self._world.state = "idle"
+            if self._paper.state == "writing":
+                self._paper.state = "idle"
 
     def _play(self, scenario: str, observer: Observer, cancelled: Cancellation) -> None:
         observer(Progress(Phase.WRITE, 0, SIZE))
@@ -135,19 +144,19 @@ class PretendEngine:
         if scenario == "wait" and cancelled.wait(3600):
             raise cancelled.error()
         if scenario == "deaf":
-            self._world.ends()
+            self._paper.ends()
         for part in range(1, 1001 if scenario == "chatty" else 5):
             time.sleep(0 if scenario == "chatty" else 0.01)
             observer(Progress(Phase.WRITE, part * 1000, SIZE, 5.5, None if part == 1 else 2.5, part * 900))
         observer(Progress(Phase.READ_BACK, 0, SIZE))
         observer(Progress(Phase.READ_BACK, SIZE, SIZE, 7.0, 0.0, 3600))
 
-    def activate(self, *, reboot: bool) -> Transaction:
+    def activate(self, *, reboot: bool = True) -> Transaction:
         return transaction(reason=f"reboot={reboot}")
 
-    def commit(self, *, force: str, if_trial: bool, observer: Observer) -> Transaction | None:
+    def commit(self, *, force: str = "", if_trial: bool = False, observer: Observer = quiet) -> Transaction | None:
         if force == "slowly":
-            self._world.ends()
+            self._paper.ends()
         if if_trial:
             return None
         observer(Progress(Phase.CHECK, 1, 3))
@@ -155,7 +164,7 @@ class PretendEngine:
             raise RefusedError(Refusal("unhealthy", "a required check failed; the system goes back"))
         return transaction(forced=True, outcome=Outcome.COMMITTED)
 
-    def rollback(self, *, reason: str, reboot: bool) -> Transaction:
+    def rollback(self, *, reason: str = "", reboot: bool = True) -> Transaction:
         state = State.LEAVING if reason == "on trial" else State.ARMED
         return transaction(kind="rollback", state=state, reason=f"{reason} reboot={reboot}")
 
@@ -163,57 +172,64 @@ class PretendEngine:
         return transaction(outcome=Outcome.ABANDONED)
 
 
-class PretendWorld:
-    """A device on paper."""
+@dataclass
+class Paper:
+    """A device on paper: what it is in, how often it was looked at, and who asked for something."""
 
-    def __init__(self, end: Path = NEVER) -> None:
-        self._end = end
-        self.state = "idle"
-        self.looks = 0
-        self.asked: list[Origin] = []
+    end: Path = NEVER
+    state: str = "idle"
+    looks: int = 0
+    asked: list[Origin] = field(default_factory=list)
 
     def ends(self) -> None:
         """Work that does not stop before there is a file."""
-        while not self._end.exists():
+        while not self.end.exists():
             time.sleep(0.01)
 
-    def engine(self, origin: Origin) -> PretendEngine:
-        self.asked.append(origin)
-        return PretendEngine(self)
 
-    def install(
-        self,
-        source: str | int,
-        options: InstallOptions,
-        observer: Observer,
-        cancelled: Cancellation,
-        origin: Origin,
-    ) -> Transaction:
+CONFIG = Config(
+    device=Device(compatible=("paper",)),
+    slots=Slots(a={}, b={}),
+    trust=Trust(root=Path("/nowhere"), roles=("engineering",)),
+    install=Install(reboot="automatic"),
+)
+
+
+class PretendUpdater(LocalUpdater):
+    """The client's own on a device on paper, asked for one caller."""
+
+    def __init__(self, paper: Paper, origin: Origin) -> None:
+        super().__init__(CONFIG, origin=origin)
+        self._paper, self._caller = paper, origin
+
+    def engine(self) -> Engine:
+        self._paper.asked.append(self._caller)
+        return PretendEngine(self._paper)
+
+    def stream(self, source: str | int) -> ImageStream:
         if source == "http://nowhere/":
             raise TransportError("no such server", code="resolve")
-        stream = PretendStream(source)
-        with cancelled.ending(stream):
-            if cancelled.is_set():
-                stream.close()
-            return self.engine(origin).install(stream, options, observer, cancelled)
-
-    def install_defaults(self) -> InstallOptions:
-        return InstallOptions(reboot=True)
+        return PretendStream(source)
 
     def status(self) -> JsonObject:
         known = {"name": "2026.10", "sequence": 6, "epoch": 1, "manifest": ""}
         good = {"state": "good", "running": True, "release": known, "installed_at": "2026-01-01T00:00:00+00:00"}
         empty = {"state": None, "running": False, "release": None, "installed_at": None}
-        self.looks += 1
-        who = {"look": self.looks, "process": os.getpid()}
-        return {"version": "1", "running": SlotName.A, "state": self.state, "slots": {"a": good, "b": empty}} | who
+        self._paper.looks += 1
+        who = {"look": self._paper.looks, "process": os.getpid()}
+        return {
+            "version": "1",
+            "running": SlotName.A,
+            "state": self._paper.state,
+            "slots": {"a": good, "b": empty},
+        } | who
 
     def history(self, limit: int) -> list[JsonObject]:
         return [transaction().as_dict()] * min(limit, 2)
 
     def log(self, after: int, since: str, limit: int) -> JsonObject:
         """Rows that name who asked for what."""
-        rows = [{"number": n, "fields": {"origin": asked.as_dict()}} for n, asked in enumerate(self.asked, 1)]
+        rows = [{"number": n, "fields": {"origin": asked.as_dict()}} for n, asked in enumerate(self._paper.asked, 1)]
         return {"rows": rows[after:][-limit:], "broken": None, "since": since, "limit": limit}
 
 
@@ -227,7 +243,12 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO)
-    serve(PretendWorld(arguments.end), address=arguments.address, idle=arguments.idle, grace=arguments.grace)
+    serve(
+        functools.partial(PretendUpdater, Paper(arguments.end)),
+        address=arguments.address,
+        idle=arguments.idle,
+        grace=arguments.grace,
+    )
 
 
 if __name__ == "__main__":

@@ -22,14 +22,14 @@ from twinslot.config.options import Config, Device, Slots, Trust
 from twinslot.config.options import Record as RecordConfig
 from twinslot.core.model import CheckResult, SlotName
 from twinslot.core.origin import Origin, OriginKind
-from twinslot.core.progress import Observer
+from twinslot.core.progress import Observer, quiet
+from twinslot.core.requests import InstallOptions
 from twinslot.core.transaction import Transaction
 from twinslot.engine import assemble
 from twinslot.engine.cancellation import Cancellation
 from twinslot.engine.edges import Device as Edges
 from twinslot.engine.edges import Verify
-from twinslot.engine.engine import Engine, quiet
-from twinslot.engine.install import InstallOptions
+from twinslot.engine.engine import Engine
 from twinslot.storage.blockdev import BlockTarget, open_target
 from twinslot.storage.known_lists import ListStore
 from twinslot.storage.lock import UpdateLock

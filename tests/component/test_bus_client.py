@@ -9,15 +9,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from bus_bench import HANG, SERVICE, Caller, private_bus, service_on
+from bus_bench import HANG, SERVICE, Answered, Caller, private_bus, service_on
 from bus_service import ERRORS, REASONS, SIZE, transaction
 
 import waits
-from twinslot.bus.client.client import ServiceClient, connect
+from twinslot.bus.client.client import BusUpdater, connect
+from twinslot.bus.library import Variant
+from twinslot.bus.names import error_from
 from twinslot.core.errors import CancelledError, DeviceError, LifecycleError, RefusedError, TransportError
 from twinslot.core.progress import Phase, Progress
+from twinslot.core.requests import ActivateOptions, CommitOptions, InstallOptions, RollbackOptions
 from twinslot.core.transaction import Transaction
-from twinslot.engine.install import InstallOptions
+
+PLAIN = InstallOptions()
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +31,7 @@ def address() -> Iterator[str]:
 
 
 @pytest.fixture
-def client(address: str) -> Iterator[ServiceClient]:
+def client(address: str) -> Iterator[BusUpdater]:
     with connect(address) as found:
         yield found
 
@@ -38,24 +42,24 @@ def image(tmp_path: Path, scenario: str) -> int:
     return os.open(path, os.O_RDONLY)
 
 
-def test_an_install_by_address_returns_the_whole_transaction(client: ServiceClient) -> None:
-    found = client.install("http://server/success", {})
-    assert Transaction.from_dict(found) == transaction(reason=repr(InstallOptions(reboot=True)))
+def test_an_install_by_address_returns_the_whole_transaction(client: BusUpdater) -> None:
+    found = client.install("http://server/success", PLAIN)
+    assert found == transaction(reason=repr(InstallOptions(reboot=True)))
 
 
-def test_options_reach_the_engine_and_none_means_the_default(client: ServiceClient) -> None:
-    given = {"activate": False, "reboot": False, "retry": True, "reinstall": True, "ignore_expiry": True}
-    assert client.install("http://server/success", given)["reason"] == repr(InstallOptions(**given))
-    assert client.install("http://server/success", {"reboot": None})["reason"] == repr(InstallOptions(reboot=True))
+def test_options_reach_the_engine_and_none_means_the_default(client: BusUpdater) -> None:
+    given = InstallOptions(activate=False, reboot=False, retry=True, reinstall=True, ignore_expiry=True)
+    assert client.install("http://server/success", given).reason == repr(given)
+    assert client.install("http://server/success", PLAIN).reason == repr(InstallOptions(reboot=True))
 
 
-def test_an_install_from_a_file_leaves_the_descriptor_to_the_caller(client: ServiceClient, tmp_path: Path) -> None:
+def test_an_install_from_a_file_leaves_the_descriptor_to_the_caller(client: BusUpdater, tmp_path: Path) -> None:
     descriptor = image(tmp_path, "success")
-    assert client.install(descriptor, {})["state"] == "armed"
+    assert client.install(descriptor, PLAIN).state == "armed"
     os.close(descriptor)
 
 
-def test_progress_arrives_in_the_calling_thread_with_all_its_fields(client: ServiceClient) -> None:
+def test_progress_arrives_in_the_calling_thread_with_all_its_fields(client: BusUpdater) -> None:
     seen: list[Progress] = []
     threads = set()
 
@@ -63,7 +67,7 @@ def test_progress_arrives_in_the_calling_thread_with_all_its_fields(client: Serv
         seen.append(progress)
         threads.add(threading.current_thread())
 
-    client.install("http://server/success", {}, observer)
+    client.install("http://server/success", PLAIN, observer)
     assert list(dict.fromkeys(p.phase for p in seen)) == [Phase.VERIFY, Phase.WRITE, Phase.READ_BACK]
     assert seen[1] == Progress(Phase.WRITE, 0, SIZE)
     assert seen[-1] == Progress(Phase.READ_BACK, SIZE, SIZE, 7.0, 0.0, 3600)
@@ -71,69 +75,81 @@ def test_progress_arrives_in_the_calling_thread_with_all_its_fields(client: Serv
 
 
 @pytest.mark.parametrize("family", sorted(set(ERRORS) - {"device"}))
-def test_every_family_of_errors_arrives_whole(client: ServiceClient, family: str) -> None:
+def test_every_family_of_errors_arrives_whole(client: BusUpdater, family: str) -> None:
     expected = ERRORS[family]
     with pytest.raises(type(expected)) as caught:
-        client.install(f"http://server/{family}", {})
+        client.install(f"http://server/{family}", PLAIN)
     assert caught.value.as_dict() == expected.as_dict()
     assert caught.value.exit_status == expected.exit_status
 
 
-def test_words_that_the_bus_cannot_carry_still_arrive(client: ServiceClient) -> None:
+def test_words_that_the_bus_cannot_carry_still_arrive(client: BusUpdater) -> None:
     with pytest.raises(DeviceError) as caught:
-        client.install("http://server/device", {})
+        client.install("http://server/device", PLAIN)
     assert caught.value.as_dict() == ERRORS["device"].as_dict()
 
 
-def test_all_reasons_of_a_refusal_arrive(client: ServiceClient) -> None:
+def test_all_reasons_of_a_refusal_arrive(client: BusUpdater) -> None:
     with pytest.raises(RefusedError) as caught:
-        client.install("http://server/refused", {})
+        client.install("http://server/refused", PLAIN)
     assert caught.value.reasons == REASONS
 
 
-def test_an_error_before_the_engine_begins_ends_the_job(client: ServiceClient) -> None:
+def test_an_error_before_the_engine_begins_ends_the_job(client: BusUpdater) -> None:
     with pytest.raises(TransportError, match="no such server"):
-        client.install("http://nowhere/", {})
+        client.install("http://nowhere/", PLAIN)
 
 
-def test_a_mistake_of_ours_is_a_sentence_and_the_next_install_works(client: ServiceClient) -> None:
+def test_a_mistake_of_ours_is_a_sentence_and_the_next_install_works(client: BusUpdater) -> None:
     with pytest.raises(LifecycleError, match="mistake in the service") as caught:
-        client.install("http://server/mistake", {})
+        client.install("http://server/mistake", PLAIN)
     assert "Traceback" not in str(caught.value)
-    assert client.install("http://server/success", {})["state"] == "armed"
+    assert client.install("http://server/success", PLAIN).state == "armed"
 
 
-def test_unknown_options_and_wrong_types_are_refused_by_name_and_all_at_once(client: ServiceClient) -> None:
-    with pytest.raises(RefusedError) as caught:
-        client.install("http://server/success", {"retri": True, "activate": "yes"})
-    assert {reason.code for reason in caught.value.reasons} == {"option-unknown", "option-type"}
-    assert "'retri'" in str(caught.value)
-    assert "'activate'" in str(caught.value)
-    with pytest.raises(RefusedError, match="option 'retry' has the wrong type"):
-        client.install("http://server/success", {"retry": 1.5})
+def test_unknown_options_and_wrong_types_are_refused_by_name_and_all_at_once(address: str) -> None:
+    def refused(**given: Variant) -> RefusedError:
+        with pytest.raises(Answered) as caught:
+            Caller(address).call("Install", "sa{sv}", "http://server/success", given)
+        error = error_from(caught.value.name, caught.value.words)
+        assert isinstance(error, RefusedError)
+        return error
+
+    both = refused(retri=Variant("b", True), activate=Variant("s", "yes"))
+    assert {reason.code for reason in both.reasons} == {"option-unknown", "option-type"}
+    assert "'retri'" in str(both)
+    assert "'activate'" in str(both)
+    (wrong,) = refused(retry=Variant("d", 1.5)).reasons
+    assert wrong.message == "option 'retry' has the wrong type"
+    assert (wrong.expected, wrong.found) == ("boolean (b)", "d")
 
 
-def test_the_other_verbs_return_their_transactions(client: ServiceClient) -> None:
-    assert client.activate({"reboot": False})["reason"] == "reboot=False"
-    assert client.activate({})["reason"] == "reboot=True"
-    assert client.rollback({"reason": "too loud", "reboot": None})["reason"] == "too loud reboot=True"
-    committed = client.commit({"force": "the technician looked"})
+def test_status_and_history_are_those_of_the_service(client: BusUpdater) -> None:
+    assert client.status()["running"] == "a"
+    assert [Transaction.from_dict(each) for each in client.history(1)] == [transaction()]
+
+
+def test_the_other_verbs_return_their_transactions(client: BusUpdater) -> None:
+    assert client.activate(ActivateOptions(reboot=False)).reason == "reboot=False"
+    assert client.activate(ActivateOptions()).reason == "reboot=True"
+    assert client.rollback(RollbackOptions(reason="too loud")).reason == "too loud reboot=True"
+    committed = client.commit(CommitOptions(force="the technician looked"))
     assert committed is not None
-    assert committed["forced"] is True
-    assert client.commit({"if_trial": True}) is None
+    assert committed.forced is True
+    assert client.commit(CommitOptions(if_trial=True)) is None
     dropped = client.cancel()
     assert dropped is not None
-    assert dropped["outcome"] == "abandoned"
+    assert dropped.outcome == "abandoned"
 
 
-def test_a_failed_health_check_is_refused_with_its_progress(client: ServiceClient) -> None:
+def test_a_failed_health_check_is_refused_with_its_progress(client: BusUpdater) -> None:
     seen: list[Progress] = []
     with pytest.raises(RefusedError, match="a required check failed"):
-        client.commit({}, seen.append)
+        client.commit(CommitOptions(), seen.append)
     assert seen == [Progress(Phase.CHECK, 1, 3)]
 
 
-def test_a_wish_to_cancel_stops_the_install(client: ServiceClient) -> None:
+def test_a_wish_to_cancel_stops_the_install(client: BusUpdater) -> None:
     cancelled = threading.Event()
 
     def stop_when_writing(progress: Progress) -> None:
@@ -141,27 +157,27 @@ def test_a_wish_to_cancel_stops_the_install(client: ServiceClient) -> None:
             cancelled.set()
 
     with pytest.raises(CancelledError):
-        client.install("http://server/wait", {}, stop_when_writing, cancelled)
+        client.install("http://server/wait", PLAIN, stop_when_writing, cancelled)
 
 
-def test_a_wish_to_cancel_ends_a_read_that_waits(client: ServiceClient) -> None:
+def test_a_wish_to_cancel_ends_a_read_that_waits(client: BusUpdater) -> None:
     reader, writer = os.pipe()
     cancelled = threading.Event()
     cancelled.set()
     try:
         with pytest.raises(CancelledError):
-            client.install(reader, {}, cancelled=cancelled)
+            client.install(reader, PLAIN, cancelled=cancelled)
     finally:
         os.close(reader)
         os.close(writer)
 
 
-def test_another_caller_cancels_and_the_first_one_hears_it(client: ServiceClient, address: str) -> None:
+def test_another_caller_cancels_and_the_first_one_hears_it(client: BusUpdater, address: str) -> None:
     outcome: list[BaseException] = []
 
     def install() -> None:
         try:
-            client.install("http://server/wait", {})
+            client.install("http://server/wait", PLAIN)
         except CancelledError as e:
             outcome.append(e)
 
@@ -174,23 +190,23 @@ def test_another_caller_cancels_and_the_first_one_hears_it(client: ServiceClient
     assert len(outcome) == 1
 
 
-def test_a_second_install_is_told_which_job_runs(client: ServiceClient, address: str) -> None:
+def test_a_second_install_is_told_which_job_runs(client: BusUpdater, address: str) -> None:
     cancelled = threading.Event()
 
     def install() -> None:
         with pytest.raises(CancelledError):
-            client.install("http://server/wait", {}, cancelled=cancelled)
+            client.install("http://server/wait", PLAIN, cancelled=cancelled)
 
     thread = threading.Thread(target=install)
     thread.start()
     waits.until(lambda: Caller(address).get("Busy"))
     with connect(address) as other, pytest.raises(RefusedError) as caught:
-        other.install("http://server/success", {})
+        other.install("http://server/success", PLAIN)
     assert caught.value.code == "refused.busy"
     assert caught.value.found == Caller(address).get("CurrentJob")
     cancelled.set()
     thread.join(waits.HANG)
-    assert client.install("http://server/success", {})["state"] == "armed"
+    assert client.install("http://server/success", PLAIN).state == "armed"
 
 
 def test_no_bus_is_a_device_error_that_names_the_way_without(tmp_path: Path) -> None:
@@ -209,10 +225,10 @@ def test_the_bus_starts_the_service_for_the_first_caller() -> None:
     with private_bus(service=f"{sys.executable} {SERVICE} --idle 0.5") as address:
         assert not Caller(address).owned()
         with connect(address) as client:
-            assert client.install("http://server/success", {})["state"] == "armed"
+            assert client.install("http://server/success", PLAIN).state == "armed"
         waits.until(lambda: not Caller(address).owned())
         with connect(address) as client:
-            assert client.install("http://server/success", {})["state"] == "armed"
+            assert client.install("http://server/success", PLAIN).state == "armed"
         waits.until(lambda: not Caller(address).owned())
 
 
@@ -224,7 +240,7 @@ def test_a_service_that_dies_in_the_middle_is_told_at_once() -> None:
                 service.kill()
 
         with pytest.raises(DeviceError, match="went away in the middle") as caught:
-            client.install("http://server/wait", {}, kill)
+            client.install("http://server/wait", PLAIN, kill)
         assert caught.value.code == "device.service-gone"
 
 
@@ -237,5 +253,5 @@ def test_a_service_that_is_stopped_tells_that_the_install_was_cancelled() -> Non
                 service.terminate()
 
         with pytest.raises(CancelledError):
-            client.install("http://server/wait", {}, stop)
+            client.install("http://server/wait", PLAIN, stop)
         assert service.wait(HANG) == 0

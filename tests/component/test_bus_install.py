@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import multiprocessing
 import os
 import random
@@ -18,61 +19,30 @@ from host_device import SLOT_SIZE, HostDevice
 from release_bench import ReleaseBench
 
 import waits
-from twinslot.bus.client.client import ServiceClient, connect
+from twinslot.app import LocalUpdater
+from twinslot.bus.client.client import BusUpdater, connect
 from twinslot.bus.server.server import serve
-from twinslot.bus.world import JsonObject, RealWorld
 from twinslot.core.errors import CancelledError, ImageError, RefusedError
 from twinslot.core.model import SlotName
-from twinslot.core.origin import Origin
-from twinslot.core.progress import Observer, Phase, Progress
-from twinslot.core.transaction import Transaction
-from twinslot.engine import assemble
-from twinslot.engine.cancellation import Cancellation
+from twinslot.core.origin import NOBODY, Origin
+from twinslot.core.progress import Phase, Progress
+from twinslot.core.requests import ActivateOptions, CommitOptions, InstallOptions, RollbackOptions
 from twinslot.engine.engine import Engine
-from twinslot.engine.install import InstallOptions
-from twinslot.queries import status as report
-from twinslot.queries.log import LogQuery, read_log
 
 CONTENT = b"superblock".ljust(4096, b"\1") + random.Random(2).randbytes(700_000)
-NO_REBOOT = {"reboot": False}
+NO_REBOOT = InstallOptions(reboot=False)
 
 
-class HostWorld:
-    """`bus.world.World` on a device that is files; workers are children instead of systemd's."""
+class HostUpdater(LocalUpdater):
+    """A device that is files; workers are children instead of systemd's."""
 
-    def __init__(self, device: HostDevice) -> None:
-        self._device, self._config = device, device.config
+    def __init__(self, device: HostDevice, origin: Origin) -> None:
+        super().__init__(device.config, origin=origin)
+        self._device, self._caller = device, origin
 
-    def engine(self, origin: Origin) -> Engine:
-        self._device.origin = origin
+    def engine(self) -> Engine:
+        self._device.origin = self._caller
         return self._device.engine()
-
-    def install(
-        self,
-        source: str | int,
-        options: InstallOptions,
-        observer: Observer,
-        cancelled: Cancellation,
-        origin: Origin,
-    ) -> Transaction:
-        engine = self.engine(origin)
-        stream = assemble.open_stream(self._config, source, service_workers=False)
-        with cancelled.ending(stream):
-            if cancelled.is_set():
-                stream.close()
-            return engine.install(stream, options, observer, cancelled)
-
-    def install_defaults(self) -> InstallOptions:
-        return InstallOptions()
-
-    def status(self) -> JsonObject:
-        return report.status(self._config)
-
-    def history(self, limit: int) -> list[JsonObject]:
-        return report.history(self._config, limit)
-
-    def log(self, after: int, since: str, limit: int) -> JsonObject:
-        return read_log(self._config, LogQuery(after, since, limit)).as_dict()
 
 
 @pytest.fixture(scope="module")
@@ -91,8 +61,9 @@ def device(tmp_path: Path, image: tuple[ReleaseBench, Path]) -> HostDevice:
 def served(device: HostDevice) -> Iterator[tuple[str, int]]:
     """A bus with the service of the device on it: address and process id."""
     with private_bus() as address:
-        world = HostWorld(device)
-        service = multiprocessing.get_context("fork").Process(target=serve, args=(world,), kwargs={"address": address})
+        updater_of = functools.partial(HostUpdater, device)
+        fork = multiprocessing.get_context("fork")
+        service = fork.Process(target=serve, args=(updater_of,), kwargs={"address": address})
         service.start()
         try:
             waits.until(lambda: Caller(address).owned())
@@ -104,7 +75,7 @@ def served(device: HostDevice) -> Iterator[tuple[str, int]]:
 
 
 @pytest.fixture
-def client(served: tuple[str, int]) -> Iterator[ServiceClient]:
+def client(served: tuple[str, int]) -> Iterator[BusUpdater]:
     with connect(served[0]) as found:
         yield found
 
@@ -126,7 +97,7 @@ def assert_unbootable(device: HostDevice) -> None:
 
 
 def test_an_image_from_a_descriptor_is_installed_and_the_record_says_the_same(
-    device: HostDevice, client: ServiceClient, image: tuple[ReleaseBench, Path], served: tuple[str, int]
+    device: HostDevice, client: BusUpdater, image: tuple[ReleaseBench, Path], served: tuple[str, int]
 ) -> None:
     phases: list[Phase] = []
     with opened(image[1]) as source:
@@ -137,13 +108,13 @@ def test_an_image_from_a_descriptor_is_installed_and_the_record_says_the_same(
     stored = record.current()
     assert stored is not None
     # the record was saved before the arming write, so it does not know how long that took
-    assert replace(stored, seconds={}) == replace(Transaction.from_dict(told), seconds={})
+    assert replace(stored, seconds={}) == replace(told, seconds={})
     record.close()
     assert Caller(served[0]).get("State") == "armed"
 
 
 def test_a_damaged_image_is_told_with_section_expected_and_found_and_the_next_one_works(
-    device: HostDevice, client: ServiceClient, image: tuple[ReleaseBench, Path], tmp_path: Path
+    device: HostDevice, client: BusUpdater, image: tuple[ReleaseBench, Path], tmp_path: Path
 ) -> None:
     whole, damaged = image[1].read_bytes(), tmp_path / "damaged"
     before = device.content(SlotName.B)
@@ -164,7 +135,7 @@ def test_a_damaged_image_is_told_with_section_expected_and_found_and_the_next_on
 
 
 def test_a_cancelled_pipe_ends_at_once_and_leaves_the_slot_unbootable(
-    device: HostDevice, client: ServiceClient, image: tuple[ReleaseBench, Path]
+    device: HostDevice, client: BusUpdater, image: tuple[ReleaseBench, Path]
 ) -> None:
     reader, writer = os.pipe()
     os.write(writer, image[1].read_bytes()[:65_536])  # a pipe holds so much; then the service waits for more
@@ -182,7 +153,7 @@ def test_a_cancelled_pipe_ends_at_once_and_leaves_the_slot_unbootable(
 
 
 def test_sigterm_to_the_service_leaves_a_defined_state_that_the_caller_hears(
-    device: HostDevice, client: ServiceClient, image: tuple[ReleaseBench, Path], served: tuple[str, int]
+    device: HostDevice, client: BusUpdater, image: tuple[ReleaseBench, Path], served: tuple[str, int]
 ) -> None:
     reader, writer = os.pipe()
     os.write(writer, image[1].read_bytes()[:65_536])  # a pipe holds so much; then the service waits for more
@@ -201,38 +172,48 @@ def test_sigterm_to_the_service_leaves_a_defined_state_that_the_caller_hears(
     record.close()
 
 
-def test_verbs_that_have_nothing_to_act_on_are_refused_as_by_the_engine(client: ServiceClient) -> None:
-    for verb in (client.activate, client.rollback):
-        with pytest.raises(RefusedError):
-            verb({})
+def test_verbs_that_have_nothing_to_act_on_are_refused_as_by_the_engine(client: BusUpdater) -> None:
+    with pytest.raises(RefusedError):
+        client.activate(ActivateOptions())
+    with pytest.raises(RefusedError):
+        client.rollback(RollbackOptions())
     with pytest.raises(RefusedError, match="not on trial"):
-        client.commit({})
-    assert client.commit({"if_trial": True}) is None
+        client.commit(CommitOptions())
+    assert client.commit(CommitOptions(if_trial=True)) is None
     with pytest.raises(RefusedError, match="nothing to cancel"):
         client.cancel()
 
 
 def test_an_installed_update_is_activated_later_and_dropped(
-    device: HostDevice, client: ServiceClient, image: tuple[ReleaseBench, Path]
+    device: HostDevice, client: BusUpdater, image: tuple[ReleaseBench, Path]
 ) -> None:
     with opened(image[1]) as source:
-        assert client.install(source, {"activate": False})["state"] == "written"
-    assert client.activate(NO_REBOOT)["state"] == "armed"
+        assert client.install(source, InstallOptions(activate=False)).state == "written"
+    assert client.activate(ActivateOptions(reboot=False)).state == "armed"
     assert_armed(device)
     dropped = client.cancel()
     assert dropped is not None
-    assert dropped["outcome"] == "abandoned"
+    assert dropped.outcome == "abandoned"
     assert device.environment()["slot"] == "a"
 
 
-def test_the_automatic_reboot_of_the_configuration_is_the_default(device: HostDevice) -> None:
-    automatic = replace(device.config, install=replace(device.config.install, reboot="automatic"))
-    assert RealWorld(automatic).install_defaults() == InstallOptions(reboot=True)
-    assert RealWorld(device.config).install_defaults() == InstallOptions(reboot=False)
+@pytest.mark.parametrize(("policy", "reboots"), [("automatic", 1), ("manual", 0)])
+def test_the_automatic_reboot_of_the_configuration_is_the_default(
+    device: HostDevice, image: tuple[ReleaseBench, Path], policy: str, reboots: int
+) -> None:
+    updater = HostUpdater(device, NOBODY)
+    updater.config = replace(device.config, install=replace(device.config.install, reboot=policy))
+    with opened(image[1]) as source:
+        updater.install(source, InstallOptions())
+    assert device.rebooted == reboots
+    updater.activate(ActivateOptions())
+    assert device.rebooted == 2 * reboots
+    updater.activate(ActivateOptions(reboot=False))
+    assert device.rebooted == 2 * reboots
 
 
 def test_the_audit_names_who_called_and_only_those_who_may_change_read_it(
-    device: HostDevice, client: ServiceClient, image: tuple[ReleaseBench, Path], tmp_path: Path
+    device: HostDevice, client: BusUpdater, image: tuple[ReleaseBench, Path], tmp_path: Path
 ) -> None:
     damaged = tmp_path / "damaged"
     damaged.write_bytes(image[1].read_bytes()[:5000])

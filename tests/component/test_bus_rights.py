@@ -39,6 +39,7 @@ from twinslot.bus import names
 from twinslot.bus.client import client
 from twinslot.bus.client.client import connect
 from twinslot.core.errors import TwinslotError
+from twinslot.core.requests import ActivateOptions, CommitOptions, InstallOptions, RollbackOptions
 os.setgroups([])
 os.setgid({user})
 os.setuid({user})
@@ -49,11 +50,11 @@ caller.call("GetHistory", "u", 5)
 with connect({address!r}) as it:
     read, _ = os.pipe()
     for change in (
-        lambda: it.install("http://server/success", {{}}),
-        lambda: it.install(read, {{}}),
-        lambda: it.activate({{}}),
-        lambda: it.commit({{}}),
-        lambda: it.rollback({{}}),
+        lambda: it.install("http://server/success", InstallOptions()),
+        lambda: it.install(read, InstallOptions()),
+        lambda: it.activate(ActivateOptions()),
+        lambda: it.commit(CommitOptions()),
+        lambda: it.rollback(RollbackOptions()),
         lambda: it.cancel(),
         lambda: it.log(0, "", 0),
     ):
@@ -99,6 +100,7 @@ def test_a_forged_end_of_a_job_is_not_believed(address: str) -> None:
     """Any user may send anybody a signal; the client looks at who sent it."""
     from twinslot.bus.client.client import connect
     from twinslot.core.progress import Phase, Progress
+    from twinslot.core.requests import InstallOptions
 
     async def forge(path: str, target: str) -> None:
         bus = await open_bus(address)
@@ -116,7 +118,7 @@ def test_a_forged_end_of_a_job_is_not_believed(address: str) -> None:
             threading.Timer(0.5, cancelled.set).start()
 
     with connect(address) as client, pytest.raises(CancelledError):
-        client.install("http://server/wait", {}, observer, cancelled)
+        client.install("http://server/wait", InstallOptions(), observer, cancelled)
 
 
 FLOOD = """

@@ -33,7 +33,6 @@ from bus_bench import Caller, private_bus, service_on
 from host_device import HostDevice
 from release_bench import ReleaseBench
 from twinslot.cli import main as cli
-from twinslot.cli import world as cli_world
 from twinslot.engine import assemble
 device = HostDevice(Path({directory!r}), ReleaseBench(Path({bench!r})))
 assemble.open_device = lambda config, get_worker, origin: device.edges()

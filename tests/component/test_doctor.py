@@ -15,9 +15,10 @@ import pytest
 from host_device import HostDevice
 from release_bench import ReleaseBench
 
+from twinslot.app import LocalUpdater
 from twinslot.bootloader.uboot import tool_lock as toollock
+from twinslot.cli.host import Host
 from twinslot.cli.main import main
-from twinslot.cli.world import RealWorld
 from twinslot.config.options import Config
 from twinslot.core.model import Release, SlotName, SlotRecord, StoredPayload
 from twinslot.queries import doctor as doctor_module
@@ -52,7 +53,7 @@ directories = ["{0}/health.d"]
 
 
 @dataclass
-class Ward(RealWorld):
+class Ward:
     """This machine, but for what a directory cannot be: the root mount, the clock, the files of the system."""
 
     directory: Path
@@ -61,10 +62,12 @@ class Ward(RealWorld):
     now: datetime = NOW
     root: bool = True
 
-    def is_root(self) -> bool:
-        return self.root
+    @property
+    def host(self) -> Host:
+        """What the command line takes."""
+        return Host(is_root=lambda: self.root, local=lambda config: _Here(self, config))
 
-    def doctor(self, config: Config) -> Diagnosis:
+    def diagnosis(self, config: Config) -> Diagnosis:
         evidence = ("the root mount is /dev/mmcblk0p2 (179:2, erofs)",)
         where = RunningSlot(self.slot, frozenset(), evidence, self.claims)
         system = self.directory / "system"
@@ -93,6 +96,17 @@ class Ward(RealWorld):
     def record(self) -> Record:
         """The record, for writing."""
         return Record(self.directory / "data", lambda: "2026-01-01T00:00:00Z", "boot")
+
+
+class _Here(LocalUpdater):
+    """This machine, but for what the ward says of it."""
+
+    def __init__(self, ward: Ward, config: Config) -> None:
+        super().__init__(config)
+        self._ward = ward
+
+    def doctor(self) -> Diagnosis:
+        return self._ward.diagnosis(self.config)
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +143,7 @@ def ward(tmp_path: Path, bench: ReleaseBench, monkeypatch: pytest.MonkeyPatch) -
 def examined(ward: Ward, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, Any]]:
     """Status and answer of `twinslot doctor --json`."""
     capsys.readouterr()
-    status = main(["doctor", "--json", "--config-root", str(ward.directory)], ward)
+    status = main(["doctor", "--json", "--config-root", str(ward.directory)], ward.host)
     return status, json.loads(capsys.readouterr().out)
 
 
@@ -145,7 +159,7 @@ def test_on_a_device_without_a_fault_it_says_so(ward: Ward, capsys: pytest.Captu
     status, told = examined(ward, capsys)
     assert (status, told["healthy"], bad(told)) == (0, True, {OPEN})
     assert told["decision"] == "slot a runs; the next boot starts slot a"
-    assert main(["doctor", "--config-root", str(ward.directory)], ward) == 0
+    assert main(["doctor", "--config-root", str(ward.directory)], ward.host) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("WARN  network: ")
     assert all(line.startswith(("ok    ", "        hint: ", "WARN  network")) for line in lines[:-2])
@@ -426,7 +440,7 @@ def test_a_user_who_is_not_root_is_told_what_he_cannot_read_and_that_is_no_fault
     assert status == 0
     assert bad(told) == {("environment", "unknown"), OPEN}
     assert told["decision"] is None
-    assert main(["doctor", "--config-root", str(ward.directory)], ward) == 0
+    assert main(["doctor", "--config-root", str(ward.directory)], ward.host) == 0
     out = capsys.readouterr().out
     assert "?     environment: not readable without root\n" in out
     assert out.endswith("decision  not known without root\n")
@@ -437,7 +451,7 @@ def test_the_hint_at_root_is_only_given_where_rights_were_missing(
 ) -> None:
     no_environment(ward)
     for ward.root in (True, False):
-        assert main(["doctor", "--config-root", str(ward.directory)], ward) == 6
+        assert main(["doctor", "--config-root", str(ward.directory)], ward.host) == 6
         out = capsys.readouterr().out
         assert "sudo" not in out
         assert "rebuilt" not in out, "nothing is known of the environment"

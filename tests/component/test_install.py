@@ -26,9 +26,9 @@ from twinslot.core.errors import (
 from twinslot.core.lifecycle import State
 from twinslot.core.model import SlotName
 from twinslot.core.progress import Phase, Progress
+from twinslot.core.requests import InstallOptions
 from twinslot.engine import assemble
 from twinslot.engine.cancellation import Cancellation
-from twinslot.engine.install import InstallOptions
 
 CONTENT = b"superblock".ljust(4096, b"\1") + random.Random(1).randbytes(700_000) + bytes(100_000)
 

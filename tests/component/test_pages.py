@@ -25,7 +25,7 @@ from image_samples import make_sample
 from rootfs_samples import make_tree
 from twinslot.bootloader.uboot import rawenv
 from twinslot.bus import names
-from twinslot.bus.server.options import INSTALL
+from twinslot.bus.options import OF_METHOD, types_of
 from twinslot.cli import parser as cli_parser
 from twinslot.config import options as config
 from twinslot.core.errors import Refusal, RefusedError, TwinslotError
@@ -424,7 +424,7 @@ def test_the_bus_examples_fit_the_interface() -> None:
             wanted = [a.attrib["type"] for a in methods[words[5]].iter("arg") if a.get("direction") == "in"]
             assert "".join(wanted) == words[6]
             option, signature = words[9], words[10]
-            assert INSTALL[option] == signature
+            assert types_of(OF_METHOD[words[5]])[option] == signature
 
 
 def test_the_error_on_the_bus_looks_as_the_page_shows() -> None:

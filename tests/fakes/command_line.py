@@ -1,9 +1,8 @@
-"""The world behind the command line, made of the simulated board: its engine, its record, its environment."""
+"""The command line on the simulated board: what it was asked, and by which way."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,22 +10,16 @@ from typing import Any
 import pytest
 
 from simulation.board import SimulatedBoard
-from simulation.image import SmallImage, SmallStream
-from twinslot.cli.direct import DirectClient
+from simulation.image import SmallImage
+from simulation.updater import NOWHERE, BoardUpdater
+from twinslot.app import JsonObject
+from twinslot.cli.host import Host
 from twinslot.cli.main import main
-from twinslot.cli.world import Front, JsonObject, ServiceClient, Verbs
-from twinslot.config.options import Config, load
-from twinslot.core import stored
-from twinslot.core.boot_variables import read_state
-from twinslot.core.errors import TransportError
-from twinslot.core.model import SlotName
-from twinslot.core.progress import Observer
+from twinslot.config.options import Config
+from twinslot.core.progress import Observer, quiet
+from twinslot.core.requests import ActivateOptions, CommitOptions, InstallOptions, RollbackOptions
 from twinslot.core.transaction import Transaction
 from twinslot.engine.cancellation import Cancellation
-from twinslot.engine.install import InstallOptions
-from twinslot.queries.diagnosis import Diagnosis
-from twinslot.queries.log import LogQuery, rows_of
-from twinslot.queries.preview import Preview
 
 OLD = SmallImage("1.0", 10)
 NEW = SmallImage("2.0", 20)
@@ -54,7 +47,7 @@ def write_config(root: Path, more: str = "") -> Path:
 
 
 class BoardWorld:
-    """Implements `cli_world.World`. An image file holds the name of a release of the board.
+    """A board, what a test says of the process that runs the command line, and what was asked of either.
 
     Args:
         board: Runs already.
@@ -72,131 +65,83 @@ class BoardWorld:
         self.options: InstallOptions | None = None
         self.forecasted: JsonObject = {}  # what `install --dry-run` is to say
 
-    def is_root(self) -> bool:
-        return self.root
+    @property
+    def host(self) -> Host:
+        """What the command line takes."""
+        return Host(
+            is_root=lambda: self.root,
+            local=lambda config: _Here(self, config),
+            service=lambda: _Service(self),
+            serve=self._serve,
+            monotonic=lambda: self.seconds,
+            pause=self._pause,
+        )
 
-    def config(self, root: str) -> Config:
-        return load(root)
-
-    def engine(self, config: Config) -> Verbs:
-        self.before("engine")
-        return self.board.engine()
-
-    def install(
-        self,
-        config: Config,
-        source: str | int,
-        options: InstallOptions,
-        observer: Observer,
-        cancelled: Cancellation,
-    ) -> Transaction:
-        self.options = options
-        self.before("install")
-        if isinstance(source, str):
-            raise TransportError("the server does not answer", code="connect", found=source, hint="try again later")
-        release = self.releases[os.read(source, 100).decode()]
-        return self.board.engine().install(SmallStream(release), options, observer, cancelled)
-
-    def service(self) -> ServiceClient:
-        return _Service(self)
-
-    def status(self, config: Config) -> JsonObject:
-        self.before("status")
-        return self._status()
-
-    def history(self, config: Config, limit: int) -> list[JsonObject]:
-        with self.board.open_record() as record:
-            return [transaction.as_dict() for transaction in record.history(limit)]
-
-    def doctor(self, config: Config) -> Diagnosis:
-        raise NotImplementedError
-
-    def log(self, config: Config, after: int, since: str, limit: int) -> JsonObject:
-        self.before("log")
-        with self.board.open_record() as record:
-            return rows_of(record, LogQuery(after, since, limit)).as_dict()
-
-    def head(self, config: Config, url: str) -> Front:
-        raise TransportError("the server does not answer", code="connect", found=url)
-
-    def preview(self, config: Config, front: Front) -> Preview:
-        raise NotImplementedError
-
-    def forecast(self, config: Config, source: str | int, options: InstallOptions) -> JsonObject:
-        self.options = options
-        return self.forecasted
-
-    def monotonic(self) -> float:
-        return self.seconds
-
-    def pause(self, seconds: float) -> None:
-        self.seconds += seconds
-
-    def serve(self, config: Config) -> int:
+    def _serve(self, config: Config) -> int:
         self.before("serve")
         return 0
 
-    def _status(self) -> dict[str, Any]:
-        state = read_state(self.board.environment())
-        with self.board.open_record() as record:
-            current, history = record.current(), record.history(1)
-            known = {name: record.slot(name) for name in SlotName}
-            failed = {str(sequence): reason for sequence, reason in record.failed().items()}
-            floors = stored.write(state.floors.highest(record.floors()))
-        slots = {
-            str(name): {
-                "state": state.states[name],
-                "running": self.board.running is name,
-                "release": stored.write(slot.release) if (slot := known[name]) else None,
-                "installed_at": slot.installed_at if slot else None,
-            }
-            for name in SlotName
-        }
-        return {
-            "version": "0",
-            "running": self.board.running,
-            "state": current.state if current else "idle",
-            "slots": slots,
-            "floors": floors,
-            "transaction": current.as_dict() if current else None,
-            "last": history[0].as_dict() if history else None,
-            "failed": failed,
-            "environment": {"settled": True, "lost": False, "copies": []},
-        }
+    def _pause(self, seconds: float) -> None:
+        self.seconds += seconds
 
 
-class _Service:
-    """Implements `cli_world.ServiceClient` and notes what it was asked."""
+class _Here(BoardUpdater):
+    """In this process; notes the options of an install."""
 
-    def __init__(self, world: BoardWorld) -> None:
+    def __init__(self, world: BoardWorld, config: Config) -> None:
+        super().__init__(world.board, config, world.releases, world.before)
         self._world = world
-        self._direct = DirectClient(world, Config(device=None, slots=None, trust=None))  # type: ignore[arg-type]
 
     def install(
-        self, source: str | int, options: JsonObject, observer: Observer, cancelled: Cancellation
-    ) -> JsonObject:
+        self,
+        source: str | int,
+        options: InstallOptions,
+        observer: Observer = quiet,
+        cancelled: Cancellation | None = None,
+    ) -> Transaction:
+        self._world.options = options
+        return super().install(source, options, observer, cancelled)
+
+    def forecast(self, source: str | int, options: InstallOptions) -> JsonObject:
+        self._world.options = options
+        return self._world.forecasted
+
+
+class _Service(_Here):
+    """Over the bus, as it were: notes what it was asked."""
+
+    def __init__(self, world: BoardWorld) -> None:
+        super().__init__(world, NOWHERE)
+
+    def install(
+        self,
+        source: str | int,
+        options: InstallOptions,
+        observer: Observer = quiet,
+        cancelled: Cancellation | None = None,
+    ) -> Transaction:
         self._world.by_service.append("install")
-        return self._direct.install(source, options, observer, cancelled)
+        return super().install(source, options, observer, cancelled)
 
-    def commit(self, options: JsonObject, observer: Observer) -> JsonObject | None:
+    def commit(self, options: CommitOptions, observer: Observer = quiet) -> Transaction | None:
         self._world.by_service.append("commit")
-        return self._direct.commit(options, observer)
+        return super().commit(options, observer)
 
-    def rollback(self, options: JsonObject, observer: Observer) -> JsonObject:
+    def rollback(self, options: RollbackOptions, observer: Observer = quiet) -> Transaction:
         self._world.by_service.append("rollback")
-        return self._direct.rollback(options, observer)
+        return super().rollback(options, observer)
 
-    def activate(self, options: JsonObject, observer: Observer) -> JsonObject:
+    def activate(self, options: ActivateOptions, observer: Observer = quiet) -> Transaction:
         self._world.by_service.append("activate")
-        return self._direct.activate(options, observer)
+        return super().activate(options, observer)
 
-    def cancel(self) -> JsonObject:
+    def cancel(self) -> Transaction:
         self._world.by_service.append("cancel")
-        return self._direct.cancel()
+        return super().cancel()
 
     def log(self, after: int, since: str, limit: int) -> JsonObject:
         self._world.by_service.append("log")
-        return self._direct.log(after, since, limit)
+        return super().log(after, since, limit)
 
     def close(self) -> None:
         self._world.closed += 1
@@ -211,7 +156,7 @@ class Shell:
 
     def __call__(self, *argv: str) -> int:
         """Run one command; `out` and `err` are what it said."""
-        status = main([*argv, "--config-root", str(self.directory)], self.world)
+        status = main([*argv, "--config-root", str(self.directory)], self.world.host)
         self.out, self.err = self._capsys.readouterr()
         return status
 

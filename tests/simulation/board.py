@@ -9,10 +9,8 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from copy import deepcopy
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
 
 from simulation import rawcopy
 from simulation.bootloader import SimulatedBootloader, power_on
@@ -20,22 +18,20 @@ from simulation.disk import SimulatedCard, SimulatedDisk
 from simulation.faults import Faults, Shortages
 from simulation.image import GROUP, SmallImage, SmallStream
 from simulation.power import Power, PowerCut
+from simulation.updater import board_host
 from twinslot.cli.main import main
 from twinslot.cli.trial import UNDECIDED
 from twinslot.core.errors import DeviceError, Refusal, RefusedError
 from twinslot.core.model import SECTOR, CheckResult, Floors, Release, SlotName, SlotRecord, StoredPayload
 from twinslot.core.progress import Observer
+from twinslot.core.requests import InstallOptions
 from twinslot.engine.edges import Device, Verified
 from twinslot.engine.engine import Engine
-from twinslot.engine.install import InstallOptions
 from twinslot.storage.known_lists import ListStore
 from twinslot.storage.record.record import Record
 from twinslot.storage.slot_reader import SlotReader, open_reader
 from twinslot.transport.base import ImageHead
 from twinslot_lab.crash.bootmodel import DEFAULT
-
-if TYPE_CHECKING:
-    from twinslot.cli.world import World
 
 SLOT_SIZE = 8 * GROUP  # bytes; larger than the images, so that there is a tail
 CARD_SIZE = 0x6000
@@ -194,7 +190,7 @@ class SimulatedBoard:
         """
         said, complained = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(complained):
-            status = main([*words], cast("World", _OneBoard(self)))
+            status = main([*words], board_host(self))
         self.gave_up = self.gave_up or (undecided and status not in (0, UNDECIDED))
         faulty = undecided and self.shortages.kind and status in (UNDECIDED, DeviceError.exit_status)
         good = status == 0 or (refused and status == RefusedError.exit_status) or faulty
@@ -227,7 +223,7 @@ class SimulatedBoard:
             check_names=frozenset(),
             group_size_max=1 << 20,
             reinstall=False,
-            monotonic=self._clock,
+            monotonic=self.clock,
             now=lambda: datetime(2026, 1, 1, tzinfo=UTC),
             open_sources=lambda slot: {name: self._reader(slot, name) for name in self.partitions[slot]},
             lists=self._lists(),
@@ -334,56 +330,10 @@ class SimulatedBoard:
         """Time passes."""
         self._seconds += seconds
 
-    def _clock(self) -> float:
+    def clock(self) -> float:
+        """Seconds since the beginning; each look takes a moment."""
         self._seconds += 0.01
         return self._seconds
-
-
-@dataclass
-class _Trial:
-    deadline: int = 20  # seconds
-
-
-@dataclass
-class _Config:
-    trial: _Trial = field(default_factory=_Trial)
-
-
-class _OneBoard:
-    """What the verbs of the units ask of `cli_world.World`."""
-
-    def __init__(self, board: SimulatedBoard) -> None:
-        self._board = board
-
-    def is_root(self) -> bool:
-        return True
-
-    def config(self, root: str) -> _Config:
-        """The engine knows its edges; the deadline bounds its patience."""
-        return _Config()
-
-    def monotonic(self) -> float:
-        return self._board._clock()
-
-    def pause(self, seconds: float) -> None:
-        self._board.wait(seconds)
-
-    def engine(self, config: _Config) -> Engine:
-        return self._board.engine()
-
-    def status(self, config: _Config) -> dict[str, Any]:
-        with self._record() as record:
-            current = record.current()
-        return {"transaction": current.as_dict() if current else None}
-
-    def history(self, config: _Config, limit: int) -> list[dict[str, Any]]:
-        with self._record() as record:
-            return [each.as_dict() for each in record.history(limit)]
-
-    def _record(self) -> Record:
-        if self._board.record_broken:
-            raise DeviceError("the data partition is gone", code="record")
-        return Record(self._board.data, lambda: "", read_only=True)
 
 
 def _trusting(head: ImageHead, record: Record, floors: Floors, *, ignore_expiry: bool) -> Verified:

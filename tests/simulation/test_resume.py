@@ -11,7 +11,7 @@ import pytest
 from simulation.board import SimulatedBoard, power_may_go
 from simulation.image import SmallImage, SmallStream
 from simulation.power import Power
-from twinslot.engine.install import InstallOptions
+from twinslot.core.requests import InstallOptions
 
 OLD = SmallImage("1.0", 10, groups=7)
 NEW = SmallImage("2.0", 20, groups=7)

@@ -16,10 +16,10 @@ from simulation.image import SmallImage, SmallStream
 from simulation.power import Power, PowerCut
 from twinslot.core.errors import DeviceError, RefusedError, TwinslotError
 from twinslot.core.model import SlotName
+from twinslot.core.requests import InstallOptions
 from twinslot.core.transaction import Outcome
 from twinslot.engine.cancellation import Cancellation
 from twinslot.engine.engine import Engine
-from twinslot.engine.install import InstallOptions
 
 OLD = SmallImage("1.0", 10)
 NEW = SmallImage("2.0", 20)

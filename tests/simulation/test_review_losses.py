@@ -14,8 +14,8 @@ from simulation.board import SimulatedBoard
 from simulation.image import SmallImage, SmallStream
 from twinslot.core.errors import RefusedError, TwinslotError
 from twinslot.core.model import SlotName
+from twinslot.core.requests import InstallOptions
 from twinslot.core.transaction import Outcome
-from twinslot.engine.install import InstallOptions
 
 OLD, NEW, SICK, NEWER = (
     SmallImage("1.0", 10),

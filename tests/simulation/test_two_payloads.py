@@ -15,8 +15,8 @@ from simulation.power import Power
 from simulation.test_power_cuts import memory
 from twinslot.core.errors import DeviceError, RefusedError
 from twinslot.core.model import SlotName
+from twinslot.core.requests import InstallOptions
 from twinslot.core.transaction import Outcome
-from twinslot.engine.install import InstallOptions
 
 NAMES = ("assets", "voices")  # "rootfs" is between them: neither order may matter
 

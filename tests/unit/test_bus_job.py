@@ -8,10 +8,10 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import virtual_time
+from twinslot.bus.server.interface import UpdaterOf
 from twinslot.bus.server.job import Job
 from twinslot.bus.server.objects import Exporter
 from twinslot.bus.server.server import _Server
-from twinslot.bus.world import World
 from twinslot.core.origin import Origin
 from twinslot.core.progress import Phase, Progress
 
@@ -56,7 +56,7 @@ def test_the_begin_of_a_phase_is_told_at_once() -> None:
 
 async def left_after(*calls: float, job_ends: float = 0.0) -> float:
     """When a service that stays for 60 seconds leaves, with calls at these seconds and a job up to then."""
-    server = _Server(cast("World", None), idle=60, grace=5)
+    server = _Server(cast("UpdaterOf", None), idle=60, grace=5)
     loop = asyncio.get_running_loop()
     jobs = SimpleNamespace(current="job" if job_ends else None)
     for when in calls:

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import inspect
+import re
 import runpy
 import xml.etree.ElementTree as ET
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twinslot.bus import description, names
+from twinslot.bus import description, names, options
 from twinslot.bus.library import Message, Variant
-from twinslot.bus.server import options
 from twinslot.bus.server.interface import Update
 from twinslot.bus.server.job import Job
 from twinslot.core import errors
 from twinslot.core.errors import DeviceError, Refusal, RefusedError, TwinslotError
-from twinslot.engine.install import InstallOptions
+from twinslot.core.requests import InstallOptions
 
 ROOT = Path(__file__).parents[2]
 DOCS = runpy.run_path(str(ROOT / "docs" / "make_dbus.py"))
@@ -81,26 +82,95 @@ def test_the_code_has_exactly_the_methods_that_are_declared(kind: type[Update | 
 
 
 def test_the_options_in_the_manual_are_those_of_the_code() -> None:
-    taken = {"Install": options.INSTALL, "Activate": options.ACTIVATE}
-    taken |= {"Commit": options.COMMIT, "Rollback": options.ROLLBACK}
-    assert set(options.INSTALL) == set(inspect.signature(InstallOptions).parameters)
-    for interface, _ in DOCS["documented"](DOCS["description"]()):
-        for method, _ in DOCS["documented"](interface):
-            told = [words for arg, words in DOCS["documented"](method) if arg.get("name") == "options"]
-            for name, kind in taken.get(method.get("name"), {}).items():
-                assert f"{name} {kind}: " in told[0]
+    assert set(options.types_of(InstallOptions)) == set(inspect.signature(InstallOptions).parameters)
+    page = DOCS["page"]()
+    for method, kind in options.OF_METHOD.items():
+        told = page.partition(f"### method `{method}(")[2].partition("\n### ")[0]
+        for name, signature in options.types_of(kind).items():
+            assert re.search(rf"\n    - `{name}` \({signature}\): \w.*\w.*\.\n", told), f"{method} {name}"
+
+
+def test_each_option_is_an_annotation_with_its_type_when_the_interface_is_asked() -> None:
+    node = ET.fromstring(description.introspection(names.UPDATE, ()))
+    for method in node.iter("method"):
+        told = {each.attrib["name"]: each.attrib["value"] for each in method.iter("annotation")}
+        kind = options.OF_METHOD.get(method.attrib["name"])
+        wanted = options.types_of(kind) if kind else {}
+        assert told == {f"org.twinslot.Option.{name}": signature for name, signature in wanted.items()}
+    assert '<annotation name="org.twinslot.Option.force" value="s"' in description.introspection(names.UPDATE, ())
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One option of each type that the bus carries."""
+
+    quick: bool = False
+    often: bool | None = None
+    why: str = ""
+    count: int = 0
+    places: tuple[str, ...] = ()
+
+
+SAMPLES = st.builds(
+    Sample,
+    st.booleans(),
+    st.none() | st.booleans(),
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")),
+    st.integers(-(1 << 63), (1 << 63) - 1),
+    st.lists(st.text("äb"), max_size=3).map(tuple),
+)
+
+
+@given(SAMPLES)
+def test_options_of_each_type_cross_the_bus_whole_and_those_as_by_default_are_not_sent(sample: Sample) -> None:
+    packed = options.pack(sample)
+    assert set(packed) == {name for name, value in vars(sample).items() if value != vars(Sample())[name]}
+    for name, signature in {"quick": "b", "often": "b", "why": "s", "count": "x", "places": "as"}.items():
+        assert options.types_of(Sample)[name] == signature
+        assert name not in packed or packed[name].signature == signature
+    body = Message("a.b", "/", member="M", signature="a{sv}", body=[packed], serial=1)
+    body._marshall()  # type: ignore[no-untyped-call]
+    assert options.unpack(Sample, packed) == sample
+
+
+@pytest.mark.parametrize(
+    ("name", "given_as", "expected", "found"),
+    [
+        ("quick", Variant("i", 1), "boolean (b)", "i"),
+        ("why", Variant("b", True), "string (s)", "boolean (b)"),
+        ("count", Variant("t", 1), "64-bit whole number (x)", "t"),
+        ("places", Variant("s", "here"), "list of strings (as)", "string (s)"),
+    ],
+)
+def test_a_wrong_type_is_refused_with_what_was_expected_and_found(
+    name: str, given_as: Variant, expected: str, found: str
+) -> None:
+    with pytest.raises(RefusedError) as caught:
+        options.unpack(Sample, {name: given_as})
+    (reason,) = caught.value.reasons
+    assert (reason.code, reason.expected, reason.found) == ("option-type", expected, found)
+    assert f"'{name}'" in reason.message
+
+
+def test_a_field_that_the_bus_cannot_carry_is_found_when_the_code_is_written() -> None:
+    @dataclass(frozen=True)
+    class Odd:
+        share: float = 0.5
+
+    with pytest.raises(TypeError, match="'share'"):
+        options.types_of(Odd)
 
 
 @given(st.dictionaries(st.sampled_from(["retry", "activate", "nonsense", "Retry", ""]), st.sampled_from("bsu")))
 def test_only_known_options_of_the_right_type_pass(given_types: dict[str, str]) -> None:
     samples: dict[str, object] = {"b": True, "s": "yes", "u": 1}
     given_options = {name: Variant(kind, samples[kind]) for name, kind in given_types.items()}
-    wrong = {name for name, kind in given_types.items() if options.INSTALL.get(name) != kind}
+    wrong = {name for name, kind in given_types.items() if options.types_of(InstallOptions).get(name) != kind}
     if not wrong:
-        assert options.Options(given_options, options.INSTALL).flag("retry", default=False) is ("retry" in given_types)
+        assert options.unpack(InstallOptions, given_options).retry is ("retry" in given_types)
         return
     with pytest.raises(RefusedError) as caught:
-        options.Options(given_options, options.INSTALL)
+        options.unpack(InstallOptions, given_options)
     assert len(caught.value.reasons) == len(wrong)
 
 

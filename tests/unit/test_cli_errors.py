@@ -64,7 +64,7 @@ def run(world: BoardWorld, tmp_path: Path, *argv: str) -> int:
     """One command with a configuration."""
     if not (tmp_path / "etc").exists():
         write_config(tmp_path)
-    return main([*argv, "--config-root", str(tmp_path)], world)
+    return main([*argv, "--config-root", str(tmp_path)], world.host)
 
 
 @pytest.mark.parametrize(("error", "exit_status"), ERRORS, ids=lambda value: getattr(value, "code", ""))
@@ -183,7 +183,7 @@ def test_help_and_version_are_no_errors(option: str, capsys: pytest.CaptureFixtu
 def test_without_a_configuration_the_places_are_named(
     verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], world: BoardWorld
 ) -> None:
-    assert main([*verb.split(), "--config-root", str(tmp_path)], world) == (78 if verb == "boot" else 6)
+    assert main([*verb.split(), "--config-root", str(tmp_path)], world.host) == (78 if verb == "boot" else 6)
     err = capsys.readouterr().err
     assert err.startswith("twinslot: there is no configuration: expected '")
     assert str(tmp_path / "etc/twinslot/config.toml") in err

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from twinslot.app import LocalUpdater
 from twinslot.cli import main as cli
 from twinslot.cli import trial as cli_trial
-from twinslot.cli import world as cli_world
 from twinslot.config import options as config
 from twinslot.config import reference as config_reference
 from twinslot.config.trial import load_for_trial
@@ -414,12 +414,12 @@ def test_a_typing_mistake_in_a_drop_in_stops_no_unit_and_every_other_command(
 ) -> None:
     reached: list[config.Config] = []
 
-    def engine(_: object, found: config.Config) -> None:
-        reached.append(found)
+    def engine(device: LocalUpdater) -> None:
+        reached.append(device.config)
         raise DeviceError("here the test ends", code="test")
 
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(cli_world.RealWorld, "engine", engine)
+    monkeypatch.setattr(LocalUpdater, "engine", engine)
     put(tmp_path, "etc/twinslot/config.toml", SMALL + '[health]\nunits = ["pump.service"]\n')
     put(tmp_path, "etc/twinslot/config.d/20-typo.toml", "[http]\nretires = 2\n")
     assert cli.main(["--config-root", str(tmp_path), *verb]) == 6

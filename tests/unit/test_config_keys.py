@@ -14,16 +14,15 @@ import pytest
 
 from fakes.rigs import UBootRig
 from image_samples import FACTS, make_sample
+from twinslot.app import LocalUpdater
 from twinslot.bootloader.select import open_bootloader
-from twinslot.cli.verbs import change as cli_verbs
-from twinslot.cli.world import RealWorld
+from twinslot.cli import options as cli_options
 from twinslot.config.options import Config, load
 from twinslot.core.errors import DeviceError
 from twinslot.core.model import Floors, SlotName
 from twinslot.core.origin import Origin
+from twinslot.core.requests import InstallOptions
 from twinslot.engine import assemble
-from twinslot.engine.cancellation import Cancellation
-from twinslot.engine.install import InstallOptions
 from twinslot.health.selection import configured_checks
 from twinslot.queries import preview
 from twinslot.queries.doctor import doctor
@@ -117,13 +116,13 @@ def gives_way(config: Config) -> object:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(priority, "lower_priority", noted)
         with pytest.raises(DeviceError, match="enough"):
-            RealWorld().install(config, 0, InstallOptions(), lambda _: None, Cancellation())
+            LocalUpdater(config).install(0, InstallOptions())
     return given
 
 
 def reboots(config: Config) -> object:
     """Whether an install reboots when nobody says so."""
-    return cli_verbs._reboot(argparse.Namespace(reboot=None), config)
+    return cli_options.reboots(argparse.Namespace(reboot=None), config)
 
 
 def written(config: Config) -> object:

@@ -160,8 +160,8 @@ def test_a_verb_that_fails_is_told_with_the_words_of_the_client(record: Path) ->
     device = Life(card(CALM), {"a": OLD, "b": WIPED}, record)
     assert device.live().wrong == ""
     with pytest.raises(VerbError, match=r"'twinslot --no-service activate' ended with status 4: nothing to activate"):
-        run_verb(device.world, "--no-service", "activate")
-    assert run_verb(device.world, "--no-service", "activate", refused=True)["type"] == "error"
+        run_verb(device.host, "--no-service", "activate")
+    assert run_verb(device.host, "--no-service", "activate", refused=True)["type"] == "error"
 
 
 def test_both_copies_lost_end_with_record_and_environment_in_agreement(record: Path) -> None:

@@ -1,4 +1,4 @@
-"""The arrows between the layers: cli, bus -> engine -> core <- image, trust; edges know core, not each other."""
+"""The arrows between the layers: cli, bus -> app -> engine -> core <- image, trust; edges know core, not each other."""
 
 from __future__ import annotations
 
@@ -49,9 +49,10 @@ ALLOWED = {
         "system",
         "engine",
     },
-    "bus": {"engine", "queries", "config", "system"},
-    "service": {"engine", "queries", "bus", "config", "system"},
-    "cli": {"engine", "queries", "bus", "config", "service", "image", "trust", "system"},
+    "app": {"engine", "queries", "transport", "config", "system"},
+    "bus": {"app", "engine", "system"},  # of the engine: how to stop a job, and how to announce what was refused
+    "service": {"app", "bus", "config", "system"},
+    "cli": {"app", "bus", "config", "service", "engine", "image", "queries", "system"},
     "__main__": {"cli"},
 }
 

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from twinslot.bus.names import DESCRIPTION
+from twinslot.bus.options import OF_METHOD, types_of
+
+OPTION: Final = "org.twinslot.Option."  # in front of an option, as the name of an annotation
 
 # D-Bus specification, "Standard Interfaces"
 _STANDARD: Final = """<node>
@@ -63,13 +66,24 @@ def interface(name: str) -> Interface:
 
 
 def introspection(name: str | None, children: Iterable[str]) -> str:
-    """What an object answers to `Introspect`: its interface as it stands in the file, and the objects below it."""
+    """What an object answers to `Introspect`: its interface as it stands in the file, and the objects below it.
+
+    Each option of a method is an annotation with its D-Bus type as value.
+    """
     node = ET.fromstring(_STANDARD)  # noqa: S314 - our own text
     if name is not None:
-        node.append(copy.deepcopy(_element(name)))
+        node.append(_with_options(copy.deepcopy(_element(name))))
     for child in sorted(children):
         ET.SubElement(node, "node", {"name": child})
     return ET.tostring(node, encoding="unicode")
+
+
+def _with_options(element: ET.Element) -> ET.Element:
+    for method in element.iter("method"):
+        kind = OF_METHOD.get(method.attrib["name"])
+        for option, signature in types_of(kind).items() if kind else ():
+            ET.SubElement(method, "annotation", {"name": OPTION + option, "value": signature})
+    return element
 
 
 @functools.cache

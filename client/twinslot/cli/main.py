@@ -25,14 +25,19 @@ from twinslot.core.text import printable
 from twinslot.system import logs
 
 if TYPE_CHECKING:
-    from twinslot.cli.world import World
+    from twinslot.cli.host import Host
 
 LOOKING: Final = ("status", "history", "doctor", "info", "log")  # without their output they did nothing
-_MODULES: Final = {
-    "info": "twinslot.cli.verbs.info",
-    "log": "twinslot.cli.verbs.log",
-    **dict.fromkeys(("status", "history", "doctor"), "twinslot.cli.verbs.look"),
+_VERBS: Final = {  # module below `cli.verbs` -> verbs in it; imported when one of them is asked for
+    "look": ("status", "history", "doctor"),
+    "info": ("info",),
+    "log": ("log",),
+    "install": ("install",),
+    "operate": ("activate", "commit", "rollback", "cancel"),
+    "trial": ("boot", "check"),
+    "service": ("service",),
 }
+_MODULES: Final = {verb: f"twinslot.cli.verbs.{module}" for module, verbs in _VERBS.items() for verb in verbs}
 
 _log: Final = logging.getLogger(__name__)
 
@@ -41,12 +46,12 @@ class _Terminated(KeyboardInterrupt):
     """SIGTERM, treated as Ctrl-C is."""
 
 
-def main(argv: list[str] | None = None, world: World | None = None) -> int:
+def main(argv: list[str] | None = None, host: Host | None = None) -> int:
     """Run one verb and say how it ended.
 
     Args:
         argv: Without the program's name; the process's own unless given.
-        world: Everything outside; this machine unless given.
+        host: What it takes from this process and machine; these unless given.
     """
     try:
         arguments = parse(argv)
@@ -56,20 +61,20 @@ def main(argv: list[str] | None = None, world: World | None = None) -> int:
         given = sys.argv[1:] if argv is None else argv
         Output(as_json="--json" in given).error(e, e.exit_status)
         return e.exit_status
-    if world is None:
+    if host is None:
         logs.set_up()
     output = Output(as_json=arguments.json)
     with _sigterm_as_interrupt():
-        status = _guarded(arguments, world, output)
+        status = _guarded(arguments, host, output)
     if output.lost is not None and arguments.verb in LOOKING:
         return output.lost_status()
     return status
 
 
-def _guarded(arguments: argparse.Namespace, world: World | None, output: Output) -> int:
+def _guarded(arguments: argparse.Namespace, host: Host | None, output: Output) -> int:
     """The verb; every way in which it may fail becomes a sentence and a status."""
     try:
-        return _run(arguments, world, output)
+        return _run(arguments, host, output)
     except TwinslotError as e:
         return _report(e, UNDECIDED if left_to_the_deadline(e, arguments) else e.exit_status, output)
     except KeyboardInterrupt as e:
@@ -89,17 +94,17 @@ def _guarded(arguments: argparse.Namespace, world: World | None, output: Output)
         return _report(fault, fault.exit_status, output)
 
 
-def _run(arguments: argparse.Namespace, world: World | None, output: Output) -> int:
-    from twinslot.cli.world import RealWorld
+def _run(arguments: argparse.Namespace, host: Host | None, output: Output) -> int:
+    from twinslot.cli.host import Host
 
-    outside = world or RealWorld()
+    here = host or Host()
 
     def verb() -> int:
-        module = importlib.import_module(_MODULES.get(arguments.verb, "twinslot.cli.verbs.change"))
-        status: int = getattr(module, arguments.verb)(arguments, outside, output)
+        module = importlib.import_module(_MODULES[arguments.verb])
+        status: int = getattr(module, arguments.verb)(arguments, here, output)
         return status
 
-    return patiently(verb, arguments, outside) if of_a_unit(arguments) else verb()
+    return patiently(verb, arguments, here) if of_a_unit(arguments) else verb()
 
 
 def _report(error: TwinslotError, exit_status: int, output: Output) -> int:

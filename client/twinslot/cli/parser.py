@@ -84,7 +84,9 @@ def _add_changing(verbs: _Verbs, anywhere: Parser) -> None:
         action="store_true",
         help="only say whether it would be taken, and what fetched; needs root",
     )
-    install.add_argument("--no-activate", action="store_true", help="write only; 'twinslot activate' does the rest")
+    install.add_argument(
+        "--no-activate", dest="activate", action="store_false", help="write only; 'twinslot activate' does the rest"
+    )
     _add_reboot(install)
     install.add_argument("--retry", action="store_true", help="accept a release that rolled back here; recorded")
     install.add_argument("--reinstall", action="store_true", help="accept the release that runs; recorded")

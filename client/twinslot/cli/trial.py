@@ -15,7 +15,7 @@ from twinslot.core.circumstance import may_pass
 from twinslot.core.errors import TwinslotError
 
 if TYPE_CHECKING:
-    from twinslot.cli.world import World
+    from twinslot.cli.host import Host
 
 UNDECIDED: Final = 78  # EX_CONFIG of sysexits(3): no success, yet no reason to end a trial (the units know it)
 BOOT_PATIENCE: Final = 20.0  # seconds; systemd ends twinslot-boot.service after 120
@@ -54,31 +54,31 @@ def left_to_the_deadline(error: BaseException, arguments: argparse.Namespace) ->
     return passes(error) or (isinstance(error, TwinslotError) and error.code.startswith(_OF_CONFIGURATION))
 
 
-def patiently(verb: Callable[[], int], arguments: argparse.Namespace, world: World) -> int:
+def patiently(verb: Callable[[], int], arguments: argparse.Namespace, host: Host) -> int:
     """Run the verb until it ends otherwise than by what may pass, or its time is over.
 
     Raises:
         TwinslotError: What lasts, or what is no circumstance.
         OSError: The same.
     """
-    began, number = world.monotonic(), 0
+    began, number = host.monotonic(), 0
     while True:
         try:
             return verb()
         except (TwinslotError, OSError, MemoryError) as e:
             pause = PAUSES[min(number, len(PAUSES) - 1)]
-            if not passes(e) or world.monotonic() - began + pause >= _patience(arguments, world):
+            if not passes(e) or host.monotonic() - began + pause >= _patience(arguments, host):
                 raise
             log.warning("'%s' is tried again in %.0f s: %s", arguments.verb, pause, e)
         number += 1
-        world.pause(pause)
+        host.pause(pause)
 
 
-def _patience(arguments: argparse.Namespace, world: World) -> float:
+def _patience(arguments: argparse.Namespace, host: Host) -> float:
     """Seconds."""
     if arguments.verb == "boot":
         return BOOT_PATIENCE
     try:
-        return float(world.config(arguments.config_root).trial.deadline)
+        return float(host.config(arguments.config_root).trial.deadline)
     except (TwinslotError, OSError, MemoryError):
         return PATIENCE

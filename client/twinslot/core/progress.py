@@ -45,6 +45,10 @@ class Progress:
 Observer = Callable[[Progress], None]
 
 
+def quiet(_: object) -> None:
+    """An observer that does not care."""
+
+
 class Meter:
     """Turns byte counts into reports, not more often than each `interval` seconds."""
 

@@ -11,11 +11,12 @@ from twinslot.core.events import AuditEvent
 from twinslot.core.health import failed, failed_checks, judged
 from twinslot.core.lifecycle import Event, State
 from twinslot.core.model import CheckResult, Reason, SlotName, SlotState
-from twinslot.core.progress import Meter, Observer, Phase
+from twinslot.core.progress import Meter, Observer, Phase, quiet
+from twinslot.core.requests import InstallOptions
 from twinslot.core.transaction import Transaction
 from twinslot.engine.cancellation import Cancellation
 from twinslot.engine.edges import Device
-from twinslot.engine.install import InstallOptions, install
+from twinslot.engine.install import install
 from twinslot.engine.machine import timestamp
 from twinslot.engine.session import Session, open_session
 from twinslot.transport.base import ImageStream
@@ -39,10 +40,6 @@ class BootReport:
 
 
 _SETTLED: Final = (State.IDLE, State.WRITTEN, State.ARMED)  # none of them is left without another boot
-
-
-def quiet(_: object) -> None:
-    """An observer that does not care."""
 
 
 class Engine:

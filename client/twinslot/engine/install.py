@@ -10,7 +10,6 @@ import logging
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from twinslot.core.acceptance import AcceptancePolicy, DeviceFacts, check
@@ -20,6 +19,7 @@ from twinslot.core.lifecycle import Event, State
 from twinslot.core.manifest import Manifest, parse_manifest
 from twinslot.core.model import Floors, Reason, StoredPayload
 from twinslot.core.progress import Meter, Observer, Phase
+from twinslot.core.requests import InstallOptions
 from twinslot.core.transaction import Transaction
 from twinslot.engine.cancellation import Cancellation
 from twinslot.engine.content import ImageInstall
@@ -32,25 +32,6 @@ from twinslot.transport.base import ImageStream
 from twinslot.transport.notes import Note, Retry
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class InstallOptions:
-    """What the caller may choose.
-
-    Attributes:
-        activate: Arm the slot once it is written.
-        reboot: Reboot once it is armed.
-        retry: Accept a release that rolled back here (S13); audited.
-        reinstall: Accept the release that is running.
-        ignore_expiry: Accept an expired manifest (S16); audited.
-    """
-
-    activate: bool = True
-    reboot: bool = False
-    retry: bool = False
-    reinstall: bool = False
-    ignore_expiry: bool = False
 
 
 def install(
@@ -104,7 +85,7 @@ def install(
         session.machine.feed(Event.CANCELLED)
         raise cancelled.error()
     if options.activate:
-        session.effects.want_reboot = options.reboot
+        session.effects.want_reboot = bool(options.reboot)
         meter.begin(Phase.ARM)
         session.machine.feed(Event.ACTIVATE)
     return session.machine.open

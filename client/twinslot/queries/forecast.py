@@ -16,8 +16,8 @@ from twinslot.config.options import Config
 from twinslot.core.errors import DeviceError, RefusedError, TransportError
 from twinslot.core.manifest import Manifest, Payload, parse_manifest
 from twinslot.core.model import SlotName, StoredPayload
+from twinslot.core.requests import InstallOptions
 from twinslot.engine.assemble import open_stream
-from twinslot.engine.install import InstallOptions
 from twinslot.payloads.partition.plan import ContentSource, Plan, make_plan
 from twinslot.queries.preview import preview
 from twinslot.queries.status import open_record

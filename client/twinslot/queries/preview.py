@@ -17,8 +17,8 @@ from twinslot.core.boot_variables import BootState, read_state
 from twinslot.core.errors import DeviceError, Refusal, RefusedError
 from twinslot.core.manifest import parse_manifest
 from twinslot.core.model import SECTOR, Floors, SlotName
+from twinslot.core.requests import InstallOptions
 from twinslot.engine.assemble import open_stream, verify_head
-from twinslot.engine.install import InstallOptions
 from twinslot.health.selection import check_names, configured_checks
 from twinslot.queries.status import open_record
 from twinslot.storage import mounts

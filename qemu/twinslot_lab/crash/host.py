@@ -23,9 +23,7 @@ from twinslot.core.model import CheckResult, Floors, SlotName
 from twinslot.core.progress import Observer
 from twinslot.core.transaction import Transaction
 from twinslot.engine import assemble
-from twinslot.engine.cancellation import Cancellation
 from twinslot.engine.edges import Device, Verified
-from twinslot.engine.install import InstallOptions
 from twinslot.storage.blockdev import open_target
 from twinslot.storage.known_lists import ListStore
 from twinslot.storage.lock import UpdateLock
@@ -37,7 +35,7 @@ from twinslot_lab.crash import bootmodel
 from twinslot_lab.crash.bootmodel import Card
 from twinslot_lab.crash.judge import MAGIC, SUPERBLOCK
 from twinslot_lab.crash.loops import loop, mounted
-from twinslot_lab.crash.units import LabWorld, run_units, run_verb
+from twinslot_lab.crash.units import Clock, lab_host, run_units, run_verb
 from twinslot_lab.description import BoardDescription
 from twinslot_lab.envcard import EnvCard, pack
 from twinslot_lab.errors import LabError
@@ -89,7 +87,7 @@ class HostDevice:
         self._running, self._starts = SlotName.A, 0
         self.settled = self.wants_reboot = False
         self._config = self._configured(team)
-        self._world = _World(self._config, self._edges)
+        self._host = lab_host(self._config, self._edges, Clock())
 
     def __enter__(self) -> Self:
         return self
@@ -107,7 +105,7 @@ class HostDevice:
             self._up.close()
             self._boot()
             self._up.enter_context(mounted(self._devices.data, self._folder / "var"))
-            run_units(self._world, self)
+            run_units(self._host, self)
             if not self.wants_reboot:
                 return self._running
         raise LabError("the device never comes to rest")
@@ -118,7 +116,7 @@ class HostDevice:
         Raises:
             LabError: It was refused or failed.
         """
-        run_verb(self._world, "--no-service", "install", "--no-reboot", str(image.path))
+        run_verb(self._host, "--no-service", "install", "--no-reboot", str(image.path))
         self._held[self._running.other] = image
 
     def newest(self) -> Transaction:
@@ -206,22 +204,6 @@ class HostDevice:
 
     def _reboot(self) -> None:
         self.wants_reboot = True
-
-
-class _World(LabWorld):
-    """Installs through the client's workers."""
-
-    def install(
-        self,
-        config: Config,
-        source: str | int,
-        options: InstallOptions,
-        observer: Observer,
-        cancelled: Cancellation,
-    ) -> Transaction:
-        """See `World`."""
-        stream = assemble.open_stream(config, source, service_workers=False)
-        return self.engine(config).install(stream, options, observer, cancelled)
 
 
 def _flush(device: Path) -> None:

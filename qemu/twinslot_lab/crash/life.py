@@ -24,7 +24,7 @@ from twinslot_lab.crash import bootmodel
 from twinslot_lab.crash.bootmodel import Card
 from twinslot_lab.crash.cardloader import CardBootloader
 from twinslot_lab.crash.images import Signed
-from twinslot_lab.crash.units import LabWorld, VerbError, run_units
+from twinslot_lab.crash.units import Clock, VerbError, lab_host, run_units
 
 ADOPTED: Final = "the record had lost an update that the environment knew"
 _STARTS: Final = 12  # more than any story takes to come to rest
@@ -74,7 +74,8 @@ class Life:
         self._boot, self._slots, self._directory = CardBootloader(card), slots, record
         self._running, self._starts = "", 0
         self.wants_reboot = self.settled = False
-        self.world = LabWorld(_config(record), self._device)
+        self._clock = Clock()
+        self.host = lab_host(_config(record), self._device, self._clock)
         self._notes: list[str] = []
         self._rebuilt = False
         self._lost = card.now < 0  # then U-Boot cannot know which of two committed slots is the newer one
@@ -84,7 +85,7 @@ class Life:
         try:
             while self._starts < _STARTS:
                 self._start()
-                self._notes += run_units(self.world, self)
+                self._notes += run_units(self.host, self)
                 if not self.wants_reboot:
                     return self._rest()
             raise _Wrong("the device never comes to rest")
@@ -152,7 +153,7 @@ class Life:
             check_names=frozenset(),
             group_size_max=1 << 20,
             reinstall=False,
-            monotonic=self.world.monotonic,
+            monotonic=self._clock.monotonic,
             now=lambda: datetime(2026, 1, 1, tzinfo=UTC),
             tell_settled=self._settle,
         )

@@ -8,8 +8,9 @@ import json
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
+from twinslot.app import LocalUpdater
+from twinslot.cli.host import Host
 from twinslot.cli.main import main
-from twinslot.cli.world import RealWorld
 from twinslot.config.options import Config
 from twinslot.core.errors import RefusedError
 from twinslot.engine.edges import Device
@@ -23,8 +24,8 @@ class VerbError(LabError):
     """A verb ended otherwise than a device's unit takes for done; the message is the client's."""
 
 
-class LabWorld(RealWorld):
-    """What the verbs act on: the client's own engine, on edges that the lab gives it. Time passes when it is asked for.
+class LabUpdater(LocalUpdater):
+    """The client's own, on edges that the lab gives it.
 
     Args:
         config: As the verbs read it.
@@ -32,28 +33,45 @@ class LabWorld(RealWorld):
     """
 
     def __init__(self, config: Config, device: Callable[[], Device]) -> None:
-        self._config, self._device, self._seconds = config, device, 0.0
+        super().__init__(config)
+        self._device = device
 
-    def is_root(self) -> bool:
-        """The device's edges are the lab's own."""
-        return True
-
-    def config(self, root: str) -> Config:  # noqa: ARG002 - there is one
-        """See `World`."""
-        return self._config
-
-    def engine(self, config: Config) -> Engine:  # noqa: ARG002 - the edges know it
-        """See `World`."""
+    def engine(self) -> Engine:
+        """See `LocalUpdater`."""
         return Engine(self._device())
 
+
+class Clock:
+    """Time that passes when it is asked for."""
+
+    def __init__(self) -> None:
+        self._seconds = 0.0
+
     def monotonic(self) -> float:
-        """See `World`."""
+        """Seconds."""
         self._seconds += _STEP
         return self._seconds
 
     def pause(self, seconds: float) -> None:
-        """See `World`."""
+        """Let time pass."""
         self._seconds += seconds
+
+
+def lab_host(config: Config, device: Callable[[], Device], clock: Clock) -> Host:
+    """What the command line takes: the device's edges are the lab's own, so that it may do everything.
+
+    Args:
+        config: As the verbs read it.
+        device: Gives the edges, anew for each verb.
+        clock: The device's.
+    """
+    return Host(
+        is_root=lambda: True,
+        config=lambda _: config,
+        local=lambda found: LabUpdater(found, device),
+        monotonic=clock.monotonic,
+        pause=clock.pause,
+    )
 
 
 class Running(Protocol):
@@ -68,11 +86,11 @@ class Running(Protocol):
     wants_reboot: bool
 
 
-def run_verb(world: LabWorld, *words: str, refused: bool = False) -> dict[str, Any]:
+def run_verb(host: Host, *words: str, refused: bool = False) -> dict[str, Any]:
     """`twinslot --json WORDS`; returns its last line.
 
     Args:
-        world: What it acts on.
+        host: What it acts on.
         words: Verb and options.
         refused: A refusal is an answer as well.
 
@@ -81,7 +99,7 @@ def run_verb(world: LabWorld, *words: str, refused: bool = False) -> dict[str, A
     """
     said, complained = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(complained):
-        status = main(["--json", *words], world)
+        status = main(["--json", *words], host)
     lines = [json.loads(line) for line in (said.getvalue() + complained.getvalue()).splitlines() if line[:1] == "{"]
     last: dict[str, Any] = lines[-1] if lines else {}
     if status != 0 and not (refused and status == RefusedError.exit_status):
@@ -90,16 +108,16 @@ def run_verb(world: LabWorld, *words: str, refused: bool = False) -> dict[str, A
     return last
 
 
-def run_units(world: LabWorld, device: Running) -> list[str]:
+def run_units(host: Host, device: Running) -> list[str]:
     """`twinslot-boot`, `-check` and `-commit.service`, with their order and conditions; the notes of the first.
 
     Raises:
         VerbError: One of them failed, by which a device gives the trial up.
     """
-    notes: list[str] = run_verb(world, "boot")["notes"]
+    notes: list[str] = run_verb(host, "boot")["notes"]
     if device.settled:
         return notes
-    run_verb(world, "check", "--if-trial", refused=True)  # a check that fails ends the trial: then it is left
+    run_verb(host, "check", "--if-trial", refused=True)  # a check that fails ends the trial: then it is left
     if not device.wants_reboot:
-        run_verb(world, "commit", "--if-trial")
+        run_verb(host, "commit", "--if-trial")
     return notes

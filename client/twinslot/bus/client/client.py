@@ -1,4 +1,4 @@
-"""The service seen by a caller: the verbs as blocking calls, with the errors that the engine itself would raise."""
+"""The device over the bus: the verbs as blocking calls, with the errors that the engine itself would raise."""
 
 from __future__ import annotations
 
@@ -7,27 +7,25 @@ import json
 import os
 import queue
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final, Self
 
+from twinslot.app import JsonObject
 from twinslot.bus import names
 from twinslot.bus.client.link import Finished, Gone, Link
 from twinslot.bus.descriptors import duplicate
-from twinslot.bus.library import Variant
-from twinslot.core.errors import CancelledError, DeviceError, Refusal, RefusedError, TwinslotError
+from twinslot.bus.options import pack
+from twinslot.core.errors import CancelledError, DeviceError, RefusedError, TwinslotError
 from twinslot.core.outcome import UNSUCCESSFUL
-from twinslot.core.progress import Observer
+from twinslot.core.progress import Observer, quiet
+from twinslot.core.requests import ActivateOptions, CommitOptions, InstallOptions, RollbackOptions
+from twinslot.core.transaction import Transaction
 
-JsonObject = dict[str, Any]
 LOG_ROWS: Final = 1000  # as the service
 POLL: Final = 0.2  # seconds until a wish to cancel is noticed
 
 
-def quiet(_: object) -> None:
-    """An observer that does not care."""
-
-
-def connect(address: str | None = None) -> ServiceClient:
+def connect(address: str | None = None) -> BusUpdater:
     """Find the service; the bus starts it when it does not run.
 
     Args:
@@ -36,20 +34,20 @@ def connect(address: str | None = None) -> ServiceClient:
     Raises:
         DeviceError: `device.bus`: no bus, or no service on it.
     """
-    return ServiceClient(Link(address))
+    return BusUpdater(Link(address))
 
 
-class ServiceClient:
-    """A connection to the service. Use from one thread; `cancel` and `close` also from others and from signal handlers.
+class BusUpdater:
+    """Implements `app.Updater`: a connection to the service.
 
     An interrupted call leaves the job running, unless its image came through a pipe.
 
-    Every verb waits for the end of its job and returns the transaction as `Transaction.as_dict`. All raise
-    `TwinslotError`, of the family and with the reasons of the service, or `DeviceError` `device.bus` when the bus or
-    the service is away, `device.service-gone` when it went away in the middle.
+    Use from one thread; `cancel` and `close` also from others and from signal handlers. Every verb waits for the end of
+    its job. All raise `TwinslotError`, of the family and with the reasons of the service, or `DeviceError` `device.bus`
+    when the bus or the service is away, `device.service-gone` when it went away in the middle.
 
     Args:
-        link: Owned by the client from here on.
+        link: Owned by this from here on.
     """
 
     def __init__(self, link: Link) -> None:
@@ -65,61 +63,66 @@ class ServiceClient:
         """End the connection."""
         self._link.close()
 
+    def status(self) -> JsonObject:
+        """See `Updater`."""
+        found: JsonObject = self._asked("GetStatus")
+        return found
+
+    def history(self, limit: int) -> list[JsonObject]:
+        """See `Updater`; the service gives at most 1000."""
+        found: list[JsonObject] = self._asked("GetHistory", "u", limit)
+        return found
+
+    def log(self, after: int, since: str, limit: int) -> JsonObject:
+        """See `Updater`; the service gives at most 1000 rows."""
+        found: JsonObject = self._asked("GetLog", "tsu", after, names.text(since), limit or LOG_ROWS)
+        return found
+
     def install(
         self,
         source: str | int,
-        options: Mapping[str, object],
+        options: InstallOptions,
         observer: Observer = quiet,
         cancelled: threading.Event | None = None,
-    ) -> JsonObject:
-        """Install an image.
-
-        Args:
-            source: URL, or a descriptor open for reading, which stays the caller's.
-            options: Fields of `InstallOptions`; None means left out.
-            observer: Told of progress, from this thread.
-            cancelled: Set from elsewhere to stop.
-        """
-        given = _as_variants(options)
+    ) -> Transaction:
+        """See `Updater`; the observer is called from this thread."""
+        given = pack(options)
         if isinstance(source, int):
             # Ours until the call is over: the caller may close its own from a signal handler.
             descriptor = duplicate(source, "the image's descriptor")
             try:
                 start = lambda: self._start("InstallFile", "ha{sv}", [0, given], [descriptor])  # noqa: E731
-                return self._needed(self._watch(start, observer, cancelled))
+                return _needed(self._watch(start, observer, cancelled))
             finally:
                 os.close(descriptor)
         url = names.text(source)
-        return self._needed(self._watch(lambda: self._start("Install", "sa{sv}", [url, given]), observer, cancelled))
+        return _needed(self._watch(lambda: self._start("Install", "sa{sv}", [url, given]), observer, cancelled))
 
-    def activate(self, options: Mapping[str, object], observer: Observer = quiet) -> JsonObject:
-        """Arm what was written; `options`: `reboot`."""
-        return self._needed(self._verb("Activate", _as_variants(options), observer))
+    def activate(self, options: ActivateOptions, observer: Observer = quiet) -> Transaction:
+        """See `Updater`."""
+        return _needed(self._verb("Activate", options, observer))
 
-    def commit(self, options: Mapping[str, object], observer: Observer = quiet) -> JsonObject | None:
-        """Keep the system on trial; `options`: `force`, `if_trial`. None: nothing was on trial, and that was fine."""
-        return self._verb("Commit", _as_variants(options), observer)
+    def commit(self, options: CommitOptions, observer: Observer = quiet) -> Transaction | None:
+        """See `Updater`."""
+        return self._verb("Commit", options, observer)
 
-    def rollback(self, options: Mapping[str, object], observer: Observer = quiet) -> JsonObject:
-        """Go back; `options`: `reason`, `reboot`."""
-        return self._needed(self._verb("Rollback", _as_variants(options), observer))
+    def rollback(self, options: RollbackOptions, observer: Observer = quiet) -> Transaction:
+        """See `Updater`."""
+        return _needed(self._verb("Rollback", options, observer))
 
-    def cancel(self) -> JsonObject | None:
-        """Stop the job that runs, or drop what waits; None when a running job was stopped."""
+    def cancel(self) -> Transaction | None:
+        """See `Updater`."""
         try:
             return self._watch(lambda: self._start("Cancel", "", []), quiet, None)
         except CancelledError:
             return None
 
-    def log(self, after: int, since: str, limit: int) -> JsonObject:
-        """Rows of the audit, as `engine.log.LogPage.as_dict`; the service gives at most 1000."""
-        limit = limit or LOG_ROWS
-        reply = self._link.call(names.PATH, names.UPDATE, "GetLog", "tsu", [after, names.text(since), limit], [])
-        found: JsonObject = json.loads(reply.body[0])
-        return found
+    def _asked(self, member: str, signature: str = "", *body: object) -> Any:
+        """What a method answers in JSON."""
+        return json.loads(self._link.call(names.PATH, names.UPDATE, member, signature, list(body), []).body[0])
 
-    def _verb(self, member: str, options: dict[str, Variant], observer: Observer) -> JsonObject | None:
-        return self._watch(lambda: self._start(member, "a{sv}", [options]), observer, None)
+    def _verb(self, member: str, options: object, observer: Observer) -> Transaction | None:
+        return self._watch(lambda: self._start(member, "a{sv}", [pack(options)]), observer, None)
 
     def _start(
         self, member: str, signature: str, body: list[Any], descriptors: list[int] | None = None
@@ -130,7 +133,7 @@ class ServiceClient:
 
     def _watch(
         self, start: Callable[[], tuple[str, str]], observer: Observer, cancelled: threading.Event | None
-    ) -> JsonObject | None:
+    ) -> Transaction | None:
         with self._link.events() as events:  # before the start, since a job may be over before its path is known
             path, service = start()
             asked = False
@@ -156,38 +159,25 @@ class ServiceClient:
         with contextlib.suppress(RefusedError):  # it has just finished
             self._link.call(path, names.JOB, "Cancel", "", [], [])
 
-    @staticmethod
-    def _needed(transaction: JsonObject | None) -> JsonObject:
-        if transaction is None:
-            raise DeviceError("the service told no transaction", code="bus", hint="do client and service differ?")
-        return transaction
+
+def _needed(transaction: Transaction | None) -> Transaction:
+    if transaction is None:
+        raise DeviceError("the service told no transaction", code="bus", hint="do client and service differ?")
+    return transaction
 
 
-def _result(event: Finished) -> JsonObject | None:
+def _result(event: Finished) -> Transaction | None:
     if event.outcome in UNSUCCESSFUL:
         raise TwinslotError.from_dict(json.loads(event.error or "{}"))
-    transaction: JsonObject | None = json.loads(event.transaction or "null")
-    return transaction
+    if not event.transaction:
+        return None
+    try:
+        return Transaction.from_dict(json.loads(event.transaction))
+    except ValueError as e:
+        hint = "do client and service differ?"
+        raise DeviceError("the service told no transaction", code="bus", found=e, hint=hint) from e
 
 
 def _gone(reason: str) -> DeviceError:
     hint = "'twinslot status' says how far it came; 'journalctl -u twinslot' says why"
     return DeviceError("the update service went away in the middle", code="service-gone", found=reason, hint=hint)
-
-
-def _as_variants(options: Mapping[str, object]) -> dict[str, Variant]:
-    """Plain values for the bus; None means left out.
-
-    Raises:
-        RefusedError: `refused.option-type`: neither boolean nor string.
-    """
-    return {name: _variant(name, value) for name, value in options.items() if value is not None}
-
-
-def _variant(name: str, value: object) -> Variant:
-    if isinstance(value, bool):
-        return Variant("b", value)
-    if isinstance(value, str):
-        return Variant("s", names.text(value))
-    found = type(value).__name__
-    raise RefusedError(Refusal("option-type", f"option '{name}' has the wrong type", "boolean, string", found))

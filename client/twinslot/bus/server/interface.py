@@ -7,27 +7,30 @@ import json
 import logging
 import os
 import stat
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 
 import twinslot
+from twinslot.app import JsonObject, Updater
 from twinslot.bus import names
 from twinslot.bus.descriptors import duplicate
 from twinslot.bus.library import Variant
-from twinslot.bus.server import options
+from twinslot.bus.options import unpack
 from twinslot.bus.server.callers import Callers
 from twinslot.bus.server.calls import SharedLook
 from twinslot.bus.server.jobs import Jobs
 from twinslot.bus.server.objects import Call, Exporter, Method
-from twinslot.bus.server.options import Options
-from twinslot.bus.world import JsonObject, World
 from twinslot.core.errors import Refusal, RefusedError, TwinslotError
+from twinslot.core.origin import NOBODY, Origin
 from twinslot.core.progress import Observer
+from twinslot.core.requests import ActivateOptions, CommitOptions, InstallOptions, RollbackOptions
 from twinslot.core.transaction import Transaction
 from twinslot.engine.cancellation import Cancellation
 
 HISTORY: Final = 1000  # most transactions, or rows of the audit, in one answer
 _ROWS: Final = (1 << 63) - 1  # the highest number that SQLite knows; a caller's may be higher
+
+UpdaterOf = Callable[[Origin], Updater]
 
 _log: Final = logging.getLogger(__name__)
 
@@ -36,7 +39,7 @@ class Update:
     """The service's one lasting object.
 
     Args:
-        world: What the verbs act on.
+        updater_of: The device, asked for somebody; cheap, and called for each job.
         exporter: Where this object is exported.
         callers: Tells when a caller leaves.
     """
@@ -44,12 +47,13 @@ class Update:
     interface = names.UPDATE
     readers = frozenset({"GetStatus", "GetHistory"})
 
-    def __init__(self, world: World, exporter: Exporter, callers: Callers) -> None:
-        self._world, self._exporter, self._callers = world, exporter, callers
+    def __init__(self, updater_of: UpdaterOf, exporter: Exporter, callers: Callers) -> None:
+        self._updater_of, self._exporter, self._callers = updater_of, exporter, callers
+        self._looking = updater_of(NOBODY)
         self.jobs = Jobs(exporter, self._jobs_changed)
         self._told: dict[str, Any] = {}
         self._telling = asyncio.Lock()
-        self._status = SharedLook(lambda: asyncio.to_thread(world.status))
+        self._status = SharedLook(lambda: asyncio.to_thread(self._looking.status))
         self._one_history = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         exporter.add(names.PATH, self)
@@ -80,27 +84,20 @@ class Update:
 
     async def _install(self, call: Call) -> list[Any]:
         url, given = call.body
-        wanted = Options(given, options.INSTALL).over(self._world.install_defaults())
-        cancellation = Cancellation()
-        job = self.jobs.start(
-            "install",
-            lambda observer: self._world.install(url, wanted, observer, cancellation, call.origin),
-            call.origin,
-            cancellation,
-        )
-        return [job.path]
+        wanted, updater, cancellation = unpack(InstallOptions, given), self._updater_of(call.origin), Cancellation()
+        work = lambda observer: updater.install(url, wanted, observer, cancellation)  # noqa: E731
+        return [self.jobs.start("install", work, call.origin, cancellation).path]
 
     async def _install_file(self, call: Call) -> list[Any]:
         index, given = call.body
-        wanted = Options(given, options.INSTALL).over(self._world.install_defaults())
+        wanted, updater, cancellation = unpack(InstallOptions, given), self._updater_of(call.origin), Cancellation()
         self.jobs.require_idle()
         descriptor = _duplicate(call.descriptors, index)
         lasting = stat.S_IFMT(os.fstat(descriptor).st_mode) in (stat.S_IFREG, stat.S_IFBLK)
-        cancellation = Cancellation()
 
         def work(observer: Observer) -> Transaction:
             try:
-                return self._world.install(descriptor, wanted, observer, cancellation, call.origin)
+                return updater.install(descriptor, wanted, observer, cancellation)
             finally:
                 os.close(descriptor)
 
@@ -118,33 +115,24 @@ class Update:
         return [job.path]
 
     async def _activate(self, call: Call) -> list[Any]:
-        chosen = Options(call.body[0], options.ACTIVATE)
-        reboot = chosen.flag("reboot", default=self._world.install_defaults().reboot)
-        work = lambda _: self._world.engine(call.origin).activate(reboot=reboot)  # noqa: E731
-        return [self.jobs.start("activate", work, call.origin).path]
+        options, updater = unpack(ActivateOptions, call.body[0]), self._updater_of(call.origin)
+        return [self.jobs.start("activate", lambda observer: updater.activate(options, observer), call.origin).path]
 
     async def _commit(self, call: Call) -> list[Any]:
-        chosen = Options(call.body[0], options.COMMIT)
-        force, if_trial = chosen.words("force"), chosen.flag("if_trial", default=False)
-
-        def work(observer: Observer) -> Transaction | None:
-            return self._world.engine(call.origin).commit(force=force, if_trial=if_trial, observer=observer)
-
-        return [self.jobs.start("commit", work, call.origin).path]
+        options, updater = unpack(CommitOptions, call.body[0]), self._updater_of(call.origin)
+        return [self.jobs.start("commit", lambda observer: updater.commit(options, observer), call.origin).path]
 
     async def _rollback(self, call: Call) -> list[Any]:
-        chosen = Options(call.body[0], options.ROLLBACK)
-        reason, reboot = chosen.words("reason"), chosen.flag("reboot", default=True)
-        work = lambda _: self._world.engine(call.origin).rollback(reason=reason, reboot=reboot)  # noqa: E731
-        return [self.jobs.start("rollback", work, call.origin).path]
+        options, updater = unpack(RollbackOptions, call.body[0]), self._updater_of(call.origin)
+        return [self.jobs.start("rollback", lambda observer: updater.rollback(options, observer), call.origin).path]
 
     async def _cancel(self, call: Call) -> list[Any]:
         running = self.jobs.current
         if running is not None:
             running.cancel(call.origin)
             return [running.path]
-        work = lambda _: self._world.engine(call.origin).cancel()  # noqa: E731
-        return [self.jobs.start("cancel", work, call.origin).path]
+        updater = self._updater_of(call.origin)
+        return [self.jobs.start("cancel", lambda _: updater.cancel(), call.origin).path]
 
     async def _get_status(self, _: Call) -> list[Any]:
         return [json.dumps(await self._status(), default=str)]
@@ -152,12 +140,12 @@ class Update:
     async def _get_history(self, call: Call) -> list[Any]:
         limit = min(call.body[0], HISTORY)
         async with self._one_history:
-            return [json.dumps(await asyncio.to_thread(self._world.history, limit), default=str)]
+            return [json.dumps(await asyncio.to_thread(self._looking.history, limit), default=str)]
 
     async def _get_log(self, call: Call) -> list[Any]:
         after, since, limit = call.body
         async with self._one_history:
-            page = await asyncio.to_thread(self._world.log, min(after, _ROWS), since, min(limit or HISTORY, HISTORY))
+            page = await asyncio.to_thread(self._looking.log, min(after, _ROWS), since, min(limit or HISTORY, HISTORY))
             return [json.dumps(page)]
 
     async def _of_the_device(self) -> dict[str, Any]:

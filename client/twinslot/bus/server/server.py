@@ -19,9 +19,8 @@ from twinslot.bus.library import (
     until_lost,
 )
 from twinslot.bus.server.callers import Callers
-from twinslot.bus.server.interface import Update
+from twinslot.bus.server.interface import Update, UpdaterOf
 from twinslot.bus.server.objects import Exporter
-from twinslot.bus.world import World
 from twinslot.core.errors import DeviceError
 from twinslot.core.model import Reason
 from twinslot.system.asker import this_process
@@ -32,11 +31,11 @@ GRACE: Final = 45.0  # seconds for a job to stop; the unit's TimeoutStopSec= (60
 _log: Final = logging.getLogger(__name__)
 
 
-def serve(world: World, *, address: str | None = None, idle: float = IDLE, grace: float = GRACE) -> None:
+def serve(updater_of: UpdaterOf, *, address: str | None = None, idle: float = IDLE, grace: float = GRACE) -> None:
     """Be the service until it is idle, or until SIGTERM or SIGINT: then the running job is cancelled and its end told.
 
     Args:
-        world: What the verbs act on.
+        updater_of: The device, asked for a caller.
         address: D-Bus server address; None is the system bus.
         idle: Seconds without a job and without a call.
         grace: Seconds that a job gets to stop before the service leaves without it; a power cut could do no worse.
@@ -44,12 +43,12 @@ def serve(world: World, *, address: str | None = None, idle: float = IDLE, grace
     Raises:
         DeviceError: `device.bus`: no bus, the name is taken or not allowed, or the bus went away.
     """
-    asyncio.run(_Server(world, idle, grace).run(address))
+    asyncio.run(_Server(updater_of, idle, grace).run(address))
 
 
 class _Server:
-    def __init__(self, world: World, idle: float, grace: float) -> None:
-        self._world, self._idle, self._grace = world, idle, grace
+    def __init__(self, updater_of: UpdaterOf, idle: float, grace: float) -> None:
+        self._updater_of, self._idle, self._grace = updater_of, idle, grace
         self._stop = asyncio.Event()
         self._active = 0.0  # loop time of the last call, or of the last end of a job
 
@@ -60,7 +59,7 @@ class _Server:
         bus = await open_bus(address, LARGEST)
         callers = Callers(bus)
         exporter = Exporter(bus, callers.require_change, self._touch)
-        update = Update(self._world, exporter, callers)
+        update = Update(self._updater_of, exporter, callers)
         self._touch()
         lost = loop.create_task(self._until_lost(bus))
         try:

@@ -13,11 +13,12 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
+from twinslot.app import Front, JsonObject
+from twinslot.cli.host import Host
 from twinslot.cli.output import Output, error_lines
 from twinslot.cli.progress import size_text
 from twinslot.cli.render import table
 from twinslot.cli.source import opened
-from twinslot.cli.world import Front, JsonObject, World
 from twinslot.core.describe import describe_manifest, source_lines
 from twinslot.core.errors import DeviceError, Refusal, RefusedError, TransportError
 from twinslot.core.manifest import Manifest, parse_manifest
@@ -33,16 +34,16 @@ _CHUNK: Final = 64 * 1024  # bytes
 UNCHECKED: Final = "this machine has no Twinslot configuration, so trust is not checked"
 
 
-def info(arguments: argparse.Namespace, world: World, output: Output) -> int:
+def info(arguments: argparse.Namespace, host: Host, output: Output) -> int:
     """Show an image or one of its attachments; ends with 4 when this device would refuse it."""
-    config = _configuration(world, arguments.config_root)
+    config = _configuration(host, arguments.config_root)
     with opened(arguments.image) as source:
         if isinstance(source, int):
             front, data = _read(source, arguments.attachment)
         else:
-            front, data = _front_of_url(world, config, source, arguments.attachment), b""
+            front, data = _front_of_url(host, config, source, arguments.attachment), b""
     manifest = parse_manifest(front[1])
-    preview = world.preview(config, front) if config else None
+    preview = host.local(config).preview(front) if config else None
     if arguments.attachment is None:
         _show(manifest, preview, output)
     else:
@@ -50,20 +51,20 @@ def info(arguments: argparse.Namespace, world: World, output: Output) -> int:
     return RefusedError.exit_status if preview and preview.refusals else 0
 
 
-def _configuration(world: World, root: str) -> Config | None:
+def _configuration(host: Host, root: str) -> Config | None:
     try:
-        return world.config(root)
+        return host.config(root)
     except DeviceError as e:
         if e.code != "device.config-missing":
             raise
         return None
 
 
-def _front_of_url(world: World, config: Config | None, url: str, attachment: str | None) -> Front:
+def _front_of_url(host: Host, config: Config | None, url: str, attachment: str | None) -> Front:
     if config is None or attachment is not None:
         what = "an attachment is read" if config else "without a configuration an image is read"
         raise TransportError(f"{what} from a file only", code="file", found=url, hint="fetch the image first")
-    return world.head(config, url)
+    return host.local(config).head(url)
 
 
 def _read(descriptor: int, attachment: str | None) -> tuple[Front, bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import re
 import signal
 import time
@@ -10,8 +11,9 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from twinslot.app import JsonObject
+from twinslot.cli.host import Host, require_root
 from twinslot.cli.output import Output
-from twinslot.cli.world import JsonObject, World, require_root
 from twinslot.core.errors import DeviceError
 from twinslot.core.text import printable
 
@@ -23,7 +25,7 @@ _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w":
 Since = tuple[int, str]  # number of the row before the first, and the earliest time; one of them says nothing
 
 
-def log(arguments: argparse.Namespace, world: World, output: Output) -> int:
+def log(arguments: argparse.Namespace, host: Host, output: Output) -> int:
     """Show the audit, oldest row first.
 
     Raises:
@@ -31,13 +33,13 @@ def log(arguments: argparse.Namespace, world: World, output: Output) -> int:
     """
     after, since = arguments.since or (0, "")
     limit = arguments.number or (0 if arguments.since else DEFAULT)
-    found = _rows(arguments, world, after, since, limit)
+    found = _rows(arguments, host, after, since, limit)
     _show(found["rows"], output)
     if found["broken"] is not None:
         raise _broken(int(found["broken"]))
     if arguments.follow:
         try:
-            _follow(arguments, world, output, found["rows"][-1]["number"] if found["rows"] else after)
+            _follow(arguments, host, output, found["rows"][-1]["number"] if found["rows"] else after)
         except KeyboardInterrupt:
             return 128 + signal.SIGINT
     return 0
@@ -59,22 +61,19 @@ def since(text: str) -> Since:
     return 0, moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _rows(arguments: argparse.Namespace, world: World, after: int, since: str, limit: int) -> JsonObject:
-    if world.is_root() or arguments.no_service:
-        require_root(world, "only root may read the audit", "use 'sudo', or leave out '--no-service'")
-        return world.log(world.config(arguments.config_root), after, since, limit)
-    client = world.service()
-    try:
-        return client.log(after, since, limit)
-    finally:
-        client.close()
+def _rows(arguments: argparse.Namespace, host: Host, after: int, since: str, limit: int) -> JsonObject:
+    if host.is_root() or arguments.no_service:
+        require_root(host, "only root may read the audit", "use 'sudo', or leave out '--no-service'")
+        return host.local(host.config(arguments.config_root)).log(after, since, limit)
+    with contextlib.closing(host.service()) as device:
+        return device.log(after, since, limit)
 
 
-def _follow(arguments: argparse.Namespace, world: World, output: Output, last: int) -> None:
+def _follow(arguments: argparse.Namespace, host: Host, output: Output, last: int) -> None:
     """Until interrupted, or until nobody reads."""
     while output.lost is None:
         time.sleep(EVERY)
-        rows = _rows(arguments, world, last, "", 0)["rows"]
+        rows = _rows(arguments, host, last, "", 0)["rows"]
         _show(rows, output)
         last = rows[-1]["number"] if rows else last
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import argparse
 from typing import Final
 
+from twinslot.cli.host import Host
 from twinslot.cli.output import Output
 from twinslot.cli.render import doctor_lines, history_lines, status_lines
-from twinslot.cli.world import World
 from twinslot.core.text import printable
 
 FAULTY: Final = 6  # `doctor` found a fault: as DeviceError
 
 
-def status(arguments: argparse.Namespace, world: World, output: Output) -> int:
+def status(arguments: argparse.Namespace, host: Host, output: Output) -> int:
     """Slots, releases, and what is under way."""
-    data = world.status(world.config(arguments.config_root))
+    data = host.local(host.config(arguments.config_root)).status()
     if output.as_json:
         output.line({"type": "status"} | data)
     else:
@@ -23,9 +23,9 @@ def status(arguments: argparse.Namespace, world: World, output: Output) -> int:
     return 0
 
 
-def history(arguments: argparse.Namespace, world: World, output: Output) -> int:
+def history(arguments: argparse.Namespace, host: Host, output: Output) -> int:
     """Past updates, newest first."""
-    transactions = world.history(world.config(arguments.config_root), arguments.number)
+    transactions = host.local(host.config(arguments.config_root)).history(arguments.number)
     if output.as_json:
         output.line({"type": "history", "transactions": transactions})
     else:
@@ -33,9 +33,9 @@ def history(arguments: argparse.Namespace, world: World, output: Output) -> int:
     return 0
 
 
-def doctor(arguments: argparse.Namespace, world: World, output: Output) -> int:
+def doctor(arguments: argparse.Namespace, host: Host, output: Output) -> int:
     """All evidence; ends with 6 when something is broken."""
-    diagnosis = world.doctor(world.config(arguments.config_root))
+    diagnosis = host.local(host.config(arguments.config_root)).doctor()
     if output.as_json:
         output.line({"type": "doctor"} | diagnosis.as_dict())
     else:

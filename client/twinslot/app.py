@@ -1,0 +1,243 @@
+"""What a device can be asked, whoever asks: the one interface between the surfaces and the engine.
+
+`Updater` is what any caller may ask, in this process (`LocalUpdater`) or over the bus (`bus.client.BusUpdater`).
+`DeviceUpdater` adds what takes the files, devices or health checks of this machine. The command line and the service
+take these and do not know the engine.
+
+Nothing heavy is imported before a verb needs it: `status` costs little more than the interpreter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from twinslot.core.progress import Observer, quiet
+from twinslot.core.requests import ActivateOptions, CommitOptions, InstallOptions, RollbackOptions
+
+if TYPE_CHECKING:
+    from twinslot.config.options import Config
+    from twinslot.core.model import CheckResult
+    from twinslot.core.origin import Origin
+    from twinslot.core.transaction import Transaction
+    from twinslot.engine.cancellation import Cancellation
+    from twinslot.engine.engine import BootReport, Engine
+    from twinslot.queries.diagnosis import Diagnosis
+    from twinslot.queries.preview import Preview
+    from twinslot.transport.base import ImageStream
+
+JsonObject = dict[str, Any]
+Front = tuple[bytes, bytes]  # trust section and manifest
+
+_Rebooting = TypeVar("_Rebooting", InstallOptions, ActivateOptions)
+
+
+class Updater(Protocol):
+    """A device, asked from anywhere. All methods block and raise `TwinslotError`; see `engine.Engine` for the verbs."""
+
+    def status(self) -> JsonObject:
+        """What `twinslot status` prints: `queries.status.status`."""
+        ...
+
+    def history(self, limit: int) -> list[JsonObject]:
+        """At most so many past updates, newest first, each as `Transaction.as_dict`."""
+        ...
+
+    def log(self, after: int, since: str, limit: int) -> JsonObject:
+        """Rows of the audit as `queries.log.LogPage.as_dict`; the arguments are those of `queries.log.LogQuery`."""
+        ...
+
+    def install(
+        self,
+        source: str | int,
+        options: InstallOptions,
+        observer: Observer = quiet,
+        cancelled: Cancellation | None = None,
+    ) -> Transaction:
+        """Install from a URL or an open descriptor, which stays the caller's to close.
+
+        Args:
+            source: URL or descriptor.
+            options: See there.
+            observer: Is given the progress.
+            cancelled: Set from another thread to stop, even before this begins. Then this waits for the end all the
+                same: a `CancelledError`, unless it was too late.
+        """
+        ...
+
+    def activate(self, options: ActivateOptions, observer: Observer = quiet) -> Transaction:
+        """Arm what was written."""
+        ...
+
+    def commit(self, options: CommitOptions, observer: Observer = quiet) -> Transaction | None:
+        """Keep the system on trial; None: nothing was on trial, and that was fine."""
+        ...
+
+    def rollback(self, options: RollbackOptions, observer: Observer = quiet) -> Transaction:
+        """Leave the trial, or try the other slot again."""
+        ...
+
+    def cancel(self) -> Transaction | None:
+        """Drop what waits; None: an install that runs was stopped."""
+        ...
+
+    def close(self) -> None:
+        """Give back what the way to the device holds; a job that runs goes on."""
+        ...
+
+
+class DeviceUpdater(Updater, Protocol):
+    """This device, asked by a process that runs on it."""
+
+    def doctor(self) -> Diagnosis:
+        """All that may be wrong with what updates depend on."""
+        ...
+
+    def head(self, url: str) -> Front:
+        """The beginning of an image behind a URL."""
+        ...
+
+    def preview(self, front: Front) -> Preview:
+        """Whether this device would take the image."""
+        ...
+
+    def forecast(self, source: str | int, options: InstallOptions) -> JsonObject:
+        """What an install would fetch: `queries.forecast.Forecast.as_dict`."""
+        ...
+
+    def boot(self) -> BootReport:
+        """After each start: find out what happened, repair, record."""
+        ...
+
+    def check(self, observer: Observer = quiet) -> Transaction | None:
+        """Run the health checks; on trial they decide. None: nothing is on trial, and none was run."""
+        ...
+
+    def examine(self, observer: Observer = quiet) -> tuple[CheckResult, ...]:
+        """Run the health checks; nothing follows."""
+        ...
+
+
+class LocalUpdater:
+    """Implements `DeviceUpdater` with the engine of this process. Holds nothing between calls.
+
+    Args:
+        config: Of this device.
+        service_workers: Workers behind systemd's sockets; otherwise they are started as children.
+        origin: Who asks; None: whoever started this process.
+    """
+
+    def __init__(self, config: Config, *, service_workers: bool = False, origin: Origin | None = None) -> None:
+        self.config = config
+        self._service_workers, self._origin = service_workers, origin
+
+    def engine(self) -> Engine:
+        """The engine on this machine; tests and the lab give one on edges of their own."""
+        from twinslot.engine.assemble import open_engine
+
+        return open_engine(self.config, service_workers=self._service_workers, origin=self._origin)
+
+    def stream(self, source: str | int) -> ImageStream:
+        """The image, through a worker."""
+        from twinslot.engine.assemble import open_stream
+
+        return open_stream(self.config, source, service_workers=self._service_workers)
+
+    def status(self) -> JsonObject:
+        """See `Updater`."""
+        from twinslot.queries.status import status
+
+        return status(self.config)
+
+    def history(self, limit: int) -> list[JsonObject]:
+        """See `Updater`."""
+        from twinslot.queries.status import history
+
+        return history(self.config, limit)
+
+    def log(self, after: int, since: str, limit: int) -> JsonObject:
+        """See `Updater`."""
+        from twinslot.queries.log import LogQuery, read_log
+
+        return read_log(self.config, LogQuery(after, since, limit)).as_dict()
+
+    def install(
+        self,
+        source: str | int,
+        options: InstallOptions,
+        observer: Observer = quiet,
+        cancelled: Cancellation | None = None,
+    ) -> Transaction:
+        """See `Updater`; lowers the priority of this thread."""
+        from twinslot.engine.cancellation import Cancellation
+        from twinslot.system.priority import lower_priority
+
+        lower_priority(self.config.install.nice, self.config.install.io_priority)
+        engine = self.engine()  # first: it may refuse without starting a worker
+        stream = self.stream(source)
+        cancelled = cancelled or Cancellation()
+        with cancelled.ending(stream):  # also while the engine waits for lock and environment
+            if cancelled.is_set():
+                stream.close()
+            return engine.install(stream, self._resolved(options), observer, cancelled)
+
+    def activate(self, options: ActivateOptions, observer: Observer = quiet) -> Transaction:  # noqa: ARG002 - has none
+        """See `Updater`."""
+        return self.engine().activate(reboot=bool(self._resolved(options).reboot))
+
+    def commit(self, options: CommitOptions, observer: Observer = quiet) -> Transaction | None:
+        """See `Updater`."""
+        return self.engine().commit(force=options.force, if_trial=options.if_trial, observer=observer)
+
+    def rollback(self, options: RollbackOptions, observer: Observer = quiet) -> Transaction:  # noqa: ARG002 - has none
+        """See `Updater`."""
+        return self.engine().rollback(reason=options.reason, reboot=options.reboot)
+
+    def cancel(self) -> Transaction:
+        """See `Updater`."""
+        return self.engine().cancel()
+
+    def close(self) -> None:
+        """Holds nothing."""
+
+    def doctor(self) -> Diagnosis:
+        """See `DeviceUpdater`."""
+        from twinslot.queries.doctor import doctor
+
+        return doctor(self.config)
+
+    def head(self, url: str) -> Front:
+        """See `DeviceUpdater`."""
+        from twinslot.queries.preview import fetch_head
+
+        return fetch_head(self.config, url)
+
+    def preview(self, front: Front) -> Preview:
+        """See `DeviceUpdater`."""
+        from twinslot.queries.preview import preview
+
+        return preview(self.config, *front)
+
+    def forecast(self, source: str | int, options: InstallOptions) -> JsonObject:
+        """See `DeviceUpdater`."""
+        from twinslot.queries.forecast import forecast_here
+
+        return forecast_here(self.config, source, options).as_dict()
+
+    def boot(self) -> BootReport:
+        """See `DeviceUpdater`."""
+        return self.engine().boot()
+
+    def check(self, observer: Observer = quiet) -> Transaction | None:
+        """See `DeviceUpdater`."""
+        return self.engine().check(observer)
+
+    def examine(self, observer: Observer = quiet) -> tuple[CheckResult, ...]:
+        """See `DeviceUpdater`."""
+        return self.engine().examine(observer)
+
+    def _resolved(self, options: _Rebooting) -> _Rebooting:
+        """What the caller left to the configuration is taken from it."""
+        if options.reboot is not None:
+            return options
+        return replace(options, reboot=self.config.install.reboot == "automatic")

@@ -1,0 +1,65 @@
+"""What a caller may choose with each verb: the same options on the command line, on the bus and for the engine.
+
+A field is an option. Its type says how it travels on the bus (`bus.options`), and its line under "Attributes" what it
+does: the page of the bus is printed from it. Each has a default; what is as by default is not sent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class InstallOptions:
+    """Of an install.
+
+    Attributes:
+        activate: Arm the slot once it is written.
+        reboot: Reboot once it is armed; None: as `install.reboot` of the configuration.
+        retry: Accept a release that rolled back here (S13); audited.
+        reinstall: Accept the release that is running; audited.
+        ignore_expiry: Accept an expired manifest (S16); audited.
+    """
+
+    activate: bool = True
+    reboot: bool | None = None
+    retry: bool = False
+    reinstall: bool = False
+    ignore_expiry: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ActivateOptions:
+    """Of arming a slot that was written before.
+
+    Attributes:
+        reboot: Reboot once it is armed; None: as `install.reboot` of the configuration.
+    """
+
+    reboot: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CommitOptions:
+    """Of keeping the system on trial.
+
+    Attributes:
+        force: A reason to commit without the health checks; audited. Empty: they must have passed.
+        if_trial: No trial is fine; there is no transaction then.
+    """
+
+    force: str = ""
+    if_trial: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RollbackOptions:
+    """Of leaving a trial, or of trying the other slot again.
+
+    Attributes:
+        reason: Why, for the audit.
+        reboot: Reboot at the end.
+    """
+
+    reason: str = ""
+    reboot: bool = True
