@@ -1,0 +1,162 @@
+"""What earlier versions wrote is read by this one: tests/data has a sample of each format (docs/compatibility.md)."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from data.make_samples import words
+from twinslot.bootloader.uboot import rawenv
+from twinslot.bus.names import DESCRIPTION
+from twinslot.core.boot_variables import read_state
+from twinslot.core.manifest import SequenceRange, Source
+from twinslot.core.model import SlotName, SlotState
+from twinslot.storage.record.published import Published
+from twinslot.storage.record.record import Record
+from twinslot.trust.verdict import TrustPolicy
+from twinslot_image.cli import main
+from twinslot_image.patch_check import check_patch
+from twinslot_image.patch_sources import unpack_image
+from twinslot_image.verify import verify_image
+
+DATA = Path(__file__).parents[1] / "data"
+VERSIONS = sorted(path for path in DATA.iterdir() if path.is_dir() and path.name[0].isdigit())
+NOW = datetime(2026, 12, 1, tzinfo=UTC)
+
+
+@pytest.fixture(params=VERSIONS, ids=lambda path: path.name)
+def version(request: pytest.FixtureRequest) -> Path:
+    """What one version wrote."""
+    path: Path = request.param
+    return path
+
+
+def test_there_is_a_sample_of_the_first_version() -> None:
+    assert [path.name for path in VERSIONS][:1] == ["0.1.0"]
+
+
+def test_an_image_of_an_earlier_version_verifies_and_says_what_it_said(version: Path) -> None:
+    image = version / "pump-2026.11.twin"
+    root = (version / "root.json").read_bytes()
+    found = verify_image(image, root, TrustPolicy(("engineering", "clinical")), NOW)
+    manifest = found.manifest
+    assert (manifest.release.name, manifest.release.sequence, manifest.release.epoch) == ("2026.11", 42, 1)
+    assert (manifest.compatible, manifest.hardware) == (("acme,pump-3", "acme,pump-4"), ("rev-c",))
+    assert (manifest.variants, manifest.checks) == (("icu",), ("pump-motor",))
+    assert manifest.taken_from == SequenceRange(lowest=40)
+    assert manifest.source == Source(
+        "0123456789abcdef0123456789abcdef01234567", "v2026.11", "job 17", "https://ci.example/pump"
+    )
+    assert [(payload.name, payload.type) for payload in manifest.payloads] == [
+        ("firmware", "partition"),
+        ("rootfs", "partition"),
+    ]
+    assert [attachment.name for attachment in manifest.attachments] == ["release-notes.md"]
+
+
+def test_a_patch_and_a_block_list_of_an_earlier_version_fit_the_image_as_they_did(
+    version: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, new = version / "pump-2026.10.twin", version / "pump-2026.11.twin"
+    (patch,) = version.glob("*.twinpatch")
+    (blocks,) = version.glob("*.twinblocks")
+    for file in (patch, blocks):
+        assert main(["inspect", str(file), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["type"] == "inspect"
+    contents = []
+    for image in (old, new):
+        (folder := tmp_path / image.stem).mkdir()
+        contents.append(unpack_image(image, folder))
+    names = sorted(contents[1])
+    head = check_patch(patch, [(contents[0][name], contents[1][name]) for name in names], lambda *_: None)
+    assert [part.name for part in head.payloads] == names
+
+
+def test_a_record_of_an_earlier_version_is_read_and_its_chain_holds(version: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(version / "record", tmp_path / "record"))
+    with Record(folder, lambda: "2027-01-01T00:00:00Z") as record:
+        assert not record.set_aside
+        assert record.first_broken_link() is None
+        _look_at(record)
+        assert [row.event for row in record.audit_rows()] == ["accepted", "accepted"]
+    with Record(folder, lambda: "", read_only=True) as again:
+        _look_at(again)
+
+
+def test_the_published_status_of_an_earlier_version_is_read(version: Path) -> None:
+    _look_at(Published(version / "record"))
+
+
+def _look_at(record: Record | Published) -> None:
+    slot, current = record.slot(SlotName.A), record.current()
+    assert slot is not None
+    assert current is not None
+    assert (slot.release.name, slot.release.sequence, slot.payloads["rootfs"].size) == ("2026.10", 41, 100_000)
+    assert (slot.payloads["rootfs"].type, record.slot(SlotName.B)) == ("partition", None)
+    assert (record.floors().sequence, record.floors().epoch, record.floors().root) == (41, 1, 1)
+    assert record.failed() == {42: "unhealthy"}
+    assert (current.state, current.release.name) == ("writing", "2026.12")
+    ended = record.history()[-1]
+    assert (ended.outcome, ended.reason, ended.origin.kind) == ("rolled-back", "unhealthy", "cli")
+    (check,) = ended.checks
+    assert (check.name, check.passed, check.detail, check.tries) == ("pump-motor", False, "no answer", 3)
+
+
+def test_a_boot_environment_of_an_earlier_version_says_what_it_said(version: Path) -> None:
+    copies = [rawenv.decode((version / f"environment.{number}").read_bytes()) for number in (1, 2)]
+    assert [copy.flags if copy else None for copy in copies] == [1, 2]
+    assert rawenv.current(1, 2) == 1
+    for copy in copies:
+        assert copy is not None
+        state = read_state(copy.variables)
+        assert (state.slot, state.states[SlotName.A], state.states[SlotName.B]) == (
+            SlotName.A,
+            SlotState.GOOD,
+            SlotState.BAD,
+        )
+        assert (state.floors.sequence, state.floors.epoch, state.floors.root) == (41, 1, 1)
+        assert (state.failed_sequence, state.transaction, state.generation) == (42, "c" * 32, 9)
+
+
+def test_no_word_that_an_earlier_version_knew_is_gone(version: Path) -> None:
+    present = dict(words())
+    for kind, known in json.loads((version / "words.json").read_text()).items():
+        assert set(known) <= set(present[kind]), kind
+
+
+def test_whoever_speaks_an_earlier_version_of_the_bus_is_understood(version: Path) -> None:
+    assert _members(version / DESCRIPTION.name) <= _members(DESCRIPTION)
+
+
+def _members(path: Path) -> set[tuple[Any, ...]]:
+    """Every method, signal and property with the types of what goes in and out."""
+    return set(_walk(ElementTree.parse(path).getroot()))
+
+
+def _walk(root: ElementTree.Element) -> Iterator[tuple[Any, ...]]:
+    for interface in root.iter("interface"):
+        for member in interface:
+            if member.tag in ("method", "signal"):
+                types = [(arg.get("direction", "out"), arg.get("type")) for arg in member.iter("arg")]
+                yield (interface.get("name"), member.tag, member.get("name"), *types)
+            elif member.tag == "property":
+                yield (interface.get("name"), "property", member.get("name"), member.get("type"), member.get("access"))
+
+
+def test_a_later_image_is_read_though_it_has_a_key_that_this_version_does_not_know(
+    version: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """tests/unit/test_manifest.py has each place where such a key may stand, and the refusal of an unknown feature."""
+    image = tmp_path / "later.twin"
+    image.write_bytes(
+        (version / "pump-2026.11.twin").read_bytes().replace(b'"variants":["icu"]', b'"waiting2":["icu"]')
+    )
+    assert main(["inspect", str(image), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["image"]["variants"] == []

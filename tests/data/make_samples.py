@@ -1,0 +1,160 @@
+"""Writes one sample of each format that a later version will meet: `make_samples.py DIRECTORY` (README.md beside it).
+
+Dates are fixed. Keys are drawn, used once and thrown away, so the files are not reproducible; they need not be.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import os
+import random
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from twinslot.bootloader.uboot import rawenv
+from twinslot.bus.names import DESCRIPTION
+from twinslot.core import errors, events, lifecycle, model, outcome, transaction
+from twinslot.core.boot_variables import rebuild
+from twinslot.core.model import CheckResult, Floors, Release, SlotName, SlotRecord, SlotState, StoredPayload
+from twinslot.core.origin import Origin, OriginKind
+from twinslot.core.transaction import Outcome, Transaction
+from twinslot.storage.record.record import Record
+from twinslot_image.cli import main
+
+MADE: Final = "1795910400"  # seconds: 2026-11-29T00:00:00Z
+AT: Final = "2026-11-29T00:00:00Z"
+COPY: Final = 0x4000  # bytes of one copy of the environment
+DESCRIPTION_OF_IMAGE: Final = """
+product = "Pump"
+release = "{release}"
+sequence = {sequence}
+epoch = 1
+type = "security"
+compatible = ["acme,pump-3", "acme,pump-4"]
+hardware = "rev-c"
+variants = "icu"
+checks = ["pump-motor"]
+trust = "keys"
+expires = 2035-01-01T00:00:00Z
+group_size = 8192
+[from]
+lowest = 40
+[source]
+commit = "0123456789abcdef0123456789abcdef01234567"
+tag = "v{release}"
+build = "job 17"
+builder = "https://ci.example/pump"
+[payloads.rootfs]
+file = "rootfs.{sequence}"
+check = "none"
+[payloads.firmware]
+file = "firmware"
+check = "none"
+[attachments."release-notes.md"]
+file = "notes.md"
+"""
+
+
+def run(*arguments: object) -> None:
+    """One verb of the image tool; a failure ends everything."""
+    if status := main([str(argument) for argument in arguments]):
+        raise SystemExit(status)
+
+
+def content(seed: int) -> bytes:
+    """Groups of every encoding: text, zeros, noise; two seeds differ in a part."""
+    noise = random.Random(7).randbytes(20_000)
+    text = "".join(f"line {number} of {seed if number % 40 == 0 else 0}\n" for number in range(4000))
+    return b"superblock".ljust(4096, b"\1") + text.encode() + bytes(20_480) + noise
+
+
+def write_images(target: Path) -> None:
+    """Two releases, a patch from the one to the other, a block list, and the root that devices trust."""
+    with tempfile.TemporaryDirectory() as name:
+        bench = Path(name)
+        run("keys", "init", bench / "keys", "--roles", "engineering,clinical")
+        (bench / "firmware").write_bytes(b"\x7fboot" * 30)
+        (bench / "notes.md").write_text("# Alarm is louder\n")
+        for release, sequence in (("2026.10", 41), ("2026.11", 42)):
+            (bench / f"rootfs.{sequence}").write_bytes(content(sequence))
+            (bench / "image.toml").write_text(DESCRIPTION_OF_IMAGE.format(release=release, sequence=sequence))
+            image = target / f"pump-{release}.twin"
+            run("build", bench / "image.toml", "-o", image)
+            for role in ("engineering", "clinical"):
+                (key,) = (bench / "keys/private").glob(f"{role}.*.pem")
+                run("sign", image, "--role", role, "--key", key)
+        old, new = target / "pump-2026.10.twin", target / "pump-2026.11.twin"
+        run("patch", old, new, "-o", target)
+        run("blocks", new, "-o", target)
+        shutil.copy(bench / "keys/1.root.json", target / "root.json")
+
+
+def write_record(target: Path) -> None:
+    """A device that took two releases, of which the second rolled back, and that is installing a third."""
+    payload = StoredPayload(size=100_000, group_size=4096, digest="a" * 64)
+    (target / "record").mkdir()
+    with Record(target / "record", lambda: AT) as record:
+        record.save_slot(SlotRecord(SlotName.A, Release("2026.10", 41, 1, "b" * 64), {"rootfs": payload}, "c" * 32, AT))
+        record.raise_floors(Floors(sequence=41, epoch=1, root=1))
+        ended = Transaction(
+            id="d" * 32,
+            state=lifecycle.State.IDLE,
+            target=SlotName.B,
+            release=Release("2026.11", 42, 1, "e" * 64),
+            payloads={"rootfs": payload},
+            boots={"f" * 32: "checks"},
+            checks=(CheckResult("pump-motor", required=True, passed=False, detail="no answer", seconds=3.5, tries=3),),
+            bytes_fetched=1000,
+            seconds={"write": 1.5},
+            started=AT,
+            ended=AT,
+            outcome=Outcome.ROLLED_BACK,
+            reason="unhealthy",
+            armed=True,
+            origin=Origin(OriginKind.CLI, uid=1000, login="maria"),
+        )
+        record.save(ended, "accepted")
+        record.add_failed(42, "unhealthy", ended.id)
+        open_ = Transaction("1" * 32, lifecycle.State.WRITING, SlotName.B, Release("2026.12", 43, 1, "2" * 64))
+        record.save(open_, "accepted", origin=Origin(OriginKind.SERVER, action="17").as_dict())
+
+
+def write_environment(target: Path) -> None:
+    """Both copies as U-Boot has them after a commit of slot a."""
+    variables = rebuild(SlotName.A, SlotState.BAD, "c" * 32, 9, Floors(41, 1, 1), trial=None, failed=42)
+    for number in (1, 2):
+        (target / f"environment.{number}").write_bytes(rawenv.encode(variables, COPY, number))
+
+
+def words() -> Iterator[tuple[str, list[str]]]:
+    """Lists of words that are stored or that programs compare with."""
+    kinds: tuple[type[enum.StrEnum], ...] = (
+        events.AuditEvent,
+        lifecycle.State,
+        model.Reason,
+        model.SlotState,
+        outcome.JobOutcome,
+        transaction.Outcome,
+        OriginKind,
+    )
+    for kind in kinds:
+        yield kind.__name__, sorted(map(str, kind))
+    families = errors.TwinslotError.__subclasses__()
+    yield "exit statuses", sorted(f"{kind.family} {kind.exit_status}" for kind in families)
+
+
+if __name__ == "__main__":
+    os.environ["SOURCE_DATE_EPOCH"] = MADE
+    directory = Path(sys.argv[1])
+    directory.mkdir()
+    write_images(directory)
+    write_record(directory)
+    write_environment(directory)
+    shutil.copy(DESCRIPTION, directory)
+    (directory / "record/record.sqlite-journal").unlink()
+    (directory / "words.json").write_text(json.dumps(dict(words()), indent=1) + "\n")
