@@ -22,7 +22,7 @@ LISTS := qemu/apt-packages.txt tests/apt-packages.txt
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
-try: ## a device on this machine, no emulation: update, bad update, rollback, power cut, then a shell in it (TRY=story: none)
+try: ## a device on this PC, no emulation: update, rollback, power cut, then a shell in it (TRY=story: no shell)
 	@PYTHON=$(PYTHON) qemu/try.sh $(if $(filter story,$(TRY)),--story)
 .PHONY: try
 
