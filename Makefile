@@ -15,7 +15,8 @@ BOARD ?= virt-arm64
 BOARDS := $(basename $(notdir $(wildcard qemu/boards/*.toml)))
 PROJECTS := client image_tools qemu
 WHEELS ?= build/wheels
-LISTS := qemu/apt-packages.txt tests/apt-packages.txt
+DEMO_LISTS := qemu/apt-packages.txt
+LISTS := $(DEMO_LISTS) qemu/apt-packages-all-boards.txt tests/apt-packages.txt
 
 .PHONY: help demo crash powercut test check test-host test-debian13 test-board test-long board deb bench bench-quick mutants docs venv wheels clean clean-cache
 
@@ -26,8 +27,19 @@ try: ## a device on this PC, no emulation: update, rollback, power cut, then a s
 	@PYTHON=$(PYTHON) qemu/try.sh $(if $(filter story,$(TRY)),--story)
 .PHONY: try
 
-demo: packages $(STAMP) ## a board takes a good update and commits, takes a bad one and comes back: build/demo/report.json
+demo: demo-plan demo-packages $(STAMP) ## a board takes a good update and commits, takes a bad one and comes back: build/demo/report.json
 	$(AS_ROOT) $(BIN)/python -m twinslot_lab demo
+
+demo-plan:
+	@echo "An emulated ARM board takes a good update, then a bad one, and comes back. What is missing is made first:"
+	@echo "  1 of 4  Debian packages of this machine: $$(tests/install-packages.sh --plan $(DEMO_LISTS))"
+	@echo "  2 of 4  a Python environment, $(VENV): $$([ -e $(STAMP) ] && echo there || echo half a minute)"
+	@echo "  3 of 4  the board and three signed releases, kept in build/cache: some four minutes from nothing"
+	@echo "  4 of 4  the story: some three minutes"
+
+demo-packages:
+	@tests/install-packages.sh $(DEMO_LISTS)
+.PHONY: demo-plan demo-packages
 
 test: packages $(STAMP) ## what CI runs: linters, unit, component, simulation, Debian 13's Python, boards
 	@mkdir -p build/log
@@ -35,8 +47,8 @@ test: packages $(STAMP) ## what CI runs: linters, unit, component, simulation, D
 		<<< "$(BOARDS)" > build/log/board.log 2>&1 & board=$$!; \
 	$(MAKE) test-debian13 > build/log/test-debian13.log 2>&1 & thirteen=$$!; \
 	$(MAKE) test-host; host=$$?; \
-	wait $$thirteen; thirteen=$$?; cat build/log/test-debian13.log; \
-	wait $$board || { tail -n 40 build/log/board.log; exit 1; }; \
+	tail -n +1 -f --pid=$$thirteen build/log/test-debian13.log; wait $$thirteen; thirteen=$$?; \
+	tail -n 1 -f --pid=$$board build/log/board.log; wait $$board || { tail -n 40 build/log/board.log; grep "failed: " build/log/board.log; exit 1; }; \
 	$(MAKE) test-board; boards=$$?; \
 	exit $$((host | thirteen | boards))
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from twinslot_lab import progress
+from twinslot_lab.build import build_parts
 from twinslot_lab.command import BUILD
 from twinslot_lab.errors import GuestError
 from twinslot_lab.fileserver import FileServer
@@ -26,6 +27,21 @@ from twinslot_lab.release import Image, Release, ReleaseTeam
 FACTORY = Release("1.0", 10)
 GOOD = Release("2.0", 20)
 BAD = Release("3.0", 30, motor="stuck")
+
+
+_RESTART = "restart until slot is up"
+_STEPS = 10  # firmware, base, kernel, the client's package, system, keys, three releases, the factory's board
+_WHAT_NEXT = """
+What next
+  {report}
+      the same facts, for programs
+  .venv/bin/python -m twinslot_lab boot
+      this board's console on your terminal, without the product; Ctrl-] leaves
+  make powercut CUTS=5
+      power cuts at moments drawn by chance, each judged by what then starts
+  docs/guide-device.md, docs/testing-your-device.md
+      Twinslot on your device, and its tests there
+"""
 
 
 class Timeline:
@@ -42,8 +58,7 @@ class Timeline:
 
     def tell(self, what: str) -> None:
         """One line."""
-        sys.stdout.write(f"{self.seconds:7.1f} s  {what}\n")
-        sys.stdout.flush()
+        progress.write(f"{self.seconds:7.1f} s  {what}")
 
     def progress(self, message: dict[str, Any]) -> None:
         """A line for each phase and each quarter of it."""
@@ -56,9 +71,10 @@ class Timeline:
 
     @contextmanager
     def timed(self, phases: dict[str, float], phase: str) -> Iterator[None]:
-        """Remember how many seconds a phase took."""
+        """Remember how many seconds a phase took, and say meanwhile that it goes on."""
         began = time.monotonic()
-        yield
+        with progress.wait(phase):
+            yield
         phases[phase] = round(time.monotonic() - began, 1)
 
 
@@ -68,11 +84,17 @@ def run(board_name: str, out: Path) -> dict[str, Any]:
     Raises:
         LabError: A step failed; one sentence with the cause.
     """
-    timeline, build = Timeline(), dict[str, float]()
-    with timeline.timed(build, "board and images"):
-        team = ReleaseTeam(board_name)
-        factory = team.factory(FACTORY)
-        good, bad = team.image(GOOD), team.image(BAD)
+    say("the board and three signed releases: some four minutes from nothing on two cores, seconds if they are there")
+    progress.plan(_STEPS)
+    began = time.monotonic()
+    team = ReleaseTeam(board_name)
+    build_parts(team.board)
+    factory = team.factory(FACTORY)
+    good, bad = team.image(GOOD), team.image(BAD)
+    build = {"board and images": round(time.monotonic() - began, 1)}
+    progress.plan(0)
+    say("the story: some three minutes; the clock starts now")
+    timeline = Timeline()
     timeline.tell(f"board {board_name}: U-Boot, Debian kernel, systemd; slot a holds release {FACTORY.name}")
     shutil.rmtree(out, ignore_errors=True)
     with QemuBoard(factory, out / "board") as board:
@@ -100,7 +122,7 @@ def update(timeline: Timeline, board: QemuBoard, image: Image, ends_in: str, out
     with FileServer(image.path.parent) as server, timeline.timed(phases, "install"):
         product.install(server.url(image.path.name), tell=timeline.progress)
     timeline.tell(f"slot {'b' if source == 'a' else 'a'} is written, read back and armed; restarting into it, on trial")
-    with timeline.timed(phases, "restart until slot is up"):
+    with timeline.timed(phases, _RESTART):
         board.reboot()
         board.wait_up(slot=ends_in, through_failures=True)
     with timeline.timed(phases, "until the outcome is recorded"):
@@ -115,6 +137,9 @@ def update(timeline: Timeline, board: QemuBoard, image: Image, ends_in: str, out
         timeline.tell(f"  check {check['name']}: {'passed' if check['passed'] else 'FAILED'} ({check['detail']})")
     why = f" because it was {transaction['reason']}" if transaction["reason"] else ""
     timeline.tell(f"release {image.release.name}: {transaction['outcome']}{why}; {_describe(product)}")
+    size, fetched, written = image.path.stat().st_size, transaction["bytes_fetched"], transaction["bytes_written"]
+    timeline.tell(f"  fetched {_mb(fetched)} of an image of {_mb(size)}, wrote {_mb(written)}")
+    timeline.tell(f"  the product was away for {phases[_RESTART]:.0f} s: from the restart until slot {ends_in} was up")
     return _report(transaction, source, phases) | _measured(product, image, outcome)
 
 
@@ -141,6 +166,10 @@ def _report(transaction: dict[str, Any], source: str, phases: dict[str, float]) 
     }
 
 
+def _mb(count: int) -> str:
+    return f"{count / 1e6:.1f} MB"
+
+
 def _describe(product: Product) -> str:
     slots = product.status()["slots"]
     return ", ".join(
@@ -161,4 +190,4 @@ def main(board_name: str) -> None:
     report = run(board_name, out)
     path = out / "report.json"
     path.write_text(json.dumps(report, indent=2) + "\n")
-    sys.stdout.write(f"report: {path}\n")
+    progress.write(_WHAT_NEXT.format(report=path))

@@ -57,6 +57,16 @@ def say(what: str) -> None:
         out.flush()
 
 
+def write(line: str) -> None:
+    """One line of a program's own output, on stdout, beside what is shown."""
+    with _lock:
+        if _display and _out and _out.isatty():
+            _out.write(_CLEAR)
+            _out.flush()
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
+
+
 @contextmanager
 def shown(steps: int = 0) -> Iterator[None]:
     """Show where the work stands until this ends.
@@ -95,13 +105,27 @@ def step(name: str) -> Iterator[None]:
     outer = _stack()[-1] if _stack() else None
     with _lock:
         now = _Step(name, 0 if outer else next(_numbers), _seconds.get(name), outer)
+    say(f"{_title(now)} ...")
+    with _told(now):
+        yield
+    say(f"{_title(now)}: {_seconds[name]} s")
+
+
+@contextmanager
+def wait(what: str) -> Iterator[None]:
+    """Something slow that is no step: its begin and its end are told by others, here only that it goes on."""
+    with _told(_Step(what, 0, _seconds.get(what))):
+        yield
+
+
+@contextmanager
+def _told(now: _Step) -> Iterator[None]:
+    with _lock:
         _open.append(now)
     _stack().append(now)
-    say(f"{_title(now)} ...")
     try:
         yield
-        _seconds[name] = round(time.monotonic() - now.began, 1)
-        say(f"{_title(now)}: {_seconds[name]} s")
+        _seconds[now.name] = round(time.monotonic() - now.began, 1)
     finally:
         _stack().remove(now)
         with _lock:
@@ -144,7 +168,7 @@ def _stack() -> list[_Step]:
 def _title(now: _Step) -> str:
     if now.outer:
         return f"{_title(now.outer)}: {now.name}"
-    if not _planned:
+    if not _planned or not now.number:
         return now.name
     return f"step {now.number} of {max(_planned, now.number)}: {now.name}"
 

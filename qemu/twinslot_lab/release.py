@@ -113,16 +113,10 @@ class ReleaseTeam:
         self.compatible = f"twinslot,{self.board.name}"
         self.checks: tuple[str, ...] = ("10-pump-motor",)
 
-    @functools.cached_property
+    @property
     def deb(self) -> Path:
         """The client's Debian package, built from this checkout."""
-        out = BUILD / "deb"
-        with step("build the client's package"):
-            run_logged(BUILD / "log" / "deb.log", ROOT / "debian" / "build.sh", out)
-        packages = sorted(out.glob("twinslot_*.deb"), key=lambda path: path.stat().st_mtime)
-        if not packages:
-            raise BuildError("debian/build.sh made no package")
-        return packages[-1]
+        return _package()
 
     @functools.cached_property
     def keys(self) -> Path:
@@ -246,6 +240,17 @@ class ReleaseTeam:
             raise BuildError(f"release '{release.name}' needs a marker for its change")
         what = [release.name, release.sequence, release.motor, release.epoch, release.marker]
         return fingerprint(what, self._system_key(), self.keys / "1.root.json", PRODUCT, Path(__file__))
+
+
+@functools.cache
+def _package() -> Path:
+    out = BUILD / "deb"
+    with step("build the client's package"):
+        run_logged(BUILD / "log" / "deb.log", ROOT / "debian" / "build.sh", out)
+    packages = sorted(out.glob("twinslot_*.deb"), key=lambda path: path.stat().st_mtime)
+    if not packages:
+        raise BuildError("debian/build.sh made no package")
+    return packages[-1]
 
 
 def settings_of(board: BoardDescription) -> tuple[str, str]:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from twinslot_lab import snapshot
+from twinslot_lab import progress, snapshot
 from twinslot_lab.build import BoardFiles
 from twinslot_lab.cache import cached, fingerprint
 from twinslot_lab.command import run
@@ -93,13 +93,15 @@ class Teller:
 
     def until(self, what: str, happened: Callable[[], bool], every: float = 0.05) -> None:
         """Wait for something, and ask every so many seconds: whatever is started in the guest to ask slows it down."""
-        self._deadline(what).poll(happened, every)
+        with progress.part(what):
+            self._deadline(what).poll(happened, every)
 
     def until_kernel(self, slot: str) -> None:
         """Wait until U-Boot hands over to the kernel of a slot."""
         start = rf"Twinslot: start slot {slot},(?:(?!Twinslot: start)[\s\S])*?{KERNEL}"
         since = self.board.console.mark
-        self.board.console.wait_for(start, self._deadline(f"kernel of slot {slot}"), since=since)
+        with progress.part(f"kernel of slot {slot}"):
+            self.board.console.wait_for(start, self._deadline(f"kernel of slot {slot}"), since=since)
 
     def until_card(self, **wanted: str) -> None:
         """Wait until the environment on the card says so; asks nobody in the guest."""
@@ -121,7 +123,8 @@ class Teller:
 
     def until_up(self, slot: str) -> None:
         """Wait until the guest has started anew, in this slot; before that it cannot be asked."""
-        hello = self.board.agent.wait_hello(self._deadline(f"slot {slot} is up"))
+        with progress.part(f"slot {slot} is up"):
+            hello = self.board.agent.wait_hello(self._deadline(f"slot {slot} is up"))
         if hello.slot != slot:
             raise BoardError(f"{self.story}: slot '{hello.slot}' is up, not '{slot}'")
 
