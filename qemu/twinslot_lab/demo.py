@@ -98,8 +98,9 @@ def run(board_name: str, out: Path) -> dict[str, Any]:
     timeline.tell(f"board {board_name}: U-Boot, Debian kernel, systemd; slot a holds release {FACTORY.name}")
     shutil.rmtree(out, ignore_errors=True)
     with QemuBoard(factory, out / "board") as board:
-        board.power_on()
-        board.wait_up(slot="a")
+        with progress.wait("the board starts"):
+            board.power_on()
+            board.wait_up(slot="a")
         timeline.tell(f"slot a is up: {_describe(Product(board))}")
         updates = [update(timeline, board, good, "b", "committed"), update(timeline, board, bad, "b", "rolled-back")]
         doctor = Product(board).doctor()
