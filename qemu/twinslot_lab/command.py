@@ -6,7 +6,9 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from twinslot_lab.errors import BuildError
@@ -14,6 +16,7 @@ from twinslot_lab.errors import BuildError
 # The checkout that boards are built from: this file stands in one, unless the lab was installed as a wheel.
 ROOT = Path(os.environ.get("TWINSLOT_CHECKOUT") or Path(__file__).parents[2]).resolve()
 BUILD = (ROOT if (ROOT / "qemu" / "boards").is_dir() else Path.cwd()) / "build"
+_MEMORY, _ROOM = Path("/dev/shm"), 1 << 30  # bytes; a tree has 0.2 GiB, and several may be built at once
 _LOG_TAIL = 2000  # bytes of a failed program's output that go into the error
 _SPEAKS_OF_ERROR = re.compile(r"\berror\b|^E: |\bfatal\b|\bfailed\b|\bcannot\b|No such file|not found", re.IGNORECASE)
 
@@ -67,6 +70,14 @@ def run_logged(log: Path, *argv: str | Path, cwd: Path | None = None, env: Mappi
         )
     if done.returncode != 0:
         raise _failed(words[0], done.returncode, log.read_bytes()[-_LOG_TAIL:], hint=f"see {log}")
+
+
+@contextmanager
+def scratch(otherwise: Path) -> Iterator[Path]:
+    """A directory for thousands of small files, removed in the end; in memory if there is room, else in `otherwise`."""
+    usable = _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free >= _ROOM
+    with tempfile.TemporaryDirectory(dir=_MEMORY if usable else otherwise, prefix="twinslot-") as place:
+        yield Path(place)
 
 
 def _failed(what: str, status: int, said: bytes, hint: str | None = None) -> BuildError:

@@ -23,7 +23,7 @@ from twinslot_image.provision import provision
 from twinslot_lab import rootfs, slotimage, uboot
 from twinslot_lab.build import BoardFiles, assemble, vars_of
 from twinslot_lab.cache import cached, fingerprint
-from twinslot_lab.command import BUILD, ROOT, cause, run, run_logged
+from twinslot_lab.command import BUILD, ROOT, cause, run, run_logged, scratch
 from twinslot_lab.description import BoardDescription, load
 from twinslot_lab.errors import BuildError
 from twinslot_lab.progress import part, step
@@ -203,13 +203,12 @@ class ReleaseTeam:
             _tool("sign", str(work / "image.twin"), "--role", role, "--key", str(key))
 
     def _slot(self, release: Release, work: Path) -> Path:
-        tree = work / "tree"
-        run("cp", "-a", "--reflink=auto", self._product_tree(), tree)
-        for overlay in self._layers(release):
-            rootfs.apply_overlay(overlay, tree)
-        slot = slotimage.build(tree, work / "slot.img", limit_mib=self.board.disk.slot_mib)
-        shutil.rmtree(tree)
-        return slot
+        with scratch(work) as place:
+            tree = place / "tree"
+            run("cp", "-a", "--reflink=auto", self._product_tree(), tree)
+            for overlay in self._layers(release):
+                rootfs.apply_overlay(overlay, tree)
+            return slotimage.build(tree, work / "slot.img", limit_mib=self.board.disk.slot_mib)
 
     def _layers(self, release: Release) -> tuple[Overlay, ...]:
         """What comes over the system with the client's package, in this order."""
