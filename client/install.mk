@@ -16,6 +16,9 @@ SBOM ?=
 # dbus-daemon reads policies in /usr/share and /etc alone.
 DBUS_POLICY_DIR ?= $(if $(filter /usr,$(PREFIX)),/usr/share,/etc)/dbus-1/system.d
 
+# polkit reads declarations of actions and, beside /etc, rules here alone.
+POLKIT_DIR ?= /usr/share/polkit-1
+
 MODULES := $(DESTDIR)$(PYTHONDIR)
 DOC := $(DESTDIR)$(PREFIX)/share/doc/twinslot
 MANUALS := docs/man/twinslot.1 docs/man/twinslot-config.5
@@ -40,6 +43,8 @@ install: ## the client's files below DESTDIR, for packages: PREFIX, PYTHONDIR, C
 	install -D -m 644 -t $(DESTDIR)/usr/lib/twinslot systemd/deadline.env  # configuration: not below PREFIX
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/dbus-1/system-services systemd/org.twinslot.Update1.service
 	install -D -m 644 -t $(DESTDIR)$(DBUS_POLICY_DIR) systemd/org.twinslot.Update1.conf
+	install -D -m 644 -t $(DESTDIR)$(POLKIT_DIR)/actions systemd/org.twinslot.update1.policy
+	install -D -m 644 -t $(DESTDIR)$(POLKIT_DIR)/rules.d systemd/org.twinslot.update1.rules
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/systemd/catalog systemd/twinslot.catalog
 	install -D -m 644 systemd/twinslot.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/twinslot.conf
 	install -D -m 644 systemd/twinslot.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/twinslot.conf

@@ -9,12 +9,16 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from typing import Any
 
+from twinslot.bus.description import RIGHT, interface
 from twinslot.bus.library import LARGEST
-from twinslot.bus.names import DESCRIPTION, ERROR, GROUP
+from twinslot.bus.names import DESCRIPTION, ERROR, GROUP, JOB, UPDATE
 from twinslot.bus.options import OF_METHOD, types_of
+from twinslot.bus.server.callers import MEMBERS_MAY
 from twinslot.bus.server.calls import OPEN_CALLS, OPEN_CALLS_EACH
+from twinslot.bus.server.polkit import ACTION
 from twinslot.core import errors
 from twinslot.core.outcome import JobOutcome
+from twinslot.core.rights import Right
 
 PREFACE = """\
 # The D-Bus interface
@@ -32,9 +36,25 @@ running job, waits for its end (45 seconds at most) and emits `Finished` before 
 
 ## Who may do what
 
-Any user may read properties, introspect, and call `GetStatus` and `GetHistory`. Everything else is for root and members
-of the group `{group}`. The bus' policy (`org.twinslot.Update1.conf`) says so, and the service asks the bus for the
-caller's credentials as well.
+Each method needs one right, and options that override a check need the right `override` as well. No right contains
+another. Root has all of them.
+
+| right | the caller may | methods and options | without polkit |
+|---|---|---|---|
+{rights}
+
+Any user may read properties and introspect. The bus lets only root and members of the group `{group}` call more than
+that (`org.twinslot.Update1.conf`); then the service decides:
+
+- Root has every right, and nothing else is asked.
+- Where polkit is installed, the service asks it for the action `{action}RIGHT`. The actions are declared in
+  `org.twinslot.update1.policy`, by which nobody has them, and `org.twinslot.update1.rules` gives `offer` and `operate`
+  to the group. A product changes that by a file in `/etc/polkit-1/rules.d`. Nobody is asked for a password. A polkit
+  that is installed and does not answer ends the call with `device.polkit`.
+- Without polkit members of the group have `offer` and `operate`. `override` is root's alone (S21).
+
+Who offered an image may stop that install, and reads the audit. Every refusal is a line of the journal with the
+caller's user id ([decision 37](decisions/0037-rights-by-method.md)).
 
 ## Errors
 
@@ -82,13 +102,25 @@ def page() -> str:
     kinds = errors.TwinslotError.__subclasses__()
     rows = "\n".join(f"| `{ERROR}{k.family.capitalize()}` | {k.exit_status} | {_first_line(k)} |" for k in kinds)
     ends = "\n".join(f"| `{outcome}` | {outcome.meaning} |" for outcome in JobOutcome)
+    rights = "\n".join(map(_right, Right))
     bounds = {"total": OPEN_CALLS, "each": OPEN_CALLS_EACH, "largest": LARGEST}
-    lines = [PREFACE.format(errors=rows, group=GROUP, outcomes=ends, **bounds)]
-    for interface, words in documented(description()):
-        lines += [f"## `{interface.attrib['name']}`", "", words, ""]
-        for member, meaning in documented(interface):
+    lines = [PREFACE.format(errors=rows, group=GROUP, outcomes=ends, rights=rights, action=ACTION, **bounds)]
+    for described, words in documented(description()):
+        lines += [f"## `{described.attrib['name']}`", "", words, ""]
+        for member, meaning in documented(described):
             lines += _member(member, meaning)
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _right(right: Right) -> str:
+    """A row: what takes the right, and who has it where polkit is not installed."""
+    takes = [f"`{name}`" for name, method in interface(UPDATE).methods.items() if method.right is right]
+    takes += [f"`Job.{name}`" for name, method in interface(JOB).methods.items() if method.right is right]
+    if right is Right.OVERRIDE:
+        marked = {each.name for kind in OF_METHOD.values() for each in dataclasses.fields(kind) if each.metadata}
+        takes += [f"option `{name}`" for name in sorted(marked)]
+    others = {Right.READ: "any user"}.get(right, f"the group `{GROUP}`" if right in MEMBERS_MAY else "nobody but root")
+    return f"| `{right}` | {right.meaning} | {', '.join(takes)} | {others} |"
 
 
 def description() -> ET.Element:
@@ -104,7 +136,7 @@ def documented(parent: ET.Element) -> Iterator[Documented]:
     for element in elements:
         if not isinstance(element.tag, str):  # a comment
             words = "\n\n".join(" ".join(part.split()) for part in (element.text or "").split("\n\n"))
-        else:
+        elif element.tag != "annotation":
             yield element, words
             words = ""
 
@@ -122,6 +154,8 @@ def _member(member: ET.Element, words: str) -> list[str]:
     if name in OF_METHOD:
         place = 1 + next(index for index, (arg, _) in enumerate(args) if arg.attrib["name"] == "options")
         listed[place:place] = [f"    - {line}" for line in _options(OF_METHOD[name])]
+    rights = [each.attrib["value"] for each in member.iter("annotation") if each.attrib["name"] == RIGHT]
+    words += f" Needs the right `{rights[0]}`." if rights else ""
     return [title, "", words, "", *listed, *([""] if listed else [])]
 
 
@@ -131,7 +165,8 @@ def _options(kind: type[Any]) -> list[str]:
     lines = []
     for field in dataclasses.fields(kind):
         default = {None: "", "": "", True: " (default true)", False: " (default false)"}[field.default]
-        lines.append(f"`{field.name}` ({types[field.name]}): {words[field.name].rstrip('.')}{default}.")
+        right = f" Needs the right `{field.metadata['right']}` as well." if field.metadata else ""
+        lines.append(f"`{field.name}` ({types[field.name]}): {words[field.name].rstrip('.')}{default}.{right}")
     return lines
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from twinslot.app import JsonObject, LocalUpdater
+from twinslot.bus.server import callers
 from twinslot.bus.server.server import serve
 from twinslot.config.options import Config, Device, Install, Slots, Trust
 from twinslot.core.errors import (
@@ -241,7 +242,10 @@ def main() -> None:
     parser.add_argument(
         "--end", type=Path, default=NEVER, metavar="FILE", help="what cannot be stopped ends when there is this file"
     )
+    parser.add_argument("--group", help="one that this host has, in place of the device's own")
     arguments = parser.parse_args()
+    if arguments.group:
+        vars(callers)["GROUP"] = arguments.group
     logging.basicConfig(level=logging.INFO)
     serve(
         functools.partial(PretendUpdater, Paper(arguments.end)),

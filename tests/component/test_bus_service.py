@@ -51,9 +51,9 @@ def test_introspection_equals_the_file(caller: Caller) -> None:
         (answer,) = caller.call("Introspect", path=path, interface="org.freedesktop.DBus.Introspectable")
         shown = {e.get("name"): e for e in ET.fromstring(answer)}
         for method in shown[name].iter("method"):
-            for annotation in method.findall("annotation"):  # the options, which stand in the code
-                assert (annotation.get("name") or "").startswith(OPTION)
-                method.remove(annotation)
+            for annotation in method.findall("annotation"):
+                if (annotation.get("name") or "").startswith(OPTION):  # the options stand in the code
+                    method.remove(annotation)
         assert canonical(shown[name]) == canonical(file[name])
     finished(caller, job)
 

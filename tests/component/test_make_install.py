@@ -133,6 +133,9 @@ def test_with_another_prefix_units_launcher_and_programs_find_each_other(tmp_pat
     assert all((root / program[1:]).stat().st_mode & 0o111 for program in started if "/ts/" in program)
     assert (root / "usr/lib/twinslot/deadline.env").is_file(), "configuration is where the client looks"
     assert (root / "etc/dbus-1/system.d/org.twinslot.Update1.conf").is_file()
+    polkit = root / "usr/share/polkit-1"
+    assert (polkit / "actions/org.twinslot.update1.policy").is_file(), "polkit looks nowhere else for actions"
+    assert (polkit / "rules.d/org.twinslot.update1.rules").is_file()
 
 
 def test_without_a_place_for_modules_nothing_is_installed(tmp_path: Path) -> None:

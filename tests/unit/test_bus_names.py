@@ -6,7 +6,7 @@ import inspect
 import re
 import runpy
 import xml.etree.ElementTree as ET
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ from twinslot.bus.server.job import Job
 from twinslot.core import errors
 from twinslot.core.errors import DeviceError, Refusal, RefusedError, TwinslotError
 from twinslot.core.requests import InstallOptions
+from twinslot.core.rights import Right
 
 ROOT = Path(__file__).parents[2]
 DOCS = runpy.run_path(str(ROOT / "docs" / "make_dbus.py"))
@@ -78,7 +79,6 @@ def test_the_code_has_exactly_the_methods_that_are_declared(kind: type[Update | 
     source = inspect.getsource(kind.__dict__["methods"].fget)
     assert {name for name in declared.methods if f'"{name}":' in source} == set(declared.methods)
     assert source.count('": self.') == len(declared.methods)
-    assert kind.readers <= set(declared.methods)
 
 
 def test_the_options_in_the_manual_are_those_of_the_code() -> None:
@@ -90,13 +90,44 @@ def test_the_options_in_the_manual_are_those_of_the_code() -> None:
             assert re.search(rf"\n    - `{name}` \({signature}\): \w.*\w.*\.\n", told), f"{method} {name}"
 
 
+def test_every_method_names_its_right_and_only_looking_is_for_everybody() -> None:
+    file = ET.parse(names.DESCRIPTION).getroot()
+    for method in file.iter("method"):
+        assert [each.get("name") for each in method.iter("annotation")] == ["org.twinslot.Right"]
+    found = {name: method.right for name, method in description.interface(names.UPDATE).methods.items()}
+    assert {name for name, right in found.items() if right is Right.READ} == {"GetStatus", "GetHistory"}
+    assert {name for name, right in found.items() if right is Right.OPERATE} == {
+        "Activate",
+        "Commit",
+        "Rollback",
+        "Cancel",
+    }
+    marked = {f.name for kind in options.OF_METHOD.values() for f in fields(kind) if f.metadata}
+    assert marked == {"retry", "ignore_expiry", "force"}
+
+
+def test_a_method_without_a_right_is_open_to_those_alone_who_may_override() -> None:
+    assert description._method(ET.fromstring('<method name="New"/>')).right is Right.OVERRIDE
+
+
+def test_the_actions_are_those_of_the_rights_and_nobody_has_one_by_default() -> None:
+    policy = (ROOT / "systemd/org.twinslot.update1.policy").read_text()
+    rights = [right for right in Right if right is not Right.READ]
+    assert policy.count("<action id=") == len(rights) == 3
+    for right in rights:
+        assert f'<action id="org.twinslot.update1.{right}">' in policy
+    assert policy.count(">no</allow_") == 3 * len(rights)
+
+
 def test_each_option_is_an_annotation_with_its_type_when_the_interface_is_asked() -> None:
     node = ET.fromstring(description.introspection(names.UPDATE, ()))
-    for method in node.iter("method"):
+    (ours,) = (each for each in node.iter("interface") if each.get("name") == names.UPDATE)
+    for method in ours.iter("method"):
         told = {each.attrib["name"]: each.attrib["value"] for each in method.iter("annotation")}
         kind = options.OF_METHOD.get(method.attrib["name"])
-        wanted = options.types_of(kind) if kind else {}
-        assert told == {f"org.twinslot.Option.{name}": signature for name, signature in wanted.items()}
+        wanted = {f"org.twinslot.Option.{name}": each for name, each in options.types_of(kind).items()} if kind else {}
+        right = description.interface(names.UPDATE).methods[method.attrib["name"]].right
+        assert told == wanted | {"org.twinslot.Right": right}
     assert '<annotation name="org.twinslot.Option.force" value="s"' in description.introspection(names.UPDATE, ())
 
 

@@ -11,7 +11,9 @@ from typing import Final
 
 from twinslot.bus.names import DESCRIPTION
 from twinslot.bus.options import OF_METHOD, types_of
+from twinslot.core.rights import Right
 
+RIGHT: Final = "org.twinslot.Right"  # name of the annotation of a method
 OPTION: Final = "org.twinslot.Option."  # in front of an option, as the name of an annotation
 
 # D-Bus specification, "Standard Interfaces"
@@ -36,19 +38,37 @@ _STANDARD: Final = """<node>
 </node>"""
 
 
+_RIGHTS: Final[Mapping[str, Right]] = {str(right): right for right in Right}
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One method.
+
+    Attributes:
+        takes: Signature of its arguments.
+        gives: Signature of its answer.
+        right: What a caller needs.
+    """
+
+    takes: str
+    gives: str
+    right: Right
+
+
 @dataclass(frozen=True, slots=True)
 class Interface:
     """Signatures of one interface, by member name.
 
     Attributes:
         name: Name of the interface.
-        methods: What goes in and what comes out.
+        methods: What each takes and gives, and who may call it.
         signals: What is carried.
         properties: Type of each.
     """
 
     name: str
-    methods: Mapping[str, tuple[str, str]]
+    methods: Mapping[str, Method]
     signals: Mapping[str, str]
     properties: Mapping[str, str]
 
@@ -59,7 +79,7 @@ def interface(name: str) -> Interface:
     element = _element(name)
     return Interface(
         name,
-        methods={m.attrib["name"]: (_signature(m, "in"), _signature(m, "out")) for m in element.iter("method")},
+        methods={m.attrib["name"]: _method(m) for m in element.iter("method")},
         signals={s.attrib["name"]: _signature(s, "out") for s in element.iter("signal")},
         properties={p.attrib["name"]: p.attrib["type"] for p in element.iter("property")},
     )
@@ -93,6 +113,12 @@ def _file() -> ET.Element:
 
 def _element(name: str) -> ET.Element:
     return next(element for element in _file() if element.get("name") == name)
+
+
+def _method(element: ET.Element) -> Method:
+    """A method that names no right is open to those alone who may override a check."""
+    told = {each.attrib["name"]: each.attrib["value"] for each in element.iter("annotation")}
+    return Method(_signature(element, "in"), _signature(element, "out"), _RIGHTS[told.get(RIGHT, Right.OVERRIDE)])
 
 
 def _signature(member: ET.Element, direction: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from twinslot.core.errors import DeviceError, Refusal, RefusedError, TwinslotError
+from twinslot.core.rights import Right
 
 SERVICE: Final = "org.twinslot.Update1"
 PATH: Final = "/org/twinslot/Update1"
@@ -60,11 +61,13 @@ def error_from(name: str, body: str) -> TwinslotError:
     )
 
 
-def not_allowed(user: int | None) -> RefusedError:
-    """Somebody may look, but not change."""
+def not_allowed(user: int | None, right: Right | None = None) -> RefusedError:
+    """The caller lacks a right; without arguments: the message bus let the call not through."""
     who = "this user" if user is None else f"the user with id {user}"
-    hint = f"root and members of the group '{GROUP}' may"
-    return RefusedError(Refusal("not-allowed", f"{who} may not change this device", hint=hint))
+    what = right.meaning if right else "change this device"
+    others = "" if right is Right.OVERRIDE else f" and members of the group '{GROUP}'"
+    hint = f"root{others} may, unless rules of polkit say otherwise"
+    return RefusedError(Refusal("not-allowed", f"{who} may not {what}", hint=hint))
 
 
 def text(words: str) -> str:

@@ -6,7 +6,12 @@ does: the page of the bus is printed from it. Each has a default; what is as by 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
+from typing import Any, Final
+
+from twinslot.core.rights import Right
+
+_OVERRIDES: Final = {"right": Right.OVERRIDE}  # an option that lets through what a check would stop (S21)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +28,9 @@ class InstallOptions:
 
     activate: bool = True
     reboot: bool | None = None
-    retry: bool = False
+    retry: bool = field(default=False, metadata=_OVERRIDES)
     reinstall: bool = False
-    ignore_expiry: bool = False
+    ignore_expiry: bool = field(default=False, metadata=_OVERRIDES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,7 @@ class CommitOptions:
         if_trial: No trial is fine; there is no transaction then.
     """
 
-    force: str = ""
+    force: str = field(default="", metadata=_OVERRIDES)
     if_trial: bool = False
 
 
@@ -63,3 +68,9 @@ class RollbackOptions:
 
     reason: str = ""
     reboot: bool = True
+
+
+def overriding(options: Any) -> tuple[str, ...]:
+    """Names of the options that override a check, of those that are given."""
+    marked = (each for each in fields(options) if each.metadata.get("right") is Right.OVERRIDE)
+    return tuple(each.name for each in marked if getattr(options, each.name) != each.default)

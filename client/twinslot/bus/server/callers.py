@@ -5,16 +5,54 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from typing import Final
 
 from twinslot.bus.library import DAEMON, Message, MessageBus, MessageType, ask_daemon
 from twinslot.bus.names import GROUP, not_allowed
+from twinslot.bus.server.polkit import has_right
 from twinslot.core.origin import Origin, OriginKind
+from twinslot.core.rights import Right
 from twinslot.system.asker import name_of
+
+MEMBERS_MAY: Final = frozenset({Right.READ, Right.OFFER, Right.OPERATE})  # where polkit is not installed
+
+
+class Caller:
+    """One caller. What it may do is asked anew each time, behind the bus' own policy: defence in depth.
+
+    Args:
+        bus: The connection on which it calls.
+        origin: Who it is, for the audit.
+        user: Its user id.
+        groups: Group ids of its process.
+    """
+
+    def __init__(self, bus: MessageBus, origin: Origin, user: int, groups: Collection[int]) -> None:
+        self.origin = origin
+        self._bus, self._user, self._groups = bus, user, groups
+
+    async def require(self, right: Right) -> None:
+        """Refuse unless the caller has the right.
+
+        Root and the service's own user have every right. For others polkit says; where it is not installed, members of
+        the group `twinslot` have all but `override`, which is root's alone (S21).
+
+        Raises:
+            RefusedError: `refused.not-allowed`.
+            DeviceError: `device.polkit`: polkit is installed and does not say.
+        """
+        if self._user in (0, os.geteuid()):
+            return
+        allowed = await has_right(self._bus, self.origin.sender, right)
+        if allowed is None:
+            allowed = right in MEMBERS_MAY and _group_id() in self._groups
+        if not allowed:
+            raise not_allowed(self._user, right)
 
 
 class Callers:
-    """Asks the bus about callers, behind the bus' own policy: defence in depth.
+    """Asks the bus about callers, and whether they are still there.
 
     Args:
         bus: The connection on which they call.
@@ -25,22 +63,16 @@ class Callers:
         self._watched: dict[str, Callable[[], None]] = {}
         bus.add_message_handler(self._notice)
 
-    async def require_change(self, sender: str) -> Origin:
-        """Who calls, if they may change the device: root, the service's own user, members of the group `twinslot`.
+    async def identify(self, sender: str) -> Caller:
+        """Who calls.
 
         Raises:
-            RefusedError: `refused.not-allowed`.
             DeviceError: The bus does not tell who it is.
         """
         (credentials,) = await ask_daemon(self._bus, "GetConnectionCredentials", "s", sender)
         user = int(credentials["UnixUserID"].value)
-        origin = Origin(OriginKind.BUS, uid=user, login=name_of(user), sender=sender)
-        if user in (0, os.geteuid()):
-            return origin
         groups = credentials["UnixGroupIDs"].value if "UnixGroupIDs" in credentials else _groups_of(user)
-        if _group_id() not in groups:
-            raise not_allowed(user)
-        return origin
+        return Caller(self._bus, Origin(OriginKind.BUS, uid=user, login=name_of(user), sender=sender), user, groups)
 
     async def watch(self, sender: str, gone: Callable[[], None]) -> None:
         """Call `gone` once when the caller leaves the bus, or at once when it has left."""

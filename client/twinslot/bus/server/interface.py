@@ -8,7 +8,7 @@ import logging
 import os
 import stat
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import twinslot
 from twinslot.app import JsonObject, Updater
@@ -23,13 +23,15 @@ from twinslot.bus.server.objects import Call, Exporter, Method
 from twinslot.core.errors import Refusal, RefusedError, TwinslotError
 from twinslot.core.origin import NOBODY, Origin
 from twinslot.core.progress import Observer
-from twinslot.core.requests import ActivateOptions, CommitOptions, InstallOptions, RollbackOptions
+from twinslot.core.requests import ActivateOptions, CommitOptions, InstallOptions, RollbackOptions, overriding
+from twinslot.core.rights import Right
 from twinslot.core.transaction import Transaction
 from twinslot.engine.cancellation import Cancellation
 
 HISTORY: Final = 1000  # most transactions, or rows of the audit, in one answer
 _ROWS: Final = (1 << 63) - 1  # the highest number that SQLite knows; a caller's may be higher
 
+T = TypeVar("T")
 UpdaterOf = Callable[[Origin], Updater]
 
 _log: Final = logging.getLogger(__name__)
@@ -45,7 +47,6 @@ class Update:
     """
 
     interface = names.UPDATE
-    readers = frozenset({"GetStatus", "GetHistory"})
 
     def __init__(self, updater_of: UpdaterOf, exporter: Exporter, callers: Callers) -> None:
         self._updater_of, self._exporter, self._callers = updater_of, exporter, callers
@@ -84,13 +85,15 @@ class Update:
 
     async def _install(self, call: Call) -> list[Any]:
         url, given = call.body
-        wanted, updater, cancellation = unpack(InstallOptions, given), self._updater_of(call.origin), Cancellation()
+        wanted = await _options(InstallOptions, given, call)
+        updater, cancellation = self._updater_of(call.origin), Cancellation()
         work = lambda observer: updater.install(url, wanted, observer, cancellation)  # noqa: E731
         return [self.jobs.start("install", work, call.origin, cancellation).path]
 
     async def _install_file(self, call: Call) -> list[Any]:
         index, given = call.body
-        wanted, updater, cancellation = unpack(InstallOptions, given), self._updater_of(call.origin), Cancellation()
+        wanted = await _options(InstallOptions, given, call)
+        updater, cancellation = self._updater_of(call.origin), Cancellation()
         self.jobs.require_idle()
         descriptor = _duplicate(call.descriptors, index)
         lasting = stat.S_IFMT(os.fstat(descriptor).st_mode) in (stat.S_IFREG, stat.S_IFBLK)
@@ -115,15 +118,15 @@ class Update:
         return [job.path]
 
     async def _activate(self, call: Call) -> list[Any]:
-        options, updater = unpack(ActivateOptions, call.body[0]), self._updater_of(call.origin)
+        options, updater = await _options(ActivateOptions, call.body[0], call), self._updater_of(call.origin)
         return [self.jobs.start("activate", lambda observer: updater.activate(options, observer), call.origin).path]
 
     async def _commit(self, call: Call) -> list[Any]:
-        options, updater = unpack(CommitOptions, call.body[0]), self._updater_of(call.origin)
+        options, updater = await _options(CommitOptions, call.body[0], call), self._updater_of(call.origin)
         return [self.jobs.start("commit", lambda observer: updater.commit(options, observer), call.origin).path]
 
     async def _rollback(self, call: Call) -> list[Any]:
-        options, updater = unpack(RollbackOptions, call.body[0]), self._updater_of(call.origin)
+        options, updater = await _options(RollbackOptions, call.body[0], call), self._updater_of(call.origin)
         return [self.jobs.start("rollback", lambda observer: updater.rollback(options, observer), call.origin).path]
 
     async def _cancel(self, call: Call) -> list[Any]:
@@ -185,6 +188,14 @@ class Update:
         self._told |= changed
         if changed:
             self._exporter.changed(names.PATH, names.UPDATE, changed)
+
+
+async def _options(kind: type[T], given: Mapping[str, Variant], call: Call) -> T:
+    """The options of a call, if the caller may choose them: those that override a check need a right of their own."""
+    options = unpack(kind, given)
+    if overriding(options):
+        await call.require(Right.OVERRIDE)
+    return options
 
 
 def _duplicate(descriptors: list[int], index: int) -> int:

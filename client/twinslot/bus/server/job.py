@@ -18,6 +18,7 @@ from twinslot.core.model import Reason
 from twinslot.core.origin import Origin
 from twinslot.core.outcome import outcome_of, outcome_of_error
 from twinslot.core.progress import Observer, Progress
+from twinslot.core.rights import Right
 from twinslot.core.transaction import Transaction
 from twinslot.engine.announce import ended_outside
 from twinslot.engine.cancellation import Cancellation
@@ -65,7 +66,6 @@ class Job:
     """
 
     interface = names.JOB
-    readers: frozenset[str] = frozenset()
 
     def __init__(
         self,
@@ -150,6 +150,8 @@ class Job:
         return json.dumps(head | {"exit_status": self.ending.exit_status} | words)
 
     async def _call_cancel(self, call: Call) -> list[Any]:
+        if call.origin.uid != self._origin.uid:  # whoever may offer an image may stop that install
+            await call.require(Right.OPERATE)
         self.cancel(call.origin)
         return []
 

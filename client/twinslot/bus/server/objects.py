@@ -14,9 +14,11 @@ from typing import Any, Final, Protocol
 
 from twinslot.bus import description, names
 from twinslot.bus.library import Message, MessageBus, MessageFlag, MessageType, Variant, close_descriptors
+from twinslot.bus.server.callers import Callers
 from twinslot.bus.server.calls import OpenCalls
-from twinslot.core.errors import LifecycleError, RefusedError, TwinslotError
+from twinslot.core.errors import DeviceError, LifecycleError, RefusedError, TwinslotError
 from twinslot.core.origin import Origin, OriginKind
+from twinslot.core.rights import Right
 from twinslot.engine.announce import ended_outside
 
 _log: Final = logging.getLogger(__name__)
@@ -35,12 +37,14 @@ class Call:
         origin: Who calls; of a method that only looks it says no more than the sender.
         body: Arguments, of the declared types.
         descriptors: What an argument of type `h` is an index into.
+        require: Asks for a right beside that of the method; raises `RefusedError`.
     """
 
     sender: str
     origin: Origin
     body: list[Any]
     descriptors: list[int]
+    require: Callable[[Right], Awaitable[None]]
 
 
 Method = Callable[[Call], Awaitable[list[Any]]]
@@ -50,8 +54,6 @@ class BusObject(Protocol):
     """Something with an interface of the description."""
 
     interface: str
-    readers: frozenset[str]
-    """Methods that any user may call; all others need a caller who may change the device."""
 
     @property
     def methods(self) -> Mapping[str, Method]:
@@ -76,15 +78,12 @@ class Exporter:
 
     Args:
         bus: A connection; stays the caller's.
-        require_change: Asked with the caller's unique name before a method that changes something: who it is; raises to
-            refuse.
+        callers: Says who calls, and what that caller may do.
         called: Told of each call before it is answered.
     """
 
-    def __init__(
-        self, bus: MessageBus, require_change: Callable[[str], Awaitable[Origin]], called: Callable[[], None]
-    ) -> None:
-        self._bus, self._require_change, self._called = bus, require_change, called
+    def __init__(self, bus: MessageBus, callers: Callers, called: Callable[[], None]) -> None:
+        self._bus, self._callers, self._called = bus, callers, called
         self._objects: dict[str, BusObject] = {}
         self._answers: set[asyncio.Task[None]] = set()
         self._looking, self._changing = OpenCalls(), OpenCalls()
@@ -146,7 +145,7 @@ class Exporter:
         if thing is None or message.interface not in (thing.interface, None):
             return None
         declared = description.interface(thing.interface).methods.get(message.member)
-        return None if declared is None else (declared[0], message.member in thing.readers)
+        return None if declared is None else (declared.takes, declared.right is Right.READ)
 
     async def _answer(self, message: Message, calls: OpenCalls) -> None:
         try:
@@ -179,19 +178,24 @@ class Exporter:
         declared = description.interface(thing.interface).methods.get(message.member)
         if declared is None or message.interface not in (thing.interface, None):
             raise _FaultError("UnknownMethod", f"'{message.path}' has no method '{message.interface}.{message.member}'")
-        if message.signature != declared[0]:
-            words = f"wrong arguments for '{message.member}': expected '{declared[0]}', found '{message.signature}'"
+        if message.signature != declared.takes:
+            words = f"wrong arguments for '{message.member}': expected '{declared.takes}', found '{message.signature}'"
             raise _FaultError("InvalidArgs", words)
         origin = Origin(OriginKind.BUS, sender=message.sender)
         try:
-            if message.member not in thing.readers:
-                origin = await self._require_change(message.sender)
-            call = Call(message.sender, origin, message.body, message.unix_fds)
+            require = _nothing_more
+            if declared.right is not Right.READ:
+                caller = await self._callers.identify(message.sender)
+                origin, require = caller.origin, caller.require
+                await require(declared.right)
+            call = Call(message.sender, origin, message.body, message.unix_fds, require)
             body = await thing.methods[message.member](call)
-        except RefusedError as e:
+        except (RefusedError, DeviceError) as e:
+            if declared.right is Right.READ and isinstance(e, DeviceError):
+                raise
             ended_outside(message.member, e, origin)
             raise
-        return Message.new_method_return(message, declared[1], body)
+        return Message.new_method_return(message, declared.gives, body)
 
     def _introspect(self, path: str) -> str:
         prefix = "/" if path == "/" else path + "/"
@@ -200,6 +204,11 @@ class Exporter:
         if thing is None and not below:
             raise _FaultError("UnknownObject", f"there is no object '{path}'")
         return description.introspection(thing.interface if thing else None, below)
+
+
+async def _nothing_more(right: Right) -> None:
+    """The rights of a caller who was not asked for who it is."""
+    raise names.not_allowed(None, right)
 
 
 async def _property_call(message: Message, thing: BusObject) -> Message:

@@ -58,7 +58,7 @@ class _Server:
             loop.add_signal_handler(number, self._stop.set)
         bus = await open_bus(address, LARGEST)
         callers = Callers(bus)
-        exporter = Exporter(bus, callers.require_change, self._touch)
+        exporter = Exporter(bus, callers, self._touch)
         update = Update(self._updater_of, exporter, callers)
         self._touch()
         lost = loop.create_task(self._until_lost(bus))
