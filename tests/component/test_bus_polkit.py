@@ -138,8 +138,13 @@ def test_root_is_not_asked_for_and_a_rule_for_another_user_helps_nobody(tmp_path
         assert allowed(codes_of(address, tmp_path)) == set()
 
 
-def test_without_polkit_the_group_has_all_but_override_and_others_have_nothing(tmp_path: Path) -> None:
-    with private_bus() as address, service_on(address, "--group", GROUP):
+@pytest.mark.parametrize("system", [False, True], ids=["an open bus", "a bus with the rules of a system bus"])
+def test_without_polkit_the_group_has_all_but_override_and_others_have_nothing(tmp_path: Path, system: bool) -> None:
+    shipped = (SYSTEMD / "org.twinslot.Update1.conf").read_text()
+    policy = tmp_path / "policy.conf"
+    policy.write_text(shipped.replace('group="twinslot"', f'group="{GROUP}"'))
+    assert policy.read_text() != shipped
+    with private_bus(policy if system else None) as address, service_on(address, "--group", GROUP):
         assert allowed(codes_of(address, tmp_path, user=1, groups=(NOBODY,))) == OFFER | OPERATE
         assert allowed(codes_of(address, tmp_path, user=1)) == set()
 
