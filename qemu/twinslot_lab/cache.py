@@ -20,6 +20,7 @@ from twinslot_lab.command import BUILD
 CACHE = BUILD / "cache"
 _WEEK = 7 * 24 * 3600  # seconds
 _in_use: dict[Path, IO[str]] = {}  # the locks of what this process asked for, until it ends
+atexit.register(lambda: [lock.close() for lock in _in_use.values()])
 
 
 def fingerprint(*parts: object) -> str:
@@ -47,9 +48,6 @@ def _describe(part: object) -> Iterable[str]:
             yield f"{name} -> {file.readlink()}"
         elif file.is_file():
             yield f"{name} {file.stat().st_mode & 0o111:o} {hashlib.sha256(file.read_bytes()).hexdigest()}"
-
-
-atexit.register(lambda: [lock.close() for lock in _in_use.values()])
 
 
 @contextlib.contextmanager

@@ -49,7 +49,8 @@ def value_for(action: argparse.Action) -> list[str]:
     """Something that the option takes."""
     if action.nargs == 0:
         return []
-    return [str(next(iter(action.choices)))] if action.choices else ["7"]
+    usual = "key=7" if action.metavar == "KEY=VALUE" else "7"
+    return [str(next(iter(action.choices)))] if action.choices else [usual]
 
 
 def collects(action: argparse.Action) -> bool:
