@@ -37,7 +37,7 @@ class Board(Protocol):
         """Press the reset button."""
         ...
 
-    def wait_up(self, seconds: float = 300, *, slot: str = "", through_failures: bool = False) -> Hello:
+    def wait_up(self, seconds: float = 900, *, slot: str = "", through_failures: bool = False) -> Hello:
         """Wait for the next start of the guest until its default target is reached.
 
         Args:
@@ -47,11 +47,11 @@ class Board(Protocol):
         """
         ...
 
-    def run(self, *argv: str, timeout: float = 60, text: str = "") -> Result:
+    def run(self, *argv: str, timeout: float = 300, text: str = "") -> Result:
         """Run a command in the guest, whatever its exit status."""
         ...
 
-    def check(self, *argv: str, timeout: float = 60, text: str = "") -> str:
+    def check(self, *argv: str, timeout: float = 300, text: str = "") -> str:
         """Run a command that must end with 0; returns its stdout."""
         ...
 

@@ -20,7 +20,7 @@ class GuestLink(Protocol):
         """Wait for the next start of the guest."""
         ...
 
-    def run(self, *argv: str, timeout: float = 60, text: str = "") -> Result:
+    def run(self, *argv: str, timeout: float = 300, text: str = "") -> Result:
         """Run a command, whatever its exit status."""
         ...
 
@@ -75,7 +75,7 @@ class GuestBoard(ABC):
         if cause:
             raise BoardError(cause, self.console.tail())
 
-    def wait_up(self, seconds: float = 300, *, slot: str = "", through_failures: bool = False) -> Hello:
+    def wait_up(self, seconds: float = 900, *, slot: str = "", through_failures: bool = False) -> Hello:
         """As in `Board`."""
         deadline = Deadline(seconds * self.patience, f"slot {slot or 'any'} is up")
         self._lenient = through_failures
@@ -107,11 +107,11 @@ class GuestBoard(ABC):
     def _default_target(self) -> bool:
         return self.run("systemctl", "is-active", "--quiet", "default.target").exit == 0
 
-    def run(self, *argv: str, timeout: float = 60, text: str = "") -> Result:
+    def run(self, *argv: str, timeout: float = 300, text: str = "") -> Result:
         """As in `Board`."""
         return self.agent.run(*argv, timeout=timeout * self.patience, text=text)
 
-    def check(self, *argv: str, timeout: float = 60, text: str = "") -> str:
+    def check(self, *argv: str, timeout: float = 300, text: str = "") -> str:
         """As in `Board`."""
         result = self.run(*argv, timeout=timeout, text=text)
         if result.exit != 0:

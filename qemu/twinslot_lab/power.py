@@ -38,7 +38,7 @@ class Power:
         self._note("on")
         self._board.power_on()
 
-    def up(self, seconds: float = 300, *, slot: str = "") -> Hello:
+    def up(self, seconds: float = 900, *, slot: str = "") -> Hello:
         """Switch on and wait until the default target is reached.
 
         Raises:

@@ -40,7 +40,7 @@ class Product:
         """`twinslot doctor`."""
         return self._ask("doctor")
 
-    def install(self, url: str, *options: str, tell: Tell = lambda _: None, seconds: float = 600) -> dict[str, Any]:
+    def install(self, url: str, *options: str, tell: Tell = lambda _: None, seconds: float = 1800) -> dict[str, Any]:
         """`twinslot install`, without the reboot; returns the transaction.
 
         Args:
@@ -74,7 +74,7 @@ class Product:
         self._board.check("touch", _RUNS)
         self._board.check("systemd-run", "--quiet", "--collect", "--no-block", "sh", "-c", command)
 
-    def wait_idle(self, seconds: float = 240) -> dict[str, Any]:
+    def wait_idle(self, seconds: float = 900) -> dict[str, Any]:
         """Wait until no update is under way; returns the status."""
         deadline = Deadline(seconds * self._board.patience, "the update comes to its end")
         while True:
@@ -89,10 +89,10 @@ class Product:
         """SHA-256 of the first `size` bytes of the partition that runs, read by the guest past its page cache."""
         partition = self._board.check("findmnt", "-no", "SOURCE", "/").strip()
         read = f"dd if={partition} iflag=direct,count_bytes bs=1M count={size} status=none | sha256sum"
-        return self._board.check("sh", "-c", read, timeout=180).split()[0]
+        return self._board.check("sh", "-c", read, timeout=600).split()[0]
 
     def _ask(self, *verb: str) -> dict[str, Any]:
-        said = self._board.check("twinslot", "--json", *verb, timeout=120)
+        said = self._board.check("twinslot", "--json", *verb, timeout=600)
         try:
             answer: dict[str, Any] = json.loads(said)
         except ValueError as e:

@@ -46,7 +46,7 @@ class Ended:
 
 def install(board: Board, url: str, *options: str) -> Ended:
     """Without the service: what fails here must not be the bus of a slow machine."""
-    result = board.run("twinslot", "--json", "--no-service", "install", "--no-reboot", *options, url, timeout=400)
+    result = board.run("twinslot", "--json", "--no-service", "install", "--no-reboot", *options, url, timeout=1200)
     lines = [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
     assert lines, result
     return Ended(result.exit, lines[-1])
@@ -133,7 +133,7 @@ def test_with_a_full_data_partition_the_environment_alone_decides(
     assert isinstance(device, EmulatedDevice)
     product = Product(board)
     before = board.card.variables()
-    assert "100%" in board.check("sh", "-c", FILL, timeout=120)
+    assert "100%" in board.check("sh", "-c", FILL, timeout=600)
     ended = install(board, serve(image_factory.raw(CONTENT)))
     assert (ended.exit, ended.last["code"]) == (6, "device.record-full")
     assert board.card.variables() == before, "refused before anything changed"
@@ -152,12 +152,12 @@ def test_with_a_full_data_partition_the_environment_alone_decides(
     board.cut()
     arm(board, device.team.image(BAD), "a", 4)
     board.power_on()
-    board.wait_up(400, slot="b", through_failures=True)
+    board.wait_up(slot="b", through_failures=True)
     found = board.card.variables()
     assert (found["slot"], found["slot_a"], found["slot_b"]) == ("b", "bad", "good")
     assert (found["ts_failed"], found["ts_reason"]) == ("30", "unhealthy")
 
-    board.check("sh", "-c", "rm /var/filler.*; sync; twinslot boot", timeout=120)
+    board.check("sh", "-c", "rm /var/filler.*; sync; twinslot boot", timeout=600)
     # S13, though the record never heard of it.
     with pytest.raises(GuestError, match="rolled back on this device before"):
         product.install(serve(device.team.image(BAD)))
@@ -188,7 +188,7 @@ def test_in_1970_a_board_rolls_back_and_installs_and_the_evidence_says_which_clo
     board = board_factory(files=device.files, extra=("-rtc", "base=1970-01-01T00:00:00"))
     arm(board, device.team.image(BAD), "b", 2)
     board.power_on()
-    board.wait_up(400, slot="a", through_failures=True)
+    board.wait_up(slot="a", through_failures=True)
     product = Product(board)
     assert product.wait_idle()["slots"]["b"]["state"] == "bad"
     assert product.history()[0]["reason"] == "unhealthy"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
@@ -19,13 +18,11 @@ pytest_plugins = ["pytester"]
 WITH_THE_LAB = ("-p", "twinslot_lab.plugin")
 
 
-def test_a_board_is_up_in_seconds_with_its_boot_log(device: Device, board: Board, artifacts: Path) -> None:
-    began = time.monotonic()
+def test_two_boards_of_a_session_go_on_from_the_same_start(device: Device, board: Board, artifacts: Path) -> None:
     again = open_board(device, artifacts / "again", running=True)
-    seconds = time.monotonic() - began
+    boots = {one.check("cat", "/proc/sys/kernel/random/boot_id") for one in (board, again)}
     again.cut()
-    print(f"a board from the snapshot: {seconds:.1f} s")
-    assert seconds < 30, "aim: 3 seconds on a quiet machine; machines are shared"
+    assert len(boots) == 1, "neither was started anew: that takes many times as long"
     assert board.slot() == "a"
 
 
@@ -95,9 +92,7 @@ def device(tmp_path_factory):
 def test_a_board_without_a_system_fails_the_session_with_its_first_cause(pytester: pytest.Pytester) -> None:
     pytester.makeconftest(DEAD)
     pytester.makepyfile("\n".join(f"def test_{n}(board): pass" for n in range(4)))
-    began = time.monotonic()
     result = pytester.runpytest(*WITH_THE_LAB)
-    assert time.monotonic() - began < 60
     result.assert_outcomes(errors=4)
     said = [line for line in result.outlines if line.startswith("E ") and "no slot can be started" in line]
     assert "BoardError: Twinslot: no slot can be started" in said[0]

@@ -121,7 +121,7 @@ def test_a_hang_on_the_way_up_is_ended_by_the_deadline(trial_board: TrialFactory
     release = hang_in(target)
     board = trial_board(release)
     board.power_on()
-    board.wait_up(400, slot="a", through_failures=True)
+    board.wait_up(slot="a", through_failures=True)
     assert_came_back(board, release, "deadline")
 
 
@@ -130,7 +130,7 @@ def test_a_kernel_that_hangs_is_reset_by_the_watchdog_until_the_old_slot_returns
     release = Release("4.0", 40, change=kernel_hang, marker="kernel-hang")
     board = trial_board(release)
     board.power_on()
-    board.wait_up(600, slot="a", through_failures=True)
+    board.wait_up(slot="a", through_failures=True)
     assert board.monitor.count("WATCHDOG") == 3
     assert_came_back(board, release, "bootlimit", "resets")
 
@@ -139,7 +139,7 @@ def test_a_slot_whose_python_is_broken_returns_by_itself(trial_board: TrialFacto
     release = Release("4.0", 40, change=no_python, marker="no-python")
     board = trial_board(release)
     board.power_on()
-    board.wait_up(400, slot="a", through_failures=True)
+    board.wait_up(slot="a", through_failures=True)
     assert_came_back(board, release, "unhealthy", "deadline")
 
 
@@ -147,7 +147,7 @@ def test_a_newer_client_that_rolls_back_leaves_a_record_that_the_old_one_reads(t
     release = Release("4.0", 40, motor="stuck", change=newer_client, marker="newer-client")
     board = trial_board(release)
     board.power_on()
-    board.wait_up(400, slot="a", through_failures=True)
+    board.wait_up(slot="a", through_failures=True)
     product = assert_came_back(board, release, "unhealthy")
     names = set(board.check("ls", "/var/lib/twinslot").split())
     names -= {"status.json", "status.json.new"}

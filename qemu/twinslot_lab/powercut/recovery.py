@@ -17,7 +17,7 @@ from twinslot_lab.powercut.account import Account
 from twinslot_lab.product import Product
 from twinslot_lab.qemu_board import QemuBoard
 
-_START, _REST = 300.0, 420.0  # seconds; many times what they take, since a busy machine is no defect of the device
+_START, _REST = 900.0, 1200.0  # seconds; many times what they take, since a busy machine is no defect of the device
 NONSENSE = (LookupError, TypeError, ValueError, AttributeError)  # what comes of reading other answers than were due
 _AT_REST = "systemctl is-active --quiet twinslot-boot.service && twinslot --json status"
 
@@ -112,5 +112,5 @@ def _at_rest(board: QemuBoard) -> bool:
     """
     if board.card.variables().get("upgrade_available") != "0":
         return False
-    said = board.run("sh", "-c", _AT_REST, timeout=180)
+    said = board.run("sh", "-c", _AT_REST, timeout=600)
     return said.exit == 0 and json.loads(said.stdout).get("state") in ("idle", "written")
