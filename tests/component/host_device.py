@@ -30,11 +30,12 @@ from twinslot.engine.cancellation import Cancellation
 from twinslot.engine.edges import Device as Edges
 from twinslot.engine.edges import Verify
 from twinslot.engine.engine import Engine
+from twinslot.payloads.partition.handler import PartitionPlace
+from twinslot.payloads.select import Places
 from twinslot.storage.blockdev import BlockTarget, open_target
 from twinslot.storage.known_lists import ListStore
 from twinslot.storage.lock import UpdateLock
 from twinslot.storage.record.record import Record
-from twinslot.storage.slot_reader import open_reader
 from twinslot.worker import launch
 
 SLOT_SIZE = 1 << 20  # bytes
@@ -52,6 +53,11 @@ fw_env_config = "{directory}/fw_env.config"
 [record]
 directory = "{directory}/data"
 """
+
+
+def open_file(path: Path) -> BlockTarget:
+    """A slot's file, as a partition."""
+    return open_target(path, (), allow_files=True)
 
 
 @dataclass
@@ -97,7 +103,7 @@ class HostDevice:
             boot_id=f"{self.boots:032x}",
             bootloader=UBoot(self.rig.config, default_env=self.rig.default, timeout=waits.HANG),
             open_record=lambda on_trial: self.record(on_trial=on_trial),
-            open_targets=lambda slot: {"rootfs": self.open_slot(slot)},
+            places=self.places(),
             verify=self.verifier(),
             run_checks=lambda _: (CheckResult("system", required=True, passed=self.well),),
             may_check=self.may_check,
@@ -109,13 +115,16 @@ class HostDevice:
             reinstall=False,
             monotonic=time.monotonic,
             now=lambda: self.clock or assemble._now(),
-            open_sources=lambda slot: {"rootfs": open_reader(self.slots[slot])},
             lists=ListStore(self.directory / "data/lists"),
             delta=assemble._delta_policy(self.config),
             hardware=self.config.device.hardware,
             variant=self.config.device.variant,
             origin=self.origin,
         )
+
+    def places(self) -> Places:
+        """The slots' files, as partitions."""
+        return {slot: {"rootfs": PartitionPlace(self.slots[slot], open_file)} for slot in SlotName}
 
     def verifier(self) -> Verify:
         """The real trust process."""
@@ -124,10 +133,6 @@ class HostDevice:
     def record(self, *, on_trial: bool = False) -> Record:
         """The record."""
         return Record(self.directory / "data", lambda: "2026-01-01T00:00:00Z", "boot", on_trial=on_trial)
-
-    def open_slot(self, slot: SlotName) -> BlockTarget:
-        """A slot's file."""
-        return open_target(self.slots[slot], (), allow_files=True)
 
     @contextmanager
     def lock(self, what: str) -> Iterator[None]:

@@ -75,7 +75,7 @@ def forecasted(device: HostDevice, url: str) -> Forecast:
     stream = assemble.open_stream(device.config, url, service_workers=False)
     try:
         manifest = parse_manifest(stream.head().manifest)
-        return forecast(device.config, stream, manifest, device.running, {})
+        return forecast(device.config, device.places(), stream, manifest, device.running, {})
     finally:
         stream.close()
 

@@ -290,7 +290,8 @@ def forecasted(device: HostDevice, url: str) -> Forecast:
         manifest = parse_manifest(stream.head().manifest)
         with device.record() as record:
             known = record.slot(device.running)
-        return forecast(device.config, stream, manifest, device.running, known.payloads if known else {})
+        payloads = known.payloads if known else {}
+        return forecast(device.config, device.places(), stream, manifest, device.running, payloads)
     finally:
         stream.close()
 

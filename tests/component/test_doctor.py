@@ -252,6 +252,10 @@ def no_partition(ward: Ward) -> None:
     (ward.directory / "slot_b").unlink()
 
 
+def type_not_known(ward: Ward) -> None:
+    ward.set("[record]", '[slots.types]\nrootfs = "file"\n[record]')
+
+
 def other_slot_changed(ward: Ward) -> None:
     ListStore(ward.directory / "data/lists").save(SlotName.B, "rootfs", KnownList(8192, 4096, "0" * 64, bytes(64)))
 
@@ -351,6 +355,7 @@ FINDINGS: list[tuple[Callable[[Ward], None], str, str, str]] = [
     (tool_lock_open, "tool-lock", "warning", "may be opened by others (mode 0666)"),
     (broken_chain, "record", "fault", "does not follow from the one before"),
     (no_record, "record", "warning", "record"),
+    (type_not_known, "partitions", "fault", "payload 'rootfs' is of type 'file', which this client does not know"),
     (no_partition, "partitions", "fault", "slot_b' (rootfs of slot b) does not exist"),
     (other_slot_changed, "other-slot", "fault", "slot b is good, and payload 'rootfs' no longer begins as installed"),
     (other_slot_not_known, "other-slot", "warning", "slot b is good, and the record does not know what it holds"),

@@ -311,10 +311,9 @@ def test_a_stranger_gets_the_status_and_the_history_that_root_gets(open_director
         record.save(make("b" * 32), "accepted")
         record.save_slot(SlotRecord(SlotName.A, Release("1.0", 10), {}, "a" * 32, "2026"))
         record.add_failed(30, "unhealthy", "b" * 32)
-    devices = {name: {"rootfs": open_directory / f"slot_{name}"} for name in "ab"}
     config = Config(
         device=Device(compatible=("acme,pump-3",)),
-        slots=Slots(**devices),
+        slots=Slots(a={"rootfs": open_directory / "slot_a"}, b={"rootfs": open_directory / "slot_b"}),
         trust=Trust(roles=("engineering",)),
         boot=Boot(fw_env_config=open_directory / "none"),  # a stranger cannot read the environment
         record=RecordConfig(directory=open_directory),

@@ -146,7 +146,7 @@ def test_a_dry_run_goes_on_as_well_and_says_what_is_not_used(device: HostDevice,
     config = replace(device.config, http=replace(device.config.http, **PATIENT))
     stream = assemble.open_stream(config, web.url("2.0.twin"), service_workers=False)
     try:
-        found = forecast(config, stream, parse_manifest(stream.head().manifest), SlotName.A, {})
+        found = forecast(config, device.places(), stream, parse_manifest(stream.head().manifest), SlotName.A, {})
     finally:
         stream.close()
     assert found.as_dict()["unused"]["patch"].endswith("HTTP status 503 Service Unavailable")

@@ -27,6 +27,8 @@ from twinslot.core.progress import Observer
 from twinslot.core.requests import InstallOptions
 from twinslot.engine.edges import Device, Verified
 from twinslot.engine.engine import Engine
+from twinslot.payloads.base import PayloadPlace
+from twinslot.payloads.partition.handler import PartitionPlace
 from twinslot.storage.known_lists import ListStore
 from twinslot.storage.record.record import Record
 from twinslot.storage.slot_reader import SlotReader, open_reader
@@ -213,7 +215,7 @@ class SimulatedBoard:
             boot_id=f"{self.starts:032x}",
             bootloader=SimulatedBootloader(self.card, meet=self.shortages.meet),
             open_record=lambda on_trial: self.open_record(on_trial=on_trial),
-            open_targets=self._open_targets,
+            places={slot: self._places(slot) for slot in SlotName},
             verify=_trusting,
             run_checks=self._run_checks,
             may_check=self.may_check,
@@ -225,7 +227,6 @@ class SimulatedBoard:
             reinstall=False,
             monotonic=self.clock,
             now=lambda: datetime(2026, 1, 1, tzinfo=UTC),
-            open_sources=lambda slot: {name: self._reader(slot, name) for name in self.partitions[slot]},
             lists=self._lists(),
             read_back_with=contextlib.nullcontext,  # cuts are counted in calls, so their order is fixed
             tell_settled=self._settle,
@@ -293,13 +294,18 @@ class SimulatedBoard:
         record.raise_floors(Floors(factory.sequence, factory.epoch))
         record.close()
 
-    def _open_targets(self, slot: SlotName) -> dict[str, SimulatedDisk]:
-        disks = self.partitions[slot]
-        if slot is self.running or any(disk.opened for disk in disks.values()):
-            raise RefusedError(Refusal("target-running", f"slot '{slot}' runs or is open"))
-        for disk in disks.values():
+    def _places(self, slot: SlotName) -> dict[str, PayloadPlace]:
+        return {name: self._place(slot, name) for name in self.partitions[slot]}
+
+    def _place(self, slot: SlotName, payload: str) -> PayloadPlace:
+        def open_device(_: Path) -> SimulatedDisk:
+            disk = self.partitions[slot][payload]
+            if slot is self.running or disk.opened:
+                raise RefusedError(Refusal("target-running", f"slot '{slot}' runs or is open"))
             disk.opened = True
-        return dict(disks)
+            return disk
+
+        return PartitionPlace(Path(_path(slot, payload)), open_device, lambda _: self._reader(slot, payload))
 
     def _all_disks(self) -> list[SimulatedDisk]:
         return [disk for disks in self.partitions.values() for disk in disks.values()]

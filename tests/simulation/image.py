@@ -10,6 +10,7 @@ from functools import cached_property
 
 from twinslot.core.bitset import ones
 from twinslot.core.manifest import Manifest, Payload, parse_manifest
+from twinslot.core.model import PARTITION
 from twinslot.transport.base import Base, Cost, GroupPart, ImageHead, ListPart, Part
 from twinslot.transport.notes import Note, Unused
 from twinslot_image.compose import ReleaseFacts, compose_manifest
@@ -29,6 +30,7 @@ class SmallImage:
         epoch: Security epoch.
         well: Whether its health checks pass.
         more: Names of payloads beside the root file system, of three groups each.
+        files: Those of them that are of type `file`.
     """
 
     name: str
@@ -37,6 +39,7 @@ class SmallImage:
     epoch: int = 0
     well: bool = True
     more: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
 
     @property
     def content(self) -> bytes:
@@ -73,6 +76,7 @@ class SmallImage:
                 plain_list=self.list_of(name),
                 stored_table=b"x" * 40 * -(-len(content) // GROUP),
                 stored_size=len(content),
+                type="file" if name in self.files else PARTITION,
             )
             for name, content in sorted(self.contents.items())
         ]

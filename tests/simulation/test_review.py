@@ -319,7 +319,9 @@ def test_a_cut_between_calm_and_telling_an_adopted_story_loses_nothing(board: Si
 def test_a_partition_that_is_not_configured_any_more_is_an_error_with_a_sentence(board: SimulatedBoard) -> None:
     board.install(NEW)
     board.live()
-    device = dataclasses.replace(board.device(), open_targets=lambda slot: {"system": board.disks[slot]})
+    device = board.device()
+    renamed = {slot: {"system": places["rootfs"]} for slot, places in device.places.items()}
+    device = dataclasses.replace(device, places=renamed)
     with pytest.raises(TwinslotError):
         Engine(device).rollback()
 

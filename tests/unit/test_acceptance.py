@@ -50,6 +50,13 @@ def test_a_release_made_for_this_device_is_welcome() -> None:
             "this device has no place for a payload: expected 'rootfs', found 'firmware'",
         ),
         (
+            {"payload_types": {"firmware": "file"}},
+            (
+                "payload 'firmware' is of a type that its place on this device is not for: "
+                "expected 'file', found 'partition'"
+            ),
+        ),
+        (
             {"partitions": {"rootfs": SIZE, "firmware": 4096, "modem": 1}},
             "the image lacks a payload that this device needs: expected 'modem', found 'nothing'",
         ),
@@ -241,3 +248,14 @@ def test_all_reasons_come_at_once_and_the_error_carries_each() -> None:
 
 def test_the_floor_itself_is_not_below_the_floor() -> None:
     assert check(MANIFEST, replace(WELCOMING, floors=Floors(FACTS.sequence, FACTS.epoch)), POLICY) == ()
+
+
+def test_a_payload_of_another_type_is_for_a_place_of_that_type_alone() -> None:
+    rootfs, firmware = MANIFEST.payload("rootfs"), replace(MANIFEST.payload("firmware"), type="file")
+    manifest = replace(MANIFEST, payloads=(firmware, rootfs))
+    assert [each.code for each in check(manifest, WELCOMING, POLICY)] == ["payload-type"]
+    assert check(manifest, replace(WELCOMING, payload_types={"firmware": "file"}), POLICY) == ()
+    assert [each.code for each in check(manifest, replace(WELCOMING, payload_types={"rootfs": "file"}), POLICY)] == [
+        "payload-type",
+        "payload-type",
+    ]

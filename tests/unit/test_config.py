@@ -20,6 +20,8 @@ from twinslot.config import reference as config_reference
 from twinslot.config.trial import load_for_trial
 from twinslot.core.errors import DeviceError
 from twinslot.core.model import SlotName
+from twinslot.payloads.select import find_places
+from twinslot.storage.running_slot import RunningSlot
 
 SMALL = """
 [device]
@@ -161,6 +163,17 @@ def test_build_time_needs_an_offset(tmp_path: Path) -> None:
 def test_slots_that_name_different_payloads_are_refused(tmp_path: Path) -> None:
     put(tmp_path, "etc/twinslot/config.toml", SMALL.replace("[slots.b]\nrootfs", "[slots.b]\nroot"))
     assert refused(tmp_path, "config-value").found == "root"
+
+
+def test_a_type_is_said_of_a_payload_that_has_a_place_and_must_be_known(tmp_path: Path) -> None:
+    put(tmp_path, "etc/twinslot/config.toml", SMALL + "[slots.types]\nroot = 'partition'\n")
+    assert refused(tmp_path, "config-value").found == "root"
+    put(tmp_path, "etc/twinslot/config.toml", SMALL + "[slots.types]\nrootfs = 'file'\n")
+    slots = config.load(tmp_path).slots
+    assert slots.type_of("rootfs") == "file"
+    with pytest.raises(DeviceError, match="rootfs' is wrong: expected 'partition', found 'file'") as error:
+        find_places(slots, RunningSlot(SlotName.A, frozenset(), ()))
+    assert error.value.code == "device.config-value"
 
 
 def test_one_device_in_both_slots_is_refused(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from twinslot.core.origin import Origin
 from twinslot.core.requests import InstallOptions
 from twinslot.engine import assemble
 from twinslot.health.selection import configured_checks
+from twinslot.payloads.select import find_places
 from twinslot.queries import preview
 from twinslot.queries.doctor import doctor
 from twinslot.storage.running_slot import RunningSlot
@@ -133,6 +134,14 @@ def written(config: Config) -> object:
         return str(e)
 
 
+def types(config: Config) -> object:
+    """What becomes of each payload."""
+    try:
+        return {name: type(place) for name, place in find_places(config.slots, WHERE)[SlotName.A].items()}
+    except DeviceError as e:
+        return str(e)
+
+
 def checks(config: Config) -> object:
     """What is asked, and how."""
     return configured_checks(config.health)
@@ -145,6 +154,7 @@ KEYS: dict[str, tuple[str, str, Callable[[Config], object]]] = {
     "device.variant": ("", '"icu"', judgement),
     "slots.a": ("", '{ rootfs = "/elsewhere/a" }', diagnosis),
     "slots.b": ("", '{ rootfs = "/elsewhere/b" }', diagnosis),
+    "slots.types": ("", '{ rootfs = "file" }', types),
     "trust.root": ("", '"/elsewhere/root.json"', diagnosis),
     "trust.roles": ("", '["engineering", "clinical"]', trust_request),
     "trust.build_time": ("", "2026-02-01T00:00:00Z", trust_request),

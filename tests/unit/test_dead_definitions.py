@@ -24,6 +24,7 @@ CALLED_BY_OTHERS = {
     "_check_value": "argparse",
     "_create_unmarshaller": "dbus-next",
     "_fill_text": "argparse",
+    "_writer": "dbus-next",
     "_lost": "asyncio: a task that no name holds may vanish",
     "builder": "dataclasses.fields: each field of Source is a key of the manifest",
     "can_fua": "nbdkit's Python plugin",

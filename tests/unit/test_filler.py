@@ -20,11 +20,11 @@ from twinslot.core.bitset import bits_where, has, ones
 from twinslot.core.errors import DeviceError, ImageError, RefusedError
 from twinslot.core.manifest import Manifest, Payload
 from twinslot.core.model import SlotName
-from twinslot.engine.local_content import LocalContent
-from twinslot.engine.payload_install import PayloadInstall
-from twinslot.payloads.partition.plan import ContentSource, make_plan
+from twinslot.payloads.local_content import LocalContent
 from twinslot.payloads.partition.read_behind import ReadBehind
 from twinslot.payloads.partition.writer import PayloadWriter
+from twinslot.payloads.payload_install import Known, PayloadInstall, begin_payload
+from twinslot.payloads.plan import ContentSource, make_plan
 from twinslot.storage import slot_reader as slotreader
 from twinslot.storage.known_lists import KnownList
 from twinslot.transport.base import GroupPart, ListPart, Part
@@ -73,14 +73,26 @@ def fill(stream: SmallStream, disk: SimulatedDisk, target: KnownList | None, *, 
     """Wipe and fill a partition."""
     writer = PayloadWriter(disk, PAYLOAD)
     writer.wipe()
-    filler = PayloadInstall(PAYLOAD, writer, LocalContent(SlotName.B), target, lambda _: None, insist=insist)
-    filler.prepare(None)
     parts = stream.parts(IMAGE.manifest)
     first = next(parts)
     assert isinstance(first, ListPart)
-    filler.take_list(first, remote=True)
-    filler.fetch(stream, parts)
+    begin(writer, first, target, insist=insist).fetch(stream, parts)
     return writer
+
+
+def begin(
+    writer: PayloadWriter,
+    part: ListPart,
+    target: KnownList | None,
+    moved: Callable[[int], None] = lambda _: None,
+    *,
+    remote: bool = True,
+    unfinished: bool = False,
+    insist: bool = False,
+) -> PayloadInstall:
+    """Nothing is known of the running slot."""
+    here, known = LocalContent(SlotName.B, unfinished=unfinished), Known(None, target)
+    return begin_payload(PAYLOAD, writer, here, known, part, moved, remote=remote, insist=insist)
 
 
 def held(*groups: int) -> bytes:
@@ -190,15 +202,15 @@ def test_a_group_that_cannot_be_read_is_fetched_and_written_anew(*, ranged: bool
     disk.worn = 2 * GROUP
     writer = PayloadWriter(disk, PAYLOAD)
     writer.wipe()
-    filler = PayloadInstall(PAYLOAD, writer, LocalContent(SlotName.B), known(IMAGE.content), lambda _: None)
     parts = stream.parts(IMAGE.manifest)
+    first = next(parts)
+    assert isinstance(first, ListPart)
+    install = begin(writer, first, known(IMAGE.content), remote=ranged)
+    if first.waits:
+        install.fetch(stream, parts)
     for part in parts:
-        if isinstance(part, GroupPart):
-            filler.take(part)
-            continue
-        filler.take_list(part, remote=ranged)
-        if part.waits:
-            filler.fetch(stream, parts)
+        assert isinstance(part, GroupPart)
+        install.take(part)
     writer.read_back(lambda _: None)
     writer.finish()
     assert disk.content() == IMAGE.content.ljust(SIZE, b"\0")
@@ -212,11 +224,9 @@ def test_an_error_of_reading_back_is_not_taken_for_a_group_that_is_not_there() -
     writer = PayloadWriter(disk_with(held(0, 1, 2, 5)), PAYLOAD)
     writer._sweep = Failing(writer._device, lambda *_: None)
     writer.wipe()
-    filler = PayloadInstall(
-        PAYLOAD, writer, LocalContent(SlotName.B), known(held(0, 1, 2, 5)[: 6 * GROUP]), lambda _: None
-    )
+    part = ListPart("rootfs", IMAGE.plain_list, waits=True)
     with pytest.raises(DeviceError, match="cannot read 'slot_b'"):
-        filler.take_list(ListPart("rootfs", IMAGE.plain_list, waits=True), remote=True)
+        begin(writer, part, known(held(0, 1, 2, 5)[: 6 * GROUP]))
 
 
 def test_a_list_of_a_larger_partition_than_this_one_costs_a_fetch_and_nothing_else() -> None:
@@ -233,12 +243,13 @@ def test_groups_that_were_found_before_a_pipe_brings_them_count_once_and_are_not
     disk, moved = disk_with(held(1, 2, 5)), list[int]()
     writer = PayloadWriter(disk, PAYLOAD)
     writer.wipe()
-    filler = PayloadInstall(PAYLOAD, writer, LocalContent(SlotName.B, unfinished=True), None, moved.append)
-    for part in SmallStream(IMAGE).parts(IMAGE.manifest):
-        if isinstance(part, GroupPart):
-            filler.take(part)
-        else:
-            filler.take_list(part, remote=False)
+    parts = SmallStream(IMAGE).parts(IMAGE.manifest)
+    first = next(parts)
+    assert isinstance(first, ListPart)
+    install = begin(writer, first, None, moved.append, remote=False, unfinished=True)
+    for part in parts:
+        assert isinstance(part, GroupPart)
+        install.take(part)
     assert sum(moved) == PAYLOAD.size
     assert writer.skipped == PAYLOAD.size - 3 * GROUP
     assert writer.written == 2 * GROUP, "and the first at the end"
@@ -250,11 +261,10 @@ def test_groups_that_were_found_before_a_pipe_brings_them_count_once_and_are_not
 def test_a_pipe_that_brings_a_group_out_of_order_is_refused_also_where_the_group_was_found() -> None:
     writer = PayloadWriter(disk_with(held(1, 2, 5)), PAYLOAD)
     writer.wipe()
-    filler = PayloadInstall(PAYLOAD, writer, LocalContent(SlotName.B, unfinished=True), None, lambda _: None)
-    filler.take_list(ListPart("rootfs", IMAGE.plain_list), remote=False)
+    install = begin(writer, ListPart("rootfs", IMAGE.plain_list), None, remote=False, unfinished=True)
     for index in (1, 4, 6, 2**32 - 1):
         with pytest.raises(ImageError, match="out of order"):
-            filler.take(group(index))
+            install.take(group(index))
 
 
 def test_a_plan_is_made_in_a_moment_also_when_very_many_groups_are_the_same() -> None:

@@ -20,8 +20,8 @@ ALLOWED = {
     "config": set(),
     "bootloader": {"config", "system"},
     "storage": set(),
-    "payloads": {"storage"},
     "transport": {"image", "config"},
+    "payloads": {"storage", "transport", "config"},
     "health": {"config", "system"},
     "worker": {"image", "trust", "transport", "config", "system"},
     "engine": {

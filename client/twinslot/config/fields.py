@@ -147,7 +147,7 @@ def _convert(hint: Any, value: object, declared: Option, origins: Origins, at: K
     if typing.get_origin(hint) is tuple:
         return _convert_list(typing.get_args(hint)[0], value, declared, origins, at)
     if typing.get_origin(hint) is Mapping:
-        return _convert_paths(value, declared, origins, at)
+        return _convert_named(typing.get_args(hint)[1], value, declared, origins, at)
     return _SCALARS[hint](value, declared, origins, at)
 
 
@@ -162,14 +162,15 @@ def _convert_list(hint: Any, value: object, declared: Option, origins: Origins, 
     return tuple(_convert(hint, item, declared, origins, where) for item, where in zip(value, named, strict=True))
 
 
-def _convert_paths(value: object, declared: Option, origins: Origins, at: KeyPath) -> Mapping[str, Path]:
+def _convert_named(hint: Any, value: object, declared: Option, origins: Origins, at: KeyPath) -> Mapping[str, Any]:
+    """A table of payload names."""
     if not isinstance(value, dict):
         raise _wrong(at, origins, "a table", value)
     for name in value:
         if not NAME.fullmatch(name):
             raise _wrong((*at, name), origins, "a payload name of a-z 0-9 . _ -, at most 63", name, "config-value")
-    paths = {name: _path(item, declared, origins, (*at, name)) for name, item in value.items()}
-    return types.MappingProxyType(paths)
+    named = {name: _SCALARS[hint](item, declared, origins, (*at, name)) for name, item in value.items()}
+    return types.MappingProxyType(named)
 
 
 def _string(value: object, declared: Option, origins: Origins, at: KeyPath) -> str:

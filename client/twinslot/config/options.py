@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import types
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -16,7 +17,7 @@ from typing import Final
 from twinslot.config.fields import build, option
 from twinslot.config.files import DIRECTORIES, find, merge
 from twinslot.core.errors import DeviceError
-from twinslot.core.model import SlotName
+from twinslot.core.model import PARTITION, SlotName
 
 KIB: Final = 1 << 10
 MIB: Final = 1 << 20
@@ -45,14 +46,22 @@ class Device:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Slots:
-    """Which partition takes which payload. Only what stands here is ever written (S11)."""
+    """Which place takes which payload. Only what stands here is ever written (S11)."""
 
     a: Mapping[str, Path] = option('Payload name = device of slot a, e.g. rootfs = "/dev/disk/by-partlabel/slot_a".')
     b: Mapping[str, Path] = option("The same payload names, with the devices of slot b.")
+    types: Mapping[str, str] = option(
+        'Payload name = type, for a payload that is no "partition". This client knows partitions only.',
+        factory=lambda: types.MappingProxyType({}),
+    )
 
     def of(self, slot: SlotName) -> Mapping[str, Path]:
         """The devices of one slot, by payload name."""
         return self.a if slot is SlotName.A else self.b
+
+    def type_of(self, payload: str) -> str:
+        """The type word of a payload; whether this client knows it is `payloads.select`'s."""
+        return self.types.get(payload, PARTITION)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,6 +279,14 @@ def _check_slots(slots: Slots) -> None:
             code="config-value",
             expected=", ".join(sorted(slots.a)) or "rootfs",
             found=", ".join(sorted(slots.b)),
+        )
+    for name in sorted(set(slots.types) - set(slots.a)):
+        raise DeviceError(
+            f"'slots.types.{name}' is wrong",
+            code="config-value",
+            expected=" | ".join(sorted(slots.a)),
+            found=name,
+            hint="types are said of payloads that have a place in both slots",
         )
     devices = [*slots.a.values(), *slots.b.values()]
     for device in devices:

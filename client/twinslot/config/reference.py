@@ -64,7 +64,7 @@ def _is_number(kind: type[Any], name: str) -> bool:
 
 
 def _shown(default: object) -> str:
-    if default is None or default == ():
+    if default in (None, (), dataclasses.MISSING):  # missing: made empty for each configuration
         return "none"
     if isinstance(default, tuple):
         return ", ".join(_shown(item) for item in default)
@@ -80,9 +80,11 @@ def _type_name(hint: Any) -> str:
     if hint in names:
         return names[hint]
     first = typing.get_args(hint)[0]
+    if typing.get_origin(hint) is Mapping:
+        return f"table of {names[typing.get_args(hint)[1]]}s"
     if typing.get_origin(hint) is tuple:
         return "tables" if dataclasses.is_dataclass(first) else f"list of {names[first]}s"
-    return "table of paths" if typing.get_origin(hint) is Mapping else names[first]
+    return names[first]
 
 
 if __name__ == "__main__":

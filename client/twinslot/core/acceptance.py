@@ -29,7 +29,7 @@ class DeviceFacts:
         failed: Sequences that rolled back here (S13).
         hardware: This device's hardware revision; None when local configuration names none.
         variant: Its variant, likewise.
-        payload_types: Types of payloads that it has a handler for.
+        payload_types: Type of each payload's place, by payload; what is not named here is a partition.
     """
 
     compatible: tuple[str, ...]
@@ -42,7 +42,7 @@ class DeviceFacts:
     failed: frozenset[int] = frozenset()
     hardware: str | None = None
     variant: str | None = None
-    payload_types: frozenset[str] = frozenset((PARTITION,))
+    payload_types: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +101,9 @@ def _check_narrowing(key: str, what: str, own: str | None, named: tuple[str, ...
 def _check_payloads(manifest: Manifest, facts: DeviceFacts, policy: AcceptancePolicy) -> Iterator[Refusal]:
     known = ", ".join(sorted(facts.partitions))
     for payload in manifest.payloads:
-        if payload.type not in facts.payload_types:
-            what = f"payload '{payload.name}' is of a type that this device has no handler for"
-            yield Refusal("payload-type", what, ", ".join(sorted(facts.payload_types)), payload.type)
+        if payload.type != (own := facts.payload_types.get(payload.name, PARTITION)):
+            what = f"payload '{payload.name}' is of a type that its place on this device is not for"
+            yield Refusal("payload-type", what, own, payload.type)
         size = facts.partitions.get(payload.name)
         if size is None:
             yield Refusal("payload-unknown", "this device has no place for a payload", known, payload.name)

@@ -103,7 +103,7 @@ class Payload:
         plain_list: Digest of its plain list.
         stored_table: Digest of its stored table.
         stored_size: Bytes of its groups as they stand in the image.
-        type: Which kind of place it is for; a device refuses a type that it has no handler for.
+        type: Which kind of place it is for; a device refuses a type that its own place is not for.
     """
 
     name: str

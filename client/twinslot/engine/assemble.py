@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -27,15 +27,13 @@ from twinslot.engine.machine import timestamp
 from twinslot.engine.naming import source_name
 from twinslot.health.base import Runner
 from twinslot.health.selection import check_names, configured_checks, left_out
-from twinslot.storage.base import TargetDevice
-from twinslot.storage.blockdev import open_target
+from twinslot.payloads.select import find_places
 from twinslot.storage.known_lists import ListStore
 from twinslot.storage.lock import BOOT_ID, UpdateLock
 from twinslot.storage.record.database import BusyTimeout
 from twinslot.storage.record.published import Published
 from twinslot.storage.record.record import Record
-from twinslot.storage.running_slot import RunningSlot, find_running_slot
-from twinslot.storage.slot_reader import SlotReader, open_reader
+from twinslot.storage.running_slot import find_running_slot
 from twinslot.storage.sync import make_directory
 from twinslot.system import process
 from twinslot.system.asker import this_process
@@ -106,7 +104,7 @@ def open_device(config: Config, get_worker: GetWorker, origin: Origin) -> Device
         boot_id=boot_id,
         bootloader=open_bootloader(config.boot),
         open_record=lambda on_trial: _open_record(config, boot_id, patience, on_trial=on_trial),
-        open_targets=lambda slot: _open_targets(config.slots.of(slot), running),
+        places=find_places(config.slots, running),
         verify=verifier,
         run_checks=_Checks(config),
         may_check=get_worker is launch.start,
@@ -118,7 +116,6 @@ def open_device(config: Config, get_worker: GetWorker, origin: Origin) -> Device
         reinstall=config.install.allow_reinstall,
         monotonic=time.monotonic,
         now=_now,
-        open_sources=lambda slot: _open_sources(config.slots.of(slot)),
         lists=ListStore(config.record.directory / "lists"),
         delta=_delta_policy(config),
         tell_settled=_tell_settled,
@@ -172,28 +169,6 @@ def _open_record(config: Config, boot_id: str, patience: BusyTimeout, *, on_tria
             f"'{directory}' cannot be made", code="record", found=e.strerror, hint="is the data partition mounted?"
         ) from e
     return Record(directory, lambda: timestamp(_now()), boot_id, on_trial=on_trial, patience=patience)
-
-
-def _open_targets(devices: Mapping[str, Path], running: RunningSlot) -> Mapping[str, TargetDevice]:
-    """All partitions of a slot, or none."""
-    with contextlib.ExitStack() as stack:
-        targets = {}
-        for payload, path in devices.items():
-            targets[payload] = open_target(path, running.devices)
-            stack.callback(targets[payload].close)
-        stack.pop_all()
-        return targets
-
-
-def _open_sources(devices: Mapping[str, Path]) -> Mapping[str, SlotReader]:
-    """All partitions of a slot for reading, or none."""
-    with contextlib.ExitStack() as stack:
-        readers = {}
-        for payload, path in devices.items():
-            readers[payload] = open_reader(path)
-            stack.callback(readers[payload].close)
-        stack.pop_all()
-        return readers
 
 
 def _delta_policy(config: Config) -> DeltaPolicy:

@@ -1,24 +1,22 @@
-"""One install at work: parts in, checked groups out to the target's partitions."""
+"""One install at work: parts in, checked groups out to the places of the target slot."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
-from twinslot.core.errors import DeviceError, ImageError, TransportError
+from twinslot.core.errors import ImageError, TransportError
 from twinslot.core.manifest import Manifest
 from twinslot.core.progress import Meter, Phase
-from twinslot.core.transaction import Transaction
 from twinslot.engine.cancellation import Cancellation
-from twinslot.engine.edges import DeltaPolicy, Device
-from twinslot.engine.local_content import LocalContent
-from twinslot.engine.payload_install import PayloadInstall, no_delta
-from twinslot.payloads.partition.on_medium import digest_on
-from twinslot.payloads.partition.writer import PayloadWriter
-from twinslot.storage.base import TargetDevice
-from twinslot.transport.base import Base, GroupPart, ImageStream, ListPart, Part
+from twinslot.engine.edges import DeltaPolicy
+from twinslot.payloads.base import PayloadTarget
+from twinslot.payloads.local_content import LocalContent
+from twinslot.payloads.payload_install import Known, PayloadInstall, begin_payload, no_delta
+from twinslot.storage.known_lists import KnownList
+from twinslot.transport.base import Base, GroupPart, ImageStream, ListPart
 from twinslot.transport.budget import check_budget
 
 
@@ -28,7 +26,7 @@ class Moved:
 
     Attributes:
         fetched: Read from the source.
-        written: Handed to the partitions.
+        written: Handed to the medium.
         copied: Of those written: taken from a slot of this device.
         skipped: Not written, since they stood there already.
         zeroed: Made by the kernel.
@@ -47,7 +45,7 @@ class ImageInstall:
     Args:
         stream: Where the parts come from; not trusted.
         manifest: Verified and accepted.
-        targets: The slot's partitions by payload name.
+        targets: The slot's places by payload name, opened for writing.
         meter: Told of every byte.
         cancelled: Set by somebody who wants to stop.
         holdings: What this device has of it already.
@@ -62,7 +60,7 @@ class ImageInstall:
         self,
         stream: ImageStream,
         manifest: Manifest,
-        targets: Mapping[str, TargetDevice],
+        targets: Mapping[str, PayloadTarget],
         meter: Meter,
         cancelled: Cancellation,
         holdings: LocalContent,
@@ -73,23 +71,24 @@ class ImageInstall:
     ) -> None:
         self._stream, self._manifest, self._meter, self._cancelled = stream, manifest, meter, cancelled
         self._holdings, self._policy = holdings, policy or DeltaPolicy()
-        self._writers = {p.name: PayloadWriter(targets[p.name], p, run, monotonic=monotonic) for p in manifest.payloads}
-        self._fillers: dict[str, PayloadInstall] = {}
+        self._sinks = {p.name: targets[p.name].sink(p, run, monotonic) for p in manifest.payloads}
+        self._held: dict[str, KnownList | None] = {}  # what the target held before it was wiped
+        self._known: dict[str, Known] = {}  # of the payloads whose list did not come yet
+        self._installs: dict[str, PayloadInstall] = {}  # of those whose list came
         self._root_first = sorted(manifest.payloads, key=lambda payload: payload.name != root)
         self._total = sum(payload.size for payload in manifest.payloads)
-        self._partitions = sum(targets[payload.name].size for payload in manifest.payloads)
         self._done = 0
 
     @property
     def moved(self) -> Moved:
         """What came how, so far."""
-        writers = self._writers.values()
+        sinks = self._sinks.values()
         return Moved(
             self._stream.fetched,
-            sum(writer.written for writer in writers),
-            sum(writer.copied for writer in writers),
-            sum(writer.skipped for writer in writers),
-            sum(writer.zeroed for writer in writers),
+            sum(sink.written for sink in sinks),
+            sum(sink.copied for sink in sinks),
+            sum(sink.skipped for sink in sinks),
+            sum(sink.zeroed for sink in sinks),
         )
 
     @property
@@ -98,32 +97,53 @@ class ImageInstall:
         return {note.what: note.why for note in reversed(self._stream.unused)}
 
     def wipe(self) -> None:
-        """Make every partition of the target unloadable; what was known of it is forgotten first."""
+        """Make every place of the target count for nothing; what was known of it is forgotten first."""
         self._meter.begin(Phase.PREPARE)
         for payload in self._root_first:
-            target = self._holdings.take_target(payload.name)
-            writer = self._writers[payload.name]
-            writer.wipe()
-            self._fillers[payload.name] = PayloadInstall(
-                payload, writer, self._holdings, target, self._advance, insist=self._policy.insist
-            )
+            self._held[payload.name] = self._holdings.take_target(payload.name)
+            self._sinks[payload.name].wipe()
 
     def write(self) -> None:
         """Take every part. Nothing that is not what was signed is written."""
         bases = self._bases()
         self._meter.begin(Phase.WRITE, self._total)
-        parts = self._parts(bases)
+        try:
+            self._take_parts(bases)
+        except TransportError:  # when somebody cancels, the stream ends under us
+            self._stop_if_cancelled()
+            raise
+
+    def _take_parts(self, bases: Sequence[Base]) -> None:
+        parts = self._stream.parts(self._manifest, bases)
         for part in parts:
-            filler = self._fillers.get(part.payload)
-            if filler is None:
+            if part.payload not in self._sinks:
                 raise ImageError(f"a part of payload '{part.payload}' came unasked", code="order")
-            if isinstance(part, GroupPart):
-                filler.take(part)
-                continue
-            self._check_way(part)
-            filler.take_list(part, remote=self._stream.remote)
-            if part.waits:
-                filler.fetch(self._stream, parts)
+            if isinstance(part, ListPart):
+                install = self._begin(part)
+                if part.waits:
+                    install.fetch(self._stream, parts)
+            else:
+                self._install_of(part).take(part)
+
+    def _begin(self, part: ListPart) -> PayloadInstall:
+        self._stop_if_cancelled()
+        self._check_way(part)
+        install = self._installs[part.payload] = begin_payload(
+            self._manifest.payload(part.payload),
+            self._sinks[part.payload],
+            self._holdings,
+            self._known.pop(part.payload, Known(None, None)),  # of a second list, which is refused
+            part,
+            self._advance,
+            remote=self._stream.remote,
+            insist=self._policy.insist,
+        )
+        return install
+
+    def _install_of(self, part: GroupPart) -> PayloadInstall:
+        if part.payload not in self._installs:
+            raise ImageError(f"a group of payload '{part.payload}' came before its list", code="order")
+        return self._installs[part.payload]
 
     def _bases(self) -> list[Base]:
         """What the running slot holds. Without a list it is read, when that may save a download."""
@@ -131,7 +151,7 @@ class ImageInstall:
         remote = self._stream.remote
         for payload in self._manifest.payloads:
             known = self._holdings.running(payload, rebuild=remote, tick=lambda _: self._stop_if_cancelled())
-            self._fillers[payload.name].prepare(known)
+            self._known[payload.name] = Known(known, self._held.pop(payload.name))
             if known is not None and remote and self._policy.patches:
                 bases.append(self._holdings.base(payload.name, known))
         return bases
@@ -151,32 +171,22 @@ class ImageInstall:
         check_budget(self._policy.budget if self._stream.remote else 0, self._stream.fetched)
         self._meter.at(self._done, self._stream.fetched)
 
-    def _parts(self, bases: Sequence[Base]) -> Iterator[Part]:
-        """The stream's parts; when somebody cancels, the stream ends under us."""
-        try:
-            for part in self._stream.parts(self._manifest, bases):
-                self._stop_if_cancelled()
-                yield part
-        except TransportError:
-            self._stop_if_cancelled()
-            raise
-
     def read_back(self) -> None:
-        """Compare every partition, tail included, with what was signed."""
-        self._meter.begin(Phase.READ_BACK, self._partitions)
+        """Compare every place with what was signed, all that lies behind it included."""
+        self._meter.begin(Phase.READ_BACK, sum(sink.extent for sink in self._sinks.values()))
         before = 0
-        for writer in self._writers.values():
-            writer.read_back(lambda done, before=before: self._tick(before + done))  # type: ignore[misc]
-            before += writer.partition_size
+        for sink in self._sinks.values():
+            sink.read_back(lambda done, before=before: self._tick(before + done))  # type: ignore[misc]
+            before += sink.extent
 
     def finish(self) -> None:
-        """Write the first groups: the target loads from here on."""
+        """Make every payload count in its place: the target loads from here on."""
         self._stop_if_cancelled()
         self._meter.begin(Phase.FINISH)
         for payload in reversed(self._root_first):
-            writer = self._writers[payload.name]
-            writer.finish()
-            self._holdings.complete(payload, writer.plain_list)
+            sink = self._sinks[payload.name]
+            sink.finish()
+            self._holdings.complete(payload, sink.plain_list)
 
     def _tick(self, done: int) -> None:
         self._stop_if_cancelled()
@@ -185,29 +195,3 @@ class ImageInstall:
     def _stop_if_cancelled(self) -> None:
         if self._cancelled.is_set():
             raise self._cancelled.error()
-
-
-def check_target(device: Device, transaction: Transaction) -> None:
-    """Read a slot back against the digests stored when it was installed.
-
-    Raises:
-        DeviceError: `device.slot-changed`, or the slot cannot be read.
-    """
-    targets = device.open_targets(transaction.target)
-    try:
-        for name, stored in transaction.payloads.items():
-            if name not in targets:
-                hint = "compare '[slots]' in the configuration"
-                raise DeviceError(f"payload '{name}' has no partition here any more", code="payload-unknown", hint=hint)
-            found = digest_on(targets[name], stored, lambda _: None)
-            if found != stored.digest:
-                raise DeviceError(
-                    f"payload '{name}' in slot '{transaction.target}' is not what was installed",
-                    code="slot-changed",
-                    expected=stored.digest,
-                    found=found,
-                    hint="install an image into that slot",
-                )
-    finally:
-        for target in targets.values():
-            target.close()

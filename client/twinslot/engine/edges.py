@@ -13,10 +13,9 @@ from twinslot.bootloader.base import Bootloader
 from twinslot.core.model import CheckResult, Floors, SlotName
 from twinslot.core.origin import NOBODY, Origin
 from twinslot.core.progress import Observer
-from twinslot.storage.base import TargetDevice
+from twinslot.payloads.select import Places
 from twinslot.storage.known_lists import ListStore
 from twinslot.storage.record.record import Record
-from twinslot.storage.slot_reader import SlotReader
 from twinslot.transport.base import ImageHead
 
 
@@ -68,10 +67,6 @@ def _tell_nobody(_: bool) -> None:
     pass
 
 
-def _no_sources(_: SlotName) -> Mapping[str, SlotReader]:
-    return {}
-
-
 @dataclass(frozen=True, slots=True)
 class Device:
     """One device, seen from the engine.
@@ -85,7 +80,7 @@ class Device:
         boot_id: The kernel's id of this boot.
         bootloader: The boot environment.
         open_record: Opens the record for writing, told whether the running system is on trial (S15).
-        open_targets: Opens a slot's partitions exclusively, by payload name; the caller closes them.
+        places: Where each slot keeps each payload; nothing is open.
         verify: The trust process.
         run_checks: Runs the configured checks, one result each; what they amount to is `core.health`'s.
         may_check: False in the sandboxed service: a check that needs network or hardware would fail there and end a
@@ -100,7 +95,6 @@ class Device:
         now: The device's clock, for people (S16).
         read_back_with: Makes the thread that reads back while the engine writes; None inside: all is read back at the
             end, in a fixed order of calls.
-        open_sources: Opens a slot's partitions for reading only, by payload name; the caller closes them (S1).
         lists: Where the plain lists of both slots are kept; None: nowhere.
         delta: How an update may come.
         tell_settled: Told after each start whether nothing is on trial, so that what judges a trial need not start.
@@ -114,7 +108,7 @@ class Device:
     boot_id: str
     bootloader: Bootloader
     open_record: Callable[[bool], Record]
-    open_targets: Callable[[SlotName], Mapping[str, TargetDevice]]
+    places: Places
     verify: Verify
     run_checks: Callable[[Observer], tuple[CheckResult, ...]]
     may_check: bool
@@ -127,7 +121,6 @@ class Device:
     monotonic: Callable[[], float]
     now: Callable[[], datetime]
     read_back_with: Callable[[], AbstractContextManager[Executor | None]] = _one_thread
-    open_sources: Callable[[SlotName], Mapping[str, SlotReader]] = _no_sources
     lists: ListStore | None = None
     delta: DeltaPolicy = DeltaPolicy()
     tell_settled: Callable[[bool], None] = _tell_nobody

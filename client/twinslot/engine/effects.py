@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from typing import Any, Final, TypeVar
 
@@ -11,11 +11,13 @@ from twinslot.core.boot_variables import BootState, read_state
 from twinslot.core.errors import DeviceError, LifecycleError, TwinslotError
 from twinslot.core.events import AuditEvent
 from twinslot.core.lifecycle import Effect, Event
-from twinslot.core.model import Floors, Reason, SlotRecord
+from twinslot.core.model import Floors, Reason, SlotRecord, SlotState
 from twinslot.core.transaction import Outcome
-from twinslot.engine.content import ImageInstall, check_target
+from twinslot.engine.content import ImageInstall
 from twinslot.engine.edges import Device
 from twinslot.engine.machine import Machine, Perform, timestamp
+from twinslot.engine.places import check_target
+from twinslot.payloads.base import PayloadPlace
 from twinslot.storage.record.record import Record
 
 T = TypeVar("T")
@@ -92,6 +94,7 @@ class Effects:
     def abandon(self) -> None:
         """Close the transaction; the target stays as it is (bad, if it was being filled)."""
         reason = self._machine.open.reason or Reason.INTERRUPTED
+        self._revert()
         self._machine.close(AuditEvent.ABANDONED, outcome=Outcome.ABANDONED, reason=reason)
 
     # Switching
@@ -99,6 +102,8 @@ class Effects:
     def arm(self) -> None:
         """The one write that makes the target next. Not settled: if this copy is lost, the other boots the old."""
         transaction = self._machine.open
+        for place in self._places():
+            place.switch()
         changes = bootenv.arm(self._environment(), transaction.target, transaction.id, transaction.release)
         self._timed("arm", lambda: self._decide(changes, settle=False))
 
@@ -155,6 +160,8 @@ class Effects:
             self._tolerate(lambda: record.forgive(transaction.release.sequence))
             for name, text in self._pending_documents().items():
                 self._tolerate(lambda name=name, text=text: record.keep_document(name, text))  # type: ignore[misc]
+        for place in self._places():
+            self._tolerate(place.commit)
         self._machine.close(AuditEvent.COMMITTED, outcome=Outcome.COMMITTED, reason="")
         if record is not None:
             self._tolerate(record.migrate)
@@ -171,10 +178,26 @@ class Effects:
             return
         if record is not None and transaction.armed and transaction.release.sequence:
             self._tolerate(lambda: record.add_failed(transaction.release.sequence, reason, transaction.id))
+        self._revert()
         outcome = Outcome.ROLLED_BACK if transaction.armed else Outcome.ABANDONED
         self._machine.close(AuditEvent(outcome), outcome=outcome, reason=reason)
 
     # Plumbing
+
+    def _places(self) -> Iterable[PayloadPlace]:
+        """Of the target, whatever types of payloads they keep."""
+        return self._device.places[self._machine.open.target].values()
+
+    def _revert(self) -> None:
+        """Of a target that the environment calls bad: one that is good is the way back, and stays as it is."""
+        target = self._machine.open.target
+
+        def revert() -> None:
+            if self._environment().states[target] is SlotState.BAD:
+                for place in self._places():
+                    self._tolerate(place.revert)
+
+        self._tolerate(revert)
 
     def _slot_record(self, record: Record) -> SlotRecord:
         """What the slot holds from now on. An older entry is still there only if the slot was not written (S18)."""

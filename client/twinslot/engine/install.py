@@ -8,8 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import secrets
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 from twinslot.core.acceptance import AcceptancePolicy, DeviceFacts, check
@@ -24,10 +23,10 @@ from twinslot.core.transaction import Transaction
 from twinslot.engine.cancellation import Cancellation
 from twinslot.engine.content import ImageInstall
 from twinslot.engine.edges import Verified
-from twinslot.engine.local_content import open_local_content
 from twinslot.engine.machine import timestamp
+from twinslot.engine.places import open_local_content, open_targets
 from twinslot.engine.session import Session
-from twinslot.storage.base import TargetDevice
+from twinslot.payloads.base import PayloadTarget
 from twinslot.transport.base import ImageStream
 from twinslot.transport.notes import Note, Retry
 
@@ -53,7 +52,7 @@ def install(
         try:
             verified, manifest = _verify(session, stream, options)
             with (
-                _open_targets(session) as targets,
+                open_targets(session.device, session.device.running.other) as targets,
                 open_local_content(session.device, session.record) as holdings,
                 session.device.read_back_with() as run,
             ):
@@ -100,16 +99,6 @@ def _tell(note: Note, meter: Meter, stream: ImageStream) -> None:
         log.info("%s", note)
 
 
-@contextmanager
-def _open_targets(session: Session) -> Iterator[Mapping[str, TargetDevice]]:
-    targets = session.device.open_targets(session.device.running.other)
-    try:
-        yield targets
-    finally:
-        for target in targets.values():
-            target.close()
-
-
 def _refuse_during_trial(session: Session) -> None:
     """The other slot is what the device goes back to (S7)."""
     running = session.device.running
@@ -151,7 +140,9 @@ def _claims(manifest: bytes) -> dict[str, Any]:
     return {"release": release.name, "sequence": release.sequence, "claimed": True}
 
 
-def _accept(session: Session, manifest: Manifest, targets: Mapping[str, TargetDevice], options: InstallOptions) -> None:
+def _accept(
+    session: Session, manifest: Manifest, targets: Mapping[str, PayloadTarget], options: InstallOptions
+) -> None:
     facts = device_facts(session, {name: target.size for name, target in targets.items()})
     policy = AcceptancePolicy(
         reinstall=options.reinstall or session.device.reinstall,
@@ -179,6 +170,7 @@ def device_facts(session: Session, partitions: Mapping[str, int]) -> DeviceFacts
         failed=frozenset(failed),
         hardware=session.device.hardware,
         variant=session.device.variant,
+        payload_types={name: place.type for name, place in session.device.places[session.device.running.other].items()},
     )
 
 

@@ -119,8 +119,8 @@ LOOKS: Final = (
         "partitions",
         "slots",
         _FAULT,
-        "the devices of '[slots]'",
-        "one does not exist",
+        "the devices of '[slots]', and the types of payloads",
+        "one does not exist, or is of a type that this client does not know",
         looks_device.partitions,
     ),
     Look(

@@ -16,6 +16,7 @@ from twinslot.core.model import SlotName, SlotState
 from twinslot.health.directory import shown
 from twinslot.health.selection import configured_checks, left_out
 from twinslot.health.systemd import is_pattern
+from twinslot.payloads.select import HANDLERS
 from twinslot.queries.diagnosis import Looked, Scene, Severity
 from twinslot.queries.doctor_boot import NOT_READABLE, denied
 from twinslot.storage.known_lists import ListStore
@@ -53,7 +54,11 @@ def record(scene: Scene) -> Looked:
 
 
 def partitions(scene: Scene) -> Looked:
-    """Whether every configured device is there."""
+    """Whether every configured device is there, and every type of payload known."""
+    for payload, kind in sorted(scene.config.slots.types.items()):
+        if kind not in HANDLERS:
+            text = f"payload '{payload}' is of type '{kind}', which this client does not know"
+            yield Severity.FAULT, text, f"set 'slots.types' in the configuration; known: {', '.join(sorted(HANDLERS))}"
     for name in SlotName:
         for payload, path in scene.config.slots.of(name).items():
             if not path.exists():

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from twinslot.config.options import Config
@@ -18,12 +17,14 @@ from twinslot.core.manifest import Manifest, Payload, parse_manifest
 from twinslot.core.model import SlotName, StoredPayload
 from twinslot.core.requests import InstallOptions
 from twinslot.engine.assemble import open_stream
-from twinslot.payloads.partition.plan import ContentSource, Plan, make_plan
+from twinslot.payloads.base import PayloadPlace
+from twinslot.payloads.plan import ContentSource, Plan, make_plan
+from twinslot.payloads.select import Places, find_places
 from twinslot.queries.preview import preview
 from twinslot.queries.status import open_record
 from twinslot.storage.known_lists import KnownList, ListStore
 from twinslot.storage.running_slot import find_running_slot
-from twinslot.storage.slot_reader import SlotReader, list_on, open_reader
+from twinslot.storage.slot_reader import SlotReader, list_on
 from twinslot.transport.base import Base, Cost, ImageStream, ListPart
 
 
@@ -72,14 +73,15 @@ def forecast_here(config: Config, source: str | int, options: InstallOptions) ->
         RefusedError: This device would not take the image; with every reason.
         TwinslotError: As an install.
     """
-    running = find_running_slot({name: config.slots.of(name) for name in SlotName}).require()
+    found = find_running_slot({name: config.slots.of(name) for name in SlotName})
+    running, places = found.require(), find_places(config.slots, found)
     stream = open_stream(config, source, service_workers=False)
     try:
         head = stream.head()
         refusals = preview(config, head.trust, head.manifest, options).refusals
         if refusals:
             raise RefusedError(refusals)
-        return forecast(config, stream, parse_manifest(head.manifest), running, _installed(config, running))
+        return forecast(config, places, stream, parse_manifest(head.manifest), running, _installed(config, running))
     finally:
         stream.close()
 
@@ -98,6 +100,7 @@ def _installed(config: Config, running: SlotName) -> Mapping[str, StoredPayload]
 
 def forecast(
     config: Config,
+    places: Places,
     stream: ImageStream,
     manifest: Manifest,
     running: SlotName,
@@ -107,6 +110,7 @@ def forecast(
 
     Args:
         config: Of this device.
+        places: Of both slots.
         stream: Its head was taken; not closed here.
         manifest: Verified.
         running: The slot that runs; the other one is the target.
@@ -114,7 +118,7 @@ def forecast(
     """
     store = ListStore(config.record.directory / "lists")
     with contextlib.ExitStack() as stack:
-        readers = {slot: _readers(stack, config.slots.of(slot)) for slot in SlotName}
+        readers = {slot: _readers(stack, places[slot]) for slot in SlotName}
         looked = config.delta.reuse and stream.remote
         lists: dict[str, tuple[KnownList | None, KnownList | None]] = {}
         for payload in manifest.payloads:
@@ -176,10 +180,11 @@ def _sum(manifest: Manifest, plans: list[Plan], costs: list[Cost], fetched: int)
     )
 
 
-def _readers(stack: contextlib.ExitStack, devices: Mapping[str, Path]) -> Mapping[str, SlotReader]:
-    readers = {payload: open_reader(path) for payload, path in devices.items()}
-    for reader in readers.values():
-        stack.callback(reader.close)
+def _readers(stack: contextlib.ExitStack, places: Mapping[str, PayloadPlace]) -> Mapping[str, SlotReader]:
+    readers = {}
+    for payload, place in places.items():
+        readers[payload] = place.open_source()
+        stack.callback(readers[payload].close)
     return readers
 
 

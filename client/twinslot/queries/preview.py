@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, TypeVar
 
 from twinslot.bootloader.select import open_bootloader
@@ -16,12 +15,13 @@ from twinslot.core.acceptance import AcceptancePolicy, DeviceFacts, check
 from twinslot.core.boot_variables import BootState, read_state
 from twinslot.core.errors import DeviceError, Refusal, RefusedError
 from twinslot.core.manifest import parse_manifest
-from twinslot.core.model import SECTOR, Floors, SlotName
+from twinslot.core.model import Floors, SlotName
 from twinslot.core.requests import InstallOptions
 from twinslot.engine.assemble import open_stream, verify_head
 from twinslot.health.selection import check_names, configured_checks
+from twinslot.payloads.base import PayloadPlace
+from twinslot.payloads.select import find_places
 from twinslot.queries.status import open_record
-from twinslot.storage import mounts
 from twinslot.storage.record.published import Published
 from twinslot.storage.record.record import Record
 from twinslot.storage.running_slot import find_running_slot
@@ -29,7 +29,7 @@ from twinslot.transport.base import ImageHead
 from twinslot.trust.verdict import Verdict
 from twinslot.worker import launch
 
-_ANY_SIZE: Final = 1 << 63  # bytes; stands for a partition whose size is not known
+_ANY_SIZE: Final = 1 << 63  # bytes; stands for a place whose size is not known
 
 _PLAIN: Final = InstallOptions()
 
@@ -117,17 +117,18 @@ def _ask_trust(
 def _facts(
     config: Config, record: Record | Published | None, state: BootState | None, floors: Floors, notes: list[str]
 ) -> DeviceFacts:
-    running = find_running_slot({name: config.slots.of(name) for name in SlotName}).slot
+    found = find_running_slot({name: config.slots.of(name) for name in SlotName})
+    running = found.slot
     if running is None:
         notes.append("it is not known which slot runs")
-    devices = config.slots.of(running.other if running else SlotName.B)
+    places = find_places(config.slots, found)[running.other if running else SlotName.B]
     known = record.slot(running) if record and running else None
     failed = set(record.failed()) if record else set()
     if state and state.failed_sequence is not None:
         failed.add(state.failed_sequence)
     return DeviceFacts(
         compatible=config.device.compatible,
-        partitions={payload: _size(path, notes) for payload, path in devices.items()},
+        partitions={payload: _room(payload, place, notes) for payload, place in places.items()},
         checks=check_names(configured_checks(config.health)),
         floors=floors,
         running=known.release if known else None,
@@ -136,16 +137,14 @@ def _facts(
         failed=frozenset(failed),
         hardware=config.device.hardware,
         variant=config.device.variant,
+        payload_types={payload: place.type for payload, place in places.items()},
     )
 
 
-def _size(path: Path, notes: list[str]) -> int:
-    """Bytes of a partition as the kernel tells anyone (sysfs-block: `size` counts sectors of 512 bytes)."""
-    device = mounts.device_of(path)
-    try:
-        if device is not None:
-            return int((mounts.SYS_BLOCK / mounts.name(device) / "size").read_text()) * SECTOR
-    except (OSError, ValueError):
-        pass
-    notes.append(f"the size of '{path}' is not known")
-    return _ANY_SIZE
+def _room(payload: str, place: PayloadPlace, notes: list[str]) -> int:
+    """Bytes that a place takes; any size where it cannot be asked."""
+    room = place.room()
+    if room is None:
+        notes.append(f"the size of the place for payload '{payload}' is not known")
+        return _ANY_SIZE
+    return room

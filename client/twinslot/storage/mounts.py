@@ -16,6 +16,7 @@ from typing import Final
 
 from twinslot.core.circumstance import is_shortage, shortage
 from twinslot.core.errors import DeviceError
+from twinslot.core.model import SECTOR
 
 Device = tuple[int, int]  # major and minor number
 
@@ -100,6 +101,16 @@ def _unescape(text: str) -> str:
 def name(device: Device) -> str:
     """A device as the kernel writes it."""
     return f"{device[0]}:{device[1]}"
+
+
+def size_of(path: Path) -> int | None:
+    """Bytes of the block device at this path, as the kernel tells anyone; None when it does not."""
+    device = device_of(path)
+    try:
+        # Documentation/ABI/stable/sysfs-block: `size` counts sectors of 512 bytes.
+        return None if device is None else int((SYS_BLOCK / name(device) / "size").read_text()) * SECTOR
+    except (OSError, ValueError):
+        return None
 
 
 def device_of(path: Path) -> Device | None:

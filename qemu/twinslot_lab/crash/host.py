@@ -24,11 +24,11 @@ from twinslot.core.progress import Observer
 from twinslot.core.transaction import Transaction
 from twinslot.engine import assemble
 from twinslot.engine.edges import Device, Verified
+from twinslot.payloads.partition.handler import PartitionPlace
 from twinslot.storage.blockdev import open_target
 from twinslot.storage.known_lists import ListStore
 from twinslot.storage.lock import UpdateLock
 from twinslot.storage.record.record import Record
-from twinslot.storage.slot_reader import open_reader
 from twinslot.transport.base import ImageHead
 from twinslot.worker import launch
 from twinslot_lab.crash import bootmodel
@@ -163,7 +163,7 @@ class HostDevice:
             boot_id=f"{self._starts:032x}",
             bootloader=open_bootloader(self._config.boot),
             open_record=lambda on_trial: self._open_record(on_trial=on_trial),
-            open_targets=lambda slot: {name: open_target(path, ()) for name, path in slots.of(slot).items()},
+            places={slot: {name: _place(path) for name, path in slots.of(slot).items()} for slot in SlotName},
             verify=self._verify,
             run_checks=self._checks,
             may_check=True,
@@ -175,7 +175,6 @@ class HostDevice:
             reinstall=False,
             monotonic=time.monotonic,
             now=lambda: datetime.now(UTC),
-            open_sources=lambda slot: {name: open_reader(path) for name, path in slots.of(slot).items()},
             lists=ListStore(self._config.record.directory / "lists"),
             tell_settled=self._settle,
             root_payload=ROOT_PAYLOAD,
@@ -204,6 +203,10 @@ class HostDevice:
 
     def _reboot(self) -> None:
         self.wants_reboot = True
+
+
+def _place(path: Path) -> PartitionPlace:
+    return PartitionPlace(path, lambda device: open_target(device, ()))
 
 
 def _flush(device: Path) -> None:

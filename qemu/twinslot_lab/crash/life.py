@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 from twinslot.config import options as config
 from twinslot.core.boot_variables import read_state
@@ -17,7 +17,7 @@ from twinslot.core.model import CheckResult, Floors, SlotName, SlotRecord
 from twinslot.core.progress import Observer
 from twinslot.core.transaction import Outcome, Transaction
 from twinslot.engine.edges import Device, Verified
-from twinslot.storage.base import TargetDevice
+from twinslot.payloads.partition.handler import PartitionPlace
 from twinslot.storage.record.record import Record
 from twinslot.transport.base import ImageHead
 from twinslot_lab.crash import bootmodel
@@ -143,7 +143,7 @@ class Life:
             boot_id=f"{self._starts:032x}",
             bootloader=self._boot,
             open_record=lambda on_trial: self._open_record(on_trial=on_trial),
-            open_targets=_no_targets,
+            places={slot: {"rootfs": PartitionPlace(Path("slot"), _not_opened, _not_opened)} for slot in SlotName},
             verify=_nobody_asks,
             run_checks=self._checks,
             may_check=True,
@@ -199,8 +199,8 @@ def _config(record: Path) -> config.Config:
     )
 
 
-def _no_targets(slot: SlotName) -> Mapping[str, TargetDevice]:
-    raise _Wrong(f"the client opens slot {slot} on its way to rest")
+def _not_opened(_: Path) -> NoReturn:
+    raise _Wrong("the client opens a slot on its way to rest")
 
 
 def _nobody_asks(head: ImageHead, record: Record, floors: Floors, *, ignore_expiry: bool) -> Verified:  # noqa: ARG001

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 from twinslot.core.errors import DeviceError
 from twinslot.core.manifest import GROUP_SIZE_MAX
 from twinslot.core.model import StoredPayload
+from twinslot.payloads.base import Tick
 from twinslot.storage.base import TargetDevice
 
 READ_SIZE: Final = 512 * 1024  # bytes asked of the medium at once, or one group if that is more
 PAGE: Final = 4096  # bytes; the largest logical sector size in use (NVMe and UFS "4Kn"), so that O_DIRECT accepts it
-
-Tick = Callable[[int], None]  # told how many bytes are done
 
 _ZEROS: Final = bytes(GROUP_SIZE_MAX)
 

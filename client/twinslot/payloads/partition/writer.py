@@ -18,20 +18,24 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 
 from twinslot.core.errors import DeviceError, ImageError
 from twinslot.core.manifest import Payload
-from twinslot.core.model import DIGEST_SIZE, SECTOR
+from twinslot.core.model import SECTOR
+from twinslot.payloads.base import Tick
 from twinslot.payloads.partition.flush import FlushPolicy
-from twinslot.payloads.partition.on_medium import PAGE, Tick, check_tail, groups_on, is_zero, padded
+from twinslot.payloads.partition.on_medium import PAGE, check_tail, groups_on, is_zero, padded
 from twinslot.payloads.partition.read_behind import STEP, ReadBehind
+from twinslot.payloads.signed_list import SignedList
 from twinslot.storage.base import TargetDevice
 
 
 class PayloadWriter:
-    """Writes one payload. Memory: two groups, the plain list (32 bytes per group), and what is read back at once.
+    """Writes one payload; implements `PayloadSink`.
+
+    Memory: two groups, the plain list (32 bytes per group), and what is read back at once.
 
     Args:
         device: The partition; owned by the caller, who closes it after `run` is shut down.
@@ -61,10 +65,9 @@ class PayloadWriter:
         self._whole = hashlib.sha256()  # of what was read back
         self._tick: Tick = lambda _: None
         self._flush = FlushPolicy(device, monotonic)
-        self._list = b""
+        self._signed = SignedList(payload)
         self._first = b""
         self._before = b""  # what stood in the first group's place
-        self._coming: Iterator[int] = iter(())
         self._done = bytearray()  # for each group: 1 once it is in its place, or held back
         self._front = 0  # all groups before this one are done
         self._zeros = (0, 0)  # a run of bytes that is yet to be zeroed: its start and end
@@ -74,10 +77,11 @@ class PayloadWriter:
     def wipe(self) -> None:
         """Make the partition unloadable, durably: first the sector that makes it a file system, then the group."""
         length = padded(self._device, self._payload.group_length(0))
-        self._before, readable = self._read_first(length)
-        if not is_zero(self._before):
-            self._write_mark(self._before, there=False)
-        if not (is_zero(self._before) and readable):  # else as an install that was cut short leaves it
+        held, readable = self._read_first(length)
+        self._before = self._before or held
+        if not is_zero(held):
+            self._write_mark(held, there=False)
+        if not (is_zero(held) and readable):  # else as an install that was cut short leaves it
             self._device.write(0, bytes(length))
         self._device.flush()
         if not is_zero(self._device.read_direct(0, length)):
@@ -111,22 +115,12 @@ class PayloadWriter:
         Raises:
             ImageError: Its digest is not the one in the manifest; `image.order`: it came before.
         """
-        if self._list:  # a worker that says it for ever would hold us as long
-            raise ImageError(f"the plain list of payload '{self._payload.name}' came twice", code="order")
-        found = hashlib.sha256(data).hexdigest()
-        if found != self._payload.plain_list or len(data) != self._payload.groups * DIGEST_SIZE:
-            raise ImageError(
-                f"the plain list of payload '{self._payload.name}' is not the one that was signed",
-                code="plain-list",
-                expected=self._payload.plain_list,
-                found=found,
-            )
-        self._list, self._done = data, bytearray(self._payload.groups)
-        self.expect(range(self._payload.groups))
+        self._signed.take(data)
+        self._done = bytearray(self._payload.groups)
 
     def expect(self, indices: Iterable[int]) -> None:
         """Say which groups will come through `take_group`, and in which order; at first: all of them, in order."""
-        self._coming = iter(indices)
+        self._signed.expect(indices)
 
     def take_group(self, index: int, data: bytes | memoryview, *, look: bool = False) -> None:
         """Check one group that arrived, and write it. Groups come in the order that was asked for, each once.
@@ -141,7 +135,7 @@ class PayloadWriter:
             DeviceError: The device did not take it.
         """
         self.next_is(index)
-        self._check(index, data, "as received")
+        self._signed.check(index, data)
         if look and index and self._on_device(index) == data:
             self._settled(index)
             self.skipped += len(data)
@@ -158,11 +152,7 @@ class PayloadWriter:
         Raises:
             ImageError: `image.order`: another one was expected, or none.
         """
-        expected = next(self._coming, None)
-        if index != expected:
-            raise ImageError(
-                f"group {index} of payload '{self._payload.name}' is out of order", code="order", expected=expected
-            )
+        self._signed.next_is(index)
 
     def read(self, index: int) -> bytes:
         """A group of the target as it stands there now, for another place; may be anything, or nothing."""
@@ -172,7 +162,7 @@ class PayloadWriter:
 
     def copy(self, index: int, data: bytes) -> bool:
         """Take a group that a slot of this device is said to hold; False: it is not what was signed."""
-        if hashlib.sha256(data).digest() != self._digest(index):
+        if not self._signed.names(index, data):
             return False
         self._put(index, data)
         self.copied += len(data)
@@ -182,7 +172,7 @@ class PayloadWriter:
         """Leave a group that stands in its place already; False: it does not. The first one stood there before."""
         length = self._payload.group_length(index)
         data = self._on_device(index) if index else self._before[:length]
-        if hashlib.sha256(data).digest() != self._digest(index):
+        if not self._signed.names(index, data):
             return False
         if index == 0:
             self._first = data
@@ -209,14 +199,14 @@ class PayloadWriter:
         return index < len(self._done) and bool(self._done[index])
 
     @property
-    def partition_size(self) -> int:
-        """Bytes of the whole partition."""
+    def extent(self) -> int:
+        """Bytes of the whole partition: all of it is read back."""
         return self._device.size
 
     @property
     def plain_list(self) -> bytes:
         """The list that was taken; empty before."""
-        return self._list
+        return self._signed.data
 
     @property
     def complete(self) -> bool:
@@ -270,7 +260,7 @@ class PayloadWriter:
         """Say which group is not on the medium as it was written; returns if each is."""
         for index, data in groups_on(self._device, self._payload.size, self._payload.group_size, lambda _: None):
             if index:
-                self._check(index, data, "as read back")
+                self._check_read_back(index, data)
 
     def finish(self) -> None:
         """Write the first group, and last in it the sector that makes it a file system: from here on it loads."""
@@ -279,7 +269,7 @@ class PayloadWriter:
         self._device.flush()
         self._write_mark(self._first, there=True)
         length = self._payload.group_length(0)
-        self._check(0, self._device.read_direct(0, padded(self._device, length))[:length], "as read back")
+        self._check_read_back(0, self._device.read_direct(0, padded(self._device, length))[:length])
 
     def _write_mark(self, group: bytes, *, there: bool) -> None:
         """The first sector with content of a first group, as it stands there or as zeros; flushed.
@@ -335,21 +325,9 @@ class PayloadWriter:
         self._device.write(offset, bytes(data) + bytes(missing) if missing else data)
         self.written += len(data)
 
-    def _digest(self, index: int) -> bytes:
-        return self._list[index * DIGEST_SIZE : (index + 1) * DIGEST_SIZE]
-
-    def _check(self, index: int, data: bytes | memoryview, when: str) -> None:
-        expected = self._digest(index)
-        if hashlib.sha256(data).digest() == expected:
-            return
-        if when == "as read back":
+    def _check_read_back(self, index: int, data: bytes | memoryview) -> None:
+        if not self._signed.names(index, data):
             raise self._differs(index)
-        raise ImageError(
-            f"group {index} of payload '{self._payload.name}' {when} is not the one that was signed",
-            code="group",
-            expected=expected.hex(),
-            found=hashlib.sha256(data).hexdigest(),
-        )
 
     def _differs(self, index: int) -> DeviceError:
         return DeviceError(

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from twinslot.core.errors import DeviceError
 from twinslot.core.manifest import Payload
-from twinslot.core.model import SlotName, SlotRecord, StoredPayload
-from twinslot.core.transaction import Outcome
-from twinslot.engine.edges import Device
+from twinslot.core.model import SlotName, StoredPayload
 from twinslot.storage.known_lists import KnownList, ListStore
-from twinslot.storage.record.record import Record
 from twinslot.storage.slot_reader import SlotReader, list_on
 from twinslot.transport.base import Base
 
@@ -24,12 +20,12 @@ Tick = Callable[[int], None]  # told how many more bytes were read
 
 @dataclass(slots=True)
 class LocalContent:
-    """The lists of both slots for one install, and the running slot's partitions.
+    """The lists of both slots for one install, and the running slot's places.
 
     Attributes:
         target: The slot that is filled.
         store: Where lists are kept; None: nowhere.
-        readers: The running slot's partitions by payload, open for reading; empty when groups are not to be reused.
+        readers: The running slot's places by payload, open for reading; empty when groups are not to be reused.
         installed: The running slot's payloads as the record knows them.
         unfinished: The last install into the target did not come to its end.
     """
@@ -93,34 +89,3 @@ class LocalContent:
         if self.store:
             known = KnownList(payload.size, payload.group_size, payload.digest, plain_list)
             self.store.save(self.target, payload.name, known)
-
-
-@contextlib.contextmanager
-def open_local_content(device: Device, record: Record) -> Iterator[LocalContent]:
-    """What the device holds before an install; the partitions are closed afterwards."""
-    target, running = device.running.other, record.slot(device.running)
-    if not device.delta.reuse:
-        yield LocalContent(target)
-        return
-    with contextlib.ExitStack() as stack:
-        readers = _open(device)
-        for reader in readers.values():
-            stack.callback(reader.close)
-        yield LocalContent(target, device.lists, readers, _payloads(running), _unfinished(record, target))
-
-
-def _open(device: Device) -> Mapping[str, SlotReader]:
-    try:
-        return device.open_sources(device.running)
-    except DeviceError as e:
-        log.warning("nothing is reused from the running slot, all is fetched: %s", e)
-        return {}
-
-
-def _payloads(slot: SlotRecord | None) -> Mapping[str, StoredPayload]:
-    return slot.payloads if slot else {}
-
-
-def _unfinished(record: Record, target: SlotName) -> bool:
-    last = next((t for t in record.history(10) if t.target is target and t.kind == "install"), None)
-    return last is not None and last.outcome is Outcome.ABANDONED
