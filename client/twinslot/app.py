@@ -12,13 +12,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from twinslot.core.progress import Observer, quiet
-from twinslot.core.requests import ActivateOptions, CommitOptions, InstallOptions, RollbackOptions
-
 if TYPE_CHECKING:
     from twinslot.config.options import Config
     from twinslot.core.model import CheckResult
     from twinslot.core.origin import Origin
+    from twinslot.core.progress import Observer
+    from twinslot.core.requests import ActivateOptions, CommitOptions, InstallOptions, RollbackOptions
     from twinslot.core.transaction import Transaction
     from twinslot.engine.cancellation import Cancellation
     from twinslot.engine.engine import BootReport, Engine
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 JsonObject = dict[str, Any]
 Front = tuple[bytes, bytes]  # trust section and manifest
 
-_Rebooting = TypeVar("_Rebooting", InstallOptions, ActivateOptions)
+_Rebooting = TypeVar("_Rebooting", "InstallOptions", "ActivateOptions")
 
 
 class Updater(Protocol):
@@ -51,7 +50,7 @@ class Updater(Protocol):
         self,
         source: str | int,
         options: InstallOptions,
-        observer: Observer = quiet,
+        observer: Observer,
         cancelled: Cancellation | None = None,
     ) -> Transaction:
         """Install from a URL or an open descriptor, which stays the caller's to close.
@@ -65,15 +64,15 @@ class Updater(Protocol):
         """
         ...
 
-    def activate(self, options: ActivateOptions, observer: Observer = quiet) -> Transaction:
+    def activate(self, options: ActivateOptions, observer: Observer) -> Transaction:
         """Arm what was written."""
         ...
 
-    def commit(self, options: CommitOptions, observer: Observer = quiet) -> Transaction | None:
+    def commit(self, options: CommitOptions, observer: Observer) -> Transaction | None:
         """Keep the system on trial; None: nothing was on trial, and that was fine."""
         ...
 
-    def rollback(self, options: RollbackOptions, observer: Observer = quiet) -> Transaction:
+    def rollback(self, options: RollbackOptions, observer: Observer) -> Transaction:
         """Leave the trial, or try the other slot again."""
         ...
 
@@ -109,11 +108,11 @@ class DeviceUpdater(Updater, Protocol):
         """After each start: find out what happened, repair, record."""
         ...
 
-    def check(self, observer: Observer = quiet) -> Transaction | None:
+    def check(self, observer: Observer) -> Transaction | None:
         """Run the health checks; on trial they decide. None: nothing is on trial, and none was run."""
         ...
 
-    def examine(self, observer: Observer = quiet) -> tuple[CheckResult, ...]:
+    def examine(self, observer: Observer) -> tuple[CheckResult, ...]:
         """Run the health checks; nothing follows."""
         ...
 
@@ -165,7 +164,7 @@ class LocalUpdater:
         self,
         source: str | int,
         options: InstallOptions,
-        observer: Observer = quiet,
+        observer: Observer,
         cancelled: Cancellation | None = None,
     ) -> Transaction:
         """See `Updater`; lowers the priority of this thread."""
@@ -181,15 +180,15 @@ class LocalUpdater:
                 stream.close()
             return engine.install(stream, self._resolved(options), observer, cancelled)
 
-    def activate(self, options: ActivateOptions, observer: Observer = quiet) -> Transaction:  # noqa: ARG002 - has none
+    def activate(self, options: ActivateOptions, observer: Observer) -> Transaction:  # noqa: ARG002 - has none
         """See `Updater`."""
         return self.engine().activate(reboot=bool(self._resolved(options).reboot))
 
-    def commit(self, options: CommitOptions, observer: Observer = quiet) -> Transaction | None:
+    def commit(self, options: CommitOptions, observer: Observer) -> Transaction | None:
         """See `Updater`."""
         return self.engine().commit(force=options.force, if_trial=options.if_trial, observer=observer)
 
-    def rollback(self, options: RollbackOptions, observer: Observer = quiet) -> Transaction:  # noqa: ARG002 - has none
+    def rollback(self, options: RollbackOptions, observer: Observer) -> Transaction:  # noqa: ARG002 - has none
         """See `Updater`."""
         return self.engine().rollback(reason=options.reason, reboot=options.reboot)
 
@@ -228,11 +227,11 @@ class LocalUpdater:
         """See `DeviceUpdater`."""
         return self.engine().boot()
 
-    def check(self, observer: Observer = quiet) -> Transaction | None:
+    def check(self, observer: Observer) -> Transaction | None:
         """See `DeviceUpdater`."""
         return self.engine().check(observer)
 
-    def examine(self, observer: Observer = quiet) -> tuple[CheckResult, ...]:
+    def examine(self, observer: Observer) -> tuple[CheckResult, ...]:
         """See `DeviceUpdater`."""
         return self.engine().examine(observer)
 

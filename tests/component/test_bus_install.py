@@ -25,7 +25,7 @@ from twinslot.bus.server.server import serve
 from twinslot.core.errors import CancelledError, ImageError, RefusedError
 from twinslot.core.model import SlotName
 from twinslot.core.origin import NOBODY, Origin
-from twinslot.core.progress import Phase, Progress
+from twinslot.core.progress import Phase, Progress, quiet
 from twinslot.core.requests import ActivateOptions, CommitOptions, InstallOptions, RollbackOptions
 from twinslot.engine.engine import Engine
 
@@ -204,11 +204,11 @@ def test_the_automatic_reboot_of_the_configuration_is_the_default(
     updater = HostUpdater(device, NOBODY)
     updater.config = replace(device.config, install=replace(device.config.install, reboot=policy))
     with opened(image[1]) as source:
-        updater.install(source, InstallOptions())
+        updater.install(source, InstallOptions(), quiet)
     assert device.rebooted == reboots
-    updater.activate(ActivateOptions())
+    updater.activate(ActivateOptions(), quiet)
     assert device.rebooted == 2 * reboots
-    updater.activate(ActivateOptions(reboot=False))
+    updater.activate(ActivateOptions(reboot=False), quiet)
     assert device.rebooted == 2 * reboots
 
 

@@ -16,7 +16,7 @@ from twinslot.app import JsonObject
 from twinslot.cli.host import Host
 from twinslot.cli.main import main
 from twinslot.config.options import Config
-from twinslot.core.progress import Observer, quiet
+from twinslot.core.progress import Observer
 from twinslot.core.requests import ActivateOptions, CommitOptions, InstallOptions, RollbackOptions
 from twinslot.core.transaction import Transaction
 from twinslot.engine.cancellation import Cancellation
@@ -96,7 +96,7 @@ class _Here(BoardUpdater):
         self,
         source: str | int,
         options: InstallOptions,
-        observer: Observer = quiet,
+        observer: Observer,
         cancelled: Cancellation | None = None,
     ) -> Transaction:
         self._world.options = options
@@ -117,21 +117,21 @@ class _Service(_Here):
         self,
         source: str | int,
         options: InstallOptions,
-        observer: Observer = quiet,
+        observer: Observer,
         cancelled: Cancellation | None = None,
     ) -> Transaction:
         self._world.by_service.append("install")
         return super().install(source, options, observer, cancelled)
 
-    def commit(self, options: CommitOptions, observer: Observer = quiet) -> Transaction | None:
+    def commit(self, options: CommitOptions, observer: Observer) -> Transaction | None:
         self._world.by_service.append("commit")
         return super().commit(options, observer)
 
-    def rollback(self, options: RollbackOptions, observer: Observer = quiet) -> Transaction:
+    def rollback(self, options: RollbackOptions, observer: Observer) -> Transaction:
         self._world.by_service.append("rollback")
         return super().rollback(options, observer)
 
-    def activate(self, options: ActivateOptions, observer: Observer = quiet) -> Transaction:
+    def activate(self, options: ActivateOptions, observer: Observer) -> Transaction:
         self._world.by_service.append("activate")
         return super().activate(options, observer)
 

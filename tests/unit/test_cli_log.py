@@ -11,6 +11,7 @@ import pytest
 
 from fakes.command_line import NEW, OLD, SICK, BoardWorld, Shell, write_config
 from simulation.board import SimulatedBoard
+from twinslot.cli import arguments as cli_arguments
 from twinslot.cli.verbs import log as cli_log
 from twinslot.storage.record.record import FILE_NAME
 
@@ -67,7 +68,7 @@ def test_rows_are_chosen_by_number_time_and_count(shell: Shell) -> None:
 @pytest.mark.parametrize("text", ["", "yesterday", "-1", "1.5", "2026-13-01", "9999999w", "10y"])
 def test_what_is_no_number_and_no_time_is_refused(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="expected"):
-        cli_log.since(text)
+        cli_arguments.since(text)
 
 
 def test_a_changed_row_is_shown_and_the_command_ends_as_a_fault(shell: Shell) -> None:

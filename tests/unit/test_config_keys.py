@@ -117,7 +117,7 @@ def gives_way(config: Config) -> object:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(priority, "lower_priority", noted)
         with pytest.raises(DeviceError, match="enough"):
-            LocalUpdater(config).install(0, InstallOptions())
+            LocalUpdater(config).install(0, InstallOptions(), lambda _: None)
     return given
 
 

@@ -10,12 +10,17 @@ import argparse
 import difflib
 import re
 from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NoReturn
 
 from twinslot.core.errors import UsageError
 
 _ARGUMENT: Final = re.compile(r"argument (?P<name>.+?): (?P<what>.*)", re.DOTALL)
 _EXAMPLES: Final = "examples:"
+_AGO: Final = re.compile(r"(\d{1,6})([smhdw])")
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+Since = tuple[int, str]  # number of the row before the first, and the earliest time; one of them says nothing
 
 
 class Parser(argparse.ArgumentParser):
@@ -186,6 +191,22 @@ def whole_number(low: int, high: int) -> Callable[[str], int]:
         return number
 
     return convert
+
+
+def since(text: str) -> Since:
+    """A converter for `type=`: a row's number, a time, or how long ago."""
+    if text.isascii() and text.isdigit() and len(text) <= 15:
+        return max(int(text) - 1, 0), ""
+    try:
+        if ago := _AGO.fullmatch(text):
+            moment = datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        else:
+            moment = datetime.fromisoformat(text)
+            moment = moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+    except (ValueError, OverflowError):
+        expected = "a row's number, a time such as 2026-11-21 or 2026-11-21T08:00Z, or 15m, 2h, 3d"
+        raise argparse.ArgumentTypeError(f"expected '{expected}', found '{text}'") from None
+    return 0, moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 _REWORDED: Final = {

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from twinslot import __version__
 from twinslot.cli import help as cli_help
-from twinslot.cli.arguments import Parser, Switch, read, whole_number
-from twinslot.cli.verbs.log import since
+from twinslot.cli.arguments import Parser, Switch, read, since, whole_number
 
 if TYPE_CHECKING:
     _Verbs: TypeAlias = argparse._SubParsersAction["Parser"]  # argparse has no public name for it

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import re
 import signal
 import time
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from twinslot.app import JsonObject
@@ -19,10 +17,6 @@ from twinslot.core.text import printable
 
 DEFAULT: Final = 20  # rows, when nothing says how many
 EVERY: Final = 1.0  # seconds between two looks of `--follow`
-_AGO: Final = re.compile(r"(\d{1,6})([smhdw])")
-_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-
-Since = tuple[int, str]  # number of the row before the first, and the earliest time; one of them says nothing
 
 
 def log(arguments: argparse.Namespace, host: Host, output: Output) -> int:
@@ -43,22 +37,6 @@ def log(arguments: argparse.Namespace, host: Host, output: Output) -> int:
         except KeyboardInterrupt:
             return 128 + signal.SIGINT
     return 0
-
-
-def since(text: str) -> Since:
-    """A converter for `type=`: a row's number, a time, or how long ago."""
-    if text.isascii() and text.isdigit() and len(text) <= 15:
-        return max(int(text) - 1, 0), ""
-    try:
-        if ago := _AGO.fullmatch(text):
-            moment = datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-        else:
-            moment = datetime.fromisoformat(text)
-            moment = moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
-    except (ValueError, OverflowError):
-        expected = "a row's number, a time such as 2026-11-21 or 2026-11-21T08:00Z, or 15m, 2h, 3d"
-        raise argparse.ArgumentTypeError(f"expected '{expected}', found '{text}'") from None
-    return 0, moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _rows(arguments: argparse.Namespace, host: Host, after: int, since: str, limit: int) -> JsonObject:
