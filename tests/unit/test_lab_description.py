@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from twinslot.bootloader.uboot.rawenv import Place, parse_config
+from twinslot.queries.doctor_boot import APART
 from twinslot_lab.command import ROOT, run
 from twinslot_lab.description import BOARDS, PARTITIONS, SYSTEMS, load, parse
 from twinslot_lab.errors import BuildError, LabError
@@ -60,6 +61,22 @@ def test_u_boot_and_fw_env_config_agree_on_where_the_environment_is(board: str) 
     assert parse_config(environment.fw_env_config) == places
     assert environment.place.offsets == (values["ENV_OFFSET"], values["ENV_OFFSET_REDUND"])
     assert environment.size == values["ENV_SIZE"]
+
+
+def test_no_erase_block_of_a_card_holds_both_copies_nor_one_of_them_and_something_else(board: str) -> None:
+    description = load(board)
+    first, second = description.environment.offsets
+    size = description.environment.size
+    assert description.environment.device.startswith("/dev/mmcblk"), "a card: this board is meant by the rule"
+    assert second - first >= APART
+    assert not {first // APART, (first + size - 1) // APART} & {second // APART, (second + size - 1) // APART}
+    if description.environment.card_mib:
+        assert second + size <= description.environment.card_mib << 20
+        return
+    blocks = {at // APART for at in (first, first + size - 1, second, second + size - 1)}
+    assert description.firmware.offset // APART not in blocks
+    assert description.disk.first_mib << 20 >= second + size
+    assert (description.disk.first_mib << 20) // APART not in blocks
 
 
 def test_the_variables_of_the_contract_are_the_ones_that_the_card_may_set() -> None:
@@ -147,13 +164,13 @@ def test_partitions_that_do_not_fit_are_refused() -> None:
         disk_size(replace(board, disk=replace(board.disk, size_mib=512)))
 
 
-@pytest.mark.parametrize(("size", "fits"), [(0x100000 - 0x2000, True), (0x100000 - 0x2000 + 1, False)])
+@pytest.mark.parametrize(("size", "fits"), [(0x400000 - 0x2000, True), (0x400000 - 0x2000 + 1, False)])
 def test_firmware_on_the_disk_ends_before_the_environment(tmp_path: Path, size: int, fits: bool) -> None:
     board, disk, image = load("orangepi-pc"), tmp_path / "disk.img", tmp_path / "spl"
-    disk.write_bytes(bytes(2 << 20))
+    disk.write_bytes(bytes(5 << 20))
     image.write_bytes(b"\x01" * size)
     if not fits:
-        with pytest.raises(BuildError, match="the firmware ends at byte 1048577, what follows begins at 1048576"):
+        with pytest.raises(BuildError, match="the firmware ends at byte 4194305, what follows begins at 4194304"):
             put_firmware(board, disk, image)
         return
     put_firmware(board, disk, image)
