@@ -103,6 +103,8 @@ def each_oddity() -> Iterator[Case]:
         *({"slot_b": word} for word in ("", "GOOD", "good ", "unknown")),
         {"bootlimit": "0", "bootcount": "3", "foreign": "z", "ts_of_tomorrow": "x y", "bootcmd": "poweroff"},
         {"ts_release": "", "bootcount": "3", "ts_reason": "operator"},
+        *({"ts_back": word, "bootcount": "3"} for word in ("", "a", "b", "c", "a b", "*")),
+        {"ts_back": "b", "slot": "a", "slot_a": "bad", "slot_b": "good"},
     ]
     for change in odd:
         yield settled(TRIAL | change)

@@ -191,6 +191,19 @@ def test_the_copy_with_the_newer_flags_counts_also_when_they_wrap(
     assert board.card.variables()["slot"] == runs
 
 
+@pytest.mark.parametrize("back", ["a", "b", "c", "a b", "*", "-o"])
+def test_a_trial_goes_back_to_the_other_slot_whatever_the_card_says_of_back(board: QemuBoard, back: str) -> None:
+    board.card.update_both(**TRIAL, bootcount="3", ts_back=back)
+    assert start(board) == "a"
+    expected = GIVEN_UP | {"ts_reason": "bootlimit", "slot_a": "good", "ts_back": back}
+    assert subset(board, expected) == expected
+
+
+def test_a_list_of_slots_on_the_card_is_not_obeyed(board: QemuBoard) -> None:
+    board.card.update_both(slots="c", ask_a="found=bad", slot_c="good", ts_back="c")
+    assert start(board) == "a"
+
+
 def test_a_script_on_the_card_is_not_obeyed(board: QemuBoard) -> None:
     foreign = {
         "bootcmd": "echo payload c; poweroff",

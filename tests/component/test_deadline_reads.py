@@ -6,6 +6,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 from deadline_bench import ARMED, BEFORE, Bench
@@ -16,6 +17,7 @@ from twinslot.bootloader.hook import Hook
 from twinslot.bootloader.uboot import rawenv
 from twinslot.core.boot_variables import BootState, read_state
 from twinslot.core.model import SlotName, SlotState
+from twinslot.core.slotset import SlotSet
 
 TRIAL = BEFORE | ARMED
 LEFT = TRIAL | {"slot": "a", "slot_b": "bad"}
@@ -53,6 +55,14 @@ CASES: dict[str, dict[str, str | None]] = {
     "bytes-that-are-no-text": {"zz": BYTE + "\nslot_b=good" + BYTE, "ts_txn": "ü" + BYTE},
     "blank-values": {"ts_release": None, "ts_generation": None, "ts_txn": None},
     "the-slot-is-missing": {"slot": None},
+    "back-is-the-other-slot": {"ts_back": "a"},
+    "back-is-the-slot-itself": {"ts_back": "b"},
+    "back-is-no-slot": {"ts_back": "c", "slot_c": "good", "slot_a": "bad"},
+    "back-is-a-pattern": {"ts_back": "*"},
+    "back-in-two-lines": {"ts_back": "a\nb"},
+    "back-is-blank": {"ts_back": " "},
+    "the-slot-in-two-lines": {"slot": "b\nx"},
+    "a-slot-with-a-blank-in-its-name": {"slot_x a": "good", "slot_a": "bad"},
     "committed": {"slot_b": "good", "upgrade_available": "0", "zz": "x\nslot_b=trial\nupgrade_available=1"},
 }
 LEFT_CASES: dict[str, dict[str, str | None]] = {
@@ -60,6 +70,8 @@ LEFT_CASES: dict[str, dict[str, str | None]] = {
     "left-and-the-slot-is-missing": {"slot": None},
     "left-and-the-slot-is-no-slot": {"slot": "a\nb"},
     "left-and-our-state-is-missing": {"slot_b": None},
+    "left-and-back-is-no-slot": {"ts_back": "*"},
+    "left-and-the-slot-in-two-lines": {"slot": "a\nb", "ts_back": "a"},
     "left-and-the-other-is-no-longer-good": {"slot_a": "good\n"},
     "the-slot-is-ours": {"slot": "b", "zz": "\nslot=a"},
 }
@@ -79,7 +91,7 @@ def applied(base: dict[str, str], changes: dict[str, str | None]) -> dict[str, s
 
 
 def what_the_client_reads(state: BootState) -> str:
-    mine, other = state.states[SlotName.B], state.states[SlotName.A]
+    mine, other = state.states[SlotName.B], state.states[state.way_back(SlotName.B)]
     if mine is SlotState.TRIAL and state.counting:
         return "end" if other is SlotState.GOOD else "another try"
     left = mine is SlotState.BAD and state.counting and state.slot is SlotName.A and other is SlotState.GOOD
@@ -113,11 +125,37 @@ def test_the_deadline_reads_an_environment_as_the_client_does(
             assert after.generation == before.generation + 1
 
 
+THREE: Final = ("a", "b", "c")
+
+
+@pytest.mark.parametrize("back", ["", "a", "b", "c", "d", "a b", "*"])
+@pytest.mark.parametrize("running", THREE)
+def test_with_three_slots_the_deadline_goes_back_where_the_client_would(bench: Bench, running: str, back: str) -> None:
+    states = {f"slot_{name}": "trial" if name == running else "good" for name in THREE}
+    variables = TRIAL | states | {"slot": running} | ({"ts_back": back} if back else {})
+    for copy, flags in ((0, 5), (1, 4)):
+        bench.rig.put(copy, rawenv.encode(variables, SIZE, flags))
+    bench.boot_line(f"twinslot.slot={running} twinslot.state=trial")
+    assert bench.run(TWINSLOT_SLOTS=" ".join(THREE)) is None
+    seen = bench.rig.seen()
+    assert seen["slot"] == SlotSet(THREE, running).back(back)
+    assert seen[f"slot_{running}"] == "bad"
+    assert [seen[f"slot_{name}"] for name in THREE if name != running] == ["good", "good"]
+
+
+def test_a_slot_that_only_a_third_name_would_be_is_none_for_two(bench: Bench) -> None:
+    bench.boot_line("twinslot.slot=c twinslot.state=trial")
+    assert bench.run() == 1
+    assert "names no slot" in bench.said()
+
+
 HOOK_CASES = (  # its values have one line each
     "as-it-should-be",
     "our-state-with-a-return-at-its-end",
     "our-state-is-a-pattern",
     "our-state-is-missing",
+    "back-is-the-other-slot",
+    "back-is-no-slot",
     "a-release-in-other-digits",
     "a-command-as-a-value",
 )

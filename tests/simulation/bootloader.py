@@ -9,6 +9,7 @@ from simulation.disk import SimulatedCard
 from twinslot.bootloader.base import CopyState, Environment, EnvironmentCopy
 from twinslot.bootloader.env_lines import make_script
 from twinslot.core.errors import DeviceError, LifecycleError
+from twinslot.core.loader_traits import UBOOT, LoaderTraits
 from twinslot_lab.crash import bootmodel
 from twinslot_lab.crash.bootmodel import DEFAULT, Card
 
@@ -24,6 +25,9 @@ class SimulatedBootloader:
     ) -> None:
         self._card, self._default = card, dict(DEFAULT if default is None else default)
         self._meet = meet  # told before each read and each run of the tool; raises what then fails
+
+    def describe(self) -> LoaderTraits:
+        return UBOOT
 
     def read(self) -> Environment:
         self._meet("environment read")

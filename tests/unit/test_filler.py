@@ -91,7 +91,7 @@ def begin(
     insist: bool = False,
 ) -> PayloadInstall:
     """Nothing is known of the running slot."""
-    here, known = LocalContent(SlotName.B, unfinished=unfinished), Known(None, target)
+    here, known = LocalContent(SlotName.B, SlotName.A, unfinished=unfinished), Known(None, target)
     return begin_payload(PAYLOAD, writer, here, known, part, moved, remote=remote, insist=insist)
 
 

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from twinslot.bootloader.uboot.rawenv import Place, parse_config
+from twinslot.core.model import SlotName
 from twinslot.queries.doctor_boot import APART
 from twinslot_lab.command import ROOT, run
+from twinslot_lab.crash import bootmodel
 from twinslot_lab.description import BOARDS, PARTITIONS, SYSTEMS, load, parse
 from twinslot_lab.errors import BuildError, LabError
 from twinslot_lab.release import settings_of
@@ -92,8 +94,20 @@ def test_the_variables_of_the_contract_are_the_ones_that_the_card_may_set() -> N
 
 def test_every_variable_that_the_script_runs_is_there(board: str) -> None:
     environment = default_environment(load(board))
-    called = {name for value in environment.values() for name in re.findall(r"\brun (\w+)", value)}
-    assert called == {name for name in environment if name.startswith(("do_", "board_"))}
+    called = {name for value in environment.values() for name in re.findall(r"\brun (\w+)(?![\w$])", value)}
+    by_slot = {name for value in environment.values() for name in re.findall(r"\brun (\w+_)\$\{", value)}
+    called |= {name + slot for name in by_slot for slot in environment["slots"].split()}
+    assert called == {name for name in environment if name.startswith(("do_", "board_", "ask_"))}
+
+
+def test_the_script_knows_each_slot_and_so_does_its_model(board: str) -> None:
+    environment = default_environment(load(board))
+    assert environment["slots"].split() == list(SlotName) == list(bootmodel.SLOTS)
+    assert all(f"slot_{slot}" in environment for slot in SlotName)
+
+
+def test_no_variable_of_the_script_can_be_replaced_by_the_card(board: str) -> None:
+    environment = default_environment(load(board))
     assert not any(name.startswith("ts_") for name in environment), "the card could replace it"
     assert {"bootcmd", "altbootcmd"} <= set(environment)
 

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from twinslot.core.loader_traits import LoaderTraits
+
 
 class CopyState(enum.StrEnum):
     """What one raw copy of the environment turned out to be."""
@@ -64,6 +66,14 @@ class Environment:
 
 class Bootloader(Protocol):
     """The boot environment. Not thread safe; the caller holds the update lock (S17)."""
+
+    def describe(self) -> LoaderTraits:
+        """What the boot loader itself does of the boot contract's section 3; the same at each call.
+
+        Raises:
+            DeviceError: A hook could not be run, or what it says cannot be used (`device.env-hook`).
+        """
+        ...
 
     def read(self) -> Environment:
         """Read every copy raw, past any cache.

@@ -1,9 +1,9 @@
-"""Any other boot loader, reached through an executable with RAUC's verbs and two more.
+"""Any other boot loader, reached through an executable with RAUC's verbs and three more.
 
 `get-environment` and `set-environment` carry the whole boot contract; what they must guarantee stands in
 bootloader_hooks/README.md. The hook keeps its own copies and says by the exit status of `get-environment` whether they
-agree. How a write ended proves nothing: the environment is read again, and `get-primary` and `get-state` must say the
-same of the slots.
+agree. `describe` says what the boot loader does by itself. How a write ended proves nothing: the environment is read
+again, and `get-primary` and `get-state` must say the same of the slots.
 """
 
 from __future__ import annotations
@@ -15,11 +15,14 @@ from typing import Final
 
 from twinslot.bootloader.base import CopyState, Environment, EnvironmentCopy
 from twinslot.bootloader.env_lines import make_script, read_default
+from twinslot.bootloader.traits import parse_traits
 from twinslot.core.circumstance import is_shortage, shortage
 from twinslot.core.errors import DeviceError, LifecycleError
+from twinslot.core.loader_traits import UBOOT, LoaderTraits
 from twinslot.core.model import SlotName, SlotState
 from twinslot.system import process
 
+WRONG_CALL: Final = 2  # exit status of any verb: nothing was done
 LOST: Final = 3  # exit status of get-environment: every copy is damaged or missing, the boot loader's default is in use
 UNSETTLED: Final = 4  # of get-environment: printed, but another copy is damaged or says something else
 OUTPUT_LIMIT: Final = 1 << 18  # bytes; more than any environment
@@ -36,6 +39,23 @@ class Hook:
 
     def __init__(self, hook: Path, *, default_env: Path | None = None, timeout: float = 30.0) -> None:
         self._hook, self._default, self._timeout = hook, default_env, timeout
+        self._traits: LoaderTraits | None = None
+
+    def describe(self) -> LoaderTraits:
+        """Ask the hook, once; see `Bootloader`. A hook of before, which does not know the verb, is as U-Boot is.
+
+        Raises:
+            DeviceError: `device.env-hook`.
+        """
+        if self._traits is None:
+            ended = self._call("describe")
+            if ended.status not in (0, WRONG_CALL) or ended.cut:
+                raise self._error("describe", "what the boot loader does, or status 2", ended.complaint())
+            try:
+                self._traits = UBOOT if ended.status == WRONG_CALL else parse_traits(ended.stdout.decode())
+            except ValueError as e:
+                raise self._error("describe", "lines of name=yes, name=no or copies=NUMBER", str(e)[:100]) from e
+        return self._traits
 
     def read(self) -> Environment:
         """Ask the hook; see `Bootloader`.

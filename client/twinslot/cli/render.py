@@ -31,6 +31,7 @@ REASONS: Final = {
     Reason.DEADLINE: "it did not commit in time",
     Reason.UNHEALTHY: "a required health check failed",
     Reason.OPERATOR: "an operator asked to go back",
+    Reason.NOT_BOOTED: "after a restart the old system was up again, and the boot loader does not say why",
     Reason.RESETS: "it came up each time and was reset too often",
     Reason.ENVIRONMENT: "the boot environment was lost",
     Reason.INTERRUPTED: "power or process went away",

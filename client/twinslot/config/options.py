@@ -57,7 +57,8 @@ class Slots:
 
     def of(self, slot: SlotName) -> Mapping[str, Path]:
         """The devices of one slot, by payload name."""
-        return self.a if slot is SlotName.A else self.b
+        devices: Mapping[str, Path] = getattr(self, slot)
+        return devices
 
     def type_of(self, payload: str) -> str:
         """The type word of a payload; whether this client knows it is `payloads.select`'s."""

@@ -10,7 +10,8 @@ import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from twinslot.core.model import Floors, Release, SlotName, SlotState
+from twinslot.core.model import Floors, Reason, Release, SlotName, SlotState
+from twinslot.core.slotset import slots_from
 
 Changes = dict[str, str]
 
@@ -31,6 +32,7 @@ class BootState:
         floors: As kept by the environment.
         failed_sequence: Release that last rolled back here (S13); None: none.
         reason: Why a slot was left; empty: nothing happened since the last decision.
+        back: Where the slot that was armed last goes back to, as it is written; empty in an environment of before.
     """
 
     slot: SlotName
@@ -44,21 +46,35 @@ class BootState:
     floors: Floors
     failed_sequence: int | None
     reason: str
+    back: str = ""
 
     @property
     def trial(self) -> SlotName | None:
         """The slot on trial, if the script would start one."""
-        return self.slot if self.counting and self.states[self.slot] is SlotState.TRIAL else None
+        return self.slot if self.on_trial(self.slot) else None
+
+    def on_trial(self, slot: SlotName) -> bool:
+        """Whether this slot, if it runs, is on trial: also where the boot loader has moved `slot` back already."""
+        return self.counting and self.states[slot] is SlotState.TRIAL
+
+    @property
+    def ended_untold(self) -> bool:
+        """The arming write stands and nothing says how the trial ended: only sense if the old system is up again."""
+        return self.trial_sequence is not None and not self.reason
+
+    def way_back(self, slot: SlotName) -> SlotName:
+        """Where this slot, when it is left, goes back to."""
+        return slots_from(slot).back(self.back)
 
     def is_kept(self, running: SlotName) -> bool:
-        """Whether this slot, which runs, is neither on trial nor given up: only then the other one may change (S7)."""
-        return self.trial is not running and self.states[running] is not SlotState.BAD
+        """Whether this slot, which runs, is neither on trial nor given up: only then the others may change (S7)."""
+        return not self.on_trial(running) and self.states[running] is not SlotState.BAD
 
 
 def read_state(variables: Mapping[str, str]) -> BootState:
     """Type the variables of the current copy."""
     return BootState(
-        slot=SlotName.B if variables.get("slot") == "b" else SlotName.A,
+        slot=next((name for name in SlotName if name == variables.get("slot")), next(iter(SlotName))),
         states={name: _slot_state(variables.get(f"slot_{name}", "")) for name in SlotName},
         counting=variables.get("upgrade_available") == "1",
         bootcount=_number(variables.get("bootcount")) or 0,
@@ -73,6 +89,7 @@ def read_state(variables: Mapping[str, str]) -> BootState:
         ),
         failed_sequence=_number(variables.get("ts_failed")),
         reason=variables.get("ts_reason", ""),
+        back=variables.get("ts_back", ""),
     )
 
 
@@ -81,8 +98,8 @@ def prepare(state: BootState, target: SlotName, transaction: str) -> Changes:
     return _decision(state, transaction) | {f"slot_{target}": SlotState.BAD} | _NO_TRIAL
 
 
-def arm(state: BootState, target: SlotName, transaction: str, release: Release) -> Changes:
-    """Start the target on trial at the next boot."""
+def arm(state: BootState, target: SlotName, transaction: str, release: Release, back: SlotName) -> Changes:
+    """Start the target on trial at the next boot; `back` is the slot that runs now, where a failed trial ends."""
     return _decision(state, transaction) | {
         "slot": target,
         f"slot_{target}": SlotState.TRIAL,
@@ -90,12 +107,18 @@ def arm(state: BootState, target: SlotName, transaction: str, release: Release) 
         "bootcount": "0",
         "ts_release": str(release.sequence),
         "ts_release_epoch": str(release.epoch),
+        "ts_back": back,
         "ts_reason": "",
     }
 
 
 def commit(
-    state: BootState, target: SlotName, transaction: str, floors: Floors, other_epoch: int | None, kept: int
+    state: BootState,
+    target: SlotName,
+    transaction: str,
+    floors: Floors,
+    epochs: Mapping[SlotName, int],
+    kept: int,
 ) -> Changes:
     """Keep the target and raise the floors (S8), all in one write.
 
@@ -105,7 +128,7 @@ def commit(
         transaction: Its transaction.
         kept: Sequence of the release that is kept; a failure of it is forgiven.
         floors: The new floors; never lower than those that stand.
-        other_epoch: Security epoch of the other slot's release. Below the floor it turns bad; unknown (None), it does
+        epochs: Security epoch of each other slot's release. One below the floor turns bad; one that is not known does
             so when the floor rises.
     """
     raised = state.floors.highest(floors)
@@ -114,13 +137,15 @@ def commit(
     changes |= _NO_TRIAL
     if state.failed_sequence == kept:
         changes["ts_failed"] = ""
-    if raised.epoch > state.floors.epoch if other_epoch is None else other_epoch < raised.epoch:
-        changes[f"slot_{target.other}"] = SlotState.BAD
+    for name in slots_from(target).others:
+        epoch = epochs.get(name)
+        if raised.epoch > state.floors.epoch if epoch is None else epoch < raised.epoch:
+            changes[f"slot_{name}"] = SlotState.BAD
     return changes
 
 
 def give_up(state: BootState, target: SlotName, transaction: str, failed: int | None, reason: str) -> Changes:
-    """Leave the target for good and start the other slot, counting its tries.
+    """Leave the target for good and start the slot that it came from, counting its tries.
 
     Args:
         state: What stands in the environment.
@@ -130,7 +155,7 @@ def give_up(state: BootState, target: SlotName, transaction: str, failed: int | 
         reason: Why; never empty.
     """
     changes = _decision(state, transaction) | {
-        "slot": target.other,
+        "slot": state.way_back(target),
         f"slot_{target}": SlotState.BAD,
         "upgrade_available": "1",
         "bootcount": "0",
@@ -139,22 +164,32 @@ def give_up(state: BootState, target: SlotName, transaction: str, failed: int | 
     return changes if failed is None else changes | {"ts_failed": str(failed)}
 
 
-def disarm(state: BootState, target: SlotName, transaction: str, *, whole: bool) -> Changes:
+def disarm(state: BootState, target: SlotName, running: SlotName, transaction: str, *, whole: bool) -> Changes:
     """The running slot boots again; the target was armed but never tried, so nothing is held against its release.
 
     Args:
         state: What stands in the environment.
         target: The slot that was armed.
+        running: The slot that runs.
         transaction: Its transaction.
         whole: It holds a committed release that was just read back: it stays good.
     """
     kept = {f"slot_{target}": SlotState.GOOD} if whole else {}
-    return prepare(state, target, transaction) | _quiet() | {"slot": target.other} | kept
+    return prepare(state, target, transaction) | _quiet() | {"slot": running} | kept
 
 
-def stop_counting(state: BootState, running: SlotName, transaction: str) -> Changes:
-    """The running slot came up after a rollback or a loss: keep it, stop counting. The reason stays for readers."""
-    return _decision(state, transaction) | _quiet() | {"slot": running, f"slot_{running}": SlotState.GOOD}
+def stop_counting(state: BootState, running: SlotName, transaction: str, reason: str = "") -> Changes:
+    """The running slot came up after a rollback or a loss: keep it, stop counting. The reason stays for readers.
+
+    A trial that ended without a word (`BootState.ended_untold`) is told in the same write: its slot is bad from now on,
+    its release has failed (S13), and this is why.
+    """
+    changes = _decision(state, transaction) | _quiet() | {"slot": running, f"slot_{running}": SlotState.GOOD}
+    if not state.ended_untold:
+        return changes
+    left = [name for name in slots_from(running).others if state.states[name] is SlotState.TRIAL]
+    told = {"ts_failed": str(state.trial_sequence), "ts_reason": reason or Reason.NOT_BOOTED}
+    return changes | {f"slot_{name}": SlotState.BAD for name in left} | told
 
 
 def catch_up(state: BootState, generation: int, floors: Floors) -> Changes:
@@ -170,7 +205,7 @@ def catch_up(state: BootState, generation: int, floors: Floors) -> Changes:
 
 def rebuild(
     running: SlotName,
-    other: SlotState,
+    others: SlotState,
     transaction: str,
     generation: int,
     floors: Floors,
@@ -182,7 +217,7 @@ def rebuild(
 
     Args:
         running: The slot that runs; it becomes good, or stays on trial when `trial` is its release.
-        other: State of the other slot, bad unless the record vouches for it.
+        others: State of every other slot, bad unless the record vouches for it.
         transaction: The open or last transaction; empty when there is none.
         generation: Higher than any that the record saw.
         floors: As the record has them.
@@ -197,11 +232,12 @@ def rebuild(
         | {
             "slot": running,
             f"slot_{running}": state,
-            f"slot_{running.other}": other,
+            **{f"slot_{name}": others for name in slots_from(running).others},
             "ts_generation": str(generation),
             "ts_txn": transaction,
             "ts_release": "" if trial is None else str(trial.sequence),
             "ts_release_epoch": "" if trial is None else str(trial.epoch),
+            "ts_back": "" if trial is None else slots_from(running).back(),
             "ts_failed": "" if failed is None else str(failed),
             "ts_reason": "",
         }

@@ -15,15 +15,10 @@ SECTOR = 512  # bytes; the unit in which storage may tear a write
 
 
 class SlotName(enum.StrEnum):
-    """The two slots. Their names are the boot contract's (docs/boot-contract.md section 2)."""
+    """The slots. Their names are the boot contract's (section 2); which of them is what: `core.slotset.SlotSet`."""
 
     A = "a"
     B = "b"
-
-    @property
-    def other(self) -> SlotName:
-        """The slot that this one is not."""
-        return SlotName.B if self is SlotName.A else SlotName.A
 
 
 class SlotState(enum.StrEnum):
@@ -35,13 +30,14 @@ class SlotState(enum.StrEnum):
 
 
 class Reason(enum.StrEnum):
-    """Why a slot was left. The first five are written by script, deadline unit or client (boot contract section 2)."""
+    """Why a slot was left. The first six are written by script, deadline unit or client (boot contract section 2)."""
 
     LOAD_FAILED = "load-failed"
     BOOTLIMIT = "bootlimit"
     DEADLINE = "deadline"
     UNHEALTHY = "unhealthy"
     OPERATOR = "operator"
+    NOT_BOOTED = "not-booted"  # armed, reset, and the old system is up; its boot loader does not say why
     RESETS = "resets"  # tries ran out, but the new system came up each time: innocent resets
     ENVIRONMENT = "environment-lost"  # the arming write was lost with its copy of the environment
     INTERRUPTED = "interrupted"  # power or process went away before arming

@@ -10,6 +10,7 @@ from twinslot.core import stored
 from twinslot.core.lifecycle import State
 from twinslot.core.model import CheckResult, Floors, Release, SlotName, StoredPayload
 from twinslot.core.origin import NOBODY, Origin
+from twinslot.core.slotset import slots_from
 from twinslot.core.stored import Kept
 
 
@@ -28,7 +29,7 @@ class Transaction(Kept):
     Attributes:
         id: 32 random hex digits; also in the boot environment (`ts_txn`).
         state: Where it stands.
-        target: The slot being filled or tried; the other one is what runs.
+        target: The slot being filled or tried.
         release: What the target will hold.
         floors: What the floors become at commit.
         payloads: The target's payloads with their digests, for later read-backs.
@@ -81,8 +82,8 @@ class Transaction(Kept):
 
     @property
     def source(self) -> SlotName:
-        """The slot that ran when the transaction began."""
-        return self.target.other
+        """The slot that ran when the transaction began, as far as two slots tell."""
+        return slots_from(self.target).back()
 
     def with_seconds(self, phase: str, seconds: float) -> Transaction:
         """The same with time added to one phase, rounded to milliseconds."""

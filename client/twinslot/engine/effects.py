@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from twinslot.core import boot_variables as bootenv
+from twinslot.core.boot_outcome import why_left
 from twinslot.core.boot_variables import BootState, read_state
 from twinslot.core.errors import DeviceError, LifecycleError, TwinslotError
 from twinslot.core.events import AuditEvent
 from twinslot.core.lifecycle import Effect, Event
-from twinslot.core.model import Floors, Reason, SlotRecord, SlotState
+from twinslot.core.model import Floors, Reason, SlotName, SlotRecord, SlotState
 from twinslot.core.transaction import Outcome
 from twinslot.engine.content import ImageInstall
 from twinslot.engine.edges import Device
@@ -21,8 +22,6 @@ from twinslot.payloads.base import PayloadPlace
 from twinslot.storage.record.record import Record
 
 T = TypeVar("T")
-
-BOOT_LIMIT: Final = 3  # bootlimit of the boot contract
 
 
 class Effects:
@@ -104,14 +103,17 @@ class Effects:
         transaction = self._machine.open
         for place in self._places():
             place.switch()
-        changes = bootenv.arm(self._environment(), transaction.target, transaction.id, transaction.release)
+        target, back = transaction.target, self._device.running
+        changes = bootenv.arm(self._environment(), target, transaction.id, transaction.release, back)
         self._timed("arm", lambda: self._decide(changes, settle=False))
 
     def disarm(self) -> None:
         """Nothing points at the target any more, and it is bad."""
         transaction, state = self._machine.open, self._environment()
         whole = transaction.kind == "rollback" and transaction.armed
-        self._decide(bootenv.disarm(state, transaction.target, transaction.id, whole=whole), settle=True)
+        self._decide(
+            bootenv.disarm(state, transaction.target, self._device.running, transaction.id, whole=whole), settle=True
+        )
         record = self._machine.record
         if record is not None and not whole:
             self._tolerate(lambda: record.forget_slot(transaction.target))
@@ -126,10 +128,8 @@ class Effects:
         transaction, state = self._machine.open, self._environment()
         if transaction.target is not self._device.running:
             raise LifecycleError("commit is only possible from inside the new system", code="commit")
-        other = self.asked(lambda record: record.slot(transaction.source), None)
-        epoch = other.release.epoch if other else None
         floors, sequence = self._floors_after(state), transaction.release.sequence
-        changes = bootenv.commit(state, transaction.target, transaction.id, floors, epoch, sequence)
+        changes = bootenv.commit(state, transaction.target, transaction.id, floors, self._epochs(), sequence)
         self._decide(changes, settle=False)
         self._try_settle()
         return Event.COMMITTED
@@ -145,8 +145,9 @@ class Effects:
     def stop_counting(self) -> None:
         """The running slot stays; tries are no longer counted."""
         state = self._environment()
-        if state.counting or state.slot is not self._device.running:
-            self._decide(bootenv.stop_counting(state, self._device.running, state.transaction), settle=True)
+        if state.counting or state.slot is not self._device.running or state.ended_untold:
+            changes = bootenv.stop_counting(state, self._device.running, state.transaction, self._why())
+            self._decide(changes, settle=True)
 
     # Telling what happened
 
@@ -212,13 +213,15 @@ class Effects:
         )
 
     def _why(self) -> str:
-        """The stored reason. Tries that ran out although the client came up each time were innocent resets."""
-        transaction = self._machine.transaction
-        environment = self._device.bootloader.read()
-        state = read_state(environment.variables)
-        if transaction and state.reason == Reason.BOOTLIMIT and len(transaction.boots) >= BOOT_LIMIT:
-            return Reason.RESETS
-        return state.reason or (transaction.reason if transaction else "") or Reason.ENVIRONMENT
+        """The reason, stored or found (`why_left`)."""
+        transaction, loader = self._machine.transaction, self._device.bootloader
+        stored, boots = (transaction.reason, len(transaction.boots)) if transaction else ("", 0)
+        return why_left(read_state(loader.read().variables), loader.describe(), stored, boots)
+
+    def _epochs(self) -> dict[SlotName, int]:
+        """Security epoch of what each slot holds, as far as the record knows."""
+        known = {name: self.asked(lambda record, name=name: record.slot(name), None) for name in SlotName}  # type: ignore[misc]
+        return {name: slot.release.epoch for name, slot in known.items() if slot}
 
     def _floors_after(self, state: BootState) -> Floors:
         """Never lower than what any place says, nor than the release that is being kept."""

@@ -10,7 +10,7 @@ from twinslot.core.errors import Refusal, RefusedError, TwinslotError
 from twinslot.core.events import AuditEvent
 from twinslot.core.health import failed, failed_checks, judged
 from twinslot.core.lifecycle import Event, State
-from twinslot.core.model import CheckResult, Reason, SlotName, SlotState
+from twinslot.core.model import CheckResult, Reason, SlotState
 from twinslot.core.progress import Meter, Observer, Phase, quiet
 from twinslot.core.requests import InstallOptions
 from twinslot.core.transaction import Transaction
@@ -238,7 +238,7 @@ def _judge(session: Session, results: tuple[CheckResult, ...]) -> Transaction:
 def _revert(session: Session) -> Transaction:
     """The transaction that tries the other, committed slot again."""
     device, state = session.device, session.environment()
-    other = device.running.other
+    other = state.way_back(device.running)
     known = session.record.slot(other)
     if state.states[other] is not SlotState.GOOD or known is None or not known.payloads:
         raise _refused("no-other-slot", f"slot '{other}' holds no release that was committed", session)
@@ -250,7 +250,7 @@ def _revert(session: Session) -> Transaction:
     return Transaction(
         id=secrets.token_hex(16),
         state=State.IDLE,
-        target=SlotName(other),
+        target=other,
         release=known.release,
         payloads=known.payloads,
         kind="rollback",

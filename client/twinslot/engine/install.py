@@ -12,13 +12,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from twinslot.core.acceptance import AcceptancePolicy, DeviceFacts, check
+from twinslot.core.boot_variables import BootState
 from twinslot.core.errors import CancelledError, ImageError, Refusal, RefusedError, TwinslotError
 from twinslot.core.events import AuditEvent
 from twinslot.core.lifecycle import Event, State
 from twinslot.core.manifest import Manifest, parse_manifest
-from twinslot.core.model import Floors, Reason, StoredPayload
+from twinslot.core.model import Floors, Reason, SlotName, StoredPayload
 from twinslot.core.progress import Meter, Observer, Phase
 from twinslot.core.requests import InstallOptions
+from twinslot.core.slotset import slots_from
 from twinslot.core.transaction import Transaction
 from twinslot.engine.cancellation import Cancellation
 from twinslot.engine.content import ImageInstall
@@ -44,7 +46,8 @@ def install(
     announcer = session.machine.announcer
     announcer.about["source"] = stream.source
     announcer.stopped_by = lambda: cancelled.by
-    _refuse_during_trial(session)
+    state = _refuse_during_trial(session)
+    target = slots_from(session.device.running).target(state.states, state.back)
     meter = Meter(observer, session.device.monotonic)
     meter.begin(Phase.VERIFY)
     stream.listen(lambda note: _tell(note, meter, stream))
@@ -52,12 +55,12 @@ def install(
         try:
             verified, manifest = _verify(session, stream, options)
             with (
-                open_targets(session.device, session.device.running.other) as targets,
-                open_local_content(session.device, session.record) as holdings,
+                open_targets(session.device, target) as targets,
+                open_local_content(session.device, session.record, target) as holdings,
                 session.device.read_back_with() as run,
             ):
                 _accept(session, manifest, targets, options)
-                transaction = _transaction(session, manifest, verified, meter)
+                transaction = _transaction(session, target, manifest, verified, meter)
                 _drop_waiting(session)
                 _remember(session, transaction, verified, options)
                 session.machine.begin(transaction)
@@ -99,7 +102,7 @@ def _tell(note: Note, meter: Meter, stream: ImageStream) -> None:
         log.info("%s", note)
 
 
-def _refuse_during_trial(session: Session) -> None:
+def _refuse_during_trial(session: Session) -> BootState:
     """The other slot is what the device goes back to (S7)."""
     running = session.device.running
     state = session.environment()
@@ -107,10 +110,11 @@ def _refuse_during_trial(session: Session) -> None:
         raise RefusedError(
             Refusal(
                 "on-trial",
-                f"slot '{running}' is on trial and slot '{running.other}' is the way back",
+                f"slot '{running}' is on trial and slot '{state.way_back(running)}' is the way back",
                 hint="wait for the commit, or use 'twinslot commit' or 'twinslot rollback'",
             )
         )
+    return state
 
 
 def _verify(session: Session, stream: ImageStream, options: InstallOptions) -> tuple[Verified, Manifest]:
@@ -158,6 +162,7 @@ def device_facts(session: Session, partitions: Mapping[str, int]) -> DeviceFacts
     """What acceptance needs to know of this device; the failed release is remembered in two places (S13)."""
     running, environment = session.record.slot(session.device.running), session.environment()
     in_environment = environment.failed_sequence
+    target = slots_from(session.device.running).target(environment.states, environment.back)
     failed = set(session.record.failed()) | ({in_environment} if in_environment is not None else set())
     return DeviceFacts(
         compatible=session.device.compatible,
@@ -170,16 +175,18 @@ def device_facts(session: Session, partitions: Mapping[str, int]) -> DeviceFacts
         failed=frozenset(failed),
         hardware=session.device.hardware,
         variant=session.device.variant,
-        payload_types={name: place.type for name, place in session.device.places[session.device.running.other].items()},
+        payload_types={name: place.type for name, place in session.device.places[target].items()},
     )
 
 
-def _transaction(session: Session, manifest: Manifest, verified: Verified, meter: Meter) -> Transaction:
+def _transaction(
+    session: Session, target: SlotName, manifest: Manifest, verified: Verified, meter: Meter
+) -> Transaction:
     release = manifest.release
     return Transaction(
         id=secrets.token_hex(16),
         state=State.IDLE,
-        target=session.device.running.other,
+        target=target,
         release=release,
         floors=Floors(release.sequence, release.epoch, verified.root_version),
         payloads={p.name: StoredPayload(p.size, p.group_size, p.digest, p.type) for p in manifest.payloads},

@@ -35,15 +35,16 @@ def open_targets(device: Device, slot: SlotName) -> Iterator[Mapping[str, Payloa
 
 
 @contextlib.contextmanager
-def open_local_content(device: Device, record: Record) -> Iterator[LocalContent]:
-    """What the device holds before an install; the places of the running slot are closed afterwards."""
-    target, running = device.running.other, record.slot(device.running)
+def open_local_content(device: Device, record: Record, target: SlotName) -> Iterator[LocalContent]:
+    """What the device holds before an install into this slot; the places of the running slot are closed afterwards."""
+    running = record.slot(device.running)
     if not device.delta.reuse:
-        yield LocalContent(target)
+        yield LocalContent(target, device.running)
         return
     with contextlib.ExitStack() as stack:
         readers = _open_sources(device, stack)
-        yield LocalContent(target, device.lists, readers, _payloads(running), _unfinished(record, target))
+        unfinished = _unfinished(record, target)
+        yield LocalContent(target, device.running, device.lists, readers, _payloads(running), unfinished)
 
 
 def _open_sources(device: Device, stack: contextlib.ExitStack) -> Mapping[str, SlotReader]:

@@ -21,6 +21,7 @@ from twinslot.core.errors import DeviceError, TwinslotError
 from twinslot.core.events import AuditEvent
 from twinslot.core.lifecycle import Event, State
 from twinslot.core.model import Floors, Reason, Release, SlotName, SlotState
+from twinslot.core.slotset import slots_from
 from twinslot.core.transaction import Outcome, Transaction
 from twinslot.engine.announce import Announcer
 from twinslot.engine.edges import Device
@@ -79,7 +80,7 @@ def open_session(device: Device, what: str, *, reboot: bool = True) -> Iterator[
     with _announcing(announcer, what), device.lock(what):
         environment = device.bootloader.read()
         state = _readable(environment)
-        record = _open_record(device, announcer, on_trial=state is None or state.trial is device.running)
+        record = _open_record(device, announcer, on_trial=state is None or state.on_trial(device.running))
         with contextlib.nullcontext() if record is None else record, _announcing(announcer, what):
             yield _reconciled(device, announcer, state, reboot=reboot)
 
@@ -133,7 +134,9 @@ def _reconcile(device: Device, announcer: Announcer, state: BootState | None, *,
     machine.effects = effects.table()
     target = transaction.target if transaction else None
     notes = device.running_notes + disagreements(facts, target) + _went_back(record, state)
-    event = classify_boot(facts, target, transaction.id if transaction else "")
+    armed_in = transaction.boot_id if transaction and transaction.armed else ""
+    traits = device.bootloader.describe()
+    event = classify_boot(facts, target, transaction.id if transaction else "", traits, armed_in)
     if state is None:
         _rebuild(device, machine)
     if transaction is None and state is not None and event in _ADOPTED_AS and not _fell_back(state, event, device):
@@ -187,14 +190,16 @@ def _fell_back(state: BootState, event: Event, device: Device) -> bool:
     Either a committed slot did not start and the script handed over to the other good one; or U-Boot's default started
     a slot that nothing vouches for, and the reboot out of it is still to come.
     """
-    handed_over = event is Event.ROLLED_BACK and state.states[device.running.other] is not SlotState.BAD
+    left = state.states[_left(state, device.running)]
+    handed_over = event is Event.ROLLED_BACK and left is SlotState.GOOD
     return handed_over or (event is Event.GIVEN_UP and not state.reason)
 
 
 def _adopt(device: Device, record: Record | None, state: BootState, event: Event) -> Transaction:
     """The record was lost: what the environment still tells about the update under way."""
-    target = device.running if event in (Event.BOOTED_NEW, Event.GIVEN_UP) else device.running.other
-    left = event in (Event.ROLLED_BACK, Event.GIVEN_UP)
+    runs = event in (Event.BOOTED_NEW, Event.GIVEN_UP)
+    target = device.running if runs else _left(state, device.running)
+    left = event in (Event.ROLLED_BACK, Event.GIVEN_UP) and not state.ended_untold
     sequence = state.failed_sequence if left else state.trial_sequence
     known = next((t for t in record.history() if t.id == state.transaction), None) if record else None
     if known is not None and known.target is target:  # closed in the record, alive in the environment (S12)
@@ -208,6 +213,12 @@ def _adopt(device: Device, record: Record | None, state: BootState, event: Event
         started=timestamp(device.now()),
         reason=state.reason,
     )
+
+
+def _left(state: BootState, running: SlotName) -> SlotName:
+    """The slot that was armed or left, as the slots' states tell it; of two the other one."""
+    order = (SlotState.TRIAL, SlotState.BAD, SlotState.GOOD)
+    return min(slots_from(running).others, key=lambda name: order.index(state.states[name]))
 
 
 def _count_boot(device: Device, machine: Machine, event: Event) -> None:
@@ -232,7 +243,7 @@ def _rebuild(device: Device, machine: Machine) -> None:
     keep, other = running, _other_state(machine, running)
     if transaction is None and other is SlotState.GOOD and not _vouched_for(record, running):
         # U-Boot's default could not know: what runs is too old (S8), or was never committed (S6, S13).
-        keep, other = running.other, SlotState.BAD
+        keep, other = slots_from(running).back(), SlotState.BAD
     changes = bootenv.rebuild(
         keep,
         other,
@@ -259,7 +270,7 @@ def _other_state(machine: Machine, running: SlotName) -> SlotState:
         return SlotState.GOOD  # the old system, which was running when the update began
     if transaction is not None or record is None:
         return SlotState.BAD
-    known = record.slot(running.other)
+    known = record.slot(slots_from(running).back())
     return SlotState.GOOD if known and known.release.epoch >= record.floors().epoch else SlotState.BAD
 
 

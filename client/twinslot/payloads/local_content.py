@@ -24,6 +24,7 @@ class LocalContent:
 
     Attributes:
         target: The slot that is filled.
+        source: The slot that runs.
         store: Where lists are kept; None: nowhere.
         readers: The running slot's places by payload, open for reading; empty when groups are not to be reused.
         installed: The running slot's payloads as the record knows them.
@@ -31,6 +32,7 @@ class LocalContent:
     """
 
     target: SlotName
+    source: SlotName
     store: ListStore | None = None
     readers: Mapping[str, SlotReader] = field(default_factory=dict)
     installed: Mapping[str, StoredPayload] = field(default_factory=dict)
@@ -55,7 +57,7 @@ class LocalContent:
         reader = self.readers.get(payload.name)
         if self.store is None or reader is None:
             return None
-        slot, stored = self.target.other, self.installed.get(payload.name)
+        slot, stored = self.source, self.installed.get(payload.name)
         known = self.store.load(slot, payload.name)
         fits = known is not None and known.group_size == payload.group_size
         if fits and (stored is None or known is None or stored.digest == known.digest):

@@ -249,7 +249,8 @@ def _decision(scene: Scene) -> str:
         return f"{runs}; the next boot is not known, since the environment cannot be read"
     if view.state is None:
         return f"{runs}; the environment will be rebuilt from the record"
-    boots = view.state.slot if view.state.states[view.state.slot] is not SlotState.BAD else view.state.slot.other
+    chosen, back = view.state.slot, view.state.way_back(view.state.slot)
+    boots = chosen if view.state.states[chosen] is not SlotState.BAD else back
     return f"{runs}; the next boot starts slot {boots}"
 
 

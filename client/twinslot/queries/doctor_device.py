@@ -71,7 +71,7 @@ def other_slot(scene: Scene) -> Looked:
     view = scene.view
     if view.running.slot is None or view.state is None or view.record is None:
         return
-    other = view.running.slot.other
+    other = view.state.way_back(view.running.slot)
     state, known = view.state.states[other], view.record.slot(other)
     if state is SlotState.BAD:
         yield Severity.FINE, f"slot {other} holds no release that boots", ""

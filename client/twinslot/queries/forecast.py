@@ -16,6 +16,7 @@ from twinslot.core.errors import DeviceError, RefusedError, TransportError
 from twinslot.core.manifest import Manifest, Payload, parse_manifest
 from twinslot.core.model import SlotName, StoredPayload
 from twinslot.core.requests import InstallOptions
+from twinslot.core.slotset import slots_from
 from twinslot.engine.assemble import open_stream
 from twinslot.payloads.base import PayloadPlace
 from twinslot.payloads.plan import ContentSource, Plan, make_plan
@@ -113,18 +114,19 @@ def forecast(
         places: Of both slots.
         stream: Its head was taken; not closed here.
         manifest: Verified.
-        running: The slot that runs; the other one is the target.
+        running: The slot that runs; `SlotSet.target` is written.
         installed: What the record knows of it.
     """
     store = ListStore(config.record.directory / "lists")
     with contextlib.ExitStack() as stack:
-        readers = {slot: _readers(stack, places[slot]) for slot in SlotName}
+        target = slots_from(running).target()
+        readers = {slot: _readers(stack, places[slot]) for slot in (running, target)}
         looked = config.delta.reuse and stream.remote
         lists: dict[str, tuple[KnownList | None, KnownList | None]] = {}
         for payload in manifest.payloads:
             size = installed[payload.name].size if payload.name in installed else None
             here = _list(store, running, payload, readers[running], looked=looked, size=size)
-            there = _list(store, running.other, payload, readers[running.other], looked=looked, size=payload.size)
+            there = _list(store, target, payload, readers[target], looked=looked, size=payload.size)
             lists[payload.name] = (here, there) if config.delta.reuse else (None, None)
         bases = [
             Base(name, here.size, here.group_size, here.digest, here.data, readers[running][name].descriptor)

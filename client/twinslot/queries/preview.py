@@ -17,6 +17,7 @@ from twinslot.core.errors import DeviceError, Refusal, RefusedError
 from twinslot.core.manifest import parse_manifest
 from twinslot.core.model import Floors, SlotName
 from twinslot.core.requests import InstallOptions
+from twinslot.core.slotset import slots_from
 from twinslot.engine.assemble import open_stream, verify_head
 from twinslot.health.selection import check_names, configured_checks
 from twinslot.payloads.base import PayloadPlace
@@ -114,6 +115,12 @@ def _ask_trust(
         return None, e.reasons
 
 
+def _target(running: SlotName | None, state: BootState | None) -> SlotName:
+    """The slot that would be written; where it is not known which one runs, one as large as any."""
+    slots = slots_from(running or next(iter(SlotName)))
+    return slots.target(state.states, state.back) if state else slots.target()
+
+
 def _facts(
     config: Config, record: Record | Published | None, state: BootState | None, floors: Floors, notes: list[str]
 ) -> DeviceFacts:
@@ -121,7 +128,7 @@ def _facts(
     running = found.slot
     if running is None:
         notes.append("it is not known which slot runs")
-    places = find_places(config.slots, found)[running.other if running else SlotName.B]
+    places = find_places(config.slots, found)[_target(running, state)]
     known = record.slot(running) if record and running else None
     failed = set(record.failed()) if record else set()
     if state and state.failed_sequence is not None:

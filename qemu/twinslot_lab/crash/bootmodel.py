@@ -21,6 +21,7 @@ DEFAULT: Final[Mapping[str, str]] = {
     "upgrade_available": "1",
     "bootcount": "0",
 }
+SLOTS: Final = ("a", "b")
 LIMIT: Final = 3  # CONFIG_BOOTCOUNT_BOOTLIMIT; no card sets it
 _NUMBERS: Final = frozenset({"upgrade_available", "bootcount"})  # of type "d" in CONFIG_ENV_FLAGS_LIST_STATIC
 _LOST: Final = Copy(good=False, flags=0, variables={})
@@ -104,8 +105,8 @@ def power_on(card: Card, loads: Loads) -> Start:
     """One start of the board."""
     uboot = _Running(card, loads)
     ran_out = uboot.count() > LIMIT
-    slot = "b" if uboot.env.get("slot") == "b" else "a"
-    uboot.env["slot"] = slot
+    slot = uboot.env.get("slot", "")
+    uboot.env["slot"] = slot = slot if slot in SLOTS else SLOTS[0]
     startable = uboot.state(slot) in ("good", "trial")
     reason = uboot.env.get("ts_reason", "")
     started = None
@@ -120,7 +121,9 @@ def power_on(card: Card, loads: Loads) -> Start:
 
 def _go_on(uboot: _Running, slot: str, reason: str, *, startable: bool, ran_out: bool) -> str | None:
     """Hand over to the other good slot; without one, tries that ran out go on all the same."""
-    other = "a" if slot == "b" else "b"
+    others = [name for name in SLOTS if name != slot]
+    back = uboot.env.get("ts_back")
+    other = back if back in others else others[0]
     if uboot.state(other) == "good":
         return _hand_over(uboot, slot, other, reason)
     return uboot.start(slot) if ran_out and startable else None

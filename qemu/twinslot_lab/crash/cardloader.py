@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from twinslot.bootloader.base import CopyState, Environment, EnvironmentCopy
 from twinslot.bootloader.env_lines import make_script
 from twinslot.core.errors import DeviceError
+from twinslot.core.loader_traits import UBOOT, LoaderTraits
 from twinslot_lab.crash.bootmodel import DEFAULT, Card
 
 
@@ -19,6 +20,10 @@ class CardBootloader:
 
     def __init__(self, card: Card) -> None:
         self.card = card
+
+    def describe(self) -> LoaderTraits:
+        """The model is U-Boot's."""
+        return UBOOT
 
     def read(self) -> Environment:
         """Both copies."""

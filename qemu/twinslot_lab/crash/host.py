@@ -21,6 +21,7 @@ from twinslot.config import options as config
 from twinslot.config.options import Config
 from twinslot.core.model import CheckResult, Floors, SlotName
 from twinslot.core.progress import Observer
+from twinslot.core.slotset import slots_from
 from twinslot.core.transaction import Transaction
 from twinslot.engine import assemble
 from twinslot.engine.edges import Device, Verified
@@ -117,7 +118,7 @@ class HostDevice:
             LabError: It was refused or failed.
         """
         run_verb(self._host, "--no-service", "install", "--no-reboot", str(image.path))
-        self._held[self._running.other] = image
+        self._held[slots_from(self._running).target()] = image
 
     def newest(self) -> Transaction:
         """The last update, as the record tells it."""

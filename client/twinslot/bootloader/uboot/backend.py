@@ -25,6 +25,7 @@ from twinslot.bootloader.uboot.copies import Copies, read_copies
 from twinslot.bootloader.uboot.medium import Medium
 from twinslot.core.circumstance import is_shortage, shortage
 from twinslot.core.errors import DeviceError, LifecycleError
+from twinslot.core.loader_traits import UBOOT, LoaderTraits
 from twinslot.system import process
 
 NO_DEFAULT: Final = "/dev/null/none"  # below a device there can be no file
@@ -58,6 +59,10 @@ class UBoot:
     ) -> None:
         self._config, self._program = fw_env_config, fw_setenv
         self._default, self._timeout = default_env, timeout
+
+    def describe(self) -> LoaderTraits:
+        """U-Boot counts, hands over and tells why: the script does (bootloader_hooks/uboot/common.env)."""
+        return UBOOT
 
     def read(self) -> Environment:
         """Read both copies past the page cache; see `Bootloader`.
