@@ -38,7 +38,13 @@ class Trusted:
 
 
 def judge(
-    trust: bytes, manifest: bytes, anchor: bytes, roles: list[str], now: datetime, floors: tuple[int, int]
+    trust: bytes,
+    manifest: bytes,
+    anchor: bytes,
+    roles: list[str],
+    now: datetime,
+    floors: tuple[int, int],
+    kept: bytes | None = None,
 ) -> Trusted:
     """Section 10.2. `now` is the latest of clock, build time and last verified date; floors of root and targets."""
     assert roles
@@ -60,12 +66,15 @@ def judge(
             sane(root["signed"]["roles"]["targets"])
             must(last, "root", root)
             must(root, "root", root)
+            enough(last, "root", root, tops(last), tops(root), delegates(read_json(kept)) if kept else {})
             last = root
     assert last["signed"]["version"] >= floors[0]
     # 3. The targets document
     must(last, "targets", delegating)
     ids_before, ids_now = (set(root["signed"]["roles"]["targets"]["keyids"]) for root in (first, last))
     assert delegating["signed"]["version"] >= floors[1] or not ids_before & ids_now
+    if kept:
+        enough(last, "targets", delegating, delegates(read_json(kept)), delegates(delegating), {})
     # 4. The required roles
     delegated = {role["name"]: role for role in delegating["signed"]["delegations"]["roles"]}
     required = [delegated[name] for name in roles]
@@ -190,6 +199,38 @@ def must(by: Object, role: str, document: Object) -> None:
     sane(by["signed"]["roles"][role])
     names = by["signed"]["roles"][role]
     assert len(signers(by["signed"]["keys"], names["keyids"], document)) >= names["threshold"]
+
+
+def tops(root: Object) -> Object:
+    """Root and targets as a root has them: threshold, keys, names."""
+    signed = root["signed"]
+    return {
+        name: (role["threshold"], [signed["keys"][key_id] for key_id in role["keyids"]], [])
+        for name, role in signed["roles"].items()
+        if name in ("root", "targets")
+    }
+
+
+def delegates(document: Object) -> Object:
+    """The same of the roles of a targets document."""
+    delegations = document["signed"]["delegations"]
+    return {
+        role["name"]: (role["threshold"], [delegations["keys"][key_id] for key_id in role["keyids"]], role["paths"])
+        for role in delegations["roles"]
+    }
+
+
+def enough(by: Object, role: str, document: Object, before: Object, after: Object, behind: Object) -> None:
+    """What a document replaces took as many signatures as it takes itself."""
+    replaced = []
+    for name, (threshold, keys, paths) in before.items():
+        there = after.get(name)
+        if there and there[0] >= threshold and all(k in keys for k in there[1]) and all(p in paths for p in there[2]):
+            continue
+        replaced.append(threshold)
+    if replaced:
+        given = signers(by["signed"]["keys"], by["signed"]["roles"][role]["keyids"], document)
+        assert len(given) >= max([*replaced, *(threshold for threshold, _, _ in behind.values())])
 
 
 def signers(keys: Object, key_ids: list[str], document: Object) -> set[str]:

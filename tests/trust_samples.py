@@ -39,7 +39,7 @@ def at(year: int, month: int = 1) -> TrustTime:
 
 @dataclass(frozen=True)
 class Authority:
-    """A key directory: root 2 of 3, targets 1 of 1, engineering 1 of 1, clinical 2 of 2."""
+    """A key directory: root 2 of 3, targets 2 of 2, engineering 1 of 1, clinical 2 of 2."""
 
     directory: Path
 
@@ -79,7 +79,7 @@ class Authority:
 def make_authority(directory: Path) -> Authority:
     """New keys in a directory."""
     roles = {"engineering": RolePlan(), "clinical": RolePlan(2, 2)}
-    init_keys(directory, roles, RolePlan(3, 2), MADE)
+    init_keys(directory, roles, RolePlan(3, 2), MADE, targets=RolePlan(2, 2))
     return Authority(directory)
 
 

@@ -28,7 +28,7 @@ from twinslot_image.patch_inspect import describe_patch, is_patch, read_patch_he
 from twinslot_image.progress import Progress, size_text
 from twinslot_image.sequence import check_sequence
 from twinslot_image.skeleton import write_skeletons
-from twinslot_image.verify import Verified, naming_root, read_root, verify_image
+from twinslot_image.verify import Verified, naming_root, read_root, read_targets, verify_image
 
 
 def init(arguments: argparse.Namespace, output: Output) -> None:
@@ -86,8 +86,9 @@ def verify(arguments: argparse.Namespace, output: Output) -> None:
     policy = TrustPolicy(roles, ignore_expiry=arguments.ignore_expiry)
     require_image(arguments.image)
     root = read_root(arguments.root)
+    kept = read_targets(arguments.targets) if arguments.targets else None
     with Progress("verifying", arguments.image.stat().st_size) as progress, naming_root(arguments.root):
-        verified = verify_image(arguments.image, root, policy, datetime.now(UTC), progress.update)
+        verified = verify_image(arguments.image, root, policy, datetime.now(UTC), progress.update, kept=kept)
     if output.as_json:
         output.line({"type": "verify"} | _verified_data(verified))
     else:

@@ -43,11 +43,9 @@ def init_keys(arguments: argparse.Namespace, output: Output) -> None:
         if not separator:
             raise UsageError("'--public' needs role and file", code="value", expected="ROLE=FILE", found=each)
         public.setdefault(role, []).append(Path(path))
-    plans = {
-        "root": _plan(arguments.root, "--root"),
-        "targets": _plan(arguments.targets or arguments.root, "--targets"),
-    }
     roles = _roles(arguments.roles or [DEFAULT_ROLES])
+    top = _plan(arguments.root, "--root") if arguments.root else keys.default_plan(k for k, _ in roles.values())
+    plans = {"root": top, "targets": _plan(arguments.targets, "--targets") if arguments.targets else top}
     if strangers := sorted(public.keys() - plans.keys() - roles.keys()):
         known = ", ".join((*plans, *roles))
         raise UsageError("'--public' names a role that is not made", code="value", expected=known, found=strangers[0])
@@ -55,14 +53,14 @@ def init_keys(arguments: argparse.Namespace, output: Output) -> None:
     labels = {
         key.keyid: path.stem for role, paths in public.items() for key, path in zip(given[role], paths, strict=True)
     }
-    top = {name: keys.RolePlan(count, least, given.get(name, ())) for name, (least, count) in plans.items()}
+    tops = {name: keys.RolePlan(count, least, given.get(name, ())) for name, (least, count) in plans.items()}
     change = keys.init_keys(
         arguments.directory,
         {name: keys.RolePlan(count, least, given.get(name, ())) for name, (least, count) in roles.items()},
-        top["root"],
+        tops["root"],
         build_time(os.environ),
         arguments.passphrase,
-        targets=top["targets"],
+        targets=tops["targets"],
         labels=labels,
     )
     root = KeyDirectory(arguments.directory).root_file(1)

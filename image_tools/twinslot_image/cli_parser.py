@@ -139,8 +139,9 @@ def _add_init(actions: _Verbs, anywhere: Parser) -> None:
         metavar="ROLE[=K/N],...",
         help="roles; K of N keys must sign, 1/1 unless given; may be given again (default: engineering,clinical)",
     )
-    init.add_argument("--root", default="1/1", metavar="K/N", help="root keys (default: %(default)s)")
-    init.add_argument("--targets", metavar="K/N", help="keys that sign who may sign (default: as --root)")
+    least = "default: 1/1; 2/3, or one more than the highest K of a role, when a role has a K above 1"
+    init.add_argument("--root", metavar="K/N", help=f"root keys; K not below that of any role ({least})")
+    init.add_argument("--targets", metavar="K/N", help="keys that sign who may sign, likewise (default: as --root)")
     init.add_argument(
         "--public",
         action="append",
@@ -313,6 +314,12 @@ def _add_readers(verbs: _Verbs, anywhere: Parser) -> None:
     )
     verify.add_argument("image", type=Path, metavar="NAME.twin", help="the image")
     verify.add_argument("--root", type=Path, required=True, metavar="ROOT.json", help="what the device trusts")
+    verify.add_argument(
+        "--targets",
+        type=Path,
+        metavar="TARGETS.json",
+        help="the targets document that the device keeps, of the last image that it committed",
+    )
     verify.add_argument(
         "--roles",
         "--role",

@@ -48,6 +48,14 @@ class NewFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Documents:
+    """The newest root and the targets document."""
+
+    root: Root
+    targets: Targets
+
+
+@dataclass(frozen=True, slots=True)
 class KeyDirectory:
     """`N.root.json` for each root version, `targets.json`, `labels.json`, and `private/ROLE.KEYID.pem`."""
 
@@ -103,6 +111,14 @@ class KeyDirectory:
             raise DeviceError(f"'{self.path}' is no key directory", code="keys", expected="targets.json", hint=hint)
         document: Targets = read_document(self.targets_file, Targets)
         return document
+
+    def documents(self) -> Documents:
+        """What counts now.
+
+        Raises:
+            DeviceError: `device.keys`: a document is not there.
+        """
+        return Documents(self.roots()[-1], self.targets())
 
     def labels(self) -> dict[str, str]:
         """What keys are called by people, by key id."""

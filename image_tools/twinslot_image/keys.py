@@ -25,8 +25,21 @@ from tuf.api.metadata import (  # type: ignore[attr-defined]  # documented there
 from twinslot.core.canonical import encode
 from twinslot.core.errors import DeviceError, Refusal, RefusedError
 from twinslot.image.wire import ROOTS_MAX, TrustDocuments
-from twinslot.trust.keys import KEYS_MAX, THRESHOLD_MAX
 from twinslot_image.compose import SPEC_VERSION
+from twinslot_image.key_change import (
+    ROOT_DAYS,
+    TARGETS_DAYS,
+    TOP_ROLES,
+    KeyChange,
+    change_keys,
+    check_ranks,
+    check_threshold,
+    check_total,
+    find_role,
+    keys_after,
+    refuse_twice,
+    set_keys,
+)
 from twinslot_image.key_files import (
     ID_SHOWN,
     KeyDirectory,
@@ -38,10 +51,6 @@ from twinslot_image.key_files import (
     write_together,
 )
 
-ROOT_DAYS = 5 * 365  # an offline root outlives most service intervals; the chain renews it
-TARGETS_DAYS = 2 * 365
-TOP_ROLES = ("root", "targets")  # their keys stand in the root; those of all others in the targets document
-
 
 @dataclass(frozen=True, slots=True)
 class RolePlan:
@@ -50,6 +59,15 @@ class RolePlan:
     keys: int = 1
     threshold: int = 1
     public: tuple[SSlibKey, ...] = ()
+
+
+def default_plan(thresholds: Iterable[int]) -> tuple[int, int]:
+    """Threshold and number of keys of root and targets, for roles that need so many: 1 of 1, or from 2 of 3 on.
+
+    One key more than must sign, so that a lost one stops nothing.
+    """
+    high = max(thresholds, default=1)
+    return (1, 1) if high == 1 else (high, high + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +98,24 @@ class _Workshop:
             signers.append(signer)
         return signers
 
-    def open(self, role: str, root: Root) -> tuple[CryptoSigner, ...]:
-        """Those of a top role's keys that are here; see `open_role`."""
-        known = root.roles[role]
-        present = open_role(self.directory, role, known.keyids, known.threshold, self.passphrase)
-        self._missing += [why for why in present.missing if why not in self._missing]
-        return present.signers
+    def sign(self, change: KeyChange, made: Sequence[CryptoSigner] = ()) -> None:
+        """The new documents, by those of the keys that they need which are here or were just made.
+
+        Raises:
+            DeviceError: `device.key`: they are too few.
+        """
+        signers: dict[str, dict[str, CryptoSigner]] = {"root": {}, "targets": {}}
+        fresh = {signer.public_key.keyid: signer for signer in made}
+        for need in change.needs:
+            new = [fresh[key_id] for key_id in need.key_ids if key_id in fresh]
+            old = [key_id for key_id in need.key_ids if key_id not in fresh]
+            here = open_role(self.directory, need.by, old, need.count - len(new), self.passphrase)
+            self._missing += [why for why in here.missing if why not in self._missing]
+            signers[need.document] |= {signer.public_key.keyid: signer for signer in (*new, *here.signers)}
+        if change.root:
+            self.write(self.directory.root_file(change.root.version), change.root, signers["root"].values())
+        if change.targets:
+            self.write(self.directory.targets_file, change.targets, signers["targets"].values())
 
     def write(self, path: Path, signed: Root | Targets, signers: Iterable[CryptoSigner]) -> None:
         """A signed document."""
@@ -125,7 +155,7 @@ def init_keys(
         labels: What public keys from outside are called, by key id.
 
     Raises:
-        RefusedError: `refused.keys-exist`, `refused.threshold` or `refused.shared-key`; nothing was written.
+        RefusedError: `refused.keys-exist`, `refused.threshold`, `refused.shared-key` or `refused.outranked`.
     """
     shop = _Workshop(directory, passphrase)
     if shop.directory.root_versions() or shop.directory.targets_file.exists() or shop.directory.key_files():
@@ -133,16 +163,17 @@ def init_keys(
     check_private(shop.directory, passphrase)
     plans = {**roles, "root": root, "targets": targets}
     _check_plans(plans)
+    check_ranks({name: plan.threshold for name, plan in plans.items()})
     made = {name: shop.make(name, plan.keys - len(plan.public)) for name, plan in plans.items()}
     keys = {name: [*plan.public, *(s.public_key for s in made[name])] for name, plan in plans.items()}
     empty = {name: Role([], 1) for name in ("root", "targets", "snapshot", "timestamp")}
     document = Root(1, SPEC_VERSION, now + timedelta(days=ROOT_DAYS), {}, empty, consistent_snapshot=False)
     for name in TOP_ROLES:
-        _set_keys(document, name, keys[name], plans[name].threshold)
+        set_keys(document, name, keys[name], plans[name].threshold)
     delegated = {name: DelegatedRole(name, [], roles[name].threshold, True, paths=["*"]) for name in sorted(roles)}
     lists = Targets(1, SPEC_VERSION, now + timedelta(days=TARGETS_DAYS), {}, Delegations({}, delegated))
     for name, plan in roles.items():
-        _set_keys(lists, name, keys[name], plan.threshold)
+        set_keys(lists, name, keys[name], plan.threshold)
     shop.write(shop.directory.root_file(1), document, made["root"])
     shop.write(shop.directory.targets_file, lists, made["targets"])
     return shop.finish(labels or {})
@@ -172,25 +203,19 @@ def rotate_keys(
 
     Raises:
         RefusedError: `refused.role-unknown`, `refused.private-open`, `refused.not-encrypted`, `refused.threshold`,
-            `refused.shared-key`.
+            `refused.shared-key`, `refused.outranked`.
         DeviceError: `device.key`: fewer private keys are here than must sign the change.
     """
     shop = _Workshop(directory, passphrase)
-    root, targets = shop.directory.roots()[-1], shop.directory.targets()
-    _, holder, plan = _find_role(root, targets, role)
+    before = shop.directory.documents()
+    _, plan = find_role(before, role)
     check_private(shop.directory, passphrase)
-    old_root, old_targets = _signers(shop, root, role)
+    refuse_twice(public)
     count = max(len(plan.keyids), len(public))
+    _check_plans({role: RolePlan(count, plan.threshold, tuple(public))})
     made = shop.make(role, count - len(public))
     keys = [*public, *(signer.public_key for signer in made)]
-    _check_plans({role: RolePlan(count, plan.threshold, tuple(public))})
-    _check_document(targets, role, count)
-    _refuse_strangers(root, targets, role, public)
-    _set_keys(holder, role, keys, plan.threshold)
-    if role in TOP_ROLES:
-        _renew_root(shop, root, now, [*old_root, *made] if role == "root" else old_root)
-    if role != "root":
-        _renew_targets(shop, targets, now, made if role == "targets" else old_targets)
+    shop.sign(change_keys(before, role, keys, plan.threshold, now), made)
     return shop.finish(labels or {})
 
 
@@ -219,36 +244,14 @@ def change_role(
 
     Raises:
         RefusedError: `refused.role-unknown`, `refused.key-known`, `refused.key-unknown`, `refused.threshold`,
-            `refused.shared-key`.
+            `refused.shared-key`, `refused.outranked`.
         DeviceError: `device.key`: fewer private keys are here than must sign the change.
     """
     shop = _Workshop(directory, passphrase)
-    root, targets = shop.directory.roots()[-1], shop.directory.targets()
-    keys, holder, plan = _find_role(root, targets, role)
-    gone = {_key_named(name, role, plan.keyids, shop.directory.labels()) for name in remove}
-    if known := [key.keyid[:ID_SHOWN] for key in add if key.keyid in plan.keyids]:
-        raise RefusedError(Refusal("key-known", f"role '{role}' has this key already", found=", ".join(known)))
-    _refuse_strangers(root, targets, role, add)
-    _refuse_twice(add)
-    kept = [keys[key_id] for key_id in plan.keyids if key_id not in gone]
-    left = [*kept, *add]
-    _check_plans({role: RolePlan(len(left), threshold or plan.threshold)})
-    _check_document(targets, role, len(left))
-    old_root, old_targets = _signers(shop, root, role)
-    if role in TOP_ROLES:
-        stay = {key.keyid for key in left}
-        able = [s for s in (old_root if role == "root" else old_targets) if s.public_key.keyid in stay]
-        if len(able) < (threshold or plan.threshold):
-            what = f"the keys that are left in role '{role}' could not sign here"
-            raise RefusedError(
-                Refusal("threshold", what, f"{threshold or plan.threshold} private keys", str(len(able)))
-            )
-    _set_keys(holder, role, left, threshold or plan.threshold)
-    if role in TOP_ROLES:
-        _renew_root(shop, root, now, old_root)
-    if role != "root":
-        stay = {key.keyid for key in left} if role == "targets" else {s.public_key.keyid for s in old_targets}
-        _renew_targets(shop, targets, now, [s for s in old_targets if s.public_key.keyid in stay])
+    before = shop.directory.documents()
+    _, plan = find_role(before, role)
+    keys = keys_after(before, role, add, remove, shop.directory.labels())
+    shop.sign(change_keys(before, role, keys, threshold or plan.threshold, now))
     return shop.finish(labels or {})
 
 
@@ -267,54 +270,11 @@ def load_trust(directory: Path) -> TrustDocuments:
     return TrustDocuments(roots, store.targets_file.read_bytes())
 
 
-def _signers(shop: _Workshop, root: Root, role: str) -> tuple[tuple[CryptoSigner, ...], tuple[CryptoSigner, ...]]:
-    """Who signs a change of this role: keys of root, keys of targets; opened before anything is made."""
-    return (
-        shop.open("root", root) if role in TOP_ROLES else (),
-        shop.open("targets", root) if role != "root" else (),
-    )
-
-
-def _renew_root(shop: _Workshop, root: Root, now: datetime, signers: Iterable[CryptoSigner]) -> None:
-    root.version += 1
-    root.expires = now + timedelta(days=ROOT_DAYS)
-    shop.write(shop.directory.root_file(root.version), root, signers)
-
-
-def _renew_targets(shop: _Workshop, targets: Targets, now: datetime, signers: Iterable[CryptoSigner]) -> None:
-    targets.version += 1
-    targets.expires = now + timedelta(days=TARGETS_DAYS)
-    shop.write(shop.directory.targets_file, targets, signers)
-
-
-def _find_role(root: Root, targets: Any, role: str) -> tuple[dict[str, Any], Root | Targets, Any]:
-    """The keys of the document that holds a role, the document, and the role."""
-    if role in TOP_ROLES:
-        return root.keys, root, root.roles[role]
-    if role not in targets.delegations.roles:
-        known = ", ".join((*TOP_ROLES, *targets.delegations.roles))
-        raise RefusedError(Refusal("role-unknown", f"there is no role '{role}'", known, role))
-    return targets.delegations.keys, targets, targets.delegations.roles[role]
-
-
-def _set_keys(document: Any, role: str, keys: Iterable[SSlibKey], threshold: int) -> None:
-    known = document.roles[role] if isinstance(document, Root) else document.delegations.roles[role]
-    for key_id in list(known.keyids):
-        document.revoke_key(key_id, role)
-    for key in keys:
-        document.add_key(key, role)
-    known.threshold = threshold
-
-
 def _check_plans(plans: Mapping[str, RolePlan]) -> None:
     """Before a key is made: thresholds that can be reached, and not more keys than a device reads."""
     seen: dict[str, str] = {}
     for name, plan in plans.items():
-        if not 1 <= plan.threshold <= min(plan.keys, THRESHOLD_MAX) or plan.keys > THRESHOLD_MAX:
-            expected = f"K/N, K from 1 to N, N at most {THRESHOLD_MAX}"
-            raise RefusedError(
-                Refusal("threshold", f"role '{name}' cannot sign so", expected, f"{plan.threshold}/{plan.keys}")
-            )
+        check_threshold(name, plan.keys, plan.threshold)
         made = plan.keys - len(plan.public)
         if made < (plan.threshold if name in TOP_ROLES else 0):
             what, hint = (
@@ -327,45 +287,4 @@ def _check_plans(plans: Mapping[str, RolePlan]) -> None:
             if seen.setdefault(key.keyid, name) != name or plan.public.count(key) > 1:
                 what = f"one key twice, in '{seen[key.keyid]}' and '{name}'"
                 raise RefusedError(Refusal("shared-key", what, found=key.keyid[:ID_SHOWN]))
-    _check_total(sum(plan.keys for name, plan in plans.items() if name not in TOP_ROLES))
-
-
-def _check_document(targets: Any, role: str, keys: int) -> None:
-    """When a role gets so many keys, the others keeping theirs."""
-    if role not in TOP_ROLES:
-        others = (known for name, known in targets.delegations.roles.items() if name != role)
-        _check_total(keys + sum(len(known.keyids) for known in others))
-
-
-def _check_total(keys: int) -> None:
-    if keys > KEYS_MAX:
-        raise RefusedError(Refusal("threshold", "too many keys for one document", f"at most {KEYS_MAX}"))
-
-
-def _refuse_strangers(root: Root, targets: Any, role: str, keys: Iterable[SSlibKey]) -> None:
-    """A person with one key in two roles would sign twice."""
-    others = {name: known.keyids for name, known in (root.roles | targets.delegations.roles).items() if name != role}
-    for key in keys:
-        for name, key_ids in others.items():
-            if key.keyid in key_ids:
-                what, hint = f"the key belongs to role '{name}'", "make another one: one key may not stand in two roles"
-                raise RefusedError(Refusal("shared-key", what, found=key.keyid[:ID_SHOWN], hint=hint))
-
-
-def _refuse_twice(keys: Sequence[SSlibKey]) -> None:
-    """One key in two files counts once, so more could have to sign than there are."""
-    seen = set[str]()
-    for key in keys:
-        if key.keyid in seen:
-            what, hint = "one key is given twice", "name each key once"
-            raise RefusedError(Refusal("shared-key", what, found=key.keyid[:ID_SHOWN], hint=hint))
-        seen.add(key.keyid)
-
-
-def _key_named(name: str, role: str, key_ids: Sequence[str], labels: Mapping[str, str]) -> str:
-    found = [key_id for key_id in key_ids if key_id.startswith(name) or labels.get(key_id) == name]
-    if len(found) != 1 or not name:
-        what = f"role '{role}' has no key '{name}'" if not found else f"'{name}' may be more than one key"
-        known = ", ".join(key_id[:ID_SHOWN] for key_id in key_ids)
-        raise RefusedError(Refusal("key-unknown", what, known, name))
-    return found[0]
+    check_total(sum(plan.keys for name, plan in plans.items() if name not in TOP_ROLES))

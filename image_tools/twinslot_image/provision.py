@@ -14,6 +14,7 @@ from twinslot.core.boot_variables import rebuild
 from twinslot.core.errors import DeviceError
 from twinslot.core.manifest import parse_manifest
 from twinslot.core.model import Floors, SlotName, SlotRecord, SlotState, StoredPayload
+from twinslot.image.wire import parse_trust
 from twinslot.storage.record.record import FILE_NAME, Record
 from twinslot_image.file_kind import read_image_front
 from twinslot_image.outputs import Target
@@ -36,7 +37,8 @@ def provision(image: Path, slot: SlotName, record: Target, built: datetime) -> d
         ImageError: Not an image.
         OSError: The record cannot be written.
     """
-    manifest = parse_manifest(read_image_front(image).manifest)
+    front = read_image_front(image)
+    manifest, targets = parse_manifest(front.manifest), parse_trust(front.trust).targets
     release = manifest.release
     payloads = {p.name: StoredPayload(p.size, p.group_size, p.digest, p.type) for p in manifest.payloads}
     stamp = built.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -44,6 +46,7 @@ def provision(image: Path, slot: SlotName, record: Target, built: datetime) -> d
         with _about(record.folder), Record(directory, lambda: stamp, "factory") as new:
             new.audit("provisioned", slot=slot, release=release.name, manifest=release.manifest)
             new.save_slot(SlotRecord(slot, release, payloads, "", stamp))
+            new.keep_document("targets", targets.decode())  # what the device compares the next one with (S24)
             new.raise_floors(Floors(release.sequence, release.epoch, 1))
             new.saw_generation(1)
         with record.writing() as sink:

@@ -38,6 +38,8 @@ def verify_image(
     policy: TrustPolicy,
     now: datetime,
     on_progress: Callable[[int], None] = lambda _: None,
+    *,
+    kept: bytes | None = None,
 ) -> Verified:
     """Everything there is to check about an image file.
 
@@ -47,13 +49,14 @@ def verify_image(
         policy: What it demands.
         now: In UTC.
         on_progress: Called with the bytes read so far.
+        kept: The targets document that the device trusted last; None for a device that has none.
 
     Raises:
         ImageError: Damaged or malformed, naming the section.
         RefusedError: Not trusted, with every reason.
     """
     reader = Reader()
-    check = _Check(root, policy, now)
+    check = _Check(root, policy, now, kept)
     with path.open("rb") as file:
         for chunk in iter(lambda: file.read(_CHUNK), b""):
             for event in reader.feed(chunk):
@@ -73,16 +76,35 @@ def read_root(path: Path) -> bytes:
     Raises:
         DeviceError: `device.trust-root`: the file is none.
     """
-    data = read_small(path)
     hint = "give the root that the device was made with, '1.root.json' in the key directory"
-    try:
-        kind = parse_metadata(data, str(path)).signed.type
-    except ImageError as e:
-        raise DeviceError(f"'{path}' is no root document", code="trust-root", hint=hint) from e
-    if kind != "root":
+    data = read_small(path)
+    if found := _not_of_kind(data, "root"):
         what = f"'{path}' is no root document"
-        raise DeviceError(what, code="trust-root", found=f"a {kind} document", hint=hint)
+        raise DeviceError(what, code="trust-root", found=found, hint=hint)
     return data
+
+
+def read_targets(path: Path) -> bytes:
+    """A targets document, as a device keeps it.
+
+    Raises:
+        DeviceError: `device.trust-targets`: the file is none.
+    """
+    hint = "give the 'targets.json' that the device's last image was built with"
+    data = read_small(path)
+    if found := _not_of_kind(data, "targets"):
+        what = f"'{path}' is no targets document"
+        raise DeviceError(what, code="trust-targets", found=found, hint=hint)
+    return data
+
+
+def _not_of_kind(data: bytes, kind: str) -> str | None:
+    """What it is instead; None: it is of this kind."""
+    try:
+        found = parse_metadata(data, kind).signed.type
+    except ImageError:
+        return "no document of that form"
+    return None if found == kind else f"a {found} document"
 
 
 @contextmanager
@@ -107,8 +129,8 @@ def naming_root(path: Path) -> Iterator[None]:
 class _Check:
     """Collects what the reader says, and holds each payload to its whole digest."""
 
-    def __init__(self, root: bytes, policy: TrustPolicy, now: datetime) -> None:
-        self._root, self._policy, self._now = root, policy, now
+    def __init__(self, root: bytes, policy: TrustPolicy, now: datetime, kept: bytes | None) -> None:
+        self._root, self._policy, self._now, self._kept = root, policy, now, kept
         self._hashes: dict[str, hashlib._Hash] = {}
         self._groups = 0
         self._verdict: Verdict | None = None
@@ -127,7 +149,8 @@ class _Check:
     def _believe(self, head: Head) -> None:
         epoch = datetime.fromtimestamp(0, UTC)
         time = TrustTime(self._now, epoch, epoch)
-        self._verdict = verify(TrustRequest(self._root, head.trust, head.manifest, self._policy, time))
+        request = TrustRequest(self._root, head.trust, head.manifest, self._policy, time, kept_targets=self._kept)
+        self._verdict = verify(request)
         self.manifest = parse_manifest(head.manifest)
         self._hashes = {payload.name: hashlib.sha256() for payload in self.manifest.payloads}
 

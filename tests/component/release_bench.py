@@ -17,7 +17,7 @@ compatible = {compatible}
 checks = {checks}
 hardware = {hardware}
 variants = {variants}
-trust = "keys"
+trust = "{trust}"
 expires = {expires}
 group_size = {group_size}
 [payloads.rootfs]
@@ -57,8 +57,9 @@ class ReleaseBench:
         roles: tuple[str, ...] = ("engineering", "clinical"),
         expires: datetime = datetime(2099, 1, 1, tzinfo=UTC),
         group_size: int = 65536,
+        trust: str = "keys",
     ) -> Path:
-        """One image, signed by these roles."""
+        """One image, signed by these roles with the keys of the directory `trust`."""
         content_file = self.directory / f"{name}.bin"
         content_file.write_bytes(content)
         description = self.directory / f"{name}.toml"
@@ -74,11 +75,12 @@ class ReleaseBench:
                 expires=expires.strftime("%Y-%m-%dT%H:%M:%SZ"),
                 file=content_file.name,
                 group_size=group_size,
+                trust=trust,
             )
         )
         image = self.directory / f"{name}.twin"
         assert main(["build", str(description), "-o", str(image), "--force"]) == 0
         for role in roles:
-            (key,) = (self.directory / "keys/private").glob(f"{role}.*.pem")
+            (key,) = (self.directory / trust / "private").glob(f"{role}.*.pem")
             assert main(["sign", str(image), "--role", role, "--key", str(key)]) == 0
         return image

@@ -487,3 +487,53 @@ def test_a_second_signature_by_one_key_is_said_to_be_there_already(
         capsys.readouterr()
         assert main(["sign", str(image), "--role", "clinical", "--key", str(key)]) == 0
         assert told in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "above", "below"),
+    [
+        (["--roles", "engineering,clinical=2/3", "--targets", "1/3"], "targets", "clinical"),
+        (["--roles", "engineering,clinical=2/3", "--root", "1/1"], "targets", "clinical"),
+        (["--roles", "engineering,clinical=2/3", "--root", "1/1", "--targets", "2/3"], "root", "targets"),
+        (["--roles", "engineering", "--root", "1/2", "--targets", "2/2"], "root", "targets"),
+    ],
+    ids=lambda each: " ".join(each) if isinstance(each, list) else each,
+)
+def test_no_keys_are_made_of_which_fewer_outrank_more(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], above: str, below: str
+) -> None:
+    assert main(["keys", "init", str(tmp_path / "keys"), *arguments]) == 4
+    assert f"role '{above}' would outrank role '{below}'" in capsys.readouterr().err
+    assert not (tmp_path / "keys").exists()
+
+
+@pytest.mark.parametrize(
+    ("roles", "plan"), [("a", (1, 1)), ("a,b=1/3", (1, 1)), ("a,b=2/2", (2, 3)), ("a=2/3,b=4/5", (4, 5))]
+)
+def test_root_and_targets_are_as_many_as_the_roles_below_them_ask_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], roles: str, plan: tuple[int, int]
+) -> None:
+    assert main(["keys", "init", str(tmp_path / "keys"), "--roles", roles]) == 0
+    told = listed(tmp_path / "keys", capsys)
+    for name in ("root", "targets"):
+        assert (role(told, name)["threshold"], len(role(told, name)["keys"])) == plan
+
+
+@pytest.mark.parametrize(
+    ("change", "above", "below"),
+    [
+        (["clinical", "--threshold", "3"], "targets", "clinical"),
+        (["targets", "--threshold", "1"], "targets", "clinical"),
+        (["targets", "--threshold", "3"], "root", "targets"),
+        (["root", "--threshold", "1"], "root", "targets"),
+    ],
+    ids=lambda each: " ".join(each) if isinstance(each, list) else each,
+)
+def test_no_threshold_is_set_that_a_lower_one_could_change(
+    keys: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: list[str], above: str, below: str
+) -> None:
+    _, public = module(tmp_path, "hsm", *ED25519)
+    before = snapshot(keys)
+    assert main(["keys", "add", str(keys), change[0], str(public), *change[1:]]) == 4
+    assert f"role '{above}' would outrank role '{below}'" in capsys.readouterr().err
+    assert snapshot(keys) == before

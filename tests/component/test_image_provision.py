@@ -10,7 +10,10 @@ import pytest
 
 from image_samples import make_sample
 from twinslot.bootloader.uboot.rawenv import current, decode
+from twinslot.image.wire import parse_trust
+from twinslot.storage.record.record import Record
 from twinslot_image.cli import main
+from twinslot_image.file_kind import read_image_front
 
 SIZE, FIRST, SECOND = 0x4000, 0x400000, 0x800000
 BOARD = "bootlimit=3\nbootcmd=run board_find; run board_go\n# a comment\n"
@@ -122,3 +125,10 @@ def test_options_that_need_each_other_are_asked_for(bench: Path, options: list[s
     command = ["provision", str(bench / "pump.twin"), "--record", str(bench / "record.sqlite")]
     assert main([*command, *options]) == 2
     assert not (bench / "record.sqlite").exists()
+
+
+def test_a_new_device_knows_whose_keys_it_left_the_factory_with(bench: Path) -> None:
+    assert provision(bench, bench / "card.img") == 0
+    with Record(bench, lambda: "2026-11-01T00:00:00Z", "first") as record:
+        kept = record.document("targets")
+    assert kept == parse_trust(read_image_front(bench / "pump.twin").trust).targets.decode()

@@ -11,11 +11,16 @@ import threading
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from host_device import SLOT_SIZE, HostDevice
 from release_bench import ReleaseBench
+from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]
 
+from trust_samples import Authority, changed
 from twinslot.core.errors import (
     CancelledError,
     DeviceError,
@@ -29,6 +34,7 @@ from twinslot.core.progress import Phase, Progress
 from twinslot.core.requests import InstallOptions
 from twinslot.engine import assemble
 from twinslot.engine.cancellation import Cancellation
+from twinslot_image.cli import main
 
 CONTENT = b"superblock".ljust(4096, b"\1") + random.Random(1).randbytes(700_000) + bytes(100_000)
 
@@ -412,3 +418,73 @@ def test_a_clock_in_1970_is_overruled_by_the_build_time_and_by_what_was_verified
     with device.record() as record:
         (accepted,) = [row.body for row in record.audit_rows() if row.event == "accepted"]
     assert (accepted["trust"]["time_source"], accepted["trust"]["reference"]) == ("build", "2026-01-01T00:00:00Z")
+
+
+# Keys (S24)
+
+
+def as_weak_as_before(bench: ReleaseBench, targets: int) -> None:
+    """The first root with another threshold of targets, signed by its own keys: no tool makes such a 1 any more."""
+    signers = Authority(bench.directory / "keys").signers("root")
+    root = changed(
+        bench.root.read_bytes(), lambda signed: signed["roles"]["targets"].update(threshold=targets), signers
+    )
+    bench.root.write_bytes(root)
+
+
+def steal_roles(bench: ReleaseBench) -> None:
+    """With the public documents and one private key of targets: a key directory in which all roles are the thief's."""
+    authority, stolen = Authority(bench.directory / "keys"), bench.directory / "stolen"
+    (stolen / "private").mkdir(parents=True)
+
+    def take(signed: dict[str, Any]) -> None:
+        signed["version"] += 1
+        for role in signed["delegations"]["roles"]:
+            key = Ed25519PrivateKey.generate()
+            public = CryptoSigner(key).public_key
+            signed["delegations"]["keys"][public.keyid] = public.to_dict()
+            role |= {"keyids": [public.keyid], "threshold": 1}
+            pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+            (stolen / f"private/{role['name']}.mine.pem").write_bytes(pem)
+        used = {key_id for role in signed["delegations"]["roles"] for key_id in role["keyids"]}
+        keys = signed["delegations"]["keys"]
+        signed["delegations"]["keys"] = {key_id: keys[key_id] for key_id in used}
+
+    targets = (authority.directory / "targets.json").read_bytes()
+    (stolen / "targets.json").write_bytes(changed(targets, take, authority.signers("targets")[:1]))
+    (stolen / "1.root.json").write_bytes(bench.root.read_bytes())
+
+
+@pytest.mark.parametrize(("targets", "code"), [(2, "signatures"), (1, "outranked")])
+def test_one_targets_key_does_not_make_an_image_that_host_tool_or_device_takes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], targets: int, code: str
+) -> None:
+    team = ReleaseBench(tmp_path / "team")
+    assert main(["keys", "init", str(team.directory / "keys"), "--roles", "engineering,clinical=2/3"]) == 0
+    as_weak_as_before(team, targets)
+    kept = team.directory / "keys/targets.json"
+    (tmp_path / "device").mkdir()
+    device = HostDevice(tmp_path / "device", team)
+    with device.record() as record:
+        record.keep_document("targets", kept.read_text())
+    steal_roles(team)
+    image = team.image("9.0", 90, CONTENT, roles=("engineering", "clinical"), trust="stolen")
+    capsys.readouterr()
+    verify = ["verify", str(image), "--root", str(team.root), "--roles", "engineering,clinical"]
+    assert main([*verify, "--targets", str(kept)]) == 4
+    said = capsys.readouterr().err
+    assert ("outranks role 'clinical', which goes from 2 of 3 keys to 1 of 1" in said) is (code == "outranked")
+    with pytest.raises(RefusedError) as error:
+        device.install(image)
+    assert codes(error) == [code]
+    assert_untouched(device)
+
+
+def test_what_a_device_compares_with_comes_with_each_release_and_counts_from_its_commit_on(
+    device: HostDevice, image: Path, bench: ReleaseBench
+) -> None:
+    transaction = device.install(image)
+    with device.record() as record:
+        pending = record.pending_documents(transaction.id)
+        assert record.document("targets") is None
+    assert pending["targets"] == (bench.directory / "keys/targets.json").read_text()

@@ -15,13 +15,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 import independent_verifier as independent
+from both_verifiers import agree
 from image_samples import make_sample
 from independent_reader import read_image
 from trust_samples import ROLES, Authority, EcdsaKey, at, make_authority, resigned
 from twinslot.core.canonical import encode
-from twinslot.core.errors import TwinslotError
-from twinslot.trust import verify as trust
-from twinslot.trust.verdict import TrustFloors, TrustPolicy, TrustRequest
+from twinslot.trust.verdict import TrustFloors, TrustPolicy
 from twinslot_image.keys import load_trust, rotate_keys
 
 ODD: list[Any] = [
@@ -51,34 +50,6 @@ ODD += ["ed25519", "ecdsa", "ecdsa-sha2-nistp256", "0" * 64, "AA" * 32, "2026-02
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return make_authority(tmp_path_factory.mktemp("keys") / "keys")
-
-
-def client(request: TrustRequest) -> str:
-    """What the client says: the versions and the signatures it counted, or `refused`."""
-    try:
-        verdict = trust.verify(request)
-    except TwinslotError:
-        return "refused"
-    return f"{verdict.root_version} {verdict.targets_version} {[(r.role, len(r.key_ids)) for r in verdict.roles]}"
-
-
-def other(request: TrustRequest) -> str:
-    """What the judge of the page says."""
-    floors = (request.floors.root, request.floors.targets)
-    roles = list(request.policy.required_roles)
-    try:
-        found = independent.judge(
-            request.trust_section, request.manifest, request.trusted_root, roles, request.time.reference, floors
-        )
-    except (AssertionError, ValueError, TypeError, KeyError, AttributeError):
-        return "refused"
-    return f"{found.root} {found.targets} {list(found.signed.items())}"
-
-
-def agree(request: TrustRequest) -> str:
-    """What both say."""
-    assert client(request) == other(request)
-    return client(request)
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

@@ -324,7 +324,7 @@ def test_a_targets_document_by_another_key_is_refused(authority: Authority) -> N
     document = json.loads(targets_of(authority))
     for signers in ([], authority.signers("engineering"), authority.signers("root")):
         reasons = refused(authority.request(targets=resigned(document, signers)))
-        assert reasons == ["signatures: the targets document, role 'targets': expected '1 valid signature', found '0'"]
+        assert reasons == ["signatures: the targets document, role 'targets': expected '2 valid signatures', found '0'"]
 
 
 def test_an_older_targets_document_than_the_last_trusted_is_refused(authority: Authority) -> None:

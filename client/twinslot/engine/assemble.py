@@ -259,6 +259,7 @@ class _Verifier:
         """See `device.Verify`."""
         verdict = self.ask(head, record, floors, ignore_expiry=ignore_expiry)
         documents = {
+            "targets": verdict.targets.decode(),
             "targets-version": str(verdict.targets_version),
             "verified-date": verdict.verified_date.strftime("%Y-%m-%dT%H:%M:%S+00:00"),
             "dates": json.dumps({each.what: each.expires.isoformat() for each in verdict.dates}),
@@ -272,6 +273,7 @@ class _Verifier:
     ) -> Verdict:
         """One question to the trust process."""
         keep = record.document if record else lambda _: None
+        kept = keep("targets")
         request = TrustRequest(
             trusted_root=(keep("root") or self._first_root()).encode(),
             trust_section=head.trust,
@@ -279,6 +281,7 @@ class _Verifier:
             policy=TrustPolicy(self._config.trust.roles, ignore_expiry=ignore_expiry),
             time=self._time(keep("verified-date")),
             floors=TrustFloors(floors.root, int(keep("targets-version") or 1)),
+            kept_targets=kept.encode() if kept else None,
         )
         verdict = verify_in_worker(self._take_worker, request)
         if verdict.manifest_digest != hashlib.sha256(head.manifest).hexdigest():

@@ -75,6 +75,8 @@ class TrustRequest:
         policy: What to demand.
         time: What time it may be.
         floors: What not to fall below.
+        kept_targets: The targets document that this device trusted last; None when it keeps none. Its roles change
+            only by as many signatures as they had to give themselves (S24).
     """
 
     trusted_root: bytes = field(repr=False)
@@ -83,6 +85,7 @@ class TrustRequest:
     policy: TrustPolicy
     time: TrustTime
     floors: TrustFloors = field(default_factory=TrustFloors)
+    kept_targets: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,7 @@ class Verdict:
         new_roots: Root documents newer than the device's, oldest first; to be stored at commit, not before (S8).
         root_version: Of the root that was used in the end.
         targets_version: Of the targets document.
+        targets: That document; to be stored at commit like the roots, as the next `TrustRequest.kept_targets`.
         roles: One for each required role.
         reference: The time that dates were compared with.
         time_source: Which clock that was.
@@ -134,9 +138,10 @@ class Verdict:
     overridden: tuple[str, ...]
     ignored_keys: tuple[str, ...]
     verified_date: datetime
+    targets: bytes = field(repr=False)
 
     def summary(self) -> dict[str, object]:
-        """What people and the audit want to know, JSON-ready; without the root documents."""
+        """What people and the audit want to know, JSON-ready; without the documents."""
         return {
             "manifest": self.manifest_digest,
             "root_version": self.root_version,
@@ -164,6 +169,7 @@ def encode_request(request: TrustRequest) -> bytes:
             "ignore_expiry": request.policy.ignore_expiry,
             "time": [_write_time(time.clock), _write_time(time.build), _write_time(time.verified)],
             "floors": [floors.root, floors.targets],
+            "kept_targets": None if request.kept_targets is None else _write_bytes(request.kept_targets),
         }
     )
 
@@ -183,6 +189,7 @@ def decode_request(data: bytes) -> TrustRequest:
             policy=TrustPolicy(tuple(fields["required_roles"]), ignore_expiry=fields["ignore_expiry"]),
             time=TrustTime(*(_read_time(text) for text in fields["time"])),
             floors=TrustFloors(*fields["floors"]),
+            kept_targets=None if fields["kept_targets"] is None else _read_bytes(fields["kept_targets"]),
         )
     except (KeyError, TypeError, ValueError) as e:
         raise _not_ours(e) from e
@@ -190,7 +197,11 @@ def decode_request(data: bytes) -> TrustRequest:
 
 def encode_verdict(verdict: Verdict) -> bytes:
     """The verdict as one line of JSON."""
-    return _write(verdict.summary() | {"new_roots": [_write_bytes(root) for root in verdict.new_roots]})
+    documents = {
+        "new_roots": [_write_bytes(root) for root in verdict.new_roots],
+        "targets": _write_bytes(verdict.targets),
+    }
+    return _write(verdict.summary() | documents)
 
 
 def decode_verdict(data: bytes) -> Verdict:
@@ -213,6 +224,7 @@ def decode_verdict(data: bytes) -> Verdict:
             overridden=tuple(fields["overridden"]),
             ignored_keys=tuple(fields["ignored_keys"]),
             verified_date=_read_time(fields["verified_date"]),
+            targets=_read_bytes(fields["targets"]),
         )
     except (KeyError, TypeError, ValueError) as e:
         raise _not_ours(e) from e

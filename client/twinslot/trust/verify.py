@@ -11,11 +11,13 @@ The rules, in the order of the code (docs/image-format.md section 10):
  3. The last root is not below the root floor, and not expired.
  4. The targets document is signed by that root's `targets` role, not below its floor, and not expired. It signs
     nothing itself; it delegates, by path, and each delegation ends there.
- 5. Every role that the policy names is delegated, its threshold is between one and its number of distinct keys, and
+ 5. None of these documents outranks what this device trusts already: what a new root or the targets document replaces
+    is replaced by as many signatures as it had to give itself (S24, `trust.replaced`).
+ 6. Every role that the policy names is delegated, its threshold is between one and its number of distinct keys, and
     no key stands in two of them.
- 6. Every role that the policy names has its threshold of valid signatures over the manifest's signed bytes, and may
+ 7. Every role that the policy names has its threshold of valid signatures over the manifest's signed bytes, and may
     sign for every name in it.
- 7. The manifest has not expired.
+ 8. The manifest has not expired.
 """
 
 from __future__ import annotations
@@ -40,6 +42,7 @@ from twinslot.core.fields import Fields, bad
 from twinslot.core.manifest import NAME, SEQUENCE_MAX, SPEC, parse_manifest, read_signatures
 from twinslot.image.wire import DOCUMENT_MAX, parse_trust
 from twinslot.trust.keys import KEYS_MAX, SECTION, RoleKeys, check_keys, read_role, refuse_role, refuse_shared_keys
+from twinslot.trust.replaced import Step, delegated_roles, kept_roles, refuse_outranked, top_roles
 from twinslot.trust.verdict import DateCheck, RoleResult, TrustRequest, Verdict
 
 _ROLES_MAX = 32  # delegations in one targets document
@@ -84,6 +87,7 @@ def verify(request: TrustRequest) -> Verdict:
     targets = _read_targets(documents.targets)
     _refuse(_check_root_floor(root, request.floors.root))
     _refuse(_check_targets(anchor, root, targets, request.floors.targets))
+    _refuse(_check_steps(request.kept_targets, (anchor, *new_roots), targets))
     _refuse(_check_roles(targets, required))
     manifest = parse_manifest(request.manifest)
     metadata = _read_metadata(request.manifest, "manifest")
@@ -104,6 +108,7 @@ def verify(request: TrustRequest) -> Verdict:
         overridden=tuple(date.what for date in dates if date.expired),
         ignored_keys=tuple(sorted(ignored)),
         verified_date=max(request.time.verified, min(manifest.built, ends)),
+        targets=targets.data,
     )
 
 
@@ -191,7 +196,34 @@ def _check_targets(anchor: _Document, root: _Document, targets: _Document, floor
     return ()
 
 
-# 5. The roles that the policy names
+# 5. What is replaced
+
+
+def _check_steps(kept: bytes | None, chain: tuple[_Document, ...], targets: _Document) -> tuple[Refusal, ...]:
+    roles = kept_roles(kept)
+    reasons: tuple[Refusal, ...] = ()
+    for before, root in pairwise(chain):
+        tops = top_roles(_signed_part(before)), top_roles(_signed_part(root))
+        count = _count_signatures(before, "root", root)
+        reasons += refuse_outranked(Step(f"root version {root.version}", "root", count, *tops, behind=roles))
+    count = _count_signatures(chain[-1], "targets", targets)
+    delegated = delegated_roles(_signed_part(targets))
+    return reasons + refuse_outranked(Step("the targets document", "targets", count, roles, delegated, behind={}))
+
+
+def _count_signatures(by: _Document, role: str, document: _Document) -> int:
+    """How many keys of this role in the root `by` have signed the document."""
+    result = by.metadata.signed.get_verification_result(role, document.signed, document.metadata.signatures)
+    return len(result.signed)
+
+
+def _signed_part(document: _Document) -> dict[str, Any]:
+    signed = parse_document(document.data, SECTION)["signed"]
+    assert isinstance(signed, dict)  # Fields has seen to it
+    return signed
+
+
+# 6. The roles that the policy names
 
 
 def _check_roles(targets: _Document, required: tuple[str, ...]) -> tuple[Refusal, ...]:
@@ -205,7 +237,7 @@ def _check_roles(targets: _Document, required: tuple[str, ...]) -> tuple[Refusal
     return reasons + refuse_shared_keys({name: targets.roles[name] for name in required if name in targets.roles})
 
 
-# 6. The signatures over the manifest
+# 7. The signatures over the manifest
 
 
 def _verify_roles(
@@ -236,7 +268,7 @@ def _too_few(what: str, result: VerificationResult) -> Refusal:
     return Refusal("signatures", what, signatures, str(len(result.signed)))
 
 
-# 3, 4 and 7. The dates, all at once
+# 3, 4 and 8. The dates, all at once
 
 
 def _compare_dates(

@@ -1,0 +1,266 @@
+"""One change of who may sign: the documents before it, those after it, and whose signatures these need.
+
+Nothing here has a private key or a file. `keys.py` signs a change with the keys of one directory, `key_proposal.py` has
+it travel to those who hold them.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from securesystemslib.signer import SSlibKey  # type: ignore[attr-defined]
+from tuf.api.metadata import Root, Targets  # type: ignore[attr-defined]  # marked as export nowhere
+
+from twinslot.core.errors import Refusal, RefusedError
+from twinslot.trust.keys import KEYS_MAX, THRESHOLD_MAX
+from twinslot.trust.replaced import delegated_roles, signatures_needed, top_roles
+from twinslot_image.key_files import ID_SHOWN, Documents
+
+ROOT_DAYS = 5 * 365  # an offline root outlives most service intervals; the chain renews it
+TARGETS_DAYS = 2 * 365
+TOP_ROLES = ("root", "targets")  # their keys stand in the root; those of all others in the targets document
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Signatures that a new document needs.
+
+    Attributes:
+        document: `root` or `targets`.
+        by: The role whose keys give them.
+        version: Of the root that names these keys.
+        key_ids: The keys.
+        count: How many of them.
+    """
+
+    document: str
+    by: str
+    version: int
+    key_ids: tuple[str, ...]
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeyChange:
+    """The documents that stand, and those that take their place, unsigned; None: that one stays."""
+
+    before: Documents
+    root: Root | None
+    targets: Targets | None
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """Whose signatures: by the threshold of who says so, and by as many as what is replaced had to give (S24)."""
+        old, newest = self.before.root, self.root or self.before.root
+        before = delegated_roles(self.before.targets.to_dict())
+        needs = []
+        if self.root:
+            replaced = signatures_needed(top_roles(old.to_dict()), top_roles(self.root.to_dict()), before)
+            needs += [_need("root", old, replaced), _need("root", self.root)]
+        if self.targets:
+            replaced = signatures_needed(before, delegated_roles(self.targets.to_dict()))
+            needs.append(_need("targets", newest, replaced))
+        return tuple(dict.fromkeys(needs))
+
+
+def _need(role: str, root: Root, replaced: int = 0) -> Need:
+    known = root.roles[role]
+    return Need(role, role, root.version, tuple(known.keyids), max(known.threshold, replaced))
+
+
+def change_keys(before: Documents, role: str, keys: Sequence[SSlibKey], threshold: int, now: datetime) -> KeyChange:
+    """Give a role these keys and this threshold, and renew the dates of the documents that change.
+
+    A role with the keys and the threshold that it has is a renewal of the date alone.
+
+    Raises:
+        RefusedError: `refused.role-unknown`, `refused.threshold`, `refused.shared-key`, `refused.outranked`.
+    """
+    after = copy.deepcopy(before)
+    holder, known = find_role(after, role)
+    same = (list(known.keyids), known.threshold) == ([key.keyid for key in keys], threshold)
+    refuse_twice(keys)
+    _refuse_strangers(before, role, keys)
+    check_threshold(role, len(keys), threshold)
+    _check_document(before.targets, role, len(keys))
+    if threshold != known.threshold:
+        _check_rank_of(before, role, threshold)
+    set_keys(holder, role, keys, threshold)
+    if with_root := role == "root" or (role == "targets" and not same):
+        after.root.version += 1
+        after.root.expires = now + timedelta(days=ROOT_DAYS)
+    if with_targets := role != "root":
+        after.targets.version += 1
+        after.targets.expires = now + timedelta(days=TARGETS_DAYS)
+    change = KeyChange(before, after.root if with_root else None, after.targets if with_targets else None)
+    for need in change.needs:
+        _check_possible(need, role)
+    return change
+
+
+def find_role(documents: Documents, role: str) -> tuple[Root | Targets, Any]:
+    """The document that says who has this role, and what it says.
+
+    Raises:
+        RefusedError: `refused.role-unknown`.
+    """
+    if role in TOP_ROLES:
+        return documents.root, documents.root.roles[role]
+    delegated = roles_of(documents.targets)
+    if role not in delegated:
+        raise RefusedError(
+            Refusal("role-unknown", f"there is no role '{role}'", ", ".join((*TOP_ROLES, *delegated)), role)
+        )
+    return documents.targets, delegated[role]
+
+
+def roles_of(targets: Targets) -> Mapping[str, Any]:
+    """The roles that a targets document delegates to."""
+    return dict(targets.delegations.roles or {}) if targets.delegations else {}
+
+
+def keys_of(documents: Documents, role: str) -> list[SSlibKey]:
+    """A role's keys, in the order of the document."""
+    holder, known = find_role(documents, role)
+    delegations = documents.targets.delegations
+    held: Mapping[str, Any] = holder.keys if isinstance(holder, Root) else delegations.keys if delegations else {}
+    return [held[key_id] for key_id in known.keyids]
+
+
+def set_keys(document: Any, role: str, keys: Iterable[SSlibKey], threshold: int) -> None:
+    """Write them into a root or targets document."""
+    known = document.roles[role] if isinstance(document, Root) else document.delegations.roles[role]
+    for key_id in list(known.keyids):
+        document.revoke_key(key_id, role)
+    for key in keys:
+        document.add_key(key, role)
+    known.threshold = threshold
+
+
+def keys_after(
+    documents: Documents, role: str, add: Sequence[SSlibKey], remove: Iterable[str], labels: Mapping[str, str]
+) -> list[SSlibKey]:
+    """A role's keys without some and with others.
+
+    Args:
+        documents: As they stand.
+        role: Whose keys.
+        add: New keys.
+        remove: The first digits of the ids of keys, or their labels.
+        labels: What keys are called, by key id.
+
+    Raises:
+        RefusedError: `refused.role-unknown`, `refused.key-known`, `refused.key-unknown`.
+    """
+    keys = keys_of(documents, role)
+    ids = [key.keyid for key in keys]
+    if known := [key.keyid[:ID_SHOWN] for key in add if key.keyid in ids]:
+        raise RefusedError(Refusal("key-known", f"role '{role}' has this key already", found=", ".join(known)))
+    gone = {_key_named(name, role, ids, labels) for name in remove}
+    return [*(key for key in keys if key.keyid not in gone), *add]
+
+
+def _key_named(name: str, role: str, key_ids: Sequence[str], labels: Mapping[str, str]) -> str:
+    found = [key_id for key_id in key_ids if key_id.startswith(name) or labels.get(key_id) == name]
+    if len(found) != 1 or not name:
+        what = f"role '{role}' has no key '{name}'" if not found else f"'{name}' may be more than one key"
+        known = ", ".join(key_id[:ID_SHOWN] for key_id in key_ids)
+        raise RefusedError(Refusal("key-unknown", what, known, name))
+    return found[0]
+
+
+# What cannot be
+
+
+def check_threshold(role: str, keys: int, threshold: int) -> None:
+    """A threshold that can be reached, and not more keys than a device reads.
+
+    Raises:
+        RefusedError: `refused.threshold`.
+    """
+    if not 1 <= threshold <= min(keys, THRESHOLD_MAX) or keys > THRESHOLD_MAX:
+        expected = f"K/N, K from 1 to N, N at most {THRESHOLD_MAX}"
+        raise RefusedError(Refusal("threshold", f"role '{role}' cannot sign so", expected, f"{threshold}/{keys}"))
+
+
+def check_total(keys: int) -> None:
+    """The keys of all roles of one targets document.
+
+    Raises:
+        RefusedError: `refused.threshold`.
+    """
+    if keys > KEYS_MAX:
+        raise RefusedError(Refusal("threshold", "too many keys for one document", f"at most {KEYS_MAX}"))
+
+
+def check_ranks(thresholds: Mapping[str, int]) -> None:
+    """Root says who targets is, and targets who the others are: a lower threshold would outrank a higher one (S24).
+
+    Args:
+        thresholds: Of `targets`, of `root` if that is in question, and of other roles.
+
+    Raises:
+        RefusedError: `refused.outranked`.
+    """
+    others = [("targets", name) for name in thresholds if name not in TOP_ROLES]
+    for above, below in (("root", "targets"), *others):
+        least, needed = thresholds.get(above, THRESHOLD_MAX), thresholds[below]
+        if least < needed:
+            what = f"role '{above}' would outrank role '{below}'"
+            expected = f"a threshold of '{above}' not below {needed}, that of '{below}'"
+            hint = f"give '{above}' as high a threshold first; devices refuse a change that fewer keys sign"
+            raise RefusedError(Refusal("outranked", what, expected, str(least), hint))
+
+
+def _check_rank_of(documents: Documents, role: str, threshold: int) -> None:
+    """A new threshold against those right above and below it."""
+    top = {name: documents.root.roles[name].threshold for name in TOP_ROLES}
+    if role not in TOP_ROLES:
+        check_ranks({"targets": top["targets"], role: threshold})
+    elif role == "targets":
+        others = {name: known.threshold for name, known in roles_of(documents.targets).items()}
+        check_ranks(others | top | {role: threshold})
+    else:
+        check_ranks(top | {role: threshold})
+
+
+def _check_document(targets: Targets, role: str, keys: int) -> None:
+    """When a role gets so many keys, the others keeping theirs."""
+    if role not in TOP_ROLES:
+        others = (known for name, known in roles_of(targets).items() if name != role)
+        check_total(keys + sum(len(known.keyids) for known in others))
+
+
+def _check_possible(need: Need, role: str) -> None:
+    if len(need.key_ids) < need.count:
+        what = f"role '{need.by}' has too few keys to change role '{role}'"
+        hint = f"a change of a role needs as many signatures as the role itself: give '{need.by}' more keys first"
+        raise RefusedError(Refusal("outranked", what, f"{need.count} keys", str(len(need.key_ids)), hint))
+
+
+def _refuse_strangers(documents: Documents, role: str, keys: Iterable[SSlibKey]) -> None:
+    """A person with one key in two roles would sign twice."""
+    known = {**{name: documents.root.roles[name] for name in TOP_ROLES}, **roles_of(documents.targets)}
+    for key in keys:
+        for name, other in known.items():
+            if name != role and key.keyid in other.keyids:
+                what, hint = f"the key belongs to role '{name}'", "make another one: one key may not stand in two roles"
+                raise RefusedError(Refusal("shared-key", what, found=key.keyid[:ID_SHOWN], hint=hint))
+
+
+def refuse_twice(keys: Sequence[SSlibKey]) -> None:
+    """One key in two files counts once, so more could have to sign than there are.
+
+    Raises:
+        RefusedError: `refused.shared-key`.
+    """
+    seen = set[str]()
+    for key in keys:
+        if key.keyid in seen:
+            what, hint = "one key is given twice", "name each key once"
+            raise RefusedError(Refusal("shared-key", what, found=key.keyid[:ID_SHOWN], hint=hint))
+        seen.add(key.keyid)
