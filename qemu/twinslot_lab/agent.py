@@ -89,7 +89,7 @@ class AgentLink(ABC):
         hello = self._greeted(message)
         return BoardError(f"the guest started anew (slot '{hello.slot}') before: {deadline.what}")
 
-    def run(self, *argv: str, timeout: float = 60, text: str = "") -> Result:
+    def run(self, *argv: str, timeout: float = 300, text: str = "") -> Result:
         """Run a command in the guest; `text` is its stdin.
 
         Raises:
@@ -105,14 +105,14 @@ class AgentLink(ABC):
         for at in range(0, max(1, len(data)), self._CHUNK):
             chunk = base64.b64encode(data[at : at + self._CHUNK]).decode()
             request = {"put": path, "data": chunk, "append": at > 0, "mode": mode}
-            self._ask(request, Deadline(60, f"writing '{path}' in the guest"))
+            self._ask(request, Deadline(300, f"writing '{path}' in the guest"))
 
     def get(self, path: str, offset: int = 0) -> bytes:
         """Read a file from the guest, from a byte on; errors as for `run`."""
         data = b""
         while True:
             request = {"get": path, "offset": offset + len(data), "size": self._CHUNK}
-            answer = self._ask(request, Deadline(60, f"reading '{path}' in the guest"))
+            answer = self._ask(request, Deadline(300, f"reading '{path}' in the guest"))
             chunk = base64.b64decode(answer["data"])
             data += chunk
             if len(chunk) < self._CHUNK:

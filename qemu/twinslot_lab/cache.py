@@ -90,14 +90,21 @@ def _whole(final: Path, make: Callable[[Path], None]) -> IO[str]:
         progress.passed()
     while True:
         lock = (home / f".{name}.lock").open("w")
-        fcntl.flock(lock, fcntl.LOCK_SH)
+        _share(lock, name)
         if final.exists():
             return lock
         with lock, progress.step(f"build {name.rpartition('-')[0]}"):
-            with progress.part("wait for another process that builds it"):
-                fcntl.flock(lock, fcntl.LOCK_EX)  # let go and waited for: it may be made meanwhile
+            fcntl.flock(lock, fcntl.LOCK_EX)  # let go and waited for: it may be made meanwhile
             if not final.exists():
                 _make(final, home / f".{name}.new", make)
+
+
+def _share(lock: IO[str], name: str) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        with progress.step(f"wait for another process that builds {name.rpartition('-')[0]}"):
+            fcntl.flock(lock, fcntl.LOCK_SH)
 
 
 def _make(final: Path, work: Path, make: Callable[[Path], None]) -> None:

@@ -30,7 +30,7 @@ from twinslot_lab.thaw import Register, Thaw, forgotten
 
 _FORMAT = 2  # of the folder; part of the cache's key
 _NO_LIMIT = (1 << 63) - 1  # bytes a second; QEMU's own limit for a migration is 128 MiB/s
-_SAVE = 120  # seconds
+_SAVE = 600  # seconds
 _KEPT = 6 * 3600  # seconds that a version stays in the cache unused; each takes some 400 MB
 # QEMU 7.2 saves of a sdhci-pci everything but its PCI configuration (hw/sd/sdhci-pci.c names no VMSTATE_PCI_DEVICE), so
 # the card would answer with ones. Linux knows the address: back with it into BAR 0, then memory and bus master on.

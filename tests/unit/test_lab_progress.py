@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -66,6 +68,33 @@ def test_what_is_cached_counts_as_a_step_and_what_it_is_made_of_does_not(
         "[lab] step 2 of 3: build outer: build inner ...",
         "[lab] step 3 of 3: last ...",
     ]
+
+
+def test_a_wait_for_another_process_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    key, told = "0" * 16, threading.Event()
+    builds = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", builds, str(tmp_path / f".slow-{key}.lock")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as other:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        other.stdout.readline()
+        waiting = threading.Thread(
+            target=cache.cached, args=("slow", key, lambda _: told.set()), kwargs={"base": tmp_path}
+        )
+        waiting.start()
+        while waiting.is_alive() and not progress._open:
+            waiting.join(0.01)
+        assert [now.name for now in progress._open] == ["wait for another process that builds slow"]
+        assert not told.is_set()
+        other.stdin.write("\n")
+        other.stdin.close()
+        waiting.join(60)
+    assert told.is_set()
+    assert "wait for another process that builds slow ..." in capsys.readouterr().err
 
 
 def test_steps_that_run_side_by_side_are_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:

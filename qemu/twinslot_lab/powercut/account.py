@@ -61,7 +61,7 @@ def ask(board: Board) -> Account:
     Raises:
         GuestError: The client gave no account.
     """
-    said = board.check("sh", "-c", _REST, timeout=180)
+    said = board.check("sh", "-c", _REST, timeout=600)
     try:
         status, history, doctor = (json.loads(line) for line in said.splitlines())
     except ValueError as e:

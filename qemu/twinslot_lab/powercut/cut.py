@@ -22,7 +22,7 @@ from twinslot_lab.qemu_board import QemuBoard
 
 _PATIENCE = 6.0  # times a phase's length that a busy machine may take until the card is written
 _BOOT = 20.0  # seconds of a start in which power goes again; a slow board's take longer
-_INSTALL = 600  # seconds
+_INSTALL = 1800  # seconds
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ from twinslot_lab.snapshot import Snapshot
 
 UPDATED = "boot"  # the good release runs and is committed; the board is off
 KERNEL = r"Starting kernel \.\.\."  # U-Boot's last words
-_STEP = 300  # seconds that any part may take on a busy machine
+_STEP = 900  # seconds that any part may take on a busy machine
 _ALMOST = 0.9  # of the read-back: the end of the install is about a second away
 
 
@@ -119,7 +119,7 @@ class Teller:
             total = found.get("total") or 1
             return found.get("phase") == name and found.get("done", 0) >= share * total
 
-        self.until(f"phase {name}", there, every=0.1 * self.board.patience)
+        self.until(f"phase {name}" if name else "the install's end", there, every=0.1 * self.board.patience)
 
     def until_up(self, slot: str) -> None:
         """Wait until the guest has started anew, in this slot; before that it cannot be asked."""
