@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).parents[1]
-FOLDERS: Final = ("docs", "docs/decisions", "bench", "bootloader_hooks", "client", "image_tools", "qemu")
+FOLDERS: Final = ("docs", "docs/decisions", "bench", "bootloader_hooks", "client", "image_tools", "qemu", "tests/data")
 LINK: Final = re.compile(r"(?<=\]\()([^)#\s]+)(?=[)#])")
 DIAGRAM: Final = re.compile(r"^```mermaid\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ARROW: Final = re.compile(r"^ *(\S+) --> ([\w-]+): ([\w-]+)$", re.MULTILINE)
