@@ -17,8 +17,7 @@ from release_bench import ReleaseBench
 from twinslot.cli.main import main
 from twinslot.cli.parser import make_parser
 from twinslot.core.model import Release, SlotName, SlotRecord, StoredPayload
-from twinslot.engine import assemble
-from twinslot.queries import forecast, preview
+from twinslot.engine import assemble, facts
 from twinslot.storage.running_slot import RunningSlot
 
 CONTENT = b"superblock".ljust(4096, b"\1") + bytes(100_000)
@@ -42,8 +41,7 @@ def device(tmp_path: Path, bench: ReleaseBench, monkeypatch: pytest.MonkeyPatch)
     device.record().close()
     where = RunningSlot(SlotName.A, frozenset(), ("said by the test",))
     monkeypatch.setattr(assemble, "open_device", lambda *_: device.edges())
-    monkeypatch.setattr(forecast, "find_running_slot", lambda *_: where)
-    monkeypatch.setattr(preview, "find_running_slot", lambda *_: where)
+    monkeypatch.setattr(facts, "find_running_slot", lambda *_: where)
     return device
 
 
@@ -108,3 +106,11 @@ def test_every_option_of_install_has_a_situation() -> None:
     options = {word for action in verbs.choices["install"]._actions for word in action.option_strings}
     everywhere = {word for action in make_parser()._actions for word in action.option_strings}
     assert options - everywhere - {"--dry-run"} == SITUATIONS.keys()
+
+
+def test_on_trial_both_say_that_the_other_slot_is_needed(
+    device: HostDevice, bench: ReleaseBench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    device.rig.boot.write({"slot": "a", "slot_a": "trial", "slot_b": "good", "upgrade_available": "1"})
+    image = str(bench.directory / "2.0.twin")
+    assert judged(device, capsys, "--dry-run", image) == judged(device, capsys, image) == (4, "refused.on-trial")

@@ -19,11 +19,11 @@ from twinslot.core import stored
 from twinslot.core.lifecycle import State
 from twinslot.core.model import CheckResult, Floors, Reason, Release, SlotName
 from twinslot.core.transaction import Outcome, Transaction
+from twinslot.engine.facts import Facts
 from twinslot.queries import status as report
 from twinslot.queries.diagnosis import Diagnosis, Finding, Severity
-from twinslot.storage.running_slot import RunningSlot
 
-OURS_MAX, MODULES_MAX = 56, 225  # of the client, and in all with those of Python 3.11 to 3.13
+OURS_MAX, MODULES_MAX = 62, 225  # of the client, and in all with those of Python 3.11 to 3.13
 PATHS = f"import sys; sys.path[:] = {sys.path!r}\n"
 HEAVY = {"asyncio", "dbus_next", "tuf", "securesystemslib", "construct", "zstandard", "cryptography", "http", "ssl"}
 
@@ -112,13 +112,12 @@ def test_a_trial_that_the_record_could_not_note_is_told_by_the_environment(
 ) -> None:
     variables = {"slot": "b", "slot_a": "good", "slot_b": "trial", "upgrade_available": "1"}
     copies = tuple(EnvironmentCopy(f"copy {n}", CopyState.CURRENT, n, variables) for n in (0, 1))
-    where = RunningSlot(running, frozenset(), ())
-    view = report._View(where, Environment(variables, copies), "", None, "the disk is full")
-    assert report._under_way(view, None) is state
+    facts = Facts(running, Environment(variables, copies), None)
+    assert report.under_way(facts) is state
     slots = {"a": slot("good"), "b": slot("trial")}
     assert list(status_lines(status(slots=slots, state=state)))[-1] == f"update    {sentence}"
     settled = variables | {"slot_b": "good", "upgrade_available": "0"}
-    assert report._under_way(replace(view, environment=Environment(settled, copies)), None) is State.IDLE
+    assert report.under_way(replace(facts, environment=Environment(settled, copies))) is State.IDLE
 
 
 def test_a_device_on_trial_marks_the_slot_that_runs() -> None:

@@ -22,7 +22,7 @@ from twinslot.core.errors import DeviceError
 from twinslot.core.model import Floors, SlotName
 from twinslot.core.origin import Origin
 from twinslot.core.requests import InstallOptions
-from twinslot.engine import assemble
+from twinslot.engine import assemble, facts
 from twinslot.health.selection import configured_checks
 from twinslot.payloads.select import find_places
 from twinslot.queries import preview
@@ -68,7 +68,7 @@ def judgement(config: Config) -> object:
     """What is said of an image for hardware 'rev-c', variant 'icu'; trust is not asked."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(preview, "_ask_trust", lambda *_: (None, ()))
-        patch.setattr(preview, "find_running_slot", lambda *_: WHERE)
+        patch.setattr(facts, "find_running_slot", lambda *_: WHERE)
         return preview.preview(config, b"", MANIFEST.manifest_bytes).refusals
 
 

@@ -34,7 +34,7 @@ SOME = {
     ("twinslot.image.wire", "Section.TRUST"): set(Section) - {Section.HEADER},  # its length is fixed
     ("twinslot.cli.verbs.trial", "Event.BOOTED_OLD"): BOOT_EVENTS,  # what `boot` may find
     ("twinslot.queries.doctor", "Event.BOOTED_OLD"): BOOT_EVENTS,
-    ("twinslot.engine.session", "Event.BOOTED_NEW"): {  # an event in which nothing is under way adopts nothing
+    ("twinslot.engine.recover", "Event.BOOTED_NEW"): {  # an event in which nothing is under way adopts nothing
         Event.BOOTED_NEW,
         Event.STILL_ARMED,
         Event.ROLLED_BACK,

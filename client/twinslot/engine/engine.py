@@ -1,10 +1,10 @@
-"""The verbs. Each is one session at the device: facts first, then the event that the verb stands for."""
+"""The verbs. Each recovers first, then feeds the event that it stands for."""
 
 from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from typing import Final, NoReturn
+from typing import Final
 
 from twinslot.core.errors import Refusal, RefusedError, TwinslotError
 from twinslot.core.events import AuditEvent
@@ -18,7 +18,7 @@ from twinslot.engine.cancellation import Cancellation
 from twinslot.engine.edges import Device
 from twinslot.engine.install import install
 from twinslot.engine.machine import timestamp
-from twinslot.engine.session import Session, open_session
+from twinslot.engine.recover import Session, recovered
 from twinslot.transport.base import ImageStream
 
 
@@ -71,7 +71,7 @@ class Engine:
             TwinslotError: Of any family; the running slot is untouched, and the record says how far it came.
         """
         try:
-            with open_session(self._device, "install") as session:
+            with recovered(self._device, "install") as session:
                 return install(session, stream, options, observer, cancelled or Cancellation())
         finally:
             stream.close()
@@ -81,7 +81,7 @@ class Engine:
 
         What is armed stays so; then only the reboot is asked for.
         """
-        with open_session(self._device, "activate") as session:
+        with recovered(self._device, "activate") as session:
             if session.machine.state is State.ARMED:  # done already, but perhaps for the reboot
                 if reboot:
                     self._device.reboot()
@@ -99,7 +99,7 @@ class Engine:
         Raises:
             DeviceError: The boot environment can neither be read nor repaired.
         """
-        with open_session(self._device, "boot") as session:
+        with recovered(self._device, "boot") as session:
             on_trial = session.environment().trial is self._device.running
             self._device.tell_settled(session.machine.state in _SETTLED and not on_trial)
             return BootReport(session.event, session.machine.state, session.machine.transaction, session.notes)
@@ -110,10 +110,11 @@ class Engine:
         Returns:
             The transaction with the results; None when nothing is on trial.
         """
-        if not self._on_trial("check"):
-            return None
+        with recovered(self._device, "check") as session:
+            if session.machine.state is not State.TRIAL:
+                return None
         results = self._checked(observer)  # without the lock: the deadline must be able to take it
-        with open_session(self._device, "check") as session:
+        with recovered(self._device, "check") as session:  # and may have decided meanwhile
             if session.machine.state is not State.TRIAL:
                 return session.machine.transaction
             return _judge(session, results)
@@ -135,19 +136,21 @@ class Engine:
                 passed in this boot and cannot be run in this process (the trial goes on).
             DeviceError: The commit write did not land; the system stays on trial.
         """
-        if not self._on_trial("commit"):
-            if if_trial:
+        with recovered(self._device, "commit") as session:
+            if session.machine.state is not State.TRIAL and if_trial:
                 return None
-            self._refuse("commit", Refusal("not-on-trial", "the running system is not on trial"))
-        if not force:
-            self._require_health(if_trial=if_trial, observer=observer)
-        with open_session(self._device, "commit") as session:
-            if session.machine.state is not State.TRIAL:
-                raise _refused("not-on-trial", "the running system is not on trial", session)
-            session.machine.change(forced=bool(force))
-            committed = session.machine.open
-            session.machine.feed(Event.HEALTHY, **({"force": force} if force else {}))
-            return _finished(session, committed)
+            _require_trial(session)
+            if force or self._passed(session, if_trial=if_trial):
+                return _keep(session, force)
+        results = self._checked(observer)  # without the lock: the deadline must be able to take it
+        with recovered(self._device, "commit") as session:
+            _require_trial(session)
+            checks = _judge(session, results).checks
+            if failed(checks):
+                hint = "the system goes back; see 'twinslot history' in the old slot"
+                found = failed_checks(checks)
+                raise RefusedError(Refusal("unhealthy", "a required health check failed", found=found, hint=hint))
+            return _keep(session, "")
 
     def rollback(self, *, reason: str = "", reboot: bool = True) -> Transaction:
         """On trial: leave it at once. After a commit: read the other slot back and boot it as a trial.
@@ -160,7 +163,7 @@ class Engine:
             RefusedError: The other slot is bad, unknown or below the epoch.
             DeviceError: The other slot no longer holds what was installed.
         """
-        with open_session(self._device, "rollback") as session:
+        with recovered(self._device, "rollback") as session:
             session.effects.want_reboot = reboot
             machine = session.machine
             if machine.state is State.TRIAL:
@@ -175,7 +178,7 @@ class Engine:
 
     def cancel(self) -> Transaction:
         """Drop an installed or armed update that was not booted yet; the target stays unbootable."""
-        with open_session(self._device, "cancel") as session:
+        with recovered(self._device, "cancel") as session:
             if session.machine.state not in (State.WRITTEN, State.ARMED):
                 raise RefusedError(Refusal("nothing-written", "nothing to cancel", hint="see 'twinslot status'"))
             session.machine.change(reason=Reason.CANCELLED)
@@ -183,36 +186,20 @@ class Engine:
             session.machine.feed(Event.CANCELLED)
             return _finished(session, dropped)
 
-    def _require_health(self, *, if_trial: bool, observer: Observer) -> None:
-        """Checks that passed in this boot count for the unit, and where they cannot be run (see `Device.may_check`)."""
-        if (if_trial or not self._device.may_check) and self._passed():
-            return
-        if not self._device.may_check:
+    def _passed(self, session: Session, *, if_trial: bool) -> bool:
+        """Checks that passed in this boot count for the unit, and where they cannot be run (see `Device.may_check`).
+
+        Raises:
+            RefusedError: `refused.not-checked`: they have not, and cannot be run in this process.
+        """
+        if not if_trial and self._device.may_check:
+            return False
+        update = session.machine.open
+        passed = update.boots.get(self._device.boot_id) == "checks" and not failed(update.checks)
+        if not passed and not self._device.may_check:
             hint = "'systemctl start twinslot-check.service' runs them, or 'twinslot --no-service commit'"
-            self._refuse("commit", Refusal("not-checked", "the health checks have not passed in this boot", hint=hint))
-        checked = self.check(observer)
-        if checked is None or failed(checked.checks):
-            names = failed_checks(checked.checks if checked else ())
-            hint = "the system goes back; see 'twinslot history' in the old slot"
-            raise RefusedError(Refusal("unhealthy", "a required health check failed", found=names, hint=hint))
-
-    def _refuse(self, what: str, refusal: Refusal) -> NoReturn:
-        """Refuse with a row in the audit (S19)."""
-        with open_session(self._device, what):
-            raise RefusedError(refusal)
-
-    def _on_trial(self, what: str) -> bool:
-        with open_session(self._device, what) as session:
-            return session.machine.state is State.TRIAL
-
-    def _passed(self) -> bool:
-        with open_session(self._device, "commit") as session:
-            transaction = session.machine.transaction
-            return (
-                transaction is not None
-                and transaction.boots.get(self._device.boot_id) == "checks"
-                and not failed(transaction.checks)
-            )
+            raise RefusedError(Refusal("not-checked", "the health checks have not passed in this boot", hint=hint))
+        return passed
 
     def _checked(self, observer: Observer) -> tuple[CheckResult, ...]:
         Meter(observer, self._device.monotonic).begin(Phase.CHECK)
@@ -235,14 +222,27 @@ def _judge(session: Session, results: tuple[CheckResult, ...]) -> Transaction:
     return machine.open
 
 
+def _require_trial(session: Session) -> None:
+    if session.machine.state is not State.TRIAL:
+        raise RefusedError(Refusal("not-on-trial", "the running system is not on trial"))
+
+
+def _keep(session: Session, force: str) -> Transaction:
+    """The commit; `force` is the reason to go without checks, empty when they passed."""
+    session.machine.change(forced=bool(force))
+    committed = session.machine.open
+    session.machine.feed(Event.HEALTHY, **({"force": force} if force else {}))
+    return _finished(session, committed)
+
+
 def _revert(session: Session) -> Transaction:
     """The transaction that tries the other, committed slot again."""
-    device, state = session.device, session.environment()
+    device, facts, state = session.device, session.facts(), session.environment()
     other = state.way_back(device.running)
-    known = session.record.slot(other)
+    known = facts.holds(other)
     if state.states[other] is not SlotState.GOOD or known is None or not known.payloads:
         raise _refused("no-other-slot", f"slot '{other}' holds no release that was committed", session)
-    floor = session.floors().epoch
+    floor = facts.floors.epoch
     if known.release.epoch < floor:
         raise RefusedError(
             Refusal("epoch", f"slot '{other}' is below the security epoch", str(floor), str(known.release.epoch))

@@ -11,8 +11,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from twinslot.core.acceptance import AcceptancePolicy, DeviceFacts, check
-from twinslot.core.boot_variables import BootState
+from twinslot.core.acceptance import AcceptancePolicy, check
 from twinslot.core.errors import CancelledError, ImageError, Refusal, RefusedError, TwinslotError
 from twinslot.core.events import AuditEvent
 from twinslot.core.lifecycle import Event, State
@@ -20,14 +19,15 @@ from twinslot.core.manifest import Manifest, parse_manifest
 from twinslot.core.model import Floors, Reason, SlotName, StoredPayload
 from twinslot.core.progress import Meter, Observer, Phase
 from twinslot.core.requests import InstallOptions
-from twinslot.core.slotset import slots_from
 from twinslot.core.transaction import Transaction
+from twinslot.engine.acceptance import device_facts
 from twinslot.engine.cancellation import Cancellation
 from twinslot.engine.content import ImageInstall
 from twinslot.engine.edges import Verified
+from twinslot.engine.facts import Facts
 from twinslot.engine.machine import timestamp
 from twinslot.engine.places import open_local_content, open_targets
-from twinslot.engine.session import Session
+from twinslot.engine.recover import Session
 from twinslot.payloads.base import PayloadTarget
 from twinslot.transport.base import ImageStream
 from twinslot.transport.notes import Note, Retry
@@ -46,20 +46,21 @@ def install(
     announcer = session.machine.announcer
     announcer.about["source"] = stream.source
     announcer.stopped_by = lambda: cancelled.by
-    state = _refuse_during_trial(session)
-    target = slots_from(session.device.running).target(state.states, state.back)
+    facts = session.facts()
+    _refuse_during_trial(facts)
+    target = facts.target
     meter = Meter(observer, session.device.monotonic)
     meter.begin(Phase.VERIFY)
     stream.listen(lambda note: _tell(note, meter, stream))
     with cancelled.ending(stream):
         try:
-            verified, manifest = _verify(session, stream, options)
+            verified, manifest = _verify(session, facts, stream, options)
             with (
                 open_targets(session.device, target) as targets,
                 open_local_content(session.device, session.record, target) as holdings,
                 session.device.read_back_with() as run,
             ):
-                _accept(session, manifest, targets, options)
+                _accept(session, facts, manifest, targets, options)
                 transaction = _transaction(session, target, manifest, verified, meter)
                 _drop_waiting(session)
                 _remember(session, transaction, verified, options)
@@ -102,31 +103,26 @@ def _tell(note: Note, meter: Meter, stream: ImageStream) -> None:
         log.info("%s", note)
 
 
-def _refuse_during_trial(session: Session) -> BootState:
+def _refuse_during_trial(facts: Facts) -> None:
     """The other slot is what the device goes back to (S7)."""
-    running = session.device.running
-    state = session.environment()
-    if not state.is_kept(running) or session.machine.state in (State.TRIAL, State.COMMITTING, State.LEAVING):
+    if facts.on_trial and facts.running:
         raise RefusedError(
             Refusal(
                 "on-trial",
-                f"slot '{running}' is on trial and slot '{state.way_back(running)}' is the way back",
+                f"slot '{facts.running}' is on trial and slot '{facts.way_back}' is the way back",
                 hint="wait for the commit, or use 'twinslot commit' or 'twinslot rollback'",
             )
         )
-    return state
 
 
-def _verify(session: Session, stream: ImageStream, options: InstallOptions) -> tuple[Verified, Manifest]:
+def _verify(session: Session, facts: Facts, stream: ImageStream, options: InstallOptions) -> tuple[Verified, Manifest]:
     """Signatures first, then the form of the very same bytes."""
     about = session.machine.announcer.about
     with session.device.expecting():
         head = stream.head()
         about["manifest"] = hashlib.sha256(head.manifest).hexdigest()
         try:
-            verified = session.device.verify(
-                head, session.record, session.floors(), ignore_expiry=options.ignore_expiry
-            )
+            verified = session.device.verify(head, session.record, facts.floors, ignore_expiry=options.ignore_expiry)
         except TwinslotError:
             about.update(_claims(head.manifest))
             raise
@@ -145,38 +141,24 @@ def _claims(manifest: bytes) -> dict[str, Any]:
 
 
 def _accept(
-    session: Session, manifest: Manifest, targets: Mapping[str, PayloadTarget], options: InstallOptions
+    session: Session, facts: Facts, manifest: Manifest, targets: Mapping[str, PayloadTarget], options: InstallOptions
 ) -> None:
-    facts = device_facts(session, {name: target.size for name, target in targets.items()})
-    policy = AcceptancePolicy(
-        reinstall=options.reinstall or session.device.reinstall,
-        retry=options.retry,
-        group_size=session.device.group_size_max,
+    device = session.device
+    wanted = device_facts(
+        facts,
+        compatible=device.compatible,
+        checks=device.check_names,
+        hardware=device.hardware,
+        variant=device.variant,
+        places=device.places[facts.target],
+        room={name: target.size for name, target in targets.items()},
     )
-    reasons = check(manifest, facts, policy)
+    policy = AcceptancePolicy(
+        reinstall=options.reinstall or device.reinstall, retry=options.retry, group_size=device.group_size_max
+    )
+    reasons = check(manifest, wanted, policy)
     if reasons:
         raise RefusedError(reasons)
-
-
-def device_facts(session: Session, partitions: Mapping[str, int]) -> DeviceFacts:
-    """What acceptance needs to know of this device; the failed release is remembered in two places (S13)."""
-    running, environment = session.record.slot(session.device.running), session.environment()
-    in_environment = environment.failed_sequence
-    target = slots_from(session.device.running).target(environment.states, environment.back)
-    failed = set(session.record.failed()) | ({in_environment} if in_environment is not None else set())
-    return DeviceFacts(
-        compatible=session.device.compatible,
-        partitions=partitions,
-        checks=session.device.check_names,
-        floors=session.floors(),
-        running=running.release if running else None,
-        content={name: payload.digest for name, payload in running.payloads.items()} if running else {},
-        on_trial=not environment.is_kept(session.device.running),
-        failed=frozenset(failed),
-        hardware=session.device.hardware,
-        variant=session.device.variant,
-        payload_types={name: place.type for name, place in session.device.places[target].items()},
-    )
 
 
 def _transaction(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from twinslot.config.options import Config
-from twinslot.queries.status import _View
+from twinslot.engine.facts import View
 from twinslot.system import process
 
 
@@ -74,7 +74,7 @@ class Scene:
     """
 
     config: Config
-    view: _View
+    view: View
     root: Path
     is_root: bool
     now: datetime

@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Final
 
 from twinslot.config.options import Config
-from twinslot.core.boot_outcome import BootFacts, classify_boot
 from twinslot.core.lifecycle import Event
 from twinslot.core.model import SlotState
+from twinslot.engine.facts import look
 from twinslot.queries import doctor_boot as looks_boot
 from twinslot.queries import doctor_device as looks_device
 from twinslot.queries.diagnosis import Diagnosis, Look, Scene, Severity
-from twinslot.queries.status import _look
-from twinslot.storage.running_slot import RunningSlot, find_running_slot
+from twinslot.storage.running_slot import RunningSlot
 from twinslot.system import process
 
 _FAULT, _WARNING = Severity.FAULT, Severity.WARNING
@@ -195,7 +194,7 @@ def doctor(
     config: Config,
     *,
     root: Path = Path("/"),
-    running: Callable[..., RunningSlot] = find_running_slot,
+    running: Callable[..., RunningSlot] | None = None,
     now: datetime | None = None,
     is_root: bool | None = None,
 ) -> Diagnosis:
@@ -204,24 +203,17 @@ def doctor(
     Args:
         config: Of this device.
         root: Below this stand the files of the system.
-        running: Finds the running slot.
+        running: Finds the running slot; None: asks this machine.
         now: The device's clock.
         is_root: Whether this process may read everything.
     """
-    scene = Scene(
-        config,
-        _look(config, running),
-        root,
-        os.geteuid() == 0 if is_root is None else is_root,
-        now or datetime.now(UTC),
-        _ask,
-    )
-    try:
-        findings = [finding for look in LOOKS for finding in look.findings(scene)]
+    with look(config, running) as view:
+        scene = Scene(
+            config, view, root, os.geteuid() == 0 if is_root is None else is_root, now or datetime.now(UTC), _ask
+        )
+        findings = [finding for each in LOOKS for finding in each.findings(scene)]
         worst_first = sorted(findings, key=lambda finding: list(Severity).index(finding.severity))
         return Diagnosis(tuple(worst_first), _decision(scene))
-    finally:
-        scene.view.close()
 
 
 _EVENTS: Final = {
@@ -236,21 +228,18 @@ _EVENTS: Final = {
 
 def _decision(scene: Scene) -> str:
     """In words, what the client would do at its next start, and what would boot; empty when it cannot be told."""
-    view = scene.view
-    if view.environment is None and looks_boot.denied(scene, view.environment_problem):
+    view, facts = scene.view, scene.view.facts
+    if facts.environment is None and looks_boot.denied(scene, view.environment_problem):
         return ""
-    if view.running.slot is None:
+    if facts.running is None or facts.event is None:
         return "nothing is changed: it is not known which slot runs"
-    current = view.record.current() if view.record else None
-    facts = BootFacts(view.running.slot, "", view.state)
-    event = classify_boot(facts, current.target if current else None, current.id if current else "")
-    runs = f"slot {view.running.slot} runs{_EVENTS[event]}"
-    if view.environment is None:
+    runs = f"slot {facts.running} runs{_EVENTS[facts.event]}"
+    if facts.environment is None:
         return f"{runs}; the next boot is not known, since the environment cannot be read"
-    if view.state is None:
+    if facts.decided is None:
         return f"{runs}; the environment will be rebuilt from the record"
-    chosen, back = view.state.slot, view.state.way_back(view.state.slot)
-    boots = chosen if view.state.states[chosen] is not SlotState.BAD else back
+    chosen = facts.decided.slot
+    boots = chosen if facts.decided.states[chosen] is not SlotState.BAD else facts.decided.way_back(chosen)
     return f"{runs}; the next boot starts slot {boots}"
 
 

@@ -12,7 +12,6 @@ from twinslot.bootloader.base import CopyState
 from twinslot.bootloader.uboot import rawenv
 from twinslot.bootloader.uboot import tool_lock as toollock
 from twinslot.bootloader.uboot.rawenv import Place
-from twinslot.core.boot_outcome import BootFacts, disagreements
 from twinslot.core.errors import DeviceError
 from twinslot.core.model import SECTOR, SlotName
 from twinslot.queries.diagnosis import Looked, Scene, Severity
@@ -32,7 +31,7 @@ def denied(scene: Scene, problem: str) -> bool:
 
 def running_slot(scene: Scene) -> Looked:
     """The root mount (S1). What speaks for it is only fine when it leads to a slot."""
-    running = scene.view.running
+    running = scene.view.where
     if running.slot is None:
         what = "; ".join(running.evidence)
         text = f"no configured slot holds the root file system: {what}"
@@ -44,47 +43,42 @@ def running_slot(scene: Scene) -> Looked:
 
 def claims(scene: Scene) -> Looked:
     """Kernel command line and environment, beside the root mount."""
-    if scene.view.running.slot is None:
+    if scene.view.where.slot is None:
         return
-    for sentence in scene.view.running.disagreements:
+    for sentence in scene.view.where.disagreements:
         yield Severity.WARNING, sentence, "the root mount decides; look at the boot script and the environment"
 
 
 def environment(scene: Scene) -> Looked:
     """Both copies, and what they say."""
-    view = scene.view
-    if view.environment is None:
+    view, facts = scene.view, scene.view.facts
+    if facts.environment is None:
         if denied(scene, view.environment_problem):
             yield Severity.UNKNOWN, NOT_READABLE, "'sudo twinslot doctor' reads it"
         else:
             problem, _, hint = view.environment_problem.partition(" (hint: ")
             yield Severity.FAULT, problem, hint.removesuffix(")") or "see 'boot' in twinslot-config(5)"
         return
-    for copy in view.environment.copies:
+    for copy in facts.environment.copies:
         good = copy.state in (CopyState.CURRENT, CopyState.OLDER)
         text = f"copy at {copy.place} is {copy.state}" + (f", serial {copy.flags}" if copy.flags is not None else "")
-        severity = Severity.FINE if good else Severity.FAULT if view.environment.lost else Severity.WARNING
+        severity = Severity.FINE if good else Severity.FAULT if facts.environment.lost else Severity.WARNING
         yield severity, text, "" if good else "'twinslot boot' repairs it"
-    if view.state is None:
+    if facts.state is None:
         return
     for name in SlotName:
-        yield Severity.FINE, f"slot {name} is {view.state.states[name]}", ""
-    if view.state.reason:
-        yield Severity.FINE, f"the last slot was left because of '{view.state.reason}'", ""
+        yield Severity.FINE, f"slot {name} is {facts.state.states[name]}", ""
+    if facts.state.reason:
+        yield Severity.FINE, f"the last slot was left because of '{facts.state.reason}'", ""
 
 
 def reconciled(scene: Scene) -> Looked:
     """Whether root mount, environment and record tell one story."""
-    view = scene.view
-    if view.state is None or view.running.slot is None:
+    facts = scene.view.facts
+    if facts.state is None:  # `environment` tells
         return
-    current = view.record.current() if view.record else None
-    facts = BootFacts(view.running.slot, "", view.state)
-    for sentence in disagreements(facts, current.target if current else None):
+    for sentence in facts.disagreements:
         yield Severity.WARNING, sentence, "'twinslot boot' reconciles it"
-    if view.record and view.state.generation < view.record.generation():
-        text = f"the environment went back from generation {view.record.generation()} to {view.state.generation}"
-        yield Severity.WARNING, text, "'twinslot boot' reconciles it"
 
 
 def distance(scene: Scene) -> Looked:

@@ -68,11 +68,11 @@ def partitions(scene: Scene) -> Looked:
 
 def other_slot(scene: Scene) -> Looked:
     """What is there to go back to, and whether it still begins as it was installed."""
-    view = scene.view
-    if view.running.slot is None or view.state is None or view.record is None:
+    facts = scene.view.facts
+    if facts.running is None or facts.state is None or facts.record is None:
         return
-    other = view.state.way_back(view.running.slot)
-    state, known = view.state.states[other], view.record.slot(other)
+    other = facts.state.way_back(facts.running)
+    state, known = facts.state.states[other], facts.holds(other)
     if state is SlotState.BAD:
         yield Severity.FINE, f"slot {other} holds no release that boots", ""
     elif known is None:

@@ -12,19 +12,18 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from twinslot.config.options import Config
-from twinslot.core.errors import DeviceError, RefusedError, TransportError
+from twinslot.core.errors import RefusedError, TransportError
 from twinslot.core.manifest import Manifest, Payload, parse_manifest
 from twinslot.core.model import SlotName, StoredPayload
 from twinslot.core.requests import InstallOptions
 from twinslot.core.slotset import slots_from
 from twinslot.engine.assemble import open_stream
+from twinslot.engine.facts import look
 from twinslot.payloads.base import PayloadPlace
 from twinslot.payloads.plan import ContentSource, Plan, make_plan
 from twinslot.payloads.select import Places, find_places
-from twinslot.queries.preview import preview
-from twinslot.queries.status import open_record
+from twinslot.queries.preview import judge
 from twinslot.storage.known_lists import KnownList, ListStore
-from twinslot.storage.running_slot import find_running_slot
 from twinslot.storage.slot_reader import SlotReader, list_on
 from twinslot.transport.base import Base, Cost, ImageStream, ListPart
 
@@ -74,29 +73,19 @@ def forecast_here(config: Config, source: str | int, options: InstallOptions) ->
         RefusedError: This device would not take the image; with every reason.
         TwinslotError: As an install.
     """
-    found = find_running_slot({name: config.slots.of(name) for name in SlotName})
-    running, places = found.require(), find_places(config.slots, found)
-    stream = open_stream(config, source, service_workers=False)
-    try:
-        head = stream.head()
-        refusals = preview(config, head.trust, head.manifest, options).refusals
-        if refusals:
-            raise RefusedError(refusals)
-        return forecast(config, places, stream, parse_manifest(head.manifest), running, _installed(config, running))
-    finally:
-        stream.close()
-
-
-def _installed(config: Config, running: SlotName) -> Mapping[str, StoredPayload]:
-    try:
-        record = open_record(config)
-    except DeviceError:
-        return {}
-    try:
-        known = record.slot(running)
-        return known.payloads if known else {}
-    finally:
-        record.close()
+    with look(config) as view:
+        running, places = view.where.require(), find_places(config.slots, view.where)
+        stream = open_stream(config, source, service_workers=False)
+        try:
+            head = stream.head()
+            refusals = judge(config, view, head, options).refusals
+            if refusals:
+                raise RefusedError(refusals)
+            known = view.facts.holds(running)
+            installed = known.payloads if known else {}
+            return forecast(config, places, stream, parse_manifest(head.manifest), running, installed)
+        finally:
+            stream.close()
 
 
 def forecast(

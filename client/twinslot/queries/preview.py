@@ -5,27 +5,23 @@ What only root can read (the raw environment) is left out for others, and said.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final
 
-from twinslot.bootloader.select import open_bootloader
 from twinslot.config.options import Config
-from twinslot.core.acceptance import AcceptancePolicy, DeviceFacts, check
-from twinslot.core.boot_variables import BootState, read_state
-from twinslot.core.errors import DeviceError, Refusal, RefusedError
+from twinslot.core.acceptance import AcceptancePolicy, check
+from twinslot.core.errors import Refusal, RefusedError
 from twinslot.core.manifest import parse_manifest
-from twinslot.core.model import Floors, SlotName
+from twinslot.core.model import Floors
 from twinslot.core.requests import InstallOptions
-from twinslot.core.slotset import slots_from
+from twinslot.engine.acceptance import device_facts
 from twinslot.engine.assemble import open_stream, verify_head
+from twinslot.engine.facts import View, look
 from twinslot.health.selection import check_names, configured_checks
 from twinslot.payloads.base import PayloadPlace
 from twinslot.payloads.select import find_places
-from twinslot.queries.status import open_record
 from twinslot.storage.record.published import Published
 from twinslot.storage.record.record import Record
-from twinslot.storage.running_slot import find_running_slot
 from twinslot.transport.base import ImageHead
 from twinslot.trust.verdict import Verdict
 from twinslot.worker import launch
@@ -33,8 +29,6 @@ from twinslot.worker import launch
 _ANY_SIZE: Final = 1 << 63  # bytes; stands for a place whose size is not known
 
 _PLAIN: Final = InstallOptions()
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,30 +74,34 @@ def preview(config: Config, trust: bytes, manifest: bytes, options: InstallOptio
         ImageError: The image is malformed.
         DeviceError: This device cannot ask: no root of trust, no worker.
     """
-    notes: list[str] = []
-    record = _try(lambda: open_record(config), notes)
-    try:
-        state = _try(lambda: read_state(open_bootloader(config.boot).read().variables), notes)
-        floors = (state.floors if state else Floors()).highest(record.floors() if record else Floors())
-        verdict, untrusted = _ask_trust(config, ImageHead(trust, manifest), record, floors, options)
-        policy = AcceptancePolicy(
-            reinstall=options.reinstall or config.install.allow_reinstall,
-            retry=options.retry,
-            group_size=config.install.max_group_size,
-        )
-        unwanted = check(parse_manifest(manifest), _facts(config, record, state, floors, notes), policy)
-    finally:
-        if record is not None:
-            record.close()
+    with look(config) as view:
+        return judge(config, view, ImageHead(trust, manifest), options)
+
+
+def judge(config: Config, view: View, head: ImageHead, options: InstallOptions) -> Preview:
+    """As `preview`, by facts that were gathered already."""
+    facts = view.facts
+    notes = [problem for problem in (view.record_problem, view.environment_problem) if problem]
+    if facts.running is None:
+        notes.append("it is not known which slot runs")
+    verdict, untrusted = _ask_trust(config, head, view.record, facts.floors, options)
+    policy = AcceptancePolicy(
+        reinstall=options.reinstall or config.install.allow_reinstall,
+        retry=options.retry,
+        group_size=config.install.max_group_size,
+    )
+    places = find_places(config.slots, view.where)[facts.target]
+    wanted = device_facts(
+        facts,
+        compatible=config.device.compatible,
+        checks=check_names(configured_checks(config.health)),
+        hardware=config.device.hardware,
+        variant=config.device.variant,
+        places=places,
+        room={payload: _room(payload, place, notes) for payload, place in places.items()},
+    )
+    unwanted = check(parse_manifest(head.manifest), wanted, policy)
     return Preview(verdict, untrusted + unwanted, tuple(notes))
-
-
-def _try(look: Callable[[], T], notes: list[str]) -> T | None:
-    try:
-        return look()
-    except DeviceError as e:
-        notes.append(str(e))
-        return None
 
 
 def _ask_trust(
@@ -113,39 +111,6 @@ def _ask_trust(
         return verify_head(config, head, record, floors, launch.start, ignore_expiry=options.ignore_expiry), ()
     except RefusedError as e:
         return None, e.reasons
-
-
-def _target(running: SlotName | None, state: BootState | None) -> SlotName:
-    """The slot that would be written; where it is not known which one runs, one as large as any."""
-    slots = slots_from(running or next(iter(SlotName)))
-    return slots.target(state.states, state.back) if state else slots.target()
-
-
-def _facts(
-    config: Config, record: Record | Published | None, state: BootState | None, floors: Floors, notes: list[str]
-) -> DeviceFacts:
-    found = find_running_slot({name: config.slots.of(name) for name in SlotName})
-    running = found.slot
-    if running is None:
-        notes.append("it is not known which slot runs")
-    places = find_places(config.slots, found)[_target(running, state)]
-    known = record.slot(running) if record and running else None
-    failed = set(record.failed()) if record else set()
-    if state and state.failed_sequence is not None:
-        failed.add(state.failed_sequence)
-    return DeviceFacts(
-        compatible=config.device.compatible,
-        partitions={payload: _room(payload, place, notes) for payload, place in places.items()},
-        checks=check_names(configured_checks(config.health)),
-        floors=floors,
-        running=known.release if known else None,
-        content={name: payload.digest for name, payload in known.payloads.items()} if known else {},
-        on_trial=running is not None and state is not None and not state.is_kept(running),
-        failed=frozenset(failed),
-        hardware=config.device.hardware,
-        variant=config.device.variant,
-        payload_types={payload: place.type for payload, place in places.items()},
-    )
 
 
 def _room(payload: str, place: PayloadPlace, notes: list[str]) -> int:

@@ -85,10 +85,7 @@ class UBoot:
 
     def settle(self) -> Environment:
         """Write the current variables once more when the copies differ; see `Bootloader`."""
-        now = self.read()
-        if now.settled:
-            return now
-        now = self._store({})
+        now = self._store({}, unless_settled=True)
         if not now.settled:
             raise _not_landed("the copies of the boot environment still differ", now, None)
         return now
@@ -121,11 +118,15 @@ class UBoot:
             ) from e
         return rawenv.parse_config(text, str(self._config))
 
-    def _store(self, changes: Mapping[str, str], default: Mapping[str, str] | None = None) -> Environment:
+    def _store(
+        self, changes: Mapping[str, str], default: Mapping[str, str] | None = None, *, unless_settled: bool = False
+    ) -> Environment:
         """One run of the tool, on top of the current copy or, if that is lost, of a default."""
         script = make_script(changes)
         with Medium(self._places()) as medium:
             before = read_copies(medium)
+            if unless_settled and before.environment.settled:
+                return before.environment
             _check_writable(before.environment, fresh=default is not None)
             base = before.environment.variables if default is None else default
             wanted = {

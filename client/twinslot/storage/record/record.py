@@ -79,7 +79,11 @@ class Record:
             )
         self._db = self._opened.connection
         try:
-            readable = read_only or self._is_readable()
+            readable = self._is_readable()
+            if read_only and not readable:
+                raise DeviceError(
+                    f"the record '{self._opened.path}' is damaged", code="record", hint="'twinslot boot' sets it aside"
+                )
         except BaseException:
             self._db.close()
             raise

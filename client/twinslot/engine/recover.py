@@ -1,7 +1,8 @@
-"""One turn at the device: lock taken, record opened, facts read, and the record brought to agree with them (S12, S17).
+"""One turn at the device: lock taken, facts gathered, and record and environment brought to agree with them (S12, S17).
 
-Every verb begins with `open_session`. What it finds is the same whether the client starts after a power cut or is asked
-a second time in the same boot; all of it may be repeated.
+Every verb that changes the device begins with `recovered`, once each time that it takes the lock; no query does (S26).
+What it finds is the same whether the client starts after a power cut or is asked a second time in the same boot; all
+of it may be repeated.
 """
 
 from __future__ import annotations
@@ -13,9 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
-from twinslot.bootloader.base import CopyState, Environment
+from twinslot.bootloader.base import CopyState
 from twinslot.core import boot_variables as bootenv
-from twinslot.core.boot_outcome import BootFacts, classify_boot, disagreements
 from twinslot.core.boot_variables import BootState, read_state
 from twinslot.core.errors import DeviceError, TwinslotError
 from twinslot.core.events import AuditEvent
@@ -26,6 +26,8 @@ from twinslot.core.transaction import Outcome, Transaction
 from twinslot.engine.announce import Announcer
 from twinslot.engine.edges import Device
 from twinslot.engine.effects import Effects
+from twinslot.engine.facts import Facts, RecordFacts
+from twinslot.engine.known_environment import KnownEnvironment
 from twinslot.engine.machine import Machine, timestamp
 from twinslot.storage.record.record import Record
 
@@ -34,13 +36,22 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Session:
-    """A turn at the device, facts and record in agreement."""
+    """A turn at the device, facts and record in agreement.
+
+    Attributes:
+        device: The edges; its boot environment remembers what was read or written last.
+        machine: Drives the open update.
+        effects: What the machine does.
+        event: What was found.
+        notes: Disagreements that were found, one sentence each.
+    """
 
     device: Device
     machine: Machine
     effects: Effects
     event: Event
     notes: tuple[str, ...]
+    _known: KnownEnvironment
 
     @property
     def record(self) -> Record:
@@ -54,35 +65,39 @@ class Session:
         return self.machine.record
 
     def environment(self) -> BootState:
-        """The boot environment as it stands now."""
-        return read_state(self.device.bootloader.read().variables)
+        """The boot environment, as it was read or written last under this lock."""
+        return read_state(self._known.last.variables)
 
-    def floors(self) -> Floors:
-        """The higher of environment and record (S8)."""
-        floors = self.environment().floors
-        return floors.highest(self.machine.record.floors()) if self.machine.record else floors
+    def facts(self) -> Facts:
+        """What is true now, the environment as `environment` has it.
+
+        Raises:
+            DeviceError: The record cannot be read any more.
+        """
+        return _gather(self.device, self._known, self.machine.record)
 
 
 @contextlib.contextmanager
-def open_session(device: Device, what: str, *, reboot: bool = True) -> Iterator[Session]:
-    """Take the lock, read the facts, and bring the record forward.
+def recovered(device: Device, what: str) -> Iterator[Session]:
+    """Take the lock, gather the facts, and bring record and environment forward.
+
+    A leaving that was cut short asks for its reboot now.
 
     Args:
         device: The edges.
         what: The verb, for whoever loses the lock.
-        reboot: Whether a leaving that was cut short may reboot now.
 
     Raises:
-        RefusedError: `refused.locked`: somebody else is at it.
+        RefusedError: `refused.locked`: another process holds the lock.
         DeviceError: The environment cannot be read or repaired.
     """
-    announcer = Announcer(device.origin)
+    announcer, known = Announcer(device.origin), KnownEnvironment(device.bootloader)
+    device = replace(device, bootloader=known)
     with _announcing(announcer, what), device.lock(what):
-        environment = device.bootloader.read()
-        state = _readable(environment)
-        record = _open_record(device, announcer, on_trial=state is None or state.on_trial(device.running))
+        decided = Facts(device.running, known.read(), None).decided
+        record = _open_record(device, announcer, on_trial=decided is None or decided.on_trial(device.running))
         with contextlib.nullcontext() if record is None else record, _announcing(announcer, what):
-            yield _reconciled(device, announcer, state, reboot=reboot)
+            yield _recovered(device, announcer, known)
 
 
 @contextlib.contextmanager
@@ -95,12 +110,6 @@ def _announcing(announcer: Announcer, what: str) -> Iterator[None]:
         raise
 
 
-def _readable(environment: Environment) -> BootState | None:
-    """None when both copies were lost, also when U-Boot has saved its built-in default since (generation 0)."""
-    state = read_state(environment.variables)
-    return None if environment.lost or state.generation == 0 else state
-
-
 def _open_record(device: Device, announcer: Announcer, *, on_trial: bool) -> Record | None:
     try:
         announcer.record = device.open_record(on_trial)
@@ -111,68 +120,54 @@ def _open_record(device: Device, announcer: Announcer, *, on_trial: bool) -> Rec
     return announcer.record
 
 
-def _reconciled(device: Device, announcer: Announcer, state: BootState | None, *, reboot: bool) -> Session:
+def _gather(device: Device, known: KnownEnvironment, record: Record | None) -> Facts:
+    said = RecordFacts.read(record) if record else None
+    return Facts(device.running, known.last, said, device.running_notes, device.boot_id, known.describe())
+
+
+def _recovered(device: Device, announcer: Announcer, known: KnownEnvironment) -> Session:
     """With the record, or where it opens and then cannot be read, without it: it only explains (S12)."""
     try:
-        return _reconcile(device, announcer, state, reboot=reboot)
+        return _recover(device, announcer, known)
     except DeviceError as e:
         if announcer.record is None or not e.code.startswith("device.record"):
             raise
         announcer.record = None  # expected of a medium that fails
         announcer.tolerated(e)
-    return _reconcile(device, announcer, _readable(device.bootloader.read()), reboot=reboot)
+    known.read()
+    return _recover(device, announcer, known)
 
 
-def _reconcile(device: Device, announcer: Announcer, state: BootState | None, *, reboot: bool) -> Session:
-    record = announcer.record
-    facts = BootFacts(device.running, device.boot_id, state)
-    found = _current(device, announcer, state)
-    transaction = found.in_known_state() if found else None
+def _recover(device: Device, announcer: Announcer, known: KnownEnvironment) -> Session:
+    facts = _gather(device, known, announcer.record)
+    found, transaction, event, notes = facts.found, facts.transaction, facts.event, device.running_notes
+    assert event is not None  # it is known which slot runs
     machine = Machine(announcer, transaction, device.now)
     effects = Effects(device, machine)
-    effects.want_reboot = reboot
     machine.effects = effects.table()
-    target = transaction.target if transaction else None
-    notes = device.running_notes + disagreements(facts, target) + _went_back(record, state)
-    armed_in = transaction.boot_id if transaction and transaction.armed else ""
-    traits = device.bootloader.describe()
-    event = classify_boot(facts, target, transaction.id if transaction else "", traits, armed_in)
-    if state is None:
-        _rebuild(device, machine)
-    if transaction is None and state is not None and event in _ADOPTED_AS and not _fell_back(state, event, device):
-        machine.begin(_adopt(device, record, state, event))
+    notes += facts.disagreements
+    _close_overtaken(announcer, facts)
+    if facts.decided is None:
+        _rebuild(device, machine, facts)
+    elif transaction is None and event in _ADOPTED_AS and not _fell_back(facts.decided, event, device):
+        machine.begin(_adopt(device, announcer.record, facts.decided, event))
         machine.save(AuditEvent.ADOPTED, {"found": event})
-    log.debug("found event '%s', state '%s', environment %s", event, machine.state, state)
+    log.debug("found event '%s', state '%s', environment %s", event, machine.state, facts.decided)
     _count_boot(device, machine, event)
     if transaction is not found and event is Event.BOOTED_OLD:  # nothing else tells why it ended
         machine.change(reason=machine.open.reason or Reason.NEWER_CLIENT)
     machine.feed(event)
-    _bring_forward(device, machine)
+    _bring_forward(known, machine)
     for note in notes:  # whatever verb found it; what stays true is told once in each boot (S1, S12)
         announcer.once_in_boot(AuditEvent.DISAGREEMENT, note=note)
-    return Session(device, machine, effects, event, notes)
+    return Session(device, machine, effects, event, notes, known)
 
 
-def _current(device: Device, announcer: Announcer, state: BootState | None) -> Transaction | None:
-    """The open transaction, unless the environment has gone on without it: then it is closed as overtaken."""
-    record = announcer.record
-    transaction = record.current() if record else None
-    if transaction and state and _overtaken(transaction.in_known_state(), state, device.running):
-        closed = replace(transaction, state=State.IDLE, outcome=Outcome.ABANDONED, reason=Reason.OVERTAKEN)
+def _close_overtaken(announcer: Announcer, facts: Facts) -> None:
+    """The environment has gone on without the open update."""
+    if facts.overtaken and facts.record and facts.record.current:
+        closed = replace(facts.record.current, state=State.IDLE, outcome=Outcome.ABANDONED, reason=Reason.OVERTAKEN)
         announcer.note(AuditEvent.OVERTAKEN, closed)
-        return None
-    return transaction
-
-
-def _overtaken(transaction: Transaction, state: BootState, running: SlotName) -> bool:
-    if state.trial is not None and state.trial is not transaction.target:
-        return True
-    if state.transaction == transaction.id:
-        return False
-    decided = transaction.state in (State.ARMED, State.TRIAL, State.COMMITTING, State.LEAVING)
-    # Or its first write never landed, and the target runs as what it still is: a good slot.
-    untouched = transaction.target is running and state.states[running] is SlotState.GOOD
-    return (decided and bool(state.transaction)) or untouched
 
 
 # The state in which an update is taken over when the record has lost it.
@@ -227,33 +222,26 @@ def _count_boot(device: Device, machine: Machine, event: Event) -> None:
         machine.change(boots=machine.transaction.boots | {device.boot_id: "client"})
 
 
-def _went_back(record: Record | None, state: BootState | None) -> tuple[str, ...]:
-    if record is None or state is None or state.generation >= record.generation():
-        return ()
-    return (f"the environment went back from generation {record.generation()} to {state.generation}",)
-
-
-def _rebuild(device: Device, machine: Machine) -> None:
+def _rebuild(device: Device, machine: Machine, facts: Facts) -> None:
     """Write a new environment from the record and from what runs (boot contract, section 3, built-in default)."""
-    record, transaction = machine.record, machine.transaction
-    running = device.running
+    transaction, record, running = machine.transaction, facts.record, device.running
     on_trial = transaction is not None and transaction.target is running
     trial = transaction.release if transaction and on_trial else None
-    failed = max(record.failed(), default=None) if record else None
-    keep, other = running, _other_state(machine, running)
-    if transaction is None and other is SlotState.GOOD and not _vouched_for(record, running):
+    failed = max(record.failed, default=None) if record else None
+    keep, other = running, _other_state(facts, transaction, running)
+    if transaction is None and other is SlotState.GOOD and not _vouched_for(facts, running):
         # U-Boot's default could not know: what runs is too old (S8), or was never committed (S6, S13).
         keep, other = slots_from(running).back(), SlotState.BAD
     changes = bootenv.rebuild(
         keep,
         other,
         transaction.id if transaction else "",
-        (record.generation() if record else 0) + 1,
-        record.floors() if record else Floors(),
+        (record.generation if record else 0) + 1,
+        record.floors if record else Floors(),
         trial=trial,
         failed=failed,
     )
-    if device.bootloader.read().lost:
+    if facts.state is None:
         device.bootloader.reset(changes)
     else:  # U-Boot has saved its built-in default since
         device.bootloader.write(changes)
@@ -263,39 +251,37 @@ def _rebuild(device: Device, machine: Machine) -> None:
         device.reboot()
 
 
-def _other_state(machine: Machine, running: SlotName) -> SlotState:
+def _other_state(facts: Facts, transaction: Transaction | None, running: SlotName) -> SlotState:
     """Good only if the record vouches for it: it holds a committed release that is not below the epoch."""
-    transaction, record = machine.transaction, machine.record
     if transaction is not None and transaction.target is running:
         return SlotState.GOOD  # the old system, which was running when the update began
-    if transaction is not None or record is None:
+    if transaction is not None:
         return SlotState.BAD
-    known = record.slot(slots_from(running).back())
-    return SlotState.GOOD if known and known.release.epoch >= record.floors().epoch else SlotState.BAD
+    return SlotState.GOOD if _vouched_for(facts, slots_from(running).back()) else SlotState.BAD
 
 
-def _vouched_for(record: Record | None, slot: SlotName) -> bool:
+def _vouched_for(facts: Facts, slot: SlotName) -> bool:
     """The record knows a committed release in this slot, not below the epoch."""
-    known = record.slot(slot) if record else None
-    return bool(record and known and known.release.epoch >= record.floors().epoch)
+    known = facts.holds(slot)
+    return bool(known and facts.record and known.release.epoch >= facts.record.floors.epoch)
 
 
-def _bring_forward(device: Device, machine: Machine) -> None:
+def _bring_forward(environment: KnownEnvironment, machine: Machine) -> None:
     """Repair what can be repaired, and let the record learn what the environment knows."""
-    environment = device.bootloader.read()
-    broken = any(copy.state in (CopyState.CORRUPT, CopyState.UNREADABLE) for copy in environment.copies)
-    if broken or (machine.state is State.IDLE and not environment.settled):
-        environment = device.bootloader.settle()
+    stands = environment.last
+    broken = any(copy.state in (CopyState.CORRUPT, CopyState.UNREADABLE) for copy in stands.copies)
+    if broken or (machine.state is State.IDLE and not stands.settled):
+        stands = environment.settle()
     if broken:
         machine.announcer.note(AuditEvent.ENVIRONMENT_REPAIRED)
-    state, record = read_state(environment.variables), machine.record
+    state, record = read_state(stands.variables), machine.record
     if record is None:
         return
     generation, floors = record.generation(), record.floors()
     behind = state.generation < generation or state.floors != state.floors.highest(floors)
     if behind and machine.state in (State.IDLE, State.WRITTEN):
-        device.bootloader.write(bootenv.catch_up(state, generation, floors))  # told once, not at each start
-        state = read_state(device.bootloader.settle().variables)
+        environment.write(bootenv.catch_up(state, generation, floors))  # told once, not at each start
+        state = read_state(environment.settle().variables)
     with contextlib.suppress(DeviceError):  # a full data partition must not stop a boot, a commit or a rollback
         record.saw_generation(state.generation)
         if machine.state is State.IDLE:
