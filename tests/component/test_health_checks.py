@@ -16,7 +16,7 @@ import waits
 from fakes.rigs import FAKE_BIN
 from twinslot.config.options import Health, HealthCommand, HealthHttp
 from twinslot.core.errors import DeviceError
-from twinslot.health.base import CheckOptions, Runner, Verdict
+from twinslot.health.base import CheckOptions, CheckVerdict, Runner
 from twinslot.health.command import CommandCheck
 from twinslot.health.directory import NotAsked, discover
 from twinslot.health.http import HttpCheck
@@ -39,7 +39,7 @@ def command(text: str) -> CommandCheck:
 
 
 def test_exit_status_zero_is_well_and_the_last_line_is_the_detail() -> None:
-    assert command("echo first; echo pump answers; echo").probe(waits.HANG) == Verdict(
+    assert command("echo first; echo pump answers; echo").probe(waits.HANG) == CheckVerdict(
         passed=True, detail="pump answers"
     )
 
@@ -101,7 +101,7 @@ def test_a_name_that_is_not_utf8_is_asked_and_printed_in_escapes(tmp_path: Path)
     script(tmp_path / os.fsdecode(b"pr\xfcfung"), "exit 3")
     (check,) = discover([tmp_path], CheckOptions(timeout=waits.HANG))
     assert check.name == "pr\\xfcfung"
-    assert check.probe(waits.HANG) == Verdict(passed=False, detail="exit status 3")
+    assert check.probe(waits.HANG) == CheckVerdict(passed=False, detail="exit status 3")
 
 
 def test_what_is_no_check_is_reported_with_the_reason_and_never_passes(tmp_path: Path) -> None:
@@ -219,7 +219,9 @@ def test_a_unit_that_never_gets_ready_fails_when_the_time_is_over(units: Path) -
 @pytest.mark.parametrize("pattern", ["app*", "app?", "[ab]pp.service"])
 def test_a_pattern_of_units_is_no_unit(units: Path, pattern: str) -> None:
     (units / "app.service").write_text("active running success\n")
-    assert UnitCheck(pattern).probe(waits.HANG) == Verdict(passed=False, detail="this is a pattern: name each unit")
+    assert UnitCheck(pattern).probe(waits.HANG) == CheckVerdict(
+        passed=False, detail="this is a pattern: name each unit"
+    )
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def test_the_default_changes_nothing() -> None:
 def test_an_update_goes_on_where_ionice_is_missing(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def missing(*_: object, **__: object) -> process.Finished:
+    def missing(*_: object, **__: object) -> process.ProgramResult:
         raise FileNotFoundError(2, "No such file or directory")
 
     monkeypatch.setattr(process, "run", missing)

@@ -10,13 +10,13 @@ import waits
 from twinslot.system import process
 
 
-def sh(script: str, timeout: float = waits.HANG, limit: int = process.OUTPUT_LIMIT) -> process.Finished:
+def sh(script: str, timeout: float = waits.HANG, limit: int = process.OUTPUT_LIMIT) -> process.ProgramResult:
     return process.run(["sh", "-c", script], timeout=timeout, limit=limit)
 
 
 def test_status_and_both_streams_come_back() -> None:
     done = sh("echo out; echo err >&2; exit 3")
-    assert done == process.Finished(3, b"out\n", b"err\n")
+    assert done == process.ProgramResult(3, b"out\n", b"err\n")
     assert done.complaint() == "ended with status 3: err"
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from twinslot.core.errors import DeviceError
 from twinslot.core.health import failed, judged
 from twinslot.core.model import CheckResult
-from twinslot.health.base import CheckOptions, Runner, Verdict
+from twinslot.health.base import CheckOptions, CheckVerdict, Runner
 
 
 def names(results: Sequence[CheckResult]) -> tuple[str, ...]:
@@ -43,12 +43,12 @@ class Scripted:
     terms: CheckOptions = field(default_factory=CheckOptions)
     allowed: list[float] = field(default_factory=list)
 
-    def probe(self, seconds: float) -> Verdict:
+    def probe(self, seconds: float) -> CheckVerdict:
         self.allowed.append(seconds)
         self.clock.now += min(self.takes, seconds)
         if self.takes > seconds:
-            return Verdict(False, "too slow")
-        return Verdict(self.answers.pop(0) if len(self.answers) > 1 else self.answers[0], "asked")
+            return CheckVerdict(False, "too slow")
+        return CheckVerdict(self.answers.pop(0) if len(self.answers) > 1 else self.answers[0], "asked")
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ class Exploding:
     name: str = "explodes"
     terms: CheckOptions = field(default_factory=CheckOptions)
 
-    def probe(self, seconds: float) -> Verdict:
+    def probe(self, seconds: float) -> CheckVerdict:
         raise self.error
 
 

@@ -166,7 +166,7 @@ class Hook:
             variables[name] = value
         return variables
 
-    def _call(self, *words: str, stdin: bytes = b"") -> process.Finished:
+    def _call(self, *words: str, stdin: bytes = b"") -> process.ProgramResult:
         argv = [os.fspath(self._hook), *words]
         try:
             return process.run(argv, timeout=self._timeout, stdin=stdin, limit=OUTPUT_LIMIT)

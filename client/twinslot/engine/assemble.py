@@ -205,7 +205,7 @@ def _reboot() -> None:
         raise DeviceError("the reboot was refused", code="reboot", found=ended.complaint(), hint="reboot by hand")
 
 
-def _started_in_the_end(argv: list[str]) -> process.Finished:
+def _started_in_the_end(argv: list[str]) -> process.ProgramResult:
     """Run a program that is needed, also when this process lacks for a moment what it takes to start one.
 
     Raises:

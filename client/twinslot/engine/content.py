@@ -21,7 +21,7 @@ from twinslot.transport.budget import check_budget
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
+class ByteCounts:
     """How the bytes of an install came, for progress and evidence.
 
     Attributes:
@@ -80,10 +80,10 @@ class ImageInstall:
         self._done = 0
 
     @property
-    def moved(self) -> Moved:
+    def moved(self) -> ByteCounts:
         """What came how, so far."""
         sinks = self._sinks.values()
-        return Moved(
+        return ByteCounts(
             self._stream.fetched,
             sum(sink.written for sink in sinks),
             sum(sink.copied for sink in sinks),

@@ -34,7 +34,7 @@ class NotAskedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class CheckVerdict:
     """The answer of one try: well or not, and one line for people."""
 
     passed: bool
@@ -71,7 +71,7 @@ class Check(Protocol):
         """How it is asked."""
         ...
 
-    def probe(self, seconds: float) -> Verdict:
+    def probe(self, seconds: float) -> CheckVerdict:
         """Ask once, and answer within `seconds` (a little more is allowed to clean up).
 
         Raises:
@@ -131,7 +131,7 @@ class Runner:
     def _ask(self, check: Check, deadline: float) -> CheckResult:
         started, terms = self._clock(), check.terms
         until = min(deadline, started + terms.timeout * (terms.retries + 1))
-        tries, verdict = 0, Verdict(passed=False, detail="not asked: no time left before the deadline")
+        tries, verdict = 0, CheckVerdict(passed=False, detail="not asked: no time left before the deadline")
         while tries <= terms.retries:
             left = deadline - self._clock()
             if left <= 0:
@@ -156,7 +156,7 @@ class Runner:
         self._sleep(pause)
 
 
-def _probe(check: Check, seconds: float) -> Verdict:
+def _probe(check: Check, seconds: float) -> CheckVerdict:
     """One try.
 
     Raises:
@@ -167,8 +167,8 @@ def _probe(check: Check, seconds: float) -> Verdict:
     except NotAskedError:
         raise
     except TwinslotError as e:
-        return Verdict(passed=False, detail=str(e))
+        return CheckVerdict(passed=False, detail=str(e))
     except Exception as e:
         if isinstance(e, OSError) and is_shortage(e):
             raise NotAskedError(e) from e
-        return Verdict(passed=False, detail=f"the check itself failed: {type(e).__name__}: {e}")
+        return CheckVerdict(passed=False, detail=f"the check itself failed: {type(e).__name__}: {e}")

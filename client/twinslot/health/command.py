@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from twinslot.core.circumstance import may_pass
-from twinslot.health.base import CheckOptions, NotAskedError, Verdict
+from twinslot.health.base import CheckOptions, CheckVerdict, NotAskedError
 from twinslot.system import process
 
 
@@ -20,7 +20,7 @@ class CommandCheck:
     argv: tuple[str, ...]
     terms: CheckOptions = field(default_factory=CheckOptions)
 
-    def probe(self, seconds: float) -> Verdict:
+    def probe(self, seconds: float) -> CheckVerdict:
         """Run it once.
 
         Raises:
@@ -31,11 +31,13 @@ class CommandCheck:
         except OSError as e:
             if may_pass(e):
                 raise NotAskedError(e) from e
-            return Verdict(passed=False, detail=f"cannot be started: {e.strerror}")
+            return CheckVerdict(passed=False, detail=f"cannot be started: {e.strerror}")
         words = process.last_line(ended.stdout) or process.last_line(ended.stderr)
         if ended.status == 0:
-            return Verdict(passed=True, detail=words)
+            return CheckVerdict(passed=True, detail=words)
         if ended.status is None:
-            return Verdict(passed=False, detail=f"did not end within {seconds:g} s" + (f": {words}" if words else ""))
+            return CheckVerdict(
+                passed=False, detail=f"did not end within {seconds:g} s" + (f": {words}" if words else "")
+            )
         how = f"killed by signal {-ended.status}" if ended.status < 0 else f"exit status {ended.status}"
-        return Verdict(passed=False, detail=f"{words} ({how})" if words else how)
+        return CheckVerdict(passed=False, detail=f"{words} ({how})" if words else how)

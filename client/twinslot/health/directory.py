@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from twinslot.core.circumstance import is_shortage, shortage
-from twinslot.health.base import Check, CheckOptions, Verdict
+from twinslot.health.base import Check, CheckOptions, CheckVerdict
 from twinslot.health.command import CommandCheck
 
 # What editors, dpkg (dpkg(1), conffiles), rpm, ucf(1), patch(1) and NFS leave behind: old versions of a check.
@@ -42,9 +42,9 @@ class NotAsked:
     why: str
     terms: CheckOptions
 
-    def probe(self, seconds: float) -> Verdict:  # noqa: ARG002 - as every check
+    def probe(self, seconds: float) -> CheckVerdict:  # noqa: ARG002 - as every check
         """Say why there is nothing to ask."""
-        return Verdict(passed=False, detail=f"not asked: {self.why}")
+        return CheckVerdict(passed=False, detail=f"not asked: {self.why}")
 
 
 def discover(directories: Iterable[Path], terms: CheckOptions, optional: Iterable[Path] = ()) -> tuple[Check, ...]:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from twinslot.core.circumstance import is_shortage
 from twinslot.core.errors import DeviceError
-from twinslot.health.base import CheckOptions, NotAskedError, Verdict
+from twinslot.health.base import CheckOptions, CheckVerdict, NotAskedError
 
 # Names are not looked up: a resolver could lead elsewhere.
 LOOPBACK: Final = {"localhost": "127.0.0.1", "127.0.0.1": "127.0.0.1", "::1": "::1"}
@@ -36,7 +36,7 @@ class HttpCheck:
     def __post_init__(self) -> None:
         _split(self.url)
 
-    def probe(self, seconds: float) -> Verdict:
+    def probe(self, seconds: float) -> CheckVerdict:
         """Ask once.
 
         Raises:
@@ -55,14 +55,14 @@ class HttpCheck:
         except (OSError, http.client.HTTPException) as e:
             if isinstance(e, OSError) and is_shortage(e):
                 raise NotAskedError(e) from e
-            return Verdict(
+            return CheckVerdict(
                 passed=False, detail=f"no answer within {seconds:g} s" if late.is_set() else f"no answer: {e}"
             )
         finally:
             timer.cancel()
             connection.close()
         detail = f"status {found}" if found == self.status else f"expected status '{self.status}', found '{found}'"
-        return Verdict(found == self.status, detail)
+        return CheckVerdict(found == self.status, detail)
 
 
 def _start(timer: threading.Timer) -> None:

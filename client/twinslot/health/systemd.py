@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from twinslot.health.base import CheckOptions, Verdict
+from twinslot.health.base import CheckOptions, CheckVerdict
 from twinslot.system import process
 
 SYSTEMCTL: Final = "systemctl"
@@ -32,14 +32,14 @@ class UnitCheck:
         """`unit:` and the unit's name."""
         return f"unit:{self.unit}"
 
-    def probe(self, seconds: float) -> Verdict:
+    def probe(self, seconds: float) -> CheckVerdict:
         """Look until it is active, failed, or the time is over.
 
         Raises:
             OSError: As the system says it; the caller names what was meant.
         """
         if is_pattern(self.unit):  # systemctl would answer for every unit that matches, and for none with success
-            return Verdict(passed=False, detail="this is a pattern: name each unit")
+            return CheckVerdict(passed=False, detail="this is a pattern: name each unit")
         until = self.clock() + seconds
         while True:
             left = until - self.clock()
@@ -47,17 +47,17 @@ class UnitCheck:
                 [SYSTEMCTL, "show", f"--property={PROPERTIES}", "--", self.unit], timeout=max(left, 0.1)
             )
             if ended.status != 0:
-                return Verdict(passed=False, detail=f"systemctl {ended.complaint()}")
+                return CheckVerdict(passed=False, detail=f"systemctl {ended.complaint()}")
             state = dict(
                 line.split("=", 1) for line in ended.stdout.decode(errors="replace").splitlines() if "=" in line
             )
             active, detail = state.get("ActiveState", "unknown"), _describe(state)
             if active == "active":
-                return Verdict(passed=True, detail=detail)
+                return CheckVerdict(passed=True, detail=detail)
             if active not in WAITING and not state.get("Job"):
-                return Verdict(passed=False, detail=detail)
+                return CheckVerdict(passed=False, detail=detail)
             if until - self.clock() <= POLL:
-                return Verdict(passed=False, detail=f"{detail} after {seconds:g} s")
+                return CheckVerdict(passed=False, detail=f"{detail} after {seconds:g} s")
             self.sleep(POLL)
 
 
@@ -68,7 +68,7 @@ class NoFailedUnits:
     terms: CheckOptions = field(default_factory=CheckOptions)
     name: str = "no-failed-units"
 
-    def probe(self, seconds: float) -> Verdict:
+    def probe(self, seconds: float) -> CheckVerdict:
         """Ask for the failed ones; up to five are named.
 
         Raises:
@@ -78,10 +78,10 @@ class NoFailedUnits:
             [SYSTEMCTL, "list-units", "--state=failed", "--plain", "--no-legend", "--full"], timeout=seconds
         )
         if ended.status != 0:
-            return Verdict(passed=False, detail=f"systemctl {ended.complaint()}")
+            return CheckVerdict(passed=False, detail=f"systemctl {ended.complaint()}")
         failed = [line.split()[0] for line in ended.stdout.decode(errors="replace").splitlines() if line.split()]
         more = f" and {len(failed) - 5} more" if len(failed) > 5 else ""
-        return Verdict(not failed, f"failed: {', '.join(failed[:5])}{more}" if failed else "")
+        return CheckVerdict(not failed, f"failed: {', '.join(failed[:5])}{more}" if failed else "")
 
 
 def is_pattern(unit: str) -> bool:

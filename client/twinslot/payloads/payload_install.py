@@ -20,7 +20,7 @@ from twinslot.transport.base import GroupPart, ImageStream, ListPart, Part
 
 PROBES = 64  # groups that are looked at before the whole target is: the first wanted ones, and others spread over it
 
-Moved = Callable[[int], None]  # told how many more bytes are in their place
+OnBytes = Callable[[int], None]  # told how many more bytes are in their place
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ def begin_payload(
     holdings: LocalContent,
     known: Known,
     part: ListPart,
-    moved: Moved,
+    moved: OnBytes,
     *,
     remote: bool,
     insist: bool = False,
@@ -87,7 +87,7 @@ class PayloadInstall:
     """
 
     def __init__(
-        self, payload: Payload, sink: PayloadSink, holdings: LocalContent, plan: Plan, moved: Moved, *, insist: bool
+        self, payload: Payload, sink: PayloadSink, holdings: LocalContent, plan: Plan, moved: OnBytes, *, insist: bool
     ) -> None:
         self._payload, self._sink, self._holdings, self._plan = payload, sink, holdings, plan
         self._moved, self._insist = moved, insist

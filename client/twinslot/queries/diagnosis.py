@@ -78,7 +78,7 @@ class Scene:
     root: Path
     is_root: bool
     now: datetime
-    ask: Callable[[list[str]], process.Finished]
+    ask: Callable[[list[str]], process.ProgramResult]
 
     def below(self, path: Path | str) -> Path:
         """A file of the system."""

@@ -181,7 +181,7 @@ LOOKS: Final = (
 )
 
 
-def _ask(argv: list[str]) -> process.Finished:
+def _ask(argv: list[str]) -> process.ProgramResult:
     """Run a program that answers a question.
 
     Raises:

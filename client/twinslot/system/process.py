@@ -17,7 +17,7 @@ _GRACE: Final = 5.0  # seconds for the kernel to collect a killed program; longe
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
+class ProgramResult:
     """How a program ended.
 
     Attributes:
@@ -47,7 +47,7 @@ def last_line(data: bytes, limit: int = 200) -> str:
 
 def run(
     argv: Sequence[str], *, timeout: float, stdin: bytes = b"", limit: int = OUTPUT_LIMIT, umask: int = 0o022
-) -> Finished:
+) -> ProgramResult:
     """Run a program in a process group of its own and wait at most `timeout` seconds; then kill the group.
 
     Children that it leaves behind in its group are killed too. `stdin` comes from memory, so that a program which does
@@ -75,7 +75,7 @@ def run(
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(_GRACE)
         out, err = collector.kept
-        return Finished(process.returncode if in_time else None, out, err, collector.cut)
+        return ProgramResult(process.returncode if in_time else None, out, err, collector.cut)
 
 
 class _Collector:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Delta:
+class DeltaRequest:
     """What the device's policy says of fetching less; from the configuration's `[delta]`.
 
     Attributes:
@@ -66,7 +66,7 @@ class Request:
     url: str
     http: HttpSettings
     descriptor: int
-    delta: Delta = field(default_factory=Delta)
+    delta: DeltaRequest = field(default_factory=DeltaRequest)
     nice: int = 0
 
 
@@ -103,7 +103,7 @@ def read_request(payload: bytes, descriptor: int) -> Request:
         fields = json.loads(payload)
         limits = dict(fields["limits"])
         image_size = int(limits.pop("image_size", 0))
-        delta, nice = Delta(**fields.get("delta", {})), int(fields.get("nice", 0))
+        delta, nice = DeltaRequest(**fields.get("delta", {})), int(fields.get("nice", 0))
         if descriptor >= 0:
             return Request(Limits(**limits), image_size, "", HttpSettings(), descriptor, delta, nice)
         if not isinstance(url := fields["url"], str):

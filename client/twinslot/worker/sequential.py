@@ -11,7 +11,7 @@ from twinslot.image.reader import Limits, Reader
 from twinslot.worker.sender import WorkerSender
 
 
-class Source(Protocol):
+class ByteSource(Protocol):
     """Where the bytes of an image come from."""
 
     @property
@@ -43,7 +43,9 @@ class SequentialImage:
         before: Bytes that were fetched before these.
     """
 
-    def __init__(self, teller: WorkerSender, limits: Limits, image_size: int, source: Source, before: int = 0) -> None:
+    def __init__(
+        self, teller: WorkerSender, limits: Limits, image_size: int, source: ByteSource, before: int = 0
+    ) -> None:
         self._teller, self._image_size, self._source = teller, image_size, source
         self._reader = Reader(limits)
         self._numbers: dict[str, int] = {}  # payload name -> its place in the manifest

@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 
 from twinslot.app import JsonObject
 from twinslot.bus import names
-from twinslot.bus.client.link import Finished, Gone, Link
+from twinslot.bus.client.link import JobEnded, JobGone, Link
 from twinslot.bus.descriptors import duplicate
 from twinslot.bus.options import pack
 from twinslot.core.errors import CancelledError, DeviceError, RefusedError, TwinslotError
@@ -145,12 +145,12 @@ class BusUpdater:
                     event = events.get(timeout=POLL if cancelled is not None and not asked else None)
                 except queue.Empty:
                     continue
-                if isinstance(event, Gone):
+                if isinstance(event, JobGone):
                     if event.owner in (service, None):
                         raise _gone(event.reason)
                 elif (event.owner, event.path) != (service, path):
                     continue
-                elif isinstance(event, Finished):
+                elif isinstance(event, JobEnded):
                     return _result(event)
                 else:
                     observer(event.progress)
@@ -166,7 +166,7 @@ def _needed(transaction: Transaction | None) -> Transaction:
     return transaction
 
 
-def _result(event: Finished) -> Transaction | None:
+def _result(event: JobEnded) -> Transaction | None:
     if event.outcome in UNSUCCESSFUL:
         raise TwinslotError.from_dict(json.loads(event.error or "{}"))
     if not event.transaction:

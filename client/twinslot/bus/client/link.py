@@ -33,7 +33,7 @@ _RULES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
+class JobMoved:
     """A job told progress. `owner` is the unique name of who says so: anybody may send us a signal."""
 
     owner: str
@@ -42,8 +42,8 @@ class Moved:
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
-    """A job ended; the last fields are the signal's, `owner` as in `Moved`."""
+class JobEnded:
+    """A job ended; the last fields are the signal's, `owner` as in `JobMoved`."""
 
     owner: str
     path: str
@@ -54,14 +54,14 @@ class Finished:
 
 
 @dataclass(frozen=True, slots=True)
-class Gone:
+class JobGone:
     """The service with this unique name left the bus; None: the bus itself is gone."""
 
     owner: str | None
     reason: str
 
 
-Event = Moved | Finished | Gone
+Event = JobMoved | JobEnded | JobGone
 Events = queue.SimpleQueue[Event]
 
 
@@ -149,7 +149,7 @@ class Link:
             await until_lost(bus)
         except (OSError, EOFError) as e:
             reason = str(e) or "the message bus ended"
-        self._tell(Gone(None, reason))
+        self._tell(JobGone(None, reason))
 
     def _take(self, message: Message) -> bool:
         if message.message_type is MessageType.SIGNAL:
@@ -167,9 +167,9 @@ def _event(message: Message) -> Event | None:
     """What a signal means to us; None when nothing."""
     if message.sender == DAEMON:
         lost = message.member == "NameOwnerChanged" and message.body[0] == names.SERVICE and not message.body[2]
-        return Gone(str(message.body[1]), "it left the bus") if lost else None
+        return JobGone(str(message.body[1]), "it left the bus") if lost else None
     if message.interface == names.JOB and message.member == "Finished" and message.signature == "siss":
-        return Finished(message.sender, message.path, *message.body)
+        return JobEnded(message.sender, message.path, *message.body)
     if message.member == "PropertiesChanged" and message.signature == "sa{sv}as":
         variant = message.body[1].get("Progress")
         if message.body[0] != names.JOB or variant is None or variant.signature != "(sttddts)":
@@ -178,5 +178,5 @@ def _event(message: Message) -> Event | None:
         if phase not in set(Phase):  # a newer service
             return None
         told = Progress(Phase(phase), done, total, rate, None if left < 0 else left, fetched, note)
-        return Moved(message.sender, message.path, told)
+        return JobMoved(message.sender, message.path, told)
     return None
