@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from twinslot.cli.arguments import Parser, read, whole_number
 from twinslot.core.manifest import SEQUENCE_MAX
-from twinslot_image import PROGRAM, __version__, cli_blocks, cli_keys, cli_patch, cli_provision, cli_sign
+from twinslot_image import PROGRAM, __version__, cli_blocks, cli_patch, cli_provision, cli_sign
 from twinslot_image import cli_commands as commands
+from twinslot_image.cli_parser_keys import add_keys
 
 if TYPE_CHECKING:
     _Verbs: TypeAlias = argparse._SubParsersAction[Parser]  # argparse has no public name for it
@@ -44,7 +45,7 @@ def make_parser() -> Parser:
     anywhere = Parser(add_help=False)
     _add_global(anywhere)
     _add_skeletons(verbs, anywhere)
-    _add_keys(verbs, anywhere)
+    add_keys(verbs, anywhere)
     _add_build(verbs, anywhere)
     _add_sign(verbs, anywhere)
     _add_deltas(verbs, anywhere)
@@ -76,125 +77,6 @@ def _add_skeletons(verbs: _Verbs, anywhere: Parser) -> None:
     )
     init.add_argument("directory", type=Path, metavar="DIR", help="where they go; made if need be")
     init.set_defaults(run=commands.init)
-
-
-def _add_keys(verbs: _Verbs, anywhere: Parser) -> None:
-    keys = verbs.add_parser(
-        "keys",
-        help="make, list and replace signing keys",
-        description="Make, list and replace signing keys, and the documents that say which keys each role has.",
-        examples=("twinslot-image keys init keys", "twinslot-image keys list keys"),
-    )
-    actions = keys.add_subparsers(dest="action", required=True, metavar="ACTION")
-    _add_init(actions, anywhere)
-    shown = _action(
-        actions,
-        anywhere,
-        "list",
-        "show each role's keys, and whose private keys are here",
-        "Show for each role how many keys must sign, and for each key its id, its label, whether its private half is "
-        "in the directory and whether it is current. Nothing is verified or changed.",
-        ("twinslot-image keys list keys", "twinslot-image keys list keys --json"),
-    )
-    shown.set_defaults(run=cli_keys.list_keys)
-    rotate = _action(
-        actions,
-        anywhere,
-        "rotate",
-        "replace every key of a role, and renew the dates",
-        "Replace every key of a role by new ones and renew the dates. As many of the private keys of root and targets "
-        "as must sign have to be in DIR/private. Nothing is written unless everything can be.",
-        ("twinslot-image keys rotate keys clinical", "twinslot-image keys rotate keys clinical --public hsm.pem"),
-    )
-    rotate.add_argument("role", metavar="ROLE", help="root, targets, or one of the signing roles")
-    rotate.add_argument(
-        "--public",
-        action="append",
-        default=[],
-        type=Path,
-        metavar="FILE",
-        help="a public key in PEM from outside instead of one that is made here; may be given again",
-    )
-    rotate.set_defaults(run=cli_keys.rotate_keys)
-    _add_changes(actions, anywhere)
-
-
-def _add_init(actions: _Verbs, anywhere: Parser) -> None:
-    init = _action(
-        actions,
-        anywhere,
-        "init",
-        "make root, targets and role keys and the documents that name them",
-        "Make keys for root, targets and each role, and the documents that name them. Private keys go to DIR/private, "
-        "encrypted when TWINSLOT_KEY_PASSPHRASE is set. DIR/1.root.json is what devices are made with.",
-        (
-            "twinslot-image keys init keys --roles engineering,clinical=2/3 --root 2/3",
-            "twinslot-image keys init keys --roles clinical=1/2 --public clinical=hsm.pem",
-        ),
-    )
-    init.add_argument(
-        "--roles",
-        "--role",
-        action="append",
-        metavar="ROLE[=K/N],...",
-        help="roles; K of N keys must sign, 1/1 unless given; may be given again (default: engineering,clinical)",
-    )
-    least = "default: 1/1; 2/3, or one more than the highest K of a role, when a role has a K above 1"
-    init.add_argument("--root", metavar="K/N", help=f"root keys; K not below that of any role ({least})")
-    init.add_argument("--targets", metavar="K/N", help="keys that sign who may sign, likewise (default: as --root)")
-    init.add_argument(
-        "--public",
-        action="append",
-        default=[],
-        metavar="ROLE=FILE",
-        help="a public key in PEM that is one of the role's N keys; may be given again",
-    )
-    init.set_defaults(run=cli_keys.init_keys)
-
-
-def _add_changes(actions: _Verbs, anywhere: Parser) -> None:
-    add = _action(
-        actions,
-        anywhere,
-        "add",
-        "put public keys from outside into a role",
-        "Put public keys into a role: of a hardware module, or made on another person's machine. Ed25519, or ECDSA on "
-        "P-256 or P-384, in PEM. Signatures by such a key are made elsewhere and attached with 'sign --attach'.",
-        (
-            "twinslot-image keys add keys clinical hsm.pem",
-            "twinslot-image keys add keys clinical hsm.pem --threshold 2",
-        ),
-    )
-    add.add_argument("role", metavar="ROLE", help="root, targets, or one of the signing roles")
-    add.add_argument("public", nargs="+", type=Path, metavar="PUBLIC.pem", help="the public key; its name is its label")
-    add.set_defaults(run=cli_keys.add_keys)
-    remove = _action(
-        actions,
-        anywhere,
-        "remove",
-        "take keys out of a role",
-        "Take keys out of a role, of a person who left or of a module that was lost. Images built afterwards carry the "
-        "change.",
-        ("twinslot-image keys remove keys clinical 4c1f86a9cc1e8dab",),
-    )
-    remove.add_argument("role", metavar="ROLE", help="root, targets, or one of the signing roles")
-    remove.add_argument("key", nargs="+", metavar="KEY", help="the key's id or the first digits of it, or its label")
-    remove.set_defaults(run=cli_keys.remove_keys)
-    for verb in (add, remove):
-        verb.add_argument(
-            "--threshold",
-            type=whole_number(1, 32),
-            metavar="K",
-            help="how many must sign from now on (default: as before)",
-        )
-
-
-def _action(
-    actions: _Verbs, anywhere: Parser, name: str, help_: str, description: str, examples: Sequence[str]
-) -> Parser:
-    parser = actions.add_parser(name, parents=[anywhere], help=help_, description=description, examples=examples)
-    parser.add_argument("directory", type=Path, metavar="DIR", help="the key directory")
-    return parser
 
 
 def _add_build(verbs: _Verbs, anywhere: Parser) -> None:

@@ -72,7 +72,7 @@ def _attaching(arguments: argparse.Namespace) -> Callable[[Front], bytes]:
 
 
 def _signing(arguments: argparse.Namespace) -> Callable[[Front], bytes]:
-    signer: Any = load_signer(*_read_key(arguments.key), passphrase=arguments.passphrase)
+    signer: Any = load_signer(*read_key(arguments.key), passphrase=arguments.passphrase)
 
     def add(front: Front) -> bytes:
         return signing.sign_manifest(front.manifest, parse_trust(front.trust).targets, arguments.role, signer)
@@ -80,7 +80,12 @@ def _signing(arguments: argparse.Namespace) -> Callable[[Front], bytes]:
     return add
 
 
-def _read_key(where: str) -> tuple[bytes, str]:
+def read_key(where: str) -> tuple[bytes, str]:
+    """A private key in PEM from a file or, as `env:NAME`, from a variable; and what to call it.
+
+    Raises:
+        DeviceError: `device.key`: the variable is not set.
+    """
     if not where.startswith("env:"):
         return read_small(Path(where)), where
     value = os.environb.get(os.fsencode(where.removeprefix("env:")))

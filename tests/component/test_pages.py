@@ -90,6 +90,7 @@ HELD = {
 # Named blocks: the whole page is run or compared under these names.
 NAMED = {
     "README.md": "test_every_command_of_a_page_is_one; the release guide and tests/component/test_cli.py run them",
+    "docs/guide-keys.md": "test_a_ceremony_of_five_people_on_five_directories_works_though_one_lost_a_key",
     "docs/guide-release.md": "test_the_release_guide_works_from_an_empty_directory and those after it",
     "docs/packaging.md": "tests/component/test_make_install.py",
     "docs/testing-your-device.md": "tests/board/test_guide.py",
@@ -471,3 +472,56 @@ def test_every_place_that_a_list_of_a_page_names_exists(block: Block) -> None:
     folder = (ROOT / block.page).parent
     for word in re.findall(r"(?<!\S)[\w.*-]+/[\w./*-]*", block.text):
         assert list(folder.glob(word.rstrip("/"))) or list(folder.glob(f"*/{word.rstrip('/')}")), word
+
+
+# The guide to changes of keys
+
+
+@pytest.fixture(scope="module")
+def ceremony(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """The directory after all commands of the guide to keys, and what each block printed."""
+    folder = tmp_path_factory.mktemp("ceremony")
+    script = []
+    for block in blocks("docs/guide-keys.md"):
+        if block.language == "sh":
+            script += [f"exec > said.{block.name}", block.text]
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = os.environ | {"PATH": path}
+    done = subprocess.run(
+        ["bash", "-eu", "-c", "\n".join(script)], cwd=folder, env=environment, stderr=subprocess.PIPE, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return folder, {file.name.removeprefix("said."): file.read_text() for file in folder.glob("said.*")}
+
+
+def test_a_ceremony_of_five_people_on_five_directories_works_though_one_lost_a_key(
+    ceremony: tuple[Path, dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, said = ceremony
+    monkeypatch.setenv("TWINSLOT_KEY_PASSPHRASE", "...")
+    people = [folder / name / "keys" for name in ("ann", "ben", "cem", "dora", "eve")]
+    for person in people:
+        assert {path.name for path in person.glob("*.json")} >= {"3.root.json", "targets.json", "labels.json"}
+        for name in ("3.root.json", "targets.json"):
+            assert (person / name).read_bytes() == (people[0] / name).read_bytes()
+        assert len(list((person / "private").iterdir())) <= 2, "no two keys of one role have met"
+    assert said["renew"].count(": 3 of 3 signatures") == 2 * 6, "the threshold, by old and new root"
+    (folder / "image.toml").write_text(
+        'product = "Pump"\nrelease = "1"\nsequence = 1\ncompatible = "acme,pump-3"\ntrust = "eve/keys"\n'
+        '[payloads.firmware]\nfile = "image.toml"\ncheck = "none"\n'
+    )
+    image = str(folder / "pump.twin")
+    assert image_cli.main(["build", str(folder / "image.toml"), "-o", image]) == 0
+    (key,) = (folder / "start/private").glob("engineering.*.pem")
+    assert image_cli.main(["sign", image, "--role", "engineering", "--key", str(key)]) == 0
+    start = ["--root", str(folder / "start/1.root.json"), "--targets", str(folder / "start/targets.json")]
+    assert image_cli.main(["verify", image, *start, "--roles", "engineering"]) == 0
+
+
+def test_the_words_of_a_proposal_look_as_the_guide_shows(ceremony: tuple[Path, dict[str, str]]) -> None:
+    shown = next(block.text for block in blocks("docs/guide-keys.md") if block.name == "proposed")
+
+    def alike(text: str) -> str:
+        return re.sub(r"\b[0-9a-f]{16}\b", "ID", re.sub(r"\d{4}-\d\d-\d\d", "DATE", text))
+
+    assert alike(ceremony[1]["propose"]).startswith(alike(shown) + "\n")

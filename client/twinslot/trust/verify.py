@@ -40,10 +40,10 @@ from twinslot.core.canonical import parse_document
 from twinslot.core.errors import DeviceError, ImageError, Refusal, RefusedError
 from twinslot.core.fields import Fields, bad
 from twinslot.core.manifest import NAME, SEQUENCE_MAX, SPEC, parse_manifest, read_signatures
-from twinslot.image.wire import DOCUMENT_MAX, parse_trust
+from twinslot.image.wire import DOCUMENT_MAX, TrustDocuments, parse_trust
 from twinslot.trust.keys import KEYS_MAX, SECTION, RoleKeys, check_keys, read_role, refuse_role, refuse_shared_keys
 from twinslot.trust.replaced import Step, delegated_roles, kept_roles, refuse_outranked, top_roles
-from twinslot.trust.verdict import DateCheck, RoleResult, TrustRequest, Verdict
+from twinslot.trust.verdict import DateCheck, RoleResult, TrustFloors, TrustRequest, Verdict
 
 _ROLES_MAX = 32  # delegations in one targets document
 _PATHS_MAX = 16  # patterns in one delegation
@@ -81,13 +81,8 @@ def verify(request: TrustRequest) -> Verdict:
     """
     required = _check_policy(request)
     documents = parse_trust(request.trust_section)
-    anchor = _read_anchor(request.trusted_root)
-    new_roots = _follow_chain(anchor, [_read_root(data) for data in documents.roots])
+    anchor, new_roots, targets = _follow(request.trusted_root, documents, request.floors, request.kept_targets)
     root = new_roots[-1] if new_roots else anchor
-    targets = _read_targets(documents.targets)
-    _refuse(_check_root_floor(root, request.floors.root))
-    _refuse(_check_targets(anchor, root, targets, request.floors.targets))
-    _refuse(_check_steps(request.kept_targets, (anchor, *new_roots), targets))
     _refuse(_check_roles(targets, required))
     manifest = parse_manifest(request.manifest)
     metadata = _read_metadata(request.manifest, "manifest")
@@ -110,6 +105,31 @@ def verify(request: TrustRequest) -> Verdict:
         verified_date=max(request.time.verified, min(manifest.built, ends)),
         targets=targets.data,
     )
+
+
+def check_documents(trusted_root: bytes, documents: TrustDocuments, kept_targets: bytes) -> None:
+    """Judge roots and a targets document as a device would that has this root and keeps that document; dates aside.
+
+    Raises:
+        ImageError: A document is malformed.
+        RefusedError: Not trusted, with every reason of the step that failed.
+        DeviceError: The trusted root or the kept document cannot be used.
+    """
+    _follow(trusted_root, documents, TrustFloors(), kept_targets)
+
+
+def _follow(
+    trusted_root: bytes, documents: TrustDocuments, floors: TrustFloors, kept: bytes | None
+) -> tuple[_Document, list[_Document], _Document]:
+    """The anchor, the roots that are newer, and the targets document: rules 2 to 5 without the dates."""
+    anchor = _read_anchor(trusted_root)
+    new_roots = _follow_chain(anchor, [_read_root(data) for data in documents.roots])
+    root = new_roots[-1] if new_roots else anchor
+    targets = _read_targets(documents.targets)
+    _refuse(_check_root_floor(root, floors.root))
+    _refuse(_check_targets(anchor, root, targets, floors.targets))
+    _refuse(_check_steps(kept, (anchor, *new_roots), targets))
+    return anchor, new_roots, targets
 
 
 def _refuse(reasons: tuple[Refusal, ...]) -> None:

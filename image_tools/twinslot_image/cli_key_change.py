@@ -1,0 +1,133 @@
+"""`twinslot-image keys propose`, `sign` and `finish`: a change of keys whose signers are in different places."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]
+
+from twinslot.cli.output import Output
+from twinslot.core.errors import DeviceError, Refusal, RefusedError
+from twinslot.core.text import printable
+from twinslot_image import replaceable
+from twinslot_image.build import build_time
+from twinslot_image.cli_sign import read_key
+from twinslot_image.file_lock import locked
+from twinslot_image.key_change import KeyChange, change_keys, find_role, keys_after
+from twinslot_image.key_files import ID_SHOWN, KeyDirectory, load_public, load_signer, one_at_a_time
+from twinslot_image.key_proposal import (
+    Proposal,
+    count_needs,
+    finish_proposal,
+    make_proposal,
+    merge_proposals,
+    open_change,
+    read_proposal,
+    sign_proposal,
+)
+from twinslot_image.key_words import describe_change, render_change, render_needs
+from twinslot_image.outputs import Target
+from twinslot_image.replacement import write_whole
+
+
+def propose(arguments: argparse.Namespace, output: Output) -> None:
+    """`keys propose`."""
+    directory = KeyDirectory(arguments.directory)
+    before = directory.documents()
+    _, known = find_role(before, arguments.role)
+    add = tuple(map(load_public, arguments.add))
+    labels = {key.keyid: path.stem for key, path in zip(add, arguments.add, strict=True)}
+    keys = keys_after(before, arguments.role, add, arguments.remove, directory.labels())
+    least = arguments.threshold or known.threshold
+    change = change_keys(before, arguments.role, keys, least, build_time(os.environ))
+    proposal = make_proposal(change, labels)
+    with Target(arguments.output, replaceable.nothing, force=arguments.force) as target, target.writing() as sink:
+        sink.write(proposal.data())
+    _tell(output, "propose", proposal, change, directory, file=str(target.path))
+
+
+def sign(arguments: argparse.Namespace, output: Output) -> None:
+    """`keys sign`."""
+    directory = KeyDirectory(arguments.directory)
+    shown = read_proposal(arguments.change)
+    change = open_change(shown, directory)
+    if not arguments.yes:
+        _ask(arguments.change, change, shown, directory, output)
+    signers = _signers(arguments, change, directory)
+    with locked(arguments.change):  # others may have signed meanwhile; what is signed is what was shown
+        proposal = merge_proposals([shown, read_proposal(arguments.change)])
+        proposal, used = sign_proposal(proposal, change, signers)
+        if not used:
+            raise _nobody(signers, change)
+        write_whole(arguments.change, proposal.data())
+    _tell(output, "sign", proposal, change, directory, file=str(arguments.change), signed=used)
+
+
+def finish(arguments: argparse.Namespace, output: Output) -> None:
+    """`keys finish`."""
+    directory = KeyDirectory(arguments.directory)
+    with one_at_a_time(arguments.directory):
+        proposal = merge_proposals([read_proposal(path) for path in arguments.change])
+        change = open_change(proposal, directory)
+        finish_proposal(proposal, change, directory)
+    _tell(output, "finish", proposal, change, directory)
+
+
+def _tell(
+    output: Output, verb: str, proposal: Proposal, change: KeyChange, directory: KeyDirectory, **more: Any
+) -> None:
+    labels = _labels(proposal, directory)
+    data, needs = describe_change(change, labels), count_needs(proposal, change, labels)
+    whole = all(row["given"] >= row["needed"] for row in needs)
+    if output.as_json:
+        head = {"type": "result", "command": f"keys {verb}", "complete": whole}
+        output.line(head | more | data | {"signatures": needs})
+        return
+    signed = [f"signed by {key_id[:ID_SHOWN]}" for key_id in more.get("signed", ())]
+    end = {
+        "propose": f"{more.get('file')}: have it signed with 'twinslot-image keys sign'",
+        "sign": f"{more.get('file')}: " + ("complete: 'twinslot-image keys finish'" if whole else "more must sign"),
+        "finish": f"{directory.path}: changed",
+    }
+    output.text(map(printable, [*render_change(data), *signed, *render_needs(needs), end[verb]]))
+
+
+def _labels(proposal: Proposal, directory: KeyDirectory) -> Mapping[str, str]:
+    """Our own names before those that came with the file."""
+    return {**proposal.labels, **directory.labels()}
+
+
+def _ask(path: Path, change: KeyChange, proposal: Proposal, directory: KeyDirectory, output: Output) -> None:
+    """Show what changes, and wait for a yes; without a terminal nothing is signed."""
+    lines = render_change(describe_change(change, _labels(proposal, directory)))
+    hint = f"read what '{path}' changes, and say yes, or give '--yes'"
+    if not output.as_json:
+        output.text(map(printable, lines))
+    if output.as_json or not sys.stdin.isatty():
+        raise RefusedError(Refusal("not-confirmed", "nothing was signed", hint=hint, found="; ".join(lines)))
+    output.aside("Sign this? [y/N] ")
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise RefusedError(Refusal("not-confirmed", "nothing was signed", hint=hint))
+
+
+def _signers(arguments: argparse.Namespace, change: KeyChange, directory: KeyDirectory) -> list[CryptoSigner]:
+    """The keys that were named, or those of the directory that the change needs; what cannot be opened is an error."""
+    if arguments.key:
+        return [load_signer(*read_key(where), passphrase=arguments.passphrase) for where in arguments.key]
+    wanted = dict.fromkeys(directory.key_file(need.by, key_id) for need in change.needs for key_id in need.key_ids)
+    here = [path for path in wanted if path.is_file()]
+    if not here:
+        what = f"'{directory.private}' holds no key that this change needs"
+        raise DeviceError(what, code="key", hint="name the private key with '--key'")
+    return [load_signer(path.read_bytes(), str(path), arguments.passphrase) for path in here]
+
+
+def _nobody(signers: Sequence[CryptoSigner], change: KeyChange) -> RefusedError:
+    known = ", ".join(dict.fromkeys(key_id[:ID_SHOWN] for need in change.needs for key_id in need.key_ids))
+    found = ", ".join(signer.public_key.keyid[:ID_SHOWN] for signer in signers)
+    return RefusedError(Refusal("wrong-key", "this change needs no signature by this key", known, found))

@@ -1,0 +1,189 @@
+"""The command line of `twinslot-image keys`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from twinslot.cli.arguments import Parser, whole_number
+from twinslot_image import cli_key_change, cli_keys
+
+if TYPE_CHECKING:
+    _Verbs: TypeAlias = argparse._SubParsersAction[Parser]  # argparse has no public name for it
+
+
+def add_keys(verbs: _Verbs, anywhere: Parser) -> None:
+    """`keys` and its actions."""
+    keys = verbs.add_parser(
+        "keys",
+        help="make, list and replace signing keys",
+        description="Make, list and replace signing keys, and the documents that say which keys each role has.",
+        examples=("twinslot-image keys init keys", "twinslot-image keys list keys"),
+    )
+    actions = keys.add_subparsers(dest="action", required=True, metavar="ACTION")
+    _add_init(actions, anywhere)
+    shown = _action(
+        actions,
+        anywhere,
+        "list",
+        "show each role's keys, and whose private keys are here",
+        "Show for each role how many keys must sign, and for each key its id, its label, whether its private half is "
+        "in the directory and whether it is current. Nothing is verified or changed.",
+        ("twinslot-image keys list keys", "twinslot-image keys list keys --json"),
+    )
+    shown.set_defaults(run=cli_keys.list_keys)
+    rotate = _action(
+        actions,
+        anywhere,
+        "rotate",
+        "replace every key of a role, and renew the dates",
+        "Replace every key of a role by new ones and renew the dates. As many of the private keys of root and targets "
+        "as must sign have to be in DIR/private. Nothing is written unless everything can be.",
+        ("twinslot-image keys rotate keys clinical", "twinslot-image keys rotate keys clinical --public hsm.pem"),
+    )
+    rotate.add_argument("role", metavar="ROLE", help="root, targets, or one of the signing roles")
+    rotate.add_argument(
+        "--public",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="a public key in PEM from outside instead of one that is made here; may be given again",
+    )
+    rotate.set_defaults(run=cli_keys.rotate_keys)
+    _add_changes(actions, anywhere)
+    _add_ceremony(actions, anywhere)
+
+
+def _add_init(actions: _Verbs, anywhere: Parser) -> None:
+    init = _action(
+        actions,
+        anywhere,
+        "init",
+        "make root, targets and role keys and the documents that name them",
+        "Make keys for root, targets and each role, and the documents that name them. Private keys go to DIR/private, "
+        "encrypted when TWINSLOT_KEY_PASSPHRASE is set. DIR/1.root.json is what devices are made with.",
+        (
+            "twinslot-image keys init keys --roles engineering,clinical=2/3 --root 2/3",
+            "twinslot-image keys init keys --roles clinical=1/2 --public clinical=hsm.pem",
+        ),
+    )
+    init.add_argument(
+        "--roles",
+        "--role",
+        action="append",
+        metavar="ROLE[=K/N],...",
+        help="roles; K of N keys must sign, 1/1 unless given; may be given again (default: engineering,clinical)",
+    )
+    least = "default: 1/1; 2/3, or one more than the highest K of a role, when a role has a K above 1"
+    init.add_argument("--root", metavar="K/N", help=f"root keys; K not below that of any role ({least})")
+    init.add_argument("--targets", metavar="K/N", help="keys that sign who may sign, likewise (default: as --root)")
+    init.add_argument(
+        "--public",
+        action="append",
+        default=[],
+        metavar="ROLE=FILE",
+        help="a public key in PEM that is one of the role's N keys; may be given again",
+    )
+    init.set_defaults(run=cli_keys.init_keys)
+
+
+def _add_changes(actions: _Verbs, anywhere: Parser) -> None:
+    add = _action(
+        actions,
+        anywhere,
+        "add",
+        "put public keys from outside into a role",
+        "Put public keys into a role: of a hardware module, or made on another person's machine. Ed25519, or ECDSA on "
+        "P-256 or P-384, in PEM. Signatures by such a key are made elsewhere and attached with 'sign --attach'.",
+        (
+            "twinslot-image keys add keys clinical hsm.pem",
+            "twinslot-image keys add keys clinical hsm.pem --threshold 2",
+        ),
+    )
+    add.add_argument("role", metavar="ROLE", help="root, targets, or one of the signing roles")
+    add.add_argument("public", nargs="+", type=Path, metavar="PUBLIC.pem", help="the public key; its name is its label")
+    add.set_defaults(run=cli_keys.add_keys)
+    remove = _action(
+        actions,
+        anywhere,
+        "remove",
+        "take keys out of a role",
+        "Take keys out of a role, of a person who left or of a module that was lost. Images built afterwards carry the "
+        "change.",
+        ("twinslot-image keys remove keys clinical 4c1f86a9cc1e8dab",),
+    )
+    remove.add_argument("role", metavar="ROLE", help="root, targets, or one of the signing roles")
+    remove.add_argument("key", nargs="+", metavar="KEY", help="the key's id or the first digits of it, or its label")
+    remove.set_defaults(run=cli_keys.remove_keys)
+    for verb in (add, remove):
+        _add_threshold(verb)
+
+
+def _add_ceremony(actions: _Verbs, anywhere: Parser) -> None:
+    propose = _action(
+        actions,
+        anywhere,
+        "propose",
+        "write a change of keys as a file, for others to sign",
+        "Write a change of a role's keys or threshold, or of the date alone, as a file that travels to those who must "
+        "sign it. DIR needs no private key, and is not changed.",
+        (
+            "twinslot-image keys propose keys clinical --remove bob --add eve.pem -o change.json",
+            "twinslot-image keys propose keys root -o new-date.json",
+        ),
+    )
+    propose.add_argument("role", metavar="ROLE", help="root, targets, or one of the signing roles")
+    add, remove = "a public key in PEM that joins; its name is its label", "a key that leaves: its id, or label"
+    propose.add_argument("--add", action="append", default=[], type=Path, metavar="PUBLIC.pem", help=add)
+    propose.add_argument("--remove", action="append", default=[], metavar="KEY", help=remove)
+    _add_threshold(propose)
+    propose.add_argument("-o", "--output", required=True, metavar="CHANGE.json", help="where it goes")
+    propose.add_argument("--force", action="store_true", help="replace whatever stands where the output goes")
+    propose.set_defaults(run=cli_key_change.propose)
+    sign = _action(
+        actions,
+        anywhere,
+        "sign",
+        "see what a change of keys changes, and sign it",
+        "Show what the file changes in the documents of DIR, ask, and add the signatures of the private keys that are "
+        "here. It may be signed in turn, or in copies that 'finish' puts together.",
+        (
+            "twinslot-image keys sign keys change.json",
+            "twinslot-image keys sign keys change.json --key /media/stick/root.pem --yes",
+        ),
+    )
+    sign.add_argument("change", type=Path, metavar="CHANGE.json", help="the file that 'propose' made")
+    key = "private key in PEM (default: those in DIR/private); may be given again"
+    sign.add_argument("--key", action="append", default=[], metavar="FILE|env:VARIABLE", help=key)
+    sign.add_argument("--yes", action="store_true", help="sign without being asked")
+    sign.set_defaults(run=cli_key_change.sign)
+    finish = _action(
+        actions,
+        anywhere,
+        "finish",
+        "put a change that enough have signed into force",
+        "Check the signatures as a device would, and write the new documents into DIR. Everybody does so in their own "
+        "directory. Nothing is written unless everything can be.",
+        (
+            "twinslot-image keys finish keys change.json",
+            "twinslot-image keys finish keys ann.json ben.json",
+        ),
+    )
+    finish.add_argument("change", nargs="+", type=Path, metavar="CHANGE.json", help="the file, or signed copies of it")
+    finish.set_defaults(run=cli_key_change.finish)
+
+
+def _add_threshold(verb: Parser) -> None:
+    least = "how many must sign from now on (default: as before)"
+    verb.add_argument("--threshold", type=whole_number(1, 32), metavar="K", help=least)
+
+
+def _action(
+    actions: _Verbs, anywhere: Parser, name: str, help_: str, description: str, examples: Sequence[str]
+) -> Parser:
+    parser = actions.add_parser(name, parents=[anywhere], help=help_, description=description, examples=examples)
+    parser.add_argument("directory", type=Path, metavar="DIR", help="the key directory")
+    return parser
