@@ -9,8 +9,7 @@ Nothing heavy is imported before a verb needs it: `status` costs little more tha
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from twinslot.config.options import Config
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
 
 JsonObject = dict[str, Any]
 Front = tuple[bytes, bytes]  # trust section and manifest
-
-_Rebooting = TypeVar("_Rebooting", "InstallOptions", "ActivateOptions")
 
 
 class Updater(Protocol):
@@ -178,11 +175,11 @@ class LocalUpdater:
         with cancelled.ending(stream):  # also while the engine waits for lock and environment
             if cancelled.is_set():
                 stream.close()
-            return engine.install(stream, self._resolved(options), observer, cancelled)
+            return engine.install(stream, options, observer, cancelled)
 
     def activate(self, options: ActivateOptions, observer: Observer) -> Transaction:  # noqa: ARG002 - has none
         """See `Updater`."""
-        return self.engine().activate(reboot=bool(self._resolved(options).reboot))
+        return self.engine().activate(reboot=options.reboot)
 
     def commit(self, options: CommitOptions, observer: Observer) -> Transaction | None:
         """See `Updater`."""
@@ -234,9 +231,3 @@ class LocalUpdater:
     def examine(self, observer: Observer) -> tuple[CheckResult, ...]:
         """See `DeviceUpdater`."""
         return self.engine().examine(observer)
-
-    def _resolved(self, options: _Rebooting) -> _Rebooting:
-        """What the caller left to the configuration is taken from it."""
-        if options.reboot is not None:
-            return options
-        return replace(options, reboot=self.config.install.reboot == "automatic")

@@ -152,7 +152,7 @@ class PretendEngine(Engine):
         observer(Progress(Phase.READ_BACK, 0, SIZE))
         observer(Progress(Phase.READ_BACK, SIZE, SIZE, 7.0, 0.0, 3600))
 
-    def activate(self, *, reboot: bool = True) -> Transaction:
+    def activate(self, *, reboot: bool | None = None) -> Transaction:
         return transaction(reason=f"reboot={reboot}")
 
     def commit(self, *, force: str = "", if_trial: bool = False, observer: Observer = quiet) -> Transaction | None:

@@ -113,6 +113,7 @@ class HostDevice:
             check_names=frozenset({"system"}),
             group_size_max=self.config.install.max_group_size,
             reinstall=False,
+            restarts=self.config.install.reboot == "automatic",
             monotonic=time.monotonic,
             now=lambda: self.clock or assemble._now(),
             lists=ListStore(self.directory / "data/lists"),

@@ -201,8 +201,8 @@ def test_an_installed_update_is_activated_later_and_dropped(
 def test_the_automatic_reboot_of_the_configuration_is_the_default(
     device: HostDevice, image: tuple[ReleaseBench, Path], policy: str, reboots: int
 ) -> None:
+    device.config = replace(device.config, install=replace(device.config.install, reboot=policy))
     updater = HostUpdater(device, NOBODY)
-    updater.config = replace(device.config, install=replace(device.config.install, reboot=policy))
     with opened(image[1]) as source:
         updater.install(source, InstallOptions(), quiet)
     assert device.rebooted == reboots

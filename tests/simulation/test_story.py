@@ -119,7 +119,7 @@ def test_an_installed_slot_may_wait_and_is_read_back_before_it_is_armed_in_a_lat
     assert board.environment()["slot"] == "a"
     board.install(NEW, activate=False)
     board.live()
-    board.engine().activate()
+    board.engine().activate(reboot=True)
     board.live()
     assert board.system() is NEW
 

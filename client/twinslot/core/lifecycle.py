@@ -89,6 +89,8 @@ BOOT_EVENTS: Final = frozenset(
     }
 )
 
+ON_TRIAL: Final = frozenset({State.TRIAL, State.COMMITTING, State.LEAVING})  # another slot is the way back (S7)
+
 CLOSING: Final = frozenset({Effect.ABANDON, Effect.CLOSE_COMMITTED, Effect.CLOSE_ROLLED_BACK})
 
 Transition = tuple[State, tuple[Effect, ...]]

@@ -114,6 +114,7 @@ def open_device(config: Config, get_worker: GetWorker, origin: Origin) -> Device
         check_names=check_names(checks),
         group_size_max=config.install.max_group_size,
         reinstall=config.install.allow_reinstall,
+        restarts=config.install.reboot == "automatic",
         monotonic=time.monotonic,
         now=_now,
         lists=ListStore(config.record.directory / "lists"),

@@ -90,6 +90,7 @@ class Device:
         compatible: Names of this device type.
         check_names: Health checks that local configuration knows (S11).
         group_size_max: Bytes; the largest group that this device decodes.
+        restarts: Whether local configuration wants a restart into the trial (`install.reboot`).
         reinstall: Whether policy accepts the release that runs.
         monotonic: Seconds that only rise.
         now: The device's clock, for people (S16).
@@ -129,4 +130,5 @@ class Device:
     variant: str | None = None
     running_notes: tuple[str, ...] = ()
     root_payload: str = ""
+    restarts: bool = False
     origin: Origin = NOBODY

@@ -13,9 +13,11 @@ from twinslot.core.errors import DeviceError, LifecycleError, TwinslotError
 from twinslot.core.events import AuditEvent
 from twinslot.core.lifecycle import Effect, Event
 from twinslot.core.model import Floors, Reason, SlotName, SlotRecord, SlotState
+from twinslot.core.policy import Gate, Wish
 from twinslot.core.transaction import Outcome
 from twinslot.engine.content import ImageInstall
 from twinslot.engine.edges import Device
+from twinslot.engine.gates import may, require
 from twinslot.engine.machine import Machine, Perform, timestamp
 from twinslot.engine.places import check_target
 from twinslot.payloads.base import PayloadPlace
@@ -33,13 +35,13 @@ class Effects:
 
     Attributes:
         job: The image being installed, for PREPARE and WRITE; None otherwise.
-        want_reboot: Whether REBOOT reboots.
+        wish: What the caller asked for.
     """
 
     def __init__(self, device: Device, machine: Machine) -> None:
         self._device, self._machine = device, machine
         self.job: ImageInstall | None = None
-        self.want_reboot = True
+        self.wish = Wish()
 
     def table(self) -> Mapping[Effect, Perform]:
         """Each effect with what does it."""
@@ -65,7 +67,9 @@ class Effects:
         transaction, job = self._machine.open, self._need_job()
         if transaction.target is self._device.running:
             raise LifecycleError("the running slot was chosen as target", code="target", found=transaction.target)
-        self._decide(bootenv.prepare(self._environment(), transaction.target, transaction.id), settle=True)
+        state = self._environment()
+        require(Gate.WRITE, self.wish, self._device, self._machine.state, state)
+        self._decide(bootenv.prepare(state, transaction.target, transaction.id), settle=True)
         if self._machine.record:  # only now: until the environment says bad, the old release there is the way back
             self._machine.record.forget_slot(transaction.target)
         self._timed("prepare", job.wipe)
@@ -119,8 +123,8 @@ class Effects:
             self._tolerate(lambda: record.forget_slot(transaction.target))
 
     def reboot(self) -> None:
-        """Ask for a reboot, if it is wanted."""
-        if self.want_reboot:
+        """Ask for a reboot, unless policy says that it waits."""
+        if may(Gate.RESTART, self.wish, self._device, self._machine.state):
             self._device.reboot()
 
     def commit(self) -> Event:

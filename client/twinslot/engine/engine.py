@@ -11,11 +11,13 @@ from twinslot.core.events import AuditEvent
 from twinslot.core.health import failed, failed_checks, judged
 from twinslot.core.lifecycle import Event, State
 from twinslot.core.model import CheckResult, Reason, SlotState
+from twinslot.core.policy import Gate, Wish
 from twinslot.core.progress import Meter, Observer, Phase, quiet
 from twinslot.core.requests import InstallOptions
 from twinslot.core.transaction import Transaction
 from twinslot.engine.cancellation import Cancellation
 from twinslot.engine.edges import Device
+from twinslot.engine.gates import may, require
 from twinslot.engine.install import install
 from twinslot.engine.machine import timestamp
 from twinslot.engine.recover import Session, recovered
@@ -76,21 +78,24 @@ class Engine:
         finally:
             stream.close()
 
-    def activate(self, *, reboot: bool = True) -> Transaction:
+    def activate(self, *, reboot: bool | None = None) -> Transaction:
         """Arm a slot that was written but not activated; read back first when that was in an earlier boot.
 
-        What is armed stays so; then only the reboot is asked for.
+        What is armed stays so; then only the reboot is asked for. Where policy has it wait, it stays written.
+
+        Args:
+            reboot: Into the trial; None: as local configuration says.
+
+        Raises:
+            RefusedError: Nothing was written.
         """
         with recovered(self._device, "activate") as session:
+            wish = session.effects.wish = Wish(restart=reboot)
             if session.machine.state is State.ARMED:  # done already, but perhaps for the reboot
-                if reboot:
-                    self._device.reboot()
-                return session.machine.open
-            if session.machine.state is not State.WRITTEN:
-                raise RefusedError(Refusal("nothing-written", "nothing to activate", hint="see 'twinslot status'"))
-            session.effects.want_reboot = reboot
-            fresh = session.machine.open.boot_id == self._device.boot_id
-            session.machine.feed(Event.ACTIVATE if fresh else Event.RECHECK)
+                session.effects.reboot()
+            elif may(Gate.ACTIVATE, wish, self._device, session.machine.state):
+                fresh = session.machine.open.boot_id == self._device.boot_id
+                session.machine.feed(Event.ACTIVATE if fresh else Event.RECHECK)
             return session.machine.open
 
     def boot(self) -> BootReport:
@@ -164,14 +169,13 @@ class Engine:
             DeviceError: The other slot no longer holds what was installed.
         """
         with recovered(self._device, "rollback") as session:
-            session.effects.want_reboot = reboot
+            wish = session.effects.wish = Wish(restart=reboot, revert=True)
             machine = session.machine
             if machine.state is State.TRIAL:
                 machine.change(reason=Reason.OPERATOR)
                 machine.feed(Event.GO_BACK, why=reason)
                 return machine.open
-            if machine.state is not State.IDLE:
-                raise _refused("busy", "an update is under way", session)
+            require(Gate.ACTIVATE, wish, self._device, machine.state, session.environment())
             machine.begin(_revert(session))
             machine.feed(Event.REVERT, why=reason)
             return machine.open

@@ -10,7 +10,6 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
 
 from twinslot.bootloader.base import Bootloader, Environment
 from twinslot.bootloader.select import open_bootloader
@@ -18,7 +17,7 @@ from twinslot.config.options import Config
 from twinslot.core.boot_outcome import BootFacts, classify_boot, disagreements
 from twinslot.core.boot_variables import BootState, read_state
 from twinslot.core.errors import DeviceError
-from twinslot.core.lifecycle import Event, State, step
+from twinslot.core.lifecycle import ON_TRIAL, Event, State, step
 from twinslot.core.loader_traits import UBOOT, LoaderTraits
 from twinslot.core.model import Floors, SlotName, SlotRecord, SlotState
 from twinslot.core.slotset import slots_from
@@ -26,9 +25,6 @@ from twinslot.core.transaction import Transaction
 from twinslot.storage.record.published import Published
 from twinslot.storage.record.record import FILE_NAME, Record
 from twinslot.storage.running_slot import RunningSlot, find_running_slot
-
-# States in which the other slot is what the device goes back to (S7).
-_ON_TRIAL: Final = frozenset({State.TRIAL, State.COMMITTING, State.LEAVING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +136,7 @@ class Facts:
     def on_trial(self) -> bool:
         """The running system is on trial or given up, by the environment or by the record: the other is needed (S7)."""
         kept = self.running is None or self.state is None or self.state.is_kept(self.running)
-        return not kept or self.under_way in _ON_TRIAL
+        return not kept or self.under_way in ON_TRIAL
 
     @property
     def floors(self) -> Floors:

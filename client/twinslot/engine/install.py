@@ -12,11 +12,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from twinslot.core.acceptance import AcceptancePolicy, check
-from twinslot.core.errors import CancelledError, ImageError, Refusal, RefusedError, TwinslotError
+from twinslot.core.errors import CancelledError, ImageError, RefusedError, TwinslotError
 from twinslot.core.events import AuditEvent
 from twinslot.core.lifecycle import Event, State
 from twinslot.core.manifest import Manifest, parse_manifest
 from twinslot.core.model import Floors, Reason, SlotName, StoredPayload
+from twinslot.core.policy import Gate, Wish
 from twinslot.core.progress import Meter, Observer, Phase
 from twinslot.core.requests import InstallOptions
 from twinslot.core.transaction import Transaction
@@ -25,6 +26,7 @@ from twinslot.engine.cancellation import Cancellation
 from twinslot.engine.content import ImageInstall
 from twinslot.engine.edges import Verified
 from twinslot.engine.facts import Facts
+from twinslot.engine.gates import may, require
 from twinslot.engine.machine import timestamp
 from twinslot.engine.places import open_local_content, open_targets
 from twinslot.engine.recover import Session
@@ -47,7 +49,8 @@ def install(
     announcer.about["source"] = stream.source
     announcer.stopped_by = lambda: cancelled.by
     facts = session.facts()
-    _refuse_during_trial(facts)
+    wish = session.effects.wish = Wish(options.activate, options.reboot)
+    require(Gate.FETCH, wish, session.device, session.machine.state, session.environment())
     target = facts.target
     meter = Meter(observer, session.device.monotonic)
     meter.begin(Phase.VERIFY)
@@ -87,8 +90,7 @@ def install(
         session.machine.change(reason=cancelled.reason)
         session.machine.feed(Event.CANCELLED)
         raise cancelled.error()
-    if options.activate:
-        session.effects.want_reboot = bool(options.reboot)
+    if may(Gate.ACTIVATE, wish, session.device, session.machine.state):
         meter.begin(Phase.ARM)
         session.machine.feed(Event.ACTIVATE)
     return session.machine.open
@@ -101,18 +103,6 @@ def _tell(note: Note, meter: Meter, stream: ImageStream) -> None:
         meter.note(str(note), stream.fetched)
     else:
         log.info("%s", note)
-
-
-def _refuse_during_trial(facts: Facts) -> None:
-    """The other slot is what the device goes back to (S7)."""
-    if facts.on_trial and facts.running:
-        raise RefusedError(
-            Refusal(
-                "on-trial",
-                f"slot '{facts.running}' is on trial and slot '{facts.way_back}' is the way back",
-                hint="wait for the commit, or use 'twinslot commit' or 'twinslot rollback'",
-            )
-        )
 
 
 def _verify(session: Session, facts: Facts, stream: ImageStream, options: InstallOptions) -> tuple[Verified, Manifest]:

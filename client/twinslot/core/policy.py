@@ -1,0 +1,132 @@
+"""May the next step of an update be done now? The device's own policy, the same for every caller. Pure.
+
+Four gates, each asked by the engine in one place:
+
+- FETCH, before anything of an image is read;
+- WRITE, before the target is marked bad, by the environment as it stands then;
+- ACTIVATE, before a target is armed. An armed device tries it at *any* reset, so an update that must wait waits here,
+  as `written`;
+- RESTART, before the client itself asks for a restart. One that must wait stays armed.
+
+An update that has to wait at ACTIVATE or RESTART ends there, in a state from which it goes on later; a request that has
+to wait at another gate is refused. So a window or an inhibitor is a field of `PolicyFacts` and a line here.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from twinslot.core.errors import Refusal
+from twinslot.core.lifecycle import State
+from twinslot.core.model import SlotName
+
+
+class Gate(enum.StrEnum):
+    """A step that policy may hold back."""
+
+    FETCH = "fetch"
+    WRITE = "write"
+    ACTIVATE = "activate"
+    RESTART = "restart"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the caller asked for.
+
+    Attributes:
+        activate: Arm the target.
+        restart: Restart once it is armed, or left; None: as local configuration says.
+        revert: The target is the other slot's committed release, not one that was just written.
+    """
+
+    activate: bool = True
+    restart: bool | None = None
+    revert: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyFacts:
+    """What policy goes by.
+
+    Attributes:
+        running: The slot that runs.
+        on_trial: It is on trial or given up, so that `way_back` is needed (S7).
+        way_back: Where it goes back to.
+        under_way: Where the open update stands.
+        restarts: Local configuration wants a restart into the trial: `install.reboot`.
+    """
+
+    running: SlotName
+    on_trial: bool
+    way_back: SlotName
+    under_way: State
+    restarts: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Go:
+    """The step may be done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Not now, and nothing is wrong."""
+
+    why: Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Not as things stand."""
+
+    why: Refusal
+
+
+Verdict: TypeAlias = Go | Wait | Refuse
+
+
+def decide(gate: Gate, wish: Wish, facts: PolicyFacts) -> Verdict:
+    """Whether the step behind this gate may be done."""
+    return _RULES[gate](wish, facts)
+
+
+def _unless_on_trial(_: Wish, facts: PolicyFacts) -> Verdict:
+    """The other slot is what the device goes back to (S7): nothing is written there, so nothing is fetched."""
+    if not facts.on_trial:
+        return Go()
+    what = f"slot '{facts.running}' is on trial and slot '{facts.way_back}' is the way back"
+    return Refuse(
+        Refusal("on-trial", what, hint="wait for the commit, or use 'twinslot commit' or 'twinslot rollback'")
+    )
+
+
+def _activate(wish: Wish, facts: PolicyFacts) -> Verdict:
+    if wish.revert and facts.under_way is not State.IDLE:
+        return Refuse(Refusal("busy", "an update is under way", found=facts.under_way, hint="see 'twinslot status'"))
+    if not wish.revert and facts.under_way is not State.WRITTEN:
+        return Refuse(Refusal("nothing-written", "nothing to activate", hint="see 'twinslot status'"))
+    if not wish.activate:
+        return Wait(
+            Refusal("not-activated", "the update is written and not activated", hint="'twinslot activate' does it")
+        )
+    return Go()
+
+
+def _restart(wish: Wish, facts: PolicyFacts) -> Verdict:
+    """The nets of a trial restart unless an operator said that he does it: a system that was left must not run on."""
+    unsaid = facts.restarts or facts.under_way is State.LEAVING
+    if unsaid if wish.restart is None else wish.restart:
+        return Go()
+    return Wait(Refusal("not-restarted", "the next restart starts the other slot", hint="restart the device"))
+
+
+_RULES: Final[Mapping[Gate, Callable[[Wish, PolicyFacts], Verdict]]] = {
+    Gate.FETCH: _unless_on_trial,
+    Gate.WRITE: _unless_on_trial,
+    Gate.ACTIVATE: _activate,
+    Gate.RESTART: _restart,
+}
