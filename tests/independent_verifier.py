@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384, HashAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
@@ -22,6 +22,7 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 HEX64 = re.compile(r"[0-9a-f]{64}")
 PEM = re.compile(r"-----BEGIN PUBLIC KEY-----\n[A-Za-z0-9+/=\n]{1,1000}-----END PUBLIC KEY-----\n?")
 SIGNATURE = re.compile(r"([0-9a-f]{2}){1,1024}")
+RSA = "rsassa-pss-sha256"
 CURVES: dict[str, tuple[str, type[HashAlgorithm]]] = {
     "ecdsa-sha2-nistp256": ("secp256r1", SHA256),
     "ecdsa-sha2-nistp384": ("secp384r1", SHA384),
@@ -159,7 +160,7 @@ def check_keys(keys: Object) -> None:
     assert len(keys) <= 64
     assert all(HEX64.fullmatch(key_id) for key_id in keys)
     points = [
-        load(key).public_numbers() if key["scheme"] in CURVES else key["keyval"]["public"] for key in keys.values()
+        load(key).public_numbers() if key["scheme"] != "ed25519" else key["keyval"]["public"] for key in keys.values()
     ]
     assert all(point not in points[:at] for at, point in enumerate(points)), "one key under two ids"
 
@@ -185,13 +186,37 @@ def load(key: Object) -> Any:
     if key["scheme"] == "ed25519":
         assert key["keytype"] == "ed25519"
         assert HEX64.fullmatch(public)
+        assert not small_order(bytes.fromhex(public))
         return ed25519.Ed25519PublicKey.from_public_bytes(bytes.fromhex(public))
-    assert key["keytype"] == "ecdsa"
     assert PEM.fullmatch(public)
     loaded = load_pem_public_key(public.encode())
+    if key["scheme"] == RSA:
+        assert key["keytype"] == "rsa"
+        assert isinstance(loaded, rsa.RSAPublicKey)
+        assert 3072 <= loaded.key_size <= 4096
+        assert loaded.public_numbers().e == 65537
+        return loaded
+    assert key["keytype"] == "ecdsa"
     assert isinstance(loaded, ec.EllipticCurvePublicKey)
     assert loaded.curve.name == CURVES[key["scheme"]][0]
     return loaded
+
+
+def small_order(encoded: bytes) -> bool:
+    """Whether eight times the point is the neutral one (RFC 8032, section 5.1); one that is no point is not."""
+    p = 2**255 - 19
+    d = -121665 * pow(121666, -1, p) % p
+    y = (int.from_bytes(encoded, "little") & (2**255 - 1)) % p
+    square = (y * y - 1) * pow(d * y * y + 1, -1, p) % p
+    x = pow(square, (p + 3) // 8, p)
+    if x * x % p != square:
+        x = x * pow(2, (p - 1) // 4, p) % p
+    if x * x % p != square:
+        return False
+    for _ in range(3):
+        both = d * x * x * y * y
+        x, y = 2 * x * y * pow(1 + both, -1, p) % p, (y * y + x * x) * pow(1 - both, -1, p) % p
+    return (x, y) == (0, 1)
 
 
 def must(by: Object, role: str, document: Object) -> None:
@@ -248,6 +273,8 @@ def valid(key: Object, signature: bytes, covered: bytes) -> bool:
     try:
         if key["scheme"] == "ed25519":
             public.verify(signature, covered)
+        elif key["scheme"] == RSA:
+            public.verify(signature, covered, padding.PSS(padding.MGF1(SHA256()), padding.PSS.AUTO), SHA256())
         else:
             public.verify(signature, covered, ec.ECDSA(CURVES[key["scheme"]][1]()))
     except InvalidSignature:

@@ -96,8 +96,9 @@ def _add_changes(actions: _Verbs, anywhere: Parser) -> None:
         anywhere,
         "add",
         "put public keys from outside into a role",
-        "Put public keys into a role: of a hardware module, or made on another person's machine. Ed25519, or ECDSA on "
-        "P-256 or P-384, in PEM. Signatures by such a key are made elsewhere and attached with 'sign --attach'.",
+        "Put public keys into a role: of a hardware module, or made on another person's machine. Ed25519, ECDSA on "
+        "P-256 or P-384, or RSA of 3072 to 4096 bits, in PEM. Signatures by such a key are made elsewhere and attached "
+        "with 'sign --attach'.",
         (
             "twinslot-image keys add keys clinical hsm.pem",
             "twinslot-image keys add keys clinical hsm.pem --threshold 2",

@@ -27,7 +27,8 @@ from tuf.api.metadata import Metadata, Root, Targets  # type: ignore[attr-define
 from tuf.api.serialization import DeserializationError
 
 from twinslot.core.errors import DeviceError, ImageError, Refusal, RefusedError
-from twinslot.trust.keys import SCHEMES
+from twinslot.core.fields import Fields
+from twinslot.trust.keys import SCHEMES, check_keys
 from twinslot_image import PASSPHRASE
 from twinslot_image.key_encryption import encrypt_key
 from twinslot_image.named_file import read_small
@@ -153,7 +154,7 @@ def private_file(path: Path, key: Ed25519PrivateKey, passphrase: bytes | None) -
 
 
 def load_signer(pem: bytes, where: str, passphrase: bytes | None = None) -> CryptoSigner:
-    """A private key in PEM (PKCS 8): Ed25519, or ECDSA on P-256 or P-384.
+    """A private key in PEM (PKCS 8): Ed25519, ECDSA on P-256 or P-384, or RSA of 3072 to 4096 bits.
 
     Raises:
         DeviceError: `device.key`: not a key, or the passphrase does not open it.
@@ -196,12 +197,16 @@ def load_public(path: Path) -> SSlibKey:
     return key
 
 
-_KINDS = "keys are Ed25519, or ECDSA on P-256 or P-384"
+_KINDS = "keys are Ed25519, ECDSA on P-256 or P-384, or RSA of 3072 to 4096 bits"
 
 
 def _check_kind(key: Any, where: str) -> None:
-    if key.scheme not in SCHEMES:
-        raise DeviceError(f"no device takes the key in '{where}'", code="key", found=key.scheme, hint=_KINDS)
+    """By the very rules of a device."""
+    try:
+        check_keys(Fields({"keys": {key.keyid: key.to_dict()}}, "", ("keys",), "trust"), "keys")
+    except ImageError as e:
+        what, found = f"no device takes the key in '{where}'", e.found if key.scheme in SCHEMES else key.scheme
+        raise DeviceError(what, code="key", expected=e.expected, found=found, hint=_KINDS) from e
 
 
 @dataclass(frozen=True, slots=True)

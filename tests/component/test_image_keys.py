@@ -92,13 +92,17 @@ def build(folder: Path, keys: Path, name: str = "pump.twin") -> Path:
     return folder / name
 
 
+RSA3072 = ("-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:3072")
+RSA4096 = ("-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:4096")
 P256 = ("-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256")
 P384 = ("-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384")
 ED25519 = ("-algorithm", "ed25519")
 
 
 @pytest.mark.parametrize(
-    ("kind", "digest"), [(P256, "sha256"), (P384, "sha384"), (ED25519, "")], ids=["256", "384", "ed"]
+    ("kind", "digest"),
+    [(P256, "sha256"), (P384, "sha384"), (ED25519, ""), (RSA3072, "sha256"), (RSA4096, "sha256")],
+    ids=["256", "384", "ed", "rsa-3072", "rsa-4096"],
 )
 def test_a_hardware_module_is_enrolled_and_signs_a_release_that_verifies(
     keys: Path, tmp_path: Path, kind: tuple[str, ...], digest: str
@@ -111,9 +115,14 @@ def test_a_hardware_module_is_enrolled_and_signs_a_release_that_verifies(
     assert main(verify) == 4
     assert main(["sign", str(image), "--detached-payload", str(to_sign)]) == 0
     how = ["-digest", digest] if digest else []
+    how += ["-pkeyopt", "rsa_padding_mode:pss"] if "RSA" in kind else []
     openssl("pkeyutl", "-sign", "-rawin", *how, "-inkey", secret, "-in", to_sign, "-out", signature)
     assert main(["sign", str(image), "--role", "engineering", "--attach", str(signature)]) == 0
     assert main(verify) == 0
+    again = build(tmp_path, keys, "again.twin")
+    for key in (secret, private(keys, "engineering")[0]):
+        assert main(["sign", str(again), "--role", "engineering", "--key", str(key)]) == 0
+    assert main(["verify", str(again), *verify[2:]]) == 0
 
 
 def test_a_module_that_is_there_from_the_first_day_is_one_of_the_roles_keys(
@@ -426,14 +435,32 @@ def test_private_keys_are_not_put_where_others_may_look(
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
-@pytest.mark.parametrize("kind", [("-algorithm", "RSA"), ("-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-521")])
+def rsa(bits: int, exponent: int = 65537, algorithm: str = "RSA") -> tuple[str, ...]:
+    return ("-algorithm", algorithm, "-pkeyopt", f"rsa_keygen_bits:{bits}", "-pkeyopt", f"rsa_keygen_pubexp:{exponent}")
+
+
+@pytest.mark.parametrize(
+    ("kind", "found"),
+    [
+        (rsa(2048), "found '2048 bits with exponent 65537'"),
+        (rsa(3064), "found '3064 bits with exponent 65537'"),
+        (rsa(3072, 3), "found '3072 bits with exponent 3'"),
+        (("-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-521"), "found 'ecdsa-sha2-nistp521'"),
+        (("-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:secp256k1"), ""),
+        (("-algorithm", "ed448"), ""),
+        (("-algorithm", "x25519"), ""),
+    ],
+    ids=lambda each: " ".join(each) if isinstance(each, tuple) else "",
+)
 def test_a_key_of_a_kind_that_no_device_takes_is_refused_at_once(
-    keys: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: tuple[str, ...]
+    keys: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: tuple[str, ...], found: str
 ) -> None:
     public = module(tmp_path, "hsm", *kind)[1]
     before = snapshot(keys)
     assert main(["keys", "add", str(keys), "clinical", str(public)]) == 6
-    assert "Ed25519, or ECDSA on P-256 or P-384" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "Ed25519, ECDSA on P-256 or P-384, or RSA of 3072 to 4096 bits" in error
+    assert found in error
     assert snapshot(keys) == before
 
 

@@ -8,14 +8,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256, SHA512
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from securesystemslib.exceptions import UnverifiedSignatureError
 from securesystemslib.signer import Key, Signature  # type: ignore[attr-defined]
 
+import independent_verifier as independent
 from trust_samples import EcdsaKey
+from twinslot.core.errors import ImageError
 from twinslot.core.fields import Fields
-from twinslot.trust.keys import check_keys
+from twinslot.trust.keys import SMALL_ORDER, check_keys
 
 MESSAGE = b"2026.11"
 # Order of the base point: FIPS 186-4, D.1.2.3 and D.1.2.4; RFC 8032, section 5.1.
@@ -99,3 +103,36 @@ def ed25519_pair() -> tuple[dict[str, Any], bytes]:
     private = ed25519.Ed25519PrivateKey.generate()
     public = private.public_key().public_bytes_raw().hex()
     return {"keytype": "ed25519", "keyval": {"public": public}, "scheme": "ed25519"}, private.sign(MESSAGE)
+
+
+def test_no_point_of_small_order_is_a_key_and_each_that_is_refused_is_one() -> None:
+    points = [bytes.fromhex(text) for text in SMALL_ORDER]
+    encodings = [bytes([*point[:31], point[31] | sign]) for point in points for sign in (0, 128)]
+    assert all(map(independent.small_order, encodings))
+    for point in encodings:
+        key = {"keytype": "ed25519", "scheme": "ed25519", "keyval": {"public": point.hex()}}
+        with pytest.raises(ImageError, match="small order"):
+            check_keys(Fields({"keys": {"0" * 64: key}}, "", ("keys",), "trust"), "keys")
+    honest = ed25519.Ed25519PrivateKey.generate().public_key().public_bytes_raw()
+    assert not independent.small_order(honest)
+
+
+def test_an_rsa_signature_counts_with_pss_and_sha_256_alone() -> None:
+    private = rsa.generate_private_key(65537, 3072)
+    pem = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    key = {"keytype": "rsa", "scheme": "rsassa-pss-sha256", "keyval": {"public": pem}}
+    for salt in (0, 20, 32, padding.PSS.MAX_LENGTH):
+        assert counts(key, private.sign(MESSAGE, padding.PSS(padding.MGF1(SHA256()), salt), SHA256()))
+    good = private.sign(MESSAGE, padding.PSS(padding.MGF1(SHA256()), 32), SHA256())
+    for odd in (
+        private.sign(MESSAGE, padding.PKCS1v15(), SHA256()),
+        private.sign(MESSAGE, padding.PSS(padding.MGF1(SHA512()), 32), SHA256()),
+        private.sign(MESSAGE, padding.PSS(padding.MGF1(SHA512()), 32), SHA512()),
+        private.sign(b"other", padding.PSS(padding.MGF1(SHA256()), 32), SHA256()),
+        bytes(384),
+        b"\1".rjust(384, b"\0"),
+        b"\0" + good,
+        good[:-1],
+        bytes(383) + b"\1",
+    ):
+        assert not counts(key, odd)

@@ -273,13 +273,17 @@ def test_a_delegation_that_is_not_a_simple_terminating_one_is_refused(
         verify(authority.request(targets=with_delegations(authority, set_role("clinical", key, value))))
 
 
-@pytest.mark.parametrize("change", ["scheme", "keytype", "public", "pem", "extra"])
+@pytest.mark.parametrize("change", ["scheme", "rsa", "point", "keytype", "public", "pem", "extra"])
 def test_a_key_of_an_unknown_kind_is_refused_rather_than_negotiated(authority: Authority, change: str) -> None:
     def spoil(delegations: dict[str, Any]) -> None:
         key = next(iter(delegations["keys"].values()))
         match change:
             case "scheme":
-                key["scheme"] = "rsassa-pss-sha256"
+                key["scheme"] = "rsa-pkcs1v15-sha256"
+            case "rsa":
+                key |= {"keytype": "rsa", "scheme": "rsassa-pss-sha256"}
+            case "point":
+                key["keyval"]["public"] = "01" + 31 * "00"
             case "keytype":
                 key["keytype"] = "ecdsa"
             case "public":

@@ -10,7 +10,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
 from twinslot.core.errors import Refusal
@@ -23,7 +25,22 @@ KEY_ID = re.compile(r"[0-9a-f]{64}")
 _ED25519 = form(r"[0-9a-f]{64}", "64 hex digits, lower case")  # RFC 8032, section 5.1.5: 32 bytes
 _PEM = form(r"-----BEGIN PUBLIC KEY-----\n[A-Za-z0-9+/=\n]{1,1000}-----END PUBLIC KEY-----\n?", "a public key in PEM")
 _CURVES = {"ecdsa-sha2-nistp256": "secp256r1", "ecdsa-sha2-nistp384": "secp384r1"}
-SCHEMES = ("ed25519", *_CURVES)
+RSA = "rsassa-pss-sha256"
+SCHEMES = ("ed25519", *_CURVES, RSA)
+_RSA_BITS = range(3072, 4097)  # 128 bits of strength from 3072 on (NIST SP 800-57-1, table 2); above, time
+_RSA_EXPONENT = 65537  # FIPS 186-5, appendix A.1.1: the least that it allows, and what every module makes
+# The points of small order, without the sign bit: a signature that verifies by one of them needs no private key.
+SMALL_ORDER = frozenset(
+    (
+        "00" * 32,
+        "01" + "00" * 31,
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+        "ec" + "ff" * 30 + "7f",
+        "ed" + "ff" * 30 + "7f",
+        "ee" + "ff" * 30 + "7f",
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +111,27 @@ def _public_bytes(fields: Fields) -> bytes:
     value = Fields(fields.get("keyval"), fields.name("keyval"), ("public",), SECTION)
     if scheme == "ed25519":
         fields.choice("keytype", ("ed25519",))
-        return bytes.fromhex(value.text("public", _ED25519))
-    fields.choice("keytype", ("ecdsa",))
+        point = bytes.fromhex(value.text("public", _ED25519))
+        if bytes([*point[:31], point[31] & 0x7F]).hex() in SMALL_ORDER:
+            raise value.bad("public", "a key that has a private half", "a point of small order")
+        return point
+    fields.choice("keytype", ("rsa" if scheme == RSA else "ecdsa",))
     text = value.text("public", _PEM)
     try:
         key = load_pem_public_key(text.encode())
-    except ValueError as e:
+    except (ValueError, UnsupportedAlgorithm) as e:
         raise value.bad("public", "a public key", text) from e
-    if not isinstance(key, EllipticCurvePublicKey) or key.curve.name != _CURVES[scheme]:
+    if scheme == RSA:
+        _check_rsa(value, key)
+    elif not isinstance(key, EllipticCurvePublicKey) or key.curve.name != _CURVES[scheme]:
         raise value.bad("public", f"a key on {_CURVES[scheme]}", text)
     return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _check_rsa(value: Fields, key: object) -> None:
+    expected = f"an RSA key of {_RSA_BITS.start} to {_RSA_BITS.stop - 1} bits with exponent {_RSA_EXPONENT}"
+    if not isinstance(key, RSAPublicKey):
+        raise value.bad("public", expected, "a key of another kind")
+    exponent = key.public_numbers().e
+    if key.key_size not in _RSA_BITS or exponent != _RSA_EXPONENT:
+        raise value.bad("public", expected, f"{key.key_size} bits with exponent {exponent}")
