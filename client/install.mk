@@ -24,7 +24,7 @@ DOC := $(DESTDIR)$(PREFIX)/share/doc/twinslot
 MANUALS := docs/man/twinslot.1 docs/man/twinslot-config.5
 # What manual pages and hints refer to.
 PAGES := $(addprefix docs/,terminology.md lifecycle.md config.md doctor.md errors.md dbus.md events.md guide-device.md boot-contract.md)
-EXAMPLES := bootloader_hooks/README.md bootloader_hooks/two-files/twinslot-hook docs/example/config.toml
+EXAMPLES := bootloader_hooks/README.md bootloader_hooks/grub-once/grub.cfg docs/example/config.toml
 # Programs that a unit or the launcher names: here /usr, there PREFIX and TARGET_PYTHON.
 PLACED := sed -e 's|/usr/bin/twinslot|$(PREFIX)/bin/twinslot|' -e 's|=/usr/lib/twinslot/deadline|=$(PREFIX)/lib/twinslot/deadline|' \
 	-e 's|/usr/bin/python3|$(TARGET_PYTHON)|'
@@ -41,6 +41,8 @@ install: ## the client's files below DESTDIR, for packages: PREFIX, PYTHONDIR, C
 		$(PLACED) $$unit > $(DESTDIR)$(UNITDIR)/$${unit##*/} && chmod 644 $(DESTDIR)$(UNITDIR)/$${unit##*/} || exit 1; done
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/lib/twinslot systemd/deadline
 	install -D -m 644 -t $(DESTDIR)/usr/lib/twinslot systemd/deadline.env  # configuration: not below PREFIX
+	for hook in bootloader_hooks/*/twinslot-hook; do name=$${hook#*/}; \
+		install -D -m 755 $$hook $(DESTDIR)/usr/lib/twinslot/hooks/$${name%/*} || exit 1; done  # named by configuration
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/dbus-1/system-services systemd/org.twinslot.Update1.service
 	install -D -m 644 -t $(DESTDIR)$(DBUS_POLICY_DIR) systemd/org.twinslot.Update1.conf
 	install -D -m 644 -t $(DESTDIR)$(POLKIT_DIR)/actions systemd/org.twinslot.update1.policy

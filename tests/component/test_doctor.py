@@ -218,6 +218,33 @@ def no_hook_file(ward: Ward) -> None:
     ward.system("etc/twinslot/deadline.env", "TWINSLOT_HOOK=/nowhere/hook\n")
 
 
+def describing(ward: Ward, said: str) -> None:
+    hook = ward.directory / "hook"
+    hook.write_text(f"#!/bin/sh\n[ $1 = describe ] && {{ {said}; }}\nprintf 'slot=a\\nslot_a=good\\nslot_b=good\\n'\n")
+    hook.chmod(0o755)
+    ward.set("[boot]", f'[boot]\nbackend = "hook"\nhook = "{hook}"')
+
+
+def one_start(ward: Ward) -> None:
+    describing(ward, "echo counts=no; exit")
+
+
+def no_handing_over(ward: Ward) -> None:
+    describing(ward, "echo hands_over=no; exit")
+
+
+def no_reason(ward: Ward) -> None:
+    describing(ward, "echo tells_reason=no; exit")
+
+
+def one_copy(ward: Ward) -> None:
+    describing(ward, "echo copies=1; exit")
+
+
+def describes_nonsense(ward: Ward) -> None:
+    describing(ward, "echo counts=perhaps; exit")
+
+
 def watchdog_off(ward: Ward) -> None:
     (ward.directory / "watchdog").write_text("RuntimeWatchdogUSec=0\n")
 
@@ -349,6 +376,8 @@ FINDINGS: list[tuple[Callable[[Ward], None], str, str, str]] = [
     (hook_only_in_the_unit, "hook", "fault", "the deadline unit uses the hook '/usr/lib/product/hook', the conf"),
     (hook_only_in_the_configuration, "hook", "fault", "the deadline unit uses U-Boot's tools, the configuration the"),
     (no_hook_file, "hook", "fault", "the hook '/nowhere/hook' is not an executable file"),
+    (one_copy, "loader", "warning", "the boot loader's hook keeps the environment once"),
+    (describes_nonsense, "loader", "unknown", "the hook does not tell what the boot loader can do"),
     (watchdog_off, "watchdog", "warning", "systemd feeds no watchdog"),
     (no_watchdog_device, "watchdog", "warning", "there is no watchdog device"),
     (systemd_silent, "watchdog", "unknown", "systemd does not tell"),
@@ -468,3 +497,20 @@ def test_the_page_is_printed_from_the_table() -> None:
 
 def test_the_deadline_of_the_shell_is_the_default_here() -> None:
     assert f"TWINSLOT_DEADLINE:={looks_boot.DEADLINE}}}" in (ROOT / "systemd/deadline").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arrange", "text"),
+    [
+        (one_start, "the boot loader starts a slot on trial once: any reset before the commit is a rollback"),
+        (no_handing_over, "the boot loader changes no variable when it leaves a trial"),
+        (no_reason, "the boot loader does not say why it left a slot: the reason is 'not-booted' or 'resets'"),
+    ],
+)
+def test_what_the_boot_loader_cannot_do_is_said_and_is_no_fault(
+    ward: Ward, capsys: pytest.CaptureFixture[str], arrange: Callable[[Ward], None], text: str
+) -> None:
+    arrange(ward)
+    found = [each for each in examined(ward, capsys)[1]["findings"] if each["name"] == "loader"]
+    assert [each["severity"] for each in found] == ["fine"]
+    assert found[0]["text"].startswith(text)

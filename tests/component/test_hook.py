@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 
 import waits
-from fakes.rigs import HOOK, write_default
+from fakes.rigs import HOOK, HOOKS, ONE_SHOT, write_default
 from twinslot.bootloader.hook import Hook
+from twinslot.bootloader.select import BACKENDS, hook_of
+from twinslot.config.options import Boot
 from twinslot.core.errors import DeviceError
+from twinslot.core.model import LoaderTraits
 
 Make = Callable[[str], Hook]
 
@@ -118,3 +121,53 @@ def test_a_cut_between_the_two_files_leaves_the_old_or_the_new(make: Make, tmp_p
     (tmp_path / torn).write_bytes(data[: len(data) // 3])
     assert hook.read().variables["ts_generation"] == "2"
     assert hook.write({"ts_generation": "3"}).settled
+
+
+@pytest.mark.parametrize(
+    ("said", "traits"),
+    [
+        ("exit 2", LoaderTraits()),  # of before: it does not know the verb
+        ("exit 0", LoaderTraits()),
+        ("echo counts=no; exit", LoaderTraits(counts=False)),
+        (
+            "echo counts=no; echo hands_over=no; echo tells_reason=no; echo copies=1; exit",
+            LoaderTraits(counts=False, hands_over=False, tells_reason=False, copies=1),
+        ),
+        ("echo counts=yes; echo copies=2; echo of_tomorrow=perhaps; exit", LoaderTraits()),
+    ],
+)
+def test_what_a_hook_does_not_say_of_its_boot_loader_is_as_with_u_boot(
+    make: Make, said: str, traits: LoaderTraits
+) -> None:
+    assert make(f'[ "$1" = describe ] && {{ {said}; }}').describe() == traits
+
+
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [
+        ("echo counts=perhaps; exit", "counts=perhaps"),
+        ("echo copies=3; exit", "copies=3"),
+        ("echo counts; exit", "counts"),
+        ("echo tired >&2; exit 1", "tired"),
+    ],
+)
+def test_a_description_that_cannot_be_used_is_an_error_that_names_it(make: Make, said: str, found: str) -> None:
+    with pytest.raises(DeviceError) as caught:
+        make(f'[ "$1" = describe ] && {{ {said}; }}').describe()
+    assert caught.value.code == "device.env-hook"
+    assert found in str(caught.value.found)
+
+
+def test_the_hooks_that_ship_say_what_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TWINSLOT_HOOK_DIR", str(tmp_path))
+    assert Hook(HOOK).describe() == LoaderTraits()
+    assert Hook(ONE_SHOT).describe() == LoaderTraits(counts=False, tells_reason=False)
+
+
+def test_each_hook_of_the_tree_has_a_name_and_a_place_and_no_name_is_without_a_hook() -> None:
+    folders = {path.parent.name for path in HOOKS.glob("*/twinslot-hook")}
+    assert folders == set(BACKENDS) - {"uboot", "hook"}
+    for name in folders:
+        assert hook_of(Boot(backend=name)) == Path("/usr/lib/twinslot/hooks") / name
+        assert hook_of(Boot(backend=name, hook=Path("/opt/hook"))) == Path("/opt/hook")
+    assert hook_of(Boot()) is None

@@ -20,7 +20,9 @@ from twinslot.bootloader.uboot.backend import UBoot
 
 REPOSITORY: Final = Path(__file__).parents[2]
 FAKE_BIN: Final = REPOSITORY / "tests/fakes/bin"
-HOOK: Final = REPOSITORY / "bootloader_hooks/two-files/twinslot-hook"
+HOOKS: Final = REPOSITORY / "bootloader_hooks"
+HOOK: Final = HOOKS / "two-files/twinslot-hook"
+ONE_SHOT: Final = HOOKS / "grub-once/twinslot-hook"
 SIZE: Final = 0x2000
 OFFSETS: Final = (0x1000, 0x5000)
 DEFAULT: Final = {"bootcmd": "run boot_slot; reset", "slot": "a", "slot_a": "good", "slot_b": "good", "bootlimit": "3"}
@@ -75,10 +77,10 @@ class UBootRig:
 
 
 class HookRig:
-    """The example hook on its two files."""
+    """A hook on its two files."""
 
-    def __init__(self, directory: Path, hook: Path = HOOK) -> None:
-        self._files = [directory / "env0", directory / "env1"]
+    def __init__(self, directory: Path, hook: Path = HOOK, files: tuple[str, str] = ("env0", "env1")) -> None:
+        self._files, self._hook = [directory / name for name in files], hook
         self.boot: Bootloader = Hook(hook, default_env=write_default(directory), timeout=waits.HANG)
 
     def raw(self) -> list[bytes]:
@@ -89,7 +91,7 @@ class HookRig:
         self._files[copy].write_bytes(data[: len(data) // 2])
 
     def seen(self) -> dict[str, str]:
-        printed = subprocess.run([HOOK, "get-environment"], capture_output=True, text=True).stdout
+        printed = subprocess.run([self._hook, "get-environment"], capture_output=True, text=True).stdout
         return dict(line.split("=", 1) for line in printed.splitlines())
 
 
@@ -155,8 +157,20 @@ def two_files_hook(directory: Path, patch: pytest.MonkeyPatch, _stack: ExitStack
     return HookRig(directory)
 
 
+def grub_once_hook(directory: Path, patch: pytest.MonkeyPatch, _stack: ExitStack) -> Rig:
+    patch.setenv("TWINSLOT_HOOK_DIR", str(directory))
+    return HookRig(directory, ONE_SHOT, ("twinslot.env", "twinslot.copy"))
+
+
 Factory = Callable[[Path, pytest.MonkeyPatch, ExitStack], Rig]
 
 # Add a backend here and the contract test runs against it.
-BACKENDS: list[Factory] = [fake_tools_on_path, libubootenv, libubootenv_on_loop, two_files_hook, simulated]
+BACKENDS: list[Factory] = [
+    fake_tools_on_path,
+    libubootenv,
+    libubootenv_on_loop,
+    two_files_hook,
+    grub_once_hook,
+    simulated,
+]
 NEEDS_ROOT: Final = {"libubootenv_on_loop"}

@@ -7,7 +7,7 @@ import hashlib
 import io
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from simulation.faults import Faults, Shortages
 from simulation.image import GROUP, SmallImage, SmallStream
 from simulation.power import Power, PowerCut
 from simulation.updater import board_host
+from twinslot.bootloader.base import Bootloader
 from twinslot.cli.main import main
 from twinslot.cli.trial import UNDECIDED
 from twinslot.core.errors import DeviceError, Refusal, RefusedError
@@ -143,9 +144,17 @@ class SimulatedBoard:
         self.wants_reboot = self.settled = self.gave_up = False
         self.running = None
         self.starts += 1
-        slot = power_on(self.card, lambda name: any(self.disks[SlotName(name)].content()[:SECTOR]))
+        slot = self.power_on(lambda name: any(self.disks[SlotName(name)].content()[:SECTOR]))
         self.running = SlotName(slot) if slot else None
         return self.running
+
+    def power_on(self, loads: Callable[[str], bool]) -> str | None:
+        """What the boot loader starts; None: nothing."""
+        return power_on(self.card, loads)
+
+    def bootloader(self) -> Bootloader:
+        """The boot environment as the client reaches it."""
+        return SimulatedBootloader(self.card, meet=self.shortages.meet)
 
     def system(self) -> SmallImage | None:
         """Which release runs, by the digest of the running slot; None when it is none that was ever signed."""
@@ -213,7 +222,7 @@ class SimulatedBoard:
         return Device(
             running=self.running,
             boot_id=f"{self.starts:032x}",
-            bootloader=SimulatedBootloader(self.card, meet=self.shortages.meet),
+            bootloader=self.bootloader(),
             open_record=lambda on_trial: self.open_record(on_trial=on_trial),
             places={slot: self._places(slot) for slot in SlotName},
             verify=_trusting,

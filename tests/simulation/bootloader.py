@@ -9,13 +9,15 @@ from simulation.disk import SimulatedCard
 from twinslot.bootloader.base import CopyState, Environment, EnvironmentCopy
 from twinslot.bootloader.env_lines import make_script
 from twinslot.core.errors import DeviceError, LifecycleError
-from twinslot.core.loader_traits import UBOOT, LoaderTraits
+from twinslot.core.model import UBOOT, LoaderTraits
 from twinslot_lab.crash import bootmodel
 from twinslot_lab.crash.bootmodel import DEFAULT, Card
 
 
 class SimulatedBootloader:
     """Implements `bootloader.base.Bootloader` on a card that tears."""
+
+    traits = UBOOT
 
     def __init__(
         self,
@@ -27,7 +29,7 @@ class SimulatedBootloader:
         self._meet = meet  # told before each read and each run of the tool; raises what then fails
 
     def describe(self) -> LoaderTraits:
-        return UBOOT
+        return self.traits
 
     def read(self) -> Environment:
         self._meet("environment read")

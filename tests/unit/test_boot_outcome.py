@@ -11,8 +11,7 @@ from twinslot.core import boot_variables as bootenv
 from twinslot.core.boot_outcome import BootFacts, classify_boot, why_left
 from twinslot.core.boot_variables import BootState, read_state
 from twinslot.core.lifecycle import Event, State, step
-from twinslot.core.loader_traits import UBOOT, LoaderTraits
-from twinslot.core.model import Reason, Release, SlotName, SlotState
+from twinslot.core.model import UBOOT, LoaderTraits, Reason, Release, SlotName, SlotState
 
 A, B = SlotName.A, SlotName.B
 NOW, BEFORE = "1" * 32, "0" * 32  # boot ids

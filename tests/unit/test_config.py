@@ -124,7 +124,7 @@ def test_an_unknown_table_is_refused(tmp_path: Path) -> None:
         ("[boot]\ntimeout = nan", "config-range", "1 to 600 seconds"),
         ("[boot]\ntimeout = inf", "config-range", "1 to 600 seconds"),
         ("[boot]\ntimeout = '30'", "config-type", "a number"),
-        ("[boot]\nbackend = 'barebox'", "config-value", "uboot | hook"),
+        ("[boot]\nbackend = 'barebox'", "config-value", "uboot | hook | two-files | grub-once"),
         ("[boot]\nfw_env_config = 'etc/x'", "config-value", "an absolute path"),
         ("[boot]\nfw_env_config = ''", "config-value", "one line of text"),
         ('[boot]\nfw_setenv = "a\\nb"', "config-value", "one line of text"),

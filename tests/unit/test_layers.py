@@ -17,8 +17,8 @@ ALLOWED = {
     "image": set(),
     "trust": {"image"},
     "system": set(),
-    "config": set(),
-    "bootloader": {"config", "system"},
+    "config": {"bootloader"},  # the names of the boot loaders there are
+    "bootloader": {"system"},
     "storage": set(),
     "transport": {"image", "config"},
     "payloads": {"storage", "transport", "config"},

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from twinslot.core.loader_traits import LoaderTraits
+from twinslot.core.model import LoaderTraits
 
 
 class CopyState(enum.StrEnum):

@@ -18,8 +18,7 @@ from twinslot.bootloader.env_lines import make_script, read_default
 from twinslot.bootloader.traits import parse_traits
 from twinslot.core.circumstance import is_shortage, shortage
 from twinslot.core.errors import DeviceError, LifecycleError
-from twinslot.core.loader_traits import UBOOT, LoaderTraits
-from twinslot.core.model import SlotName, SlotState
+from twinslot.core.model import UBOOT, LoaderTraits, SlotName, SlotState
 from twinslot.system import process
 
 WRONG_CALL: Final = 2  # exit status of any verb: nothing was done

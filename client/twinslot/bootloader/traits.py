@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Final
 
-from twinslot.core.loader_traits import LoaderTraits
+from twinslot.core.model import LoaderTraits
 
 _WORDS: Final = {"yes": True, "no": False}
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from twinslot.bootloader.select import BACKENDS, hook_of
 from twinslot.config.fields import build, option
 from twinslot.config.files import DIRECTORIES, find, merge
 from twinslot.core.errors import DeviceError
@@ -69,14 +70,17 @@ class Slots:
 class Boot:
     """How the boot environment is reached."""
 
-    backend: str = option("Which boot loader.", default="uboot", choices=("uboot", "hook"))
+    backend: str = option("Which boot loader.", default="uboot", choices=tuple(BACKENDS))
     fw_env_config: Path = option("Where the environment's copies stand.", default=Path("/etc/fw_env.config"))
     default_env: Path | None = option(
         "Default environment, name=value lines, for when both copies are lost.",
         default=Path("/usr/lib/twinslot/default-env.txt"),
     )
     fw_setenv: str = option("Program that writes the environment (libubootenv).", default="fw_setenv")
-    hook: Path | None = option('Executable for `backend = "hook"` (bootloader_hooks/README.md).', default=None)
+    hook: Path | None = option(
+        'Executable for `backend = "hook"` (bootloader_hooks/README.md); for a packaged one where it is, if elsewhere.',
+        default=None,
+    )
     timeout: float = option("One call of the program or hook.", default=30.0, unit="seconds", low=1, high=600)
 
 
@@ -269,8 +273,7 @@ def check_config(config: Config) -> None:
         DeviceError: `device.config-value`, `device.config-missing`.
     """
     _check_slots(config.slots)
-    if config.boot.backend == "hook" and config.boot.hook is None:
-        raise DeviceError("'boot.backend' is 'hook' but 'boot.hook' names no executable", code="config-missing")
+    hook_of(config.boot)
 
 
 def _check_slots(slots: Slots) -> None:

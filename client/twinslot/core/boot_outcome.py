@@ -11,8 +11,7 @@ from typing import Final
 
 from twinslot.core.boot_variables import BootState
 from twinslot.core.lifecycle import Event
-from twinslot.core.loader_traits import UBOOT, LoaderTraits
-from twinslot.core.model import Reason, SlotName, SlotState
+from twinslot.core.model import UBOOT, LoaderTraits, Reason, SlotName, SlotState
 
 BOOT_LIMIT: Final = 3  # bootlimit of the boot contract
 

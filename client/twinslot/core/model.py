@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from twinslot.core.stored import Kept
 
@@ -47,6 +47,29 @@ class Reason(enum.StrEnum):
     OVERTAKEN = "overtaken"  # the environment has gone on to another update without it
     NEWER_CLIENT = "newer-client"  # a newer client left it in a state that this one does not know
     FAILED = "failed"  # the install ended with an error before arming
+
+
+@dataclass(frozen=True, slots=True)
+class LoaderTraits:
+    """What a boot loader does by itself of section 3 of the boot contract.
+
+    The defaults are what U-Boot does with our script, and what a hook is taken for that says nothing.
+
+    Attributes:
+        counts: It starts a slot on trial several times and counts; otherwise once (EFI BootNext, Raspberry Pi tryboot).
+        hands_over: When it leaves a slot on trial, `slot` says so afterwards; otherwise the variables stay as the
+            client wrote them, and only a reset after which the old system is up shows that the trial is over.
+        tells_reason: It writes `ts_reason` and `ts_failed` when it leaves a slot on trial.
+        copies: Copies of the variables that a power cut cannot damage together; 1: the hook replaces its one file.
+    """
+
+    counts: bool = True
+    hands_over: bool = True
+    tells_reason: bool = True
+    copies: int = 2
+
+
+UBOOT: Final = LoaderTraits()
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,7 @@ from twinslot.core.boot_outcome import BootFacts, classify_boot, disagreements
 from twinslot.core.boot_variables import BootState, read_state
 from twinslot.core.errors import DeviceError
 from twinslot.core.lifecycle import ON_TRIAL, Event, State, step
-from twinslot.core.loader_traits import UBOOT, LoaderTraits
-from twinslot.core.model import Floors, SlotName, SlotRecord, SlotState
+from twinslot.core.model import UBOOT, Floors, LoaderTraits, SlotName, SlotRecord, SlotState
 from twinslot.core.slotset import slots_from
 from twinslot.core.transaction import Transaction
 from twinslot.storage.record.published import Published

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from twinslot.bootloader.base import Bootloader, Environment
-from twinslot.core.loader_traits import LoaderTraits
+from twinslot.core.model import LoaderTraits
 
 
 class KnownEnvironment:

@@ -91,6 +91,14 @@ LOOKS: Final = (
         looks_boot.hook,
     ),
     Look(
+        "loader",
+        "boot loader",
+        _WARNING,
+        "what the hook's verb 'describe' says (bootloader_hooks/README.md)",
+        "it keeps the environment once; told as well: whether it does not count, hand over or give a reason",
+        looks_boot.loader,
+    ),
+    Look(
         "watchdog",
         "watchdog",
         _WARNING,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from twinslot.bootloader.base import CopyState
+from twinslot.bootloader.select import hook_of, open_bootloader
 from twinslot.bootloader.uboot import rawenv
 from twinslot.bootloader.uboot import tool_lock as toollock
 from twinslot.bootloader.uboot.rawenv import Place
@@ -152,7 +153,7 @@ def deadline(scene: Scene) -> Looked:
 def hook(scene: Scene) -> Looked:
     """So must the hook of another boot loader."""
     boot = scene.config.boot
-    ours = str(boot.hook) if boot.backend == "hook" and boot.hook else ""
+    ours = str(hook_of(boot) or "")
     theirs = deadline_settings(scene).get("TWINSLOT_HOOK", "")
     if ours != theirs:
         text = f"the deadline unit uses {_hook_text(theirs)}, the configuration {_hook_text(ours)}"
@@ -161,6 +162,30 @@ def hook(scene: Scene) -> Looked:
         yield Severity.FINE, f"configuration and deadline unit use the hook '{ours}'", ""
     if ours and not os.access(ours, os.X_OK):
         yield Severity.FAULT, f"the hook '{ours}' is not an executable file", "see bootloader_hooks/README.md"
+
+
+# Trait -> what a boot loader without it means for whoever reads the history. In the order of `LoaderTraits`.
+_CANNOT: Final = {
+    "counts": "the boot loader starts a slot on trial once: any reset before the commit is a rollback",
+    "hands_over": "the boot loader changes no variable when it leaves a trial: the client finds out after the reset",
+    "tells_reason": "the boot loader does not say why it left a slot: the reason is 'not-booted' or 'resets'",
+}
+
+
+def loader(scene: Scene) -> Looked:
+    """What the boot loader cannot do by itself."""
+    try:
+        traits = open_bootloader(scene.config.boot).describe()
+    except DeviceError as e:
+        if hook_of(scene.config.boot) is not None and not denied(scene, str(e)):
+            yield Severity.UNKNOWN, "the hook does not tell what the boot loader can do", "run it with 'describe'"
+        return
+    for name, text in _CANNOT.items():
+        if not getattr(traits, name):
+            yield Severity.FINE, text, ""
+    if traits.copies < 2:
+        hint = "the hook should keep two copies: what damages one must not lose the environment"
+        yield Severity.WARNING, "the boot loader's hook keeps the environment once", hint
 
 
 def _hook_text(path: str) -> str:

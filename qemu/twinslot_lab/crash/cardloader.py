@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from twinslot.bootloader.base import CopyState, Environment, EnvironmentCopy
 from twinslot.bootloader.env_lines import make_script
 from twinslot.core.errors import DeviceError
-from twinslot.core.loader_traits import UBOOT, LoaderTraits
+from twinslot.core.model import UBOOT, LoaderTraits
 from twinslot_lab.crash.bootmodel import DEFAULT, Card
 
 

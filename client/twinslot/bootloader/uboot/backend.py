@@ -25,7 +25,7 @@ from twinslot.bootloader.uboot.copies import Copies, read_copies
 from twinslot.bootloader.uboot.medium import Medium
 from twinslot.core.circumstance import is_shortage, shortage
 from twinslot.core.errors import DeviceError, LifecycleError
-from twinslot.core.loader_traits import UBOOT, LoaderTraits
+from twinslot.core.model import UBOOT, LoaderTraits
 from twinslot.system import process
 
 NO_DEFAULT: Final = "/dev/null/none"  # below a device there can be no file
