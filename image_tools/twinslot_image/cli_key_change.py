@@ -5,24 +5,26 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]
 
 from twinslot.cli.output import Output
-from twinslot.core.errors import DeviceError, Refusal, RefusedError
+from twinslot.core.errors import DeviceError, Refusal, RefusedError, UsageError
 from twinslot.core.text import printable
 from twinslot_image import replaceable
 from twinslot_image.build import build_time
-from twinslot_image.cli_sign import read_key
+from twinslot_image.cli_sign import read_key, read_signature
 from twinslot_image.file_lock import locked
 from twinslot_image.key_change import KeyChange, change_keys, find_role, keys_after
 from twinslot_image.key_files import ID_SHOWN, KeyDirectory, load_public, load_signer, one_at_a_time
 from twinslot_image.key_proposal import (
     Proposal,
+    attach_to_proposal,
     count_needs,
+    covered,
     finish_proposal,
     make_proposal,
     merge_proposals,
@@ -33,6 +35,8 @@ from twinslot_image.key_proposal import (
 from twinslot_image.key_words import describe_change, render_change, render_needs
 from twinslot_image.outputs import Target
 from twinslot_image.replacement import write_whole
+
+Adding: TypeAlias = Callable[[Proposal], tuple[Proposal, list[str]]]  # signatures, and the ids of their keys
 
 
 def propose(arguments: argparse.Namespace, output: Output) -> None:
@@ -56,14 +60,15 @@ def sign(arguments: argparse.Namespace, output: Output) -> None:
     directory = KeyDirectory(arguments.directory)
     shown = read_proposal(arguments.change)
     change = open_change(shown, directory)
+    if arguments.detached_payload is not None:
+        _write_bytes_to_sign(arguments, shown, change, directory, output)
+        return
     if not arguments.yes:
         _ask(arguments.change, change, shown, directory, output)
-    signers = _signers(arguments, change, directory)
+    add = _attaching(arguments, shown, change) if arguments.attach else _signing(arguments, change, directory)
     with locked(arguments.change):  # others may have signed meanwhile; what is signed is what was shown
         proposal = merge_proposals([shown, read_proposal(arguments.change)])
-        proposal, used = sign_proposal(proposal, change, signers)
-        if not used:
-            raise _nobody(signers, change)
+        proposal, used = add(proposal)
         write_whole(arguments.change, proposal.data())
     _tell(output, "sign", proposal, change, directory, file=str(arguments.change), signed=used)
 
@@ -91,10 +96,16 @@ def _tell(
     signed = [f"signed by {key_id[:ID_SHOWN]}" for key_id in more.get("signed", ())]
     end = {
         "propose": f"{more.get('file')}: have it signed with 'twinslot-image keys sign'",
-        "sign": f"{more.get('file')}: " + ("complete: 'twinslot-image keys finish'" if whole else "more must sign"),
+        "sign": f"{more.get('file')}: {_next(more, whole=whole)}",
         "finish": f"{directory.path}: changed",
     }
     output.text(map(printable, [*render_change(data), *signed, *render_needs(needs), end[verb]]))
+
+
+def _next(more: Mapping[str, Any], *, whole: bool) -> str:
+    if "document" in more:
+        return "sign these bytes, then '--attach' the signature"
+    return "complete: 'twinslot-image keys finish'" if whole else "more must sign"
 
 
 def _labels(proposal: Proposal, directory: KeyDirectory) -> Mapping[str, str]:
@@ -113,6 +124,48 @@ def _ask(path: Path, change: KeyChange, proposal: Proposal, directory: KeyDirect
     output.aside("Sign this? [y/N] ")
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise RefusedError(Refusal("not-confirmed", "nothing was signed", hint=hint))
+
+
+def _document(arguments: argparse.Namespace, proposal: Proposal) -> str:
+    """The document that is meant where a signature is of one."""
+    if arguments.document is None and len(proposal.documents) == 1:
+        return next(iter(proposal.documents))
+    if arguments.document not in proposal.documents:
+        names = " or ".join(proposal.documents)
+        raise UsageError("this change has other documents", code="value", expected=f"--document {names}")
+    return str(arguments.document)
+
+
+def _write_bytes_to_sign(
+    arguments: argparse.Namespace, proposal: Proposal, change: KeyChange, directory: KeyDirectory, output: Output
+) -> None:
+    name = _document(arguments, proposal)
+    given, change_file = arguments.detached_payload, arguments.change
+    with Target(given, replaceable.nothing, inputs=(change_file,)) as target, target.writing() as sink:
+        sink.write(covered(proposal, name))
+    _tell(output, "sign", proposal, change, directory, file=str(target.path), document=name)
+
+
+def _attaching(arguments: argparse.Namespace, proposal: Proposal, change: KeyChange) -> Adding:
+    name, signature = _document(arguments, proposal), read_signature(arguments.attach)
+
+    def add(proposal: Proposal) -> tuple[Proposal, list[str]]:
+        attached, key_id = attach_to_proposal(proposal, change, name, signature)
+        return attached, [key_id]
+
+    return add
+
+
+def _signing(arguments: argparse.Namespace, change: KeyChange, directory: KeyDirectory) -> Adding:
+    signers = _signers(arguments, change, directory)
+
+    def add(proposal: Proposal) -> tuple[Proposal, list[str]]:
+        signed, used = sign_proposal(proposal, change, signers)
+        if not used:
+            raise _nobody(signers, change)
+        return signed, used
+
+    return add
 
 
 def _signers(arguments: argparse.Namespace, change: KeyChange, directory: KeyDirectory) -> list[CryptoSigner]:

@@ -158,7 +158,12 @@ def _add_ceremony(actions: _Verbs, anywhere: Parser) -> None:
     )
     sign.add_argument("change", type=Path, metavar="CHANGE.json", help="the file that 'propose' made")
     key = "private key in PEM (default: those in DIR/private); may be given again"
-    sign.add_argument("--key", action="append", default=[], metavar="FILE|env:VARIABLE", help=key)
+    ways = sign.add_mutually_exclusive_group()
+    ways.add_argument("--key", action="append", default=[], metavar="FILE|env:VARIABLE", help=key)
+    ways.add_argument("--detached-payload", metavar="FILE", help="write the bytes to be signed elsewhere")
+    ways.add_argument("--attach", type=Path, metavar="FILE", help="add a signature made elsewhere, raw or hex")
+    which = "of which new document, where a change has two; with --detached-payload and --attach"
+    sign.add_argument("--document", choices=["root", "targets"], help=which)
     sign.add_argument("--yes", action="store_true", help="sign without being asked")
     sign.set_defaults(run=cli_key_change.sign)
     finish = _action(

@@ -63,7 +63,7 @@ def _write_bytes_to_sign(arguments: argparse.Namespace, output: Output) -> None:
 
 
 def _attaching(arguments: argparse.Namespace) -> Callable[[Front], bytes]:
-    signature = _read_signature(arguments.attach)
+    signature = read_signature(arguments.attach)
 
     def add(front: Front) -> bytes:
         return signing.attach_signature(front.manifest, parse_trust(front.trust).targets, arguments.role, signature)
@@ -94,7 +94,8 @@ def read_key(where: str) -> tuple[bytes, str]:
     return value, where
 
 
-def _read_signature(path: Path) -> bytes:
+def read_signature(path: Path) -> bytes:
+    """A detached signature from a file, raw or in hex."""
     with path.open("rb") as file:
         data = file.read(_SIGNATURE_MAX)
     text = data.strip()

@@ -172,6 +172,24 @@ def sign_proposal(proposal: Proposal, change: KeyChange, signers: Iterable[Crypt
     return proposal, list(dict.fromkeys(used))
 
 
+def attach_to_proposal(proposal: Proposal, change: KeyChange, name: str, signature: bytes) -> tuple[Proposal, str]:
+    """The proposal with a signature of one document that was made elsewhere, in a hardware module for example.
+
+    Returns:
+        The proposal, and the id of the key that made it.
+
+    Raises:
+        RefusedError: `refused.bad-signature`: none of the keys that the document needs did.
+    """
+    for key_id, key in _keys_needed(change, name).items():
+        candidate = Signature(key_id, signature.hex())
+        if _verifies(key, candidate, covered(proposal, name)):
+            signatures = {**proposal.signed_by(name), key_id: candidate.signature}
+            return proposal.with_signatures(name, signatures), key_id
+    what = f"the signature was made by no key that the new {name} document needs"
+    raise RefusedError(Refusal("bad-signature", what, hint="sign the bytes that '--detached-payload' wrote"))
+
+
 def covered(proposal: Proposal, name: str) -> bytes:
     """What the signatures of a document cover."""
     return str(encode_canonical(proposal.documents[name]["signed"])).encode()
@@ -180,12 +198,7 @@ def covered(proposal: Proposal, name: str) -> bytes:
 def keep_valid(proposal: Proposal, change: KeyChange) -> Proposal:
     """The proposal without signatures that do not verify, or that nobody asked for."""
     for name in proposal.documents:
-        keys = {
-            key_id: _key_of(change, need, key_id)
-            for need in change.needs
-            if need.document == name
-            for key_id in need.key_ids
-        }
+        keys = _keys_needed(change, name)
         good = {
             key_id: sig
             for key_id, sig in proposal.signed_by(name).items()
@@ -193,6 +206,12 @@ def keep_valid(proposal: Proposal, change: KeyChange) -> Proposal:
         }
         proposal = proposal.with_signatures(name, good)
     return proposal
+
+
+def _keys_needed(change: KeyChange, name: str) -> dict[str, Any]:
+    """The keys that may sign a new document, by id."""
+    needs = [need for need in change.needs if need.document == name]
+    return {key_id: _key_of(change, need, key_id) for need in needs for key_id in need.key_ids}
 
 
 def _key_of(change: KeyChange, need: Need, key_id: str) -> Any:
@@ -253,7 +272,8 @@ def finish_proposal(proposal: Proposal, change: KeyChange, directory: KeyDirecto
     kept = directory.targets_file.read_bytes()
     roots = (files["root"],) if "root" in files else ()
     check_documents(trusted, TrustDocuments(roots, files.get("targets", kept)), kept)
-    new = [directory.labelled(dict(proposal.labels))] if proposal.labels else []
+    named = {key_id: label for key_id, label in proposal.labels.items() if key_id not in directory.labels()}
+    new = [directory.labelled(named)] if named else []  # our own names stay
     if change.root:
         new.append(NewFile(directory.root_file(change.root.version), files["root"]))
     if change.targets:

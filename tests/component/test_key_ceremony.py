@@ -11,7 +11,13 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
 
 from twinslot.core.canonical import encode
 from twinslot.image.wire import TrustDocuments
@@ -330,3 +336,38 @@ def test_a_file_that_is_no_change_of_keys_is_said_to_be_none(
     assert sign(keys, change, secret(keys, "root", 0)) == 6
     assert finish(keys, change) == 6
     assert "is no change of keys" in capsys.readouterr().err
+
+
+def test_a_signature_of_a_module_is_attached_to_the_document_that_it_is_of(
+    keys: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, public = newcomer(keys.parent, "eve")
+    change, to_sign, signature = propose(keys, "targets", "--add", public), keys.parent / "payload", keys.parent / "sig"
+    command = ["keys", "sign", str(keys), str(change)]
+    assert main([*command, "--detached-payload", str(to_sign)]) == 2, "there are two"
+    for name, role_name in (("root", "root"), ("targets", "targets")):
+        assert main([*command, "--detached-payload", str(to_sign), "--document", name]) == 0
+        assert json.loads(to_sign.read_bytes())["_type"] == name
+        key = load_pem_private_key(Path(secret(keys, role_name, 0)).read_bytes(), None)
+        assert isinstance(key, Ed25519PrivateKey)
+        signature.write_bytes(key.sign(to_sign.read_bytes()))
+        other = {"root": "targets", "targets": "root"}[name]
+        capsys.readouterr()
+        assert main([*command, "--attach", str(signature), "--document", other, "--yes"]) == 4
+        assert "made by no key that the new" in capsys.readouterr().err
+        assert main([*command, "--attach", str(signature), "--document", name, "--yes"]) == 0
+        to_sign.unlink()
+    assert sign(keys, change, secret(keys, "root", 1), secret(keys, "targets", 1)) == 0
+    assert finish(keys, change) == 0
+
+
+def test_whoever_takes_a_change_over_keeps_their_own_names_for_keys(
+    keys: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, public = newcomer(keys.parent, "eve")
+    change = propose(keys, "clinical", "--add", public)
+    (key_id,) = json.loads(change.read_bytes())["labels"]
+    (keys / "labels.json").write_text(json.dumps({key_id: "Eve of ward 3"}))
+    assert sign(keys, change, secret(keys, "targets", 0), secret(keys, "targets", 1)) == 0
+    assert finish(keys, change) == 0
+    assert role(keys, "clinical", capsys)["keys"][-1]["label"] == "Eve of ward 3"
