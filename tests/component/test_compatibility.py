@@ -110,7 +110,7 @@ def _look_at(record: Record | Published) -> None:
 
 
 def test_a_boot_environment_of_an_earlier_version_says_what_it_said(version: Path) -> None:
-    copies = [rawenv.decode((version / f"environment.{number}").read_bytes()) for number in (1, 2)]
+    copies = [rawenv.decode((version / f"environment-{number}.bin").read_bytes()) for number in (1, 2)]
     assert [copy.flags if copy else None for copy in copies] == [1, 2]
     assert rawenv.current(1, 2) == 1
     for copy in copies:

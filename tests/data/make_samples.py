@@ -128,7 +128,7 @@ def write_environment(target: Path) -> None:
     """Both copies as U-Boot has them after a commit of slot a."""
     variables = rebuild(SlotName.A, SlotState.BAD, "c" * 32, 9, Floors(41, 1, 1), trial=None, failed=42)
     for number in (1, 2):
-        (target / f"environment.{number}").write_bytes(rawenv.encode(variables, COPY, number))
+        (target / f"environment-{number}.bin").write_bytes(rawenv.encode(variables, COPY, number))
 
 
 def words() -> Iterator[tuple[str, list[str]]]:
