@@ -106,7 +106,8 @@ def shape(line: str) -> str:
 def test_a_story_that_is_stopped_leaves_no_loop_device_mount_or_process(
     tmp_path: Path, number: signal.Signals, status: int
 ) -> None:
-    with subprocess.Popen([*TRY, "--story", "--folder", tmp_path], stdout=subprocess.PIPE, text=True) as story:
+    command = ["env", "--default-signal=INT", *TRY, "--story", "--folder", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as story:
         assert story.stdout is not None
         assert any("[2/7]" in line for line in story.stdout)
         assert left_of(tmp_path), "there is something to take away"

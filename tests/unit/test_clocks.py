@@ -22,7 +22,6 @@ READERS = {
     "waits.py": "the one bound of every wait",
     "board/test_boot_model.py": "bounds a wait for a board",
     "board/test_faults.py": "sets a board's calendar by that of the host",
-    "board/test_fixtures.py": "a snapshot of a board must be quicker than its start, or it has no use",
     "board/test_snapshot.py": "the calendar of a board that was asleep is that of the host",
     "component/host_device.py": "the clock that the client gets",
     "component/lossy_story.py": "told, never compared",

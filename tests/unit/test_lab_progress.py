@@ -92,7 +92,7 @@ def test_a_wait_for_another_process_is_told(tmp_path: Path, capsys: pytest.Captu
         assert not told.is_set()
         other.stdin.write("\n")
         other.stdin.close()
-        waiting.join(60)
+        waiting.join(waits.HANG)
     assert told.is_set()
     assert "wait for another process that builds slow ..." in capsys.readouterr().err
 

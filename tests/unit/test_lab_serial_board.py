@@ -19,6 +19,7 @@ from twinslot_lab.device import RealDevice, open_board
 from twinslot_lab.errors import BoardError, LabError
 from twinslot_lab.harness_reset import HarnessReset
 from twinslot_lab.serial_board import SerialBoard, parse
+from waits import until
 
 
 class Line:
@@ -44,6 +45,10 @@ class Line:
     def say(self, text: str) -> None:
         assert self.listening.wait(waits.HANG)
         self._open[-1].sendall(text.encode())
+
+    def wait_for(self, count: int) -> None:
+        """Until so many have listened, one after the other."""
+        until(lambda: len(self._open) >= count)
 
     @property
     def connection(self) -> socket.socket:
@@ -226,5 +231,6 @@ def test_a_line_that_went_with_the_power_is_opened_anew_however_late_that_is_see
         threading.Timer(0.3, may_look.set).start()
         board.power_on()
         assert board.console is not first
+        line.wait_for(2)
         line.say("second\r\n")
         board.console.wait_for("second", Deadline(waits.HANG, "a word"))

@@ -14,9 +14,12 @@ from pathlib import Path
 from typing import Final
 
 from twinslot_lab.command import run
+from twinslot_lab.deadline import Deadline
 from twinslot_lab.errors import LabError
 
 _START: Final = 20  # seconds for the exports to come up
+_FREE: Final = 180  # seconds for another process to let go of a mount
+IN_USE: Final = b" is in use."  # what e2fsck says of a device that is mounted somewhere (e2fsprogs, e2fsck/unix.c)
 
 
 @contextmanager
@@ -67,10 +70,20 @@ def loop(file: Path, start: int = 0, size: int = 0) -> Iterator[Path]:
         run("losetup", "--detach", device)
 
 
+def _checked(device: Path) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(["e2fsck", "-p", str(device)], stdin=subprocess.DEVNULL, capture_output=True, check=False)
+
+
 @contextmanager
 def mounted(device: Path, place: Path) -> Iterator[Path]:
-    """A file system, checked as a board checks it (mount.board-data), and mounted."""
-    done = subprocess.run(["e2fsck", "-p", str(device)], stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    """A file system, checked as a board checks it (mount.board-data), and mounted.
+
+    A mount name space that another process made meanwhile has a copy of an earlier mount: its end is waited for, since
+    until then the file system is neither whole on the device nor at rest.
+    """
+    free = Deadline(_FREE, f"'{device}' is in use no more")
+    while IN_USE in (done := _checked(device)).stdout and not free.passed:
+        time.sleep(0.1)
     if done.returncode > 1:
         raise LabError(f"e2fsck does not repair '{device}': {done.stdout.decode(errors='replace')[-500:]}")
     place.mkdir(exist_ok=True)

@@ -66,7 +66,20 @@ class Machine:
         top.mkdir(exist_ok=True)
         devices = [str(loops[name]) for name in ("slot_a", "slot_b", "data", "card")]
         spaces = ["unshare", "--mount", "--pid", "--uts", "--fork", "--kill-child=KILL"]
-        argv = ["setpriv", "--pdeathsig", "KILL", *spaces, "--", str(START), self.slot, str(top), *devices]
+        # A shell cannot set a trap for a signal that was ignored when it began, as in the background or behind nohup.
+        argv = [
+            "env",
+            "--default-signal=INT,HUP",
+            "setpriv",
+            "--pdeathsig",
+            "KILL",
+            *spaces,
+            "--",
+            str(START),
+            self.slot,
+            str(top),
+            *devices,
+        ]
         self._process = subprocess.Popen(
             [*argv, str(self._venv)],
             stdin=subprocess.DEVNULL,

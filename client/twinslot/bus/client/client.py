@@ -175,7 +175,7 @@ def _result(event: JobEnded) -> Transaction | None:
         return Transaction.from_dict(json.loads(event.transaction))
     except ValueError as e:
         hint = "do client and service differ?"
-        raise DeviceError("the service told no transaction", code="bus", found=e, hint=hint) from e
+        raise DeviceError("the service told no transaction", code="bus", found=event.transaction[:80], hint=hint) from e
 
 
 def _gone(reason: str) -> DeviceError:
