@@ -48,6 +48,7 @@ HELD = {
     ("README.md", " 39.9 s"): "output of `make demo`, shortened by hand: an emulated board, minutes",
     ("README.md", "client/twinslot/"): "names",
     ("CONTRIBUTING.md", "make venv"): "commands",
+    ("docs/architecture.md", "cli/   bus/server/"): "a picture; tests/unit/test_layers.py holds the arrows",
     ("docs/dbus.md", "busctl introspect"): "test_the_bus_examples_fit_the_interface",
     ("docs/dbus.md", "org.twinslot.Error.Refused"): "test_the_error_on_the_bus_looks_as_the_page_shows",
     ("docs/events.md", "twinslot log"): "commands; the journal's own: tests/unit/test_events.py holds the fields",

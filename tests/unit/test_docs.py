@@ -6,6 +6,7 @@ import ast
 import functools
 import os
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,6 +67,13 @@ def named(section: str, what: str) -> str:
     """The text of one item of a rule's list: `Code`, `Mutants`, `Tests`."""
     found = re.search(rf"^- {what}: (.*?)(?=^- |^#|\Z)", section, flags=re.MULTILINE | re.DOTALL)
     return found[1] if found else ""
+
+
+@pytest.mark.parametrize("mutant", sorted((ROOT / "tests/mutants").glob("*.patch")), ids=lambda path: path.stem)
+def test_each_mutant_applies_to_the_code_as_it_stands(mutant: Path) -> None:
+    argv = ["patch", "-p1", "--forward", "--fuzz=0", "--dry-run", "-i", str(mutant)]  # as tests/mutants/run.py does
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, f"make it anew: {done.stdout}"
 
 
 @pytest.mark.parametrize("page", pages())
