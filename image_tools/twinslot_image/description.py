@@ -38,6 +38,7 @@ VALID_DAYS_DEFAULT = 365
 VALID_DAYS_MAX = 3650
 FOREIGN_MAX = 1024  # patterns of one payload
 CHECKS = ("rootfs", "none")
+FORMER_CHECKS = {"rootfs": "rootfs", "raw": "none"}  # by the words of `kind`, as `check` was called first
 _PATTERN = re.compile(r"[^/].*")
 _PLACE = re.compile(r"(?P<what>.*) \(at line (?P<line>\d+), column (?P<column>\d+)\)", re.DOTALL)
 _TWICE = re.compile(r"cannot (?:declare|mutate .*) \((?P<names>.*)\)(?: twice)?")
@@ -104,7 +105,7 @@ TOP_KEYS = (
     *("product", "release", "sequence", "epoch", "type", "compatible", "hardware", "variants", "from", "checks"),
     *("source", "architecture", "trust", "valid_days", "expires", "group_size", "level", "payloads", "attachments"),
 )
-PAYLOAD_KEYS = ("file", "check", "foreign", "type")
+PAYLOAD_KEYS = ("file", "check", "foreign", "type", "kind")
 ATTACHMENT_KEYS = ("file", "media_type")
 FROM_KEYS = tuple(each.name for each in fields(SequenceRange))
 SOURCE_KEYS = tuple(each.name for each in fields(Source))
@@ -208,7 +209,16 @@ def _group_size(top: Table) -> int | None:
 def _payload(table: Table, name: str) -> PayloadSource:
     foreign = table.names("foreign", _PATTERN, "a pattern without a slash in front", FOREIGN_MAX, ())
     type_ = table.text("type", NAME, _NAME_FORM, PARTITION)
-    return PayloadSource(name, table.path("file"), table.choice("check", CHECKS, "rootfs"), foreign, type_)
+    return PayloadSource(name, table.path("file"), _check(table), foreign, type_)
+
+
+def _check(table: Table) -> str:
+    """`check`, or what a description of before has in its place."""
+    if not table.has("kind"):
+        return table.choice("check", CHECKS, "rootfs")
+    if table.has("check"):
+        raise table.bad("kind", "'check' alone", "both")
+    return FORMER_CHECKS[table.choice("kind", FORMER_CHECKS, None)]
 
 
 def _taken_from(top: Table) -> SequenceRange | None:

@@ -64,6 +64,7 @@ CHANGES = {
 # Key -> as above, for a root file system with one program for another machine: refused, and built.
 GATES = {
     "check": ('file = "rootfs.ext4"', 'file = "rootfs.ext4"\ncheck = "none"'),
+    "kind": ('file = "rootfs.ext4"', 'file = "rootfs.ext4"\nkind = "raw"'),
     "foreign": ('file = "rootfs.ext4"', 'file = "rootfs.ext4"\nforeign = "usr/bin/*"'),
 }
 

@@ -210,6 +210,14 @@ def test_the_page_lists_each_key_and_no_other() -> None:
     assert sorted(listed) == sorted([*(set(TOP_KEYS) - tables), *below])
 
 
+@pytest.mark.parametrize(("was", "now"), [("raw", "none"), ("rootfs", "rootfs")])
+def test_a_description_of_before_says_kind_instead_of_check(tmp_path: Path, was: str, now: str) -> None:
+    former = read(tmp_path, GOOD.replace('check = "none"', f'kind = "{was}"'))
+    assert former == read(tmp_path, GOOD.replace('check = "none"', f'check = "{now}"'))
+    with pytest.raises(ImageError, match="'payloads.firmware.kind' is wrong"):
+        read(tmp_path, GOOD.replace('check = "none"', f'check = "{now}"\nkind = "{was}"'))
+
+
 def test_expires_is_turned_to_utc(tmp_path: Path) -> None:
     found = read(tmp_path, GOOD.replace("sequence = 7", "sequence = 7\nexpires = 2027-01-01T01:00:00+01:00"))
     assert found.expires == datetime(2027, 1, 1, tzinfo=UTC)
