@@ -128,3 +128,14 @@ def test_the_lab_runs_in_an_empty_environment_and_pytest_does_not_load_it_unaske
     assert alone.returncode == 1
     assert "set TWINSLOT_CHECKOUT to the directory of one" in alone.stderr
     assert "Traceback" not in alone.stderr
+
+
+def test_a_checkout_installs_what_its_extras_name(tmp_path: Path) -> None:
+    venv.create(tmp_path / "environment", symlinks=True)
+    python = tmp_path / "environment/bin/python"
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(python)]
+    said = subprocess.run([*pip, "install", "-q", "-e", f"{ROOT}[image-tools]"], capture_output=True, text=True)
+    assert said.returncode == 0, said.stderr
+    for program in ("twinslot", "twinslot-image"):
+        done = subprocess.run([python.with_name(program), "--version"], capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == (0, f"{program} {VERSION}\n")

@@ -214,7 +214,7 @@ def test_the_page_lists_each_key_and_no_other() -> None:
 def test_a_description_of_before_says_kind_instead_of_check(tmp_path: Path, was: str, now: str) -> None:
     former = read(tmp_path, GOOD.replace('check = "none"', f'kind = "{was}"'))
     assert former == read(tmp_path, GOOD.replace('check = "none"', f'check = "{now}"'))
-    with pytest.raises(ImageError, match="'payloads.firmware.kind' is wrong"):
+    with pytest.raises(ImageError, match=r"'payloads\.firmware\.kind' is wrong"):
         read(tmp_path, GOOD.replace('check = "none"', f'check = "{now}"\nkind = "{was}"'))
 
 
