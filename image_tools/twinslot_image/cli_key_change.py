@@ -162,7 +162,7 @@ def _signing(arguments: argparse.Namespace, change: KeyChange, directory: KeyDir
     def add(proposal: Proposal) -> tuple[Proposal, list[str]]:
         signed, used = sign_proposal(proposal, change, signers)
         if not used:
-            raise _nobody(signers, change)
+            raise _no_signer(signers, change)
         return signed, used
 
     return add
@@ -180,7 +180,7 @@ def _signers(arguments: argparse.Namespace, change: KeyChange, directory: KeyDir
     return [load_signer(path.read_bytes(), str(path), arguments.passphrase) for path in here]
 
 
-def _nobody(signers: Sequence[CryptoSigner], change: KeyChange) -> RefusedError:
+def _no_signer(signers: Sequence[CryptoSigner], change: KeyChange) -> RefusedError:
     known = ", ".join(dict.fromkeys(key_id[:ID_SHOWN] for need in change.needs for key_id in need.key_ids))
     found = ", ".join(signer.public_key.keyid[:ID_SHOWN] for signer in signers)
     return RefusedError(Refusal("wrong-key", "this change needs no signature by this key", known, found))

@@ -20,7 +20,7 @@ from typing import Any
 from twinslot.app import JsonObject, LocalUpdater
 from twinslot.bus.server import callers
 from twinslot.bus.server.server import serve
-from twinslot.config.options import Config, Device, Install, Slots, Trust
+from twinslot.config.options import Config, DeviceConfig, InstallConfig, SlotsConfig, TrustConfig
 from twinslot.core.errors import (
     CancelledError,
     DeviceError,
@@ -189,10 +189,10 @@ class Paper:
 
 
 CONFIG = Config(
-    device=Device(compatible=("paper",)),
-    slots=Slots(a={}, b={}),
-    trust=Trust(root=Path("/nowhere"), roles=("engineering",)),
-    install=Install(reboot="automatic"),
+    device=DeviceConfig(compatible=("paper",)),
+    slots=SlotsConfig(a={}, b={}),
+    trust=TrustConfig(root=Path("/nowhere"), roles=("engineering",)),
+    install=InstallConfig(reboot="automatic"),
 )
 
 

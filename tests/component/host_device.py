@@ -18,8 +18,7 @@ from release_bench import ReleaseBench
 import waits
 from fakes.rigs import UBootRig
 from twinslot.bootloader.uboot.backend import UBoot
-from twinslot.config.options import Config, Device, Slots, Trust
-from twinslot.config.options import Record as RecordConfig
+from twinslot.config.options import Config, DeviceConfig, RecordConfig, SlotsConfig, TrustConfig
 from twinslot.core.model import CheckResult, SlotName
 from twinslot.core.origin import Origin, OriginKind
 from twinslot.core.progress import Observer, quiet
@@ -90,9 +89,9 @@ class HostDevice:
         (self.directory / "data").mkdir()
         paths = {name: {"rootfs": self.slots[name]} for name in SlotName}
         self.config = Config(
-            device=Device(compatible=("acme,pump-3",)),
-            slots=Slots(a=paths[SlotName.A], b=paths[SlotName.B]),
-            trust=Trust(root=self.bench.root, roles=("engineering", "clinical")),
+            device=DeviceConfig(compatible=("acme,pump-3",)),
+            slots=SlotsConfig(a=paths[SlotName.A], b=paths[SlotName.B]),
+            trust=TrustConfig(root=self.bench.root, roles=("engineering", "clinical")),
             record=RecordConfig(directory=self.directory / "data"),
         )
 

@@ -14,7 +14,7 @@ import pytest
 
 import waits
 from fakes.rigs import FAKE_BIN
-from twinslot.config.options import Health, HealthCommand, HealthHttp
+from twinslot.config.options import HealthCommandConfig, HealthConfig, HealthHttpConfig
 from twinslot.core.errors import DeviceError
 from twinslot.health.base import CheckOptions, CheckVerdict, Runner
 from twinslot.health.command import CommandCheck
@@ -154,15 +154,15 @@ def test_a_file_that_does_not_run_hides_nothing(tmp_path: Path) -> None:
 def test_a_file_that_does_not_run_takes_no_name_from_a_check_that_a_manifest_may_demand(tmp_path: Path) -> None:
     script(tmp_path / "etc/10-net", "exit 0", 0o644)
     script(tmp_path / "lib/10-net", "exit 0")
-    checks = configured_checks(Health(directories=(tmp_path / "etc", tmp_path / "lib")))
+    checks = configured_checks(HealthConfig(directories=(tmp_path / "etc", tmp_path / "lib")))
     assert [(check.name, type(check)) for check in checks] == [("10-net (2)", NotAsked), ("10-net", CommandCheck)]
     assert check_names(checks) == {"10-net"}
 
 
 def test_checks_of_one_name_are_all_asked_under_names_of_their_own(tmp_path: Path) -> None:
     script(tmp_path / "pump", "exit 0")
-    commands = (HealthCommand(name="pump", argv=("false",)), HealthCommand(name="pump", argv=("true",)))
-    checks = configured_checks(Health(units=("x", "x"), directories=(tmp_path,), command=commands))
+    commands = (HealthCommandConfig(name="pump", argv=("false",)), HealthCommandConfig(name="pump", argv=("true",)))
+    checks = configured_checks(HealthConfig(units=("x", "x"), directories=(tmp_path,), command=commands))
     assert [check.name for check in checks] == ["unit:x", "pump", "pump (2)", "pump (3)"]
     assert [result.passed for result in Runner(checks[1:]).run(float("inf"))] == [True, False, True]
 
@@ -336,12 +336,12 @@ def test_a_url_that_leaves_the_device_is_refused(url: str) -> None:
 def test_the_configuration_gives_all_checks_in_order(units: Path, server: str, tmp_path: Path) -> None:
     script(tmp_path / "health.d/50-disk", "exit 0")
     (units / "app.service").write_text("active running\n")
-    health = Health(
+    health = HealthConfig(
         units=("app.service",),
         no_failed_units=True,
         directories=(tmp_path / "health.d",),
-        command=(HealthCommand(name="pump", argv=("false",), required=False),),
-        http=(HealthHttp(name="web", url=f"{server}/health?full=1"),),
+        command=(HealthCommandConfig(name="pump", argv=("false",), required=False),),
+        http=(HealthHttpConfig(name="web", url=f"{server}/health?full=1"),),
     )
     results = Runner(configured_checks(health)).run(float("inf"))
     assert [(result.name, result.passed) for result in results] == [
@@ -354,4 +354,4 @@ def test_the_configuration_gives_all_checks_in_order(units: Path, server: str, t
 
 
 def test_no_configuration_asks_nothing() -> None:
-    assert configured_checks(Health(directories=())) == ()
+    assert configured_checks(HealthConfig(directories=())) == ()

@@ -16,8 +16,7 @@ from pathlib import Path
 import pytest
 
 from simulation.faults import KINDS
-from twinslot.config.options import Boot, Config, Device, Slots, Trust
-from twinslot.config.options import Record as RecordConfig
+from twinslot.config.options import BootConfig, Config, DeviceConfig, RecordConfig, SlotsConfig, TrustConfig
 from twinslot.core.errors import DeviceError
 from twinslot.core.lifecycle import State
 from twinslot.core.model import CheckResult, Floors, Release, SlotName, SlotRecord, StoredPayload
@@ -262,13 +261,13 @@ def test_a_reader_that_keeps_a_lock_costs_one_timeout_and_not_one_for_each_save(
         assert reader.stdout is not None
         assert reader.stdout.readline() == b"held\n"
         patience = BusyTimeout(0.2)
-        with Record(tmp_path, now, patience=patience) as record:
+        with Record(tmp_path, now, busy=patience) as record:
             for _ in range(3):
                 with pytest.raises(DeviceError, match="locked"):
                     record.audit("held up")
                 assert patience.left == 0
                 assert record._rows("PRAGMA busy_timeout") == [(0,)]
-            with Record(tmp_path, now, patience=patience) as second:
+            with Record(tmp_path, now, busy=patience) as second:
                 assert second._rows("PRAGMA busy_timeout") == [(0,)], "another session does not wait either"
             reader.communicate()
             record.audit("free again")
@@ -312,10 +311,10 @@ def test_a_stranger_gets_the_status_and_the_history_that_root_gets(open_director
         record.save_slot(SlotRecord(SlotName.A, Release("1.0", 10), {}, "a" * 32, "2026"))
         record.add_failed(30, "unhealthy", "b" * 32)
     config = Config(
-        device=Device(compatible=("acme,pump-3",)),
-        slots=Slots(a={"rootfs": open_directory / "slot_a"}, b={"rootfs": open_directory / "slot_b"}),
-        trust=Trust(roles=("engineering",)),
-        boot=Boot(fw_env_config=open_directory / "none"),  # a stranger cannot read the environment
+        device=DeviceConfig(compatible=("acme,pump-3",)),
+        slots=SlotsConfig(a={"rootfs": open_directory / "slot_a"}, b={"rootfs": open_directory / "slot_b"}),
+        trust=TrustConfig(roles=("engineering",)),
+        boot=BootConfig(fw_env_config=open_directory / "none"),  # a stranger cannot read the environment
         record=RecordConfig(directory=open_directory),
     )
     of_root = (report.status(config), report.history(config))

@@ -73,10 +73,12 @@ def test_an_install_from_such_an_address_is_refused_before_a_worker_starts(host_
 
 @pytest.fixture
 def host_config() -> Any:
-    from twinslot.config.options import Config, Device, Slots, Trust
+    from twinslot.config.options import Config, DeviceConfig, SlotsConfig, TrustConfig
 
     slots = {"rootfs": Path("/dev/null")}
-    return Config(device=Device(compatible=("x",)), slots=Slots(a=slots, b=slots), trust=Trust(roles=("one",)))
+    return Config(
+        device=DeviceConfig(compatible=("x",)), slots=SlotsConfig(a=slots, b=slots), trust=TrustConfig(roles=("one",))
+    )
 
 
 # Near and far

@@ -16,7 +16,7 @@ from range_bench import asked_part, parts
 from tls_bench import Certificates
 
 from image_samples import make_sample
-from twinslot.config.options import Config, Device, Slots, Trust
+from twinslot.config.options import Config, DeviceConfig, SlotsConfig, TrustConfig
 from twinslot.core.errors import TransportError
 from twinslot.engine import assemble
 from twinslot.transport.http import lookup
@@ -333,7 +333,9 @@ def test_a_worker_for_files_asks_no_server() -> None:
 def open_with_service(source: int) -> WorkerStream:
     slots = {"rootfs": Path("/dev/null")}
     config = Config(
-        device=Device(compatible=("x",)), slots=Slots(a=slots, b=slots), trust=Trust(roles=("engineering",))
+        device=DeviceConfig(compatible=("x",)),
+        slots=SlotsConfig(a=slots, b=slots),
+        trust=TrustConfig(roles=("engineering",)),
     )
     stream = assemble.open_stream(config, source, service_workers=True)
     assert isinstance(stream, WorkerStream)

@@ -18,7 +18,7 @@ from simulation.board import SimulatedBoard, power_may_go
 from simulation.image import SmallImage, SmallStream
 from simulation.power import Power, PowerCut
 from simulation.test_power_cuts import memory
-from twinslot.config.options import Slots
+from twinslot.config.options import SlotsConfig
 from twinslot.core.errors import DeviceError, RefusedError
 from twinslot.core.model import SlotName
 from twinslot.core.requests import InstallOptions
@@ -68,7 +68,7 @@ class BoardWithFile(SimulatedBoard):
             raise PowerCut(name)
 
     def _places(self, slot: SlotName) -> dict[str, PayloadPlace]:
-        slots = Slots(a={MODEL: self.model(SlotName.A)}, b={MODEL: self.model(SlotName.B)}, types={MODEL: "file"})
+        slots = SlotsConfig(a={MODEL: self.model(SlotName.A)}, b={MODEL: self.model(SlotName.B)}, types={MODEL: "file"})
         with pytest.MonkeyPatch.context() as patch:
             patch.setitem(HANDLERS, "file", FileHandler(self.meet))
             places = find_places(slots, RunningSlot(self.running, frozenset(), ()))

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from simulation.board import SimulatedBoard
 
 NOWHERE = Config(  # the board's edges know better
-    device=config.Device(compatible=("sim",)),
-    slots=config.Slots(a={}, b={}),
-    trust=config.Trust(root=Path("/nowhere"), roles=("engineering",)),
-    trial=config.Trial(deadline=20),  # seconds; bounds the patience of the units
+    device=config.DeviceConfig(compatible=("sim",)),
+    slots=config.SlotsConfig(a={}, b={}),
+    trust=config.TrustConfig(root=Path("/nowhere"), roles=("engineering",)),
+    trial=config.TrialConfig(deadline=20),  # seconds; bounds the patience of the units
 )
 
 

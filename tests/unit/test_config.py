@@ -197,7 +197,7 @@ def test_health_commands_come_as_frozen_entries(tmp_path: Path) -> None:
     text = "[[health.command]]\nname = 'pump'\nargv = ['/usr/bin/pump', '--self-test']\ntimeout = 5\nrequired = false\n"
     put(tmp_path, "etc/twinslot/config.toml", SMALL + text)
     (command,) = config.load(tmp_path).health.command
-    assert command == config.HealthCommand(
+    assert command == config.HealthCommandConfig(
         name="pump", argv=("/usr/bin/pump", "--self-test"), timeout=5.0, retries=0, delay=1.0, required=False
     )
 
@@ -247,7 +247,7 @@ TOML_VALUES = st.sampled_from(
 KEYS = [
     (table.name, key.name)
     for table in dataclasses.fields(config.Config)
-    for key in dataclasses.fields(getattr(config, table.name.title()))
+    for key in dataclasses.fields(getattr(config, f"{table.name.title()}Config"))
 ]
 
 
@@ -324,7 +324,7 @@ def test_a_link_to_dev_null_masks_the_file_of_the_same_name(tmp_path: Path, targ
     (tmp_path / "dev-null").symlink_to("/dev/null")
     (tmp_path / "etc/twinslot/config.d").mkdir()
     (tmp_path / "etc/twinslot/config.d/10-http.toml").symlink_to(target)
-    assert config.load(tmp_path).http.retries == config.Http().retries
+    assert config.load(tmp_path).http.retries == config.HttpConfig().retries
 
 
 # A fault in the configuration while a system is on trial (decision 21).

@@ -222,7 +222,7 @@ def test_an_error_of_reading_back_is_not_taken_for_a_group_that_is_not_there() -
             raise DeviceError(f"cannot read 'slot_b' at byte {end}", code="read", found="Input/output error")
 
     writer = PayloadWriter(disk_with(held(0, 1, 2, 5)), PAYLOAD)
-    writer._sweep = Failing(writer._device, lambda *_: None)
+    writer._behind = Failing(writer._device, lambda *_: None)
     writer.wipe()
     part = ListPart("rootfs", IMAGE.plain_list, waits=True)
     with pytest.raises(DeviceError, match="cannot read 'slot_b'"):

@@ -10,7 +10,7 @@ import pytest
 from twinslot.core.counting import EXACT_MAX, KINDS_MAX, counted, worth_a_row
 from twinslot.core.origin import Origin, OriginKind
 from twinslot.engine.naming import source_name
-from twinslot.system.asker import name_of, this_process
+from twinslot.system.caller import name_of, this_process
 
 SYSTEM = "0::/system.slice/twinslot-boot.service\n"
 NO_LOGIN = str(2**32 - 1)

@@ -511,7 +511,7 @@ def test_a_worker_that_is_silent_after_its_first_sign_of_life_is_left(monkeypatc
 
 def test_a_download_may_be_silent_as_long_as_its_own_patience_lasts() -> None:
     http = {"connect_timeout": 20.0, "read_timeout": 60.0}
-    assert stream._patience({"http": http}) == 600 + 6 * (8 * 20 + 60)
+    assert stream._silence({"http": http}) == 600 + 6 * (8 * 20 + 60)
 
 
 class Clock:

@@ -82,10 +82,10 @@ class Output:
             yield
         except OSError as e:
             self.lost = self.lost or e
-            with contextlib.suppress(OSError, ValueError):  # from here on, and at exit, it is nobody's
-                nobody = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(nobody, sys.stdout.fileno())
-                os.close(nobody)
+            with contextlib.suppress(OSError, ValueError):  # from here on, and at exit, nothing reads it
+                devnull = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(devnull, sys.stdout.fileno())
+                os.close(devnull)
 
 
 def _put(stream: TextIO | None, text: str) -> None:

@@ -67,14 +67,14 @@ def patiently(verb: Callable[[], int], arguments: argparse.Namespace, host: Host
             return verb()
         except (TwinslotError, OSError, MemoryError) as e:
             pause = PAUSES[min(number, len(PAUSES) - 1)]
-            if not passes(e) or host.monotonic() - began + pause >= _patience(arguments, host):
+            if not passes(e) or host.monotonic() - began + pause >= _time_left(arguments, host):
                 raise
             log.warning("'%s' is tried again in %.0f s: %s", arguments.verb, pause, e)
         number += 1
         host.pause(pause)
 
 
-def _patience(arguments: argparse.Namespace, host: Host) -> float:
+def _time_left(arguments: argparse.Namespace, host: Host) -> float:
     """Seconds."""
     if arguments.verb == "boot":
         return BOOT_PATIENCE

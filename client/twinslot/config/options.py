@@ -29,7 +29,7 @@ HEALTH_DIRECTORIES: Final = (Path("/etc/twinslot/health.d"), Path("/usr/lib/twin
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Device:
+class DeviceConfig:
     """Who this device is; an image must be made for it."""
 
     compatible: tuple[str, ...] = option("Product names that an image may be for; one string or a list.", low=1)
@@ -46,7 +46,7 @@ class Device:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Slots:
+class SlotsConfig:
     """Which place takes which payload. Only what stands here is ever written (S11)."""
 
     a: Mapping[str, Path] = option('Payload name = device of slot a, e.g. rootfs = "/dev/disk/by-partlabel/slot_a".')
@@ -67,7 +67,7 @@ class Slots:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Boot:
+class BootConfig:
     """How the boot environment is reached."""
 
     backend: str = option("Which boot loader.", default="uboot", choices=tuple(BACKENDS))
@@ -85,7 +85,7 @@ class Boot:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Trust:
+class TrustConfig:
     """Whose signatures count."""
 
     root: Path = option("First trusted TUF root.", default=Path("/usr/lib/twinslot/root.json"))
@@ -96,7 +96,7 @@ class Trust:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Install:
+class InstallConfig:
     """Limits and policy of an install."""
 
     reboot: str = option("Who starts the trial boot after arming.", default="manual", choices=("manual", "automatic"))
@@ -114,7 +114,7 @@ class Install:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Delta:
+class DeltaConfig:
     """Fetching only what is needed."""
 
     reuse: bool = option("Take from the slots what they hold already, once its digest was checked.", default=True)
@@ -132,7 +132,7 @@ class Delta:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Http:
+class HttpConfig:
     """Time limits, retries and rates of a download."""
 
     connect_timeout: float = option(
@@ -173,7 +173,7 @@ class Http:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class HealthCommand:
+class HealthCommandConfig:
     """One program asked on trial; exit status 0 means well."""
 
     name: str = option("Unique name.")
@@ -185,7 +185,7 @@ class HealthCommand:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class HealthHttp:
+class HealthHttpConfig:
     """One GET to a service of this device."""
 
     name: str = option("Unique name.")
@@ -198,7 +198,7 @@ class HealthHttp:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Health:
+class HealthConfig:
     """What a healthy device is. All checks must pass on trial before the commit."""
 
     units: tuple[str, ...] = option("systemd units that must be active.", default=())
@@ -211,12 +211,12 @@ class Health:
         "earlier directory hides the same name in a later one. What is not asked is reported.",
         default=HEALTH_DIRECTORIES,
     )
-    command: tuple[HealthCommand, ...] = option("Further programs.", default=())
-    http: tuple[HealthHttp, ...] = option("Further HTTP services.", default=())
+    command: tuple[HealthCommandConfig, ...] = option("Further programs.", default=())
+    http: tuple[HealthHttpConfig, ...] = option("Further HTTP services.", default=())
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Trial:
+class TrialConfig:
     """The trial boot."""
 
     deadline: int = option(
@@ -229,7 +229,7 @@ class Trial:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
+class RecordConfig:
     """Where state lives, on the data partition."""
 
     directory: Path = option(
@@ -242,16 +242,16 @@ class Record:
 class Config:
     """Everything local configuration says."""
 
-    device: Device = option("Who this device is.")
-    slots: Slots = option("Which partition takes which payload.")
-    trust: Trust = option("Whose signatures count.")
-    boot: Boot = option("How the boot environment is reached.", factory=Boot)
-    install: Install = option("Limits and policy.", factory=Install)
-    delta: Delta = option("Fetching only what is needed.", factory=Delta)
-    http: Http = option("Time limits, retries and rates of a download.", factory=Http)
-    health: Health = option("What a healthy device is.", factory=Health)
-    trial: Trial = option("The trial boot.", factory=Trial)
-    record: Record = option("Where state lives.", factory=Record)
+    device: DeviceConfig = option("Who this device is.")
+    slots: SlotsConfig = option("Which partition takes which payload.")
+    trust: TrustConfig = option("Whose signatures count.")
+    boot: BootConfig = option("How the boot environment is reached.", factory=BootConfig)
+    install: InstallConfig = option("Limits and policy.", factory=InstallConfig)
+    delta: DeltaConfig = option("Fetching only what is needed.", factory=DeltaConfig)
+    http: HttpConfig = option("Time limits, retries and rates of a download.", factory=HttpConfig)
+    health: HealthConfig = option("What a healthy device is.", factory=HealthConfig)
+    trial: TrialConfig = option("The trial boot.", factory=TrialConfig)
+    record: RecordConfig = option("Where state lives.", factory=RecordConfig)
 
 
 def load(root: str | Path = "/") -> Config:
@@ -276,7 +276,7 @@ def check_config(config: Config) -> None:
     hook_of(config.boot)
 
 
-def _check_slots(slots: Slots) -> None:
+def _check_slots(slots: SlotsConfig) -> None:
     if not slots.a or set(slots.a) != set(slots.b):
         raise DeviceError(
             "both slots must name the same payloads, at least one",

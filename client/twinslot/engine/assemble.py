@@ -36,7 +36,7 @@ from twinslot.storage.record.record import Record
 from twinslot.storage.running_slot import find_running_slot
 from twinslot.storage.sync import make_directory
 from twinslot.system import process
-from twinslot.system.asker import this_process
+from twinslot.system.caller import this_process
 from twinslot.transport.base import ImageHead, ImageStream
 from twinslot.transport.http.options import SCHEMES
 from twinslot.trust.verdict import TrustFloors, TrustPolicy, TrustRequest, TrustTime, Verdict
@@ -98,12 +98,12 @@ def open_device(config: Config, get_worker: GetWorker, origin: Origin) -> Device
     running = find_running_slot({name: config.slots.of(name) for name in SlotName})
     boot_id = _boot_id()
     verifier = _Verifier(config, get_worker)
-    checks, patience = configured_checks(config.health), BusyTimeout()
+    checks, busy = configured_checks(config.health), BusyTimeout()
     return Device(
         running=running.require(),
         boot_id=boot_id,
         bootloader=open_bootloader(config.boot),
-        open_record=lambda on_trial: _open_record(config, boot_id, patience, on_trial=on_trial),
+        open_record=lambda on_trial: _open_record(config, boot_id, busy, on_trial=on_trial),
         places=find_places(config.slots, running),
         verify=verifier,
         run_checks=_Checks(config),
@@ -161,7 +161,7 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _open_record(config: Config, boot_id: str, patience: BusyTimeout, *, on_trial: bool) -> Record:
+def _open_record(config: Config, boot_id: str, busy: BusyTimeout, *, on_trial: bool) -> Record:
     directory = config.record.directory
     try:
         make_directory(directory, 0o755)  # any user may read status.json in it
@@ -169,7 +169,7 @@ def _open_record(config: Config, boot_id: str, patience: BusyTimeout, *, on_tria
         raise DeviceError(
             f"'{directory}' cannot be made", code="record", found=e.strerror, hint="is the data partition mounted?"
         ) from e
-    return Record(directory, lambda: timestamp(_now()), boot_id, on_trial=on_trial, patience=patience)
+    return Record(directory, lambda: timestamp(_now()), boot_id, on_trial=on_trial, busy=busy)
 
 
 def _delta_policy(config: Config) -> DeltaPolicy:

@@ -48,7 +48,7 @@ class ImageInstall:
         targets: The slot's places by payload name, opened for writing.
         meter: Told of every byte.
         cancelled: Set by somebody who wants to stop.
-        holdings: What this device has of it already.
+        local: What this device has of it already.
         policy: How much may be fetched, and whether everything may.
         run: Where regions are read back while others are written; None: afterwards.
         monotonic: Seconds, to measure flushes with.
@@ -63,14 +63,14 @@ class ImageInstall:
         targets: Mapping[str, PayloadTarget],
         meter: Meter,
         cancelled: Cancellation,
-        holdings: LocalContent,
+        local: LocalContent,
         policy: DeltaPolicy | None = None,
         run: Executor | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         root: str = "",
     ) -> None:
         self._stream, self._manifest, self._meter, self._cancelled = stream, manifest, meter, cancelled
-        self._holdings, self._policy = holdings, policy or DeltaPolicy()
+        self._local, self._policy = local, policy or DeltaPolicy()
         self._sinks = {p.name: targets[p.name].sink(p, run, monotonic) for p in manifest.payloads}
         self._held: dict[str, KnownList | None] = {}  # what the target held before it was wiped
         self._known: dict[str, Known] = {}  # of the payloads whose list did not come yet
@@ -100,7 +100,7 @@ class ImageInstall:
         """Make every place of the target count for nothing; what was known of it is forgotten first."""
         self._meter.begin(Phase.PREPARE)
         for payload in self._root_first:
-            self._held[payload.name] = self._holdings.take_target(payload.name)
+            self._held[payload.name] = self._local.take_target(payload.name)
             self._sinks[payload.name].wipe()
 
     def write(self) -> None:
@@ -131,7 +131,7 @@ class ImageInstall:
         install = self._installs[part.payload] = begin_payload(
             self._manifest.payload(part.payload),
             self._sinks[part.payload],
-            self._holdings,
+            self._local,
             self._known.pop(part.payload, Known(None, None)),  # of a second list, which is refused
             part,
             self._advance,
@@ -150,10 +150,10 @@ class ImageInstall:
         bases = []
         remote = self._stream.remote
         for payload in self._manifest.payloads:
-            known = self._holdings.running(payload, rebuild=remote, tick=lambda _: self._stop_if_cancelled())
+            known = self._local.running(payload, rebuild=remote, tick=lambda _: self._stop_if_cancelled())
             self._known[payload.name] = Known(known, self._held.pop(payload.name))
             if known is not None and remote and self._policy.patches:
-                bases.append(self._holdings.base(payload.name, known))
+                bases.append(self._local.base(payload.name, known))
         return bases
 
     def _check_way(self, part: ListPart) -> None:
@@ -186,7 +186,7 @@ class ImageInstall:
         for payload in reversed(self._root_first):
             sink = self._sinks[payload.name]
             sink.finish()
-            self._holdings.complete(payload, sink.plain_list)
+            self._local.complete(payload, sink.plain_list)
 
     def _tick(self, done: int) -> None:
         self._stop_if_cancelled()

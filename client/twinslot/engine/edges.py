@@ -63,7 +63,7 @@ class DeltaPolicy:
     insist: bool = False
 
 
-def _tell_nobody(_: bool) -> None:
+def _not_told(_: bool) -> None:
     pass
 
 
@@ -124,7 +124,7 @@ class Device:
     read_back_with: Callable[[], AbstractContextManager[Executor | None]] = _one_thread
     lists: ListStore | None = None
     delta: DeltaPolicy = DeltaPolicy()
-    tell_settled: Callable[[bool], None] = _tell_nobody
+    tell_settled: Callable[[bool], None] = _not_told
     expecting: Callable[[], AbstractContextManager[None]] = nullcontext
     hardware: str | None = None
     variant: str | None = None

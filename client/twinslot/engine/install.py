@@ -60,7 +60,7 @@ def install(
             verified, manifest = _verify(session, facts, stream, options)
             with (
                 open_targets(session.device, target) as targets,
-                open_local_content(session.device, session.record, target) as holdings,
+                open_local_content(session.device, session.record, target) as local,
                 session.device.read_back_with() as run,
             ):
                 _accept(session, facts, manifest, targets, options)
@@ -75,7 +75,7 @@ def install(
                     targets,
                     meter,
                     cancelled,
-                    holdings,
+                    local,
                     device.delta,
                     run,
                     device.monotonic,

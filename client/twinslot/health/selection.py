@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from twinslot.config.options import HEALTH_DIRECTORIES, Health
+from twinslot.config.options import HEALTH_DIRECTORIES, HealthConfig
 from twinslot.health.base import Check, CheckOptions
 from twinslot.health.command import CommandCheck
 from twinslot.health.directory import NotAsked, discover
 from twinslot.health.systemd import NoFailedUnits, UnitCheck
 
 
-def configured_checks(health: Health) -> tuple[Check, ...]:
+def configured_checks(health: HealthConfig) -> tuple[Check, ...]:
     """All checks in the order in which they are asked: units, directories, commands, HTTP, and last the failed units.
 
     Each has a name of its own: a second check that is called `pump` is asked as `pump (2)`.
@@ -56,7 +56,7 @@ def _distinct(checks: Iterable[Check]) -> Iterator[Check]:
         yield check if name == check.name else replace(check, name=name)  # type: ignore[type-var]
 
 
-def _http_checks(health: Health) -> list[Check]:
+def _http_checks(health: HealthConfig) -> list[Check]:
     if not health.http:
         return []
     from twinslot.health.http import HttpCheck  # three megabytes of http.client and ssl that most devices need not

@@ -39,7 +39,7 @@ class Known:
 def begin_payload(
     payload: Payload,
     sink: PayloadSink,
-    holdings: LocalContent,
+    local: LocalContent,
     known: Known,
     part: ListPart,
     moved: OnBytes,
@@ -52,7 +52,7 @@ def begin_payload(
     Args:
         payload: From the verified manifest.
         sink: Of its target, wiped.
-        holdings: What the device has.
+        local: What the device has.
         known: What the lists say.
         part: The list as it came.
         moved: Told of progress; what it raises ends the job.
@@ -67,7 +67,7 @@ def begin_payload(
     plan = make_plan(payload, part.data, known.running, known.target)
     unknown = known.target is None or known.target.group_size != payload.group_size
     del known  # the plan has what was needed of the lists
-    install = PayloadInstall(payload, sink, holdings, plan, moved, insist=insist)
+    install = PayloadInstall(payload, sink, local, plan, moved, insist=insist)
     if unknown:
         install.look_around(remote=remote)
     install.offer_first()
@@ -80,16 +80,16 @@ class PayloadInstall:
     Args:
         payload: From the verified manifest.
         sink: Of its target; it has the list.
-        holdings: What the device has.
+        local: What the device has.
         plan: Where each group is said to be.
         moved: Told of progress; what it raises ends the job.
         insist: Policy: what the device holds must do; nothing is fetched in its place.
     """
 
     def __init__(
-        self, payload: Payload, sink: PayloadSink, holdings: LocalContent, plan: Plan, moved: OnBytes, *, insist: bool
+        self, payload: Payload, sink: PayloadSink, local: LocalContent, plan: Plan, moved: OnBytes, *, insist: bool
     ) -> None:
-        self._payload, self._sink, self._holdings, self._plan = payload, sink, holdings, plan
+        self._payload, self._sink, self._local, self._plan = payload, sink, local, plan
         self._moved, self._insist = moved, insist
 
     def take(self, part: GroupPart) -> None:
@@ -144,7 +144,7 @@ class PayloadInstall:
             return False
         self._sink.take_group(part.index, part.data)
         if part.index == 0 and self._sink.lasting:
-            self._holdings.keep_first(self._payload.name, bytes(part.data))
+            self._local.keep_first(self._payload.name, bytes(part.data))
         return True
 
     def _find(self, index: int) -> bool:
@@ -166,7 +166,7 @@ class PayloadInstall:
 
     def _running_holds(self, offset: int, length: int) -> bytes:
         try:
-            return self._holdings.readers[self._payload.name].read(offset, length)
+            return self._local.readers[self._payload.name].read(offset, length)
         except DeviceError as e:
             if e.code != "device.read":
                 raise
@@ -178,7 +178,7 @@ class PayloadInstall:
         Args:
             remote: Fetching costs more than a few probes.
         """
-        if self._holdings.unfinished or (remote and self._probe()):
+        if self._local.unfinished or (remote and self._probe()):
             self._look_over()
 
     def _probe(self) -> bool:
@@ -212,7 +212,7 @@ class PayloadInstall:
         """The first group may have stood there before the wipe, or have come before the power went."""
         if self._plan.way(0) is not ContentSource.FETCH:
             return
-        early = self._holdings.first(self._payload.name)
+        early = self._local.first(self._payload.name)
         if self._sink.keep(0) or (early and self._sink.copy(0, early)):
             self._plan.put(0, ContentSource.KEEP)
             self._moved(self._payload.group_length(0))

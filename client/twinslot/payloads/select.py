@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from twinslot.config.options import Slots
+from twinslot.config.options import SlotsConfig
 from twinslot.core.errors import DeviceError
 from twinslot.core.model import PARTITION, SlotName
 from twinslot.payloads.base import PayloadHandler, PayloadPlace
@@ -18,7 +18,7 @@ HANDLERS: Final[dict[str, PayloadHandler]] = {PARTITION: PartitionHandler()}
 Places = Mapping[SlotName, Mapping[str, PayloadPlace]]
 
 
-def find_places(slots: Slots, running: RunningSlot) -> Places:
+def find_places(slots: SlotsConfig, running: RunningSlot) -> Places:
     """The places of both slots by payload name; nothing is opened.
 
     Raises:

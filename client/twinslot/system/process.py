@@ -116,13 +116,13 @@ class _Collector:
         finally:
             os.close(ended)
 
-    def _read_ready(self, patience: float) -> bool:
+    def _read_ready(self, seconds: float) -> bool:
         """Read what is there, waiting at most so many seconds.
 
         Raises:
             OSError: As the system says it; the caller names what was meant.
         """
-        events = self._selector.select(patience) if self._selector.get_map() else []
+        events = self._selector.select(seconds) if self._selector.get_map() else []
         for key, _ in events:
             data = os.read(key.fd, 1 << 16) if key.fd in self._tails else b""
             if not data:

@@ -80,15 +80,15 @@ def answer(channel: Channel, *, addresses: bool = True) -> None:
     Raises:
         TwinslotError: What is wrong with image, source or request; `serving` reports it.
     """
-    opened, teller = channel.receive(Kind.OPEN), WorkerSender(channel)
+    opened, sender = channel.receive(Kind.OPEN), WorkerSender(channel)
     try:
         request = read_request(opened.payload, opened.descriptor)
         if request.url and not addresses:
             raise DeviceError("this worker has no network", code="worker", found="a request for an address")
         lower_priority(request.nice)
-        _serve(teller, request)
+        _serve(sender, request)
     finally:
-        teller.close()
+        sender.close()
         if opened.descriptor >= 0:
             os.close(opened.descriptor)
 
@@ -115,37 +115,37 @@ def read_request(payload: bytes, descriptor: int) -> Request:
         raise DeviceError("the request to the worker has unknown or missing words", code="worker", hint=hint) from e
 
 
-def _serve(teller: WorkerSender, request: Request) -> None:
+def _serve(sender: WorkerSender, request: Request) -> None:
     if request.descriptor < 0:
-        _serve_url(teller, request)
+        _serve_url(sender, request)
     elif can_seek(request.descriptor):
-        _serve_file(teller, request)
+        _serve_file(sender, request)
     else:
         source = DescriptorSource(request.descriptor)
-        SequentialImage(teller, request.limits, request.image_size, source).run()
+        SequentialImage(sender, request.limits, request.image_size, source).run()
 
 
-def _serve_file(teller: WorkerSender, request: Request) -> None:
-    source = FileRanges(request.descriptor, teller.tick)
+def _serve_file(sender: WorkerSender, request: Request) -> None:
+    source = FileRanges(request.descriptor, sender.tick)
     image = SeekableImage(source, request.limits)
     try:
-        RangeServer(teller, image, request.image_size).run()
+        RangeServer(sender, image, request.image_size).run()
     except ImageError as e:
         raise source.explain(e) from e
 
 
-def _serve_url(teller: WorkerSender, request: Request) -> None:
+def _serve_url(sender: WorkerSender, request: Request) -> None:
     from twinslot.transport.http.ranges import RangeSource, RangesRefused  # costs memory that a file does not need
 
-    source = RangeSource(request.url, request.http, tick=teller.tick, note=teller.note)
+    source = RangeSource(request.url, request.http, tick=sender.tick, note=sender.note)
     image = SeekableImage(source, request.limits, Refusals(RangesRefused))
     try:
-        RangeServer(teller, image, request.image_size, request.delta.budget, _beside(teller, request, source)).run()
+        RangeServer(sender, image, request.image_size, request.delta.budget, _beside(sender, request, source)).run()
     except RangesRefused as e:  # at the first request: later ones the image deals with
         before = image.fetched
-        teller.note(ONLY_WHOLE)
+        sender.note(ONLY_WHOLE)
         e.source.expect(HEADER_SIZE)
-        SequentialImage(teller, request.limits, request.image_size, e.source, before).run()
+        SequentialImage(sender, request.limits, request.image_size, e.source, before).run()
     except ImageError as e:
         if not source.loose:
             raise
@@ -159,23 +159,23 @@ def _serve_url(teller: WorkerSender, request: Request) -> None:
         source.close()
 
 
-def _beside(teller: WorkerSender, request: Request, image: RangeSource) -> Beside:
+def _beside(sender: WorkerSender, request: Request, image: RangeSource) -> Beside:
     """How files beside the image are looked for, once it is known which bases the device has."""
 
     def search() -> Search:
         from twinslot.worker.sources.sidecar import Search
 
-        return Search(request.url, request.http, teller.bases, teller.tick, teller.note, image)
+        return Search(request.url, request.http, sender.bases, sender.tick, sender.note, image)
 
     def patches(manifest: Manifest) -> Patches | None:
-        if not teller.bases:
+        if not sender.bases:
             return None
         from twinslot.worker.sources.patch import find_patches
 
         return find_patches(search(), manifest)
 
     def blocks(manifest: Manifest) -> Blocks | None:
-        if not teller.bases:
+        if not sender.bases:
             return None
         from twinslot.worker.sources.blocklist_file import find_blocks
 

@@ -134,13 +134,13 @@ class Channel:
 
     Args:
         sock: Connected unix stream socket.
-        patience: Seconds that one message may take, in either direction; None: as long as it takes.
+        silence: Seconds that one message may take, in either direction; None: as long as it takes.
     """
 
-    def __init__(self, sock: socket.socket, patience: float | None = None) -> None:
+    def __init__(self, sock: socket.socket, silence: float | None = None) -> None:
         self._socket = sock
         self._content = bytearray()  # of the last group: a new one for each would be as much work as to hash it
-        self.patience = patience
+        self.silence = silence
 
     def send(self, kind: Kind, *parts: bytes, descriptor: int = -1) -> None:
         """Send one frame, whole. The caller keeps its descriptor.
@@ -150,7 +150,7 @@ class Channel:
         """
         head = _HEADER.pack(kind, sum(len(part) for part in parts))
         try:
-            self._socket.settimeout(self.patience)
+            self._socket.settimeout(self.silence)
             if descriptor >= 0:
                 rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))]
                 self._socket.sendmsg([head], rights)
@@ -181,7 +181,7 @@ class Channel:
             TransportError: `transport.worker-gone`, `transport.worker-silent`.
             DeviceError: `device.worker`: the other end does not speak this language.
         """
-        until = None if self.patience is None else time.monotonic() + self.patience
+        until = None if self.silence is None else time.monotonic() + self.silence
         descriptors: list[int] = []
         try:
             head = self._receive(_HEADER.size, until, None if _WITH_DESCRIPTOR.isdisjoint(expected) else descriptors)
@@ -244,7 +244,7 @@ class Channel:
             return TransportError(
                 "the other process is silent",
                 code=SILENT.partition(".")[2],
-                expected=f"a message within {self.patience:g} seconds",
+                expected=f"a message within {self.silence:g} seconds",
                 hint="see the journal",
             )
         return _gone(error.strerror)

@@ -38,7 +38,7 @@ class RangeServer:
     """Sends what the engine asks for, and nothing else.
 
     Args:
-        teller: To the engine.
+        sender: To the engine.
         image: To read.
         image_size: Bytes; a longer image is refused by its header. 0: no bound.
         budget: Bytes that may be fetched in all; 0: no bound.
@@ -47,19 +47,19 @@ class RangeServer:
 
     def __init__(
         self,
-        teller: WorkerSender,
+        sender: WorkerSender,
         image: SeekableImage,
         image_size: int,
         budget: int = 0,
         beside: Beside | None = None,
     ) -> None:
-        self._teller, self._image = teller, image
+        self._sender, self._image = sender, image
         self._image_size, self._budget = image_size, budget
         self._beside = beside or Beside()
         self._patches: Patches | None = None
         self._find_blocks: Callable[[], Blocks | None] = lambda: None
         self._blocks: Blocks | None = None
-        image.tick, image.note = self._arrived, teller.note
+        image.tick, image.note = self._arrived, sender.note
 
     def run(self) -> None:
         """The whole conversation.
@@ -68,15 +68,15 @@ class RangeServer:
             ImageError: The image is wrong.
             TransportError: The source, or the budget.
         """
-        self._teller.watch(self._fetched)
-        self._teller.head(self._image.head(), self._image_size)
-        manifest = self._teller.proceed()
+        self._sender.watch(self._fetched)
+        self._sender.head(self._image.head(), self._image_size)
+        manifest = self._sender.proceed()
         self._image.proceed(manifest)
         self._patches = self._beside.patches(manifest)
         self._find_blocks = functools.cache(lambda: self._beside.blocks(manifest))
         for number, payload in enumerate(manifest.payloads):
             self._serve(number, payload)
-        self._teller.end()
+        self._sender.end()
 
     def _fetched(self) -> int:
         beside = (self._patches, self._blocks)
@@ -85,28 +85,28 @@ class RangeServer:
     def _arrived(self) -> None:
         """More than was asked for is coming: is it within the budget still?"""
         check_budget(self._budget, self._fetched())
-        self._teller.tick()
+        self._sender.tick()
 
     def _serve(self, number: int, payload: Payload) -> None:
         patched = self._patches.of(payload) if self._patches else None
         plain_list = patched.plain_list if patched else self._image.plain_list(payload)
-        self._teller.plain_list(number, plain_list, waits=True)
+        self._sender.plain_list(number, plain_list, waits=True)
         made: GroupSource | None = patched
         first = True
-        while (want := self._teller.want()).groups:
+        while (want := self._sender.want()).groups:
             if first and patched is None:
                 made = self._blocked(payload, plain_list, want.groups)
             first = False
             here, fetched = made.split(want.groups) if made else (b"", want.groups)
             cost, image = made.cost(here) if made else 0, self._image.cost(payload, fetched)
             if want.only_cost:
-                self._teller.cost(cost, image)
+                self._sender.cost(cost, image)
                 continue
             check_budget(self._budget, self._fetched() + cost + image)
             from_image = self._image.groups(payload, plain_list, fetched)
             from_beside = made.groups(here) if made else iter(())
             for index, data in merged(from_beside, from_image):
-                self._teller.group(number, index, data)
+                self._sender.group(number, index, data)
 
     def _blocked(self, payload: Payload, plain_list: bytes, wanted: bytes) -> GroupSource | None:
         """No patch: what the device runs may still have most of it, at other places."""

@@ -36,7 +36,7 @@ class SequentialImage:
     """Sends everything, in the order of the image.
 
     Args:
-        teller: To the engine.
+        sender: To the engine.
         limits: The reader's.
         image_size: Bytes; a longer image is refused by its header. 0: no bound.
         source: The bytes.
@@ -44,39 +44,39 @@ class SequentialImage:
     """
 
     def __init__(
-        self, teller: WorkerSender, limits: Limits, image_size: int, source: ByteSource, before: int = 0
+        self, sender: WorkerSender, limits: Limits, image_size: int, source: ByteSource, before: int = 0
     ) -> None:
-        self._teller, self._image_size, self._source = teller, image_size, source
+        self._sender, self._image_size, self._source = sender, image_size, source
         self._reader = Reader(limits)
         self._numbers: dict[str, int] = {}  # payload name -> its place in the manifest
         self._before = before
 
     def run(self) -> None:
         """From the first byte to the end."""
-        self._teller.watch(lambda: self._before + self._source.fetched)
+        self._sender.watch(lambda: self._before + self._source.fetched)
         try:
             for chunk in self._source.chunks():
                 if chunk:
                     self._handle(self._reader.feed(chunk))
-                    self._teller.tick()
+                    self._sender.tick()
                 else:
-                    self._teller.live()
+                    self._sender.live()
             self._reader.close()
         except ImageError as e:
             raise self._source.explain(e) from e
-        self._teller.end()
+        self._sender.end()
 
     def _handle(self, events: Iterator[Event]) -> None:
         for event in events:
             if isinstance(event, Head):
-                self._teller.head(event, self._image_size)
+                self._sender.head(event, self._image_size)
                 self._source.expect(event.header.total)
                 list(events)  # the reader waits here for `proceed`
-                manifest = self._teller.proceed()
+                manifest = self._sender.proceed()
                 self._numbers = {payload.name: number for number, payload in enumerate(manifest.payloads)}
                 self._handle(self._reader.proceed(manifest))
                 return
             if isinstance(event, PlainList):
-                self._teller.plain_list(self._numbers[event.payload.name], event.data, waits=False)
+                self._sender.plain_list(self._numbers[event.payload.name], event.data, waits=False)
             elif isinstance(event, Group):
-                self._teller.group(self._numbers[event.payload.name], event.index, event.data)
+                self._sender.group(self._numbers[event.payload.name], event.index, event.data)

@@ -66,9 +66,9 @@ class WorkerStream:
         self._numbers: dict[str, int] = {}  # payload name -> its place in the manifest
         self.remote = descriptor < 0
         self._budget = int(request.get("delta", {}).get("budget", 0)) if self.remote else 0
-        self._patience = _patience(request) if descriptor < 0 else STALL
-        self._pace = _pace(request) if descriptor < 0 else StallDetector(PIPE, 0)
-        worker.channel.patience = START
+        self._silence = _silence(request) if descriptor < 0 else STALL
+        self._stall = _stall(request) if descriptor < 0 else StallDetector(PIPE, 0)
+        worker.channel.silence = START
         try:
             worker.send(Kind.OPEN, json.dumps(dict(request)).encode(), descriptor=descriptor)
         except BaseException:
@@ -108,7 +108,7 @@ class WorkerStream:
             prefix = BASE_PREFIX.pack(number, base.size, base.group_size, bytes.fromhex(base.digest))
             self._worker.send(Kind.BASE, prefix, base.plain_list, descriptor=base.descriptor)
         self._worker.send(Kind.PROCEED, self._manifest)
-        self._pace.brought(self._fetched)
+        self._stall.brought(self._fetched)
         while (frame := self._receive(Kind.LIST, Kind.GROUP, Kind.END)).kind is not Kind.END:
             yield self._part(frame, manifest)
         self._count(*unpack(COUNT, frame.payload))
@@ -126,7 +126,7 @@ class WorkerStream:
         """A worker that has ended meanwhile has said why; that is worth more than that it does not listen."""
         try:
             self._worker.send(Kind.WANT, WANT_PREFIX.pack(self._numbers[payload], flags), groups)
-            self._pace.brought(self._fetched)
+            self._stall.brought(self._fetched)
         except TransportError as e:
             if e.code == GONE:
                 self._receive(Kind.END)
@@ -138,13 +138,13 @@ class WorkerStream:
 
     def _receive(self, *kinds: Kind) -> Frame:
         while (frame := self._worker.receive(*kinds, Kind.FETCHED, Kind.NOTE)).kind in (Kind.FETCHED, Kind.NOTE):
-            self._worker.channel.patience = self._patience
+            self._worker.channel.silence = self._silence
             if frame.kind is Kind.NOTE:
                 self._hear(read_note(frame.payload))
             else:
                 self._count(*unpack(COUNT, frame.payload))
-            self._pace.lives(self._fetched)
-        self._pace.brought(self._fetched)
+            self._stall.lives(self._fetched)
+        self._stall.brought(self._fetched)
         return frame
 
     def _hear(self, note: Note) -> None:
@@ -180,23 +180,23 @@ def verify_in_worker(get: Callable[[], Worker], request: TrustRequest) -> Verdic
     """
     worker = get()
     try:
-        worker.channel.patience = START
+        worker.channel.silence = START
         worker.send(Kind.REQUEST, encode_request(request))
         return decode_verdict(worker.receive(Kind.VERDICT).payload)
     finally:
         worker.close()
 
 
-def _patience(request: Mapping[str, Any]) -> float:
+def _silence(request: Mapping[str, Any]) -> float:
     """Seconds within which a download says that it lives: one try at its slowest; pauses tick by themselves."""
     http = request.get("http", {})
     return STALL + HOPS * (ADDRESSES * float(http.get("connect_timeout", 0)) + float(http.get("read_timeout", 0)))
 
 
-def _pace(request: Mapping[str, Any]) -> StallDetector:
+def _stall(request: Mapping[str, Any]) -> StallDetector:
     """An honest download gives up after its tries, each with the longest pause."""
     http = request.get("http", {})
-    one = _patience(request) + float(http.get("retry_wait", 0))
+    one = _silence(request) + float(http.get("retry_wait", 0))
     floors = [float(http[name]) for name in ("rate_floor", "rate_limit") if http.get(name)]
     return StallDetector((int(http.get("retries", 0)) + 1) * one, min(floors, default=0.0))
 

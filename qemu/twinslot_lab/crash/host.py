@@ -149,11 +149,11 @@ class HostDevice:
         copies = [f"{self._devices.card} {offset:#x} {self._place.size:#x}\n" for offset in self._place.offsets]
         (self._folder / "fw_env.config").write_text("".join(copies))
         return Config(
-            device=config.Device(compatible=(team.compatible,)),
-            slots=config.Slots(a=self._devices.slots[SlotName.A], b=self._devices.slots[SlotName.B]),
-            trust=config.Trust(root=team.keys / "1.root.json", roles=team.roles),
-            boot=config.Boot(fw_env_config=self._folder / "fw_env.config"),
-            record=config.Record(directory=self._folder / "var" / "lib" / "twinslot"),
+            device=config.DeviceConfig(compatible=(team.compatible,)),
+            slots=config.SlotsConfig(a=self._devices.slots[SlotName.A], b=self._devices.slots[SlotName.B]),
+            trust=config.TrustConfig(root=team.keys / "1.root.json", roles=team.roles),
+            boot=config.BootConfig(fw_env_config=self._folder / "fw_env.config"),
+            record=config.RecordConfig(directory=self._folder / "var" / "lib" / "twinslot"),
         )
 
     def _edges(self) -> Device:

@@ -192,10 +192,10 @@ def _other_payloads(known: SlotRecord, signed: Signed) -> str:
 def _config(record: Path) -> config.Config:
     """As much as the verbs ask of it: the edges stand in `Life._device`."""
     return config.Config(
-        device=config.Device(compatible=("lab",)),
-        slots=config.Slots(a={}, b={}),
-        trust=config.Trust(root=Path("/nonexistent"), roles=("lab",)),
-        record=config.Record(directory=record),
+        device=config.DeviceConfig(compatible=("lab",)),
+        slots=config.SlotsConfig(a={}, b={}),
+        trust=config.TrustConfig(root=Path("/nonexistent"), roles=("lab",)),
+        record=config.RecordConfig(directory=record),
     )
 
 

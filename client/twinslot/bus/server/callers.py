@@ -13,7 +13,7 @@ from twinslot.bus.names import GROUP, not_allowed
 from twinslot.bus.server.polkit import has_right
 from twinslot.core.origin import Origin, OriginKind
 from twinslot.core.rights import Right
-from twinslot.system.asker import name_of
+from twinslot.system.caller import name_of
 
 MEMBERS_MAY: Final = frozenset({Right.READ, Right.OFFER, Right.OPERATE})  # where polkit is not installed
 

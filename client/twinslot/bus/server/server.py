@@ -23,7 +23,7 @@ from twinslot.bus.server.interface import Update, UpdaterOf
 from twinslot.bus.server.objects import Exporter
 from twinslot.core.errors import DeviceError
 from twinslot.core.model import Reason
-from twinslot.system.asker import this_process
+from twinslot.system.caller import this_process
 
 IDLE: Final = 60.0  # seconds without a job and without a call, then the service leaves
 GRACE: Final = 45.0  # seconds for a job to stop; the unit's TimeoutStopSec= (60) is longer

@@ -61,7 +61,7 @@ class PayloadWriter:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._device, self._payload = device, payload
-        self._sweep = ReadBehind(device, self._read_region, run, step)
+        self._behind = ReadBehind(device, self._read_region, run, step)
         self._whole = hashlib.sha256()  # of what was read back
         self._tick: Tick = lambda _: None
         self._flush = FlushPolicy(device, monotonic)
@@ -232,7 +232,7 @@ class PayloadWriter:
         if end < self._device.size:
             self._device.zero(end, self._device.size - end)
         self._tick = tick
-        self._sweep.finish(self._payload.size)
+        self._behind.finish(self._payload.size)
         if self._whole.hexdigest() != self._payload.digest:
             self._find_difference()
             raise ImageError(
@@ -287,7 +287,7 @@ class PayloadWriter:
         if index == 0:
             self._first = bytes(data)
         else:
-            self._sweep.writing(index * self._payload.group_size)
+            self._behind.writing(index * self._payload.group_size)
             self._write(index * self._payload.group_size, data)
         self._settled(index)
 
@@ -305,7 +305,7 @@ class PayloadWriter:
         if self._front < 0:
             self._front = self._payload.groups
         if self._zeros[0] == self._zeros[1] and self._front < self._payload.groups:
-            self._sweep.reached(self._front * self._payload.group_size)
+            self._behind.reached(self._front * self._payload.group_size)
 
     def _on_device(self, index: int) -> bytes:
         """A group as the medium holds it; empty if it cannot be read, or if no zeros follow the payload's end."""
@@ -317,7 +317,7 @@ class PayloadWriter:
         start, end = self._zeros
         self._zeros = (0, 0)
         if start < end:
-            self._sweep.writing(start)
+            self._behind.writing(start)
             self._device.zero(start, padded(self._device, end) - start)
 
     def _write(self, offset: int, data: bytes | memoryview) -> None:

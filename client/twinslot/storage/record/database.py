@@ -81,15 +81,15 @@ class Opened:
     connection: sqlite3.Connection
     fresh: bool = False
     set_aside: tuple[str, ...] = ()
-    patience: BusyTimeout = field(default_factory=BusyTimeout)
+    busy: BusyTimeout = field(default_factory=BusyTimeout)
 
 
-def open_for_writing(path: Path, *, on_trial: bool, patience: BusyTimeout) -> Opened:
+def open_for_writing(path: Path, *, on_trial: bool, busy: BusyTimeout) -> Opened:
     """Open, or set aside and create.
 
     Args:
         path: The database file.
-        patience: With whoever keeps it locked.
+        busy: How long a lock of another process is waited for.
         on_trial: A new file takes the oldest version, so that the old client can read it after a rollback (S15).
 
     Raises:
@@ -98,15 +98,15 @@ def open_for_writing(path: Path, *, on_trial: bool, patience: BusyTimeout) -> Op
     set_aside: tuple[str, ...] = ()
     _tighten(path)
     if path.exists():
-        problem = _problem(path, patience)
+        problem = _problem(path, busy)
         if problem is None:
-            return Opened(path, _connect(path, patience), patience=patience)
+            return Opened(path, _connect(path, busy), busy=busy)
         set_aside = (_set_aside(path, problem),)
         _restore_kept_copy(path)
-        if path.exists() and _problem(path, patience) is None:
-            return Opened(path, _connect(path, patience), set_aside=set_aside, patience=patience)
+        if path.exists() and _problem(path, busy) is None:
+            return Opened(path, _connect(path, busy), set_aside=set_aside, busy=busy)
     path.touch(MODE)
-    fresh = Opened(path, _connect(path, patience), fresh=True, set_aside=set_aside, patience=patience)
+    fresh = Opened(path, _connect(path, busy), fresh=True, set_aside=set_aside, busy=busy)
     try:
         _step_up(fresh.connection, schema.OLDEST if on_trial else schema.NEWEST)
         sync_directory(path.parent)
@@ -116,14 +116,14 @@ def open_for_writing(path: Path, *, on_trial: bool, patience: BusyTimeout) -> Op
     return fresh
 
 
-def start_over(path: Path, *, on_trial: bool, patience: BusyTimeout) -> Opened:
+def start_over(path: Path, *, on_trial: bool, busy: BusyTimeout) -> Opened:
     """What SQLite can open but we cannot read is set aside as damaged; a new database is begun.
 
     Raises:
         OSError: As the system says it; the caller names what was meant.
     """
     aside = _set_aside(path, "damaged")
-    fresh = open_for_writing(path, on_trial=on_trial, patience=patience)
+    fresh = open_for_writing(path, on_trial=on_trial, busy=busy)
     fresh.set_aside = (aside, *fresh.set_aside)
     return fresh
 
@@ -184,21 +184,21 @@ def _tighten(path: Path) -> None:
                 file.chmod(MODE)
 
 
-def _connect(path: Path, patience: BusyTimeout) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=patience.left, isolation_level=None, check_same_thread=False)
+def _connect(path: Path, busy: BusyTimeout) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=busy.left, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("PRAGMA journal_mode = TRUNCATE")
         connection.execute("PRAGMA synchronous = FULL")
     except sqlite3.Error as e:
-        patience.heard(e, connection)
+        busy.heard(e, connection)
         connection.close()
         raise
     return connection
 
 
-def _problem(path: Path, patience: BusyTimeout) -> str | None:
+def _problem(path: Path, busy: BusyTimeout) -> str | None:
     """Why the file cannot be used: `damaged` or `newer`; None when it can."""
-    connection = sqlite3.connect(path, timeout=patience.left, isolation_level=None)
+    connection = sqlite3.connect(path, timeout=busy.left, isolation_level=None)
     try:
         if version(connection) > schema.NEWEST:
             return f"newer-v{version(connection)}"
@@ -206,7 +206,7 @@ def _problem(path: Path, patience: BusyTimeout) -> str | None:
         return None if healthy and version(connection) >= schema.OLDEST else "damaged"
     except sqlite3.OperationalError as e:
         if is_circumstance(e):
-            patience.heard(e, connection)
+            busy.heard(e, connection)
             raise
         return "damaged"
     except (sqlite3.DatabaseError, UnicodeDecodeError):  # the latter from SQLite's own words about a damaged page

@@ -56,7 +56,7 @@ class Record:
         boot_id: Stamped on each audit row.
         on_trial: The running system is not committed: an old database keeps its version (S15).
         read_only: For `status` and `history`, as root; nothing is created, repaired or set aside.
-        patience: With whoever keeps the database locked; shared by the sessions of one process.
+        busy: How long a lock of another process is waited for; shared by the sessions of one process.
     """
 
     def __init__(
@@ -67,15 +67,15 @@ class Record:
         *,
         on_trial: bool = False,
         read_only: bool = False,
-        patience: BusyTimeout | None = None,
+        busy: BusyTimeout | None = None,
     ) -> None:
         self._now, self._boot = now, boot_id
-        patience = patience or BusyTimeout()
+        busy = busy or BusyTimeout()
         with as_device_error(directory):
             self._opened: Opened = (
                 record_file.open_for_reading(directory / FILE_NAME)
                 if read_only
-                else record_file.open_for_writing(directory / FILE_NAME, on_trial=on_trial, patience=patience)
+                else record_file.open_for_writing(directory / FILE_NAME, on_trial=on_trial, busy=busy)
             )
         self._db = self._opened.connection
         try:
@@ -90,7 +90,7 @@ class Record:
         if not readable:
             self._db.close()
             with as_device_error(directory):
-                self._opened = record_file.start_over(directory / FILE_NAME, on_trial=on_trial, patience=patience)
+                self._opened = record_file.start_over(directory / FILE_NAME, on_trial=on_trial, busy=busy)
             self._db = self._opened.connection
         try:
             for name in self._opened.set_aside:
@@ -335,7 +335,7 @@ class Record:
         try:
             return self._db.execute(query, parameters)
         except sqlite3.Error as e:
-            self._opened.patience.heard(e, self._db)
+            self._opened.busy.heard(e, self._db)
             raise
 
     def _rows(self, query: str, *parameters: object) -> list[Any]:

@@ -128,13 +128,13 @@ class RangeSource:
         for batch, following in itertools.pairwise(itertools.chain(batches, [None])):
             assert batch is not None
             try:
-                if batch.passage and following and following.passage:
-                    batch.passage.then(following.passage)
+                if batch.request and following and following.request:
+                    batch.request.then(following.request)
                 yield from self._read(batch)
             except BaseException:  # the caller's leaving too
                 for each in (batch, following):
-                    if each and each.passage:
-                        each.passage.leave()
+                    if each and each.request:
+                        each.request.leave()
                 raise
 
     def know_by(self, front: bytes) -> None:
@@ -155,12 +155,12 @@ class RangeSource:
 
         A file that is shorter, even empty, is no error. Raises otherwise as `read`.
         """
-        passage = RangeRequest(self._way, 0, length, clip=True)
+        request = RangeRequest(self._way, 0, length, clip=True)
         try:
-            passage.begin()
-            self._front = self._way.front = passage.take(0, passage.end)
+            request.begin()
+            self._front = self._way.front = request.take(0, request.end)
         finally:
-            passage.leave()
+            request.leave()
 
     def _batch(self, number: int, run: list[Span]) -> _Batch:
         """The request that a run needs, unless it is in memory or empty."""
@@ -173,8 +173,8 @@ class RangeSource:
                 yield span, b""
             elif span.end <= len(self._front):
                 yield span, self._front[span.offset : span.end]
-            elif batch.passage is not None:
-                yield span, batch.passage.take(span.offset, span.length)
+            elif batch.request is not None:
+                yield span, batch.request.take(span.offset, span.length)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +182,7 @@ class _Batch:
     """A run of spans and where their bytes come from; None: no network needed."""
 
     run: list[Span]
-    passage: RangeRequest | None
+    request: RangeRequest | None
 
 
 def open_optional(

@@ -110,7 +110,7 @@ class RetryPolicy:
     ) -> None:
         self._settings, self._name, self._sleep, self.clock = settings, name, sleep, clock
         self._note = note
-        self._purse: _SharedBudget = beside._purse if beside else _SharedBudget()
+        self._shared: _SharedBudget = beside._shared if beside else _SharedBudget()
         self._failures = 0
         self._waited = (0, 0.0)  # bytes and seconds for the server, in this try
         self._window = (0, 0.0)  # bytes and seconds towards the rate floor
@@ -123,17 +123,17 @@ class RetryPolicy:
 
     def begin(self) -> None:
         """A try begins; the first one starts the deadline."""
-        if self._purse.until is None:
-            self._purse.until = self.clock() + (self._settings.deadline or float("inf"))
+        if self._shared.until is None:
+            self._shared.until = self.clock() + (self._settings.deadline or float("inf"))
         self._waited = (0, 0.0)
 
     def left(self) -> float:
         """Seconds until the deadline."""
-        return float("inf") if self._purse.until is None else self._purse.until - self.clock()
+        return float("inf") if self._shared.until is None else self._shared.until - self.clock()
 
     def answered(self) -> None:
         """The server said something."""
-        self._purse.answered = True
+        self._shared.answered = True
 
     def waited(self, got: int, seconds: float) -> None:
         """So many bytes took the server so long.
@@ -155,7 +155,7 @@ class RetryPolicy:
         Raises:
             TransportError: `transport.deadline`.
         """
-        if self._purse.until is not None and self.clock() > self._purse.until:
+        if self._shared.until is not None and self.clock() > self._shared.until:
             expected = f"everything within {self._settings.deadline:g} seconds"
             raise TransportError(
                 "the download takes too long", code="deadline", expected=expected, found=f"{have} bytes"
@@ -183,7 +183,7 @@ class RetryPolicy:
         self._window = (0, 0.0)
         self.keep(have)
         retries = self._settings.retries
-        if last.absent and not self._purse.answered:
+        if last.absent and not self._shared.answered:
             retries = min(retries, FEW)
         if self._failures > retries:
             raise self._given_up(last, have) from last
@@ -203,8 +203,8 @@ class RetryPolicy:
         if not self._settings.rate_limit:
             return
         now = self.clock()
-        self._purse.due = max(self._purse.due, now - BURST) + count / self._settings.rate_limit
-        for number, nap in enumerate(_naps(self._purse.due - now)):
+        self._shared.due = max(self._shared.due, now - BURST) + count / self._settings.rate_limit
+        for number, nap in enumerate(_naps(self._shared.due - now)):
             if number:
                 yield
                 self.keep(have)
@@ -218,7 +218,7 @@ class RetryPolicy:
     def _given_up(self, last: Broken, have: int) -> TransportError:
         times = "once" if self._failures == 1 else f"{self._failures} times"
         hint = f"{have} bytes had arrived; try again later"
-        if last.absent and not self._purse.answered:
+        if last.absent and not self._shared.answered:
             hint = "is the address right, and does the server run?"
         return TransportError(
             f"the download from '{self._name}' failed {times} without progress", code=last.code, found=last, hint=hint

@@ -1,0 +1,73 @@
+"""docs/terminology.md and the code use the same words: one class for a name, no word that the page rules out."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs/terminology.md").read_text()
+WORDS = re.findall(r"^\| \*\*([^|]+?)\*\*[^|]* \|", PAGE, flags=re.MULTILINE)
+RULED_OUT = dict(re.findall(r"^\| ~~([\w-]+)~~ \| ([^|]+?) \|", PAGE, flags=re.MULTILINE))
+CLIENT = ROOT / "client/twinslot"
+CODE = (CLIENT, ROOT / "image_tools/twinslot_image")
+
+
+def modules(*folders: Path) -> Iterator[Path]:
+    for folder in folders:
+        yield from sorted(folder.rglob("*.py"))
+
+
+def names(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    """Every name that a module gives: classes, functions, parameters, variables, attributes."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.ClassDef(name=name) | ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                yield name, node.lineno
+            case ast.arg(arg=name) | ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()):
+                yield name, node.lineno
+            case _:
+                pass
+
+
+def parts(name: str) -> list[str]:
+    """`GroupSource` and `group_source` have the words group and source."""
+    return re.findall(r"[a-z]+", re.sub(r"([A-Z])", r"_\1", name).lower())
+
+
+def test_a_class_name_stands_once_in_the_client() -> None:
+    trees = [ast.parse(path.read_text()) for path in modules(CLIENT)]
+    classes = Counter(node.name for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
+    assert len(classes) > 200
+    assert [name for name, count in classes.items() if count > 1 and not name.startswith("_")] == []
+
+
+def test_no_name_of_the_code_has_a_word_that_the_page_rules_out() -> None:
+    assert len(RULED_OUT) > 10
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line}: {name}: {RULED_OUT[part]}"
+        for path in modules(*CODE)
+        for name, line in names(ast.parse(path.read_text()))
+        for part in parts(name)
+        if part in RULED_OUT
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize(
+    "path", [path for folder in CODE for path in sorted(folder.rglob("*.py"))], ids=lambda p: p.stem
+)
+def test_no_module_is_named_by_a_word_that_the_page_rules_out(path: Path) -> None:
+    assert not RULED_OUT.keys() & {*parts(path.stem)}
+
+
+@pytest.mark.parametrize("word", [one for entry in WORDS for one in re.split(r"\*\*, \*\*", entry)])
+def test_each_word_of_the_page_is_one_that_code_or_units_use(word: str) -> None:
+    texts = (path.read_text() for path in (*modules(*CODE), *(ROOT / "systemd").iterdir()) if path.is_file())
+    said = re.compile(rf"(?i)(?<![a-z]){re.sub(r'[ -]', '[ _-]?', word)}")
+    assert any(said.search(text) for text in texts), f"nothing is called '{word}': take it from the page, or use it"
