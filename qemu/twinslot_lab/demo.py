@@ -104,7 +104,7 @@ def run(board_name: str, out: Path) -> dict[str, Any]:
         timeline.tell(f"slot a is up: {_describe(Product(board))}")
         updates = [update(timeline, board, good, "b", "committed"), update(timeline, board, bad, "b", "rolled-back")]
         doctor = Product(board).doctor()
-    timeline.tell("both stories ended as they must")
+    timeline.tell("the good update was committed, the bad one rolled back")
     return {
         "board": board_name,
         "quirks": team.board.quirks.named(),
