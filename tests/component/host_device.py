@@ -29,6 +29,7 @@ from twinslot.engine.cancellation import Cancellation
 from twinslot.engine.edges import Device as Edges
 from twinslot.engine.edges import Verify
 from twinslot.engine.engine import Engine
+from twinslot.engine.verifier import Verifier, utc_now
 from twinslot.payloads.partition.handler import PartitionPlace
 from twinslot.payloads.select import Places
 from twinslot.storage.blockdev import BlockTarget, open_target
@@ -114,7 +115,7 @@ class HostDevice:
             reinstall=False,
             restarts=self.config.install.reboot == "automatic",
             monotonic=time.monotonic,
-            now=lambda: self.clock or assemble._now(),
+            now=lambda: self.clock or utc_now(),
             lists=ListStore(self.directory / "data/lists"),
             delta=assemble._delta_policy(self.config),
             hardware=self.config.device.hardware,
@@ -128,7 +129,7 @@ class HostDevice:
 
     def verifier(self) -> Verify:
         """The real trust process."""
-        return assemble._Verifier(self.config, launch.start)
+        return Verifier(self.config, launch.start)
 
     def record(self, *, on_trial: bool = False) -> Record:
         """The record."""

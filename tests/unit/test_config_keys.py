@@ -22,7 +22,7 @@ from twinslot.core.errors import DeviceError
 from twinslot.core.model import Floors, SlotName
 from twinslot.core.origin import Origin
 from twinslot.core.requests import InstallOptions
-from twinslot.engine import assemble, facts
+from twinslot.engine import assemble, facts, verifier
 from twinslot.health.selection import configured_checks
 from twinslot.payloads.select import find_places
 from twinslot.queries import preview
@@ -98,8 +98,8 @@ def trust_request(config: Config) -> object:
         raise DeviceError("enough")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(assemble, "verify_in_worker", ask)
-        patch.setattr(assemble, "_now", lambda: datetime(2026, 1, 1, tzinfo=UTC))
+        patch.setattr(verifier, "verify_in_worker", ask)
+        patch.setattr(verifier, "utc_now", lambda: datetime(2026, 1, 1, tzinfo=UTC))
         head = ImageHead(b"", b"")
         with pytest.raises(DeviceError, match="enough"):
             assemble.verify_head(config, head, None, Floors(), lambda _: pytest.fail("none"), ignore_expiry=False)

@@ -14,8 +14,8 @@ from twinslot.config.options import load
 from twinslot.core.errors import DeviceError
 from twinslot.core.health import judged
 from twinslot.core.model import SlotName
-from twinslot.engine.assemble import _Checks
 from twinslot.engine.edges import Device
+from twinslot.health.run import ConfiguredChecks
 
 
 class CheckedBoard(SimulatedBoard):
@@ -25,7 +25,7 @@ class CheckedBoard(SimulatedBoard):
     reboots = True
 
     def device(self) -> Device:
-        return replace(super().device(), run_checks=_Checks(load(self.root)), reboot=self.ask_for_reboot)
+        return replace(super().device(), run_checks=ConfiguredChecks(load(self.root)), reboot=self.ask_for_reboot)
 
     def ask_for_reboot(self) -> None:
         if not self.reboots:
@@ -99,7 +99,7 @@ def test_files_that_are_not_asked_are_told_by_check_in_the_log_and_by_the_commit
 @pytest.mark.parametrize("required", [("10-motor",), ("20-pump",)])
 def test_a_check_that_the_release_asks_for_by_name_must_be_asked(shell: Shell, required: tuple[str, ...]) -> None:
     put(shell, "10-motor", "exit 0", mode=0o644)
-    results = {each.name: each for each in judged(_Checks(load(shell.directory))(lambda _: None), required)}
+    results = {each.name: each for each in judged(ConfiguredChecks(load(shell.directory))(lambda _: None), required)}
     assert results[required[0]].required
     assert not results[required[0]].passed
 

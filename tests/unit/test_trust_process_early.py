@@ -8,7 +8,7 @@ import pytest
 
 from twinslot.config.options import Config
 from twinslot.core.errors import TransportError
-from twinslot.engine.assemble import _Verifier
+from twinslot.engine.verifier import Verifier
 from twinslot.worker.launch import Worker
 
 
@@ -28,17 +28,17 @@ def started() -> list[Started]:
 
 
 @pytest.fixture
-def verifier(started: list[Started]) -> _Verifier:
+def verifier(started: list[Started]) -> Verifier:
     def start(kind: str) -> Worker:
         assert kind == "verify"
         started.append(Started())
         return cast("Worker", started[-1])
 
-    return _Verifier(cast("Config", None), start)
+    return Verifier(cast("Config", None), start)
 
 
 def test_the_first_question_goes_to_the_process_that_is_there_and_the_next_to_a_fresh_one(
-    verifier: _Verifier, started: list[Started]
+    verifier: Verifier, started: list[Started]
 ) -> None:
     with verifier.expecting():
         assert len(started) == 1
@@ -47,11 +47,11 @@ def test_the_first_question_goes_to_the_process_that_is_there_and_the_next_to_a_
     assert [worker.closed for worker in started] == [0, 0], "whoever asks ends it"
 
 
-def test_a_head_that_never_comes_leaves_no_process_behind(verifier: _Verifier, started: list[Started]) -> None:
+def test_a_head_that_never_comes_leaves_no_process_behind(verifier: Verifier, started: list[Started]) -> None:
     with pytest.raises(TransportError), verifier.expecting():
         raise TransportError("no such host", code="network")
     assert [worker.closed for worker in started] == [1]
 
 
-def test_a_question_that_was_not_expected_starts_its_own(verifier: _Verifier, started: list[Started]) -> None:
+def test_a_question_that_was_not_expected_starts_its_own(verifier: Verifier, started: list[Started]) -> None:
     assert verifier._take_worker() is cast("Worker", started[0])

@@ -144,7 +144,9 @@ def test_an_end_in_the_middle_is_a_lost_worker(cut: int) -> None:
 def test_silence_ends_the_patience() -> None:
     with channels(patience=0.1) as (channel, _), pytest.raises(TransportError) as error:
         channel.receive(Kind.HEAD)
-    assert str(error.value).startswith("the other process is silent: expected 'a message within 0.1 seconds'")
+    assert str(error.value).startswith(
+        "the other process sent nothing in time: expected 'a message within 0.1 seconds'"
+    )
 
 
 def test_dripping_does_not_stretch_the_patience() -> None:
@@ -158,14 +160,16 @@ def test_dripping_does_not_stretch_the_patience() -> None:
 
         thread = threading.Thread(target=drip)
         thread.start()
-        with pytest.raises(TransportError, match="silent"):  # stretched, it would wait for the last drop and be content
+        with pytest.raises(
+            TransportError, match="sent nothing in time"
+        ):  # stretched, it would wait for the last drop and be content
             channel.receive(Kind.HEAD)
         stop.set()
         thread.join()
 
 
 def test_an_end_that_does_not_listen_does_not_hold_us() -> None:
-    with channels(patience=0.1) as (channel, _), pytest.raises(TransportError, match="silent"):
+    with channels(patience=0.1) as (channel, _), pytest.raises(TransportError, match="sent nothing in time"):
         channel.send(Kind.GROUP, *[bytes(1 << 20)] * 100)
 
 
@@ -572,7 +576,7 @@ def test_the_stream_hears_of_a_worker_that_only_lives(monkeypatch: pytest.Monkey
         thread = threading.Thread(target=live)
         thread.start()
         taken = WorkerStream(Worker(channel, None), {"limits": {}}, 0)
-        with pytest.raises(TransportError, match="brings nothing"):
+        with pytest.raises(TransportError, match="delivers no data"):
             taken.head()
         stop.set()
         thread.join()

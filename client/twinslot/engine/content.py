@@ -117,7 +117,9 @@ class ImageInstall:
         parts = self._stream.parts(self._manifest, bases)
         for part in parts:
             if part.payload not in self._sinks:
-                raise ImageError(f"a part of payload '{part.payload}' came unasked", code="order")
+                raise ImageError(
+                    f"the worker sent a part of payload '{part.payload}' that was not requested", code="order"
+                )
             if isinstance(part, ListPart):
                 install = self._begin(part)
                 if part.waits:

@@ -98,7 +98,7 @@ def _open_exclusive(path: Path, *, is_block: bool) -> int:
     except OSError as e:
         if e.errno == errno.EBUSY:
             hint = "a mount in another namespace, swap, device mapper or another program holds it"
-            refusal = Refusal("target-busy", f"the target '{path}' is in use", "nobody else", e.strerror, hint)
+            refusal = Refusal("target-busy", f"the target '{path}' is in use", "not in use", e.strerror, hint)
             raise RefusedError(refusal) from e
         code = "target-read-only" if e.errno in _READ_ONLY else "target-gone" if e.errno in _GONE else "target-open"
         raise DeviceError(f"the target '{path}' cannot be opened for writing", code=code, found=e.strerror) from e

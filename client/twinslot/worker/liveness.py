@@ -45,7 +45,7 @@ class StallDetector:
         allowed = self._silent + min(fetched - self._counted, BETWEEN) / self._floor
         if (waited := self._clock() - self._since) > allowed:
             raise TransportError(
-                "the worker lives and brings nothing",
+                "the worker runs but delivers no data",
                 code="too-slow",
                 expected=f"a part of the image within {allowed:.0f} seconds",
                 found=f"{waited:.0f} seconds",

@@ -242,7 +242,7 @@ class Channel:
     def _lost(self, error: OSError) -> TransportError:
         if isinstance(error, TimeoutError):
             return TransportError(
-                "the other process is silent",
+                "the other process sent nothing in time",
                 code=SILENT.partition(".")[2],
                 expected=f"a message within {self.silence:g} seconds",
                 hint="see the journal",

@@ -162,7 +162,7 @@ class BusUpdater:
 
 def _needed(transaction: Transaction | None) -> Transaction:
     if transaction is None:
-        raise DeviceError("the service told no transaction", code="bus", hint="do client and service differ?")
+        raise DeviceError("the service reported no transaction", code="bus", hint="do client and service differ?")
     return transaction
 
 
@@ -175,7 +175,9 @@ def _result(event: JobEnded) -> Transaction | None:
         return Transaction.from_dict(json.loads(event.transaction))
     except ValueError as e:
         hint = "do client and service differ?"
-        raise DeviceError("the service told no transaction", code="bus", found=event.transaction[:80], hint=hint) from e
+        raise DeviceError(
+            "the service reported no transaction", code="bus", found=event.transaction[:80], hint=hint
+        ) from e
 
 
 def _gone(reason: str) -> DeviceError:

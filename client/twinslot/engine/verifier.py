@@ -1,0 +1,101 @@
+"""The question to the trust process, with what this device knows of roots, dates and floors."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Final
+
+from twinslot.config.options import Config
+from twinslot.core.errors import DeviceError, LifecycleError
+from twinslot.core.model import Floors
+from twinslot.engine.edges import Verified
+from twinslot.storage.record.published import Published
+from twinslot.storage.record.record import Record
+from twinslot.transport.base import ImageHead
+from twinslot.trust.verdict import TrustFloors, TrustPolicy, TrustRequest, TrustTime, Verdict
+from twinslot.worker import launch
+from twinslot.worker.stream import verify_in_worker
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+GetWorker = Callable[[str], launch.Worker]
+
+
+def utc_now() -> datetime:
+    """By this device's clock."""
+    return datetime.now(UTC)
+
+
+class Verifier:
+    """Asks the trust process, with what this device knows of roots, dates and floors (S8, S16)."""
+
+    def __init__(self, config: Config, get_worker: GetWorker) -> None:
+        self._config, self._get_worker = config, get_worker
+        self._ready: launch.Worker | None = None
+
+    @contextlib.contextmanager
+    def expecting(self) -> Iterator[None]:
+        """See `device.Device.expecting`: the trust process starts while the image's head is on its way."""
+        self._ready = self._get_worker("verify")
+        try:
+            yield
+        finally:
+            worker, self._ready = self._ready, None
+            if worker is not None:
+                worker.close()
+
+    def __call__(self, head: ImageHead, record: Record, floors: Floors, *, ignore_expiry: bool) -> Verified:
+        """See `device.Verify`."""
+        verdict = self.ask(head, record, floors, ignore_expiry=ignore_expiry)
+        documents = {
+            "targets": verdict.targets.decode(),
+            "targets-version": str(verdict.targets_version),
+            "verified-date": verdict.verified_date.strftime("%Y-%m-%dT%H:%M:%S+00:00"),
+            "dates": json.dumps({each.what: each.expires.isoformat() for each in verdict.dates}),
+        }
+        if verdict.new_roots:
+            documents["root"] = verdict.new_roots[-1].decode()
+        return Verified(verdict.root_version, documents, {"trust": verdict.summary()})
+
+    def ask(
+        self, head: ImageHead, record: Record | Published | None, floors: Floors, *, ignore_expiry: bool
+    ) -> Verdict:
+        """One question to the trust process."""
+        keep = record.document if record else lambda _: None
+        kept = keep("targets")
+        request = TrustRequest(
+            trusted_root=(keep("root") or self._first_root()).encode(),
+            trust_section=head.trust,
+            manifest=head.manifest,
+            policy=TrustPolicy(self._config.trust.roles, ignore_expiry=ignore_expiry),
+            time=self._time(keep("verified-date")),
+            floors=TrustFloors(floors.root, int(keep("targets-version") or 1)),
+            kept_targets=kept.encode() if kept else None,
+        )
+        verdict = verify_in_worker(self._take_worker, request)
+        if verdict.manifest_digest != hashlib.sha256(head.manifest).hexdigest():
+            raise LifecycleError("the trust process answered for another manifest", code="trust-pipe")
+        return verdict
+
+    def _take_worker(self) -> launch.Worker:
+        worker, self._ready = self._ready, None
+        return worker if worker is not None else self._get_worker("verify")
+
+    def _first_root(self) -> str:
+        path = self._config.trust.root
+        try:
+            return path.read_text()
+        except OSError as e:
+            raise DeviceError(f"the root of trust '{path}' cannot be read", code="trust-root", found=e.strerror) from e
+
+    def _time(self, verified: str | None) -> TrustTime:
+        build = self._config.trust.build_time or _EPOCH
+        return TrustTime(
+            clock=utc_now(),
+            build=build.astimezone(UTC),
+            verified=datetime.fromisoformat(verified) if verified else build.astimezone(UTC),
+        )
