@@ -4,11 +4,13 @@ DESTDIR ?=
 PREFIX ?= /usr
 # Of the device: what starts the client, and where its Python looks for modules (unless given: where COMPILE looks).
 TARGET_PYTHON ?= /usr/bin/python3
-PYTHONDIR ?= $(shell $(or $(COMPILE),python3) -I -c 'import sysconfig as s; names = s.get_scheme_names(); \
-	print(s.get_path("purelib", "deb_system" if "deb_system" in names else "posix_prefix", {"base": "$(PREFIX)"}))')
+# The launcher's interpreter if this host has it: the first `python3` in PATH may be another, with other directories.
+HOST_PYTHON := $(firstword $(wildcard $(TARGET_PYTHON)) $(wildcard /usr/bin/python3) python3)
+PYTHONDIR ?= $(shell $(or $(COMPILE),$(HOST_PYTHON)) -I -c 'import sysconfig as s; names = s.get_scheme_names(); \
+	print(s.get_path("purelib", "deb_system" if "deb_system" in names else "posix_prefix", {"base": "$(PREFIX)"}))' 2>/dev/null)
 # Makes byte code that needs no times of files (PEP 552, unchecked hash): an interpreter for this host of the device's
 # version, 3.13 for 3.13. Empty: no byte code; then the device, or a package's own tool, must make it.
-COMPILE ?= python3
+COMPILE ?= $(HOST_PYTHON)
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 # An interpreter that has cyclonedx-python-lib: a list of what was installed and what it needs (SBOM, CycloneDX) goes to DOC.
 # Empty: none. The time in it is SOURCE_DATE_EPOCH.
@@ -19,7 +21,7 @@ DBUS_POLICY_DIR ?= $(if $(filter /usr,$(PREFIX)),/usr/share,/etc)/dbus-1/system.
 # polkit reads declarations of actions and, beside /etc, rules here alone.
 POLKIT_DIR ?= /usr/share/polkit-1
 
-MODULES := $(DESTDIR)$(PYTHONDIR)
+MODULES = $(DESTDIR)$(PYTHONDIR)
 DOC := $(DESTDIR)$(PREFIX)/share/doc/twinslot
 MANUALS := docs/man/twinslot.1 docs/man/twinslot-config.5
 # What manual pages and hints refer to.

@@ -19,6 +19,7 @@ import pytest
 from test_units import ENABLED
 
 from fakes.rigs import REPOSITORY
+from twinslot import __version__
 
 PAGE = REPOSITORY / "docs/packaging.md"
 BLOCK = re.compile(r"^```(\w*) (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -144,6 +145,50 @@ def test_without_a_place_for_modules_nothing_is_installed(tmp_path: Path) -> Non
     assert said.returncode == 2
     assert "name the directory of the device's Python modules" in said.stderr
     assert not (tmp_path / "rootfs").exists()
+
+
+def make_install(folder: Path, foreign: str, *given: str) -> subprocess.CompletedProcess[str]:
+    """`make install` where the first `python3` in PATH is that script."""
+    programs = folder / "bin"
+    programs.mkdir()
+    (programs / "python3").write_text(foreign)
+    (programs / "python3").chmod(0o755)
+    environment = {"PATH": f"{programs}:/usr/bin:/bin"}
+    argv = ["make", "install", f"DESTDIR={folder}/rootfs", "PREFIX=/usr", *given]
+    return subprocess.run(argv, cwd=REPOSITORY, env=environment, capture_output=True, text=True, umask=0o022)
+
+
+FOREIGN = "#!/bin/sh\necho /usr/lib/elsewhere/site-packages\n"  # answers whatever it is asked
+LAUNCHED = """
+mount -t overlay -o lowerdir="$1/usr:/usr" overlay /usr
+exec /usr/bin/twinslot --version
+"""
+
+
+@pytest.mark.root
+@pytest.mark.skipif(not Path("/usr/bin/python3").exists(), reason="the launcher's interpreter is not on this host")
+def test_another_python_first_in_path_does_not_move_the_modules_away_from_the_launcher(tmp_path: Path) -> None:
+    said = make_install(tmp_path, FOREIGN)
+    assert said.returncode == 0, said.stderr
+    asked = ["/usr/bin/python3", "-I", "-c", "import sys; print(*sys.path, sep='\\n')"]
+    looks = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.splitlines()
+    [package] = (tmp_path / "rootfs").rglob("twinslot/__init__.py")
+    assert f"/{package.parents[1].relative_to(tmp_path / 'rootfs')}" in looks
+    tag = subprocess.run(
+        [*asked[:3], "import sys; print(sys.implementation.cache_tag)"], capture_output=True, text=True
+    )
+    assert (package.parent / f"__pycache__/__init__.{tag.stdout.strip()}.pyc").is_file()
+    started = ["unshare", "--mount", "sh", "-euc", LAUNCHED, "sh", str(tmp_path / "rootfs")]
+    launched = subprocess.run(started, capture_output=True, text=True)
+    assert launched.stdout == f"twinslot {__version__}\n", launched.stderr
+
+
+@pytest.mark.parametrize("goal", ["help", "install"])
+def test_without_any_python_make_reads_its_rules_in_silence(tmp_path: Path, goal: str) -> None:
+    argv = ["make", "-n", goal, f"DESTDIR={tmp_path}/rootfs", "HOST_PYTHON=no-such-python3"]
+    said = subprocess.run(argv, cwd=REPOSITORY, capture_output=True, text=True)
+    assert said.returncode == 0
+    assert said.stderr == ""
 
 
 # The recipes: their install steps, with what Yocto and Buildroot put in for the variables.

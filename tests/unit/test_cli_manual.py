@@ -176,6 +176,22 @@ def test_twinslot_lab_1_names_every_verb_and_option(verb: str) -> None:
         assert options == set().union(*(page[name] for name in verbs))
 
 
+@pytest.mark.parametrize("renderer", ["mandoc -T ascii -O width=200", "groff -mandoc -T ascii -P-cbou -rLL=200n"])
+def test_each_line_of_the_synopsis_of_twinslot_lab_1_is_shown_as_it_is_typed(renderer: str) -> None:
+    argv = [*renderer.split(), str(MANUAL / "twinslot-lab.1")]
+    if shutil.which(argv[0]) is None:
+        pytest.skip(f"{argv[0]} is not installed here")
+    printed = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    shown = re.sub(".\b", "", printed)
+    name, _, rest = shown.partition("\nSYNOPSIS\n")
+    lines = [line.strip() for line in rest.partition("\nDESCRIPTION\n")[0].splitlines() if line]
+    command = "python3 -m twinslot_lab"
+    assert f"{command} -" in name
+    starts = [f"{command} {verb}".strip() for verb, _ in synopsis_of("twinslot-lab.1")]
+    assert len(lines) == len(starts)
+    assert all(line.startswith(start) for line, start in zip(lines, starts, strict=True)), lines
+
+
 def installed() -> set[str]:
     """What is installed below /usr/share/doc/twinslot."""
     rules = (ROOT / "client/install.mk").read_text()
