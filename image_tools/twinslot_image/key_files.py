@@ -19,7 +19,6 @@ from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
-    load_pem_private_key,
     load_pem_public_key,
 )
 from securesystemslib.signer import CryptoSigner, SSlibKey  # type: ignore[attr-defined]
@@ -31,6 +30,7 @@ from twinslot.core.fields import Fields
 from twinslot.trust.keys import SCHEMES, check_keys
 from twinslot_image import PASSPHRASE
 from twinslot_image.key_encryption import encrypt_key
+from twinslot_image.key_signer import signer_of
 from twinslot_image.named_file import read_small
 from twinslot_image.replacement import MODE_PUBLIC, MODE_SECRET, replacing, write_whole
 
@@ -165,7 +165,7 @@ def load_signer(pem: bytes, where: str, passphrase: bytes | None = None) -> Cryp
         hint = f"set {PASSPHRASE} to its passphrase"
         raise DeviceError(f"the private key in '{where}' is encrypted", code="key", hint=hint)
     try:
-        signer = CryptoSigner(load_pem_private_key(pem, passphrase if ENCRYPTED in pem else None))
+        signer = signer_of(pem, passphrase if ENCRYPTED in pem else None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as e:
         if ENCRYPTED in pem:
             hint = f"see whether {PASSPHRASE} is the passphrase of this key"
