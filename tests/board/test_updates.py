@@ -70,11 +70,12 @@ def no_python(tree: Path) -> None:
 
 def newer_client(tree: Path) -> None:
     """A later client, whose record has one more column, and whose releases have one more key."""
-    schema = tree / "usr/lib/python3/dist-packages/twinslot/storage/record/schema.py"
+    client = tree / "usr/lib/python3/dist-packages/twinslot"
+    schema = client / "storage/record/schema.py"
     text = schema.read_text()
     assert text.count('    """,\n)') == 1
     schema.write_text(text.replace('    """,\n)', '    """,\n    "ALTER TABLE slots ADD COLUMN note TEXT;",\n)'))
-    model = schema.parents[1] / "core" / "model.py"
+    model = client / "core/model.py"
     text, last = model.read_text(), '    manifest: str = ""\n'
     assert text.count(last) == 1
     model.write_text(text.replace(last, f'{last}    channel: str = "stable"\n'))
