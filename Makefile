@@ -55,13 +55,13 @@ test: packages $(STAMP) ## what CI runs: linters, unit, component, simulation, D
 check: packages $(STAMP) ## the fast part: linters and tests that take seconds
 	$(PYTEST) -q -n 2 --dist worksteal -m "not slow and not board $(UNPRIVILEGED)"
 
-test-host: $(STAMP)
+test-host: $(STAMP) ## unit tests, components, simulation: all tests but the boards
 	$(AS_ROOT) $(PYTEST) -q -n 2 --dist worksteal -m "not board" --durations=10
 
 test-debian13: $(STAMP) ## the tests of the client with Debian 13's own Python and libraries
 	tests/debian13.sh
 
-test-board: $(STAMP)
+test-board: $(STAMP) ## the tests on emulated boards, but those of `make test-long`
 	$(AS_ROOT) $(BIN)/python -m twinslot_lab stories
 	$(AS_ROOT) env COLUMNS=250 $(PYTEST) -q -m "board and not long" -n 2 --dist worksteal --durations=20 --tb=short
 
@@ -107,6 +107,7 @@ docs: packages $(STAMP) ## print the generated pages anew
 
 docs-site: packages $(STAMP) ## the documentation as a site, for a browser: build/site/index.html
 	$(BIN)/python docs/make_site.py build/site-pages build/site
+	@echo "open in a browser: $(abspath build/site/index.html)"
 .PHONY: docs-site
 
 packages: ## the apt packages that boards and tests need; those that are there stay as they are
@@ -119,12 +120,13 @@ wheels: $(STAMP) ## wheels of the three distributions: build/wheels/
 venv: $(STAMP) ## the virtual environment .venv with both tools and the lab; `. .venv/bin/activate` puts it on the path
 
 $(STAMP): $(PROJECTS:=/pyproject.toml) tests/requirements.txt
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || tests/install-packages.sh tests/apt-packages-venv.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q --disable-pip-version-check $(addprefix -e ./,$(PROJECTS)) -r tests/requirements.txt
 	@touch $@
 
 clean: ## remove what was built; caches in build/cache stay
-	$(AS_ROOT) rm -rf build/demo build/deb build/site build/site-pages build/wheels build/artifacts $(VENV)
+	$(AS_ROOT) rm -rf --one-file-system $(addprefix build/,demo deb site site-pages wheels artifacts try log) $(VENV)
 
 clean-cache: ## remove the caches; the next build begins from nothing
 	$(AS_ROOT) rm -rf build/cache build/board

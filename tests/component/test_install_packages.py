@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
-SCRIPT = Path(__file__).parents[1] / "install-packages.sh"
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "tests/install-packages.sh"
 APT = """#!/bin/sh
 echo "$*" >> "$CALLS"
 case "$*" in
@@ -65,3 +69,53 @@ def test_the_last_line_of_an_apt_that_fails_is_the_cause(tmp_path: Path) -> None
     assert done.stderr.splitlines()[-1] == (
         "apt failed: E: Unable to locate package bison (all of it: build/log/apt.log)"
     )
+
+
+BARE_APT = """#!/bin/sh
+case "$*" in *--print-uris*) exit ;; *install*) echo "$*" >> "$CALLS"; touch "$CALLS.venv" ;; esac
+"""
+# Debian's interpreter before and after python3-venv.
+BARE_PYTHON = """#!/bin/sh
+[ -e "$CALLS.venv" ] || exit 1
+[ "$*" != "-m venv .venv" ] || { mkdir -p .venv/bin; cp /bin/true .venv/bin/pip; }
+"""
+
+
+def make(folder: Path, *words: str) -> None:
+    """The project's `make` in a folder that holds no more than its rules, on that machine."""
+    lists = [f"tests/{path.name}" for path in (ROOT / "tests").glob("*.txt")]
+    projects = [f"{each}/pyproject.toml" for each in ("client", "image_tools", "qemu")]
+    for name in ["Makefile", "client/install.mk", "tests/install-packages.sh", *lists, *projects]:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, folder / name)
+    programs = folder / "bin"
+    programs.mkdir(exist_ok=True)
+    for name, text in {
+        "apt-get": BARE_APT,
+        "dpkg-query": "#!/bin/sh\n",
+        "sudo": '#!/bin/sh\nexec "$@"\n',
+        "python": BARE_PYTHON,
+    }.items():
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
+    env = os.environ | {"PATH": f"{programs}:{os.environ['PATH']}", "CALLS": str(folder / "calls")}
+    argv = ["make", *words, f"PYTHON={programs}/python"]
+    done = subprocess.run(argv, cwd=folder, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed here")
+def test_a_machine_that_cannot_make_a_virtual_environment_gets_what_makes_one_and_no_more(tmp_path: Path) -> None:
+    for _ in range(2):
+        make(tmp_path, "venv")
+    assert (tmp_path / ".venv/.installed").exists()
+    [call] = (tmp_path / "calls").read_text().splitlines()
+    assert call.endswith("--no-install-recommends python3-venv")
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed here")
+def test_clean_leaves_nothing_but_what_the_next_build_takes_up(tmp_path: Path) -> None:
+    for name in ("cache", "log", "site", "try"):
+        (tmp_path / "build" / name / "deep").mkdir(parents=True)
+    make(tmp_path, "clean")
+    assert [path.name for path in (tmp_path / "build").iterdir()] == ["cache"]

@@ -82,8 +82,11 @@ HELD = {
         "bench/README.md",
         "python -m bench",
     ): "names of other clients' machines: run by hand, tests/unit/test_bench_report.py",
-    ("image_tools/README.md", "pip install twinslot-image"): "commands; tests/component/test_wheels.py installs it",
-    ("qemu/README.md", "pip install twinslot-lab"): "commands; tests/component/test_wheels.py installs it",
+    (
+        "image_tools/README.md",
+        "pip install ./client ./image_tools",
+    ): "commands; tests/component/test_wheels.py installs it",
+    ("qemu/README.md", "export TWINSLOT_CHECKOUT"): "commands; tests/component/test_wheels.py installs it",
     ("qemu/README.md", "pytest_plugins"): "python; tests/component/test_wheels.py asks for the plugin so",
     ("qemu/README.md", "boards/*.toml"): "names",
     ("qemu/README.md", "native "): "a table of what is cached",
@@ -373,6 +376,21 @@ def test_make_venv_installs_what_the_guide_says() -> None:
     for place in wanted[1].split():
         assert f"-e {place}" in plan
         assert (ROOT / place / "pyproject.toml").is_file()
+
+
+def test_no_page_installs_from_a_registry_what_none_has() -> None:
+    installs = [
+        (str(page.relative_to(ROOT)), found[1])
+        for page in [*ROOT.glob("*.md"), *ROOT.glob("*/README.md"), *(ROOT / "docs").rglob("*.md")]
+        for found in re.finditer(r"pip install ([^`\n]+)", page.read_text())
+    ]
+    assert {page for page, _ in installs} >= {"README.md", "image_tools/README.md", "qemu/README.md"}
+    for page, words in installs:
+        named = [word.strip("'\"") for word in words.split() if not word.startswith("-")]
+        assert all(word.startswith((".", "~", "$", "/")) or word.endswith(".whl") for word in named), (page, words)
+        for word in named:
+            if word.startswith(("./", "~/twinslot/")):
+                assert (ROOT / word.removeprefix("./").removeprefix("~/twinslot/") / "pyproject.toml").is_file(), page
 
 
 # Configuration and data of the other pages
