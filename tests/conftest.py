@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,8 @@ settings.load_profile("twinslot")
 
 MEMORY = Path("/dev/shm")  # a file system in memory, on every Linux
 ENOUGH = 6 << 30  # bytes: three times what all tests but the boards' leave behind
+KEPT = 256 << 20  # bytes of failed tests' directories that a run may leave in memory
+FAILED: list[Path] = []
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -35,10 +39,50 @@ def pytest_configure(config: pytest.Config) -> None:
         tempfile.tempdir = None
 
 
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """A report carries its test's own directory, from a worker, too."""
+    outcome = yield
+    folder = getattr(item, "funcargs", {}).get("tmp_path")
+    if folder is not None:
+        outcome.get_result().folder = str(folder)  # type: ignore[attr-defined]
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Remember the directories of tests that failed, in the order in which they did."""
+    if report.failed and hasattr(report, "folder"):
+        FAILED.append(Path(report.folder))
+
+
+def size(folder: Path) -> int:
+    """Bytes that files below it take."""
+    return sum(path.lstat().st_blocks * 512 for path in folder.rglob("*"))
+
+
+def remove_all_but(kept: set[Path], path: Path) -> None:
+    """Remove a directory around what is kept; never what is mounted there, as a test that failed may have left it."""
+    if any(path in each.parents for each in kept):
+        for inner in path.iterdir():
+            remove_all_but(kept, inner)
+    elif path not in kept and not path.is_mount():
+        subprocess.run(["rm", "-rf", "--one-file-system", path], stderr=subprocess.DEVNULL)
+
+
 @pytest.hookimpl(trylast=True)
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """What went well leaves nothing in memory; not before the end, or a path would come twice, for two files."""
-    if exitstatus == 0 and not hasattr(session.config, "workerinput"):
-        used = session.config._tmp_path_factory._basetemp  # type: ignore[attr-defined]
-        if used is not None and MEMORY in used.parents:
-            shutil.rmtree(used, ignore_errors=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A run leaves nothing in memory but the own directories of tests that failed, up to KEPT bytes.
+
+    Not before the end, or a path would come twice, for two files.
+    """
+    if hasattr(session.config, "workerinput"):
+        return
+    used = session.config._tmp_path_factory._basetemp  # type: ignore[attr-defined]
+    if used is None or MEMORY not in used.parents:
+        return
+    kept: set[Path] = set()
+    left = KEPT
+    for folder in filter(Path.is_dir, dict.fromkeys(FAILED)):
+        if (needed := size(folder)) <= left:
+            kept.add(folder)
+            left -= needed
+    remove_all_but(kept, used)
