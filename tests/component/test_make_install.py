@@ -154,21 +154,24 @@ def make_install(folder: Path, foreign: str, *given: str) -> subprocess.Complete
     (programs / "python3").write_text(foreign)
     (programs / "python3").chmod(0o755)
     environment = {"PATH": f"{programs}:/usr/bin:/bin"}
-    argv = ["make", "install", f"DESTDIR={folder}/rootfs", "PREFIX=/usr", *given]
+    argv = ["make", "install", f"DESTDIR={folder}/rootfs", *given]
     return subprocess.run(argv, cwd=REPOSITORY, env=environment, capture_output=True, text=True, umask=0o022)
 
 
 FOREIGN = "#!/bin/sh\necho /usr/lib/elsewhere/site-packages\n"  # answers whatever it is asked
 LAUNCHED = """
 mount -t overlay -o lowerdir="$1/usr:/usr" overlay /usr
-exec /usr/bin/twinslot --version
+exec "$2/bin/twinslot" --version
 """
 
 
 @pytest.mark.root
 @pytest.mark.skipif(not Path("/usr/bin/python3").exists(), reason="the launcher's interpreter is not on this host")
-def test_another_python_first_in_path_does_not_move_the_modules_away_from_the_launcher(tmp_path: Path) -> None:
-    said = make_install(tmp_path, FOREIGN)
+@pytest.mark.parametrize("prefix", ["/usr", "/usr/local"])
+def test_another_python_first_in_path_does_not_move_the_modules_away_from_the_launcher(
+    tmp_path: Path, prefix: str
+) -> None:
+    said = make_install(tmp_path, FOREIGN, f"PREFIX={prefix}")
     assert said.returncode == 0, said.stderr
     asked = ["/usr/bin/python3", "-I", "-c", "import sys; print(*sys.path, sep='\\n')"]
     looks = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.splitlines()
@@ -178,7 +181,7 @@ def test_another_python_first_in_path_does_not_move_the_modules_away_from_the_la
         [*asked[:3], "import sys; print(sys.implementation.cache_tag)"], capture_output=True, text=True
     )
     assert (package.parent / f"__pycache__/__init__.{tag.stdout.strip()}.pyc").is_file()
-    started = ["unshare", "--mount", "sh", "-euc", LAUNCHED, "sh", str(tmp_path / "rootfs")]
+    started = ["unshare", "--mount", "sh", "-euc", LAUNCHED, "sh", str(tmp_path / "rootfs"), prefix]
     launched = subprocess.run(started, capture_output=True, text=True)
     assert launched.stdout == f"twinslot {__version__}\n", launched.stderr
 
