@@ -6,10 +6,10 @@ PREFIX ?= /usr
 TARGET_PYTHON ?= /usr/bin/python3
 # The launcher's interpreter if this host has it: the first `python3` in PATH may be another, with other directories.
 HOST_PYTHON := $(firstword $(wildcard $(TARGET_PYTHON)) $(wildcard /usr/bin/python3) python3)
-PYTHONDIR ?= $(shell $(or $(COMPILE),$(HOST_PYTHON)) -I -c 'import sys, sysconfig as s; below = "$(PREFIX)/"; \
-	schemes = [each for each in ("deb_system", "posix_local", "posix_prefix") if each in s.get_scheme_names()]; \
-	places = [s.get_path("purelib", each, {"base": "$(PREFIX)"}) for each in schemes]; \
-	print(next((each for each in places if each in sys.path and each.startswith(below)), places[0]))' 2>/dev/null)
+PYTHONDIR ?= $(shell $(or $(COMPILE),$(HOST_PYTHON)) -I -c 'import sys, sysconfig as s; names = s.get_scheme_names(); \
+	place = s.get_path("purelib", "deb_system" if "deb_system" in names else "posix_prefix", {"base": "$(PREFIX)"}); \
+	local = s.get_path("purelib", "posix_local", {"base": "/usr"}) if "posix_local" in names else place; \
+	print(local if "$(PREFIX)" == "/usr/local" else place)' 2>/dev/null)
 # Makes byte code that needs no times of files (PEP 552, unchecked hash): an interpreter for this host of the device's
 # version, 3.13 for 3.13. Empty: no byte code; then the device, or a package's own tool, must make it.
 COMPILE ?= $(HOST_PYTHON)
