@@ -238,7 +238,7 @@ def test_a_worker_that_hangs_is_left_when_patience_ends(image: Path, monkeypatch
     with reading(image) as (taken, worker):
         taken.head()
         process_of(worker).send_signal(signal.SIGSTOP)
-        with pytest.raises(TransportError, match="silent") as error:
+        with pytest.raises(TransportError, match="sent nothing in time") as error:
             list(everything(taken))
     assert error.value.code == "transport.worker-silent"
 
@@ -542,7 +542,7 @@ def test_a_verifying_worker_that_hangs_decides_nothing(authority: Authority, mon
         process_of(worker).send_signal(signal.SIGSTOP)
         return worker
 
-    with pytest.raises(TransportError, match="silent"):
+    with pytest.raises(TransportError, match="sent nothing in time"):
         verify_in_worker(stopped, authority.request())
 
 
