@@ -45,7 +45,7 @@ HELD = {
     ("README.md", "make try"): "commands; tests/component/test_try_device.py",
     ("README.md", "  7.9 s"): "output of `make try`: tests/component/test_try_device.py has each line",
     ("README.md", "make demo"): "names; run by CI, and its two stories by tests/board/test_other_boards.py",
-    ("README.md", " 39.9 s"): "output of `make demo`, shortened by hand: an emulated board, minutes",
+    ("README.md", " 16.4 s"): "output of `make demo`, shortened by hand: an emulated board, minutes",
     ("README.md", "client/twinslot/"): "names",
     ("CONTRIBUTING.md", "make venv"): "commands",
     ("docs/architecture.md", "cli/   bus/server/"): "a picture; tests/unit/test_layers.py holds the arrows",
