@@ -490,9 +490,10 @@ def test_a_signal_at_any_moment_leaves_no_temporary_file_and_no_traceback(
     }
     command = commands[verb]
     moment = {signal.SIGINT: 0.1, signal.SIGTERM: 0.3, signal.SIGHUP: 0.6}[number]  # seconds into its work
-    while (ended := signalled(command, number, moment))[0] == 0 and moment > 0.001:
+    # On a fast machine it was done by then, or was leaving: Python gives signals back before the process ends.
+    while (ended := signalled(command, number, moment))[0] in (0, -number) and moment > 0.001:
         (tmp_path / "out").unlink()
-        moment /= 2  # on a fast machine it was done by then
+        moment /= 2
     status, error = ended
     assert status == 128 + number, error
     assert error.decode().count("\n") <= 2
