@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from twinslot_image.factory.layout import fixed_id
 from twinslot_lab.command import run
-from twinslot_lab.slotimage import fixed_id
 
 EPOCH: Final = 1_700_000_000  # seconds; any constant
 _FREE: Final = re.compile(r"^  Free inodes: (.*)$", re.MULTILINE)

@@ -12,10 +12,10 @@ from twinslot.core.model import SlotName
 from twinslot_image import replaceable
 from twinslot_image.build import build_time
 from twinslot_image.cli_commands import say
-from twinslot_image.factory_environment import make_copies, opened_disk, read_places
+from twinslot_image.factory.environment import make_copies, opened_disk, read_places
+from twinslot_image.factory.record import factory_variables, provision
 from twinslot_image.file_kind import require_lasting
 from twinslot_image.outputs import Target
-from twinslot_image.provision import factory_variables, provision
 
 
 def provision_device(arguments: argparse.Namespace, output: Output) -> None:

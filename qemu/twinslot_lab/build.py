@@ -10,10 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from twinslot_lab import kernel, rootfs, slotimage, uboot
+from twinslot.core.model import Floors, SlotName
+from twinslot_image.factory import disk
+from twinslot_image.factory.record import first_variables
+from twinslot_image.factory.slot_image import make_slot_image
+from twinslot_lab import kernel, rootfs, uboot
 from twinslot_lab.cache import cached, fingerprint
 from twinslot_lab.command import BUILD
 from twinslot_lab.description import BoardDescription, load
+from twinslot_lab.errors import as_build_error
 from twinslot_lab.rootfs import Overlay
 
 
@@ -63,9 +68,8 @@ def assemble(
         variables: The environment.
     """
     shutil.copy(firmware, folder / board.firmware.image)
-    disk = slotimage.make_disk(board, folder / "disk.img", dict(contents))
-    slotimage.put_firmware(board, disk, firmware)
-    uboot.put_environment(board, folder, variables)
+    with as_build_error():
+        disk.assemble(board.layout, folder / "disk.img", folder / "card.img", contents, variables, firmware)
 
 
 def build_slot(
@@ -76,7 +80,27 @@ def build_slot(
     if tree.exists():
         shutil.rmtree(tree)
     rootfs.build_rootfs(board, tree, debs=debs, overlays=overlays)
-    return slotimage.build(tree, out, limit_mib=board.disk.slot_mib)
+    return make_slot(board, tree, out)
+
+
+def make_slot(board: BoardDescription, tree: Path, out: Path) -> Path:
+    """A tree as the image of one of this board's slots.
+
+    Raises:
+        BuildError: It does not fit, or the tree could not be read.
+    """
+    with as_build_error():
+        return make_slot_image(tree, out, limit_mib=board.disk.slot_mib)
+
+
+def make_data(board: BoardDescription, out: Path, record: Path | None = None) -> Path:
+    """The data partition of a new board.
+
+    Raises:
+        BuildError: A program of the host failed.
+    """
+    with as_build_error():
+        return disk.make_data(out, board.disk.data_mib, record)
 
 
 def build_board(name: str = "virt-arm64", *, debs: Sequence[Path] = (), overlays: Sequence[Path] = ()) -> BoardFiles:
@@ -90,14 +114,14 @@ def build_board(name: str = "virt-arm64", *, debs: Sequence[Path] = (), overlays
     board = load(name)
     firmware = build_parts(board)
     system = rootfs.system_tree(board)
-    code = [Path(slotimage.__file__), Path(rootfs.__file__), Path(uboot.__file__), Path(__file__)]
+    code = [Path(disk.__file__).parent, Path(rootfs.__file__), Path(uboot.__file__), Path(__file__)]
     key = fingerprint(str(firmware), str(system), vars_of(board), list(map(_digest, debs)), *overlays, *code)
 
     def make(work: Path) -> None:
         slot = build_slot(board, work / "slot.img", debs=debs, overlays=overlays)
         shutil.rmtree(work / "slot.img.tree")
-        data = slotimage.make_data(work / "data.img", board.disk.data_mib)
-        assemble(board, work, firmware, {"slot_a": slot, "data": data}, uboot.factory_environment(board))
+        data = make_data(board, work / "data.img")
+        assemble(board, work, firmware, {"slot_a": slot, "data": data}, first_variables(SlotName.A, Floors(1, 0, 1)))
         data.unlink()
         made_of = {"firmware": str(firmware), "system": str(system), "debs": [str(deb) for deb in debs]}
         (work / "board.json").write_text(json.dumps(made_of, indent=2) + "\n")

@@ -10,14 +10,12 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from twinslot_image.factory.layout import DeviceLayout, DiskLayout, EnvironmentLayout
 from twinslot_lab.command import ROOT
-from twinslot_lab.envcard import Place
 from twinslot_lab.errors import LabError
 
 BOARDS = ROOT / "qemu" / "boards"
 SYSTEMS = ROOT / "qemu" / "systems"
-MIB = 1 << 20
-PARTITIONS = ("slot_a", "slot_b", "data")  # in the order of the table
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,61 +75,6 @@ class Firmware:
 
 
 @dataclass(frozen=True, slots=True)
-class Environment:
-    """Where the two copies of the environment stand: the guest's device, bytes, and MiB for a card of their own.
-
-    `card_mib` 0: they stand on the disk, before the first partition.
-    """
-
-    device: str
-    offsets: list[int]
-    size: int
-    card_mib: int
-
-    @property
-    def place(self) -> Place:
-        """The same for `EnvCard`."""
-        return Place((self.offsets[0], self.offsets[1]), self.size)
-
-    @property
-    def fw_env_config(self) -> str:
-        """The text of /etc/fw_env.config."""
-        lines = [f"{self.device}  {offset:#x}  {self.size:#x}\n" for offset in self.offsets]
-        return "# device  offset  size\n" + "".join(lines)
-
-
-@dataclass(frozen=True, slots=True)
-class Disk:
-    """The partition table, `gpt` or `dos`, and sizes in MiB.
-
-    Attributes:
-        first_mib: Where the first partition starts; everything before it belongs to table, firmware and environment.
-        size_mib: Of the whole disk; 0: as much as it takes.
-        id: The disk's number in a DOS table.
-        beside: Payloads beside the root file system, each with a partition of so many MiB in either slot; a GPT only.
-    """
-
-    slot_mib: int
-    data_mib: int
-    table: str = "gpt"
-    first_mib: int = 1
-    size_mib: int = 0
-    id: int = 0
-    beside: dict[str, int] = field(default_factory=dict)
-
-    def partition(self, name: str) -> str:
-        """A partition as the kernel's command line names it: `PARTLABEL=slot_a`, `PARTUUID=74736c31-01`."""
-        if self.table == "gpt":
-            return f"PARTLABEL={name}"
-        return f"PARTUUID={self.id:08x}-{PARTITIONS.index(name) + 1:02x}"
-
-    def device(self, name: str) -> str:
-        """The link that udev makes for it."""
-        kind, _, value = self.partition(name).partition("=")
-        return f"/dev/disk/by-{kind.lower()}/{value}"
-
-
-@dataclass(frozen=True, slots=True)
 class System:
     """The root file system: suite, packages, kernel, modules, and the units and generators that do not run here.
 
@@ -184,8 +127,8 @@ class BoardDescription:
     machine: Machine
     console: Line
     firmware: Firmware
-    environment: Environment
-    disk: Disk
+    environment: EnvironmentLayout
+    disk: DiskLayout
     system: System
     quirks: Quirks = field(default_factory=Quirks)
 
@@ -194,13 +137,19 @@ class BoardDescription:
         """The board's own part of `bootloader_hooks/uboot`."""
         return ROOT / "bootloader_hooks" / "uboot" / self.name
 
+    @property
+    def layout(self) -> DeviceLayout:
+        """What manufacture has to know of it."""
+        firmware = self.firmware
+        return DeviceLayout(self.disk, self.environment, firmware.offset if firmware.place == "disk" else None)
+
 
 _TABLES: dict[str, type[Any]] = {
     "machine": Machine,
     "console": Line,
     "firmware": Firmware,
-    "environment": Environment,
-    "disk": Disk,
+    "environment": EnvironmentLayout,
+    "disk": DiskLayout,
     "system": System,
     "quirks": Quirks,
 }
@@ -248,7 +197,7 @@ def _table(key: str, values: dict[str, Any]) -> Any:
     for (table, name), known in _CHOICES.items():
         if table == key and values.get(name, known[0]) not in known:
             raise LabError(f"[{key}] {name} is '{values[name]}', expected one of: {', '.join(known)}")
-    return _TABLES[key](**values)
+    return _TABLES[key](**{name: tuple(value) if name == "offsets" else value for name, value in values.items()})
 
 
 def _with_base(own: dict[str, Any]) -> dict[str, Any]:

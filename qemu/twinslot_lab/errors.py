@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from twinslot.core.errors import TwinslotError
+
 
 class LabError(Exception):
     """A step of the lab failed; the message is one sentence with the first cause.
@@ -29,6 +34,15 @@ class BuildError(LabError):
     def __init__(self, message: str, *, hint: str | None = None, output: str = "") -> None:
         super().__init__(message, hint=hint)
         self.output = output.strip()
+
+
+@contextmanager
+def as_build_error() -> Iterator[None]:
+    """What the image tool could not make, the lab could not build."""
+    try:
+        yield
+    except TwinslotError as e:
+        raise BuildError(str(e)) from e
 
 
 class BoardError(LabError):

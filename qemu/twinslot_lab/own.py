@@ -23,10 +23,11 @@ from typing import Any
 from twinslot.config.options import Config
 from twinslot.config.options import load as load_configuration
 from twinslot.core.errors import TwinslotError
+from twinslot_image.factory.layout import DiskLayout
 from twinslot_lab import kernel, rootfs
 from twinslot_lab.cache import cached, fingerprint
 from twinslot_lab.command import run
-from twinslot_lab.description import BoardDescription, Disk, load
+from twinslot_lab.description import BoardDescription, load
 from twinslot_lab.errors import BuildError, LabError
 from twinslot_lab.release import Release, ReleaseTeam
 from twinslot_lab.rootfs import ROOTFS, Overlay
@@ -60,7 +61,7 @@ def parse(data: dict[str, Any], folder: Path) -> OwnDevice:
     values: dict[str, Any] = _OPTIONAL | data
     board = load(values["like"])
     disk = board.disk
-    sizes = Disk(int(values["slot_mib"]) or disk.slot_mib, int(values["data_mib"]) or disk.data_mib)
+    sizes = DiskLayout(int(values["slot_mib"]) or disk.slot_mib, int(values["data_mib"]) or disk.data_mib)
     paths = [folder / values["root"], *(folder / overlay for overlay in values["overlays"])]
     for path in paths:
         if not path.exists():

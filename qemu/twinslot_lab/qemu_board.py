@@ -12,13 +12,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
+from twinslot_image.factory.environment import RawEnvironment
 from twinslot_lab.agent import Agent, AgentLink
 from twinslot_lab.build import BoardFiles
 from twinslot_lab.console import Console
 from twinslot_lab.console_link import ConsoleLink
 from twinslot_lab.deadline import Deadline
 from twinslot_lab.drives import drive_arguments, drive_options, own_copies
-from twinslot_lab.envcard import EnvCard
 from twinslot_lab.errors import BoardError
 from twinslot_lab.guest import GuestBoard
 from twinslot_lab.harness_reset import HarnessReset
@@ -58,7 +58,7 @@ class QemuBoard(GuestBoard):
         self.folder = folder
         self.log = folder / "console.log"
         self.disk, card = own_copies(files, folder)
-        self.card = EnvCard(card, files.board.environment.place)
+        self.card = RawEnvironment(card, files.board.environment.places)
         self._drives = drive_options(self.disk, card, drives or {})
         self._extra = (*extra, *(("-no-reboot",) if stop_on_reset else ()))
         self._process: subprocess.Popen[bytes] | None = None

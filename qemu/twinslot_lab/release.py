@@ -18,10 +18,11 @@ from pathlib import Path
 
 from twinslot.core.model import SlotName
 from twinslot_image.cli import main as image_tool
+from twinslot_image.factory.layout import ROOT_PAYLOAD
+from twinslot_image.factory.record import provision
 from twinslot_image.outputs import Target
-from twinslot_image.provision import provision
-from twinslot_lab import rootfs, slotimage, uboot
-from twinslot_lab.build import BoardFiles, assemble, vars_of
+from twinslot_lab import rootfs, uboot
+from twinslot_lab.build import BoardFiles, assemble, make_data, make_slot, vars_of
 from twinslot_lab.cache import cached, fingerprint
 from twinslot_lab.command import BUILD, ROOT, cause, run, run_logged, scratch
 from twinslot_lab.description import BoardDescription, load
@@ -97,7 +98,7 @@ class Image:
 
     def content(self, payload: str) -> Path:
         """What was packed as a payload; the slot image is the root file system."""
-        return self.slot if payload == slotimage.ROOT_PAYLOAD else self.path.with_name(f"{payload}.img")
+        return self.slot if payload == ROOT_PAYLOAD else self.path.with_name(f"{payload}.img")
 
 
 class ReleaseTeam:
@@ -135,15 +136,13 @@ class ReleaseTeam:
         def make(work: Path) -> None:
             built = datetime.fromtimestamp(_EPOCH, UTC)
             variables = provision(image.path, SlotName.A, Target(work / "record.sqlite"), built)
-            data = slotimage.make_data(work / "data.img", self.board.disk.data_mib)
-            put_record(data, work / "record.sqlite")
+            data = make_data(self.board, work / "data.img", work / "record.sqlite")
             shutil.copy(image.slot, work / "slot.img")
-            environment = uboot.factory_environment(self.board) | variables
-            assemble(self.board, work, firmware, {"slot_a": image.slot, "data": data}, environment)
+            assemble(self.board, work, firmware, {"slot_a": image.slot, "data": data}, variables)
             data.unlink()
 
         return BoardFiles(
-            self.board, cached("factory", fingerprint(str(firmware), str(image.path), vars_of(self.board), 1), make)
+            self.board, cached("factory", fingerprint(str(firmware), str(image.path), vars_of(self.board), 2), make)
         )
 
     def image(self, release: Release) -> Image:
@@ -208,7 +207,7 @@ class ReleaseTeam:
             run("cp", "-a", "--reflink=auto", self._product_tree(), tree)
             for overlay in self._layers(release):
                 rootfs.apply_overlay(overlay, tree)
-            return slotimage.build(tree, work / "slot.img", limit_mib=self.board.disk.slot_mib)
+            return make_slot(self.board, tree, work / "slot.img")
 
     def _layers(self, release: Release) -> tuple[Overlay, ...]:
         """What comes over the system with the client's package, in this order."""
@@ -275,12 +274,6 @@ def _settle(board: BoardDescription, tree: Path) -> None:
     (etc / "config.d" / "20-board.toml").write_text(configuration)
     if deadline:
         (etc / "deadline.env").write_text(deadline)
-
-
-def put_record(data: Path, record: Path) -> None:
-    """Into the data partition's image, which becomes /var."""
-    commands = f"mkdir lib\nmkdir lib/twinslot\nwrite {record} lib/twinslot/record.sqlite\n"
-    run("debugfs", "-w", "-f", "-", data, stdin=commands.encode())
 
 
 def _tool(*arguments: str) -> None:

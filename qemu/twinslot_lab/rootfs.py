@@ -143,7 +143,7 @@ def _lines(path: Path) -> list[str]:
 def build_rootfs(
     board: BoardDescription, out: Path, *, debs: Sequence[Path] = (), overlays: Iterable[Overlay] = ()
 ) -> Path:
-    """A root file system tree, ready to become a slot image (see `slotimage.build`).
+    """A root file system tree, ready to become a slot image (see `build.make_slot`).
 
     Args:
         board: What it is for.

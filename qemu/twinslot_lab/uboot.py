@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 
 from twinslot_lab.apt import PrivateApt
 from twinslot_lab.cache import cached, fingerprint
 from twinslot_lab.command import BUILD, ROOT, run, run_logged
 from twinslot_lab.description import BoardDescription
-from twinslot_lab.envcard import EnvCard
 from twinslot_lab.errors import BuildError
 
 HOOKS = ROOT / "bootloader_hooks" / "uboot"
@@ -58,35 +56,10 @@ def default_environment(board: BoardDescription) -> dict[str, str]:
     return dict(line.partition("=")[::2] for line in flatten(text))
 
 
-def factory_environment(board: BoardDescription, sequence: int = 1, epoch: int = 0, root: int = 1) -> dict[str, str]:
-    """What manufacture writes to both copies: slot a is good, slot b is empty, and the floors stand."""
-    defaults = {name: value for name, value in default_environment(board).items() if name in CONTRACT}
-    floors = {"ts_sequence": str(sequence), "ts_epoch": str(epoch), "ts_root": str(root)}
-    return defaults | {"upgrade_available": "0", "slot_b": "bad", "ts_generation": "1"} | floors
-
-
 def initial_environment(board: BoardDescription) -> str:
     """The text of /etc/u-boot-initial-env: what libubootenv starts from when both copies are lost."""
     pairs = default_environment(board).items()
     return "".join(f"{name}={value}\n" for name, value in pairs if name in CONTRACT)
-
-
-def put_environment(board: BoardDescription, folder: Path, variables: Mapping[str, str]) -> EnvCard:
-    """Both copies with the same content: on a new card image `card.img`, or on `disk.img` if the board has one card."""
-    if board.environment.card_mib:
-        return make_card(board, folder / "card.img", variables)
-    card = EnvCard(folder / "disk.img", board.environment.place)
-    card.write_both(variables)
-    return card
-
-
-def make_card(board: BoardDescription, path: Path, variables: Mapping[str, str]) -> EnvCard:
-    """A new card image that holds only the environment, both copies with the same content."""
-    with path.open("wb") as card:
-        card.truncate(board.environment.card_mib << 20)
-    card_env = EnvCard(path, board.environment.place)
-    card_env.write_both(variables)
-    return card_env
 
 
 def build(board: BoardDescription) -> Path:

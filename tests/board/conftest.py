@@ -9,6 +9,9 @@ from typing import Protocol
 import pytest
 
 from board.tiny_slots import make_slot
+from twinslot.core.model import Floors, SlotName
+from twinslot_image.factory.disk import write_at
+from twinslot_image.factory.record import first_variables
 from twinslot_lab import uboot
 from twinslot_lab.build import BoardFiles, assemble
 from twinslot_lab.demo import FACTORY
@@ -16,7 +19,6 @@ from twinslot_lab.description import load
 from twinslot_lab.plugin import BoardFactory
 from twinslot_lab.qemu_board import QemuBoard
 from twinslot_lab.release import Release, ReleaseTeam
-from twinslot_lab.slotimage import slot_offsets, write_at
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +34,7 @@ def tiny_board(tmp_path_factory: pytest.TempPathFactory) -> BoardFiles:
     board = load()
     folder = tmp_path_factory.mktemp("tiny")
     slots = {f"slot_{name}": make_slot(name, tmp_path_factory.mktemp(name)) for name in ("a", "b")}
-    assemble(board, folder, uboot.build(board), slots, uboot.factory_environment(board))
+    assemble(board, folder, uboot.build(board), slots, first_variables(SlotName.A, Floors(1, 0, 1)))
     return BoardFiles(board, folder)
 
 
@@ -57,7 +59,7 @@ def trial_board(team: ReleaseTeam, board_factory: BoardFactory) -> TrialFactory:
     def make(release: Release) -> QemuBoard:
         image = team.image(release)
         board = board_factory(files=team.factory(FACTORY))
-        write_at(board.disk, slot_offsets(board.files.board)["slot_b"][0], image.slot)
+        write_at(board.disk, board.files.board.disk.partitions()["slot_b"][0], image.slot)
         board.card.update_both(
             slot="b",
             slot_b="trial",

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from twinslot_image.factory.disk import write_at
 from twinslot_lab.build import BoardFiles
 from twinslot_lab.plugin import BoardFactory
 from twinslot_lab.qemu_board import QemuBoard
-from twinslot_lab.slotimage import slot_offsets, write_at
 
 pytestmark = pytest.mark.board
 
@@ -20,14 +20,14 @@ def boot_id(board: QemuBoard) -> str:
 
 
 def digest_of_slot_a(board: QemuBoard, size: int) -> str:
-    start, _ = slot_offsets(board.files.board)["slot_a"]
+    start, _ = board.files.board.disk.partitions()["slot_a"]
     with board.disk.open("rb") as disk:
         disk.seek(start)
         return hashlib.sha256(disk.read(size)).hexdigest()
 
 
 def copy_slot_image_to_b(board: QemuBoard) -> None:
-    write_at(board.disk, slot_offsets(board.files.board)["slot_b"][0], board.files.slot)
+    write_at(board.disk, board.files.board.disk.partitions()["slot_b"][0], board.files.slot)
 
 
 def test_a_board_keeps_its_identity_and_its_slot_through_a_power_cut(fresh_board: QemuBoard) -> None:
@@ -103,7 +103,7 @@ def test_the_watchdog_resets_a_board_that_hangs(fresh_board: QemuBoard, hang: st
 
 def blank_data(board: QemuBoard) -> int:
     """Make the data partition zeros, as on a new medium; gives its start in bytes."""
-    start, size = slot_offsets(board.files.board)["data"]
+    start, size = board.files.board.disk.partitions()["data"]
     with board.disk.open("r+b") as disk:
         disk.seek(start)
         disk.write(bytes(size))

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from twinslot.bootloader.uboot.rawenv import encode
 from twinslot_lab.build import BoardFiles
 from twinslot_lab.crash import bootmodel
 from twinslot_lab.crash.bootmodel import Card
@@ -22,10 +23,8 @@ from twinslot_lab.crash.log import Log
 from twinslot_lab.crash.record import SHORT, record
 from twinslot_lab.crash.replay import Drives
 from twinslot_lab.crash.states import plan
-from twinslot_lab.envcard import pack
 from twinslot_lab.plugin import BoardFactory
 from twinslot_lab.qemu_board import QemuBoard
-from twinslot_lab.slotimage import slot_offsets
 
 pytestmark = pytest.mark.board
 
@@ -65,7 +64,7 @@ class Case:
 
 def settled(variables: dict[str, str], broken: str = "", flags: int = 6) -> Case:
     """Both copies say the same."""
-    return Case(pack(variables, flags, SIZE), pack(variables, flags - 1, SIZE), frozenset(broken))
+    return Case(encode(variables, SIZE, flags), encode(variables, SIZE, (flags - 1) % 256), frozenset(broken))
 
 
 def each_combination() -> Iterator[Case]:
@@ -81,21 +80,21 @@ def each_combination() -> Iterator[Case]:
 
 def each_torn_prefix() -> Iterator[Case]:
     """The arming write, torn after each sector, over the older copy that stands there."""
-    new, old = pack(TRIAL | {"ts_note": "x" * 9000}, 7, SIZE), pack(QUIET, 5, SIZE)
+    new, old = encode(TRIAL | {"ts_note": "x" * 9000}, SIZE, 7), encode(QUIET, SIZE, 5)
     for kept in range(0, SIZE + 512, 512):
-        yield Case(pack(QUIET, 6, SIZE), new[:kept] + old[kept:])
+        yield Case(encode(QUIET, SIZE, 6), new[:kept] + old[kept:])
         if kept % 2048 == 0:
-            yield Case(new[:kept] + old[kept:], pack(QUIET, 6, SIZE))
+            yield Case(new[:kept] + old[kept:], encode(QUIET, SIZE, 6))
 
 
 def each_oddity() -> Iterator[Case]:
     """Flags that wrap, copies that are lost, variables that are missing, foreign or no numbers."""
     for flags in ((255, 0), (0, 255), (254, 255), (255, 254), (9, 9), (0, 1), (1, 0), (128, 127), (200, 3)):
-        yield Case(pack(TRIAL, flags[0], SIZE), pack(QUIET, flags[1], SIZE))
+        yield Case(encode(TRIAL, SIZE, flags[0]), encode(QUIET, SIZE, flags[1]))
     for broken in ("", "a", "ab"):
         yield Case(NOISE, NOISE, frozenset(broken))
-        yield Case(NOISE, pack(TRIAL, 255, SIZE), frozenset(broken))
-        yield Case(pack(TRIAL, 255, SIZE), NOISE, frozenset(broken))
+        yield Case(NOISE, encode(TRIAL, SIZE, 255), frozenset(broken))
+        yield Case(encode(TRIAL, SIZE, 255), NOISE, frozenset(broken))
     odd: list[dict[str, str]] = [
         *({"bootcount": count} for count in ("", "3", "4", "9", "seven", "003", "-1", "4294967296")),
         *({"upgrade_available": word} for word in ("", "2", "yes", "00")),
@@ -117,10 +116,10 @@ def each_sampled_state() -> Iterator[Case]:
     recording = record(SHORT)
     board, log = recording.files.board, Log(recording.folder)
     drives, found = Drives(log, recording.disk, recording.card), dict[Case, None]()
-    slots = {name: drives.disk.region(*slot_offsets(board)[f"slot_{name}"], UNIT) for name in "ab"}
+    slots = {name: drives.disk.region(*board.disk.partitions()[f"slot_{name}"], UNIT) for name in "ab"}
     for state in plan(log.entries, 3000):
         drives.go_to(state.point)
-        first, second = (drives.card.read(offset, SIZE, state) for offset in board.environment.place.offsets)
+        first, second = (drives.card.read(offset, SIZE, state) for offset in board.environment.offsets)
         broken = (name for name, slot in slots.items() if slot.content(0, state)[1024:1028] != MAGIC)
         found[Case(first, second, frozenset(broken))] = None
     assert len(found) > SAMPLES / 2
@@ -154,13 +153,13 @@ class RealUBoot:
 
     def _card(self) -> Card:
         raw = self._board.card.path.read_bytes()
-        first, second = (raw[offset : offset + SIZE] for offset in self._board.card.place.offsets)
+        first, second = (raw[offset : offset + SIZE] for offset in self._board.files.board.environment.offsets)
         return Card.read(first, second)
 
     def _swap(self, name: str, head: bytes | None) -> bytes:
         """The front of a slot, where its superblock stands."""
         with self._board.disk.open("r+b") as disk:
-            disk.seek(slot_offsets(self._board.files.board)[f"slot_{name}"][0])
+            disk.seek(self._board.files.board.disk.partitions()[f"slot_{name}"][0])
             found = disk.read(UNIT)
             if head is not None:
                 disk.seek(-UNIT, 1)

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from board.tiny_slots import make_slot
+from twinslot.bootloader.uboot.rawenv import encode
+from twinslot_image.factory.disk import write_at
+from twinslot_image.factory.slot_image import make_slot_image
 from twinslot_lab.build import BoardFiles
-from twinslot_lab.envcard import pack
 from twinslot_lab.plugin import BoardFactory
 from twinslot_lab.qemu_board import QemuBoard
-from twinslot_lab.slotimage import slot_offsets, write_at
 
 pytestmark = pytest.mark.board
 
@@ -39,7 +40,7 @@ def start(board: QemuBoard) -> str:
 def break_slot(board: QemuBoard, name: str) -> None:
     """Wipe a slot's superblock, as an unfinished write leaves it (S5)."""
     with board.disk.open("r+b") as disk:
-        disk.seek(slot_offsets(board.files.board)[f"slot_{name}"][0])
+        disk.seek(board.files.board.disk.partitions()[f"slot_{name}"][0])
         disk.write(bytes(65536))
 
 
@@ -80,7 +81,7 @@ def test_a_trial_that_does_not_load_is_given_up_in_the_same_start(board: QemuBoa
 @pytest.mark.parametrize("missing", ["kernel", "initrd"])
 def test_a_slot_without_kernel_or_initrd_does_not_load(board: QemuBoard, tmp_path: Path, missing: str) -> None:
     slot = make_slot("b", tmp_path, kernel=missing != "kernel", initrd=missing != "initrd")
-    write_at(board.disk, slot_offsets(board.files.board)["slot_b"][0], slot)
+    write_at(board.disk, board.files.board.disk.partitions()["slot_b"][0], slot)
     board.card.update_both(**TRIAL, bootcount="0")
     assert start(board) == "a"
     assert board.card.variables()["ts_reason"] == "load-failed"
@@ -89,10 +90,8 @@ def test_a_slot_without_kernel_or_initrd_does_not_load(board: QemuBoard, tmp_pat
 def test_a_kernel_that_is_none_does_not_load(board: QemuBoard, tmp_path: Path) -> None:
     make_slot("b", tmp_path)
     (tmp_path / "tree" / "boot" / "vmlinuz").write_bytes(b"not a kernel" * 1000)
-    from twinslot_lab import slotimage
-
-    slot = slotimage.build(tmp_path / "tree", tmp_path / "again.img")
-    write_at(board.disk, slot_offsets(board.files.board)["slot_b"][0], slot)
+    slot = make_slot_image(tmp_path / "tree", tmp_path / "again.img")
+    write_at(board.disk, board.files.board.disk.partitions()["slot_b"][0], slot)
     board.card.update_both(**TRIAL, bootcount="0")
     assert start(board) == "a"
     assert board.card.variables()["slot_b"] == "bad"
@@ -185,8 +184,8 @@ def test_the_copy_with_the_newer_flags_counts_also_when_they_wrap(
 ) -> None:
     size = board.files.board.environment.size
     good = {"slot_a": "good", "slot_b": "good", "upgrade_available": "0"}
-    board.card.write_copy(0, pack(good | {"slot": "b"}, flags[0], size))
-    board.card.write_copy(1, pack(good | {"slot": "a"}, flags[1], size))
+    board.card.write_copy(0, encode(good | {"slot": "b"}, size, flags[0]))
+    board.card.write_copy(1, encode(good | {"slot": "a"}, size, flags[1]))
     assert start(board) == runs
     assert board.card.variables()["slot"] == runs
 

@@ -19,7 +19,6 @@ from twinslot_lab.crash.record import SHORT, Recording, record
 from twinslot_lab.crash.replay import Drives
 from twinslot_lab.crash.states import State
 from twinslot_lab.progress import say
-from twinslot_lab.slotimage import slot_offsets
 
 pytestmark = pytest.mark.board
 
@@ -70,7 +69,7 @@ def test_no_state_that_a_cut_could_leave_is_bad(recording: Recording) -> None:
 
 
 def test_without_the_flushes_of_the_client_the_same_judge_finds_a_brick(recording: Recording, tmp_path: Path) -> None:
-    start, size = slot_offsets(recording.files.board)["slot_b"]
+    start, size = recording.files.board.disk.partitions()["slot_b"]
     kept = [e for e in Log(recording.folder).entries if e.drive is Drive.CARD or e.op is not Op.FLUSH]
     packed = [ENTRY.pack(e.drive, e.op, e.fua, e.offset, e.length, e.place, e.seconds) for e in kept]
     (tmp_path / "log").write_bytes(b"".join(packed))

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from twinslot_image.factory.disk import write_at
 from twinslot_lab import snapshot
 from twinslot_lab.badnet import Proxy, Weather
 from twinslot_lab.board import Board
@@ -28,7 +29,6 @@ from twinslot_lab.plugin import BoardFactory
 from twinslot_lab.product import Product
 from twinslot_lab.qemu_board import QemuBoard
 from twinslot_lab.release import Image
-from twinslot_lab.slotimage import slot_offsets, write_at
 
 pytestmark = pytest.mark.board
 
@@ -54,14 +54,14 @@ def install(board: Board, url: str, *options: str) -> Ended:
 
 def slot_bytes(board: QemuBoard, name: str, size: int) -> bytes:
     with board.disk.open("rb") as disk:
-        disk.seek(slot_offsets(board.files.board)[name][0])
+        disk.seek(board.files.board.disk.partitions()[name][0])
         return disk.read(size)
 
 
 def arm(board: QemuBoard, image: Image, slot: str, generation: int) -> None:
     """As after an install that was cut right behind arming; the board is off."""
     release = image.release
-    write_at(board.disk, slot_offsets(board.files.board)[f"slot_{slot}"][0], image.slot)
+    write_at(board.disk, board.files.board.disk.partitions()[f"slot_{slot}"][0], image.slot)
     board.card.update_both(
         **{"slot": slot, f"slot_{slot}": "trial", "upgrade_available": "1", "bootcount": "0"},
         ts_release=str(release.sequence),
@@ -88,7 +88,7 @@ def test_a_medium_that_fails_while_written_or_read_back_ends_the_install_and_a_s
 ) -> None:
     assert isinstance(device, EmulatedDevice)
     frozen = snapshot.booted(device.files)
-    start = slot_offsets(frozen.board)["slot_b"][0]
+    start = frozen.board.disk.partitions()["slot_b"][0]
     # Not at whole MiB: there udev looks for LUKS headers after each writer, and would meet the fault instead of us.
     # Both installs first look for what the target may hold; what cannot be read is not there. Then comes the read-back.
     unreadable = ("read", start + 5 * MIB // 2)

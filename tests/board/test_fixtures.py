@@ -71,7 +71,10 @@ def test_a_failed_test_names_console_journal_and_disk(pytester: pytest.Pytester,
 
 DEAD = """
 import pytest
-from twinslot_lab import slotimage, uboot
+from twinslot.core.model import Floors, SlotName
+from twinslot_image.factory.disk import assemble
+from twinslot_image.factory.record import first_variables
+from twinslot_lab import uboot
 from twinslot_lab.build import BoardFiles
 from twinslot_lab.description import load
 from twinslot_lab.device import EmulatedDevice
@@ -80,8 +83,8 @@ from twinslot_lab.device import EmulatedDevice
 def device(tmp_path_factory):
     board, folder = load(), tmp_path_factory.mktemp("dead")
     (folder / board.firmware.image).write_bytes(uboot.build(board).read_bytes())
-    slotimage.make_disk(board, folder / "disk.img", {})
-    uboot.make_card(board, folder / "card.img", uboot.factory_environment(board))
+    variables = first_variables(SlotName.A, Floors(1, 0, 1))
+    assemble(board.layout, folder / "disk.img", folder / "card.img", {}, variables)
 
     class Dead:
         factory = lambda self, release: BoardFiles(board, folder)

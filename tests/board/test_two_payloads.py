@@ -15,7 +15,6 @@ from twinslot_lab.fileserver import FileServer
 from twinslot_lab.plugin import BoardFactory
 from twinslot_lab.product import Product
 from twinslot_lab.release import ReleaseTeam
-from twinslot_lab.slotimage import disk_size
 
 pytestmark = [pytest.mark.board, pytest.mark.long]
 
@@ -43,7 +42,7 @@ def add_partitions(disk: Path) -> None:
 def test_both_payloads_are_installed_tried_and_kept(team: ReleaseTeam, board_factory: BoardFactory) -> None:
     image = team.with_payload(GOOD, "voices", CONTENT)
     board = board_factory(files=team.factory(FACTORY))
-    assert board.disk.stat().st_size == disk_size(board.files.board)
+    assert board.disk.stat().st_size == board.files.board.disk.size()
     add_partitions(board.disk)
     board.power_on()
     board.wait_up(slot="a")

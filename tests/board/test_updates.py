@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from board.conftest import TrialFactory
+from twinslot_image.factory.disk import write_at
 from twinslot_lab import demo
 from twinslot_lab.demo import BAD, FACTORY, GOOD
 from twinslot_lab.errors import GuestError
@@ -18,7 +19,6 @@ from twinslot_lab.plugin import BoardFactory
 from twinslot_lab.product import Product
 from twinslot_lab.qemu_board import QemuBoard
 from twinslot_lab.release import Release, ReleaseTeam
-from twinslot_lab.slotimage import slot_offsets, write_at
 
 pytestmark = pytest.mark.board
 
@@ -166,7 +166,7 @@ def test_a_wiped_data_partition_does_not_open_the_way_to_a_downgrade(
     board.wait_up(slot="b")
     assert Product(board).wait_idle()["floors"]["sequence"] == GOOD.sequence
     board.cut()
-    start, size = slot_offsets(board.files.board)["data"]
+    start, size = board.files.board.disk.partitions()["data"]
     with board.disk.open("r+b") as disk:
         disk.seek(start)
         disk.write(bytes(size))
@@ -220,7 +220,7 @@ def test_both_environment_copies_lost_in_the_middle_of_an_install_boots_the_comp
     image = team.image(GOOD)
     board = board_factory(files=team.factory(FACTORY))
     # Slot b runs, so that the target is slot a: the one that U-Boot's built-in default would start.
-    write_at(board.disk, slot_offsets(board.files.board)["slot_b"][0], board.files.slot)
+    write_at(board.disk, board.files.board.disk.partitions()["slot_b"][0], board.files.slot)
     board.card.update_both(slot="b", slot_b="good", slot_a="good")
     board.power_on()
     board.wait_up(slot="b")

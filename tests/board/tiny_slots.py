@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from twinslot_lab import slotimage
+from twinslot_image.factory.slot_image import make_slot_image
 from twinslot_lab.command import run
 
 # An arm64 kernel image (Linux Documentation/arch/arm64/booting.rst) that writes to the first serial port of QEMU's virt
@@ -51,4 +51,4 @@ def make_slot(name: str, folder: Path, *, kernel: bool = True, initrd: bool = Tr
         make_payload(name, boot / "vmlinuz", folder)
     if initrd:
         (boot / "initrd").write_bytes(b"070701" + bytes(506))
-    return slotimage.build(folder / "tree", folder / "slot.img")
+    return make_slot_image(folder / "tree", folder / "slot.img")

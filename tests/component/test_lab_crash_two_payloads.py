@@ -20,7 +20,6 @@ from twinslot_lab.crash.log import ENTRY, Drive, Entry, Log, Op
 from twinslot_lab.crash.record import Recording
 from twinslot_lab.crash.replay import Drives
 from twinslot_lab.crash.states import State, unflushed
-from twinslot_lab.slotimage import payload_offsets
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
@@ -37,7 +36,7 @@ def recording() -> Recording:
 def payload_of(recording: Recording, entry: Entry) -> str:
     """The partition that a write of the disk begins in, with its slot; empty: another one."""
     for slot in "ab":
-        for payload, (start, size) in payload_offsets(recording.files.board, slot).items():
+        for payload, (start, size) in recording.files.board.disk.payloads(slot).items():
             if entry.drive is Drive.DISK and entry.op is not Op.FLUSH and start <= entry.offset < start + size:
                 return f"{payload}_{slot}"
     return ""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from twinslot.bootloader.uboot.rawenv import encode
 from twinslot.core.lifecycle import State
 from twinslot.core.model import Floors, Release, SlotName, SlotRecord, StoredPayload
 from twinslot.core.transaction import Outcome, Transaction
@@ -15,7 +16,6 @@ from twinslot_lab.crash.bootmodel import Card, power_on
 from twinslot_lab.crash.images import Signed
 from twinslot_lab.crash.life import ADOPTED, Life, Rest, Slot, starts_to_come
 from twinslot_lab.crash.units import VerbError, run_verb
-from twinslot_lab.envcard import pack
 
 DIGESTS = {"rootfs": "0" * 64}
 OLD = Slot(loads=True, signed=Signed("1.0", 10, well=True, checks=("motor",), units={}, digests=DIGESTS))
@@ -38,7 +38,7 @@ ARMED = CALM | {
 
 
 def card(variables: dict[str, str]) -> Card:
-    return Card.read(pack(variables, 5, 4096), pack(variables, 4, 4096))
+    return Card.read(encode(variables, 4096, 5), encode(variables, 4096, 4))
 
 
 @pytest.fixture

@@ -11,23 +11,24 @@ from pathlib import Path
 
 import pytest
 
-from twinslot.bootloader.uboot.rawenv import Place, parse_config
-from twinslot.core.model import SlotName
+from twinslot.bootloader.uboot.rawenv import parse_config
+from twinslot.core.errors import ImageError
+from twinslot.core.model import Floors, SlotName
 from twinslot.queries.doctor_boot import APART
+from twinslot_image.factory.disk import assemble, make_disk, put_environment
+from twinslot_image.factory.layout import PARTITIONS
+from twinslot_image.factory.record import first_variables
 from twinslot_lab.command import ROOT, run
 from twinslot_lab.crash import bootmodel
-from twinslot_lab.description import BOARDS, PARTITIONS, SYSTEMS, load, parse
+from twinslot_lab.description import BOARDS, SYSTEMS, load, parse
 from twinslot_lab.errors import BuildError, LabError
 from twinslot_lab.release import settings_of
-from twinslot_lab.slotimage import disk_size, make_disk, payload_offsets, put_firmware, slot_offsets
 from twinslot_lab.uboot import (
     CONTRACT,
     HOOKS,
     default_environment,
-    factory_environment,
     flatten,
     initial_environment,
-    put_environment,
 )
 
 BOARD_NAMES = sorted(file.stem for file in BOARDS.glob("*.toml"))
@@ -59,9 +60,8 @@ def test_u_boot_and_fw_env_config_agree_on_where_the_environment_is(board: str) 
     config = (description.hooks / "board.config").read_text()
     values = {name: int(value, 0) for name, value in re.findall(r"^CONFIG_(ENV_\w+)=(0x\w+)$", config, re.MULTILINE)}
     environment = description.environment
-    places = tuple(Place(environment.device, offset, environment.size) for offset in environment.offsets)
-    assert parse_config(environment.fw_env_config) == places
-    assert environment.place.offsets == (values["ENV_OFFSET"], values["ENV_OFFSET_REDUND"])
+    assert parse_config(environment.fw_env_config) == environment.places
+    assert environment.offsets == (values["ENV_OFFSET"], values["ENV_OFFSET_REDUND"])
     assert environment.size == values["ENV_SIZE"]
 
 
@@ -117,7 +117,7 @@ def test_the_built_in_default_counts_and_the_factory_does_not(board: str) -> Non
     default = dict(line.split("=", 1) for line in initial_environment(description).splitlines())
     both_good = {"slot": "a", "slot_a": "good", "slot_b": "good"}
     assert default == both_good | {"upgrade_available": "1", "bootcount": "0"}
-    factory = factory_environment(description, sequence=5, epoch=2, root=3)
+    factory = first_variables(SlotName.A, Floors(5, 2, 3))
     assert (factory["upgrade_available"], factory["slot_b"], factory["ts_generation"]) == ("0", "bad", "1")
     assert (factory["ts_sequence"], factory["ts_epoch"], factory["ts_root"]) == ("5", "2", "3")
 
@@ -133,18 +133,18 @@ def test_a_line_that_is_no_variable_is_refused(text: str) -> None:
 
 
 def test_partitions_stand_one_behind_the_other_without_a_gap(board: str) -> None:
-    places = list(slot_offsets(load(board)).values())
+    places = list(load(board).disk.partitions().values())
     assert all(start + size == after for (start, size), (after, _) in pairwise(places))
     assert all(start % (1 << 20) == 0 for start, _ in places)
 
 
 def test_a_dos_table_has_the_partitions_that_the_kernel_is_told_of(tmp_path: Path) -> None:
     board = load("orangepi-pc")
-    disk = make_disk(board, tmp_path / "disk.img", {})
+    disk = make_disk(board.disk, tmp_path / "disk.img", {})
     table = json.loads(run("sfdisk", "--json", disk))["partitiontable"]
     assert (table["label"], table["id"]) == ("dos", f"{board.disk.id:#010x}")
     found = [(entry["start"] * 512, entry["size"] * 512) for entry in table["partitions"]]
-    assert found == list(slot_offsets(board).values())
+    assert found == list(board.disk.partitions().values())
     ids = [run("blkid", "-p", "-o", "value", "-s", "PTUUID", disk).strip() + f"-{number:02x}" for number in (1, 2, 3)]
     assert [board.disk.partition(name) for name in PARTITIONS] == [f"PARTUUID={one}" for one in ids]
     assert board.disk.device("slot_b") == f"/dev/disk/by-partuuid/{ids[1]}"
@@ -153,7 +153,7 @@ def test_a_dos_table_has_the_partitions_that_the_kernel_is_told_of(tmp_path: Pat
 
 def test_a_gpt_disk_has_named_partitions(tmp_path: Path) -> None:
     board = load("virt-arm64")
-    table = json.loads(run("sfdisk", "--json", make_disk(board, tmp_path / "disk.img", {})))["partitiontable"]
+    table = json.loads(run("sfdisk", "--json", make_disk(board.disk, tmp_path / "disk.img", {})))["partitiontable"]
     assert [entry["name"] for entry in table["partitions"]] == list(PARTITIONS)
     assert board.disk.partition("slot_a") == "PARTLABEL=slot_a"
 
@@ -161,11 +161,11 @@ def test_a_gpt_disk_has_named_partitions(tmp_path: Path) -> None:
 def test_a_slot_of_several_payloads_has_a_partition_for_each(tmp_path: Path) -> None:
     board = load("virt-arm64")
     board = replace(board, disk=replace(board.disk, beside={"voices": 2, "assets": 3}))
-    table = json.loads(run("sfdisk", "--json", make_disk(board, tmp_path / "disk.img", {})))["partitiontable"]
+    table = json.loads(run("sfdisk", "--json", make_disk(board.disk, tmp_path / "disk.img", {})))["partitiontable"]
     found = {entry["name"]: (entry["start"] * 512, entry["size"] * 512) for entry in table["partitions"]}
     assert list(found) == [*PARTITIONS, "voices_a", "voices_b", "assets_a", "assets_b"]
-    assert found == slot_offsets(board)
-    assert payload_offsets(board, "b") == {
+    assert found == board.disk.partitions()
+    assert board.disk.payloads("b") == {
         "rootfs": found["slot_b"],
         "voices": found["voices_b"],
         "assets": found["assets_b"],
@@ -174,29 +174,31 @@ def test_a_slot_of_several_payloads_has_a_partition_for_each(tmp_path: Path) -> 
 
 def test_partitions_that_do_not_fit_are_refused() -> None:
     board = load("orangepi-pc")
-    with pytest.raises(BuildError, match=r"the partitions need \d+ bytes, the disk has 536870912"):
-        disk_size(replace(board, disk=replace(board.disk, size_mib=512)))
+    with pytest.raises(ImageError, match=r"the partitions do not fit on the disk: expected .*536870912 bytes"):
+        replace(board.disk, size_mib=512).size()
 
 
 @pytest.mark.parametrize(("size", "fits"), [(0x400000 - 0x2000, True), (0x400000 - 0x2000 + 1, False)])
 def test_firmware_on_the_disk_ends_before_the_environment(tmp_path: Path, size: int, fits: bool) -> None:
     board, disk, image = load("orangepi-pc"), tmp_path / "disk.img", tmp_path / "spl"
-    disk.write_bytes(bytes(5 << 20))
     image.write_bytes(b"\x01" * size)
     if not fits:
-        with pytest.raises(BuildError, match="the firmware ends at byte 4194305, what follows begins at 4194304"):
-            put_firmware(board, disk, image)
+        with pytest.raises(ImageError, match=r"an end at byte 4194304 or before.*4194305"):
+            assemble(board.layout, disk, tmp_path / "card", {}, {}, image)
         return
-    put_firmware(board, disk, image)
-    assert disk.read_bytes() == bytes(0x2000) + image.read_bytes() + bytes(1 << 20)
+    assemble(board.layout, disk, tmp_path / "card", {}, {}, image)
+    with disk.open("rb") as made:
+        made.seek(0x2000)
+        assert made.read(size) == image.read_bytes()
 
 
 def test_the_environment_of_a_board_with_one_card_stands_on_its_disk(tmp_path: Path) -> None:
     board = load("orangepi-pc")
-    disk = make_disk(board, tmp_path / "disk.img", {})
-    card = put_environment(board, tmp_path, factory_environment(board))
+    disk = make_disk(board.disk, tmp_path / "disk.img", {})
+    variables = first_variables(SlotName.A, Floors(1, 0, 1))
+    card = put_environment(board.environment, disk, tmp_path / "card.img", variables)
     assert card.path == disk
-    assert card.variables() == factory_environment(board)
+    assert card.variables() == variables
     assert json.loads(run("sfdisk", "--json", disk))["partitiontable"]["label"] == "dos", "the table is still there"
 
 

@@ -11,10 +11,11 @@ from typing import Any, cast
 
 import pytest
 
+from twinslot.bootloader.uboot.rawenv import Place
+from twinslot_image.factory.environment import RawEnvironment
 from twinslot_lab.agent import Hello, Result
 from twinslot_lab.deadline import Deadline
 from twinslot_lab.description import BoardDescription
-from twinslot_lab.envcard import EnvCard, Place
 from twinslot_lab.errors import BoardError, GuestError
 from twinslot_lab.powercut import campaign, cut, recovery
 from twinslot_lab.powercut.campaign import Theatre
@@ -153,7 +154,7 @@ def test_a_device_whose_answers_make_no_sense_does_not_come_to_rest(system: Syst
 def test_an_aimed_cut_waits_for_the_environment_and_for_nothing_else_on_its_card(tmp_path: Path) -> None:
     path = tmp_path / "card"
     path.write_bytes(bytes(8192))
-    card = EnvCard(path, Place((0, 2048), 2048))
+    card = RawEnvironment(path, (Place("card", 0, 2048), Place("card", 2048, 2048)))
     card.write_both({"slot": "a"})
     board = cast("QemuBoard", SimpleNamespace(card=card))
     with path.open("r+b") as file:

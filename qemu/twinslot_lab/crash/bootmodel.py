@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from twinslot_lab.envcard import Copy, newer, unpack
+from twinslot.bootloader.uboot.rawenv import RawCopy, current, decode
 
 # bootloader_hooks/uboot/common.env, section 3: what stands until a card says otherwise.
 DEFAULT: Final[Mapping[str, str]] = {
@@ -24,6 +24,17 @@ DEFAULT: Final[Mapping[str, str]] = {
 SLOTS: Final = ("a", "b")
 LIMIT: Final = 3  # CONFIG_BOOTCOUNT_BOOTLIMIT; no card sets it
 _NUMBERS: Final = frozenset({"upgrade_available", "bootcount"})  # of type "d" in CONFIG_ENV_FLAGS_LIST_STATIC
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """One copy. `good` is about its CRC; without it the variables are empty."""
+
+    good: bool
+    flags: int
+    variables: Mapping[str, str]
+
+
 _LOST: Final = Copy(good=False, flags=0, variables={})
 
 Loads = Callable[[str], bool]  # told a slot: whether its kernel and initrd can be read
@@ -38,17 +49,19 @@ class Card:
     @classmethod
     def read(cls, first: bytes, second: bytes) -> Card:
         """From the raw bytes of both copies."""
-        return cls.of(unpack(first), unpack(second))
+        return cls.of(decode(first), decode(second))
 
     @classmethod
-    def of(cls, first: Copy, second: Copy) -> Card:
+    def of(cls, first: RawCopy | None, second: RawCopy | None) -> Card:
         """From both copies."""
         return cls((_told(first), _told(second)))
 
     @property
     def now(self) -> int:
         """Which copy counts; -1: both are lost."""
-        return newer(*self.copies)
+        first, second = (copy.flags if copy.good else None for copy in self.copies)
+        index = current(first, second)
+        return -1 if index is None else index
 
     @property
     def variables(self) -> Mapping[str, str]:
@@ -139,12 +152,12 @@ def _hand_over(uboot: _Running, slot: str, other: str, reason: str) -> str | Non
     return uboot.start(other)
 
 
-def _told(copy: Copy) -> Copy:
+def _told(copy: RawCopy | None) -> Copy:
     """What U-Boot takes from a card: listed names, numbers where a number must stand; empty is as good as absent."""
-    if not copy.good:
+    if copy is None:
         return _LOST
     kept = {name: value for name, value in copy.variables.items() if is_told(name, value)}
-    return Copy(good=True, flags=copy.flags, variables=kept)
+    return Copy(good=True, flags=copy.flags or 0, variables=kept)
 
 
 def is_told(name: str, value: str) -> bool:

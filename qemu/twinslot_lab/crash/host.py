@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from twinslot.bootloader.select import open_bootloader
+from twinslot.bootloader.uboot.rawenv import encode
 from twinslot.config import options as config
 from twinslot.config.options import Config
 from twinslot.core.model import CheckResult, Floors, SlotName
@@ -32,16 +33,16 @@ from twinslot.storage.lock import UpdateLock
 from twinslot.storage.record.record import Record
 from twinslot.transport.base import ImageHead
 from twinslot.worker import launch
+from twinslot_image.factory.environment import RawEnvironment
+from twinslot_image.factory.layout import ROOT_PAYLOAD
 from twinslot_lab.crash import bootmodel
 from twinslot_lab.crash.bootmodel import Card
 from twinslot_lab.crash.judge import MAGIC, SUPERBLOCK
 from twinslot_lab.crash.loops import loop, mounted
 from twinslot_lab.crash.units import Clock, lab_host, run_units, run_verb
 from twinslot_lab.description import BoardDescription
-from twinslot_lab.envcard import EnvCard, pack
 from twinslot_lab.errors import LabError
 from twinslot_lab.release import Image, ReleaseTeam
-from twinslot_lab.slotimage import ROOT_PAYLOAD, payload_offsets, slot_offsets
 
 _CHECK: Final = "10-pump-motor"
 _STARTS: Final = 6  # more than an update takes to come to its end
@@ -63,11 +64,11 @@ def devices_of(board: BoardDescription, drives: Mapping[str, Path]) -> Iterator[
         slots = {
             slot: {
                 payload: stack.enter_context(loop(drives["disk"], *place))
-                for payload, place in payload_offsets(board, slot).items()
+                for payload, place in board.disk.payloads(slot).items()
             }
             for slot in SlotName
         }
-        data = stack.enter_context(loop(drives["disk"], *slot_offsets(board)["data"]))
+        data = stack.enter_context(loop(drives["disk"], *board.disk.partitions()["data"]))
         yield Devices(slots, data, stack.enter_context(loop(drives["card"])))
 
 
@@ -82,7 +83,7 @@ class HostDevice:
     """
 
     def __init__(self, team: ReleaseTeam, devices: Devices, folder: Path, factory: Image) -> None:
-        self._devices, self._folder, self._place = devices, folder, team.board.environment.place
+        self._devices, self._folder, self._places = devices, folder, team.board.environment.places
         self._held = {SlotName.A: factory}
         self._up = ExitStack()
         self._running, self._starts = SlotName.A, 0
@@ -127,7 +128,7 @@ class HostDevice:
 
     def _boot(self) -> None:
         """U-Boot and its script, by their model; what it saved goes to the card in the order in which it did."""
-        card = EnvCard(self._devices.card, self._place)
+        card = RawEnvironment(self._devices.card, self._places)
         before = Card.of(*card.copies())
         started = bootmodel.power_on(before, self._loads)
         if started.slot is None:
@@ -135,7 +136,7 @@ class HostDevice:
         for index in (1 - started.card.now, started.card.now):
             copy = started.card.copies[index]
             if copy != before.copies[index]:
-                card.write_copy(index, pack(copy.variables, copy.flags, self._place.size))
+                card.write_copy(index, encode(copy.variables, card.size, copy.flags))
                 _flush(self._devices.card)
         self._running, self._starts = SlotName(started.slot), self._starts + 1
         self.settled = self.wants_reboot = False
@@ -146,7 +147,7 @@ class HostDevice:
             return partition.read(len(MAGIC)) == MAGIC
 
     def _configured(self, team: ReleaseTeam) -> Config:
-        copies = [f"{self._devices.card} {offset:#x} {self._place.size:#x}\n" for offset in self._place.offsets]
+        copies = [f"{self._devices.card} {place.offset:#x} {place.size:#x}\n" for place in self._places]
         (self._folder / "fw_env.config").write_text("".join(copies))
         return Config(
             device=config.DeviceConfig(compatible=(team.compatible,)),

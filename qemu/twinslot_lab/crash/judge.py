@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
+from twinslot_image.factory.layout import ROOT_PAYLOAD
 from twinslot_lab.crash.bootmodel import DEFAULT, Card
 from twinslot_lab.crash.images import UNIT, Signed, expected
 from twinslot_lab.crash.life import Life, Rest, Slot, starts_to_come
@@ -22,7 +23,6 @@ from twinslot_lab.crash.record import Recording
 from twinslot_lab.crash.replay import Drives, Region
 from twinslot_lab.crash.states import BLIND, PAGE, State
 from twinslot_lab.description import BoardDescription
-from twinslot_lab.slotimage import ROOT_PAYLOAD, payload_offsets, slot_offsets
 
 MAGIC: Final = bytes.fromhex("e2e1f5e0")  # EROFS_SUPERMAGIC_V1, little endian (erofs_fs.h)
 SUPERBLOCK: Final = 1024  # bytes from the start of a slot; EROFS_SUPER_OFFSET
@@ -51,7 +51,7 @@ class Verdict:
 
 def superblocks(board: BoardDescription) -> tuple[int, ...]:
     """Where on the disk the slots' superblocks stand."""
-    places = slot_offsets(board)
+    places = board.disk.partitions()
     return tuple(places[name][0] + SUPERBLOCK for name in ("slot_a", "slot_b"))
 
 
@@ -125,14 +125,14 @@ class Judge:
 
     def __init__(self, recording: Recording) -> None:
         board = recording.files.board
-        places, self._environment = slot_offsets(board), board.environment.place
-        sizes = {payload: size for payload, (_, size) in payload_offsets(board, "a").items()}
+        places, self._environment = board.disk.partitions(), board.environment.places
+        sizes = {payload: size for payload, (_, size) in board.disk.payloads("a").items()}
         images = tuple(expected(image, sizes) for image in recording.images)
         self._drives = Drives(Log(recording.folder), recording.disk, recording.card)
         disk = self._drives.disk
         self._slots = {
             name: _SlotView(
-                {payload: disk.region(*place, UNIT) for payload, place in payload_offsets(board, name).items()}, images
+                {payload: disk.region(*place, UNIT) for payload, place in board.disk.payloads(name).items()}, images
             )
             for name in ("a", "b")
         }
@@ -167,8 +167,7 @@ class Judge:
         """Both copies of the environment in a state whose point is the current one."""
         if state.blind:
             return Card.read(b"", b"")
-        place = self._environment
-        first, second = (self._drives.card.read(offset, place.size, state) for offset in place.offsets)
+        first, second = (self._drives.card.read(place.offset, place.size, state) for place in self._environment)
         return Card.read(first, second)
 
     def _slot(self, name: str, card: Card, state: State) -> Slot:

@@ -15,15 +15,15 @@ from typing import Final
 
 import twinslot_image
 from twinslot.core.model import SlotName
+from twinslot_image import factory
+from twinslot_image.factory.disk import assemble
+from twinslot_image.factory.record import provision
 from twinslot_image.outputs import Target
-from twinslot_image.provision import provision
-from twinslot_lab import slotimage
-from twinslot_lab.build import BoardFiles
+from twinslot_lab.build import BoardFiles, make_data, make_slot
 from twinslot_lab.cache import cached, fingerprint
 from twinslot_lab.crash.bootmodel import DEFAULT
-from twinslot_lab.description import MIB, BoardDescription, load
-from twinslot_lab.envcard import EnvCard
-from twinslot_lab.release import Image, Release, ReleaseTeam, put_record
+from twinslot_lab.description import BoardDescription, load
+from twinslot_lab.release import Image, Release, ReleaseTeam
 
 BESIDE: Final = "voices"  # the payload beside the root file system
 _BUILT: Final = datetime(2026, 1, 1, tzinfo=UTC)
@@ -69,14 +69,11 @@ class SmallTeam(ReleaseTeam):
         def make(work: Path) -> None:
             variables = provision(image.path, SlotName.A, Target(work / "record.sqlite"), _BUILT)
             contents = {"slot_a": image.slot, f"{BESIDE}_a": image.content(BESIDE)}
-            contents["data"] = slotimage.make_data(work / "data.img", self.board.disk.data_mib)
-            put_record(contents["data"], work / "record.sqlite")
-            slotimage.make_disk(self.board, work / "disk.img", contents)
-            environment = self.board.environment
-            (work / "card.img").write_bytes(bytes(environment.card_mib * MIB))
-            EnvCard(work / "card.img", environment.place).write_both(dict(DEFAULT) | variables)
+            contents["data"] = make_data(self.board, work / "data.img", work / "record.sqlite")
+            variables = dict(DEFAULT) | variables
+            assemble(self.board.layout, work / "disk.img", work / "card.img", contents, variables)
 
-        key = fingerprint(str(image.path), Path(__file__), Path(slotimage.__file__))
+        key = fingerprint(str(image.path), Path(__file__), Path(factory.__file__).parent)
         return BoardFiles(self.board, cached("small-factory", key, make))
 
     def _slot(self, release: Release, work: Path) -> Path:
@@ -84,13 +81,13 @@ class SmallTeam(ReleaseTeam):
         release.apply(tree)
         (tree / "common").write_bytes(_bytes("root", _COMMON))
         (tree / "own").write_bytes(_bytes(f"root {release.name}", _OWN))
-        slot = slotimage.build(tree, work / "slot.img", limit_mib=self.board.disk.slot_mib)
+        slot = make_slot(self.board, tree, work / "slot.img")
         shutil.rmtree(tree)
         return slot
 
     def _key(self, release: Release) -> str:
         what = [release.name, release.sequence, release.motor, release.epoch, self.compatible]
-        tools = (Path(twinslot_image.__file__).parent, Path(slotimage.__file__), Path(__file__))
+        tools = (Path(twinslot_image.__file__).parent, Path(__file__))
         return fingerprint(what, self.keys / "1.root.json", *tools)
 
 

@@ -10,7 +10,6 @@ from typing import Any
 from twinslot_lab.build import BoardFiles
 from twinslot_lab.crash.bootmodel import Card, power_on
 from twinslot_lab.qemu_board import QemuBoard
-from twinslot_lab.slotimage import slot_offsets
 
 _MAGIC_AT, _MAGIC = (
     1024,
@@ -39,7 +38,7 @@ class Standing:
 
 def look(board: QemuBoard) -> Standing:
     """Read the drives of a board that is off. A slot loads if its superblock stands: it is written last (S5)."""
-    raw = [_read(board.card.path, offset, board.card.place.size) for offset in board.card.place.offsets]
+    raw = [_read(board.card.path, place.offset, place.size) for place in board.card.places]
     card = Card.read(raw[0], raw[1])
     whole = {slot: _has_superblock(board.disk, board.files, slot) for slot in ("a", "b")}
     copies = [{"good": c.good, "flags": c.flags, "variables": dict(c.variables)} for c in card.copies]
@@ -47,7 +46,7 @@ def look(board: QemuBoard) -> Standing:
 
 
 def _has_superblock(disk: Path, files: BoardFiles, slot: str) -> bool:
-    start, _ = slot_offsets(files.board)[f"slot_{slot}"]
+    start, _ = files.board.disk.partitions()[f"slot_{slot}"]
     return _read(disk, start + _MAGIC_AT, len(_MAGIC)) == _MAGIC
 
 

@@ -27,7 +27,6 @@ from twinslot_lab.powercut import account, stage
 from twinslot_lab.powercut.stage import Row, Stage
 from twinslot_lab.qemu_board import QemuBoard
 from twinslot_lab.release import Image
-from twinslot_lab.slotimage import slot_offsets
 from twinslot_lab.snapshot import Snapshot
 
 UPDATED = "boot"  # the good release runs and is committed; the board is off
@@ -260,7 +259,7 @@ def _begin(name: str, factory: BoardFiles, image: Image, place: Path) -> QemuBoa
         board.check("sync")
         return board
     board = QemuBoard(factory, place)
-    start, _ = slot_offsets(factory.board)["data"]
+    start, _ = factory.board.disk.partitions()["data"]
     folder, file = Path(stage.IMAGE).parent.relative_to("/var"), Path(stage.IMAGE).relative_to("/var")
     commands = f"mkdir {folder}\nwrite {image.path} {file}\n"
     run("debugfs", "-w", "-f", "-", f"{board.disk}?offset={start}", stdin=commands.encode())

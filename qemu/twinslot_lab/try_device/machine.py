@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from twinslot.bootloader.uboot.rawenv import encode
 from twinslot_lab.crash.bootmodel import Card, power_on
-from twinslot_lab.envcard import pack
 from twinslot_lab.errors import BoardError, GuestError
-from twinslot_lab.try_device.media import PLACE, Loops, Media
+from twinslot_lab.try_device.media import Loops, Media
 
 START: Final = Path(__file__).with_name("start.sh")
 DATA: Final = "var/lib/twinslot"  # where the data partition is mounted
@@ -181,11 +181,11 @@ class Machine:
     def _boot_loader(self) -> str:
         """What U-Boot and its script do: count, choose, and write the environment (docs/boot-contract.md)."""
         card = self.media.card
-        before = Card(card.copies())
+        before = Card.of(*card.copies())
         start = power_on(before, self._loads)
         for index, (old, new) in enumerate(zip(before.copies, start.card.copies, strict=True)):
             if old != new:
-                card.write_copy(index, pack(new.variables, new.flags, PLACE.size))
+                card.write_copy(index, encode(new.variables, card.size, new.flags))
         if start.slot is None:
             raise BoardError("the boot loader finds no slot to start")
         return start.slot

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from twinslot.bootloader.uboot.rawenv import Place
+from twinslot_image.factory.environment import RawEnvironment
 from twinslot_lab.command import run
-from twinslot_lab.envcard import EnvCard, Place
 from twinslot_lab.errors import BoardError
 
 NAMES: Final = ("slot_a", "slot_b", "data", "card")
-PLACE: Final = Place((0x0000, 0x4000), 0x4000)  # bytes; tree/etc/fw_env.config has the same
+# In bytes; tree/etc/fw_env.config has the same.
+PLACES: Final = (Place("card", 0x0000, 0x4000), Place("card", 0x4000, 0x4000))
 SLOT_SIZE: Final = 32 << 20  # bytes
 DATA_SIZE: Final = 64 << 20
 CARD_SIZE: Final = 64 << 10
@@ -32,9 +34,9 @@ class Media:
         return self.folder / f"{name}.img"
 
     @property
-    def card(self) -> EnvCard:
+    def card(self) -> RawEnvironment:
         """The boot environment; only while no loop device stands on it."""
-        return EnvCard(self.file("card"), PLACE)
+        return RawEnvironment(self.file("card"), PLACES)
 
 
 class Loops:

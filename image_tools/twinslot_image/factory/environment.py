@@ -1,4 +1,7 @@
-"""Both copies of the boot environment, written into a disk image or onto a card where fw_env.config says."""
+"""Both copies of the boot environment in a disk image or on a card, read and written raw.
+
+For manufacture, and for tests of devices; a device that runs uses `fw_setenv`. Nothing here caches: each call reads.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,11 @@ from pathlib import Path
 from typing import Final
 
 from twinslot.bootloader.env_lines import read_default
-from twinslot.bootloader.uboot.rawenv import Place, encode, parse_config
+from twinslot.bootloader.uboot.rawenv import Place, RawCopy, current, decode, encode, parse_config
 from twinslot.core.errors import DeviceError, LifecycleError
 from twinslot_image.named_file import read_small
 
+_FLAGS: Final = 256  # values of the flags byte, which wraps
 _FIRST: Final = (1, 0)  # flags bytes of the two copies: the first is the newer one (U-Boot env/common.c)
 
 
@@ -91,3 +95,61 @@ def _check_size(disk: Path, descriptor: int, end: int) -> None:
     if not (stat.S_ISREG(mode) or (stat.S_ISBLK(mode) and size >= end)):
         what = f"'{disk}' cannot hold the environment"
         raise DeviceError(what, code="output", expected=f"a disk of {end} bytes or more", found=f"{size} bytes")
+
+
+class RawEnvironment:
+    """Both copies where they stand in one file or device.
+
+    Args:
+        path: Must be at least as long as both copies need.
+        places: Where they stand; the device's own name in them is not used.
+    """
+
+    def __init__(self, path: Path, places: tuple[Place, Place]) -> None:
+        self.path, self.places = path, places
+
+    @property
+    def size(self) -> int:
+        """Bytes of one copy, header included."""
+        return self.places[0].size
+
+    def copies(self) -> tuple[RawCopy | None, RawCopy | None]:
+        """Both copies as they stand now; None for one whose CRC is wrong."""
+        with self.path.open("rb") as file:
+            raw = []
+            for place in self.places:
+                file.seek(place.offset)
+                raw.append(file.read(place.size))
+        return decode(raw[0]), decode(raw[1])
+
+    def variables(self) -> dict[str, str]:
+        """What counts now; empty if both copies are lost."""
+        copies = self.copies()
+        first, second = (None if copy is None else copy.flags for copy in copies)
+        index = current(first, second)
+        copy = None if index is None else copies[index]
+        return dict(copy.variables) if copy else {}
+
+    def write_both(self, variables: Mapping[str, str], flags: int = 1) -> None:
+        """Write the same content to both; the first has the newer flags, as after a decision that both copies have."""
+        self.write_copy(0, encode(variables, self.size, flags % _FLAGS))
+        self.write_copy(1, encode(variables, self.size, (flags - 1) % _FLAGS))
+
+    def update_both(self, **changes: str) -> None:
+        """Change variables in the content that counts and write both copies; an empty value removes one."""
+        merged = self.variables() | changes
+        self.write_both({name: value for name, value in merged.items() if value})
+
+    def write_copy(self, index: int, raw: bytes) -> None:
+        """Put raw bytes where a copy stands."""
+        with self.path.open("r+b") as file:
+            file.seek(self.places[index].offset)
+            file.write(raw)
+
+    def damage(self, index: int) -> None:
+        """Make a copy's CRC wrong by flipping bits in its middle."""
+        with self.path.open("r+b") as file:
+            file.seek(self.places[index].offset + self.size // 2)
+            byte = file.read(1)
+            file.seek(-1, 1)
+            file.write(bytes([byte[0] ^ 0xFF]))

@@ -71,6 +71,10 @@ def factory_variables(image: Path, slot: SlotName) -> dict[str, str]:
         ImageError: Not an image.
     """
     release = parse_manifest(read_image_front(image).manifest).release
-    floors = Floors(release.sequence, release.epoch, 1)
+    return first_variables(slot, Floors(release.sequence, release.epoch, 1))
+
+
+def first_variables(slot: SlotName, floors: Floors) -> dict[str, str]:
+    """The same for a device with a whole system in this slot, nothing in the other, and these floors."""
     variables = rebuild(slot, SlotState.BAD, "", 1, floors, trial=None, failed=None)
     return {name: str(value) for name, value in variables.items() if value}  # without a value there is no variable
