@@ -38,6 +38,10 @@ def main() -> int:
             from twinslot_lab.powercut import cli as powercut
 
             return powercut.main(sys.argv[2:])
+        if sys.argv[1:2] == ["matrix"]:
+            from twinslot_lab.matrix import cli as matrix
+
+            return matrix.main(sys.argv[2:])
         if sys.argv[1:2] == ["try"]:
             from twinslot_lab.try_device import cli as try_device
 

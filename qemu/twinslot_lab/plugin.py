@@ -1,4 +1,4 @@
-"""The pytest plugin: options, and what is told of a failed test. The fixtures are in fixtures.py.
+"""The pytest plugin: options, what is told of a failed test, what the tests verify. The fixtures are in fixtures.py.
 
 A project names it in its `conftest.py`: `pytest_plugins = ["twinslot_lab.plugin"]`, or on the command line with `-p`.
 It imports nothing heavy until a test asks.
@@ -11,9 +11,12 @@ from collections.abc import Generator
 
 import pytest
 
-pytest.register_assert_rewrite("twinslot_lab.fixtures")  # pytest warns of a plugin that was imported without
+from twinslot_lab.matrix import collect, reach
 
-from twinslot_lab.fixtures import BoardFactory, Watch  # noqa: E402 - not before the line above
+pytest.register_assert_rewrite("twinslot_lab.fixtures")  # pytest warns of a plugin that was imported without
+reach.install()  # before whatever has marks is imported
+
+from twinslot_lab.fixtures import BoardFactory, Watch  # noqa: E402 - not before the lines above
 
 __all__ = ["BoardFactory", "board_name"]
 
@@ -27,6 +30,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--board", metavar="NAME", help=about)
     group.addoption("--power-seed", type=int, metavar="N", help="repeat the drawn moments of a run that failed")
     parser.addini("twinslot_board", about)
+    collect.add_options(parser, group)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Gather what the tests verify."""
+    config.pluginmanager.register(collect.Collector(config), "twinslot-matrix")
 
 
 def board_name(config: pytest.Config) -> str:

@@ -1,0 +1,61 @@
+"""`python -m twinslot_lab matrix`: print the matrix of runs, or say that somebody read a text."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from twinslot_lab.matrix.load import DataError, load, write_reviews
+from twinslot_lab.matrix.make import made, write
+from twinslot_lab.matrix.model import Requirement, Requirements, Review, Risk
+from twinslot_lab.matrix.runs import read_run
+
+
+def main(argv: Sequence[str]) -> int:
+    """0 if the matrix has no fault, 1 with one line for each on stderr.
+
+    Raises:
+        LabError: A file cannot be used.
+    """
+    parser = argparse.ArgumentParser(prog="python -m twinslot_lab matrix", description=__doc__)
+    parser.add_argument("--requirements", type=Path, default=Path("requirements"), metavar="DIR")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    printing = verbs.add_parser("print", help="join requirements, code and runs: matrix.html, .csv and .json")
+    printing.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="files that pytest --run-file wrote")
+    printing.add_argument("--source", nargs="+", type=Path, default=[], metavar="PATH", help="code with marks")
+    printing.add_argument("--subject", nargs="+", type=Path, default=[], metavar="PATH", help="what the runs are about")
+    printing.add_argument("--output", type=Path, default=Path("matrix"), metavar="DIR")
+    printing.add_argument("--title", default="Traceability matrix")
+    reviewing = verbs.add_parser("review", help="say that the text of requirements or risks was read and is right")
+    reviewing.add_argument("ids", nargs="+", metavar="ID")
+    reviewing.add_argument("--by", required=True, metavar="NAME")
+    arguments = parser.parse_args(argv)
+    data = load(arguments.requirements)
+    if arguments.verb == "review":
+        write_reviews(arguments.requirements, reviewed(data, arguments.ids, arguments.by, time.strftime("%Y-%m-%d")))
+        return 0
+    runs = [read_run(path) for path in arguments.runs]
+    matrix = made(data, runs, Path.cwd(), arguments.source, arguments.subject or arguments.source)
+    write(matrix, arguments.output, arguments.title)
+    for fault in matrix.faults:
+        sys.stderr.write(f"{fault}\n")
+    passed = sum(row.verdict == "passed" for row in matrix.rows)
+    sys.stdout.write(
+        f"{passed} of {len(matrix.rows)} requirements passed, {len(matrix.faults)} faults: {arguments.output}\n"
+    )
+    return 1 if matrix.faults else 0
+
+
+def reviewed(data: Requirements, ids: Sequence[str], by: str, on: str) -> dict[str, Review]:
+    """The reviews with those of some items made anew.
+
+    Raises:
+        DataError: There is no such item.
+    """
+    items: dict[str, Requirement | Risk] = {**data.requirements, **data.risks}
+    if unknown := [id_ for id_ in ids if id_ not in items]:
+        raise DataError(f"there is no requirement or risk '{unknown[0]}'")
+    return {**data.reviews, **{id_: Review(items[id_].fingerprint, by, on) for id_ in ids}}
