@@ -30,6 +30,7 @@ def _other(request: TrustRequest) -> str:
             request.time.reference,
             floors,
             request.kept_targets,
+            request.kept_roots,
         )
     except (AssertionError, ValueError, TypeError, KeyError, AttributeError):
         return "refused"

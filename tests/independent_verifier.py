@@ -46,6 +46,7 @@ def judge(
     now: datetime,
     floors: tuple[int, int],
     kept: bytes | None = None,
+    kept_roots: tuple[bytes, ...] = (),
 ) -> Trusted:
     """Section 10.2. `now` is the latest of clock, build time and last verified date; floors of root and targets."""
     assert roles
@@ -57,16 +58,13 @@ def judge(
     check_targets(delegating)
     # 2. The chain
     must(own, "root", own)
+    own = walk(own, kept_roots)
     versions = [root["signed"]["version"] for root in chain]
     assert versions == list(range(versions[0], versions[0] + len(chain))) if chain else True
     first = last = own
     for root in chain:
         if root["signed"]["version"] > first["signed"]["version"]:
-            assert root["signed"]["version"] == last["signed"]["version"] + 1
-            sane(root["signed"]["roles"]["root"])
-            sane(root["signed"]["roles"]["targets"])
-            must(last, "root", root)
-            must(root, "root", root)
+            must_follow(last, root)
             enough(last, "root", root, tops(last), tops(root), delegates(read_json(kept)) if kept else {})
             last = root
     assert last["signed"]["version"] >= floors[0]
@@ -98,6 +96,31 @@ def judge(
     for document in (last, delegating, statement):
         assert now < date(document["signed"]["expires"])
     return Trusted(last["signed"]["version"], delegating["signed"]["version"], signed)
+
+
+def walk(built_in: Object, kept: tuple[bytes, ...]) -> Object:
+    """The newest of the kept roots that follows from the built-in one, over all between them."""
+    last = built_in
+    for data in kept:
+        try:
+            root = read_json(data)
+            check_root(root)
+            if root["signed"]["version"] > built_in["signed"]["version"]:
+                must_follow(last, root)
+                enough(last, "root", root, tops(last), tops(root), {})
+                last = root
+        except (AssertionError, ValueError, TypeError, KeyError, AttributeError):
+            break
+    return last
+
+
+def must_follow(last: Object, root: Object) -> None:
+    """The root is the next one."""
+    assert root["signed"]["version"] == last["signed"]["version"] + 1
+    sane(root["signed"]["roles"]["root"])
+    sane(root["signed"]["roles"]["targets"])
+    must(last, "root", root)
+    must(root, "root", root)
 
 
 def check_root(document: Object) -> None:
@@ -159,8 +182,10 @@ def check_keys(keys: Object) -> None:
     assert isinstance(keys, dict)
     assert len(keys) <= 64
     assert all(HEX64.fullmatch(key_id) for key_id in keys)
+    loaded = [load(key) for key in keys.values()]
     points = [
-        load(key).public_numbers() if key["scheme"] != "ed25519" else key["keyval"]["public"] for key in keys.values()
+        each.public_bytes_raw() if isinstance(each, ed25519.Ed25519PublicKey) else each.public_numbers()
+        for each in loaded
     ]
     assert all(point not in points[:at] for at, point in enumerate(points)), "one key under two ids"
 

@@ -345,7 +345,7 @@ def root_expires_soon(ward: Ward) -> None:
 
 def manifest_expired(ward: Ward) -> None:
     with ward.record() as record:
-        record.keep_document("dates", json.dumps({"manifest": "2026-05-01T00:00:00+00:00"}))
+        record.keep_documents({"dates": json.dumps({"manifest": "2026-05-01T00:00:00+00:00"})})
 
 
 def no_root_file(ward: Ward) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import random
+import sqlite3
 import subprocess
 import threading
 from dataclasses import replace
@@ -466,7 +468,7 @@ def test_one_targets_key_does_not_make_an_image_that_host_tool_or_device_takes(
     (tmp_path / "device").mkdir()
     device = HostDevice(tmp_path / "device", team)
     with device.record() as record:
-        record.keep_document("targets", kept.read_text())
+        record.keep_documents({"targets": kept.read_text()})
     steal_roles(team)
     image = team.image("9.0", 90, CONTENT, roles=("engineering", "clinical"), trust="stolen")
     capsys.readouterr()
@@ -488,3 +490,94 @@ def test_what_a_device_compares_with_comes_with_each_release_and_counts_from_its
         pending = record.pending_documents(transaction.id)
         assert record.document("targets") is None
     assert pending["targets"] == (bench.directory / "keys/targets.json").read_text()
+
+
+def commit(device: HostDevice) -> None:
+    """The trial of slot b is well and is kept."""
+    device.running, device.boots = SlotName.B, device.boots + 1
+    device.engine().boot()
+    device.engine().check()
+    device.engine().commit(if_trial=True)
+
+
+def forge(device: HostDevice, **entries: str) -> None:
+    """What somebody does who can write the data partition and nothing else."""
+    with contextlib.closing(sqlite3.connect(device.directory / "data/record.sqlite")) as database, database:
+        for name, text in entries.items():
+            row = f"document.{name}", text
+            database.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", row)
+
+
+@pytest.mark.parametrize("entry", ["root", "roots"])
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_foreign_root_in_the_record_makes_no_image_welcome_and_is_dropped(
+    device: HostDevice, image: Path, tmp_path: Path, entry: str, version: int
+) -> None:
+    thief = ReleaseBench.make(tmp_path / "thief")
+    assert main(["keys", "rotate", str(thief.directory / "keys"), "root"]) == 0
+    root = (thief.directory / f"keys/{version}.root.json").read_text()
+    forged = thief.image("9.0", 90, CONTENT)
+    with device.record() as record:
+        record.audit("as-before")
+    forge(device, **{entry: root if entry == "root" else json.dumps([root])})
+    for _ in range(2):
+        with pytest.raises(RefusedError) as error:
+            device.install(forged)
+        assert codes(error)[0] == "signatures"
+    assert_untouched(device)
+    with device.record() as record:
+        said = [row.body for row in record.audit_rows() if row.event == "roots-dropped"]
+        kept = record.document("root"), record.document("roots")
+    if version == 2:
+        assert kept == (None, None)
+        assert [(row["fit"], row["origin"]) for row in said] == [(0, device.origin.as_dict())], "once: it is gone"
+        assert said[0]["dropped"] == [hashlib.sha256(root.encode()).hexdigest()]
+    else:
+        assert said == [], "no newer than the built-in one: nobody looks at it"
+    device.install(image)
+    assert device.environment()["slot_b"] == "trial"
+
+
+def test_a_device_keeps_the_whole_chain_and_an_older_client_finds_the_newest_root(tmp_path: Path) -> None:
+    team = ReleaseBench.make(tmp_path / "team")
+    first = team.root.read_text()
+    for _ in range(2):
+        assert main(["keys", "rotate", str(team.directory / "keys"), "root"]) == 0
+    (tmp_path / "device").mkdir()
+    device = HostDevice(tmp_path / "device", team)
+    device.install(team.image("2.0", 20, CONTENT))
+    commit(device)
+    roots = [(team.directory / f"keys/{version}.root.json").read_text() for version in (1, 2, 3)]
+    with device.record() as record:
+        assert (roots[0], json.loads(record.document("roots") or "")) == (first, roots[1:])
+        assert record.document("root") == roots[2]
+        assert record.audit_rows()[0].event != "roots-dropped"
+    assert device.environment()["ts_root"] == "3"
+    # An image that has only the newest root reaches a device that kept the others, and no other.
+    for version in (1, 2):
+        (team.directory / f"keys/{version}.root.json").rename(tmp_path / f"{version}.root.json")
+    lean = team.image("3.0", 30, CONTENT)
+    (tmp_path / "1.root.json").rename(team.root)
+    device.install(lean)
+    with device.record() as record:
+        assert not [row for row in record.audit_rows() if row.event == "roots-dropped"]
+
+
+def test_the_newest_root_of_an_older_client_is_taken_where_it_follows_and_dropped_behind_a_hole(tmp_path: Path) -> None:
+    team = ReleaseBench.make(tmp_path / "team")
+    for _ in range(2):
+        assert main(["keys", "rotate", str(team.directory / "keys"), "root"]) == 0
+    image = team.image("2.0", 20, CONTENT)
+    roots = [(team.directory / f"keys/{version}.root.json").read_text() for version in (2, 3)]
+    for newest, fit, stored in ((roots[0], None, roots), (roots[1], 0, roots)):
+        (tmp_path / f"{fit}").mkdir()
+        device = HostDevice(tmp_path / f"{fit}", team)
+        with device.record() as record:
+            record.keep_documents({"root": newest})
+        device.install(image)
+        commit(device)
+        with device.record() as record:
+            assert [row.body["fit"] for row in record.audit_rows() if row.event == "roots-dropped"] == (
+                [] if fit is None else [fit]
+            )
+            assert json.loads(record.document("roots") or "") == stored

@@ -27,6 +27,7 @@ from twinslot.bus import names
 from twinslot.bus.server.server import serve
 from twinslot.cli.main import main
 from twinslot.cli.parser import make_parser
+from twinslot.core.events import AuditEvent
 from twinslot.core.lifecycle import State
 from twinslot.core.model import Floors, Release, SlotName, SlotRecord, StoredPayload
 from twinslot.core.transaction import Transaction
@@ -138,6 +139,12 @@ def record_with_damaged_text(device: HostDevice) -> None:
     with sqlite3.connect(device.directory / "data/record.sqlite") as database:
         database.execute("UPDATE transactions SET body = 'no json'")
     database.close()
+
+
+def foreign_roots(device: HostDevice) -> None:
+    """Roots that do not follow from the built-in one: an install would drop them."""
+    with device.record() as record:
+        record.keep_documents({"root": "{}", "roots": '["{}"]'})
 
 
 def newer_record(device: HostDevice) -> None:
@@ -285,7 +292,7 @@ def said(ask: Callable[[], object]) -> str:
     return "it answered for the record"
 
 
-@pytest.mark.parametrize("state", STATES, ids=lambda state: state.__name__)
+@pytest.mark.parametrize("state", [*STATES, foreign_roots], ids=lambda state: state.__name__)
 def test_a_query_leaves_every_byte_of_a_device_as_it_was(
     device: HostDevice, bench: ReleaseBench, bus: Caller, state: Callable[[HostDevice], None]
 ) -> None:
@@ -328,3 +335,15 @@ def test_a_partition_has_one_size_for_queries_and_installs(tmp_path: Path) -> No
             target.close()
     finally:
         subprocess.run(["losetup", "--detach", path], check=True)
+
+
+def test_info_tells_of_kept_roots_that_are_not_used(
+    device: HostDevice, bench: ReleaseBench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--no-service", "--config-root", str(device.directory), "info", str(bench.directory / "2.0.twin"))
+    for state, told in ((at_rest, False), (foreign_roots, True)):
+        state(device)
+        capsys.readouterr()
+        main([*words])
+        printed = capsys.readouterr()
+        assert (AuditEvent.ROOTS_DROPPED.meaning in printed.out + printed.err) is told

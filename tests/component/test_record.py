@@ -281,8 +281,8 @@ def test_what_is_published_says_what_the_record_says(tmp_path: Path) -> None:
         record.raise_floors(Floors(10, 2, 3))
         record.add_failed(30, "unhealthy", "b" * 32)
         record.saw_generation(7)
-        record.keep_document("root", '{"quotes": "and \\n"}')
-        record.keep_document("b.root", "of an update under way")
+        record.keep_documents({"root": '{"quotes": "and \\n"}'})
+        record.keep_documents({"b.root": "of an update under way"})
         public = Published(tmp_path)
         for ask in ("current", "history", "floors", "failed", "generation"):
             assert getattr(public, ask)() == getattr(record, ask)(), ask

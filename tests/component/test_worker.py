@@ -24,7 +24,7 @@ import waits
 from image_samples import Sample, make_sample
 from trust_samples import Authority, make_authority
 from twinslot.core.bitset import bits_where
-from twinslot.core.errors import DeviceError, ImageError, LifecycleError, RefusedError, TransportError
+from twinslot.core.errors import DeviceError, ImageError, LifecycleError, RefusedError, TransportError, TwinslotError
 from twinslot.core.manifest import Payload
 from twinslot.transport.base import GroupPart, ListPart, Part
 from twinslot.transport.http.download import HttpSettings
@@ -502,15 +502,32 @@ def verifier() -> Worker:
     return launch.start("verify")
 
 
+def never(fit: int, why: object) -> None:
+    pytest.fail(f"kept roots were dropped from {fit} on: {why}")
+
+
+def test_kept_roots_that_do_not_follow_are_told_before_the_verdict_and_before_a_refusal(authority: Authority) -> None:
+    foreign, told = authority.root().replace(b'"root"', b'"rood"'), []
+
+    def note(fit: int, why: TwinslotError) -> None:
+        told.append((fit, why.code))
+
+    verify_in_worker(verifier, authority.request(kept_roots=(foreign,)), note)
+    unsigned = authority.signed_manifest(roles=())
+    with pytest.raises(RefusedError):
+        verify_in_worker(verifier, authority.request(manifest=unsigned, kept_roots=(authority.root(), b"")), note)
+    assert told == [(0, "image.trust"), (1, "image.json")]
+
+
 def test_trust_is_decided_in_another_process(authority: Authority) -> None:
-    verdict = verify_in_worker(verifier, authority.request())
+    verdict = verify_in_worker(verifier, authority.request(), never)
     assert [role.role for role in verdict.roles] == ["engineering", "clinical"]
 
 
 def test_a_refusal_arrives_with_its_reasons(authority: Authority) -> None:
     unsigned = authority.signed_manifest(roles=())
     with pytest.raises(RefusedError) as error:
-        verify_in_worker(verifier, authority.request(manifest=unsigned))
+        verify_in_worker(verifier, authority.request(manifest=unsigned), never)
     assert len(error.value.reasons) == 2
     assert "clinical" in str(error.value)
 
@@ -531,7 +548,7 @@ def test_a_verifying_worker_that_dies_decides_nothing(authority: Authority) -> N
         return worker
 
     with pytest.raises(TransportError, match="process is gone"):
-        verify_in_worker(killed, authority.request())
+        verify_in_worker(killed, authority.request(), never)
 
 
 def test_a_verifying_worker_that_hangs_decides_nothing(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -543,7 +560,7 @@ def test_a_verifying_worker_that_hangs_decides_nothing(authority: Authority, mon
         return worker
 
     with pytest.raises(TransportError, match="sent nothing in time"):
-        verify_in_worker(stopped, authority.request())
+        verify_in_worker(stopped, authority.request(), never)
 
 
 # Workers from systemd's sockets
@@ -583,7 +600,7 @@ def test_a_worker_behind_a_socket_is_used_like_a_child(
         assert contents(taken) == SAMPLE.payloads
         taken.close()
     with accepting(tmp_path, "verify"):
-        assert verify_in_worker(lambda: launch.connect("verify"), authority.request()).root_version >= 1
+        assert verify_in_worker(lambda: launch.connect("verify"), authority.request(), never).root_version >= 1
 
 
 def test_without_socket_units_it_is_said_what_to_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

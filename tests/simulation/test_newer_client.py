@@ -199,8 +199,8 @@ def test_documents_of_a_newer_client_are_kept_at_the_commit_and_those_that_stand
         current = record.current()
         assert current is not None
         assert current.state is State.ARMED
-        record.keep_document(f"{current.id}.snapshot", "7")
-        record.keep_document("mirrors.json", "[]")
+        record.keep_documents({f"{current.id}.snapshot": "7"})
+        record.keep_documents({"mirrors.json": "[]"})
     board.live()
     board.install(SICK)
     with board.open_record() as record:

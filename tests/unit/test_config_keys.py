@@ -102,7 +102,9 @@ def trust_request(config: Config) -> object:
         patch.setattr(verifier, "utc_now", lambda: datetime(2026, 1, 1, tzinfo=UTC))
         head = ImageHead(b"", b"")
         with pytest.raises(DeviceError, match="enough"):
-            assemble.verify_head(config, head, None, Floors(), lambda _: pytest.fail("none"), ignore_expiry=False)
+            assemble.verify_head(
+                config, head, None, Floors(), lambda _: pytest.fail("none"), ignore_expiry=False, dropped=print
+            )
     return asked
 
 

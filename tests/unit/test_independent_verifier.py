@@ -198,6 +198,19 @@ def test_every_mutation_of_a_new_root_is_judged_alike(tmp_path: Path) -> None:
     assert {"refused"} < said
 
 
+def test_every_mutation_of_a_kept_root_is_judged_alike(tmp_path: Path) -> None:
+    authority = make_authority(tmp_path / "keys")
+    before = authority.signers("root")
+    rotate_keys(authority.directory, "root", datetime(2026, 11, 2, tzinfo=UTC))
+    second, targets = json.loads(authority.root(2)), load_trust(authority.directory).targets
+    everybody = {signer.public_key.keyid: signer for signer in [*before, *authority.signers("root")]}
+    said = set()
+    for changed in mutated(second["signed"], seed=4):
+        data = resigned({"signatures": [], "signed": changed}, everybody.values())
+        said.add(agree(authority.request(roots=(authority.root(),), targets=targets, kept_roots=(data, b""))))
+    assert {version.partition(" ")[0] for version in said} == {"1", "2"}
+
+
 @pytest.mark.parametrize(
     ("place", "value"), [(("spec_version",), None), (("consistent_snapshot",), None), (("consistent_snapshot",), 2)]
 )

@@ -120,6 +120,12 @@ class AuditEvent(enum.StrEnum):
         {"file": "where the old one is kept"},
     )
     RECORD_MIGRATED = "record-migrated", INFO, "the record was brought to this client's form", {"version": "now"}
+    ROOTS_DROPPED = (
+        "roots-dropped",
+        WARNING,
+        "roots of trust in the record do not follow from the built-in one and are not used",
+        {"fit": "how many of them do follow", "dropped": "SHA-256 of each of the others"} | _FAILURE,
+    )
     TOLERATED = "tolerated", WARNING, "an error that stops nothing", _FAILURE
 
     level: int

@@ -21,7 +21,7 @@ from twinslot.engine.edges import DeltaPolicy, Device
 from twinslot.engine.engine import Engine
 from twinslot.engine.machine import timestamp
 from twinslot.engine.naming import source_name
-from twinslot.engine.verifier import GetWorker, Verifier, utc_now
+from twinslot.engine.verifier import GetWorker, TellDropped, Verifier, utc_now
 from twinslot.health.run import ConfiguredChecks
 from twinslot.health.selection import check_names, configured_checks
 from twinslot.payloads.select import find_places
@@ -130,15 +130,16 @@ def verify_head(
     get_worker: GetWorker,
     *,
     ignore_expiry: bool,
+    dropped: TellDropped,
 ) -> Verdict:
-    """Ask the trust process what it thinks of a head, changing nothing.
+    """Ask the trust process what it thinks of a head, changing nothing; `dropped` as for `verify_in_worker`.
 
     Raises:
         ImageError: The documents are malformed.
         RefusedError: They are not trusted, with every reason.
         DeviceError: This device has no root of trust.
     """
-    return Verifier(config, get_worker).ask(head, record, floors, ignore_expiry=ignore_expiry)
+    return Verifier(config, get_worker).ask(head, record, floors, ignore_expiry=ignore_expiry, dropped=dropped)
 
 
 def _boot_id() -> str:

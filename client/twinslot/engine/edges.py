@@ -34,15 +34,21 @@ class Verified:
     """
 
     root_version: int
-    documents: Mapping[str, str]
+    documents: Mapping[str, str | None]
     notes: Mapping[str, object]
 
 
 class Verify(Protocol):
     """Asks the short-lived trust process. Raises `ImageError` or `RefusedError` when the manifest is not trusted."""
 
-    def __call__(self, head: ImageHead, record: Record, floors: Floors, *, ignore_expiry: bool) -> Verified:
-        """Verify the head against what the record keeps and the floors."""
+    def __call__(
+        self, head: ImageHead, record: Record, floors: Floors, *, ignore_expiry: bool, note: Callable[..., object]
+    ) -> Verified:
+        """Verify the head against what the record keeps and the floors; `note` is the announcer's.
+
+        Kept roots that do not follow from the built-in one are announced and dropped from the record, whatever becomes
+        of the image.
+        """
         ...
 
 

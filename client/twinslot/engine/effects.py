@@ -163,8 +163,7 @@ class Effects:
             self._tolerate(lambda: record.save_slot(self._slot_record(record)))
             self._tolerate(lambda: record.raise_floors(state.floors.highest(transaction.floors)))
             self._tolerate(lambda: record.forgive(transaction.release.sequence))
-            for name, text in self._pending_documents().items():
-                self._tolerate(lambda name=name, text=text: record.keep_document(name, text))  # type: ignore[misc]
+            self._tolerate(lambda: record.keep_documents(self._pending_documents()))
         for place in self._places():
             self._tolerate(place.commit)
         self._machine.close(AuditEvent.COMMITTED, outcome=Outcome.COMMITTED, reason="")

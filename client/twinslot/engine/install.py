@@ -112,7 +112,13 @@ def _verify(session: Session, facts: Facts, stream: ImageStream, options: Instal
         head = stream.head()
         about["manifest"] = hashlib.sha256(head.manifest).hexdigest()
         try:
-            verified = session.device.verify(head, session.record, facts.floors, ignore_expiry=options.ignore_expiry)
+            verified = session.device.verify(
+                head,
+                session.record,
+                facts.floors,
+                ignore_expiry=options.ignore_expiry,
+                note=session.machine.announcer.note,
+            )
         except TwinslotError:
             about.update(_claims(head.manifest))
             raise
@@ -179,8 +185,7 @@ def _remember(session: Session, transaction: Transaction, verified: Verified, op
     """What must be found again at commit, and who overrode what."""
     record = session.record
     record.drop_pending_documents()
-    for name, text in verified.documents.items():
-        record.keep_document(f"{transaction.id}.{name}", text)
+    record.keep_documents({f"{transaction.id}.{name}": text for name, text in verified.documents.items()})
     overridden = [name for name in ("retry", "reinstall", "ignore_expiry") if getattr(options, name)]
     if overridden:
         announcer = session.machine.announcer

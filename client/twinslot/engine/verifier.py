@@ -10,12 +10,14 @@ from datetime import UTC, datetime
 from typing import Final
 
 from twinslot.config.options import Config
-from twinslot.core.errors import DeviceError, LifecycleError
+from twinslot.core.errors import DeviceError, LifecycleError, TwinslotError
+from twinslot.core.events import AuditEvent
 from twinslot.core.model import Floors
 from twinslot.engine.edges import Verified
 from twinslot.storage.record.published import Published
 from twinslot.storage.record.record import Record
 from twinslot.transport.base import ImageHead
+from twinslot.trust.kept_roots import CHAIN, NEWEST, read_chain, write_chain
 from twinslot.trust.verdict import TrustFloors, TrustPolicy, TrustRequest, TrustTime, Verdict
 from twinslot.worker import launch
 from twinslot.worker.stream import verify_in_worker
@@ -23,6 +25,7 @@ from twinslot.worker.stream import verify_in_worker
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 GetWorker = Callable[[str], launch.Worker]
+TellDropped = Callable[[int, TwinslotError], None]
 
 
 def utc_now() -> datetime:
@@ -48,35 +51,52 @@ class Verifier:
             if worker is not None:
                 worker.close()
 
-    def __call__(self, head: ImageHead, record: Record, floors: Floors, *, ignore_expiry: bool) -> Verified:
+    def __call__(
+        self, head: ImageHead, record: Record, floors: Floors, *, ignore_expiry: bool, note: Callable[..., object]
+    ) -> Verified:
         """See `device.Verify`."""
-        verdict = self.ask(head, record, floors, ignore_expiry=ignore_expiry)
-        documents = {
+        roots = list(_kept_roots(record))
+
+        def dropped(fit: int, why: TwinslotError) -> None:
+            gone = [hashlib.sha256(root).hexdigest() for root in roots[fit:]]
+            note(AuditEvent.ROOTS_DROPPED, fit=fit, dropped=gone, **why.as_dict())
+            del roots[fit:]
+            record.keep_documents(write_chain(roots))
+
+        verdict = self.ask(head, record, floors, ignore_expiry=ignore_expiry, dropped=dropped)
+        documents: dict[str, str | None] = {
             "targets": verdict.targets.decode(),
             "targets-version": str(verdict.targets_version),
             "verified-date": verdict.verified_date.strftime("%Y-%m-%dT%H:%M:%S+00:00"),
             "dates": json.dumps({each.what: each.expires.isoformat() for each in verdict.dates}),
         }
         if verdict.new_roots:
-            documents["root"] = verdict.new_roots[-1].decode()
+            documents |= write_chain([*roots, *verdict.new_roots])
         return Verified(verdict.root_version, documents, {"trust": verdict.summary()})
 
     def ask(
-        self, head: ImageHead, record: Record | Published | None, floors: Floors, *, ignore_expiry: bool
+        self,
+        head: ImageHead,
+        record: Record | Published | None,
+        floors: Floors,
+        *,
+        ignore_expiry: bool,
+        dropped: TellDropped,
     ) -> Verdict:
-        """One question to the trust process."""
+        """One question to the trust process; `dropped` as for `verify_in_worker`."""
         keep = record.document if record else lambda _: None
         kept = keep("targets")
         request = TrustRequest(
-            trusted_root=(keep("root") or self._first_root()).encode(),
+            trusted_root=self._built_in_root().encode(),
             trust_section=head.trust,
             manifest=head.manifest,
             policy=TrustPolicy(self._config.trust.roles, ignore_expiry=ignore_expiry),
             time=self._time(keep("verified-date")),
             floors=TrustFloors(floors.root, int(keep("targets-version") or 1)),
             kept_targets=kept.encode() if kept else None,
+            kept_roots=_kept_roots(record) if record else (),
         )
-        verdict = verify_in_worker(self._take_worker, request)
+        verdict = verify_in_worker(self._take_worker, request, dropped)
         if verdict.manifest_digest != hashlib.sha256(head.manifest).hexdigest():
             raise LifecycleError("the trust process answered for another manifest", code="trust-pipe")
         return verdict
@@ -85,7 +105,7 @@ class Verifier:
         worker, self._ready = self._ready, None
         return worker if worker is not None else self._get_worker("verify")
 
-    def _first_root(self) -> str:
+    def _built_in_root(self) -> str:
         path = self._config.trust.root
         try:
             return path.read_text()
@@ -99,3 +119,7 @@ class Verifier:
             build=build.astimezone(UTC),
             verified=datetime.fromisoformat(verified) if verified else build.astimezone(UTC),
         )
+
+
+def _kept_roots(record: Record | Published) -> tuple[bytes, ...]:
+    return read_chain(record.document(CHAIN), record.document(NEWEST))

@@ -10,7 +10,8 @@ from typing import Final
 
 from twinslot.config.options import Config
 from twinslot.core.acceptance import AcceptancePolicy, check
-from twinslot.core.errors import Refusal, RefusedError
+from twinslot.core.errors import Refusal, RefusedError, TwinslotError
+from twinslot.core.events import AuditEvent
 from twinslot.core.manifest import parse_manifest
 from twinslot.core.model import Floors
 from twinslot.core.requests import InstallOptions
@@ -84,7 +85,7 @@ def judge(config: Config, view: View, head: ImageHead, options: InstallOptions) 
     notes = [problem for problem in (view.record_problem, view.environment_problem) if problem]
     if facts.running is None:
         notes.append("it is not known which slot runs")
-    verdict, untrusted = _ask_trust(config, head, view.record, facts.floors, options)
+    verdict, untrusted = _ask_trust(config, head, view.record, facts.floors, options, notes)
     policy = AcceptancePolicy(
         reinstall=options.reinstall or config.install.allow_reinstall,
         retry=options.retry,
@@ -105,10 +106,19 @@ def judge(config: Config, view: View, head: ImageHead, options: InstallOptions) 
 
 
 def _ask_trust(
-    config: Config, head: ImageHead, record: Record | Published | None, floors: Floors, options: InstallOptions
+    config: Config,
+    head: ImageHead,
+    record: Record | Published | None,
+    floors: Floors,
+    options: InstallOptions,
+    notes: list[str],
 ) -> tuple[Verdict | None, tuple[Refusal, ...]]:
+    def dropped(_: int, why: TwinslotError) -> None:
+        notes.append(f"{AuditEvent.ROOTS_DROPPED.meaning}: {why}")
+
     try:
-        return verify_head(config, head, record, floors, launch.start, ignore_expiry=options.ignore_expiry), ()
+        ignore = options.ignore_expiry
+        return verify_head(config, head, record, floors, launch.start, ignore_expiry=ignore, dropped=dropped), ()
     except RefusedError as e:
         return None, e.reasons
 

@@ -69,7 +69,7 @@ class TrustRequest:
     """Everything a verdict depends on; nothing else is looked at.
 
     Attributes:
-        trusted_root: The newest root document that this device stores, as bytes.
+        trusted_root: The root document that was built in; nothing that the device stores takes its place.
         trust_section: The image's, unverified.
         manifest: The image's, unverified.
         policy: What to demand.
@@ -77,6 +77,8 @@ class TrustRequest:
         floors: What not to fall below.
         kept_targets: The targets document that this device trusted last; None when it keeps none. Its roles change
             only by as many signatures as they had to give themselves (S24).
+        kept_roots: The newer roots that this device has trusted, oldest first (`trust.kept_roots`); they count as far
+            as they follow from `trusted_root`.
     """
 
     trusted_root: bytes = field(repr=False)
@@ -86,6 +88,7 @@ class TrustRequest:
     time: TrustTime
     floors: TrustFloors = field(default_factory=TrustFloors)
     kept_targets: bytes | None = field(default=None, repr=False)
+    kept_roots: tuple[bytes, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +173,7 @@ def encode_request(request: TrustRequest) -> bytes:
             "time": [_write_time(time.clock), _write_time(time.build), _write_time(time.verified)],
             "floors": [floors.root, floors.targets],
             "kept_targets": None if request.kept_targets is None else _write_bytes(request.kept_targets),
+            "kept_roots": [_write_bytes(root) for root in request.kept_roots],
         }
     )
 
@@ -190,6 +194,7 @@ def decode_request(data: bytes) -> TrustRequest:
             time=TrustTime(*(_read_time(text) for text in fields["time"])),
             floors=TrustFloors(*fields["floors"]),
             kept_targets=None if fields["kept_targets"] is None else _read_bytes(fields["kept_targets"]),
+            kept_roots=tuple(_read_bytes(root) for root in fields["kept_roots"]),
         )
     except (KeyError, TypeError, ValueError) as e:
         raise _not_ours(e) from e

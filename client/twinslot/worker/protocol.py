@@ -19,6 +19,7 @@ everywhere else the kernel drops what a hostile end sends along.
 | worker | END | bytes fetched (8) |
 | worker | ERROR | JSON of the error |
 | engine | REQUEST | a trust request (trust/verdict.py) |
+| worker | DROPPED | how many of the kept roots follow from the built-in one (4), JSON of why the next one does not |
 | worker | VERDICT | its verdict |
 """
 
@@ -49,6 +50,7 @@ COST: Final = struct.Struct(">QQ")
 GROUP_PREFIX: Final = struct.Struct(">HIQ")
 TRUST_LENGTH: Final = struct.Struct(">I")
 COUNT: Final = struct.Struct(">Q")
+FIT: Final = struct.Struct(">I")
 JSON_MAX: Final = 64 * 1024  # bytes
 GONE: Final = "transport.worker-gone"  # code: the other end closed, or died
 SILENT: Final = "transport.worker-silent"  # code: it is there, and says nothing
@@ -72,6 +74,7 @@ class Kind(enum.IntEnum):
     WANT = 12
     COST = 13
     NOTE = 14
+    DROPPED = 15
 
 
 MAX: Final = {  # bytes of payload
@@ -82,13 +85,14 @@ MAX: Final = {  # bytes of payload
     Kind.GROUP: GROUP_PREFIX.size + GROUP_SIZE_MAX,
     Kind.END: COUNT.size,
     Kind.ERROR: JSON_MAX,
-    Kind.REQUEST: 4 * (TRUST_MAX + MANIFEST_MAX),  # base64 of trusted root, trust section and manifest
+    Kind.REQUEST: 4 * (TRUST_MAX + MANIFEST_MAX),  # base64 of roots (KEPT_MAX), trust section and manifest
     Kind.VERDICT: 4 * TRUST_MAX,
     Kind.FETCHED: COUNT.size,
     Kind.BASE: BASE_PREFIX.size + GROUPS_MAX * DIGEST_SIZE,
     Kind.WANT: WANT_PREFIX.size + GROUPS_MAX // 8,
     Kind.COST: COST.size,
     Kind.NOTE: JSON_MAX,
+    Kind.DROPPED: FIT.size + JSON_MAX,
 }
 _WITH_DESCRIPTOR: Final = frozenset({Kind.OPEN, Kind.BASE})
 

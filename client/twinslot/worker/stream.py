@@ -9,12 +9,13 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from twinslot.core.errors import DeviceError, ImageError, TransportError
+from twinslot.core.errors import DeviceError, ImageError, TransportError, TwinslotError
 from twinslot.core.manifest import MANIFEST_MAX, Manifest, Payload
 from twinslot.transport.base import Base, Cost, GroupPart, ImageHead, ListPart, Part
 from twinslot.transport.budget import check_budget
 from twinslot.transport.notes import Note, Unused
 from twinslot.trust.verdict import TrustRequest, Verdict, decode_verdict, encode_request
+from twinslot.worker.error_codec import read_error
 from twinslot.worker.launch import Worker
 from twinslot.worker.liveness import StallDetector
 from twinslot.worker.notes import read_note
@@ -22,6 +23,7 @@ from twinslot.worker.protocol import (
     BASE_PREFIX,
     COST,
     COUNT,
+    FIT,
     GONE,
     GROUP_PREFIX,
     LIST_PREFIX,
@@ -169,8 +171,16 @@ class WorkerStream:
         check_budget(self._budget, fetched)
 
 
-def verify_in_worker(get: Callable[[], Worker], request: TrustRequest) -> Verdict:
+def verify_in_worker(
+    get: Callable[[], Worker], request: TrustRequest, dropped: Callable[[int, TwinslotError], None]
+) -> Verdict:
     """Ask a fresh verifying worker.
+
+    Args:
+        get: Makes it.
+        request: The question.
+        dropped: Told, before the verdict or the refusal, how many of the kept roots follow from the built-in one, and
+            why the next one does not.
 
     Raises:
         ImageError: The documents are malformed.
@@ -182,7 +192,12 @@ def verify_in_worker(get: Callable[[], Worker], request: TrustRequest) -> Verdic
     try:
         worker.channel.silence = START
         worker.send(Kind.REQUEST, encode_request(request))
-        return decode_verdict(worker.receive(Kind.VERDICT).payload)
+        frame = worker.receive(Kind.VERDICT, Kind.DROPPED)
+        if frame.kind is Kind.DROPPED:
+            (fit,) = unpack(FIT, frame.payload)
+            dropped(min(fit, len(request.kept_roots)), read_error(frame.payload[FIT.size :]))
+            frame = worker.receive(Kind.VERDICT)
+        return decode_verdict(frame.payload)
     finally:
         worker.close()
 

@@ -46,7 +46,7 @@ def provision(image: Path, slot: SlotName, record: Target, built: datetime) -> d
         with _about(record.folder), Record(directory, lambda: stamp, "factory") as new:
             new.audit("provisioned", slot=slot, release=release.name, manifest=release.manifest)
             new.save_slot(SlotRecord(slot, release, payloads, "", stamp))
-            new.keep_document("targets", targets.decode())  # what the device compares the next one with (S24)
+            new.keep_documents({"targets": targets.decode()})  # what the device compares the next one with (S24)
             new.raise_floors(Floors(release.sequence, release.epoch, 1))
             new.saw_generation(1)
         with record.writing() as sink:

@@ -20,6 +20,7 @@ from twinslot.bootloader.select import open_bootloader
 from twinslot.bootloader.uboot.rawenv import encode
 from twinslot.config import options as config
 from twinslot.config.options import Config
+from twinslot.core.errors import TwinslotError
 from twinslot.core.model import CheckResult, Floors, SlotName
 from twinslot.core.progress import Observer
 from twinslot.core.slotset import slots_from
@@ -186,9 +187,12 @@ class HostDevice:
         stamp = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
         return Record(self._config.record.directory, lambda: stamp, f"{self._starts:032x}", on_trial=on_trial)
 
-    def _verify(self, head: ImageHead, record: Record, floors: Floors, *, ignore_expiry: bool) -> Verified:
-        ask = assemble.verify_head
-        verdict = ask(self._config, head, record, floors, launch.start, ignore_expiry=ignore_expiry)
+    def _verify(self, head: ImageHead, record: Record, floors: Floors, *, ignore_expiry: bool, **_: object) -> Verified:
+        def dropped(_: int, why: TwinslotError) -> None:
+            raise why  # no update here keeps a root
+
+        asked = (self._config, head, record, floors, launch.start)
+        verdict = assemble.verify_head(*asked, ignore_expiry=ignore_expiry, dropped=dropped)
         return Verified(verdict.root_version, {}, {"trust": verdict.summary()})
 
     def _checks(self, _: Observer) -> tuple[CheckResult, ...]:

@@ -13,13 +13,12 @@ from twinslot.config import options as config
 from twinslot.core.boot_variables import read_state
 from twinslot.core.errors import TwinslotError
 from twinslot.core.lifecycle import State as Step
-from twinslot.core.model import CheckResult, Floors, SlotName, SlotRecord
+from twinslot.core.model import CheckResult, SlotName, SlotRecord
 from twinslot.core.progress import Observer
 from twinslot.core.transaction import Outcome, Transaction
 from twinslot.engine.edges import Device, Verified
 from twinslot.payloads.partition.handler import PartitionPlace
 from twinslot.storage.record.record import Record
-from twinslot.transport.base import ImageHead
 from twinslot_lab.crash import bootmodel
 from twinslot_lab.crash.bootmodel import Card
 from twinslot_lab.crash.cardloader import CardBootloader
@@ -203,7 +202,7 @@ def _not_opened(_: Path) -> NoReturn:
     raise _Wrong("the client opens a slot on its way to rest")
 
 
-def _nobody_asks(head: ImageHead, record: Record, floors: Floors, *, ignore_expiry: bool) -> Verified:  # noqa: ARG001
+def _nobody_asks(*_: object, **__: object) -> Verified:
     raise _Wrong("the client verifies an image on its way to rest")
 
 

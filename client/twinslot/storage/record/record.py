@@ -14,7 +14,7 @@ import contextlib
 import hashlib
 import json
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
@@ -207,9 +207,15 @@ class Record:
         """A trust document kept by name (root chain, targets), or the last verified date."""
         return self._meta(f"document.{name}")
 
-    def keep_document(self, name: str, text: str) -> None:
-        """Keep a verified trust document."""
-        self._set_meta(f"document.{name}", text)
+    def keep_documents(self, documents: Mapping[str, str | None]) -> None:
+        """Keep verified trust documents by name, or forget those that are None: all of it in one step."""
+        changed = [(f"document.{name}", text) for name, text in documents.items() if self.document(name) != text]
+        if changed:
+            with self._saving():
+                for key, text in changed:
+                    self._execute("DELETE FROM meta WHERE key = ?", (key,))
+                    if text is not None:
+                        self._execute("INSERT INTO meta (key, value) VALUES (?, ?)", (key, text))
 
     def pending_documents(self, transaction: str) -> dict[str, str]:
         """Documents kept under a transaction's id (`ID.name`), by name: also those that only a newer client knows."""
