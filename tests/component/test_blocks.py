@@ -23,6 +23,8 @@ from twinslot.image.wire_blocks import BLOCK_SIZE
 from twinslot.queries.forecast import Forecast, forecast
 from twinslot_image.cli import main
 
+pytestmark = pytest.mark.slow
+
 GROUP = 65536
 QUICK: dict[str, Any] = {"connect_timeout": 5.0, "read_timeout": 5.0, "retries": 1, "retry_wait": 0.01}
 OLD = random.Random(1).randbytes(13 * GROUP)

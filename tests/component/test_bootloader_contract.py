@@ -14,6 +14,8 @@ from fakes import rigs
 from twinslot.bootloader.base import CopyState
 from twinslot.core.errors import DeviceError, LifecycleError, TwinslotError
 
+pytestmark = pytest.mark.slow
+
 ARMING = {
     "slot": "b",
     "slot_b": "trial",

@@ -30,6 +30,7 @@ OPERATE = {"activate", "commit", "rollback", "cancel"}
 OVERRIDE = {"retry", "ignore_expiry", "force"}
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.root,
     pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user"),
 ]

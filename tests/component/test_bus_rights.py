@@ -20,6 +20,8 @@ from twinslot.bus import names
 from twinslot.bus.library import Message, close_bus, open_bus
 from twinslot.core.errors import CancelledError
 
+pytestmark = pytest.mark.slow
+
 POLICY = Path(__file__).parents[2] / "systemd" / names.DESCRIPTION.with_suffix(".conf").name
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
 NOBODY = 65534  # Debian policy, section 9.2.2

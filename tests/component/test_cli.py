@@ -22,6 +22,8 @@ from release_bench import ReleaseBench
 import waits
 from twinslot.cli.main import main
 
+pytestmark = pytest.mark.slow
+
 CONTENT = b"superblock".ljust(4096, b"\1") + random.Random(1).randbytes(700_000) + bytes(100_000)
 
 # A process that is `twinslot` on a device in a directory: slots in files, and the root mount said instead of found.

@@ -25,6 +25,8 @@ from twinslot.queries.forecast import Forecast, forecast
 from twinslot.storage.known_lists import ListStore
 from twinslot_image.cli import main
 
+pytestmark = pytest.mark.slow
+
 GROUP = 65536
 GROUPS = 12
 QUICK: dict[str, Any] = {"connect_timeout": 5.0, "read_timeout": 5.0, "retries": 1, "retry_wait": 0.01}

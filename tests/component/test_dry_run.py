@@ -20,6 +20,8 @@ from twinslot.core.model import Release, SlotName, SlotRecord, StoredPayload
 from twinslot.engine import assemble, facts
 from twinslot.storage.running_slot import RunningSlot
 
+pytestmark = pytest.mark.slow
+
 CONTENT = b"superblock".ljust(4096, b"\1") + bytes(100_000)
 
 

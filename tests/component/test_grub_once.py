@@ -17,6 +17,8 @@ from twinslot.core.boot_variables import BootState, read_state
 from twinslot.core.lifecycle import Event
 from twinslot.core.model import Release, SlotName
 
+pytestmark = pytest.mark.slow
+
 A, B = SlotName.A, SlotName.B
 ID = "ab" * 16
 

@@ -15,6 +15,8 @@ from twinslot.config.options import BootConfig
 from twinslot.core.errors import DeviceError
 from twinslot.core.model import LoaderTraits
 
+pytestmark = pytest.mark.slow
+
 Make = Callable[[str], Hook]
 
 

@@ -21,6 +21,8 @@ from twinslot_image import PASSPHRASE
 from twinslot_image.cli import main
 from twinslot_image.key_files import load_signer
 
+pytestmark = pytest.mark.slow
+
 ROLES = ["--roles", "engineering,clinical=2/3", "--root", "2/3"]
 TOML = """
 product = "Pump"

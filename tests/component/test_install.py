@@ -185,6 +185,7 @@ def test_a_downgrade_is_refused_by_the_floor_in_the_environment_alone(device: Ho
         device.install(bench.directory / "2.0.twin")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fraction", [0.0, 0.001, 0.02, 0.3, 0.7, 0.999])
 def test_a_truncated_image_leaves_nothing_that_boots(
     device: HostDevice, image: Path, tmp_path: Path, fraction: float

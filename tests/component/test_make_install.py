@@ -21,6 +21,8 @@ from test_units import ENABLED
 from fakes.rigs import REPOSITORY
 from twinslot import __version__
 
+pytestmark = pytest.mark.slow
+
 PAGE = REPOSITORY / "docs/packaging.md"
 BLOCK = re.compile(r"^```(\w*) (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 DEBIAN_MODULES = "/usr/lib/python3/dist-packages"

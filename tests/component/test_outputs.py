@@ -25,6 +25,8 @@ from twinslot_image.outputs import Target
 from twinslot_image.replaceable import unsigned_image
 from twinslot_image.replacement import write_whole
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = [sys.executable, "-m", "twinslot_image"]
 TOML = """
 product = "Pump"

@@ -310,6 +310,7 @@ def shape(text: str) -> str:
     return re.sub(r"\d+", "N", " ".join(text.split())).replace("N groups", "N group")
 
 
+@pytest.mark.slow
 def test_the_release_guide_works_from_an_empty_directory(release: tuple[Path, dict[str, str]]) -> None:
     folder, said = release
     made = {path.name for path in folder.iterdir()} | {path.name for path in (folder / "release").iterdir()}
@@ -320,15 +321,18 @@ def test_the_release_guide_works_from_an_empty_directory(release: tuple[Path, di
     assert said["inspect"] if "inspect" in said else said["verify"]
 
 
+@pytest.mark.slow
 def test_a_good_image_is_told_as_the_guide_shows(release: tuple[Path, dict[str, str]]) -> None:
     told = shape(release[1]["verify"])
     assert shape(text_of("verify", "text")) in told
 
 
+@pytest.mark.slow
 def test_a_missing_signature_is_told_as_the_guide_shows(release: tuple[Path, dict[str, str]]) -> None:
     assert shape(release[1]["missing"]) == shape(text_of("missing", "text"))
 
 
+@pytest.mark.slow
 def test_the_environment_of_the_guide_is_read_back_by_the_real_tool(release: tuple[Path, dict[str, str]]) -> None:
     folder, said = release
     lines = set((folder / "environment.txt").read_text().split("\n")) - {""}
@@ -345,11 +349,13 @@ def test_the_environment_of_the_guide_is_read_back_by_the_real_tool(release: tup
     assert disk[0x100000 : 0x100000 + len(image)] == disk[0x900000 : 0x900000 + len(image)] == image
 
 
+@pytest.mark.slow
 def test_the_byte_code_of_the_guide_is_independent_of_times(release: tuple[Path, dict[str, str]]) -> None:
     compiled = list((release[0] / "tree/usr/lib/python3/__pycache__").glob("pump.*.pyc"))
     assert [file.read_bytes()[4:8] for file in compiled] == [b"\x01\0\0\0"]  # PEP 552: hash-based, unchecked
 
 
+@pytest.mark.slow
 def test_a_squashfs_is_refused_and_raw_takes_it(release: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
     text = text_of("image.toml", "toml").replace("rootfs.img", str(tmp_path / "rootfs.img"))
     text = text.replace('"keys"', f'"{release[0] / "keys"}"').replace('"notes.md"', f'"{release[0] / "notes.md"}"')
@@ -514,6 +520,7 @@ def ceremony(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     return folder, {file.name.removeprefix("said."): file.read_text() for file in folder.glob("said.*")}
 
 
+@pytest.mark.slow
 def test_a_ceremony_of_five_people_on_five_directories_works_though_one_lost_a_key(
     ceremony: tuple[Path, dict[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,6 +24,8 @@ from twinslot_image.compose import read_front
 from twinslot_image.patch_search import SAMPLE_ABOVE, Search
 from twinslot_image.patch_sources import read_content
 
+pytestmark = pytest.mark.slow
+
 GROUP = 65536
 
 

@@ -36,6 +36,8 @@ from twinslot.payloads.partition.handler import PartitionHandler
 from twinslot.storage.record import schema
 from twinslot.storage.running_slot import RunningSlot
 
+pytestmark = pytest.mark.slow
+
 CONTENT = b"superblock".ljust(4096, b"\1") + bytes(100_000)
 CHANGING = {"install", "activate", "cancel", "commit", "rollback", "boot", "check", "service"}
 WHERE = RunningSlot(SlotName.A, frozenset(), ("said by the test",))

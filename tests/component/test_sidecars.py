@@ -25,6 +25,8 @@ from twinslot.engine import assemble
 from twinslot.queries.forecast import forecast
 from twinslot.transport.http.options import HttpSettings, for_sidecar
 
+pytestmark = pytest.mark.slow
+
 GROUP = 65536
 NOISE = [random.Random(f"beside {n}").randbytes(GROUP) for n in range(14)]
 OLD, NEW = b"".join(NOISE[:8]), b"".join([*NOISE[:2], *NOISE[8:14]])

@@ -17,6 +17,8 @@ from fakes.rigs import REPOSITORY
 from twinslot.bus.names import DESCRIPTION
 from twinslot.cli import trial as cli_trial
 
+pytestmark = pytest.mark.slow
+
 UNITS = REPOSITORY / "systemd"
 SYSTEM = Path("/usr/lib/systemd/system")
 ENVIRONMENT = os.environ | {"SBOM": sys.executable}  # the copied checkout has no environment of its own

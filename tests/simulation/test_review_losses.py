@@ -64,6 +64,7 @@ def test_a_flipped_top_bit_in_the_record(board: SimulatedBoard) -> None:
     board.engine().boot()
 
 
+@pytest.mark.slow
 def test_any_single_bit_flip_in_the_record_ends_in_a_sentence(board: SimulatedBoard) -> None:
     board.install(NEW)
     board.live()

@@ -18,6 +18,8 @@ from twinslot.core.model import SlotName
 from twinslot.core.requests import InstallOptions
 from twinslot.core.transaction import Outcome
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("assets", "voices")  # "rootfs" is between them: neither order may matter
 
 

@@ -71,6 +71,7 @@ def test_every_stored_class_is_tried_here() -> None:
     assert {kind.__name__ for kind in Kept.__subclasses__()} == {kind.__name__ for kind in STORED}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", STORED, ids=lambda kind: kind.__name__)
 @given(data=st.data())
 def test_what_a_newer_client_wrote_is_handed_back_whole(kind: type[Kept], data: st.DataObject) -> None:
@@ -79,6 +80,7 @@ def test_what_a_newer_client_wrote_is_handed_back_whole(kind: type[Kept], data: 
     assert json.loads(json.dumps(again)) == newer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", STORED, ids=lambda kind: kind.__name__)
 @given(data=st.data())
 def test_what_an_older_client_left_out_takes_its_default(kind: type[Kept], data: st.DataObject) -> None:
