@@ -36,7 +36,8 @@ them), `level`, and `hash`, which covers the row and the hash before it. These f
 A refusal, or a request that failed, may be repeated without end by whoever offers the same image again. The first has
 a row, and then the second, the fourth, the eighth and so on in the same boot, with the number in `times`; 32 different
 ones are told apart, further ones by their codes. Each has its line in the journal. A refusal before the device is
-opened (a caller without rights, a job that is running, the update lock held by another process) has its line only.
+opened (a caller without rights, a job that is running, the update lock held by another process) has its line only,
+and so has `device-key-made`: the key waits for no device to be opened.
 
 ## The entry of the journal
 
@@ -84,6 +85,9 @@ def _entry(event: AuditEvent) -> Iterator[str]:
     if "code" in event.fields:
         yield "Error:   @TWINSLOT_CODE@"
     yield ""
+    if event is AuditEvent.DEVICE_KEY_MADE:  # before any record is opened
+        yield "'twinslot device-key show' prints its public part."
+        return
     yield f"The audit keeps this as event '{event}': 'twinslot log' shows it with all its fields."
     if event.level > logging.INFO:
         yield "'twinslot status' says what runs now, 'twinslot doctor' what is wrong with the device."

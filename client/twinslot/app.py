@@ -89,6 +89,10 @@ class DeviceUpdater(Updater, Protocol):
         """All that may be wrong with what updates depend on."""
         ...
 
+    def device_key(self, *, make: bool) -> JsonObject:
+        """The public part of this device's own key as `PublicPart.as_dict`, and whether it was `made` by this call."""
+        ...
+
     def head(self, url: str) -> Front:
         """The beginning of an image behind a URL."""
         ...
@@ -201,6 +205,16 @@ class LocalUpdater:
         from twinslot.queries.doctor import doctor
 
         return doctor(self.config)
+
+    def device_key(self, *, make: bool) -> JsonObject:
+        """See `DeviceUpdater`."""
+        if make:
+            from twinslot.engine.device_key import made_device_key
+
+            return made_device_key(self.config, self._origin)
+        from twinslot.queries.device_key import device_key
+
+        return device_key(self.config)
 
     def head(self, url: str) -> Front:
         """See `DeviceUpdater`."""

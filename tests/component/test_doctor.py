@@ -26,9 +26,11 @@ from twinslot.queries import doctor_boot as looks_boot
 from twinslot.queries import doctor_device as looks_device
 from twinslot.queries.diagnosis import Diagnosis
 from twinslot.storage import mounts
+from twinslot.storage.device_key import DeviceKeyFiles
 from twinslot.storage.known_lists import KnownList, ListStore
 from twinslot.storage.record.record import Record
 from twinslot.storage.running_slot import RunningSlot
+from twinslot.trust.device_key import make_device_key
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -128,6 +130,7 @@ def ward(tmp_path: Path, bench: ReleaseBench, monkeypatch: pytest.MonkeyPatch) -
     (tmp_path / "etc/twinslot").mkdir(parents=True)
     (tmp_path / "etc/twinslot/config.toml").write_text(CONFIG.format(tmp_path))
     (tmp_path / "health.d").mkdir()
+    make_device_key(DeviceKeyFiles(tmp_path / "data"))
     (tmp_path / "bin").mkdir()
     program = tmp_path / "bin/systemctl"
     program.write_text(f"#!/bin/sh\ncat {tmp_path}/watchdog\n")
@@ -364,6 +367,20 @@ def clock_before_build(ward: Ward) -> None:
     ward.now = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+def no_device_key(ward: Ward) -> None:
+    (ward.directory / "data/device-key.pub").unlink()
+
+
+def device_key_of_another(ward: Ward) -> None:
+    (ward.directory / "data/device-key.pem").unlink()
+    make_device_key(DeviceKeyFiles(ward.directory / "another"))
+    (ward.directory / "another/device-key.pem").rename(ward.directory / "data/device-key.pem")
+
+
+def device_key_open(ward: Ward) -> None:
+    (ward.directory / "data/device-key.pem").chmod(0o444)
+
+
 FINDINGS: list[tuple[Callable[[Ward], None], str, str, str]] = [
     (no_slot, "running-slot", "fault", "no configured slot holds the root file system: the root mount is /dev/mm"),
     (other_claim, "claims", "warning", "the kernel command line says slot 'b'"),
@@ -403,6 +420,9 @@ FINDINGS: list[tuple[Callable[[Ward], None], str, str, str]] = [
     (manifest_expired, "trust", "warning", "the manifest of the running release expired on 2026-05-01"),
     (no_root_file, "trust", "fault", "cannot be read: found 'No such file or directory'"),
     (root_is_no_root, "trust", "fault", "is no root document"),
+    (no_device_key, "device-key", "warning", "this device has no key of its own"),
+    (device_key_of_another, "device-key", "fault", "is the public part of another key"),
+    (device_key_open, "device-key", "fault", "may be read or replaced by others"),
     (no_build_time, "clock", "warning", "'trust.build_time' is not set"),
     (clock_before_build, "clock", "warning", "which is before the build time of this system (2026-01-01"),
 ]
@@ -472,7 +492,7 @@ def test_a_user_who_is_not_root_is_told_what_he_cannot_read_and_that_is_no_fault
     monkeypatch.setattr("twinslot.bootloader.uboot.medium._open", refuse)
     status, told = examined(ward, capsys)
     assert status == 0
-    assert bad(told) == {("environment", "unknown"), OPEN}
+    assert bad(told) == {("environment", "unknown"), ("device-key", "unknown"), OPEN}
     assert told["decision"] is None
     assert main(["doctor", "--config-root", str(ward.directory)], ward.host) == 0
     out = capsys.readouterr().out

@@ -32,6 +32,7 @@ EXPOSURE = {
     "twinslot-commit.service": 88,
     "twinslot-deadline.service": 45,
     "twinslot-giveup.service": 45,
+    "twinslot-device-key.service": 7,
     "twinslot-fetch@.service": 14,  # one more than without setpriority(2)
     "twinslot-read@.service": 6,
     "twinslot-verify@.service": 5,
@@ -41,6 +42,7 @@ ENABLED = {
     "emergency.target.wants/twinslot-deadline.service",
     "multi-user.target.wants/twinslot-boot.service",
     "multi-user.target.wants/twinslot-commit.service",
+    "multi-user.target.wants/twinslot-device-key.service",
     "sockets.target.wants/twinslot-fetch.socket",
     "sockets.target.wants/twinslot-read.socket",
     "sockets.target.wants/twinslot-verify.socket",

@@ -67,6 +67,7 @@ def status(**changes: Any) -> dict[str, Any]:
         "last": None,
         "failed": {},
         "environment": {"settled": True, "lost": False, "copies": []},
+        "device_key": None,
     }
     return quiet | changes
 

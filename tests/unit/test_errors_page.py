@@ -133,7 +133,7 @@ def verbs_of(parser: argparse.ArgumentParser) -> set[str]:
 def test_what_an_entry_tells_to_do_exists(code: str) -> None:
     text = f"{ENTRIES[code]['meaning']} {ENTRIES[code]['do']}"
     verbs = {"twinslot": verbs_of(make_parser()), "twinslot-image": verbs_of(make_image_parser())}
-    for tool, verb in re.findall(r"'(twinslot(?:-image)?) (\w+)", text):
+    for tool, verb in re.findall(r"'(twinslot(?:-image)?) ([\w-]+)", text):
         assert verb in verbs[tool]
     for key in re.findall(r"'((?:delta|http|install|trust|boot|device|health|trial|record)\.\w+)'", text):
         assert key in config_keys()

@@ -125,6 +125,16 @@ VERBS: Final[Mapping[str, Help]] = {
             "sudo twinslot doctor --json",
         ),
     ),
+    "device-key": Help(
+        (
+            "Show the public part of this device's own key, with which it signs what leaves it, or make the key. "
+            "'init' needs root, makes it once, and shows a key that is there already. 'show' needs no rights."
+        ),
+        (
+            "twinslot device-key show --json",
+            "sudo twinslot device-key init",
+        ),
+    ),
     "check": Help(
         (
             "Run the health checks and show what they found. On trial, a failed required check ends the trial; "

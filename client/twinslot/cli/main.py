@@ -32,6 +32,7 @@ _VERBS: Final = {  # module below `cli.verbs` -> verbs in it; imported when one 
     "look": ("status", "history", "doctor"),
     "info": ("info",),
     "log": ("log",),
+    "device_key": ("device-key",),
     "install": ("install",),
     "operate": ("activate", "commit", "rollback", "cancel"),
     "trial": ("boot", "check"),
@@ -101,7 +102,7 @@ def _run(arguments: argparse.Namespace, host: Host | None, output: Output) -> in
 
     def verb() -> int:
         module = importlib.import_module(_MODULES[arguments.verb])
-        status: int = getattr(module, arguments.verb)(arguments, here, output)
+        status: int = getattr(module, arguments.verb.replace("-", "_"))(arguments, here, output)
         return status
 
     return patiently(verb, arguments, here) if of_a_unit(arguments) else verb()

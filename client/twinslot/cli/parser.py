@@ -120,6 +120,10 @@ def _add_looking(verbs: _Verbs, anywhere: Parser) -> None:
     log.add_argument("--since", metavar="N|TIME", type=since, help=words)
     log.add_argument("-f", "--follow", action="store_true", help="go on with rows as they come")
     verbs.add_parser("doctor", parents=[anywhere], help="find what is wrong with what updates depend on")
+    key = verbs.add_parser(
+        "device-key", parents=[anywhere], help="show the public part of this device's own key, or make it"
+    )
+    key.add_argument("action", choices=("show", "init"), help="show it, or make it where there is none")
 
 
 def _add_units(verbs: _Verbs, anywhere: Parser) -> None:

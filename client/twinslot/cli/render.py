@@ -61,6 +61,8 @@ def status_lines(status: dict[str, Any]) -> Iterator[str]:
         named = ", ".join(f"sequence {sequence} ({reason_text(reason)})" for sequence, reason in failed.items())
         yield f"refused   {named}: rolled back here; '--retry' allows {'it' if len(failed) == 1 else 'them'}"
     yield from _environment_lines(status)
+    if key := status.get("device_key"):
+        yield f"key       {key['algorithm']} {key['fingerprint']}"
 
 
 def slot_table(status: dict[str, Any]) -> Iterator[str]:

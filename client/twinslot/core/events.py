@@ -19,7 +19,20 @@ WARNING: Final = logging.WARNING
 ERROR: Final = logging.ERROR
 
 _NAMESPACE: Final = uuid.UUID("6f3f4c2e-8a55-5c0e-9a44-2f6a31d0b7c1")  # of our message ids; drawn once
-_DETAILS: Final = ("release", "slot", "reason", "why", "force", "note", "file", "options", "verb", "source", "times")
+_DETAILS: Final = (
+    "release",
+    "slot",
+    "reason",
+    "why",
+    "force",
+    "note",
+    "file",
+    "options",
+    "verb",
+    "source",
+    "times",
+    "fingerprint",
+)
 
 COMMON: Final[Mapping[str, str]] = {
     "stopped_by": "who asked to stop, when that is somebody else",
@@ -126,6 +139,7 @@ class AuditEvent(enum.StrEnum):
         "roots of trust in the record do not follow from the built-in one and are not used",
         {"fit": "how many of them do follow", "dropped": "SHA-256 of each of the others"} | _FAILURE,
     )
+    DEVICE_KEY_MADE = "device-key-made", INFO, "the device's own key was made", {"fingerprint": "of its public part"}
     TOLERATED = "tolerated", WARNING, "an error that stops nothing", _FAILURE
 
     level: int

@@ -16,6 +16,7 @@ from twinslot.config.options import Config
 from twinslot.core.lifecycle import Event
 from twinslot.core.model import SlotState
 from twinslot.engine.facts import look
+from twinslot.queries import device_key as looks_key
 from twinslot.queries import doctor_boot as looks_boot
 from twinslot.queries import doctor_device as looks_device
 from twinslot.queries.diagnosis import Diagnosis, Look, Scene, Severity
@@ -185,6 +186,14 @@ LOOKS: Final = (
         "'http.schemes'",
         "servers may be asked without TLS",
         looks_device.addresses,
+    ),
+    Look(
+        "device-key",
+        "device key",
+        _FAULT,
+        "the device's own key, by a signature, and its public part",
+        "there is none yet (warning); it cannot be used, or the public part is another key's",
+        looks_key.device_key_works,
     ),
 )
 

@@ -12,18 +12,20 @@ import twinslot
 from twinslot.bootloader.base import Environment
 from twinslot.config.options import Config
 from twinslot.core import stored
+from twinslot.core.errors import DeviceError
 from twinslot.core.lifecycle import State
 from twinslot.core.model import SlotName
 from twinslot.engine.facts import Facts, View, look, open_record
+from twinslot.storage.device_key import DeviceKeyFiles
 
 
 def status(config: Config) -> dict[str, Any]:
     """Everything a person or a monitor asks first, JSON-ready. Missing knowledge is null, never an error."""
     with look(config) as view:
-        return _told(view)
+        return _told(view, config)
 
 
-def _told(view: View) -> dict[str, Any]:
+def _told(view: View, config: Config) -> dict[str, Any]:
     facts, said = view.facts, view.facts.record
     current = said.current if said else None
     past = view.record.history(2) if view.record else []
@@ -38,6 +40,7 @@ def _told(view: View) -> dict[str, Any]:
         "last": ended[0].as_dict() if ended else None,
         "failed": {str(sequence): reason for sequence, reason in (said.failed if said else {}).items()},
         "environment": _environment(facts.environment),
+        "device_key": _device_key(config),
     }
 
 
@@ -71,6 +74,15 @@ def _slot(facts: Facts, name: SlotName) -> dict[str, Any]:
         "release": stored.write(known.release) if known else None,
         "installed_at": known.installed_at if known else None,
     }
+
+
+def _device_key(config: Config) -> dict[str, str] | None:
+    """Algorithm and fingerprint of its public part; None: there is none, or it is damaged, which `doctor` tells."""
+    try:
+        public = DeviceKeyFiles(config.record.directory).public()
+    except DeviceError:
+        return None
+    return {"algorithm": public.algorithm, "fingerprint": public.fingerprint} if public else None
 
 
 def _environment(environment: Environment | None) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""Public keys and the roles that hold them, checked before tuf sees them. The device's only importer of cryptography.
+"""Public keys and the roles that hold them, checked before tuf sees them.
 
 tuf counts key ids. We count keys: one key under two ids, or in two roles that must both agree, would let one person
 sign twice (docs/image-format.md section 10.3).

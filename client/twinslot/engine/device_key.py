@@ -1,0 +1,27 @@
+"""Making the device's own key: the one change of a device that no update needs and no update waits for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twinslot.config.options import Config
+from twinslot.core.events import AuditEvent
+from twinslot.core.origin import Origin
+from twinslot.engine.announce import write_line
+from twinslot.storage.device_key import DeviceKeyFiles
+from twinslot.system.caller import this_process
+from twinslot.trust.device_key import make_device_key
+
+
+def made_device_key(config: Config, origin: Origin | None) -> dict[str, Any]:
+    """The public part of the key, which is made now if there is none; JSON-ready, with whether it was `made`.
+
+    Raises:
+        DeviceError: `device.device-key`, `device.device-key-rights`.
+    """
+    key, made = make_device_key(DeviceKeyFiles(config.record.directory))
+    if made:
+        asked = origin or this_process()
+        fingerprint = key.public.fingerprint
+        write_line(AuditEvent.DEVICE_KEY_MADE, {"fingerprint": fingerprint, "origin": asked.as_dict()})
+    return key.public.as_dict() | {"made": made}
