@@ -59,12 +59,12 @@ caller's user id ([decision 37](decisions/0037-rights-by-method.md)).
 ## Errors
 
 A D-Bus error carries one string. Its first line is a sentence for people; its second line is a JSON object for
-programs: `code`, `message`, and where known `expected`, `found`, `hint`; a refusal also has `reasons`, a list of such
-objects. The property `Error` and the signal `Finished` of a job carry the same object.
+programs: `family`, `code`, `message`, and where known `expected`, `found`, `hint`; a refusal also has `reasons`, a
+list of such objects. The property `Error` and the signal `Finished` of a job carry the same object.
 
     org.twinslot.Error.Refused
     a job of kind 'install' is running: found '/org/twinslot/Update1/job/3' (hint: wait for its end)
-    {{"code": "refused.busy", "message": "a job of kind 'install' is running", ...}}
+    {{"family": "refused", "code": "refused.busy", "message": "a job of kind 'install' is running", ...}}
 
 | name | exit status | who must act |
 |---|---|---|

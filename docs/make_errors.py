@@ -22,7 +22,8 @@ Printed from the code and from `docs/errors.toml` by `make docs`; tests hold thi
 
 An error has a code, `family.detail`, that never changes its meaning, a sentence, and where they are known what was
 expected, what was found, and a hint. The family says who must act, and is the exit status. On every surface it is the
-same error: `--json` prints it as an object, D-Bus carries it under the name of its family ([dbus.md](dbus.md#errors)).
+same error with the same keys ([compatibility.md](compatibility.md#the-shape-of-an-error)): `--json` prints it as an
+object, D-Bus carries it under the name of its family ([dbus.md](dbus.md#errors)).
 
 | family | exit status | D-Bus name | who must act |
 |---|---|---|---|

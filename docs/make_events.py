@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import Iterator
 
+from twinslot.core.errors import FIELDS
 from twinslot.core.events import COMMON, AuditEvent
 
 PREFACE = """\
@@ -43,7 +44,8 @@ and so has `device-key-made`: the key waits for no device to be opened.
 
 `MESSAGE` (the same sentence), `PRIORITY` (6 for `info`, 4 for `warning`, 3 for `error`), `MESSAGE_ID`,
 `SYSLOG_IDENTIFIER=twinslot`, `TWINSLOT_EVENT`, and where known `TWINSLOT_TRANSACTION`, `TWINSLOT_STATE`,
-`TWINSLOT_CODE` (of an error), `TWINSLOT_SLOT`, `TWINSLOT_RELEASE`, `TWINSLOT_ORIGIN`. No value has control characters.
+`TWINSLOT_SLOT`, `TWINSLOT_RELEASE`, `TWINSLOT_ORIGIN`. Of an error, the fields of the row in capitals: {errors}; the
+reasons are JSON, as many as 8 KiB have room for. No value has control characters.
 `journalctl -x` explains each from `/usr/lib/systemd/catalog/twinslot.catalog`. Without a journal the lines go to
 standard error, each with its priority in front (sd-daemon(3)).
 
@@ -58,7 +60,8 @@ CATALOG = """\
 def page() -> str:
     """The page as Markdown."""
     common = "\n".join(f"| `{name}` | {meaning} |" for name, meaning in COMMON.items())
-    lines = [PREFACE.format(common=common)]
+    named = ", ".join(f"`TWINSLOT_{name.upper()}`" for name in FIELDS)
+    lines = [PREFACE.format(common=common, errors=named)]
     for event in AuditEvent:
         lines += [f"### `{event}`", "", f"{_level(event)}: {event.meaning}.", ""]
         lines += [f"`MESSAGE_ID={event.message_id}`", ""]

@@ -17,6 +17,7 @@ from release_bench import ReleaseBench
 
 import waits
 from fakes.rigs import UBootRig
+from twinslot.app import LocalUpdater
 from twinslot.bootloader.uboot.backend import UBoot
 from twinslot.config.options import Config, DeviceConfig, RecordConfig, SlotsConfig, TrustConfig
 from twinslot.core.model import CheckResult, SlotName
@@ -174,3 +175,15 @@ class HostDevice:
     def environment(self) -> dict[str, str]:
         """What U-Boot would read."""
         return self.rig.seen()
+
+
+class HostUpdater(LocalUpdater):
+    """A device that is files; workers are children instead of systemd's."""
+
+    def __init__(self, device: HostDevice, origin: Origin) -> None:
+        super().__init__(device.config, origin=origin)
+        self._device, self._caller = device, origin
+
+    def engine(self) -> Engine:
+        self._device.origin = self._caller
+        return self._device.engine()

@@ -15,34 +15,20 @@ from pathlib import Path
 
 import pytest
 from bus_bench import Caller, private_bus
-from host_device import SLOT_SIZE, HostDevice
+from host_device import SLOT_SIZE, HostDevice, HostUpdater
 from release_bench import ReleaseBench
 
 import waits
-from twinslot.app import LocalUpdater
 from twinslot.bus.client.client import BusUpdater, connect
 from twinslot.bus.server.server import serve
 from twinslot.core.errors import CancelledError, ImageError, RefusedError
 from twinslot.core.model import SlotName
-from twinslot.core.origin import NOBODY, Origin
+from twinslot.core.origin import NOBODY
 from twinslot.core.progress import Phase, Progress, quiet
 from twinslot.core.requests import ActivateOptions, CommitOptions, InstallOptions, RollbackOptions
-from twinslot.engine.engine import Engine
 
 CONTENT = b"superblock".ljust(4096, b"\1") + random.Random(2).randbytes(700_000)
 NO_REBOOT = InstallOptions(reboot=False)
-
-
-class HostUpdater(LocalUpdater):
-    """A device that is files; workers are children instead of systemd's."""
-
-    def __init__(self, device: HostDevice, origin: Origin) -> None:
-        super().__init__(device.config, origin=origin)
-        self._device, self._caller = device, origin
-
-    def engine(self) -> Engine:
-        self._device.origin = self._caller
-        return self._device.engine()
 
 
 @pytest.fixture(scope="module")

@@ -40,7 +40,7 @@ def test_progress_has_the_fields_and_phases_of_the_manual(capsys: pytest.Capture
 
 
 def test_an_error_has_the_fields_of_the_manual() -> None:
-    plain = error_object(DeviceError("x", code="file"), 6)
+    plain = error_object(DeviceError("x", code="file", expected=1, found=2, hint="y"), 6)
     refused = error_object(RefusedError((Refusal("epoch", "x"), Refusal("downgrade", "y"))), 4)
     assert plain.keys() - {"type"} | {"reasons", "slots", "transaction"} == fields("error")
-    assert refused.keys() == plain.keys() | {"reasons"}
+    assert refused.keys() == plain.keys() - {"expected", "found", "hint"} | {"reasons"}, "what is not known has no key"

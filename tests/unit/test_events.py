@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ast
+import json
 import runpy
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from twinslot.core.errors import Refusal, RefusedError
 from twinslot.core.events import COMMON, AuditEvent, describe, journal_fields, origin_text
+from twinslot.core.journal_entry import VALUE_MAX
 from twinslot.core.lifecycle import Event
 from twinslot.core.transaction import Outcome
 
@@ -111,6 +114,19 @@ def test_the_journal_gets_the_fields_that_a_search_needs() -> None:
         "2.0",
         "device.reboot",
     ]
+
+
+def test_a_refusal_with_more_reasons_than_the_journal_takes_is_still_json_there() -> None:
+    reasons = tuple(Refusal("signatures", "x" * 900) for _ in range(32))
+    told = journal_fields(AuditEvent.REFUSED, RefusedError(reasons).as_dict())
+    kept = json.loads(told["TWINSLOT_REASONS"])
+    assert 0 < len(kept) < 32
+    assert kept[0] == reasons[0].as_dict()
+    assert len(told["TWINSLOT_REASONS"]) <= VALUE_MAX
+
+
+def test_a_finding_of_a_start_is_no_error_in_the_journal() -> None:
+    assert "TWINSLOT_FOUND" not in journal_fields(AuditEvent.ADOPTED, {"found": "booted-new"})
 
 
 def test_page_and_catalog_are_printed_from_the_table() -> None:

@@ -173,9 +173,9 @@ def test_a_floor_that_only_a_newer_client_knows_never_sinks_either() -> None:
 
 
 def test_an_error_of_a_newer_process_keeps_its_code_and_its_further_keys_in_each_reason_too() -> None:
-    newer = {"code": "policy.waiting", "message": "not now", "until": "18:00"}
+    newer = {"family": "policy", "code": "policy.waiting", "message": "not now", "until": "18:00"}
     assert TwinslotError.from_dict(dict(newer)).as_dict() == newer
-    reason = {"code": "refused.x", "message": "later", "gate": {"name": "fetch"}}
+    reason = {"family": "refused", "code": "refused.x", "message": "later", "gate": {"name": "fetch"}}
     refused = RefusedError(Refusal("x", "later")).as_dict() | {"retry_in": 5, "reasons": [reason]}
     again = TwinslotError.from_dict(dict(refused))
     assert isinstance(again, RefusedError)

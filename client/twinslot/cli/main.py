@@ -21,6 +21,7 @@ from twinslot.cli.output import Output
 from twinslot.cli.parser import parse
 from twinslot.cli.trial import UNDECIDED, left_to_the_deadline, of_a_unit, patiently
 from twinslot.core.errors import CancelledError, DeviceError, LifecycleError, TwinslotError, UsageError
+from twinslot.core.events import error_fields
 from twinslot.core.text import printable
 from twinslot.system import logs
 
@@ -115,7 +116,7 @@ def _report(error: TwinslotError, exit_status: int, output: Output) -> int:
         output.aside("".join(f"{printable(line)}\n" for line in traceback.format_exc().splitlines()))
     if logs.started_by_systemd() and not output.as_json:  # as a line of its priority, unless it was announced
         if not error.announced:
-            _log.error("%s", error, extra={"journal": {"TWINSLOT_CODE": error.code}})
+            _log.error("%s", error, extra={"journal": error_fields(error.as_dict())})
     else:
         output.error(error, exit_status)
     return exit_status

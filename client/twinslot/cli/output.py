@@ -97,9 +97,8 @@ def _put(stream: TextIO | None, text: str) -> None:
 
 
 def error_object(error: TwinslotError, exit_status: int) -> JsonObject:
-    """The last line of a failed call; absent values are null."""
-    empty: JsonObject = {"expected": None, "found": None, "hint": None}
-    return {"type": "error"} | empty | error.as_dict() | {"exit_status": exit_status}
+    """The last line of a failed call: the error as on every surface, and what the process ends with."""
+    return {"type": "error"} | error.as_dict() | {"exit_status": exit_status}
 
 
 def error_lines(error: TwinslotError, program: str = "twinslot") -> Iterator[str]:

@@ -12,7 +12,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
-_KNOWN: Final = frozenset({"code", "message", "expected", "found", "hint", "reasons"})  # keys of an error's data
+# Keys of an error on every surface, and what each says (docs/decisions/0046-one-shape-of-an-error.md)
+FIELDS: Final[Mapping[str, str]] = {
+    "family": "who must act: the part of `code` before the dot",
+    "code": "stable code of the error",
+    "message": "the sentence",
+    "expected": "what should have been there",
+    "found": "what was there",
+    "hint": "what to do",
+    "reasons": "of a refusal: every reason, each with these fields",
+}
 
 
 class TwinslotError(Exception):
@@ -58,10 +67,8 @@ class TwinslotError(Exception):
         return text + (f" (hint: {self.hint})" if self.hint else "")
 
     def as_dict(self) -> dict[str, object]:
-        """The error as JSON-ready data, the same shape on every surface."""
-        fields = {"expected": self.expected, "found": self.found, "hint": self.hint}
-        head: dict[str, object] = {"code": self.code, "message": self.message}
-        return dict(self.unknown) | head | {k: v for k, v in fields.items() if v is not None}
+        """The error as JSON-ready data: the keys of `FIELDS`, the same on every surface."""
+        return _shape(self, self.code)
 
     @staticmethod
     def from_dict(data: dict[str, object]) -> TwinslotError:
@@ -157,10 +164,8 @@ class Refusal:
         return str(TwinslotError(self.message, expected=self.expected, found=self.found, hint=self.hint))
 
     def as_dict(self) -> dict[str, object]:
-        """The refusal as JSON-ready data."""
-        fields = {"expected": self.expected, "found": self.found, "hint": self.hint}
-        head: dict[str, object] = {"code": f"refused.{self.code}", "message": self.message}
-        return dict(self.unknown) | head | {k: v for k, v in fields.items() if v is not None}
+        """The refusal as JSON-ready data, as an error of its own would be."""
+        return _shape(self, f"{RefusedError.family}.{self.code}")
 
     @staticmethod
     def from_dict(data: dict[str, object]) -> Refusal:
@@ -198,7 +203,14 @@ class RefusedError(TwinslotError):
 
 def _unknown(data: dict[str, object]) -> dict[str, object]:
     """What this version has no field for."""
-    return {key: value for key, value in data.items() if key not in _KNOWN}
+    return {key: value for key, value in data.items() if key not in FIELDS}
+
+
+def _shape(error: TwinslotError | Refusal, code: str) -> dict[str, object]:
+    """What every surface shows of an error: no key for what is not known, and what a newer process added (S18)."""
+    head: dict[str, object] = {"family": code.partition(".")[0], "code": code, "message": error.message}
+    known = {"expected": error.expected, "found": error.found, "hint": error.hint}
+    return dict(error.unknown) | head | {key: value for key, value in known.items() if value is not None}
 
 
 _FAMILIES: dict[str, type[TwinslotError]] = {

@@ -7,11 +7,14 @@ one does not know; they are shown as they are. docs/events.md and the journal's 
 from __future__ import annotations
 
 import enum
+import json
 import logging
 import uuid
 from collections.abc import Mapping
 from typing import Any, Final, Self
 
+from twinslot.core import errors
+from twinslot.core.journal_entry import VALUE_MAX
 from twinslot.core.text import printable
 
 INFO: Final = logging.INFO
@@ -40,14 +43,7 @@ COMMON: Final[Mapping[str, str]] = {
     "transaction": "id of the update, 32 hex digits",
     "state": "where the update stands from here on (lifecycle.md)",
 }
-_FAILURE: Final = {
-    "code": "stable code of the error",
-    "message": "the sentence",
-    "expected": "what should have been there",
-    "found": "what was there",
-    "hint": "what to do",
-    "reasons": "of a refusal: every reason, each with these fields",
-}
+_FAILURE: Final = dict(errors.FIELDS)
 _ENDED: Final = {"outcome": "`committed`, `rolled-back` or `abandoned`", "reason": "why it was not committed"}
 _IMAGE: Final = {
     "source": "where the image came from, without user, password, query and fragment",
@@ -189,11 +185,31 @@ def journal_fields(event: AuditEvent, fields: Mapping[str, Any]) -> dict[str, st
         "TWINSLOT_EVENT": str(event),
         "TWINSLOT_TRANSACTION": str(fields.get("transaction") or ""),
         "TWINSLOT_STATE": str(fields.get("state") or ""),
-        "TWINSLOT_CODE": str(fields.get("code") or ""),
         "TWINSLOT_SLOT": str(fields.get("slot") or ""),
         "TWINSLOT_RELEASE": str(fields.get("release") or ""),
         "TWINSLOT_ORIGIN": origin_text(origin) if isinstance(origin, Mapping) else "",
-    }
+    } | error_fields(fields)
+
+
+def error_fields(error: Mapping[str, Any]) -> dict[str, str]:
+    """The journal's fields of an error: each key of `errors.FIELDS` in capitals after `TWINSLOT_`, as text.
+
+    Args:
+        error: With what `TwinslotError.as_dict` gave; without `code` there is no error, and no field. Reasons are JSON.
+    """
+    if not error.get("code"):
+        return {}
+    known = {name: error[name] for name in errors.FIELDS if error.get(name) is not None}
+    return {f"TWINSLOT_{name.upper()}": _as_text(value) for name, value in known.items()}
+
+
+def _as_text(value: object) -> str:
+    """Text as it is; a list as JSON, with as many of its members as one value may have room for."""
+    if isinstance(value, str):
+        return value
+    while len(text := json.dumps(value, default=str)) > VALUE_MAX and isinstance(value, list) and value:
+        value = value[: len(value) // 2]
+    return text
 
 
 def _error(fields: Mapping[str, Any]) -> str:
