@@ -137,7 +137,7 @@ def test_power_that_goes_inside_a_decision_leaves_the_old_one_or_the_new_one(
 ) -> None:
     programs, calls = tmp_path / "bin", tmp_path / "calls"
     programs.mkdir()
-    for name in ("cp", "sync", "mv"):
+    for name in ("head", "sync", "mv"):
         (programs / name).write_text(CUT.format(calls=calls, name=name))
         (programs / name).chmod(0o755)
     before = dict(visible(tmp_path))
@@ -161,4 +161,4 @@ def test_power_that_goes_inside_a_decision_leaves_the_old_one_or_the_new_one(
         hook.settle()
         assert dict(visible(tmp_path)) == before
     assert seen == {False, True}
-    assert cut == 9, "four programs for each file, and one time to the end"
+    assert cut == 10, "a look at the first file, four programs for each, and one time to the end"

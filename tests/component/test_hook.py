@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import termios
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -113,6 +120,37 @@ def test_a_hook_whose_copies_never_agree_is_an_error(make: Make) -> None:
     with pytest.raises(DeviceError) as caught:
         hook.settle()
     assert caught.value.code == "device.env-hook"
+
+
+@pytest.mark.parametrize("hook", [HOOK, ONE_SHOT], ids=lambda hook: hook.parent.name)
+def test_a_hook_that_is_killed_leaves_nothing_that_the_next_one_does_not_use(
+    hook: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client kills a hook at its time-out, and a cut ends it; a file for each would fill /tmp of a device."""
+    for name in ("store", "temporary"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setenv("TWINSLOT_HOOK_DIR", str(tmp_path / "store"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    asked = Hook(hook, default_env=write_default(tmp_path))
+    asked.reset({})
+    before = sorted((tmp_path / "store").iterdir())
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with subprocess.Popen([hook, "set-environment"], stdin=subprocess.PIPE, start_new_session=True) as process:
+            assert process.stdin is not None
+            process.stdin.write(b"ts_generation=7\n")
+            process.stdin.flush()
+            pipe = process.stdin
+            waits.until(lambda: not _unread(pipe))  # noqa: B023 - called in this round
+            os.killpg(process.pid, number)
+    assert not list((tmp_path / "temporary").iterdir())
+    assert asked.write({"ts_generation": "8"}).variables["ts_generation"] == "8"
+    assert sorted((tmp_path / "store").iterdir()) == before
+    assert not list((tmp_path / "temporary").iterdir())
+
+
+def _unread(pipe: IO[bytes]) -> int:
+    """Bytes in a pipe that nobody has read."""
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 @pytest.mark.parametrize("torn", ["env0", "env1", "tmp"])
