@@ -93,6 +93,10 @@ bench-quick: packages $(STAMP) ## the same on small images, to see that it works
 mutants: packages $(STAMP) ## break each safety rule on purpose; its test must notice
 	$(BIN)/python tests/mutants/run.py
 
+tuf-conformance: packages $(STAMP) ## TUF's conformance suite against the client, from its checkout in SUITE=DIR (ten minutes)
+	@tests/tuf_conformance/run.sh "$(SUITE)" $(BIN)/python
+.PHONY: tuf-conformance
+
 docs: packages $(STAMP) ## print the generated pages anew
 	$(BIN)/python -m twinslot.config.reference > docs/config.md
 	$(BIN)/python docs/make_lifecycle.py > docs/lifecycle.md

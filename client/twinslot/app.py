@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from twinslot.core.transaction import Transaction
     from twinslot.engine.cancellation import Cancellation
     from twinslot.engine.engine import BootReport, Engine
+    from twinslot.engine.poll import PollReport
     from twinslot.queries.diagnosis import Diagnosis
     from twinslot.queries.preview import Preview
     from twinslot.transport.base import ImageStream
@@ -84,6 +85,15 @@ class Updater(Protocol):
 
 class DeviceUpdater(Updater, Protocol):
     """This device, asked by a process that runs on it."""
+
+    def poll(self, *, if_due: bool, service_workers: bool) -> PollReport:
+        """Ask the repository for news: `engine.poll.poll`.
+
+        Args:
+            if_due: See there.
+            service_workers: Workers behind systemd's sockets; otherwise they are started as children.
+        """
+        ...
 
     def doctor(self) -> Diagnosis:
         """All that may be wrong with what updates depend on."""
@@ -199,6 +209,14 @@ class LocalUpdater:
 
     def close(self) -> None:
         """Holds nothing."""
+
+    def poll(self, *, if_due: bool, service_workers: bool) -> PollReport:
+        """See `DeviceUpdater`."""
+        from twinslot.engine.poll import poll
+        from twinslot.worker import launch
+
+        get_worker = launch.connect if service_workers else launch.start
+        return poll(self.config, get_worker, self.engine, if_due=if_due)
 
     def doctor(self) -> Diagnosis:
         """See `DeviceUpdater`."""

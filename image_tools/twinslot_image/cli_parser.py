@@ -12,6 +12,7 @@ from twinslot.core.manifest import SEQUENCE_MAX
 from twinslot_image import PROGRAM, __version__, cli_blocks, cli_patch, cli_provision, cli_sign
 from twinslot_image import cli_commands as commands
 from twinslot_image.cli_parser_keys import add_keys
+from twinslot_image.cli_parser_repository import add_repository
 
 if TYPE_CHECKING:
     _Verbs: TypeAlias = argparse._SubParsersAction[Parser]  # argparse has no public name for it
@@ -51,6 +52,7 @@ def make_parser() -> Parser:
     _add_deltas(verbs, anywhere)
     _add_readers(verbs, anywhere)
     _add_provision(verbs, anywhere)
+    add_repository(verbs, anywhere)
     return parser
 
 

@@ -22,6 +22,7 @@ class FileWeb(ThreadingHTTPServer):
         machines: How many take turns, each with an ETag and a date of its own.
         other: What every second machine gives instead of an image; None: the same.
         answers: By the ending of a file's name: what is done instead of giving it.
+        wire: Bytes of requests and answers as HTTP has them, heads included.
     """
 
     daemon_threads = True
@@ -38,6 +39,7 @@ class FileWeb(ThreadingHTTPServer):
         self.asked: list[str] = []
         self.machines = 1
         self.other: Path | None = None
+        self.wire = 0
         self.ended = threading.Event()
         self.guard = threading.Lock()
 
@@ -55,6 +57,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.asked.append(self.path)
+        self.server.wire += len(self.requestline) + 2 + len(bytes(self.headers))
         for ending, answer in self.server.answers.items():
             if self.path.endswith(ending):
                 with contextlib.suppress(OSError):
@@ -65,6 +68,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_error(404)
             return
         machine = len(self.server.asked) % self.server.machines
+        etag = f'"{path.stat().st_mtime_ns}-{machine}"'
+        if self.headers.get("If-None-Match") == etag:
+            self.send_response(304)
+            self.send_header("ETag", etag)
+            self.end_headers()
+            return
         data = (self.server.other if machine and self.server.other else path).read_bytes()
         wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         first, last = (int(wanted[1]), int(wanted[2] or len(data) - 1)) if wanted else (0, len(data) - 1)
@@ -75,7 +84,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             first, last = 0, len(data) - 1
             self.send_response(200)
-        self.send_header("ETag", f'"{path.stat().st_mtime_ns}-{machine}"')
+        self.send_header("ETag", etag)
         if self.server.machines > 1:
             self.send_header("Last-Modified", f"Mon, 02 Nov 2026 10:00:0{machine} GMT")
         for header, value in self.server.headers.get(path.name, {}).items():
@@ -83,6 +92,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(last + 1 - first))
         self.end_headers()
         self._send(path.name, data[first : last + 1])
+
+    def flush_headers(self) -> None:
+        """Counted on the way."""
+        self.server.wire += sum(map(len, self._headers_buffer)) if hasattr(self, "_headers_buffer") else 0
+        super().flush_headers()
 
     def _may_part(self, name: str) -> bool:
         with self.server.guard:
@@ -101,6 +115,7 @@ class _Handler(BaseHTTPRequestHandler):
                         self.connection.close()
                         return
                     self.server.left -= len(piece)
+                self.server.wire += len(piece)
                 self.server.sent[name] = self.server.sent.get(name, 0) + len(piece)
             self.wfile.write(piece)
 

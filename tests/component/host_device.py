@@ -30,7 +30,8 @@ from twinslot.engine.cancellation import Cancellation
 from twinslot.engine.edges import Device as Edges
 from twinslot.engine.edges import Verify
 from twinslot.engine.engine import Engine
-from twinslot.engine.verifier import Verifier, utc_now
+from twinslot.engine.trust_time import utc_now
+from twinslot.engine.verifier import Verifier
 from twinslot.payloads.partition.handler import PartitionPlace
 from twinslot.payloads.select import Places
 from twinslot.storage.blockdev import BlockTarget, open_target

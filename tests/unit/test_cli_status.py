@@ -68,6 +68,7 @@ def status(**changes: Any) -> dict[str, Any]:
         "failed": {},
         "environment": {"settled": True, "lost": False, "copies": []},
         "device_key": None,
+        "repository": None,
     }
     return quiet | changes
 

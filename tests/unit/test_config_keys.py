@@ -22,10 +22,10 @@ from twinslot.core.errors import DeviceError
 from twinslot.core.model import Floors, SlotName
 from twinslot.core.origin import Origin
 from twinslot.core.requests import InstallOptions
-from twinslot.engine import assemble, facts, verifier
+from twinslot.engine import assemble, facts, poll, trust_time, verifier
 from twinslot.health.selection import configured_checks
 from twinslot.payloads.select import find_places
-from twinslot.queries import preview
+from twinslot.queries import offers, preview
 from twinslot.queries.doctor import doctor
 from twinslot.storage.running_slot import RunningSlot
 from twinslot.system import priority
@@ -99,13 +99,18 @@ def trust_request(config: Config) -> object:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(verifier, "verify_in_worker", ask)
-        patch.setattr(verifier, "utc_now", lambda: datetime(2026, 1, 1, tzinfo=UTC))
+        patch.setattr(trust_time, "utc_now", lambda: datetime(2026, 1, 1, tzinfo=UTC))
         head = ImageHead(b"", b"")
         with pytest.raises(DeviceError, match="enough"):
             assemble.verify_head(
                 config, head, None, Floors(), lambda _: pytest.fail("none"), ignore_expiry=False, dropped=print
             )
     return asked
+
+
+def asks(config: Config) -> object:
+    """What a poll goes by, and which device this is in a wave."""
+    return poll._setting(config).silence, offers._device_id(config)
 
 
 def gives_way(config: Config) -> object:
@@ -189,6 +194,10 @@ KEYS: dict[str, tuple[str, str, Callable[[Config], object]]] = {
     "http.schemes": ("", '["https"]', request),
     "http.proxy": ("", '"http://proxy:3128"', request),
     "http.no_proxy": ("", '["localhost"]', request),
+    "repository.url": ("", '"https://server/fleet"', diagnosis),
+    "repository.root": ('[repository]\nurl = "https://server/fleet"', '"/elsewhere/root.json"', diagnosis),
+    "repository.silence": ('[repository]\nroot = "/proc/version"', "7200", asks),
+    "repository.device_id": ('[repository]\nroot = "/proc/version"', '"/proc/version"', asks),
     "health.units": ("", '["dbus.service"]', checks),
     "health.no_failed_units": ("", "true", checks),
     "health.timeout": ("[health]\nunits = ['dbus.service']", "5", checks),

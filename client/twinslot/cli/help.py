@@ -84,6 +84,17 @@ VERBS: Final[Mapping[str, Help]] = {
             "twinslot status --json",
         ),
     ),
+    "poll": Help(
+        (
+            "Ask the repository of '[repository]' what there is for this device, and whether that is trusted and "
+            "fresh. Nothing is installed; 'twinslot status' shows what is offered. Ends with the status of the error "
+            "when there is no trusted, fresh answer."
+        ),
+        (
+            "sudo twinslot poll",
+            "sudo twinslot poll --json",
+        ),
+    ),
     "info": Help(
         (
             "Show what an image says of itself, who signed it, and whether this device would take it, with every "

@@ -35,6 +35,7 @@ _VERBS: Final = {  # module below `cli.verbs` -> verbs in it; imported when one 
     "log": ("log",),
     "device_key": ("device-key",),
     "install": ("install",),
+    "poll": ("poll",),
     "operate": ("activate", "commit", "rollback", "cancel"),
     "trial": ("boot", "check"),
     "service": ("service",),

@@ -119,6 +119,9 @@ def _add_looking(verbs: _Verbs, anywhere: Parser) -> None:
     words = "rows from this number or time on, or of the last 15m, 2h, 3d"
     log.add_argument("--since", metavar="N|TIME", type=since, help=words)
     log.add_argument("-f", "--follow", action="store_true", help="go on with rows as they come")
+    poll = verbs.add_parser("poll", parents=[anywhere], help="ask the repository what there is for this device")
+    due = "ask nobody without a repository, or while the server wants to be left alone (for the timer)"
+    poll.add_argument("--if-due", action="store_true", help=due)
     verbs.add_parser("doctor", parents=[anywhere], help="find what is wrong with what updates depend on")
     key = verbs.add_parser(
         "device-key", parents=[anywhere], help="show the public part of this device's own key, or make it"

@@ -63,6 +63,24 @@ def status_lines(status: dict[str, Any]) -> Iterator[str]:
     yield from _environment_lines(status)
     if key := status.get("device_key"):
         yield f"key       {key['algorithm']} {key['fingerprint']}"
+    yield from repository_lines(status.get("repository"))
+
+
+def repository_lines(repository: dict[str, Any] | None) -> Iterator[str]:
+    """What the repository has, and whether it can be believed that this is all; None: there is no repository."""
+    if repository is None:
+        return
+    offer = repository["offer"]
+    if offer is not None:
+        release = f"{offer['release']['name']} (sequence {offer['release']['sequence']})"
+        waits = f", not yet: {offer['why_not']}" if offer["why_not"] else f"; 'twinslot install {offer['image']}'"
+        yield f"offered   {release}{waits}"
+    elif repository["fresh"]:
+        yield "offered   nothing newer"
+    if repository["stale"]:
+        yield f"source    stale ({repository['stale']}): last fresh {when(repository['fresh'] or '') or 'never'}"
+    elif repository["error"]:
+        yield f"source    the last poll failed: {repository['error']['message']}"
 
 
 def slot_table(status: dict[str, Any]) -> Iterator[str]:

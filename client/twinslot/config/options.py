@@ -173,6 +173,28 @@ class HttpConfig:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class RepositoryConfig:
+    """Where this device learns of new releases, if anywhere: plain files that 'twinslot-image repository' makes."""
+
+    url: str = option("Address of the repository, https://HOST/PATH; absent: none is asked.", default="")
+    root: Path = option(
+        "First trusted root of the repository; images have their own.",
+        default=Path("/usr/lib/twinslot/repository-root.json"),
+    )
+    silence: float = option(
+        "Without a fresh answer for so long, the repository counts as silent.",
+        default=14.0 * DAY,
+        unit="seconds",
+        low=3600,
+        high=366 * DAY,
+    )
+    device_id: Path = option(
+        "File whose first line, alike on no two devices, draws this device's place in a wave.",
+        default=Path("/etc/machine-id"),
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class HealthCommandConfig:
     """One program asked on trial; exit status 0 means well."""
 
@@ -249,6 +271,7 @@ class Config:
     install: InstallConfig = option("Limits and policy.", factory=InstallConfig)
     delta: DeltaConfig = option("Fetching only what is needed.", factory=DeltaConfig)
     http: HttpConfig = option("Time limits, retries and rates of a download.", factory=HttpConfig)
+    repository: RepositoryConfig = option("Where new releases are announced.", factory=RepositoryConfig)
     health: HealthConfig = option("What a healthy device is.", factory=HealthConfig)
     trial: TrialConfig = option("The trial boot.", factory=TrialConfig)
     record: RecordConfig = option("Where state lives.", factory=RecordConfig)

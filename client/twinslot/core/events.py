@@ -136,6 +136,15 @@ class AuditEvent(enum.StrEnum):
         {"fit": "how many of them do follow", "dropped": "SHA-256 of each of the others"} | _FAILURE,
     )
     DEVICE_KEY_MADE = "device-key-made", INFO, "the device's own key was made", {"fingerprint": "of its public part"}
+    # What a poll of the repository found, each time that it changes
+    REPOSITORY_STALE = (
+        "repository-stale",
+        WARNING,
+        "the repository gives nothing that is trusted and fresh",
+        {"why": "`frozen`, `silent` or `refused`", "source": "its address", "since": "the last fresh answer"}
+        | _FAILURE,
+    )
+    REPOSITORY_FRESH = "repository-fresh", INFO, "the repository is fresh again", {"source": "its address"}
     TOLERATED = "tolerated", WARNING, "an error that stops nothing", _FAILURE
 
     level: int

@@ -21,7 +21,8 @@ from twinslot.engine.edges import DeltaPolicy, Device
 from twinslot.engine.engine import Engine
 from twinslot.engine.machine import timestamp
 from twinslot.engine.naming import source_name
-from twinslot.engine.verifier import GetWorker, TellDropped, Verifier, utc_now
+from twinslot.engine.trust_time import utc_now
+from twinslot.engine.verifier import GetWorker, TellDropped, Verifier
 from twinslot.health.run import ConfiguredChecks
 from twinslot.health.selection import check_names, configured_checks
 from twinslot.payloads.select import find_places
@@ -78,18 +79,24 @@ def open_stream(config: Config, source: str | int, *, service_workers: bool) -> 
         allowed = " or ".join(config.http.schemes)
         hint = "see 'http.schemes' in the configuration"
         raise RefusedError(Refusal("scheme", "this device asks no address of this kind", allowed, scheme, hint))
-    http = asdict(config.http)
-    if config.trust.build_time:
-        http["earliest"] = config.trust.build_time.timestamp()
+    http = http_settings(config)
     delta = {"patches": config.delta.patches, "budget": config.delta.budget}
     request |= {"url": source, "http": http, "delta": delta}
     return WorkerStream(get_worker("fetch"), request, source=source_name(source))
 
 
+def http_settings(config: Config) -> dict[str, Any]:
+    """What a fetching worker is told of the network."""
+    http = asdict(config.http)
+    if config.trust.build_time:
+        http["earliest"] = config.trust.build_time.timestamp()
+    return http
+
+
 def open_device(config: Config, get_worker: GetWorker, origin: Origin) -> Device:
     """The edges of this machine."""
     running = find_running_slot({name: config.slots.of(name) for name in SlotName})
-    boot_id = _boot_id()
+    boot_id = read_boot_id()
     verifier = Verifier(config, get_worker)
     checks, busy = configured_checks(config.health), BusyTimeout()
     return Device(
@@ -142,7 +149,12 @@ def verify_head(
     return Verifier(config, get_worker).ask(head, record, floors, ignore_expiry=ignore_expiry, dropped=dropped)
 
 
-def _boot_id() -> str:
+def read_boot_id() -> str:
+    """The kernel's id of this boot.
+
+    Raises:
+        DeviceError: It cannot be read.
+    """
     try:
         return BOOT_ID.read_text().strip()
     except OSError as e:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from twinslot.core.errors import Refusal, RefusedError, TwinslotError
 from twinslot.core.events import AuditEvent
@@ -123,6 +123,21 @@ class Engine:
             if session.machine.state is not State.TRIAL:
                 return session.machine.transaction
             return _judge(session, results)
+
+    def tell(self, event: AuditEvent, what: str, **fields: Any) -> None:
+        """Leave a row and a line of something that was found beside the updates.
+
+        Args:
+            event: Its name.
+            what: The verb, for whoever loses the lock.
+            fields: Those of the event.
+
+        Raises:
+            RefusedError: `refused.locked`: another process holds the lock; tell it later.
+            DeviceError: There is no place for it now.
+        """
+        with recovered(self._device, what) as session:
+            session.machine.announcer.announce(event, None, **fields)
 
     def examine(self, observer: Observer = quiet) -> tuple[CheckResult, ...]:
         """Run the health checks of this device and say what they found; nothing is stored and nothing follows."""

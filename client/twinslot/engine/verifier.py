@@ -6,31 +6,23 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
-from typing import Final
 
 from twinslot.config.options import Config
 from twinslot.core.errors import DeviceError, LifecycleError, TwinslotError
 from twinslot.core.events import AuditEvent
 from twinslot.core.model import Floors
 from twinslot.engine.edges import Verified
+from twinslot.engine.trust_time import trust_time
 from twinslot.storage.record.published import Published
 from twinslot.storage.record.record import Record
 from twinslot.transport.base import ImageHead
 from twinslot.trust.kept_roots import CHAIN, NEWEST, read_chain, write_chain
-from twinslot.trust.verdict import TrustFloors, TrustPolicy, TrustRequest, TrustTime, Verdict
+from twinslot.trust.verdict import TrustFloors, TrustPolicy, TrustRequest, Verdict
 from twinslot.worker import launch
 from twinslot.worker.stream import verify_in_worker
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-
 GetWorker = Callable[[str], launch.Worker]
 TellDropped = Callable[[int, TwinslotError], None]
-
-
-def utc_now() -> datetime:
-    """By this device's clock."""
-    return datetime.now(UTC)
 
 
 class Verifier:
@@ -91,7 +83,7 @@ class Verifier:
             trust_section=head.trust,
             manifest=head.manifest,
             policy=TrustPolicy(self._config.trust.roles, ignore_expiry=ignore_expiry),
-            time=self._time(keep("verified-date")),
+            time=trust_time(self._config, keep("verified-date")),
             floors=TrustFloors(floors.root, int(keep("targets-version") or 1)),
             kept_targets=kept.encode() if kept else None,
             kept_roots=_kept_roots(record) if record else (),
@@ -111,14 +103,6 @@ class Verifier:
             return path.read_text()
         except OSError as e:
             raise DeviceError(f"the root of trust '{path}' cannot be read", code="trust-root", found=e.strerror) from e
-
-    def _time(self, verified: str | None) -> TrustTime:
-        build = self._config.trust.build_time or _EPOCH
-        return TrustTime(
-            clock=utc_now(),
-            build=build.astimezone(UTC),
-            verified=datetime.fromisoformat(verified) if verified else build.astimezone(UTC),
-        )
 
 
 def _kept_roots(record: Record | Published) -> tuple[bytes, ...]:

@@ -195,6 +195,14 @@ LOOKS: Final = (
         "there is none yet (warning); it cannot be used, or the public part is another key's",
         looks_key.device_key_works,
     ),
+    Look(
+        "repository",
+        "network",
+        _FAULT,
+        "'[repository]' and what the last polls found",
+        "it was never asked, failed, is frozen, silent or not trusted; its root of trust is not there (fault)",
+        looks_device.repository,
+    ),
 )
 
 

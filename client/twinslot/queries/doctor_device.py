@@ -19,6 +19,7 @@ from twinslot.health.systemd import is_pattern
 from twinslot.payloads.select import HANDLERS
 from twinslot.queries.diagnosis import Looked, Scene, Severity
 from twinslot.queries.doctor_boot import NOT_READABLE, denied
+from twinslot.queries.offers import poll_state, silent_since
 from twinslot.storage.known_lists import ListStore
 from twinslot.storage.record.published import Published
 from twinslot.storage.record.record import Record
@@ -245,3 +246,37 @@ def addresses(scene: Scene) -> Looked:
         yield Severity.WARNING, text, "set 'http.schemes' to [\"https\"] where the server has a certificate"
     else:
         yield Severity.FINE, "servers are asked over TLS only", ""
+
+
+_STALE: Final = {
+    "frozen": "what the repository gives has expired: what is new is held back, or the maker has stopped publishing",
+    "refused": "what the repository gives is not trusted",
+    "silent": "the repository has given nothing fresh for a long time",
+}
+
+
+def repository(scene: Scene) -> Looked:
+    """Whether the device hears of new releases."""
+    config = scene.config.repository
+    if not config.url:
+        yield Severity.FINE, "no repository is configured: nobody tells this device of new releases", ""
+        return
+    state = poll_state(scene.config)
+    last = f"; the last fresh answer came at {state.fresh}" if state.fresh else ""
+    if not state.first:
+        text, hint = (
+            f"'{config.url}' was never asked",
+            "'systemctl enable --now twinslot-poll.timer', or 'twinslot poll'",
+        )
+        yield Severity.WARNING, text, hint
+    elif state.stale or silent_since(scene.config, state, scene.now):
+        why, error = _STALE.get(state.stale, _STALE["silent"]), state.error.get("message")
+        text = f"{why}{last}" + (f": {error}" if error else "")
+        yield Severity.WARNING, text, "'twinslot poll' asks again; is the address right, and does the maker know?"
+    elif state.failures:
+        text = f"the last {state.failures} polls failed{last}: {state.error.get('message', 'no reason is known')}"
+        yield Severity.WARNING, text, "'twinslot poll' asks again"
+    else:
+        yield Severity.FINE, f"the repository is fresh until {state.expires}", ""
+    if not config.root.is_file():
+        yield Severity.FAULT, f"there is no '{config.root}'", "put the first root of the repository there"

@@ -22,7 +22,15 @@ from twinslot.storage.device_key import DeviceKeyFiles
 def status(config: Config) -> dict[str, Any]:
     """Everything a person or a monitor asks first, JSON-ready. Missing knowledge is null, never an error."""
     with look(config) as view:
-        return _told(view, config)
+        return _told(view, config) | {"repository": _repository(config, view)}
+
+
+def _repository(config: Config, view: View) -> dict[str, Any] | None:
+    if not config.repository.url:
+        return None
+    from twinslot.queries.offers import repository_status
+
+    return repository_status(config, view)
 
 
 def _told(view: View, config: Config) -> dict[str, Any]:

@@ -42,3 +42,24 @@ def sync_file(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def write_whole(path: Path, data: bytes, mode: int) -> None:
+    """Replace a file: the old one or the new one, whenever power goes (rename(2) after fsync(2)).
+
+    Args:
+        path: Of it.
+        data: All of it.
+        mode: Its permissions, whatever the umask.
+
+    Raises:
+        OSError: As the system says it; the caller names what was meant.
+    """
+    fresh = path.with_name(f"{path.name}~new")
+    with fresh.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fchmod(file.fileno(), mode)
+        os.fsync(file.fileno())
+    fresh.rename(path)
+    sync_directory(path.parent)

@@ -105,6 +105,15 @@ def refuse_shared_keys(roles: Mapping[str, RoleKeys]) -> tuple[Refusal, ...]:
     return tuple(reasons)
 
 
+def public_bytes(key: object) -> bytes:
+    """One form for one key, as a document has it; what `check_keys` asks of each key, too.
+
+    Raises:
+        ImageError: `image.trust`: unknown scheme, or not a key that a device takes.
+    """
+    return _public_bytes(Fields(key, "key", ("keytype", "keyval", "scheme"), SECTION))
+
+
 def _public_bytes(fields: Fields) -> bytes:
     """One form for one key, whatever spaces its PEM holds."""
     scheme = fields.choice("scheme", SCHEMES)

@@ -26,6 +26,7 @@ from twinslot.worker.range_server import Beside, RangeServer
 from twinslot.worker.seekable import ONLY_WHOLE, Refusals, SeekableImage
 from twinslot.worker.sender import WorkerSender
 from twinslot.worker.sequential import SequentialImage
+from twinslot.worker.small_files import serve_small_files
 
 if TYPE_CHECKING:
     from twinslot.transport.http.ranges import RangeSource
@@ -71,7 +72,7 @@ class Request:
 
 
 def answer(channel: Channel, *, addresses: bool = True) -> None:
-    """One image: wait for OPEN, send HEAD, wait for PROCEED, send what is wanted, END.
+    """One image: wait for OPEN, send HEAD, wait for PROCEED, send what is wanted, END. Or small files, for FILE.
 
     Args:
         channel: To the engine.
@@ -80,7 +81,11 @@ def answer(channel: Channel, *, addresses: bool = True) -> None:
     Raises:
         TwinslotError: What is wrong with image, source or request; `serving` reports it.
     """
-    opened, sender = channel.receive(Kind.OPEN), WorkerSender(channel)
+    opened = channel.receive(*((Kind.OPEN, Kind.FILE) if addresses else (Kind.OPEN,)))
+    if opened.kind is Kind.FILE:
+        serve_small_files(channel, opened.payload)
+        return
+    sender = WorkerSender(channel)
     try:
         request = read_request(opened.payload, opened.descriptor)
         if request.url and not addresses:

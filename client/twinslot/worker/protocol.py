@@ -21,6 +21,13 @@ everywhere else the kernel drops what a hostile end sends along.
 | engine | REQUEST | a trust request (trust/verdict.py) |
 | worker | DROPPED | how many of the kept roots follow from the built-in one (4), JSON of why the next one does not |
 | worker | VERDICT | its verdict |
+| engine | QUESTION | what a refresh of a repository starts from (trust/repository_messages.py) |
+| worker | ASK | which document the trust process wants to see: kept by the device, or the server's |
+| engine | DOCUMENT | 1 and the document, or 0: there is none |
+| worker | KEEP | the document for this request is trusted from now on |
+| worker | FRESH | the answer to a QUESTION |
+| engine | FILE | JSON: address, bound and validators of a small file (worker/small_files.py) |
+| worker | CONTENT | length of a head (4 bytes), head in JSON, the file |
 """
 
 from __future__ import annotations
@@ -38,6 +45,7 @@ from typing import Any, Final
 from twinslot.core.errors import DeviceError, TransportError, TwinslotError
 from twinslot.core.manifest import GROUP_SIZE_MAX, GROUPS_MAX, MANIFEST_MAX
 from twinslot.core.model import DIGEST_SIZE
+from twinslot.trust.repository_messages import DOCUMENT_LIMIT
 from twinslot.worker.error_codec import read_error, write_error
 
 ROOM: Final = 1 << 20  # bytes on their way from a worker, so that it decodes on while the engine waits for the medium
@@ -49,6 +57,7 @@ WANT_PREFIX: Final = struct.Struct(">HB")
 COST: Final = struct.Struct(">QQ")
 GROUP_PREFIX: Final = struct.Struct(">HIQ")
 TRUST_LENGTH: Final = struct.Struct(">I")
+HEAD_LENGTH: Final = struct.Struct(">I")
 COUNT: Final = struct.Struct(">Q")
 FIT: Final = struct.Struct(">I")
 JSON_MAX: Final = 64 * 1024  # bytes
@@ -75,6 +84,13 @@ class Kind(enum.IntEnum):
     COST = 13
     NOTE = 14
     DROPPED = 15
+    QUESTION = 16
+    ASK = 17
+    DOCUMENT = 18
+    KEEP = 19
+    FRESH = 20
+    FILE = 21
+    CONTENT = 22
 
 
 MAX: Final = {  # bytes of payload
@@ -93,6 +109,13 @@ MAX: Final = {  # bytes of payload
     Kind.COST: COST.size,
     Kind.NOTE: JSON_MAX,
     Kind.DROPPED: FIT.size + JSON_MAX,
+    Kind.QUESTION: 2 * TRUST_MAX,
+    Kind.ASK: JSON_MAX,
+    Kind.DOCUMENT: 1 + DOCUMENT_LIMIT,
+    Kind.KEEP: JSON_MAX,
+    Kind.FRESH: JSON_MAX,
+    Kind.FILE: JSON_MAX,
+    Kind.CONTENT: HEAD_LENGTH.size + JSON_MAX + DOCUMENT_LIMIT,
 }
 _WITH_DESCRIPTOR: Final = frozenset({Kind.OPEN, Kind.BASE})
 

@@ -204,6 +204,11 @@ def _one(response: http.client.HTTPResponse, name: str) -> str:
     return " and ".join(sorted(values))
 
 
+def validators(response: http.client.HTTPResponse) -> tuple[str, str]:
+    """ETag, weak ones too, and date of a file, as they may be sent back; empty: not said."""
+    return _validator(response, "ETag"), _validator(response, "Last-Modified")
+
+
 def _validator(response: http.client.HTTPResponse, name: str) -> str:
     """What may be sent back in a request; anything else counts as not said."""
     text = _one(response, name)

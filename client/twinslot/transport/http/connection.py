@@ -131,6 +131,17 @@ class Connection:
         except Broken:
             self.close()
 
+    def turn_to(self, address: Address) -> None:
+        """The next request is for this address. A connection that stands is kept for another file of its server."""
+        same = (address.scheme, address.host, address.number) == (
+            self._there.scheme,
+            self._there.host,
+            self._there.number,
+        )
+        if self.reply is not None or self._sent is not None or not same or self._there != self.address:
+            self.close()
+        self.address = self._there = address
+
     def finish(self) -> None:
         """The body of the last reply was read as far as we need; keep the connection if nothing else is in it."""
         if self.reply is None:

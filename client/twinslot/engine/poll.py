@@ -1,0 +1,163 @@
+"""`poll`: ask the repository for news, and tell the audit when it stops being fresh, or begins to be again.
+
+Nothing is installed, and no slot, record or environment changes but for that row of the audit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from twinslot.config.options import Config
+from twinslot.core.backoff import Moment, left_of
+from twinslot.core.errors import DeviceError, Refusal, RefusedError, TwinslotError
+from twinslot.core.events import AuditEvent
+from twinslot.engine.assemble import http_settings, read_boot_id
+from twinslot.engine.engine import Engine
+from twinslot.engine.facts import open_record
+from twinslot.engine.naming import source_name
+from twinslot.engine.trust_time import trust_time
+from twinslot.engine.verifier import GetWorker
+from twinslot.repository.poll import DOCUMENTS, Poll, PollSetting
+from twinslot.repository.state import PollState, read_state, write_state
+from twinslot.storage.sync import make_directory
+from twinslot.worker.file_fetcher import FileFetcher
+
+log = logging.getLogger(__name__)
+
+RETRIES: Final = 2  # further tries within a poll; between polls core/backoff.py counts
+RETRY_WAIT: Final = 10.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class PollReport:
+    """What came of a poll.
+
+    Attributes:
+        asked: Whether the server was asked; otherwise it is still left alone, or another poll runs.
+        wait: Seconds until it may be asked again, where it was not.
+        error: Why it gave nothing fresh; None: it did.
+    """
+
+    asked: bool
+    wait: float = 0.0
+    error: TwinslotError | None = None
+
+
+def poll(config: Config, get_worker: GetWorker, open_engine: Callable[[], Engine], *, if_due: bool) -> PollReport:
+    """Ask the repository once.
+
+    Survives a power cut at any moment: what was trusted before is kept, and the next poll goes on.
+
+    Args:
+        config: Of this device.
+        get_worker: Gives workers by kind.
+        open_engine: For the audit, which is told of a change alone.
+        if_due: Ask nothing where there is no repository, while the server is left alone, or another poll runs.
+
+    Raises:
+        RefusedError: `refused.no-repository`, `refused.poll-running`.
+        DeviceError: `device.repository`: what was found cannot be kept; `device.trust-root`: there is no root.
+    """
+    if not config.repository.url:
+        if if_due:
+            return PollReport(asked=False)
+        hint = "set 'repository.url' in the configuration"
+        raise RefusedError(Refusal("no-repository", "this device knows no repository", hint=hint))
+    directory = config.record.directory
+    with _alone(directory / DOCUMENTS) as alone:
+        if not alone:
+            if if_due:
+                return PollReport(asked=False)
+            raise RefusedError(Refusal("poll-running", "another poll is under way", hint="see 'twinslot status'"))
+        return _polled(config, get_worker, open_engine, if_due=if_due)
+
+
+def _polled(config: Config, get_worker: GetWorker, open_engine: Callable[[], Engine], *, if_due: bool) -> PollReport:
+    directory, setting = config.record.directory, _setting(config)
+    state = read_state(directory, setting.url)
+    if if_due and (wait := left_of(state.pause, setting.moment)):
+        return PollReport(asked=False, wait=wait)
+    http = http_settings(config)
+    http |= {"retries": min(http["retries"], RETRIES), "retry_wait": min(http["retry_wait"], RETRY_WAIT)}
+    fetcher = FileFetcher(lambda: get_worker("fetch"), http)
+    with contextlib.closing(fetcher):
+        after, error = Poll(setting, directory, fetcher, lambda: get_worker("verify")).run(state)
+    write_state(directory, replace(after, told=_tell(after, open_engine)))
+    return PollReport(asked=True, error=error)
+
+
+def _tell(state: PollState, open_engine: Callable[[], Engine]) -> str:
+    """Tell the audit of a change; what it knows from here on. What cannot be told now is told by a later poll."""
+    if state.stale == state.told:
+        return state.told
+    source = source_name(state.url)
+    try:
+        if state.stale:
+            fields: dict[str, Any] = dict(state.error) | {"why": state.stale, "source": source, "since": state.fresh}
+            open_engine().tell(AuditEvent.REPOSITORY_STALE, "poll", **fields)
+        else:
+            open_engine().tell(AuditEvent.REPOSITORY_FRESH, "poll", source=source)
+    except TwinslotError as e:
+        log.warning("the audit could not be told about the repository: %s", e)
+        return state.told
+    return state.stale
+
+
+def _setting(config: Config) -> PollSetting:
+    path = config.repository.root
+    try:
+        root = path.read_bytes()
+    except OSError as e:
+        hint = "put the first root of the repository there ('twinslot-image repository init' made it)"
+        what = f"the repository's root of trust '{path}' cannot be read"
+        raise DeviceError(what, code="trust-root", found=e.strerror, hint=hint) from e
+    return PollSetting(
+        url=config.repository.url.rstrip("/"),
+        root=root,
+        names=config.device.compatible,
+        time=trust_time(config, _verified_date(config)),
+        moment=Moment(time.time(), read_boot_id(), time.clock_gettime(time.CLOCK_BOOTTIME)),
+        silence=config.repository.silence,
+        jitter=random.random(),  # noqa: S311 - spreading load, not a secret
+    )
+
+
+def _verified_date(config: Config) -> str | None:
+    """As the record has it; without a record the build time has to do."""
+    try:
+        with contextlib.closing(open_record(config)) as record:
+            return record.document("verified-date")
+    except DeviceError:
+        return None
+
+
+@contextlib.contextmanager
+def _alone(directory: Path) -> Iterator[bool]:
+    """Whether no other poll runs; its directory is root's alone, so nobody else can hold the lock (S27)."""
+    try:
+        make_directory(directory, 0o700)
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as e:
+        hint = "is the data partition mounted?"
+        raise DeviceError(f"'{directory}' cannot be used", code="repository", found=e.strerror, hint=hint) from e
+    try:
+        yield _locked(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # another poll holds it
+        return False
+    return True

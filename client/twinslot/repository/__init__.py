@@ -1,0 +1,1 @@
+"""Refreshing what a repository says: which release there is for this device."""

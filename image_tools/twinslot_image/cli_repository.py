@@ -1,0 +1,101 @@
+"""`twinslot-image repository`: arguments in, a repository of plain files changed or published."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from twinslot.cli.output import Output
+from twinslot_image.build import build_time
+from twinslot_image.cli_commands import say
+from twinslot_image.file_kind import require_image, require_lasting
+from twinslot_image.key_files import one_at_a_time
+from twinslot_image.repository_files import ONLINE, ROLE, RepositoryDirectory, init_repository, read_listed
+from twinslot_image.repository_offers import add_release, halt_release, set_waves
+from twinslot_image.repository_publish import publish
+
+
+def init(arguments: argparse.Namespace, output: Output) -> None:
+    """`repository init`."""
+    directory = RepositoryDirectory(arguments.directory)
+    plans = {"root": arguments.root, "targets": arguments.targets, ROLE: arguments.offers}
+    plans |= dict.fromkeys(ONLINE, (1, 1))
+    made = init_repository(directory, plans, build_time(os.environ), arguments.passphrase)
+    root = directory.keys.root_file(1)
+    lines = [f"{path}: new key" for path in made]
+    lines.append(f"{root}: give this to devices as 'repository.root'")
+    say(arguments, output, {"keys": [str(path) for path in made], "root": str(root)}, lines)
+
+
+def add(arguments: argparse.Namespace, output: Output) -> None:
+    """`repository add`."""
+    directory, image = RepositoryDirectory(arguments.directory), arguments.image
+    require_lasting(image)
+    require_image(image)
+    with one_at_a_time(arguments.directory):
+        manifest, files = add_release(directory, image)
+    release = manifest.release
+    for_whom = ", ".join(manifest.compatible)
+    lines = [f"{release.name} (sequence {release.sequence}) for {for_whom}: {', '.join(files)}", _NOT_YET]
+    data = {"release": release.name, "sequence": release.sequence, "compatible": list(manifest.compatible)}
+    say(arguments, output, data | {"files": files}, lines)
+
+
+_NOT_YET = "devices hear of it once it is published: 'twinslot-image repository publish'"
+
+
+def wave(arguments: argparse.Namespace, output: Output) -> None:
+    """`repository wave`."""
+    with one_at_a_time(arguments.directory):
+        count = set_waves(RepositoryDirectory(arguments.directory), arguments.release, arguments.waves)
+    words = "all devices at once" if not arguments.waves else f"{len(arguments.waves)} waves"
+    data = {"release": arguments.release, "waves": len(arguments.waves), "types": count}
+    say(arguments, output, data, [f"{arguments.release}: {words}", _NOT_YET])
+
+
+def halt(arguments: argparse.Namespace, output: Output) -> None:
+    """`repository halt`."""
+    reason = arguments.reason or ""
+    with one_at_a_time(arguments.directory):
+        count = halt_release(RepositoryDirectory(arguments.directory), arguments.release, reason)
+    words = f"halted: {reason}" if reason else "offered again"
+    data = {"release": arguments.release, "halted": reason or None, "types": count}
+    say(arguments, output, data, [f"{arguments.release}: {words}", _NOT_YET])
+
+
+def publish_all(arguments: argparse.Namespace, output: Output) -> None:
+    """`repository publish`."""
+    directory = RepositoryDirectory(arguments.directory)
+    with one_at_a_time(arguments.directory):
+        published = publish(directory, build_time(os.environ), arguments.passphrase, dict(arguments.days or ()))
+    versions, expires = dict(published.fresh.versions), published.fresh.expires
+    lines = [f"{directory.public / name}: written" for name in published.written]
+    lines.append(f"timestamp version {versions['timestamp']}; publish again before {expires:%Y-%m-%d %H:%M} UTC")
+    until = f"{expires.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    data: dict[str, Any] = {"versions": versions, "expires": until, "written": list(published.written)}
+    say(arguments, output, data, lines)
+
+
+def show(arguments: argparse.Namespace, output: Output) -> None:
+    """`repository list`."""
+    listed = read_listed(RepositoryDirectory(arguments.directory))
+    lines = [line for name, offers in sorted(listed.items()) for line in (f"{name}:", *map(_line, offers))]
+    say(arguments, output, {"offers": listed}, lines or ["nothing is offered"])
+
+
+def _line(offer: dict[str, Any]) -> str:
+    return f"  {offer['name']} (sequence {offer['sequence']}), " + (
+        ", ".join(_standing(offer)) or "all devices at once"
+    )
+
+
+def _standing(offer: dict[str, Any]) -> Iterator[str]:
+    if halted := offer.get("halted"):
+        yield f"halted: {halted}"
+    now = datetime.now(UTC)
+    for each in offer.get("waves", ()):
+        start = datetime.fromisoformat(each["start"])
+        yield f"{each['share'] / 10_000:g} % {'since' if start <= now else 'from'} {start:%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,265 @@
+"""A device and its repository, through both command lines, a real web server and the real workers."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+import pytest
+from repository_bench import CONTENT, RepositoryBench, repository_bench
+
+from twinslot.cli.parser import make_parser
+from twinslot_image import replacement, repository_publish
+from twinslot_image.cli import main as image_main
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[RepositoryBench]:
+    with repository_bench(tmp_path) as bench:
+        yield bench
+
+
+def test_a_device_hears_of_a_release_and_installs_what_status_names(bench: RepositoryBench) -> None:
+    assert bench.poll()[0] == 0
+    offer = bench.offered()
+    assert offer is not None
+    assert (offer["release"]["sequence"], offer["why_not"]) == (11, None)
+    assert bench.device.install(offer["image"]).release.sequence == 11
+
+
+def test_when_nothing_is_new_a_poll_is_one_small_request(bench: RepositoryBench) -> None:
+    bench.poll()
+    bench.web.asked.clear()
+    before = bench.web.wire
+    status, said = bench.poll()
+    assert (status, said["asked"]) == (0, True)
+    assert bench.web.asked == ["/metadata/timestamp.json"]
+    assert bench.web.wire - before < 500
+    assert bench.offered() is not None
+
+
+def test_a_server_without_validators_costs_one_request_as_well(bench: RepositoryBench) -> None:
+    def plain(asked: BaseHTTPRequestHandler) -> None:
+        data = (bench.fleet / "public/metadata/timestamp.json").read_bytes()
+        asked.send_response(200)
+        asked.send_header("Content-Length", str(len(data)))
+        asked.end_headers()
+        asked.wfile.write(data)
+
+    bench.web.answers["timestamp.json"] = plain
+    bench.poll()
+    bench.web.asked.clear()
+    assert bench.poll()[0] == 0
+    assert bench.web.asked == ["/metadata/timestamp.json"]
+
+
+def test_a_frozen_repository_is_noticed_told_once_and_forgiven_when_it_is_fresh_again(bench: RepositoryBench) -> None:
+    bench.poll()
+    future = datetime.now(UTC) + timedelta(days=20)
+    bench.later(future)
+    for _ in range(2):
+        status, error = bench.poll()
+        assert (status, error["code"]) == (4, "refused.repository-expired")
+    assert bench.run("status")[1]["repository"]["stale"] == "frozen"
+    assert bench.audit().count("repository-stale") == 1
+    findings = {each["name"]: each for each in bench.run("doctor")[1]["findings"]}
+    assert findings["repository"]["severity"] == "warning"
+    assert "expired" in findings["repository"]["text"]
+    bench.publish(future)
+    assert bench.poll()[0] == 0
+    assert bench.run("status")[1]["repository"]["stale"] is None
+    assert bench.audit()[-1] == "repository-fresh"
+
+
+def test_a_server_that_stays_away_counts_as_silent_after_the_time_configured(bench: RepositoryBench) -> None:
+    bench.poll()
+    bench.configure(silence=3600.0)
+    bench.web.answers["timestamp.json"] = lambda asked: asked.send_error(404)
+    bench.publish()
+    shutil.rmtree(bench.fleet / "public/metadata")
+    assert bench.poll()[1]["code"] == "transport.repository"
+    assert bench.run("status")[1]["repository"]["stale"] is None, "an hour has not passed"
+    bench.later(datetime.now(UTC) + timedelta(hours=2))
+    bench.poll()
+    assert bench.run("status")[1]["repository"]["stale"] == "silent"
+    assert "repository-stale" in bench.audit()
+
+
+def test_an_older_state_of_the_repository_is_refused_and_what_was_known_stays(
+    bench: RepositoryBench, tmp_path: Path
+) -> None:
+    public, old = bench.fleet / "public", tmp_path / "old"
+    shutil.copytree(public, old)
+    bench.offer("1.2", 12)
+    bench.poll()
+    for path in (public, old):
+        assert path.is_dir()
+    shutil.rmtree(public)
+    old.rename(public)
+    status, error = bench.poll()
+    assert (status, error["code"]) == (4, "refused.repository-version")
+    offer = bench.offered()
+    assert offer is not None
+    assert offer["release"]["sequence"] == 12
+    assert bench.run("status")[1]["repository"]["stale"] == "refused"
+
+
+def test_another_makers_repository_is_refused(bench: RepositoryBench, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    assert image_main(["repository", "init", str(other)]) == 0
+    assert image_main(["repository", "publish", str(other)]) == 0
+    bench.poll()
+    shutil.rmtree(bench.fleet / "public/metadata")
+    shutil.copytree(other / "public/metadata", bench.fleet / "public/metadata")
+    status, error = bench.poll()
+    assert (status, error["code"]) == (4, "refused.repository-signatures")
+    assert bench.offered() is not None
+
+
+def test_a_device_follows_new_keys_of_every_role(bench: RepositoryBench) -> None:
+    bench.poll()
+    for role in ("root", "targets", "offers"):
+        assert image_main(["keys", "rotate", str(bench.fleet / "keys"), role]) == 0
+    bench.offer("1.2", 12)
+    assert bench.poll()[0] == 0
+    assert bench.run("status")[1]["repository"]["versions"]["root"] == 3
+    offer = bench.offered()
+    assert offer is not None
+    assert offer["release"]["sequence"] == 12
+
+
+def test_roots_that_somebody_else_put_among_the_kept_ones_count_for_nothing(
+    bench: RepositoryBench, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    assert image_main(["repository", "init", str(other)]) == 0
+    assert image_main(["keys", "rotate", str(other / "keys"), "root"]) == 0
+    roots = bench.device.directory / "data/repository/roots"
+    roots.mkdir(parents=True)
+    shutil.copy(other / "keys/2.root.json", roots / "2.json")
+    assert bench.poll()[0] == 0
+    assert bench.run("status")[1]["repository"]["versions"]["root"] == 1
+
+
+def test_a_server_that_wants_to_be_left_alone_is_by_the_timer_over_restarts_and_not_by_hand(
+    bench: RepositoryBench,
+) -> None:
+    def busy(asked: BaseHTTPRequestHandler) -> None:
+        asked.send_response(503)
+        asked.send_header("Retry-After", "7200")
+        asked.send_header("Content-Length", "0")
+        asked.end_headers()
+
+    bench.web.answers["timestamp.json"] = busy
+    status, error = bench.poll()
+    assert (status, error["code"]) == (5, "transport.busy")
+    asked = len(bench.web.asked)
+    status, said = bench.poll("--if-due")  # a new process, as after a restart
+    assert (status, said["asked"]) == (0, False)
+    assert 7000 < said["wait"] <= 9000
+    assert len(bench.web.asked) == asked
+    bench.web.answers.clear()
+    assert bench.poll()[0] == 0
+    assert bench.poll("--if-due")[1]["asked"]
+
+
+def test_without_a_repository_the_timer_does_nothing_and_a_user_is_told(bench: RepositoryBench) -> None:
+    bench.configure(url="")
+    assert bench.poll("--if-due") == (0, {"type": "poll", "asked": False, "wait": 0.0, "repository": None})
+    status, error = bench.poll()
+    assert (status, error["code"]) == (4, "refused.no-repository")
+
+
+def test_an_offer_waits_for_its_wave_and_a_halted_one_for_nobody(bench: RepositoryBench) -> None:
+    future = (datetime.now(UTC) + timedelta(days=3)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    bench.image("wave", "1.1", f"100%,{future}")
+    bench.publish()
+    bench.poll()
+    offer = bench.offered()
+    assert offer is not None
+    assert offer["start"].startswith(future[:-1])
+    bench.image("wave", "1.1")
+    bench.image("halt", "1.1", "--reason", "alarm too quiet")
+    bench.publish()
+    bench.poll()
+    offer = bench.offered()
+    assert offer is not None
+    assert "alarm too quiet" in offer["why_not"]
+    bench.image("halt", "1.1", "--undo")
+    bench.publish()
+    bench.poll()
+    offer = bench.offered()
+    assert offer is not None
+    assert offer["why_not"] is None
+
+
+def test_a_release_that_is_not_newer_is_not_offered(bench: RepositoryBench) -> None:
+    bench.poll()
+    bench.device.install(bench.maker.directory / "1.1.twin")
+    with bench.device.record() as record:
+        held = record.slot(bench.device.running)
+        assert held is not None
+        record.save_slot(type(held)(held.slot, type(held.release)("1.1", 11), held.payloads))
+    assert bench.offered() is None
+
+
+def test_publishing_twice_at_one_time_gives_the_same_bytes(bench: RepositoryBench, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(bench.fleet, copy)
+    moment = datetime.now(UTC) + timedelta(days=60)
+    bench.publish(moment)
+    theirs = RepositoryBench(bench.maker, copy, bench.web, bench.device)
+    theirs.publish(moment)
+    files = sorted(path.relative_to(copy) for path in copy.rglob("*") if path.is_file())
+    assert files == sorted(path.relative_to(bench.fleet) for path in bench.fleet.rglob("*") if path.is_file())
+    assert all((copy / path).read_bytes() == (bench.fleet / path).read_bytes() for path in files)
+
+
+def test_an_interrupted_publication_changes_nothing_for_readers_and_the_next_one_goes_on(
+    bench: RepositoryBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.poll()
+    image = bench.maker.image("1.2", 12, CONTENT + b"2")
+    bench.image("add", str(image))
+    whole, left = replacement.write_whole, [0]
+
+    def fails(path: Path, data: bytes) -> None:
+        if not left[0]:
+            raise OSError(28, "No space left on device", str(path))
+        left[0] -= 1
+        whole(path, data)
+
+    monkeypatch.setattr(repository_publish, "write_whole", fails)
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", str(int(datetime.now(UTC).timestamp())))
+    for writes in (0, 1, 1, 1):  # offers, their document, the snapshot: what is there already is not written again
+        left[0] = writes
+        bench.image("publish", status=6)
+        assert bench.poll()[0] == 0
+        offer = bench.offered()
+        assert offer is not None
+        assert offer["release"]["sequence"] == 11
+    monkeypatch.undo()
+    bench.publish()
+    assert bench.poll()[0] == 0
+
+
+def test_what_a_device_would_refuse_is_not_published(
+    bench: RepositoryBench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (bench.fleet / "public/metadata/timestamp.json").read_bytes()
+    targets = json.loads((bench.fleet / "keys/targets.json").read_bytes())
+    targets["signed"]["version"] += 1  # and so nobody has signed it
+    (bench.fleet / "keys/targets.json").write_text(json.dumps(targets))
+    bench.image("publish", status=4)
+    assert "'targets'" in capsys.readouterr().err
+    assert (bench.fleet / "public/metadata/timestamp.json").read_bytes() == before
+
+
+def test_the_command_of_the_unit_is_one_that_the_parser_takes() -> None:
+    unit = (Path(__file__).parents[2] / "systemd/twinslot-poll.service").read_text()
+    (line,) = (line for line in unit.splitlines() if line.startswith("ExecStart="))
+    assert make_parser().parse_args(line.split()[1:]).if_due
