@@ -95,7 +95,7 @@ def assemble(entries: Sequence[PayloadEntry], digests: bytes, pieces: Sequence[S
     """A patch file."""
     table = build_patch_table(entries)
     packed, body = pack(table, CONTROL_WINDOW), b"".join(b"".join(piece.packed()) for piece in pieces)
-    header = PatchHeader(len(packed), len(table), len(digests) // 32, len(body))
+    header = PatchHeader(1, len(packed), len(table), len(digests) // 32, len(body))
     return build_patch_header(header) + packed + digests + body
 
 

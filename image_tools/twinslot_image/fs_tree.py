@@ -185,7 +185,7 @@ class Tree:
 
     def open(self, node: Node) -> BinaryIO:
         """The content of a file; seekable."""
-        return io.BufferedReader(_Content(self._image, node))
+        return open_node(self._image, node)
 
     def _children(self, node: Node) -> Iterator[tuple[bytes, int]]:
         if node.size > DIRECTORY_SIZE_MAX:
@@ -196,6 +196,11 @@ class Tree:
             if not name or len(name) > NAME_MAX or b"/" in name or b"\0" in name:
                 raise self._image.damaged(f"the name '{show(name)}'")
             yield name, number
+
+
+def open_node(image: Image, node: Node) -> BinaryIO:
+    """The content of a file; seekable."""
+    return io.BufferedReader(_Content(image, node))
 
 
 class _Content(io.RawIOBase):

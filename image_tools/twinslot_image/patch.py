@@ -15,10 +15,19 @@ from twinslot.core.errors import ImageError, Refusal, RefusedError
 from twinslot.core.model import DIGEST_SIZE
 from twinslot.image.lzma2 import CONTROL_WINDOW, pack
 from twinslot.image.patch import PatchHead, patch_name
-from twinslot.image.wire_patch import PatchHeader, PayloadEntry, build_patch_header, build_patch_table, build_varints
+from twinslot.image.wire_patch import (
+    PATCH_VERSION,
+    PLAIN_VERSION,
+    PatchHeader,
+    PayloadEntry,
+    build_patch_header,
+    build_patch_table,
+    build_varints,
+)
 from twinslot_image.outputs import Target
 from twinslot_image.patch_check import check_patch
-from twinslot_image.patch_encode import EncodedPiece, GroupRecipe, cut
+from twinslot_image.patch_encode import EncodedPiece, cut
+from twinslot_image.patch_path import GroupRecipe
 from twinslot_image.patch_pool import Map
 from twinslot_image.patch_search import Report, Search
 from twinslot_image.patch_sources import Content, is_image, read_content, unpack_image
@@ -29,9 +38,14 @@ from twinslot_image.replacement import workspace
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    entry: PayloadEntry
-    digests: bytes
-    stored: int
+    base: Content
+    target: Content
+    changed: Sequence[int]
+    pieces: Sequence[EncodedPiece]
+
+    @property
+    def digests(self) -> bytes:
+        return b"".join(self.target.plain_list[i * DIGEST_SIZE : (i + 1) * DIGEST_SIZE] for i in self.changed)
 
 
 def make_patch(
@@ -111,16 +125,14 @@ def _useless(old: Path, limit: int, found: str) -> RefusedError:
 
 def _make_part(base: Content, target: Content, search: Search, spool: BinaryIO, report: Report) -> _Part:
     changed = list(_changed_groups(base, target))
-    pieces, stored = list[EncodedPiece](), 0
+    pieces = list[EncodedPiece]()
     if changed:
         with workers(search.work) as run:
             recipes = list(search.recipes(changed, run, report))
             for piece in _pack(search.space, recipes, run, report):
                 spool.writelines((piece.control, piece.residual, piece.literal))
-                stored += piece.length
                 pieces.append(piece)
-    digests = b"".join(target.plain_list[i * DIGEST_SIZE : (i + 1) * DIGEST_SIZE] for i in changed)
-    return _Part(_entry(base, target, changed, pieces), digests, stored)
+    return _Part(base, target, changed, pieces)
 
 
 def _changed_groups(base: Content, target: Content) -> Iterator[int]:
@@ -141,30 +153,35 @@ def _pack(space: Workspace, recipes: Sequence[GroupRecipe], run: Map, report: Re
         report("packing", done, total)
 
 
-def _entry(base: Content, target: Content, changed: Sequence[int], pieces: Sequence[EncodedPiece]) -> PayloadEntry:
+def _entry(part: _Part, version: int) -> PayloadEntry:
     numbers, at = list[int](), 0
-    for _, run in itertools.groupby(enumerate(changed), lambda pair: pair[1] - pair[0]):
+    for _, run in itertools.groupby(enumerate(part.changed), lambda pair: pair[1] - pair[0]):
         members = [index for _, index in run]
         numbers += [members[0] - at, len(members)]
         at = members[-1] + 1
+    target = part.target
     return PayloadEntry(
         name=target.name,
-        base=bytes.fromhex(base.digest),
-        base_size=base.size,
+        base=bytes.fromhex(part.base.digest),
+        base_size=part.base.size,
         plain_list=hashlib.sha256(target.plain_list).digest(),
         size=target.size,
         group_size=target.group_size,
-        changed=len(changed),
-        pieces=len(pieces),
+        changed=len(part.changed),
+        pieces=len(part.pieces),
         runs=build_varints(numbers),
-        columns=build_varints(number for piece in pieces for number in piece.columns),
+        columns=build_varints(number for piece in part.pieces for number in piece.columns(version)),
     )
 
 
 def _write(sink: BinaryIO, parts: Sequence[_Part], spool: BinaryIO) -> None:
-    table = build_patch_table(part.entry for part in parts)
+    """In format 1 if that can say it, which older clients read, too."""
+    pieces = [piece for part in parts for piece in part.pieces]
+    version = PATCH_VERSION if any(piece.areas for piece in pieces) else PLAIN_VERSION
+    table = build_patch_table(_entry(part, version) for part in parts)
     packed, digests = pack(table, CONTROL_WINDOW), b"".join(part.digests for part in parts)
-    header = PatchHeader(len(packed), len(table), len(digests) // DIGEST_SIZE, sum(part.stored for part in parts))
+    stored = sum(piece.length for piece in pieces)
+    header = PatchHeader(version, len(packed), len(table), len(digests) // DIGEST_SIZE, stored)
     sink.writelines((build_patch_header(header), packed, digests))
     spool.seek(0)
     shutil.copyfileobj(spool, sink)

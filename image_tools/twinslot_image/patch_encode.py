@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from twinslot.image.codec import Encoder
 from twinslot.image.lzma2 import CONTROL_WINDOW, PRESET_BEST, pack
 from twinslot.image.patch import Op
-from twinslot.image.wire_patch import CONTROL_MAX, build_varints, piece_max
+from twinslot.image.wire_patch import CONTROL_MAX, PLAIN_VERSION, build_varints, from_signed, piece_max
 from twinslot_image.patch_pages import Bytes
-from twinslot_image.patch_path import Stretch, residual_words
+from twinslot_image.patch_path import Content, GroupRecipe, Stretch, residual_words
+from twinslot_image.patch_project import Knowledge, Projected, project
 
 PIECE_AIM = 64 * 1024  # bytes stored, or one group if that is more: what an interrupted fetch repeats
 PIECE_PLAIN_MAX = 16 * 1024 * 1024  # bytes of content: what a cut makes the device decode again
@@ -20,29 +21,22 @@ FAST_ABOVE = 128 * 1024 * 1024  # bytes of residuals and literals
 
 
 @dataclass(frozen=True, slots=True)
-class GroupRecipe:
-    """One changed group: where it starts, how long it is, and the stretches that fill it."""
-
-    start: int
-    length: int
-    stretches: tuple[Stretch, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class EncodedPiece:
-    """A piece as it stands in the patch, and its six numbers in the table (section 4.2)."""
+    """A piece as it stands in the patch, and its numbers in the table (section 4.2)."""
 
     groups: int
     ops: int
     jumps: int
+    areas: int
+    shifts: int
     control: bytes = field(repr=False)
     residual: bytes = field(repr=False)
     literal: bytes = field(repr=False)
 
-    @property
-    def columns(self) -> tuple[int, ...]:
-        """In the table's order."""
-        return self.groups, len(self.control), self.ops, self.jumps, len(self.residual), len(self.literal)
+    def columns(self, version: int) -> tuple[int, ...]:
+        """In the table's order; format 1 has no areas and shifts."""
+        plain = self.groups, len(self.control), self.ops, self.jumps, len(self.residual), len(self.literal)
+        return plain if version == PLAIN_VERSION else (*plain, self.areas, self.shifts)
 
     @property
     def length(self) -> int:
@@ -72,13 +66,12 @@ def control_of(groups: Sequence[GroupRecipe]) -> tuple[bytes, bytes]:
             rest = stretch.end == group.start + group.length
             ops.append((0 if rest else stretch.end - stretch.start) << 2 | stretch.op)
             if stretch.op in (Op.COPY, Op.ADD):
-                jump = stretch.distance - distance
-                jumps.append(jump << 1 if jump >= 0 else -jump * 2 - 1)
+                jumps.append(from_signed(stretch.distance - distance))
                 distance = stretch.distance
     return build_varints(ops), build_varints(jumps)
 
 
-def contents_of(old: Bytes, new: Bytes, groups: Sequence[GroupRecipe]) -> tuple[bytes, bytes]:
+def contents_of(old: Content, new: Content, groups: Sequence[GroupRecipe]) -> tuple[bytes, bytes]:
     """The residual and the literal bytes of a piece, not packed."""
     residual, literal = bytearray(), bytearray()
     for group in groups:
@@ -90,7 +83,7 @@ def contents_of(old: Bytes, new: Bytes, groups: Sequence[GroupRecipe]) -> tuple[
     return bytes(residual), bytes(literal)
 
 
-def estimate(old: Bytes, new: Bytes, group: GroupRecipe) -> int:
+def estimate(old: Content, new: Content, group: GroupRecipe) -> int:
     """About how many bytes a group will take."""
     residual, literal = contents_of(old, new, [group])
     data = residual + literal
@@ -113,21 +106,34 @@ def cut(groups: Sequence[GroupRecipe], estimates: Sequence[int], group_size: int
         yield piece
 
 
-def encode(old: Bytes, new: Bytes, groups: Sequence[GroupRecipe], group_size: int, *, fast: bool) -> list[EncodedPiece]:
-    """The piece; several when it came out larger than was aimed at."""
+def encode(
+    sides: tuple[Bytes, Bytes], known: Knowledge | None, groups: Sequence[GroupRecipe], group_size: int, *, fast: bool
+) -> list[EncodedPiece]:
+    """The piece; several when it came out larger than was aimed at.
+
+    Args:
+        sides: The base and the new content.
+        known: Of the ELF files in them; None: format 1.
+        groups: Of the piece.
+        group_size: Bytes.
+        fast: Less packing.
+    """
     ops, jumps = control_of(groups)
     if len(ops) + len(jumps) > CONTROL_MAX:  # of one group: `cut` has split all others
-        return encode(old, new, [_as_literal(group) for group in groups], group_size, fast=fast)
+        return encode(sides, known, [_as_literal(group) for group in groups], group_size, fast=fast)
     preset = PRESET_FAST if fast else PRESET_BEST
-    residual, literal = (pack(data, preset=preset) for data in contents_of(old, new, groups))
-    piece = EncodedPiece(len(groups), len(ops), len(jumps), pack(ops + jumps, CONTROL_WINDOW), residual, literal)
+    residual, literal = contents_of(*sides, groups)
+    made = Projected(b"", b"", residual) if known is None else project(known, *sides, groups)
+    control = pack(ops + jumps + made.areas + made.shifts, CONTROL_WINDOW)
+    streams = control, *(pack(data, preset=preset) for data in (made.residual, literal))
+    piece = EncodedPiece(len(groups), len(ops), len(jumps), len(made.areas), len(made.shifts), *streams)
     if len(groups) == 1 and piece.length > piece_max(group_size):
-        return encode(old, new, [_as_literal(groups[0])], group_size, fast=fast)
+        return encode(sides, known, [_as_literal(groups[0])], group_size, fast=fast)
     if len(groups) == 1 or piece.length <= max(PIECE_AIM, group_size):
         return [piece]
     half = len(groups) // 2
     parts = groups[:half], groups[half:]
-    return [one for part in parts for one in encode(old, new, part, group_size, fast=fast)]
+    return [one for part in parts for one in encode(sides, known, part, group_size, fast=fast)]
 
 
 def _as_literal(group: GroupRecipe) -> GroupRecipe:

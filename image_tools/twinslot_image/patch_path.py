@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,21 @@ Costs = npt.NDArray[np.int32]
 Spans = Sequence[tuple[int, int]]
 
 
+class Content(Protocol):
+    """Bytes of a payload, as they are or with references made comparable."""
+
+    def __getitem__(self, part: slice, /) -> Bytes:
+        """A part, in bytes."""
+        ...
+
+    def __len__(self) -> int:
+        """Bytes."""
+        ...
+
+
+Pair = tuple[Content, Content]  # of the base and of the new content
+
+
 @dataclass(frozen=True, slots=True)
 class Stretch:
     """Bytes from `start` to `end` of the new payload by one op; `distance` to the source for COPY and ADD."""
@@ -39,6 +55,15 @@ class Stretch:
     end: int
     op: Op
     distance: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRecipe:
+    """One changed group: where it starts, how long it is, and the stretches that fill it."""
+
+    start: int
+    length: int
+    stretches: tuple[Stretch, ...]
 
 
 def flat_costs() -> Costs:
@@ -68,19 +93,31 @@ def learn_costs(counts: npt.NDArray[np.int64]) -> Costs:
     return np.where(counts > 2, np.minimum(bits, UNKNOWN), UNKNOWN).astype(np.int32)
 
 
-def residual_words(old: Bytes, new: Bytes, stretch: Stretch) -> npt.NDArray[np.uint32]:
+def residual_words(old: Content, new: Content, stretch: Stretch) -> npt.NDArray[np.uint32]:
     """New words minus old ones, modulo 2^32; the length is a multiple of four."""
     source = old[stretch.start + stretch.distance : stretch.end + stretch.distance]
     return as_words(new[stretch.start : stretch.end]) - as_words(source)
 
 
-def choose(old: Bytes, new: Bytes, spans: Spans, distances: Sequence[list[int]], costs: Costs) -> list[list[Stretch]]:
-    """The cheapest stretches for each span, whose length is a multiple of `BLOCK`."""
+def choose(
+    old: Bytes, new: Bytes, spans: Spans, distances: Sequence[list[int]], costs: Costs, followed: Pair | None = None
+) -> list[list[Stretch]]:
+    """The cheapest stretches for each span, whose length is a multiple of `BLOCK`.
+
+    Args:
+        old: The base.
+        new: The new content.
+        spans: Of the new content.
+        distances: Candidates for each span.
+        costs: Of residual words.
+        followed: Both with each reference as what it leads to; a word costs what it costs there, if that is less.
+    """
     out: list[list[Stretch]] = [[] for _ in spans]
     order = sorted(range(len(spans)), key=lambda i: (len(distances[i]), spans[i][1] - spans[i][0], i))
+    pairs = [(old, new)] if followed is None else [(old, new), followed]
     for start in range(0, len(order), BATCH):
         chosen = order[start : start + BATCH]
-        table = _cost_table(old, new, [spans[i] for i in chosen], [distances[i] for i in chosen], costs)
+        table = _cost_table(pairs, [spans[i] for i in chosen], [distances[i] for i in chosen], costs)
         paths = _walk(table)
         for column, i in enumerate(chosen):
             blocks = (spans[i][1] - spans[i][0]) // BLOCK
@@ -88,28 +125,36 @@ def choose(old: Bytes, new: Bytes, spans: Spans, distances: Sequence[list[int]],
     return out
 
 
-def _cost_table(old: Bytes, new: Bytes, spans: Spans, distances: Sequence[list[int]], costs: Costs) -> Costs:
+def _cost_table(pairs: Sequence[Pair], spans: Spans, distances: Sequence[list[int]], costs: Costs) -> Costs:
     """[block, span, source]; source 0 is literal. Beyond the end of a span everything is free."""
-    blocks = max(end - start for start, end in spans) // BLOCK
+    blocks, size = max(end - start for start, end in spans) // BLOCK, len(pairs[0][0])
     table = np.full((blocks, len(spans), max(map(len, distances)) + 1), _NEVER, np.int32)
     for column, (start, end) in enumerate(spans):
-        words, used = as_words(new[start:end]), (end - start) // BLOCK
-        table[:used, column, 0] = np.where(words == 0, LITERAL_ZERO, LITERAL).reshape(used, -1).sum(1)
+        words, used = [as_words(new[start:end]) for _, new in pairs], (end - start) // BLOCK
+        table[:used, column, 0] = np.where(words[0] == 0, LITERAL_ZERO, LITERAL).reshape(used, -1).sum(1)
         for row, distance in enumerate(distances[column], 1):
-            first = max(
-                0, -(-(-start - distance) // BLOCK)
-            )  # blocks before the base begins or after it ends have no source
-            last = max(first, min(used, (len(old) - start - distance) // BLOCK))
+            first = max(0, -(-(-start - distance) // BLOCK))  # blocks before the base begins or after it ends
+            last = max(first, min(used, (size - start - distance) // BLOCK))  # have no source
             inside = slice(first * BLOCK, last * BLOCK)
-            residual = words[inside.start // 4 : inside.stop // 4] - as_words(
-                old[start + distance + inside.start : start + distance + inside.stop]
-            )
-            cost = np.ones(len(residual), np.int32)
-            changed = np.flatnonzero(residual)
-            cost[changed] = costs[_hash(residual[changed])]
+            source = slice(start + distance + inside.start, start + distance + inside.stop)
+            here = slice(inside.start // 4, inside.stop // 4)
+            ways = (word[here] - as_words(old[source]) for word, (old, _) in zip(words, pairs, strict=True))
+            cost = _least(ways, costs)
             table[first:last, column, row] = cost.reshape(last - first, -1).sum(1)
         table[used:, column, :] = 0
     return table
+
+
+def _least(ways: Iterator[npt.NDArray[np.uint32]], costs: Costs) -> Costs:
+    """What each word costs by the cheapest of some ways, each of which gives a residual."""
+    residual = next(ways)
+    cost = np.ones(len(residual), np.int32)
+    changed = np.flatnonzero(residual)
+    cost[changed] = costs[_hash(residual[changed])]
+    for other in ways:
+        there = other[changed]
+        cost[changed] = np.minimum(cost[changed], np.where(there == 0, 1, costs[_hash(there)]))
+    return cost
 
 
 def _walk(table: Costs) -> npt.NDArray[np.int16]:

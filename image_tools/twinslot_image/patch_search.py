@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from twinslot.image.patch import Op
-from twinslot_image.patch_encode import FAST_ABOVE, GroupRecipe, merge
+from twinslot_image.patch_encode import FAST_ABOVE, merge
 from twinslot_image.patch_index import Index, candidates
+from twinslot_image.patch_known import follow, look
 from twinslot_image.patch_pages import PAGE, PageMap, map_file, runs
-from twinslot_image.patch_path import BLOCK, Stretch, learn_costs, no_counts
+from twinslot_image.patch_path import BLOCK, GroupRecipe, Stretch, learn_costs, no_counts
 from twinslot_image.patch_pool import Map
+from twinslot_image.patch_shifts import Samples, fit
 from twinslot_image.patch_sources import Content
 from twinslot_image.patch_work import Workspace, bound, first_pass, second_pass
 
@@ -25,6 +27,7 @@ INDEX_BITS_MIN, INDEX_BITS_MAX = 12, 24  # of a table of 6 bytes each
 BATCH = 64  # spans that a worker takes at once
 SAMPLE = 128  # spans that are looked at before the search
 SAMPLE_ABOVE = 2 * 1024 * 1024  # bytes to be searched; less takes no longer than the sample
+_SHIFTS_MAX = 1 << 30  # of the whole content, here only: no bound
 UNKNOWN_PART = 0.95  # of the content that the base must not have for a patch to be given up before it is made
 
 
@@ -56,6 +59,7 @@ class Search:
             limit=CANDIDATES if self.work <= MANY else CANDIDATES_FEW,
             group_size=target.group_size,
             fast=self.work > FAST_ABOVE,
+            known=self._look(folder / f"{base.name}.known") if self.work else None,
         )
 
     def has_nothing(self) -> bool:
@@ -80,6 +84,11 @@ class Search:
         for group, members in itertools.groupby(stretches, lambda stretch: stretch.start // size):
             yield GroupRecipe(group * size, min(size, self._target.size - group * size), tuple(merge(members)))
 
+    def _look(self, path: Path) -> Path | None:
+        """What is known of ELF files that differ."""
+        pages = self._pages
+        return path if look(path, self._base.file, self._target.file, pages.orphans, pages.hard) else None
+
     def _indexes(self, path: Path) -> Iterator[tuple[Path, int]]:
         orphans = [(first * PAGE, end * PAGE) for first, end in runs(self._pages.orphans)]
         orphans.append((len(self._pages.orphans) * PAGE, self._base.size))
@@ -97,12 +106,15 @@ class Search:
         """What the base does not have page by page: two passes, the second knows what residuals cost."""
         batches = [self._spans[at : at + BATCH] for at in range(0, len(self._spans), BATCH)]
         sizes = [sum(end - start for start, end in batch) for batch in batches]
-        counts, found, done = no_counts(), list[list[list[int]]](), 0
+        counts, found, samples, done = no_counts(), list[list[list[int]]](), list[Samples](), 0
         for size, one in zip(sizes, run(bound(first_pass, self.space), batches), strict=True):
             counts += one.counts
             found.append(one.distances)
+            samples.append(one.samples)
             done += size
             report("searching", done, 2 * self.work)
+        if self.space.known:
+            follow(self.space.known, fit(Samples.joined(samples), _SHIFTS_MAX))
         tasks = [(*task, learn_costs(counts)) for task in zip(batches, found, strict=True)]
         stretches = list[Stretch]()
         for size, chosen in zip(sizes, run(bound(second_pass, self.space), tasks), strict=True):

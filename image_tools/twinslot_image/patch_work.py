@@ -13,11 +13,14 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from twinslot_image.patch_encode import EncodedPiece, GroupRecipe, encode, estimate
+from twinslot.image.patch import Op
+from twinslot_image.patch_encode import EncodedPiece, encode, estimate
 from twinslot_image.patch_index import Index, candidates
+from twinslot_image.patch_known import load_followed, load_known
 from twinslot_image.patch_pages import map_file
-from twinslot_image.patch_path import Costs, Spans, Stretch, choose, count_words, flat_costs
+from twinslot_image.patch_path import Costs, GroupRecipe, Pair, Spans, Stretch, choose, count_words, flat_costs
 from twinslot_image.patch_pool import Map, process_pool
+from twinslot_image.patch_shifts import Samples, pair_up
 
 WORKERS_MAX = 8
 ALONE_BELOW = 2 * 1024 * 1024  # bytes of work that are done before a process has started
@@ -36,6 +39,7 @@ class Workspace:
         limit: Candidates for each span.
         group_size: Bytes.
         fast: Less packing, for very large patches.
+        known: Where `patch_known` keeps what is known of ELF files; None: nothing is.
     """
 
     old: Path
@@ -44,14 +48,16 @@ class Workspace:
     limit: int
     group_size: int
     fast: bool = False
+    known: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class FirstPass:
-    """Candidates for each span, and how often each residual word came with them."""
+    """Candidates for each span, how often each residual word came with them, and what moved."""
 
     distances: list[list[int]]
     counts: npt.NDArray[np.int64]
+    samples: Samples
 
 
 def first_pass(space: Workspace, spans: Spans) -> FirstPass:
@@ -59,25 +65,32 @@ def first_pass(space: Workspace, spans: Spans) -> FirstPass:
     old, new = map_file(space.old), map_file(space.new)
     indexes = [Index(path, bits) for path, bits in space.indexes]
     distances = [candidates(new, span, indexes, space.limit) for span in spans]
-    chosen = choose(old, new, spans, distances, flat_costs())
-    return FirstPass(distances, count_words(old, new, [stretch for span in chosen for stretch in span]))
+    chosen = [one for span in choose(old, new, spans, distances, flat_costs()) for one in span]
+    known = load_known(space.known) if space.known else None
+    additions = [one for one in chosen if one.op is Op.ADD]
+    samples = pair_up(known.old, known.new, additions) if known else Samples.joined([])
+    return FirstPass(distances, count_words(old, new, chosen), samples)
 
 
 def second_pass(space: Workspace, task: tuple[Spans, list[list[int]], Costs]) -> list[list[Stretch]]:
     """Choose again, knowing."""
-    return choose(map_file(space.old), map_file(space.new), *task)
+    return choose(map_file(space.old), map_file(space.new), *task, _followed(space))
 
 
 def measure(space: Workspace, groups: Sequence[GroupRecipe]) -> list[int]:
     """About how many bytes each group will take."""
-    old, new = map_file(space.old), map_file(space.new)
+    old, new = _followed(space) or (map_file(space.old), map_file(space.new))
     return [estimate(old, new, group) for group in groups]
 
 
 def pack_piece(space: Workspace, groups: Sequence[GroupRecipe]) -> list[EncodedPiece]:
     """One piece, or several."""
-    old, new = map_file(space.old), map_file(space.new)
-    return encode(old, new, groups, space.group_size, fast=space.fast)
+    sides = map_file(space.old), map_file(space.new)
+    return encode(sides, load_known(space.known) if space.known else None, groups, space.group_size, fast=space.fast)
+
+
+def _followed(space: Workspace) -> Pair | None:
+    return load_followed(space.known, space.old, space.new) if space.known else None
 
 
 @contextmanager

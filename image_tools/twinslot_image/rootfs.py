@@ -69,14 +69,20 @@ def check_rootfs(
         RefusedError: `refused.rootfs-compressed`.
     """
     with image.open("rb") as file:
-        tree = _open(Image(file, str(image)))
+        tree = open_tree(Image(file, str(image)))
         _check_system(tree, image)
         looked = Looked()
         offending = sorted(_offending(tree, architecture, foreign, looked, on_progress))
         return Checked((*_architecture(offending, architecture), *_check_units(tree)), looked)
 
 
-def _open(image: Image) -> Tree:
+def open_tree(image: Image) -> Tree:
+    """The file system in an image.
+
+    Raises:
+        ImageError: `image.rootfs`: neither ext4 nor erofs; `image.rootfs-damaged`, `image.rootfs-feature`.
+        RefusedError: `refused.rootfs-compressed`.
+    """
     start = image.read(0, min(image.size, 70_000))
     if start[fs_ext4.MAGIC_AT : fs_ext4.MAGIC_AT + 2] == fs_ext4.MAGIC and len(start) >= 2048:
         return Tree(image, fs_ext4.Ext4(image))

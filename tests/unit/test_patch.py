@@ -172,8 +172,8 @@ def test_lengths_of_a_header_are_bounded_before_anything_is_allocated(a: int, b:
 
 
 def test_another_format_is_refused_with_a_hint() -> None:
-    with pytest.raises(ImageError, match=r"version: expected '1', found '2' \(hint: install from the image"):
-        parse_patch_head(SAMPLE[:8] + b"\2" + SAMPLE[9:])
+    with pytest.raises(ImageError, match=r"version: expected '1 or 2', found '3' \(hint: install from the image"):
+        parse_patch_head(SAMPLE[:8] + b"\3" + SAMPLE[9:])
     with pytest.raises(ImageError, match="not a patch"):
         parse_patch_head(b"\x89TWIN\r\n\x1a" + SAMPLE[8:])
 
@@ -355,7 +355,7 @@ def test_columns_are_what_construct_calls_varints(values: list[int]) -> None:
 
 
 def test_a_header_comes_back_as_it_was_built() -> None:
-    header = PatchHeader(100, 200, 3, 4000)
+    header = PatchHeader(1, 100, 200, 3, 4000)
     assert parse_patch_header(build_patch_header(header)) == header
     assert header.head == PATCH_HEADER_SIZE + 100 + 96
 

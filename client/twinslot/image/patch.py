@@ -18,6 +18,7 @@ import hashlib
 import hmac
 from collections.abc import Callable, Iterable, Iterator
 from enum import IntEnum
+from itertools import accumulate
 
 from twinslot.core.errors import LifecycleError
 from twinslot.core.model import DIGEST_SIZE
@@ -31,7 +32,8 @@ from twinslot.image.patch_head import (
     patch_head_length,
     patch_name,
 )
-from twinslot.image.wire_patch import PATCH_HEADER_SIZE, read_varints, truncated
+from twinslot.image.projection import PART, Projection
+from twinslot.image.wire_patch import PATCH_HEADER_SIZE, read_varints, to_signed, truncated
 
 __all__ = [
     "PATCH_HEADER_SIZE",
@@ -50,14 +52,13 @@ __all__ = [
 
 ReadBase = Callable[[int, int], bytes]  # (offset, length), both in bytes of the base payload
 _SLICE = 64 * 1024  # bytes of an op that are worked on at once
-_ADD_SLICE = 16 * 1024  # bytes, a multiple of a word; an addition holds eight times as much for a moment
 
 
 class Op(IntEnum):
     """What an op does with the next bytes of a group (section 6)."""
 
     COPY = 0  # the base's bytes
-    ADD = 1  # the base's words plus those of the residual stream
+    ADD = 1  # the base's words, as they are expected to have become, plus those of the residual stream
     LITERAL = 2  # bytes of the literal stream
     ZERO = 3  # zero bytes
 
@@ -66,7 +67,7 @@ class PatchDecoder:
     """Makes the changed groups of one payload.
 
     Memory stays below 1 MiB for groups of 64 KiB, whatever the patch says: two windows of 256 KiB, one of 64 KiB, a
-    piece, its control, and a few times a group.
+    piece, its control, and a few times a group. What is predicted takes up to 0.4 MiB more (`image.projection`).
 
     Args:
         part: From the head.
@@ -144,9 +145,14 @@ class _Recipe:
     """The three streams of a piece, read in step (sections 5 and 6)."""
 
     def __init__(self, piece: Piece, stored: memoryview, base_size: int, read_base: ReadBase) -> None:
-        control = Unpacker(stored[: piece.control], CONTROL_WINDOW).take(piece.ops + piece.jumps)
-        self._ops = read_varints(control[: piece.ops])
-        self._jumps = read_varints(control[piece.ops :])
+        lengths = piece.ops, piece.jumps, piece.areas, piece.shifts
+        control = Unpacker(stored[: piece.control], CONTROL_WINDOW).take(sum(lengths))
+        ends = tuple(accumulate(lengths))
+        self._ops = read_varints(control[: ends[0]])
+        self._jumps = read_varints(control[ends[0] : ends[1]])
+        self._projection = None
+        if piece.areas:
+            self._projection = Projection(control[ends[1] : ends[2]], control[ends[2] :])
         literal = piece.control + piece.residual
         self._residual = Unpacker(stored[piece.control : literal])
         self._literal = Unpacker(stored[literal:])
@@ -164,11 +170,11 @@ class _Recipe:
         while len(out) < length:
             kind, size = self._next_op(length - len(out))
             if kind in (Op.COPY, Op.ADD):
-                self._distance += _signed(_take(self._jumps))
-            step = _ADD_SLICE if kind == Op.ADD else _SLICE
+                self._distance += to_signed(_take(self._jumps))
+            step, op = PART if kind == Op.ADD else _SLICE, offset + len(out)
             for done in range(0, size, step):
                 wanted = min(step, size - done)
-                part = self._make(kind, offset + len(out), wanted)
+                part = self._make(kind, op + done, wanted, (op, op + size))
                 whole = whole and len(part) == wanted
                 out += part.ljust(wanted, b"\0")
         return bytes(out) if whole else None
@@ -180,7 +186,7 @@ class _Recipe:
             raise PackedError("an op goes beyond its group")
         return number & 3, size
 
-    def _make(self, kind: int, at: int, size: int) -> bytes:
+    def _make(self, kind: int, at: int, size: int, op: tuple[int, int]) -> bytes:
         if kind == Op.ZERO:
             return bytes(size)
         if kind == Op.LITERAL:
@@ -194,11 +200,17 @@ class _Recipe:
             base = b""
         if kind == Op.ADD:
             residual = self._residual.take(size)
-            return add_words(base, residual) if len(base) == size else b""
+            return add_words(self._expected(base, at, op), residual) if len(base) == size else b""
         return base
 
+    def _expected(self, base: bytes, at: int, op: tuple[int, int]) -> bytes | bytearray:
+        """What the base's bytes are expected to have become, where a piece says how to know."""
+        if self._projection is None:
+            return base
+        return self._projection.predict(base, at, self._distance, (op[0] + self._distance, op[1] + self._distance))
 
-def add_words(base: bytes, residual: bytes) -> bytes:
+
+def add_words(base: bytes | bytearray, residual: bytes) -> bytes:
     """The sums of words of four bytes, little endian, modulo 2^32; the last word may be cut short (section 6.1).
 
     One addition of big integers: the top bit of each word is kept out of it, so that nothing carries into the next.
@@ -216,8 +228,3 @@ def _take(numbers: Iterator[int]) -> int:
         return next(numbers)
     except (StopIteration, ValueError) as e:
         raise PackedError("the control stream ends too early") from e
-
-
-def _signed(number: int) -> int:
-    """0, -1, 1, -2, 2, ... for 0, 1, 2, 3, 4, ..."""
-    return -(number >> 1) - 1 if number & 1 else number >> 1

@@ -18,6 +18,8 @@ from twinslot.image.lzma2 import CONTROL_WINDOW, PackedError, Unpacker
 from twinslot.image.wire_patch import (
     CONTROL_MAX,
     PATCH_HEADER_SIZE,
+    PIECE_COLUMNS,
+    PROJECTION_MAX,
     PayloadEntry,
     bad_table,
     parse_patch_header,
@@ -27,7 +29,6 @@ from twinslot.image.wire_patch import (
     truncated,
 )
 
-PIECE_COLUMNS = 6  # numbers that the table has for each piece
 PATCH_NAME_DIGITS = 16  # of the base's digest: 64 bits
 _T = TypeVar("_T")
 
@@ -53,6 +54,8 @@ class Piece:
         jumps: Bytes of the jumps, which follow them.
         residual: Bytes of its residual stream as stored.
         literal: Bytes of its literal stream as stored.
+        areas: Bytes of the areas, which follow the jumps, unpacked; 0 in format 1.
+        shifts: Bytes of the shifts, which follow them; 0 in format 1.
     """
 
     offset: int
@@ -63,6 +66,8 @@ class Piece:
     jumps: int
     residual: int
     literal: int
+    areas: int
+    shifts: int
 
     @property
     def length(self) -> int:
@@ -105,7 +110,7 @@ class ChangedGroups(_Packed[ChangedGroup]):
 
 
 class Pieces(_Packed[Piece]):
-    """The pieces as columns of numbers: 64 bytes each in memory."""
+    """The pieces as columns of numbers: 80 bytes each in memory."""
 
     __slots__ = ("_columns",)
 
@@ -182,11 +187,13 @@ class PatchHead:
     """Header, table and digests of a patch: all that stands before the first piece.
 
     Attributes:
+        version: Of the format.
         length: Bytes of the head, which starts the file.
         total: Bytes of the whole patch file.
         payloads: In the order of names, as in the manifest. A payload that did not change is there without groups.
     """
 
+    version: int
     length: int
     total: int
     payloads: tuple[PayloadPatch, ...]
@@ -244,14 +251,14 @@ def parse_patch_head(data: bytes) -> PatchHead:
     for entry in entries:
         digests = data[end : end + entry.changed * DIGEST_SIZE]
         end += len(digests)
-        parts.append(_payload(entry, digests, offset))
+        parts.append(_payload(entry, digests, offset, header.version))
         offset += sum(piece.length for piece in parts[-1].pieces)
     if offset != header.head + header.pieces:
         raise bad_table("lengths of pieces", str(header.pieces), offset - header.head)
-    return PatchHead(header.head, offset, tuple(parts))
+    return PatchHead(header.version, header.head, offset, tuple(parts))
 
 
-def _payload(entry: PayloadEntry, digests: bytes, offset: int) -> PayloadPatch:
+def _payload(entry: PayloadEntry, digests: bytes, offset: int, version: int) -> PayloadPatch:
     return PayloadPatch(
         name=entry.name,
         base=entry.base.hex(),
@@ -260,7 +267,7 @@ def _payload(entry: PayloadEntry, digests: bytes, offset: int) -> PayloadPatch:
         size=entry.size,
         group_size=entry.group_size,
         changed=_changed(entry, digests),
-        pieces=_pieces(entry, offset),
+        pieces=_pieces(entry, offset, version),
     )
 
 
@@ -276,24 +283,26 @@ def _changed(entry: PayloadEntry, digests: bytes) -> ChangedGroups:
     return ChangedGroups(array("I", accumulate(counts)), array("I", accumulate(skips)), digests)
 
 
-def _pieces(entry: PayloadEntry, offset: int) -> Pieces:
-    """Section 4.2: for each piece six numbers."""
-    numbers = _numbers(entry.columns, "pieces")
-    if len(numbers) != entry.pieces * PIECE_COLUMNS:
-        raise bad_table("pieces", f"{entry.pieces * PIECE_COLUMNS} numbers", len(numbers))
-    counts, control, ops, jumps, residual, literal = (
-        array("Q", numbers[column::PIECE_COLUMNS]) for column in range(PIECE_COLUMNS)
+def _pieces(entry: PayloadEntry, offset: int, version: int) -> Pieces:
+    """Section 4.2: for each piece six numbers, or eight."""
+    numbers, columns = _numbers(entry.columns, "pieces"), PIECE_COLUMNS[version]
+    if len(numbers) != entry.pieces * columns:
+        raise bad_table("pieces", f"{entry.pieces * columns} numbers", len(numbers))
+    counts, control, ops, jumps, residual, literal, *more = (
+        array("Q", numbers[column::columns]) for column in range(columns)
     )
+    areas, shifts = more or (array("Q", bytes(len(counts) * counts.itemsize)),) * 2
     if 0 in counts or sum(counts) != entry.changed:
         raise bad_table("pieces", f"{entry.changed} groups, none without", sum(counts))
     largest = max(map(sum, zip(control, residual, literal, strict=True)), default=0)
     if largest > piece_max(entry.group_size):
         raise bad_table("length of a piece", f"up to {piece_max(entry.group_size)} bytes", largest)
-    if any(a + b > CONTROL_MAX for a, b in zip(ops, jumps, strict=True)):
-        raise bad_table("control stream of a piece", f"up to {CONTROL_MAX} bytes", "more")
+    for first, second, limit in ((ops, jumps, CONTROL_MAX), (areas, shifts, PROJECTION_MAX)):
+        if any(a + b > limit for a, b in zip(first, second, strict=True)):
+            raise bad_table("control stream of a piece", f"up to {limit} bytes", "more")
     firsts = array("Q", accumulate(counts, initial=0))
     offsets = array("Q", accumulate(map(sum, zip(control, residual, literal, strict=True)), initial=offset))
-    return Pieces((offsets, firsts, counts, control, ops, jumps, residual, literal))
+    return Pieces((offsets, firsts, counts, control, ops, jumps, residual, literal, areas, shifts))
 
 
 def _numbers(data: bytes, what: str) -> array[int]:

@@ -19,11 +19,14 @@ from twinslot.core.text import in_words
 
 # As an image's (image-format.md section 2), with other letters.
 PATCH_MAGIC: Final = b"\x89TWPT\r\n\x1a"
-PATCH_VERSION: Final = 1
+PLAIN_VERSION: Final = 1  # of a patch whose pieces have no areas and shifts
+PATCH_VERSION: Final = 2  # the newest that is known
 PATCH_HEADER_SIZE: Final = 32  # bytes: 8 magic + 4 version + 4 + 4 + 4 lengths and count + 8 length
 TABLE_MAX: Final = 1024 * 1024  # bytes of the table, packed or not; 6,000 shifted groups of a real pair take 1 KiB
 PIECE_EXTRA: Final = 192 * 1024  # bytes that a piece may take above one group's
 CONTROL_MAX: Final = 128 * 1024  # bytes of one piece's ops and jumps, unpacked
+PROJECTION_MAX: Final = 64 * 1024  # bytes of one piece's areas and shifts, unpacked
+PIECE_COLUMNS: Final = {PLAIN_VERSION: 6, PATCH_VERSION: 8}  # numbers that the table has for each piece
 VARINT_MAX: Final = 9  # bytes: 63 bits
 
 PATCH_HEADER = c.Struct(
@@ -57,8 +60,9 @@ TABLE = c.Struct(
 
 @dataclass(frozen=True, slots=True)
 class PatchHeader:
-    """Lengths in bytes: of the table as stored and unpacked, of all pieces; and how many groups changed."""
+    """The format's version, lengths in bytes of the table as stored and unpacked and of all pieces, changed groups."""
 
+    version: int
     packed: int
     table: int
     changed: int
@@ -96,16 +100,20 @@ def parse_patch_header(data: bytes) -> PatchHeader:
     if len(data) < PATCH_HEADER_SIZE:
         raise truncated("header", PATCH_HEADER_SIZE, len(data))
     fields = PATCH_HEADER.parse(data[:PATCH_HEADER_SIZE])
-    for what, expected in (("magic", PATCH_MAGIC), ("version", PATCH_VERSION)):
-        if fields[what] != expected:
+    known = " or ".join(map(str, PIECE_COLUMNS))
+    for what, good, expected in (
+        ("magic", fields.magic == PATCH_MAGIC, in_words(PATCH_MAGIC)),
+        ("version", fields.version in PIECE_COLUMNS, known),
+    ):
+        if not good:
             raise ImageError(
                 f"this is not a patch that this client knows: {what}",
                 code="patch-header",
-                expected=in_words(expected),
+                expected=expected,
                 found=in_words(fields[what]),
                 hint="install from the image without a patch",
             )
-    header = PatchHeader(fields.packed, fields.table, fields.changed, fields.pieces)
+    header = PatchHeader(fields.version, fields.packed, fields.table, fields.changed, fields.pieces)
     for name, high in _bounds(header.changed).items():
         if (found := getattr(header, name)) > high:
             raise ImageError(f"the patch's length of '{name}'", code="length", expected=f"up to {high}", found=found)
@@ -115,7 +123,7 @@ def parse_patch_header(data: bytes) -> PatchHeader:
 def build_patch_header(header: PatchHeader) -> bytes:
     """The 32 bytes of a header."""
     fields = {name: getattr(header, name) for name in PatchHeader.__slots__}
-    data = bytes(PATCH_HEADER.build({"magic": PATCH_MAGIC, "version": PATCH_VERSION, **fields}))
+    data = bytes(PATCH_HEADER.build({"magic": PATCH_MAGIC, **fields}))
     parse_patch_header(data)
     return data
 
@@ -196,6 +204,16 @@ def build_varints(values: Iterable[int]) -> bytes:
             rest >>= 7
         out.append(rest)
     return bytes(out)
+
+
+def to_signed(number: int) -> int:
+    """0, -1, 1, -2, 2, ... for 0, 1, 2, 3, 4, ..."""
+    return -(number >> 1) - 1 if number & 1 else number >> 1
+
+
+def from_signed(number: int) -> int:
+    """The other way round."""
+    return number << 1 if number >= 0 else -number * 2 - 1
 
 
 def bad_table(what: str, expected: str, found: object) -> ImageError:

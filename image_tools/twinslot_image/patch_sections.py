@@ -1,0 +1,147 @@
+"""Finds the parts of ELF files that hold references, where they lie in a payload. Names count for nothing.
+
+Files are found by the file system, since one need not lie in one run: mke2fs(8) leaves out blocks of zeros. In a
+payload that is no file system that is known here, a page that begins as an ELF file does is taken for one that lies in
+one run. What is wrong here costs bytes of a patch and nothing else, so what cannot be read is passed over.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from twinslot.core.errors import ImageError, RefusedError
+from twinslot_image.elf import ELF_MAGIC, Layout, Section, read_layout
+from twinslot_image.fs_tree import Image, Node, Span, Tree, open_node
+from twinslot_image.patch_pages import PAGE, map_file
+from twinslot_image.rootfs import open_tree
+
+ARM64, RELATIVE, POINTERS64, RELA64, SYMBOLS64 = 0, 4, 6, 7, 8  # kinds of areas, docs/patch-format.md section 6.2
+POINTERS32, REL32, SYMBOLS32 = 9, 10, 11
+_LOOSE_MAX = 1 << 30  # bytes of a file that is found without a file system
+_FRAME_GAP = 64  # bytes at most between `.eh_frame_hdr` and `.eh_frame`, for alignment
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Part:
+    """A part of an ELF section that lies in one run in the payload.
+
+    Attributes:
+        start: Its first byte in the payload.
+        end: Behind its last.
+        kind: Of the references in it, as in the patch format.
+        bias: What is added to a place (of code), or to the content of a word (of tables), to get an address that no
+            other file of the payload has: that in the file, plus where the file begins in the payload.
+        origin: Where its section would begin in the payload, if all of it lay in this run; entries count from there.
+    """
+
+    start: int
+    end: int
+    kind: int
+    bias: int
+    origin: int
+
+
+def find_parts(path: Path, pages: npt.NDArray[np.bool_]) -> list[Part]:
+    """The parts of all ELF files that lie in one of these pages at least; sorted, none overlapping.
+
+    Args:
+        path: Of the payload.
+        pages: For each whole page of it, whether it counts.
+    """
+    found, end = list[Part](), 0
+    if not pages.any():
+        return found
+    with path.open("rb") as file:
+        image = Image(file, str(path))
+        for node in _files(image, path, pages):
+            with open_node(image, node) as content:
+                layout = read_layout(content)
+            if layout is not None:
+                found += _parts(layout, [span for span in node.spans if span.at is not None])
+    found.sort()
+    kept = list[Part]()
+    for part in found:
+        if part.start >= end and part.end <= len(pages) * PAGE:
+            kept.append(part)
+            end = part.end
+    return kept
+
+
+def _files(image: Image, path: Path, pages: npt.NDArray[np.bool_]) -> Iterator[Node]:
+    content = map_file(path)
+    begins = _magic_pages(content)
+    try:
+        tree = open_tree(image)
+        for node in _regular(tree):
+            spans = [span for span in node.spans if span.at is not None]
+            if spans and spans[0].start == 0 and spans[0].at in begins and any(_touches(span, pages) for span in spans):
+                yield node
+    except (ImageError, RefusedError):
+        for at in sorted(begins):
+            size = min(image.size - at, _LOOSE_MAX)
+            if pages[at // PAGE]:
+                yield Node(0, stat.S_IFREG, size, (Span(0, size, at),))
+
+
+def _magic_pages(content: npt.NDArray[np.uint8]) -> set[int]:
+    whole = len(content) // PAGE * PAGE
+    hits = np.ones(whole // PAGE, np.bool_)
+    for offset, byte in enumerate(ELF_MAGIC):
+        hits &= content[offset:whole:PAGE] == byte
+    return set((np.flatnonzero(hits) * PAGE).tolist())
+
+
+def _regular(tree: Tree) -> Iterator[Node]:
+    seen = set[int]()
+    for found in tree.walk():
+        if stat.S_ISREG(found.node.mode) and found.node.number not in seen:
+            seen.add(found.node.number)
+            yield found.node
+
+
+def _touches(span: Span, pages: npt.NDArray[np.bool_]) -> bool:
+    assert span.at is not None
+    return bool(pages[span.at // PAGE : -(-(span.at + span.length) // PAGE)].any())
+
+
+def _parts(layout: Layout, spans: list[Span]) -> Iterator[Part]:
+    base = spans[0].at
+    assert base is not None
+    for section in layout.sections:
+        kind = _kind(layout, section)
+        if kind is None:
+            continue
+        for span in spans:
+            first, last = max(section.offset, span.start), min(section.end, span.start + span.length)
+            if first >= last or span.at is None:
+                continue
+            start = span.at + first - span.start
+            skipped = first - section.offset
+            bias = base
+            if kind in (ARM64, RELATIVE):
+                bias += section.address + skipped - start
+            elif section.offset == layout.frame_header[0]:
+                bias += section.address
+            yield Part(start, start + last - first, kind, bias, start - skipped)
+
+
+def _kind(layout: Layout, section: Section) -> int | None:
+    wide = layout.bits == 64
+    begin, size = layout.frame_header
+    if section.kind == "data" and section.executable:
+        return {"EM_AARCH64": ARM64}.get(layout.machine)
+    if section.kind == "data" and size and section.offset == begin:
+        return POINTERS32
+    if section.kind == "data" and size and 0 <= section.offset - (begin + size) < _FRAME_GAP:
+        return RELATIVE
+    if section.kind in ("pointers", "data"):
+        return (POINTERS64 if wide else POINTERS32) if section.kind == "pointers" or section.writable else None
+    return {"rela": RELA64 if wide else None, "rel": None if wide else REL32}.get(
+        section.kind, SYMBOLS64 if wide else SYMBOLS32
+    )

@@ -1,0 +1,207 @@
+"""Words that refer to what has moved: predicted as the page says, never worse than without, whatever a file says."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from elf_samples import PAGE, a64_program, lying
+from image_samples import make_sample
+from independent_patch_reader import Moves, apply_patch, expected
+from patch_samples import plain_list
+from twinslot.image.lzma2 import PackedError
+from twinslot.image.patch import PatchDecoder, parse_patch_head
+from twinslot.image.projection import CODES, PART, SHIFTS_MAX, TABLES, Projection
+from twinslot.image.wire_patch import build_varints, from_signed
+from twinslot_image import patch_search
+from twinslot_image.outputs import Target
+from twinslot_image.patch import make_patch
+
+GROUP = 64 * 1024
+KINDS = sorted(CODES | TABLES)
+HUGE = 2**63 - 1
+
+a64_words = st.one_of(
+    st.integers(0, 2**32 - 1),
+    st.builds(lambda top, rest: top << 26 | rest & 0x3FFFFFF, st.sampled_from([5, 37]), st.integers(-3000, 3000)),
+    st.builds(
+        lambda top, rest, low: top << 24 | (rest & 0x7FFFF) << 5 | low,
+        st.sampled_from([0x34, 0x35, 0x54, 0xB4, 0xB5, 0x10, 0x30, 0x50, 0x70, 0x90, 0xB0, 0xD0, 0xF0]),
+        st.integers(-5, 5),
+        st.integers(0, 31),
+    ),
+    st.builds(
+        lambda top, low, one, two: top << 22 | low << 10 | one << 5 | two,
+        st.sampled_from([0x244, 0xE4, 0xE5, 0x3E5, 0xF6, 0xF7]),
+        st.integers(0, 4095),
+        st.integers(0, 3),
+        st.integers(0, 3),
+    ),
+    st.integers(-4000, 4000).map(lambda value: value % 2**32),
+)
+numbers = st.one_of(st.integers(0, 40_000), st.integers(0, HUGE))
+steps = st.one_of(st.integers(-5000, 5000), st.integers(-(2**40), 2**40)).map(from_signed)
+
+
+@st.composite
+def area_lists(draw: st.DrawFn) -> bytes:
+    areas = st.tuples(st.integers(0, 300), st.integers(1, 20_000), st.sampled_from(KINDS), steps, steps)
+    return build_varints(number for area in draw(st.lists(areas, max_size=5)) for number in area)
+
+
+@st.composite
+def shift_lists(draw: st.DrawFn) -> bytes:
+    found = [draw(st.integers(0, 3000))]
+    for _ in range(draw(st.integers(0, 8))):
+        found += [draw(steps), draw(st.integers(0, 30_000))]
+    return build_varints(found)
+
+
+@given(
+    st.lists(a64_words, min_size=1, max_size=120),
+    st.integers(0, 200),
+    st.integers(0, 9),
+    st.integers(-100, 3000),
+    area_lists(),
+    shift_lists(),
+)
+@settings(max_examples=150, deadline=None)
+def test_a_device_predicts_what_the_page_says(
+    words: list[int], place: int, cut: int, distance: int, areas: bytes, shifts: bytes
+) -> None:
+    part = struct.pack(f"<{len(words)}I", *words)
+    part = part[: max(len(part) - cut, 0)] or b"x"
+    distance = max(distance, -place)
+    op = range(place + distance, place + distance + len(part))
+    found = Projection(areas, shifts).predict(part, place, distance, (op.start, op.stop))
+    assert found == expected(part, place, distance, op, Moves(areas, shifts))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_parts_of_an_op_are_predicted_one_after_another(kind: int) -> None:
+    base = bytes(range(4, 252, 4)) * 700
+    areas = build_varints([100, 30_000, kind, from_signed(64), 0, 8, 9000, 6, 0, 0])
+    shifts = build_varints([0, from_signed(32), 2**40])
+    device, made = Projection(areas, shifts), b""
+    for at in range(0, len(base), PART):
+        made += device.predict(base[at : at + PART], at, 0, (0, len(base)))
+    moves, op = Moves(areas, shifts), range(len(base))
+    parts = [expected(base[at : at + PART], at, 0, op, moves) for at in range(0, len(base), PART)]
+    assert made == b"".join(parts)
+    assert made[39_108:] == base[39_108:]
+
+
+@pytest.mark.parametrize(
+    ("areas", "shifts", "why"),
+    [
+        ([0, 0, 0, 0, 0], [], "an area that cannot be"),
+        ([0, 8, 5, 0, 0], [], "an area that cannot be"),
+        ([0, 8, 0, 0], [], "the areas end too early"),
+        ([0, 8, 0, 0, 0], [1, 2], "shifts without an end"),
+        ([0, 8, 0, 0, 0], [1, *[2, 1] * (SHIFTS_MAX + 1)], "more shifts than a piece may have"),
+        ([0, 8, 0, 0, 0], [HUGE, 2, HUGE], "shifts that cannot be"),
+    ],
+)
+def test_areas_and_shifts_that_make_no_sense_are_refused(areas: list[int], shifts: list[int], why: str) -> None:
+    with pytest.raises(PackedError, match=why):
+        Projection(build_varints(areas), build_varints(shifts)).predict(bytes(64), 0, 0, (0, 64))
+
+
+@given(st.binary(max_size=60), st.binary(max_size=60), st.lists(a64_words, min_size=20, max_size=20))
+@settings(max_examples=150, deadline=None)
+@example(build_varints([0, HUGE, 0, from_signed(-HUGE // 2), 0]), build_varints([0, from_signed(HUGE // 2), HUGE]), [0])
+@example(build_varints([0, HUGE, 6, from_signed(HUGE // 2), 0]), b"\0\1\1", [2**32 - 1] * 8)
+def test_noise_in_areas_and_shifts_predicts_something_or_is_refused(
+    areas: bytes, shifts: bytes, words: list[int]
+) -> None:
+    part = struct.pack(f"<{len(words)}I", *words)
+    try:
+        found = Projection(areas, shifts).predict(part, 0, 0, (0, len(part)))
+    except PackedError:
+        return
+    assert len(found) == len(part)
+
+
+def payload(*programs: bytes) -> bytes:
+    """Files that begin at pages, in no file system."""
+    files = (program + bytes(-len(program) % PAGE) for program in programs)
+    return b"".join(files)
+
+
+def patch(folder: Path, old: bytes, new: bytes) -> bytes:
+    folder.mkdir(exist_ok=True)
+    (folder / "old.img").write_bytes(old)
+    (folder / "new.twin").write_bytes(make_sample({"rootfs": new}, group_size=GROUP).data)
+    make_patch(folder / "old.img", folder / "new.twin", Target(folder / "patch"))
+    return (folder / "patch").read_bytes()
+
+
+def apply(data: bytes, old: bytes, new: bytes) -> None:
+    """By the device's decoder and by the one that was written from the page alone."""
+    head = parse_patch_head(data)
+    part = head.payload("rootfs")
+    new_list = part.new_plain_list(plain_list(old, GROUP))
+    made = dict(PatchDecoder(part, new_list, lambda at, size: old[at : at + size]).groups([data[head.length :]]))
+    assert made == {index: new[index * GROUP : (index + 1) * GROUP] for index in made}
+    assert apply_patch(data, old) == made
+    kept = [made.get(i) or old[i * GROUP : (i + 1) * GROUP] for i in range(part.groups)]
+    assert b"".join(kept) == new
+
+
+INSERTED = {20: 24, 111: 8, 230: 64, 333: 120}
+
+
+def test_code_whose_targets_moved_costs_less_than_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new = payload(a64_program(1, {}).build()), payload(a64_program(1, INSERTED).build())
+    data = patch(tmp_path / "new", old, new)
+    apply(data, old, new)
+    assert parse_patch_head(data).version == 2
+    monkeypatch.setattr(patch_search, "look", lambda *_: False)
+    plain = patch(tmp_path / "plain", old, new)
+    apply(plain, old, new)
+    assert parse_patch_head(plain).version == 1, "what needs no areas is read by older clients, too"
+    assert len(data) < 0.5 * len(plain)
+
+
+def test_a_patch_without_programs_is_of_format_1(tmp_path: Path) -> None:
+    old = bytes(range(256)) * 1000
+    data = patch(tmp_path, old, old[:500] + b"something else" + old[500:])
+    assert parse_patch_head(data).version == 1
+
+
+header_numbers = st.one_of(st.integers(0, 300), st.integers(0, 20_000), st.sampled_from([2**31, 2**63, 2**64 - 1]))
+headers = st.dictionaries(
+    st.sampled_from(["e_type", "e_phoff", "e_shoff", "e_phnum", "e_shnum", "e_shentsize", "e_phentsize"]),
+    header_numbers,
+    max_size=3,
+)
+sections = st.dictionaries(st.sampled_from(["address", "offset", "size", "kind", "flags"]), header_numbers, max_size=3)
+_WIDTH = {"e_phoff": 64, "e_shoff": 64, "address": 64, "offset": 64, "size": 64, "kind": 32, "flags": 64}
+
+
+@given(headers, sections, st.integers(0, 3))
+@settings(max_examples=8, deadline=None)
+@example({"e_shoff": 2**63}, {}, 0)
+@example({}, {"offset": 2**64 - 1, "size": 2**64 - 1}, 2)
+@example({}, {"offset": 0, "size": 60_000, "flags": 6, "kind": 1}, 1)
+@example({}, {"offset": 0x1234, "size": 60_000, "flags": 3, "kind": 4}, 3)
+@example({"e_shnum": 65_535}, {"address": 2**63}, 2)
+def test_programs_whose_headers_lie_cost_no_more_than_before(
+    tmp_path_factory: pytest.TempPathFactory, fields: dict[str, int], changes: dict[str, int], number: int
+) -> None:
+    folder = tmp_path_factory.mktemp("lying")
+    cut = {name: value % 2 ** _WIDTH.get(name, 16) for name, value in (fields | changes).items()}
+    header = {name: cut[name] for name in fields}
+    section = {name: cut[name] for name in changes}
+    old = payload(lying(a64_program(2, {}), number, **section).build(**header))
+    new = payload(lying(a64_program(2, INSERTED), number, **section).build(**header))
+    data = patch(folder / "new", old, new)
+    apply(data, old, new)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(patch_search, "look", lambda *_: False)
+        plain = patch(folder / "plain", old, new)
+    assert len(data) <= len(plain) + 64
