@@ -181,6 +181,37 @@ def test_settling_that_writes_nothing_is_an_error(fake: UBootRig, monkeypatch: p
         boot_of(fake).settle()
 
 
+@pytest.mark.parametrize("mode", ["nothing", "torn", "stale", "wrong-copy", "drop=slot"])
+def test_a_caller_who_knows_what_stood_before_does_not_answer_what_stands_after(
+    fake: UBootRig, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    boot = boot_of(fake)
+    known = boot.read()
+    monkeypatch.setenv("FAKE_FW_SETENV", mode)
+    with pytest.raises(DeviceError) as caught:
+        boot.write(CHANGES, known)
+    assert caught.value.code == "device.env-write"
+
+
+def test_what_was_known_and_is_no_longer_true_lets_no_decision_pass_as_landed(fake: UBootRig) -> None:
+    boot = boot_of(fake)
+    known = boot.read()
+    boot.write({"operator": "1"})
+    with pytest.raises(DeviceError, match="overwritten"):
+        boot.write(CHANGES, known)
+    assert fake.seen()["operator"] == "1"
+
+
+def test_what_was_known_of_other_places_is_not_what_stood_before(fake: UBootRig, tmp_path: Path) -> None:
+    boot = boot_of(fake)
+    known = boot.read()
+    other = tmp_path / "other"
+    other.write_bytes(fake.device.read_bytes())
+    fake.config.write_text(fake.config.read_text().replace(str(fake.device), str(other)))
+    assert boot.write({"operator": "1"}, known).variables == BEFORE | {"operator": "1"}
+    assert boot.write(CHANGES).variables == BEFORE | CHANGES | {"operator": "1"}
+
+
 def test_a_missing_tool_is_named_with_its_package(fake: UBootRig) -> None:
     before = fake.raw()
     error = fails(boot_of(fake, tool="/nonexistent/fw_setenv"), "env-tool")

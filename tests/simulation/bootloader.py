@@ -43,25 +43,26 @@ class SimulatedBootloader:
                 copies.append(EnvironmentCopy(place, state, copy[0], copy[1]))
         return Environment({} if now is None else copies[now].variables, tuple(copies))
 
-    def write(self, changes: Mapping[str, str]) -> Environment:
+    def write(self, changes: Mapping[str, str], since: Environment | None = None) -> Environment:
         make_script(changes)  # what a real tool would not carry unchanged is refused here as well
-        before = self.read()
+        before = since or self.read()
         if before.lost:
             raise DeviceError("both copies of the boot environment are lost", code="env-lost")
         self._store(dict(before.variables) | dict(changes), "decide")
         return self.read()
 
-    def settle(self) -> Environment:
-        now = self.read()
+    def settle(self, since: Environment | None = None) -> Environment:
+        now = since or self.read()
         if now.lost:
             raise DeviceError("both copies of the boot environment are lost", code="env-lost")
-        if not now.settled:
-            self._store(dict(now.variables), "settle")
+        if now.settled:
+            return now
+        self._store(dict(now.variables), "settle")
         return self.read()
 
-    def reset(self, changes: Mapping[str, str]) -> Environment:
+    def reset(self, changes: Mapping[str, str], since: Environment | None = None) -> Environment:
         make_script(changes)
-        if not self.read().lost:
+        if not (since or self.read()).lost:
             raise LifecycleError("a copy of the boot environment is good: there is nothing to reset", code="env-reset")
         for _ in rawcopy.PLACES:
             self._store(self._default | dict(changes), "reset")

@@ -47,10 +47,13 @@ class Environment:
     Attributes:
         variables: Those of the current copy; empty when both copies are lost.
         copies: Each raw copy.
+        raw: The bytes of each copy, None for one that cannot be read: what the next write is judged by (S4). Empty
+            where a backend judges by the variables alone.
     """
 
     variables: Mapping[str, str]
     copies: tuple[EnvironmentCopy, ...]
+    raw: tuple[bytes | None, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def lost(self) -> bool:
@@ -65,7 +68,11 @@ class Environment:
 
 
 class Bootloader(Protocol):
-    """The boot environment. Not thread safe; the caller holds the update lock (S17)."""
+    """The boot environment. Not thread safe; the caller holds the update lock (S17).
+
+    What changes it looks at every copy before and after (S4). The look before is not taken where the caller hands in
+    `since`: what his last call returned, while nobody else could write. The look after always goes to the medium.
+    """
 
     def describe(self) -> LoaderTraits:
         """What the boot loader itself does of the boot contract's section 3; the same at each call.
@@ -83,7 +90,7 @@ class Bootloader(Protocol):
         """
         ...
 
-    def write(self, changes: Mapping[str, str]) -> Environment:
+    def write(self, changes: Mapping[str, str], since: Environment | None = None) -> Environment:
         """Take one decision: change these variables in ONE redundant write, then check both raw copies.
 
         An empty value removes a variable. Power may vanish inside: then the environment is the old one or the new
@@ -94,7 +101,7 @@ class Bootloader(Protocol):
         """
         ...
 
-    def settle(self) -> Environment:
+    def settle(self, since: Environment | None = None) -> Environment:
         """Write the current variables once more, so that the other copy agrees (S4); does nothing when it does.
 
         Raises:
@@ -102,7 +109,7 @@ class Bootloader(Protocol):
         """
         ...
 
-    def reset(self, changes: Mapping[str, str]) -> Environment:
+    def reset(self, changes: Mapping[str, str], since: Environment | None = None) -> Environment:
         """Both copies are lost: write the product's default environment with these changes to both.
 
         Raises:

@@ -73,7 +73,7 @@ class Hook:
             copies.append(EnvironmentCopy(f"{self._hook}, another copy", CopyState.CORRUPT))
         return Environment(variables, tuple(copies))
 
-    def write(self, changes: Mapping[str, str]) -> Environment:
+    def write(self, changes: Mapping[str, str], since: Environment | None = None) -> Environment:
         """Change variables, all or none; see `Bootloader`.
 
         Raises:
@@ -81,14 +81,14 @@ class Hook:
             DeviceError: `device.env-lost`, `env-hook`, `env-write`.
         """
         script = make_script(changes)
-        before = self.read()
+        before = since or self.read()
         if before.lost:
             raise DeviceError("the boot environment is lost", code="env-lost", hint="the default must be written first")
         return self._store(script, dict(before.variables) | dict(changes))
 
-    def settle(self) -> Environment:
+    def settle(self, since: Environment | None = None) -> Environment:
         """Have the hook write what stands there once more, if a copy differs; see `Bootloader`."""
-        now = self.read()
+        now = since or self.read()
         if now.lost:
             raise _lost()
         if now.settled:
@@ -98,7 +98,7 @@ class Hook:
             raise self._error("set-environment", "every copy the same", "copies that still differ")
         return now
 
-    def reset(self, changes: Mapping[str, str]) -> Environment:
+    def reset(self, changes: Mapping[str, str], since: Environment | None = None) -> Environment:
         """Write default environment and changes; see `Bootloader`.
 
         Raises:
@@ -113,7 +113,7 @@ class Hook:
             )
         wanted = read_default(self._default) | dict(changes)
         script = make_script(wanted)
-        if not self.read().lost:
+        if not (since or self.read()).lost:
             raise LifecycleError("the boot environment is not lost, so there is nothing to reset", code="env-reset")
         return self._store(script, wanted)
 

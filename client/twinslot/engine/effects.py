@@ -18,6 +18,7 @@ from twinslot.core.transaction import Outcome
 from twinslot.engine.content import ImageInstall
 from twinslot.engine.edges import Device
 from twinslot.engine.gates import may, require
+from twinslot.engine.known_environment import KnownEnvironment
 from twinslot.engine.machine import Machine, Perform, timestamp
 from twinslot.engine.places import check_target
 from twinslot.payloads.base import PayloadPlace
@@ -32,14 +33,15 @@ class Effects:
     Args:
         device: The edges.
         machine: Whose transaction is meant.
+        environment: What stands in the boot environment, and the means to decide.
 
     Attributes:
         job: The image being installed, for PREPARE and WRITE; None otherwise.
         wish: What the caller asked for.
     """
 
-    def __init__(self, device: Device, machine: Machine) -> None:
-        self._device, self._machine = device, machine
+    def __init__(self, device: Device, machine: Machine, environment: KnownEnvironment) -> None:
+        self._device, self._machine, self._known = device, machine, environment
         self.job: ImageInstall | None = None
         self.wish = Wish()
 
@@ -129,7 +131,7 @@ class Effects:
 
     def commit(self) -> Event:
         """The one write that keeps the target and raises the floors (S6, S8), then the other copy."""
-        transaction, state = self._machine.open, self._environment()
+        transaction, state = self._machine.open, self._environment(anew=True)
         if transaction.target is not self._device.running:
             raise LifecycleError("commit is only possible from inside the new system", code="commit")
         floors, sequence = self._floors_after(state), transaction.release.sequence
@@ -140,7 +142,7 @@ class Effects:
 
     def give_up(self) -> None:
         """Leave the target for good; the next boot is the other slot, its tries counted."""
-        transaction, state = self._machine.open, self._environment()
+        transaction, state = self._machine.open, self._environment(anew=True)
         failed = transaction.release.sequence if transaction.armed else None
         reason = transaction.reason or Reason.ENVIRONMENT
         changes = bootenv.give_up(state, transaction.target, transaction.id, failed, reason)
@@ -217,9 +219,9 @@ class Effects:
 
     def _why(self) -> str:
         """The reason, stored or found (`why_left`)."""
-        transaction, loader = self._machine.transaction, self._device.bootloader
+        transaction, known = self._machine.transaction, self._known
         stored, boots = (transaction.reason, len(transaction.boots)) if transaction else ("", 0)
-        return why_left(read_state(loader.read().variables), loader.describe(), stored, boots)
+        return why_left(read_state(known.last.variables), known.describe(), stored, boots)
 
     def _epochs(self) -> dict[SlotName, int]:
         """Security epoch of what each slot holds, as far as the record knows."""
@@ -250,8 +252,9 @@ class Effects:
             self._machine.announcer.tolerated(e)
             return otherwise
 
-    def _environment(self) -> BootState:
-        environment = self._device.bootloader.read()
+    def _environment(self, *, anew: bool = False) -> BootState:
+        """What stands there; `anew` for what ends a trial: it has to start from this very moment."""
+        environment = self._known.read() if anew else self._known.last
         if environment.lost:
             raise DeviceError(
                 "both copies of the boot environment are lost", code="env-lost", hint="run 'twinslot boot' to repair it"
@@ -259,16 +262,16 @@ class Effects:
         return read_state(environment.variables)
 
     def _decide(self, changes: Mapping[str, str], *, settle: bool) -> None:
-        self._device.bootloader.write(changes)
+        self._known.write(changes)
         record = self._machine.record
         if record is not None:
             self._tolerate(lambda: record.saw_generation(int(changes["ts_generation"])))
         if settle:
-            self._device.bootloader.settle()
+            self._known.settle()
 
     def _try_settle(self) -> None:
         """After the decision has landed, a failure to settle is only worth a note: the next start settles."""
-        self._tolerate(self._device.bootloader.settle)
+        self._tolerate(self._known.settle)
 
     def _tolerate(self, do: Callable[[], object]) -> None:
         """The environment has decided; what only explains may fail (S12)."""
@@ -278,10 +281,12 @@ class Effects:
             self._machine.announcer.tolerated(e)
 
     def _timed(self, phase: str, do: Callable[[], Any]) -> None:
+        """What takes long: measured, and what was known of the environment before is not relied on after."""
         began = self._device.monotonic()
         try:
             do()
         finally:
+            self._known.forget()
             seconds = self._device.monotonic() - began
             self._machine.transaction = self._machine.open.with_seconds(phase, seconds)
 

@@ -1,7 +1,9 @@
 """The boot environment for one holder of the update lock: what was read or written last is known without reading again.
 
-Nobody else writes while the lock is held (S17). What S4 demands past the cache stays the bootloader's own: each write
-reads both copies before and after.
+Nobody else writes while the lock is held (S17), so what the last call found past the cache is also the look that comes
+before the next write; the look after it is the bootloader's own, always at the medium (S4). Who holds the lock for long
+(the network, a whole slot) lets go of what is remembered: a person with 'fw_setenv' asks for no lock, and the decision
+that follows has to start from what stands there then (`forget`).
 """
 
 from __future__ import annotations
@@ -25,12 +27,16 @@ class KnownEnvironment:
 
     @property
     def last(self) -> Environment:
-        """What stood there after the last call; read when there was none, or it ended with an error.
+        """What stood there after the last call; read when there was none, it ended with an error, or was forgotten.
 
         Raises:
             DeviceError: As `Bootloader.read`.
         """
         return self._last or self.read()
+
+    def forget(self) -> None:
+        """Time has gone by since the last call: the next one looks again."""
+        self._last = None
 
     def describe(self) -> LoaderTraits:
         """See `Bootloader`."""
@@ -42,20 +48,20 @@ class KnownEnvironment:
         self._last = self._bootloader.read()
         return self._last
 
-    def write(self, changes: Mapping[str, str]) -> Environment:
+    def write(self, changes: Mapping[str, str], since: Environment | None = None) -> Environment:
         """See `Bootloader`."""
-        self._last = None
-        self._last = self._bootloader.write(changes)
+        since, self._last = since or self._last, None
+        self._last = self._bootloader.write(changes, since)
         return self._last
 
-    def settle(self) -> Environment:
+    def settle(self, since: Environment | None = None) -> Environment:
         """See `Bootloader`."""
-        self._last = None
-        self._last = self._bootloader.settle()
+        since, self._last = since or self._last, None
+        self._last = self._bootloader.settle(since)
         return self._last
 
-    def reset(self, changes: Mapping[str, str]) -> Environment:
+    def reset(self, changes: Mapping[str, str], since: Environment | None = None) -> Environment:
         """See `Bootloader`."""
-        self._last = None
-        self._last = self._bootloader.reset(changes)
+        since, self._last = since or self._last, None
+        self._last = self._bootloader.reset(changes, since)
         return self._last

@@ -68,6 +68,10 @@ class Session:
         """The boot environment, as it was read or written last under this lock."""
         return read_state(self._known.last.variables)
 
+    def forget_environment(self) -> None:
+        """Time went by under the lock: what is decided next starts from what stands there then."""
+        self._known.forget()
+
     def facts(self) -> Facts:
         """What is true now, the environment as `environment` has it.
 
@@ -143,7 +147,7 @@ def _recover(device: Device, announcer: Announcer, known: KnownEnvironment) -> S
     found, transaction, event, notes = facts.found, facts.transaction, facts.event, device.running_notes
     assert event is not None  # it is known which slot runs
     machine = Machine(announcer, transaction, device.now)
-    effects = Effects(device, machine)
+    effects = Effects(device, machine, known)
     machine.effects = effects.table()
     notes += facts.disagreements
     _close_overtaken(announcer, facts)
@@ -268,21 +272,27 @@ def _vouched_for(facts: Facts, slot: SlotName) -> bool:
 
 def _bring_forward(environment: KnownEnvironment, machine: Machine) -> None:
     """Repair what can be repaired, and let the record learn what the environment knows."""
-    stands = environment.last
-    broken = any(copy.state in (CopyState.CORRUPT, CopyState.UNREADABLE) for copy in stands.copies)
-    if broken or (machine.state is State.IDLE and not stands.settled):
-        stands = environment.settle()
+    broken = any(copy.state in (CopyState.CORRUPT, CopyState.UNREADABLE) for copy in environment.last.copies)
+    behind = machine.state in (State.IDLE, State.WRITTEN) and _catch_up(environment, machine.record)
+    if behind or broken or (machine.state is State.IDLE and not environment.last.settled):
+        environment.settle()
     if broken:
         machine.announcer.note(AuditEvent.ENVIRONMENT_REPAIRED)
-    state, record = read_state(stands.variables), machine.record
+    state, record = read_state(environment.last.variables), machine.record
     if record is None:
         return
-    generation, floors = record.generation(), record.floors()
-    behind = state.generation < generation or state.floors != state.floors.highest(floors)
-    if behind and machine.state in (State.IDLE, State.WRITTEN):
-        environment.write(bootenv.catch_up(state, generation, floors))  # told once, not at each start
-        state = read_state(environment.settle().variables)
     with contextlib.suppress(DeviceError):  # a full data partition must not stop a boot, a commit or a rollback
         record.saw_generation(state.generation)
         if machine.state is State.IDLE:
             record.raise_floors(state.floors)
+
+
+def _catch_up(environment: KnownEnvironment, record: Record | None) -> bool:
+    """Write what the record knows better, into the copy that is older or damaged; whether there was anything."""
+    if record is None:
+        return False
+    state, generation, floors = read_state(environment.last.variables), record.generation(), record.floors()
+    behind = state.generation < generation or state.floors != state.floors.highest(floors)
+    if behind:
+        environment.write(bootenv.catch_up(state, generation, floors))  # told once, not at each start
+    return behind

@@ -34,18 +34,18 @@ class CardBootloader:
             copies.append(EnvironmentCopy(f"copy {index}", found, copy.flags, copy.variables))
         return Environment(self.card.variables, tuple(copies))
 
-    def write(self, changes: Mapping[str, str]) -> Environment:
+    def write(self, changes: Mapping[str, str], since: Environment | None = None) -> Environment:  # noqa: ARG002
         """One decision."""
         make_script(changes)
         if self.card.now < 0:
             raise DeviceError("both copies of the boot environment are lost", code="env-lost")
         return self._put(dict(self.card.variables) | dict(changes))
 
-    def settle(self) -> Environment:
+    def settle(self, since: Environment | None = None) -> Environment:  # noqa: ARG002
         """The same for the other copy, if it differs."""
         return self.read() if self.read().settled else self.write({})
 
-    def reset(self, changes: Mapping[str, str]) -> Environment:
+    def reset(self, changes: Mapping[str, str], since: Environment | None = None) -> Environment:  # noqa: ARG002
         """Both copies anew."""
         self._put(dict(DEFAULT) | dict(changes))
         return self.write({})

@@ -21,7 +21,7 @@ from twinslot.bootloader.base import CopyState, Environment
 from twinslot.bootloader.env_lines import make_script, read_default
 from twinslot.bootloader.uboot import rawenv
 from twinslot.bootloader.uboot import tool_lock as toollock
-from twinslot.bootloader.uboot.copies import Copies, read_copies
+from twinslot.bootloader.uboot.copies import read_copies
 from twinslot.bootloader.uboot.medium import Medium
 from twinslot.core.circumstance import is_shortage, shortage
 from twinslot.core.errors import DeviceError, LifecycleError
@@ -72,25 +72,25 @@ class UBoot:
                 wrote with another size).
         """
         with Medium(self._places()) as medium:
-            return read_copies(medium).environment
+            return read_copies(medium)
 
-    def write(self, changes: Mapping[str, str]) -> Environment:
+    def write(self, changes: Mapping[str, str], since: Environment | None = None) -> Environment:
         """Change variables in one redundant write; see `Bootloader`.
 
         Raises:
             LifecycleError: A name or value that the tools would not carry unchanged.
             DeviceError: `device.env-lost` (call `reset`), `env-redundant`, `env-unreadable`, `env-tool`, `env-write`.
         """
-        return self._store(changes)
+        return self._store(changes, since)
 
-    def settle(self) -> Environment:
+    def settle(self, since: Environment | None = None) -> Environment:
         """Write the current variables once more when the copies differ; see `Bootloader`."""
-        now = self._store({}, unless_settled=True)
+        now = self._store({}, since, unless_settled=True)
         if not now.settled:
             raise _not_landed("the copies of the boot environment still differ", now, None)
         return now
 
-    def reset(self, changes: Mapping[str, str]) -> Environment:
+    def reset(self, changes: Mapping[str, str], since: Environment | None = None) -> Environment:
         """Write default environment and changes to both copies, which are lost; see `Bootloader`.
 
         Raises:
@@ -103,8 +103,7 @@ class UBoot:
                 code="env-default",
                 hint="set 'boot.default_env'",
             )
-        self._store(changes, read_default(self._default))
-        return self.settle()
+        return self.settle(self._store(changes, since, read_default(self._default)))
 
     def _places(self) -> tuple[rawenv.Place, ...]:
         try:
@@ -119,16 +118,21 @@ class UBoot:
         return rawenv.parse_config(text, str(self._config))
 
     def _store(
-        self, changes: Mapping[str, str], default: Mapping[str, str] | None = None, *, unless_settled: bool = False
+        self,
+        changes: Mapping[str, str],
+        since: Environment | None,
+        default: Mapping[str, str] | None = None,
+        *,
+        unless_settled: bool = False,
     ) -> Environment:
         """One run of the tool, on top of the current copy or, if that is lost, of a default."""
         script = make_script(changes)
         with Medium(self._places()) as medium:
-            before = read_copies(medium)
-            if unless_settled and before.environment.settled:
-                return before.environment
-            _check_writable(before.environment, fresh=default is not None)
-            base = before.environment.variables if default is None else default
+            before = since if since and _is_of(since, medium) else read_copies(medium)
+            if unless_settled and before.settled:
+                return before
+            _check_writable(before, fresh=default is not None)
+            base = before.variables if default is None else default
             wanted = {
                 name: value for name, value in (dict(base) | dict(changes)).items() if value or name not in changes
             }
@@ -140,14 +144,14 @@ class UBoot:
             return now
 
     def _accept(
-        self, medium: Medium, before: Copies, wanted: dict[str, str], asked: set[str], ended: str
+        self, medium: Medium, before: Environment, wanted: dict[str, str], asked: set[str], ended: str
     ) -> Environment:
         """Judge what stands there now; a decision that was written in part is undone."""
         try:
             return _judge(before, read_copies(medium), wanted, asked, ended)
         except _PartlyWrittenError as e:
             medium.restore(e.index, before.raw[e.index] or b"")  # readable: checked before the write
-            now = read_copies(medium).environment
+            now = read_copies(medium)
             raise _not_landed("part of the decision was written and is undone again", now, ended, e) from e
 
     def _run(self, script: bytes, default: Path | None) -> str:
@@ -176,6 +180,11 @@ def _flush(medium: Medium) -> OSError | None:
     return None
 
 
+def _is_of(seen: Environment, medium: Medium) -> bool:
+    """What was seen stood at these places, as fw_env.config names them now, and its bytes are known."""
+    return len(seen.raw) == len(seen.copies) and [each.place for each in seen.copies] == [*map(str, medium.places)]
+
+
 def _check_writable(before: Environment, *, fresh: bool) -> None:
     if len(before.copies) < 2:
         raise DeviceError(
@@ -200,13 +209,12 @@ def _check_writable(before: Environment, *, fresh: bool) -> None:
             )
 
 
-def _judge(before: Copies, after: Copies, wanted: dict[str, str], asked: set[str], ended: str) -> Environment:
+def _judge(before: Environment, now: Environment, wanted: dict[str, str], asked: set[str], ended: str) -> Environment:
     """Exactly one copy changed, it was not the current one, and it now counts and says what was asked."""
-    changed = [index for index, raw in enumerate(after.raw) if raw != before.raw[index]]
-    now = after.environment
+    changed = [index for index, raw in enumerate(now.raw) if raw != before.raw[index]]
     if not changed:
         raise _not_landed("nothing was written to the boot environment", now, ended)
-    old, new = before.environment.copies[changed[0]], now.copies[changed[0]]
+    old, new = before.copies[changed[0]], now.copies[changed[0]]
     if len(changed) > 1 or old.state is CopyState.CURRENT:
         raise _not_landed("the current copy of the boot environment was overwritten", now, ended)
     if new.state is not CopyState.CURRENT:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass
 from typing import Final
 
 from twinslot.bootloader.base import CopyState, Environment, EnvironmentCopy
@@ -15,16 +14,8 @@ from twinslot.core.errors import DeviceError
 READS: Final = 3  # tries before a copy counts as unreadable
 
 
-@dataclass(frozen=True, slots=True)
-class Copies:
-    """All copies at one moment: raw bytes (None: unreadable) and what they mean."""
-
-    raw: tuple[bytes | None, ...]
-    environment: Environment
-
-
-def read_copies(medium: Medium) -> Copies:
-    """Read and judge every place.
+def read_copies(medium: Medium) -> Environment:
+    """Read and judge every place, past the page cache.
 
     Raises:
         DeviceError: `device.env-gone`: nothing could be read; `device.env-size`; `device.resources`: this process lacks
@@ -52,7 +43,7 @@ def read_copies(medium: Medium) -> Copies:
     decoded = [None if data is None else rawenv.decode(data, redundant=redundant) for data in raw]
     if all(copy is None for copy in decoded):
         _explain_loss(medium, raw)
-    return Copies(tuple(raw), _environment(places, raw, decoded))
+    return _environment(places, raw, decoded)
 
 
 def _read(medium: Medium, index: int) -> bytes:
@@ -85,7 +76,7 @@ def _environment(
         else:
             state = CopyState.CURRENT if index == now else CopyState.OLDER
             copies.append(EnvironmentCopy(str(places[index]), state, copy.flags, copy.variables))
-    return Environment({} if now is None else copies[now].variables, tuple(copies))
+    return Environment({} if now is None else copies[now].variables, tuple(copies), tuple(raw))
 
 
 def _explain_loss(medium: Medium, raw: list[bytes | None]) -> None:
