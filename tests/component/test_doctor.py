@@ -20,7 +20,9 @@ from twinslot.bootloader.uboot import tool_lock as toollock
 from twinslot.cli.host import Host
 from twinslot.cli.main import main
 from twinslot.config.options import Config
+from twinslot.core.lifecycle import State
 from twinslot.core.model import Release, SlotName, SlotRecord, StoredPayload
+from twinslot.core.transaction import Transaction
 from twinslot.queries import doctor as doctor_module
 from twinslot.queries import doctor_boot as looks_boot
 from twinslot.queries import doctor_device as looks_device
@@ -28,6 +30,7 @@ from twinslot.queries.diagnosis import Diagnosis
 from twinslot.storage import mounts
 from twinslot.storage.device_key import DeviceKeyFiles
 from twinslot.storage.known_lists import KnownList, ListStore
+from twinslot.storage.lock import this_boot
 from twinslot.storage.record.record import Record
 from twinslot.storage.running_slot import RunningSlot
 from twinslot.trust.device_key import make_device_key
@@ -534,3 +537,35 @@ def test_what_the_boot_loader_cannot_do_is_said_and_is_no_fault(
     found = [each for each in examined(ward, capsys)[1]["findings"] if each["name"] == "loader"]
     assert [each["severity"] for each in found] == ["fine"]
     assert found[0]["text"].startswith(text)
+
+
+def test_a_boot_loader_that_keeps_its_variables_once_gets_no_finding_about_copies(
+    ward: Ward, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one_copy(ward)
+    tool_lock_open(ward)  # of a tool that nobody here uses
+    found = examined(ward, capsys)[1]["findings"]
+    assert not [each for each in found if "cop" in each["text"]]
+    assert not [each for each in found if each["name"] in ("distance", "tool-lock")]
+    (said,) = [each["text"] for each in found if "environment at" in each["text"]]
+    assert said == f"environment at {ward.directory / 'hook'} is current"
+
+
+@pytest.mark.parametrize(
+    ("armed_in", "hands_over", "text"),
+    [
+        ("another", "no", "slot a runs, after an update was left; the next boot starts slot a"),
+        ("this", "no", "slot a runs, and an update is armed; the next boot starts slot b"),
+        ("another", "yes", "slot a runs, and an update is armed; the next boot starts slot b"),
+    ],
+)
+def test_what_the_next_start_finds_is_foretold_by_what_the_boot_loader_does(
+    ward: Ward, capsys: pytest.CaptureFixture[str], armed_in: str, hands_over: str, text: str
+) -> None:
+    said = "slot=b slot_a=good slot_b=trial upgrade_available=1 ts_release=20 ts_txn=7 ts_generation=2"
+    describing(ward, f"echo hands_over={hands_over}; exit; }}; {{ printf '%s\\n' {said}; exit")
+    boot = this_boot() if armed_in == "this" else armed_in
+    with ward.record() as record:
+        update = Transaction("7", State.ARMED, SlotName.B, Release("2.0", 20), armed=True, boot_id=boot)
+        record.save(update, "activate")
+    assert examined(ward, capsys)[1]["decision"] == text

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from twinslot.bootloader.base import Place
 from twinslot.bootloader.uboot import rawenv
-from twinslot.bootloader.uboot.rawenv import Place
 from twinslot.core.errors import DeviceError
 
 TWO = [(0x1000, 0x2000), (0x5000, 0x2000)]

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fakes import redundant
+from twinslot.bootloader.base import Place
 from twinslot.bootloader.uboot import rawenv
-from twinslot.bootloader.uboot.rawenv import Place
 from twinslot.core.errors import DeviceError, LifecycleError
 
 SIZE = 4096

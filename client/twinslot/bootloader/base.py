@@ -7,8 +7,9 @@ that a set of changes lands whole or not at all, and says what really stands on 
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from twinslot.core.model import LoaderTraits
@@ -21,6 +22,18 @@ class CopyState(enum.StrEnum):
     OLDER = "older"  # good CRC, the one that the next write replaces
     CORRUPT = "corrupt"  # CRC mismatch
     UNREADABLE = "unreadable"  # the device could not be read
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one copy stands: device, and offset and size in bytes."""
+
+    device: str
+    offset: int
+    size: int
+
+    def __str__(self) -> str:
+        return f"{self.device} at {self.offset:#x}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,5 +127,25 @@ class Bootloader(Protocol):
 
         Raises:
             DeviceError: No default is configured, or the write did not land.
+        """
+        ...
+
+
+class ConfiguredBootloader(Bootloader, Protocol):
+    """One that local configuration names. What `doctor` asks of it, beside what the engine does, changes nothing."""
+
+    def places(self) -> tuple[Place, ...]:
+        """Where on block devices the copies stand; none: the boot loader keeps them in its own way.
+
+        Raises:
+            DeviceError: What says where they stand cannot be read or used (`device.env-config`).
+        """
+        ...
+
+    def exposed(self, below: Callable[[Path], Path]) -> Iterator[tuple[Path, str]]:
+        """Files through which other users could hold up a decision (S27): each, and a clause that says why.
+
+        Args:
+            below: Finds a file of the system that is looked at.
         """
         ...

@@ -9,11 +9,11 @@ again, and `get-primary` and `get-state` must say the same of the slots.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from twinslot.bootloader.base import CopyState, Environment, EnvironmentCopy
+from twinslot.bootloader.base import CopyState, Environment, EnvironmentCopy, Place
 from twinslot.bootloader.env_lines import make_script, read_default
 from twinslot.bootloader.traits import parse_traits
 from twinslot.core.circumstance import is_shortage, shortage
@@ -28,7 +28,7 @@ OUTPUT_LIMIT: Final = 1 << 18  # bytes; more than any environment
 
 
 class Hook:
-    """Implements `Bootloader`.
+    """Implements `ConfiguredBootloader`.
 
     Args:
         hook: The executable.
@@ -116,6 +116,14 @@ class Hook:
         if not (since or self.read()).lost:
             raise LifecycleError("the boot environment is not lost, so there is nothing to reset", code="env-reset")
         return self._store(script, wanted)
+
+    def places(self) -> tuple[Place, ...]:
+        """None that the client knows: a hook keeps its copies where and how it wants."""
+        return ()
+
+    def exposed(self, below: Callable[[Path], Path]) -> Iterator[tuple[Path, str]]:  # noqa: ARG002
+        """None: the client calls no other tool than the hook."""
+        return iter(())
 
     def _store(self, script: bytes, wanted: Mapping[str, str]) -> Environment:
         ended = self._call("set-environment", stdin=script)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from twinslot.core.errors import DeviceError
 
 if TYPE_CHECKING:
-    from twinslot.bootloader.base import Bootloader
+    from twinslot.bootloader.base import ConfiguredBootloader
 
 HOOKS: Final = Path("/usr/lib/twinslot/hooks")  # where the packaged ones are installed (client/install.mk)
 
@@ -61,7 +61,7 @@ def hook_of(settings: Settings) -> Path | None:
     return hook
 
 
-def open_bootloader(settings: Settings) -> Bootloader:
+def open_bootloader(settings: Settings) -> ConfiguredBootloader:
     """The configured backend; nothing is touched until it is asked.
 
     Raises:

@@ -128,7 +128,9 @@ def _environment_lines(status: dict[str, Any]) -> Iterator[str]:
     if environment is None:
         yield "boot      the environment could not be read; 'twinslot doctor' says why"
     elif environment["lost"]:
-        yield "boot      both copies of the environment are lost; 'twinslot boot' repairs them"
+        once = len(environment.get("copies", ())) == 1
+        what, them = ("the environment is", "it") if once else ("both copies of the environment are", "them")
+        yield f"boot      {what} lost; 'twinslot boot' repairs {them}"
     elif not environment["settled"] and status["state"] == State.IDLE:  # during an update they differ on purpose
         yield "boot      the copies of the environment differ; 'twinslot boot' or the next update settles them"
 

@@ -101,11 +101,12 @@ def why_left(env: BootState, traits: LoaderTraits, stored: str, boots: int) -> s
     return Reason.RESETS if innocent else Reason.NOT_BOOTED
 
 
-def disagreements(facts: BootFacts, target: SlotName | None) -> tuple[str, ...]:
+def disagreements(facts: BootFacts, target: SlotName | None, traits: LoaderTraits = UBOOT) -> tuple[str, ...]:
     """Sentences for the audit: where the environment and what runs contradict each other or the record."""
     env = facts.environment
     if env is None:
-        return ("both copies of the boot environment are lost",)
+        what = "both copies of the boot environment are" if traits.copies > 1 else "the boot environment is"
+        return (f"{what} lost",)
     found = []
     if env.states[facts.running] is SlotState.BAD:
         found.append(f"slot '{facts.running}' runs although the environment calls it bad")

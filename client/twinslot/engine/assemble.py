@@ -13,7 +13,6 @@ from typing import Any, Final
 
 from twinslot.bootloader.select import open_bootloader
 from twinslot.config.options import Config
-from twinslot.core.circumstance import is_shortage, shortage
 from twinslot.core.errors import DeviceError, Refusal, RefusedError
 from twinslot.core.model import Floors, SlotName
 from twinslot.core.origin import Origin
@@ -27,7 +26,7 @@ from twinslot.health.run import ConfiguredChecks
 from twinslot.health.selection import check_names, configured_checks
 from twinslot.payloads.select import find_places
 from twinslot.storage.known_lists import ListStore
-from twinslot.storage.lock import BOOT_ID, UpdateLock
+from twinslot.storage.lock import UpdateLock, this_boot
 from twinslot.storage.record.database import BusyTimeout
 from twinslot.storage.record.published import Published
 from twinslot.storage.record.record import Record
@@ -96,7 +95,7 @@ def http_settings(config: Config) -> dict[str, Any]:
 def open_device(config: Config, get_worker: GetWorker, origin: Origin) -> Device:
     """The edges of this machine."""
     running = find_running_slot({name: config.slots.of(name) for name in SlotName})
-    boot_id = read_boot_id()
+    boot_id = this_boot()
     verifier = Verifier(config, get_worker)
     checks, busy = configured_checks(config.health), BusyTimeout()
     return Device(
@@ -147,20 +146,6 @@ def verify_head(
         DeviceError: This device has no root of trust.
     """
     return Verifier(config, get_worker).ask(head, record, floors, ignore_expiry=ignore_expiry, dropped=dropped)
-
-
-def read_boot_id() -> str:
-    """The kernel's id of this boot.
-
-    Raises:
-        DeviceError: It cannot be read.
-    """
-    try:
-        return BOOT_ID.read_text().strip()
-    except OSError as e:
-        if is_shortage(e):
-            raise shortage(f"'{BOOT_ID}' cannot be read now", e) from e
-        raise DeviceError(f"'{BOOT_ID}' cannot be read", code="system", found=e, hint="is /proc mounted?") from e
 
 
 def _open_record(config: Config, boot_id: str, busy: BusyTimeout, *, on_trial: bool) -> Record:

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from twinslot.bootloader.base import Bootloader, Environment
+from twinslot.bootloader.base import Bootloader, ConfiguredBootloader, Environment
 from twinslot.bootloader.select import open_bootloader
 from twinslot.config.options import Config
 from twinslot.core.boot_outcome import BootFacts, classify_boot, disagreements
@@ -21,6 +21,7 @@ from twinslot.core.lifecycle import ON_TRIAL, Event, State, step
 from twinslot.core.model import UBOOT, Floors, LoaderTraits, SlotName, SlotRecord, SlotState
 from twinslot.core.slotset import slots_from
 from twinslot.core.transaction import Transaction
+from twinslot.storage.lock import this_boot
 from twinslot.storage.record.published import Published
 from twinslot.storage.record.record import FILE_NAME, Record
 from twinslot.storage.running_slot import RunningSlot, find_running_slot
@@ -64,8 +65,8 @@ class Facts:
         environment: Both copies, read past the cache; None: they could not be read.
         record: What the record says; None: it could not be read.
         notes: What else, such as the kernel's command line, says that another slot runs; one sentence each.
-        boot_id: The kernel's id of this boot; empty for a query.
-        traits: What the boot loader does by itself; a query, which knows no boot, takes it to be as U-Boot is.
+        boot_id: The kernel's id of this boot.
+        traits: What the boot loader does by itself.
     """
 
     running: SlotName | None
@@ -129,7 +130,7 @@ class Facts:
         boot, transaction = self._boot, self.transaction
         if boot is None:
             return ()
-        return disagreements(boot, transaction.target if transaction else None) + self._went_back
+        return disagreements(boot, transaction.target if transaction else None, self.traits) + self._went_back
 
     @property
     def on_trial(self) -> bool:
@@ -195,6 +196,8 @@ class View:
     Attributes:
         where: The running slot, with the evidence.
         facts: Everything that is known.
+        bootloader: As local configuration names it; not to be written with (S26).
+        loader_problem: Why it is not known what the boot loader does, so that it counts as U-Boot; empty: it is known.
         record: Open for reading, for what is not in the facts; None: see `record_problem`.
         environment_problem: Why the environment is not known; empty: it is.
         record_problem: Why the record is not known; empty: it is.
@@ -202,9 +205,11 @@ class View:
 
     where: RunningSlot
     facts: Facts
+    bootloader: ConfiguredBootloader
     record: Record | Published | None
     environment_problem: str = ""
     record_problem: str = ""
+    loader_problem: str = ""
 
 
 @contextlib.contextmanager
@@ -215,13 +220,15 @@ def look(config: Config, find: Callable[..., RunningSlot] | None = None) -> Iter
         config: Of this device.
         find: Finds the running slot; None: asks this machine.
     """
-    environment, environment_problem = _read_environment(open_bootloader(config.boot))
+    bootloader = open_bootloader(config.boot)
+    environment, environment_problem = _read_environment(bootloader)
+    traits, loader_problem = _describe(bootloader)
     with contextlib.ExitStack() as stack:
         record, known, record_problem = _read_record(config, stack)
         slots = {name: config.slots.of(name) for name in SlotName}
         where = (find or find_running_slot)(slots, environment.variables.get("slot") if environment else None)
-        facts = Facts(where.slot, environment, known, where.disagreements)
-        yield View(where, facts, record, environment_problem, record_problem)
+        facts = Facts(where.slot, environment, known, where.disagreements, this_boot(), traits)
+        yield View(where, facts, bootloader, record, environment_problem, record_problem, loader_problem)
 
 
 def open_record(config: Config) -> Record | Published:
@@ -242,6 +249,13 @@ def _read_environment(bootloader: Bootloader) -> tuple[Environment | None, str]:
         return bootloader.read(), ""
     except DeviceError as e:
         return None, str(e)
+
+
+def _describe(bootloader: Bootloader) -> tuple[LoaderTraits, str]:
+    try:
+        return bootloader.describe(), ""
+    except DeviceError as e:
+        return UBOOT, str(e)
 
 
 def _read_record(

@@ -263,7 +263,7 @@ def _decision(scene: Scene) -> str:
         return f"{runs}; the next boot is not known, since the environment cannot be read"
     if facts.decided is None:
         return f"{runs}; the environment will be rebuilt from the record"
-    chosen = facts.decided.slot
+    chosen = facts.running if facts.event is Event.ROLLED_BACK else facts.decided.slot  # which the client then writes
     boots = chosen if facts.decided.states[chosen] is not SlotState.BAD else facts.decided.way_back(chosen)
     return f"{runs}; the next boot starts slot {boots}"
 

@@ -8,11 +8,8 @@ import os
 from pathlib import Path
 from typing import Final
 
-from twinslot.bootloader.base import CopyState
-from twinslot.bootloader.select import hook_of, open_bootloader
-from twinslot.bootloader.uboot import rawenv
-from twinslot.bootloader.uboot import tool_lock as toollock
-from twinslot.bootloader.uboot.rawenv import Place
+from twinslot.bootloader.base import CopyState, EnvironmentCopy, Place
+from twinslot.bootloader.select import hook_of
 from twinslot.core.errors import DeviceError
 from twinslot.core.model import SECTOR, SlotName
 from twinslot.queries.diagnosis import Looked, Scene, Severity
@@ -62,7 +59,7 @@ def environment(scene: Scene) -> Looked:
         return
     for copy in facts.environment.copies:
         good = copy.state in (CopyState.CURRENT, CopyState.OLDER)
-        text = f"copy at {copy.place} is {copy.state}" + (f", serial {copy.flags}" if copy.flags is not None else "")
+        text = _copy_text(copy, copies=facts.traits.copies)
         severity = Severity.FINE if good else Severity.FAULT if facts.environment.lost else Severity.WARNING
         yield severity, text, "" if good else "'twinslot boot' repairs it"
     if facts.state is None:
@@ -71,6 +68,11 @@ def environment(scene: Scene) -> Looked:
         yield Severity.FINE, f"slot {name} is {facts.state.states[name]}", ""
     if facts.state.reason:
         yield Severity.FINE, f"the last slot was left because of '{facts.state.reason}'", ""
+
+
+def _copy_text(copy: EnvironmentCopy, *, copies: int) -> str:
+    what = "copy" if copies > 1 else "environment"
+    return f"{what} at {copy.place} is {copy.state}" + (f", serial {copy.flags}" if copy.flags is not None else "")
 
 
 def reconciled(scene: Scene) -> Looked:
@@ -83,12 +85,10 @@ def reconciled(scene: Scene) -> Looked:
 
 
 def distance(scene: Scene) -> Looked:
-    """How far apart the copies stand on a card."""
-    if scene.config.boot.backend != "uboot":
-        return
+    """How far apart the copies stand on a card, where the boot loader keeps them on one."""
     try:
-        places = rawenv.parse_config(scene.config.boot.fw_env_config.read_text(), "")
-    except (OSError, UnicodeDecodeError, DeviceError):  # `environment` tells
+        places = scene.view.bootloader.places()
+    except DeviceError:  # `environment` tells
         return
     on_cards = [found for place in places if (found := _on_card(scene, place)) is not None]
     if len(on_cards) == len(places) == 2 and on_cards[0][0] == on_cards[1][0]:
@@ -124,7 +124,8 @@ def default_environment(scene: Scene) -> Looked:
     elif not path.is_file():
         yield Severity.WARNING, f"there is no default environment at '{path}'", hint
     else:
-        yield Severity.FINE, f"'{path}' stands by for when both copies are lost", ""
+        what = "both copies are" if scene.view.facts.traits.copies > 1 else "the environment is"
+        yield Severity.FINE, f"'{path}' stands by for when {what} lost", ""
 
 
 def deadline_settings(scene: Scene) -> dict[str, str]:
@@ -174,10 +175,9 @@ _CANNOT: Final = {
 
 def loader(scene: Scene) -> Looked:
     """What the boot loader cannot do by itself."""
-    try:
-        traits = open_bootloader(scene.config.boot).describe()
-    except DeviceError as e:
-        if hook_of(scene.config.boot) is not None and not denied(scene, str(e)):
+    traits, problem = scene.view.facts.traits, scene.view.loader_problem
+    if problem:
+        if not denied(scene, problem):
             yield Severity.UNKNOWN, "the hook does not tell what the boot loader can do", "run it with 'describe'"
         return
     for name, text in _CANNOT.items():
@@ -212,9 +212,7 @@ def watchdog(scene: Scene) -> Looked:
 
 
 def tool_lock(scene: Scene) -> Looked:
-    """The lock of fw_setenv and fw_printenv, which others must not be able to take."""
-    for path in toollock.TOOL_LOCKS:
-        if (why := toollock.fault(scene.below(path))) is not None:
-            if not scene.is_root and why == "belongs to user 0":
-                continue
+    """The lock of the boot loader's tools, fw_setenv for one, which others must not be able to take."""
+    for path, why in scene.view.bootloader.exposed(scene.below):
+        if scene.is_root or why != "belongs to user 0":
             yield Severity.WARNING, f"the lock '{path}' {why}", "'twinslot boot' makes it anew; see twinslot.tmpfiles"

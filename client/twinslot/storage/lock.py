@@ -20,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from twinslot.core.circumstance import is_shortage, shortage
 from twinslot.core.errors import DeviceError, Refusal, RefusedError
 from twinslot.storage.sync import make_directory
 
@@ -46,6 +47,20 @@ class Holder:
     what: str
     since: float
     boot_id: str
+
+
+def this_boot() -> str:
+    """The kernel's id of this boot.
+
+    Raises:
+        DeviceError: `device.system`, or `device.resources`: it cannot be read.
+    """
+    try:
+        return BOOT_ID.read_text().strip()
+    except OSError as e:
+        if is_shortage(e):
+            raise shortage(f"'{BOOT_ID}' cannot be read now", e) from e
+        raise DeviceError(f"'{BOOT_ID}' cannot be read", code="system", found=e, hint="is /proc mounted?") from e
 
 
 class UpdateLock:

@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from twinslot.bootloader.base import Place
 from twinslot.bootloader.env_lines import read_default
-from twinslot.bootloader.uboot.rawenv import Place, RawCopy, current, decode, encode, parse_config
+from twinslot.bootloader.uboot.rawenv import RawCopy, current, decode, encode, parse_config
 from twinslot.core.errors import DeviceError, LifecycleError
 from twinslot_image.named_file import read_small
 

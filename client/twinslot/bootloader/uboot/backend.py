@@ -13,11 +13,11 @@ What libubootenv 0.3.2 (Debian 12) to 0.3.7 do, read in src/fw_printenv.c and sr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from twinslot.bootloader.base import CopyState, Environment
+from twinslot.bootloader.base import CopyState, Environment, Place
 from twinslot.bootloader.env_lines import make_script, read_default
 from twinslot.bootloader.uboot import rawenv
 from twinslot.bootloader.uboot import tool_lock as toollock
@@ -40,7 +40,7 @@ class _PartlyWrittenError(Exception):
 
 
 class UBoot:
-    """Implements `Bootloader`.
+    """Implements `ConfiguredBootloader`.
 
     Args:
         fw_env_config: Where the copies stand; read anew each time, the tool reads it too.
@@ -71,7 +71,7 @@ class UBoot:
             DeviceError: `device.env-config`, `env-medium`, `env-gone` (nothing could be read) or `env-size` (U-Boot
                 wrote with another size).
         """
-        with Medium(self._places()) as medium:
+        with Medium(self.places()) as medium:
             return read_copies(medium)
 
     def write(self, changes: Mapping[str, str], since: Environment | None = None) -> Environment:
@@ -105,7 +105,8 @@ class UBoot:
             )
         return self.settle(self._store(changes, since, read_default(self._default)))
 
-    def _places(self) -> tuple[rawenv.Place, ...]:
+    def places(self) -> tuple[Place, ...]:
+        """As fw_env.config says it now; see `ConfiguredBootloader`."""
         try:
             text = self._config.read_text()
         except OSError as e:
@@ -117,6 +118,12 @@ class UBoot:
             ) from e
         return rawenv.parse_config(text, str(self._config))
 
+    def exposed(self, below: Callable[[Path], Path]) -> Iterator[tuple[Path, str]]:
+        """The locks of the tools; see `ConfiguredBootloader`."""
+        for path in toollock.TOOL_LOCKS:
+            if (why := toollock.fault(below(path))) is not None:
+                yield path, why
+
     def _store(
         self,
         changes: Mapping[str, str],
@@ -127,7 +134,7 @@ class UBoot:
     ) -> Environment:
         """One run of the tool, on top of the current copy or, if that is lost, of a default."""
         script = make_script(changes)
-        with Medium(self._places()) as medium:
+        with Medium(self.places()) as medium:
             before = since if since and _is_of(since, medium) else read_copies(medium)
             if unless_settled and before.settled:
                 return before

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from typing import Final
 
-from twinslot.bootloader.base import CopyState, Environment, EnvironmentCopy
+from twinslot.bootloader.base import CopyState, Environment, EnvironmentCopy, Place
 from twinslot.bootloader.uboot import rawenv
 from twinslot.bootloader.uboot.medium import Medium
 from twinslot.core.circumstance import is_shortage, shortage
@@ -57,14 +57,14 @@ def _read(medium: Medium, index: int) -> bytes:
     return medium.read(index)
 
 
-def _whole(data: bytes, place: rawenv.Place) -> bytes:
+def _whole(data: bytes, place: Place) -> bytes:
     if len(data) < place.size:
         raise OSError(None, f"{place} ends after {len(data)} of {place.size} bytes")
     return data
 
 
 def _environment(
-    places: tuple[rawenv.Place, ...], raw: list[bytes | None], decoded: list[rawenv.RawCopy | None]
+    places: tuple[Place, ...], raw: list[bytes | None], decoded: list[rawenv.RawCopy | None]
 ) -> Environment:
     serials = [None if copy is None else copy.flags or 0 for copy in decoded]
     now = rawenv.current(serials[0], serials[1] if len(serials) > 1 else None)

@@ -8,7 +8,7 @@ import os
 import stat
 from typing import Final, Self
 
-from twinslot.bootloader.uboot.rawenv import Place
+from twinslot.bootloader.base import Place
 from twinslot.core.circumstance import is_shortage
 from twinslot.core.errors import DeviceError
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
+from twinslot.bootloader.base import Place
 from twinslot.core.errors import DeviceError, LifecycleError
 
 CRC_SIZE: Final = 4  # bytes; uint32_t crc
@@ -32,18 +33,6 @@ class RawCopy:
 
     flags: int | None
     variables: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where one copy stands: device, and offset and size in bytes."""
-
-    device: str
-    offset: int
-    size: int
-
-    def __str__(self) -> str:
-        return f"{self.device} at {self.offset:#x}"
 
 
 def decode(raw: bytes, *, redundant: bool = True) -> RawCopy | None:
