@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from twinslot.core.origin import Origin
     from twinslot.core.progress import Observer
     from twinslot.core.requests import ActivateOptions, CommitOptions, InstallOptions, RollbackOptions
+    from twinslot.core.stream import ImageStream
     from twinslot.core.transaction import Transaction
-    from twinslot.engine.cancellation import Cancellation
     from twinslot.engine.engine import BootReport, Engine
     from twinslot.engine.poll import PollReport
     from twinslot.queries.diagnosis import Diagnosis
     from twinslot.queries.preview import Preview
-    from twinslot.transport.base import ImageStream
+    from twinslot.system.cancellation import Cancellation
 
 JsonObject = dict[str, Any]
 Front = tuple[bytes, bytes]  # trust section and manifest
@@ -179,7 +179,7 @@ class LocalUpdater:
         cancelled: Cancellation | None = None,
     ) -> Transaction:
         """See `Updater`; lowers the priority of this thread."""
-        from twinslot.engine.cancellation import Cancellation
+        from twinslot.system.cancellation import Cancellation
         from twinslot.system.priority import lower_priority
 
         lower_priority(self.config.install.nice, self.config.install.io_priority)

@@ -33,14 +33,14 @@ from twinslot.core.errors import (
 from twinslot.core.lifecycle import State
 from twinslot.core.manifest import Manifest
 from twinslot.core.model import Release, SlotName
+from twinslot.core.notes import Note, Unused
 from twinslot.core.origin import Origin
 from twinslot.core.progress import Observer, Phase, Progress, quiet
 from twinslot.core.requests import InstallOptions
+from twinslot.core.stream import Base, Cost, ImageHead, ImageStream, Part
 from twinslot.core.transaction import Outcome, Transaction
-from twinslot.engine.cancellation import Cancellation
 from twinslot.engine.engine import Engine
-from twinslot.transport.base import Base, Cost, ImageHead, ImageStream, Part
-from twinslot.transport.notes import Note, Unused
+from twinslot.system.cancellation import Cancellation
 
 NEVER = Path("/nonexistent/end")
 SIZE = 1 << 33  # bytes; past 32 bits, as images may be

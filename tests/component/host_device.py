@@ -26,7 +26,6 @@ from twinslot.core.progress import Observer, quiet
 from twinslot.core.requests import InstallOptions
 from twinslot.core.transaction import Transaction
 from twinslot.engine import assemble
-from twinslot.engine.cancellation import Cancellation
 from twinslot.engine.edges import Device as Edges
 from twinslot.engine.edges import Verify
 from twinslot.engine.engine import Engine
@@ -38,6 +37,7 @@ from twinslot.storage.blockdev import BlockTarget, open_target
 from twinslot.storage.known_lists import ListStore
 from twinslot.storage.lock import UpdateLock
 from twinslot.storage.record.record import Record
+from twinslot.system.cancellation import Cancellation
 from twinslot.worker import launch
 
 SLOT_SIZE = 1 << 20  # bytes

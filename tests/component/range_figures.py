@@ -24,7 +24,7 @@ from pathlib import Path
 from http_bench import Asked, Server
 from range_bench import head
 
-from twinslot.image.layout import Span
+from twinslot.core.span import Span
 from twinslot.transport.http.coalesce import coalesce
 from twinslot.transport.http.download import HttpSource
 from twinslot.transport.http.ranges import AHEAD, RangeSource

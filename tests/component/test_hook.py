@@ -17,9 +17,9 @@ import pytest
 import waits
 from fakes.rigs import HOOK, HOOKS, ONE_SHOT, write_default
 from twinslot.bootloader.hook import Hook
-from twinslot.bootloader.select import BACKENDS, hook_of
 from twinslot.config.options import BootConfig
 from twinslot.core.errors import DeviceError
+from twinslot.core.loaders import BACKENDS
 from twinslot.core.model import LoaderTraits
 
 pytestmark = pytest.mark.slow
@@ -208,6 +208,6 @@ def test_each_hook_of_the_tree_has_a_name_and_a_place_and_no_name_is_without_a_h
     folders = {path.parent.name for path in HOOKS.glob("*/twinslot-hook")}
     assert folders == set(BACKENDS) - {"uboot", "hook"}
     for name in folders:
-        assert hook_of(BootConfig(backend=name)) == Path("/usr/lib/twinslot/hooks") / name
-        assert hook_of(BootConfig(backend=name, hook=Path("/opt/hook"))) == Path("/opt/hook")
-    assert hook_of(BootConfig()) is None
+        assert BootConfig(backend=name).executable == Path("/usr/lib/twinslot/hooks") / name
+        assert BootConfig(backend=name, hook=Path("/opt/hook")).executable == Path("/opt/hook")
+    assert BootConfig().executable is None

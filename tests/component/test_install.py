@@ -35,7 +35,7 @@ from twinslot.core.model import SlotName
 from twinslot.core.progress import Phase, Progress
 from twinslot.core.requests import InstallOptions
 from twinslot.engine import verifier
-from twinslot.engine.cancellation import Cancellation
+from twinslot.system.cancellation import Cancellation
 from twinslot_image.cli import main
 
 CONTENT = b"superblock".ljust(4096, b"\1") + random.Random(1).randbytes(700_000) + bytes(100_000)

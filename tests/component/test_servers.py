@@ -13,7 +13,7 @@ from server_rows import DATA, FRONT, TABLE, WHOLE, Row
 
 from fakes.rigs import REPOSITORY
 from twinslot.core.errors import TwinslotError
-from twinslot.image.layout import Span
+from twinslot.core.span import Span
 from twinslot.transport.http.download import HttpSource
 from twinslot.transport.http.ranges import RangeSource, RangesRefused
 

@@ -21,7 +21,7 @@ from tls_bench import Certificates
 
 import waits
 from twinslot.core.errors import TransportError, TwinslotError
-from twinslot.image.layout import Span
+from twinslot.core.span import Span
 from twinslot.transport.http.coalesce import RUN_MAX, coalesce
 from twinslot.transport.http.download import HttpSource
 from twinslot.transport.http.ranges import RangeSource, RangesRefused, open_optional

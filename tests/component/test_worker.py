@@ -26,7 +26,7 @@ from trust_samples import Authority, make_authority
 from twinslot.core.bitset import bits_where
 from twinslot.core.errors import DeviceError, ImageError, LifecycleError, RefusedError, TransportError, TwinslotError
 from twinslot.core.manifest import Payload
-from twinslot.transport.base import GroupPart, ListPart, Part
+from twinslot.core.stream import GroupPart, ListPart, Part
 from twinslot.transport.http.download import HttpSettings
 from twinslot.worker import __main__ as entry
 from twinslot.worker import launch, stream

@@ -19,7 +19,7 @@ from twinslot.config.options import Config
 from twinslot.core.progress import Observer
 from twinslot.core.requests import ActivateOptions, CommitOptions, InstallOptions, RollbackOptions
 from twinslot.core.transaction import Transaction
-from twinslot.engine.cancellation import Cancellation
+from twinslot.system.cancellation import Cancellation
 
 OLD = SmallImage("1.0", 10)
 NEW = SmallImage("2.0", 20)

@@ -26,6 +26,7 @@ from twinslot.core.errors import DeviceError, Refusal, RefusedError
 from twinslot.core.model import SECTOR, CheckResult, Floors, Release, SlotName, SlotRecord, StoredPayload
 from twinslot.core.progress import Observer
 from twinslot.core.requests import InstallOptions
+from twinslot.core.stream import ImageHead
 from twinslot.engine.edges import Device, Verified
 from twinslot.engine.engine import Engine
 from twinslot.payloads.base import PayloadPlace
@@ -33,7 +34,6 @@ from twinslot.payloads.partition.handler import PartitionPlace
 from twinslot.storage.known_lists import ListStore
 from twinslot.storage.record.record import Record
 from twinslot.storage.slot_reader import SlotReader, open_reader
-from twinslot.transport.base import ImageHead
 from twinslot.trust.kept_roots import write_chain
 from twinslot_lab.crash.bootmodel import DEFAULT
 

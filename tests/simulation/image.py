@@ -11,8 +11,8 @@ from functools import cached_property
 from twinslot.core.bitset import ones
 from twinslot.core.manifest import Manifest, Payload, parse_manifest
 from twinslot.core.model import PARTITION
-from twinslot.transport.base import Base, Cost, GroupPart, ImageHead, ListPart, Part
-from twinslot.transport.notes import Note, Unused
+from twinslot.core.notes import Note, Unused
+from twinslot.core.stream import Base, Cost, GroupPart, ImageHead, ListPart, Part
 from twinslot_image.compose import ReleaseFacts, compose_manifest
 from twinslot_image.pack import PackedPayload
 
@@ -99,7 +99,7 @@ def _content(seed: str, groups: int) -> bytes:
 
 
 class SmallStream:
-    """Implements `transport.base.ImageStream`.
+    """Implements `core.stream.ImageStream`.
 
     Args:
         image: To hand out.

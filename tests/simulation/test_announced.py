@@ -17,10 +17,10 @@ from twinslot.core.model import Reason
 from twinslot.core.origin import Origin, OriginKind
 from twinslot.core.progress import Phase, Progress
 from twinslot.core.requests import InstallOptions
-from twinslot.engine.cancellation import Cancellation
 from twinslot.engine.edges import Device
 from twinslot.engine.engine import Engine
 from twinslot.storage.record.record import AuditRow
+from twinslot.system.cancellation import Cancellation
 
 OLD, NEW = SmallImage("1.0", 10), SmallImage("2.0", 20)
 SICK = SmallImage("3.0", 30, well=False)

@@ -14,8 +14,8 @@ from simulation.image import SmallImage, SmallStream
 from twinslot.core.errors import RefusedError
 from twinslot.core.model import SlotName
 from twinslot.core.requests import InstallOptions
+from twinslot.core.stream import ImageHead
 from twinslot.engine.engine import Engine
-from twinslot.transport.base import ImageHead
 
 OLD = SmallImage("1.0", 10)
 NEW = SmallImage("2.0", 20)

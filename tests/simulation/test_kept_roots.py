@@ -19,10 +19,10 @@ from twinslot.config.options import Config, DeviceConfig, SlotsConfig, TrustConf
 from twinslot.core.errors import RefusedError, TwinslotError
 from twinslot.core.model import Floors
 from twinslot.core.origin import NOBODY
+from twinslot.core.stream import ImageHead
 from twinslot.engine import verifier
 from twinslot.engine.announce import Announcer
 from twinslot.engine.verifier import Verifier
-from twinslot.transport.base import ImageHead
 from twinslot.trust.kept_roots import read_chain, write_chain
 from twinslot.trust.verdict import TrustRequest, Verdict
 from twinslot.trust.verify import verify

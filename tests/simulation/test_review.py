@@ -18,8 +18,8 @@ from twinslot.core.errors import DeviceError, RefusedError, TwinslotError
 from twinslot.core.model import SlotName
 from twinslot.core.requests import InstallOptions
 from twinslot.core.transaction import Outcome
-from twinslot.engine.cancellation import Cancellation
 from twinslot.engine.engine import Engine
+from twinslot.system.cancellation import Cancellation
 
 OLD = SmallImage("1.0", 10)
 NEW = SmallImage("2.0", 20)
@@ -396,7 +396,7 @@ def test_a_failed_environment_write_does_not_forget_the_other_slot(board: Simula
     device = board.device()
 
     class ReadOnly(type(device.bootloader)):  # type: ignore[misc]
-        def write(self, changes: Any) -> Any:
+        def write(self, changes: Any, since: Any = None) -> Any:
             raise DeviceError("read-only", code="env-write")
 
     with pytest.raises(DeviceError, match="read-only"):
@@ -414,8 +414,8 @@ def test_a_decision_that_landed_but_was_reported_lost_is_not_closed_as_failed(bo
     device = board.device()
 
     class Doubtful(type(device.bootloader)):  # type: ignore[misc]
-        def write(self, changes: Any) -> Any:
-            super().write(changes)
+        def write(self, changes: Any, since: Any = None) -> Any:
+            super().write(changes, since)
             if changes.get("slot_b") == "trial":
                 raise DeviceError("written, but may not last", code="env-write")
 

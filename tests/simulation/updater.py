@@ -16,10 +16,10 @@ from twinslot.core import stored
 from twinslot.core.boot_variables import read_state
 from twinslot.core.errors import DeviceError, TransportError
 from twinslot.core.model import SlotName
+from twinslot.core.stream import ImageStream
 from twinslot.engine.engine import Engine
 from twinslot.queries.log import LogQuery, rows_of
 from twinslot.storage.record.record import Record
-from twinslot.transport.base import ImageStream
 
 if TYPE_CHECKING:
     from simulation.board import SimulatedBoard

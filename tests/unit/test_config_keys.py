@@ -22,6 +22,7 @@ from twinslot.core.errors import DeviceError
 from twinslot.core.model import Floors, SlotName
 from twinslot.core.origin import Origin
 from twinslot.core.requests import InstallOptions
+from twinslot.core.stream import ImageHead
 from twinslot.engine import assemble, facts, poll, trust_time, verifier
 from twinslot.health.selection import configured_checks
 from twinslot.payloads.select import find_places
@@ -29,7 +30,6 @@ from twinslot.queries import offers, preview
 from twinslot.queries.doctor import doctor
 from twinslot.storage.running_slot import RunningSlot
 from twinslot.system import priority
-from twinslot.transport.base import ImageHead
 from twinslot.transport.http.options import HttpSettings
 from twinslot.worker import launch
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twinslot.bootloader.uboot.rawenv import Place, RawCopy, current, decode, encode
+from twinslot.bootloader.base import Place
+from twinslot.bootloader.uboot.rawenv import RawCopy, current, decode, encode
 from twinslot.core.errors import LifecycleError
 from twinslot_image.factory.environment import RawEnvironment
 

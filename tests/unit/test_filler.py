@@ -20,6 +20,7 @@ from twinslot.core.bitset import bits_where, has, ones
 from twinslot.core.errors import DeviceError, ImageError, RefusedError
 from twinslot.core.manifest import Manifest, Payload
 from twinslot.core.model import SlotName
+from twinslot.core.stream import GroupPart, ListPart, Part
 from twinslot.payloads.local_content import LocalContent
 from twinslot.payloads.partition.read_behind import ReadBehind
 from twinslot.payloads.partition.writer import PayloadWriter
@@ -27,7 +28,6 @@ from twinslot.payloads.payload_install import Known, PayloadInstall, begin_paylo
 from twinslot.payloads.plan import ContentSource, make_plan
 from twinslot.storage import slot_reader as slotreader
 from twinslot.storage.known_lists import KnownList
-from twinslot.transport.base import GroupPart, ListPart, Part
 
 IMAGE = SmallImage("2.0", 2, groups=6)
 PAYLOAD = IMAGE.manifest.payload("rootfs")

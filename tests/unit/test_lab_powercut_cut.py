@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from twinslot.bootloader.uboot.rawenv import Place
+from twinslot.bootloader.base import Place
 from twinslot_image.factory.environment import RawEnvironment
 from twinslot_lab.agent import Hello, Result
 from twinslot_lab.deadline import Deadline

@@ -9,7 +9,7 @@ import pytest
 from image_samples import GROUP, PAYLOADS, make_sample
 from twinslot.core.bitset import bits_where
 from twinslot.core.errors import TransportError
-from twinslot.image.layout import Span
+from twinslot.core.span import Span
 from twinslot.image.reader import Limits
 from twinslot.transport.budget import check_budget
 from twinslot.worker.seekable import Refusals, SeekableImage

@@ -28,8 +28,8 @@ from twinslot.core.errors import (
     TransportError,
     TwinslotError,
 )
-from twinslot.transport.base import GroupPart, ListPart
-from twinslot.transport.notes import Note, Retry, Unused
+from twinslot.core.notes import Note, Retry, Unused
+from twinslot.core.stream import GroupPart, ListPart
 from twinslot.worker import stream
 from twinslot.worker.error_codec import REASONS_MAX, TEXT_MAX, read_error, write_error
 from twinslot.worker.fetch import read_request

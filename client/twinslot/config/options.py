@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from twinslot.bootloader.select import BACKENDS, hook_of
 from twinslot.config.fields import build, option
 from twinslot.config.files import DIRECTORIES, find, merge
 from twinslot.core.errors import DeviceError
+from twinslot.core.loaders import BACKENDS, Reach
 from twinslot.core.model import PARTITION, SlotName
 
 KIB: Final = 1 << 10
@@ -25,6 +25,7 @@ MIB: Final = 1 << 20
 GIB: Final = 1 << 30
 DAY: Final = 86_400
 DROP_INS: Final = tuple(f"{directory}/config.d" for directory in DIRECTORIES)
+HOOKS: Final = Path("/usr/lib/twinslot/hooks")  # where the packaged ones are installed (client/install.mk)
 HEALTH_DIRECTORIES: Final = (Path("/etc/twinslot/health.d"), Path("/usr/lib/twinslot/health.d"))  # need not exist
 
 
@@ -82,6 +83,20 @@ class BootConfig:
         default=None,
     )
     timeout: float = option("One call of the program or hook.", default=30.0, unit="seconds", low=1, high=600)
+
+    @property
+    def executable(self) -> Path | None:
+        """The hook that reaches the configured boot loader; None: U-Boot's own tools.
+
+        Raises:
+            DeviceError: `device.config-missing`: the hook backend without a hook.
+        """
+        reach = BACKENDS[self.backend]
+        if reach is Reach.TOOLS:
+            return None
+        if self.hook is None and reach is Reach.CONFIGURED:
+            raise DeviceError("'boot.backend' is 'hook' but 'boot.hook' names no executable", code="config-missing")
+        return self.hook or HOOKS / self.backend
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -296,7 +311,7 @@ def check_config(config: Config) -> None:
         DeviceError: `device.config-value`, `device.config-missing`.
     """
     _check_slots(config.slots)
-    hook_of(config.boot)
+    _ = config.boot.executable
 
 
 def _check_slots(slots: SlotsConfig) -> None:

@@ -9,17 +9,15 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from twinslot.core.errors import CancelledError, DeviceError, RefusedError, TwinslotError
-from twinslot.core.events import ERROR, INFO, AuditEvent, describe, journal_fields
+from twinslot.core.errors import DeviceError, TwinslotError
+from twinslot.core.events import AuditEvent
 from twinslot.core.origin import Origin
 from twinslot.core.transaction import Transaction
 from twinslot.storage.record.record import Record
-
-log = logging.getLogger(__name__)
+from twinslot.system.journal import event_of, write_line
 
 
 class Announcer:
@@ -121,26 +119,6 @@ class Announcer:
         return {"origin": self._origin.as_dict()} | ({"stopped_by": by.as_dict()} if by else {})
 
 
-def write_line(event: AuditEvent, fields: Mapping[str, Any]) -> None:
-    """The line alone, for what happens where no record is open."""
-    extra = {"journal": journal_fields(event, fields)}
-    log.log(_level(event, fields), "%s", describe(event, fields), extra=extra)
-
-
-def event_of(error: TwinslotError) -> AuditEvent:
-    """The event of a request that ended with this error."""
-    if isinstance(error, RefusedError):
-        return AuditEvent.REFUSED
-    return AuditEvent.CANCELLED if isinstance(error, CancelledError) else AuditEvent.VERB_FAILED
-
-
-def ended_outside(verb: str, error: TwinslotError, origin: Origin) -> None:
-    """As `Announcer.ended`, where no device was opened yet: a line, no row."""
-    if not error.announced:
-        error.announced = True
-        write_line(event_of(error), error.as_dict() | {"origin": origin.as_dict(), "verb": verb})
-
-
 def _told(transaction: Transaction | None, fields: dict[str, Any]) -> dict[str, Any]:
     """The fields of the line: beside those of the row what the transaction says."""
     if transaction is None:
@@ -148,13 +126,6 @@ def _told(transaction: Transaction | None, fields: dict[str, Any]) -> dict[str, 
     release = transaction.release.name or f"sequence {transaction.release.sequence}"
     head = {"transaction": transaction.id, "state": transaction.state, "slot": transaction.target}
     return head | {"release": release} | fields
-
-
-def _level(event: AuditEvent, fields: Mapping[str, Any]) -> int:
-    """An update that ended with an error is one; on request, it is none."""
-    if event is not AuditEvent.ABANDONED or not fields.get("code"):
-        return event.level
-    return INFO if str(fields["code"]).startswith(CancelledError.family) else ERROR
 
 
 def _digest(parts: object) -> str:

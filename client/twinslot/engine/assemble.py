@@ -16,6 +16,7 @@ from twinslot.config.options import Config
 from twinslot.core.errors import DeviceError, Refusal, RefusedError
 from twinslot.core.model import Floors, SlotName
 from twinslot.core.origin import Origin
+from twinslot.core.stream import ImageHead, ImageStream
 from twinslot.engine.edges import DeltaPolicy, Device
 from twinslot.engine.engine import Engine
 from twinslot.engine.machine import timestamp
@@ -34,7 +35,6 @@ from twinslot.storage.running_slot import find_running_slot
 from twinslot.storage.sync import make_directory
 from twinslot.system.caller import this_process
 from twinslot.system.power import reboot
-from twinslot.transport.base import ImageHead, ImageStream
 from twinslot.transport.http.options import SCHEMES
 from twinslot.trust.verdict import Verdict
 from twinslot.worker import launch

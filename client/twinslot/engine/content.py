@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from twinslot.core.errors import ImageError, TransportError
 from twinslot.core.manifest import Manifest
 from twinslot.core.progress import Meter, Phase
-from twinslot.engine.cancellation import Cancellation
+from twinslot.core.stream import Base, GroupPart, ImageStream, ListPart
 from twinslot.engine.edges import DeltaPolicy
 from twinslot.payloads.base import PayloadTarget
 from twinslot.payloads.local_content import LocalContent
 from twinslot.payloads.payload_install import Known, PayloadInstall, begin_payload, no_delta
 from twinslot.storage.known_lists import KnownList
-from twinslot.transport.base import Base, GroupPart, ImageStream, ListPart
+from twinslot.system.cancellation import Cancellation
 from twinslot.transport.budget import check_budget
 
 

@@ -7,9 +7,9 @@ from typing import Any
 from twinslot.config.options import Config
 from twinslot.core.events import AuditEvent
 from twinslot.core.origin import Origin
-from twinslot.engine.announce import write_line
 from twinslot.storage.device_key import DeviceKeyFiles
 from twinslot.system.caller import this_process
+from twinslot.system.journal import write_line
 from twinslot.trust.device_key import make_device_key
 
 

@@ -13,10 +13,10 @@ from twinslot.bootloader.base import Bootloader
 from twinslot.core.model import CheckResult, Floors, SlotName
 from twinslot.core.origin import NOBODY, Origin
 from twinslot.core.progress import Observer
+from twinslot.core.stream import ImageHead
 from twinslot.payloads.select import Places
 from twinslot.storage.known_lists import ListStore
 from twinslot.storage.record.record import Record
-from twinslot.transport.base import ImageHead
 
 
 def _one_thread() -> AbstractContextManager[Executor | None]:

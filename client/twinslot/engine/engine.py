@@ -14,14 +14,14 @@ from twinslot.core.model import CheckResult, Reason, SlotState
 from twinslot.core.policy import Gate, Wish
 from twinslot.core.progress import Meter, Observer, Phase, quiet
 from twinslot.core.requests import InstallOptions
+from twinslot.core.stream import ImageStream
 from twinslot.core.transaction import Transaction
-from twinslot.engine.cancellation import Cancellation
 from twinslot.engine.edges import Device
 from twinslot.engine.gates import may, require
 from twinslot.engine.install import install
 from twinslot.engine.machine import timestamp
 from twinslot.engine.recover import Session, recovered
-from twinslot.transport.base import ImageStream
+from twinslot.system.cancellation import Cancellation
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,12 +17,13 @@ from twinslot.core.events import AuditEvent
 from twinslot.core.lifecycle import Event, State
 from twinslot.core.manifest import Manifest, parse_manifest
 from twinslot.core.model import Floors, Reason, SlotName, StoredPayload
+from twinslot.core.notes import Note, Retry
 from twinslot.core.policy import Gate, Wish
 from twinslot.core.progress import Meter, Observer, Phase
 from twinslot.core.requests import InstallOptions
+from twinslot.core.stream import ImageStream
 from twinslot.core.transaction import Transaction
 from twinslot.engine.acceptance import device_facts
-from twinslot.engine.cancellation import Cancellation
 from twinslot.engine.content import ImageInstall
 from twinslot.engine.edges import Verified
 from twinslot.engine.facts import Facts
@@ -31,8 +32,7 @@ from twinslot.engine.machine import timestamp
 from twinslot.engine.places import open_local_content, open_targets
 from twinslot.engine.recover import Session
 from twinslot.payloads.base import PayloadTarget
-from twinslot.transport.base import ImageStream
-from twinslot.transport.notes import Note, Retry
+from twinslot.system.cancellation import Cancellation
 
 log = logging.getLogger(__name__)
 

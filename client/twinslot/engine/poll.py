@@ -20,7 +20,7 @@ from twinslot.config.options import Config
 from twinslot.core.backoff import Moment, left_of
 from twinslot.core.errors import DeviceError, Refusal, RefusedError, TwinslotError
 from twinslot.core.events import AuditEvent
-from twinslot.engine.assemble import http_settings, read_boot_id
+from twinslot.engine.assemble import http_settings
 from twinslot.engine.engine import Engine
 from twinslot.engine.facts import open_record
 from twinslot.engine.naming import source_name
@@ -28,6 +28,7 @@ from twinslot.engine.trust_time import trust_time
 from twinslot.engine.verifier import GetWorker
 from twinslot.repository.poll import DOCUMENTS, Poll, PollSetting
 from twinslot.repository.state import PollState, read_state, write_state
+from twinslot.storage.lock import this_boot
 from twinslot.storage.sync import make_directory
 from twinslot.worker.file_fetcher import FileFetcher
 
@@ -125,7 +126,7 @@ def _setting(config: Config) -> PollSetting:
         root=root,
         names=config.device.compatible,
         time=trust_time(config, _verified_date(config)),
-        moment=Moment(time.time(), read_boot_id(), time.clock_gettime(time.CLOCK_BOOTTIME)),
+        moment=Moment(time.time(), this_boot(), time.clock_gettime(time.CLOCK_BOOTTIME)),
         silence=config.repository.silence,
         jitter=random.random(),  # noqa: S311 - spreading load, not a secret
     )

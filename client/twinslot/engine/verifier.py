@@ -11,11 +11,11 @@ from twinslot.config.options import Config
 from twinslot.core.errors import DeviceError, LifecycleError, TwinslotError
 from twinslot.core.events import AuditEvent
 from twinslot.core.model import Floors
+from twinslot.core.stream import ImageHead
 from twinslot.engine.edges import Verified
 from twinslot.engine.trust_time import trust_time
 from twinslot.storage.record.published import Published
 from twinslot.storage.record.record import Record
-from twinslot.transport.base import ImageHead
 from twinslot.trust.kept_roots import CHAIN, NEWEST, read_chain, write_chain
 from twinslot.trust.verdict import TrustFloors, TrustPolicy, TrustRequest, Verdict
 from twinslot.worker import launch

@@ -8,20 +8,8 @@ from dataclasses import dataclass
 from twinslot.core.errors import ImageError
 from twinslot.core.manifest import Manifest
 from twinslot.core.model import DIGEST_SIZE
+from twinslot.core.span import Span
 from twinslot.image.wire import ENTRY_SIZE, Header, Section
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A run of bytes in the image: offset from its start, and length, both in bytes."""
-
-    offset: int
-    length: int
-
-    @property
-    def end(self) -> int:
-        """The offset of the first byte after it."""
-        return self.offset + self.length
 
 
 @dataclass(frozen=True, slots=True)

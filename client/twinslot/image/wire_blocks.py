@@ -11,8 +11,8 @@ import construct as c
 from twinslot.core.errors import ImageError
 from twinslot.core.manifest import GROUP_SIZE_MAX, GROUPS_MAX, PAYLOADS_MAX, Manifest, Payload
 from twinslot.core.model import DIGEST_SIZE
+from twinslot.core.span import Span
 from twinslot.core.text import in_words
-from twinslot.image.layout import Span
 
 BLOCKS_SUFFIX: Final = ".twinblocks"  # a device looks for it under the image's name
 BLOCKS_MAGIC: Final = b"\x89TWBL\r\n\x1a"  # as an image's (image-format.md section 2), with other letters

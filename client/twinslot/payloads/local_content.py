@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from twinslot.core.errors import DeviceError
 from twinslot.core.manifest import Payload
 from twinslot.core.model import SlotName, StoredPayload
+from twinslot.core.stream import Base
 from twinslot.storage.known_lists import KnownList, ListStore
 from twinslot.storage.slot_reader import SlotReader, list_on
-from twinslot.transport.base import Base
 
 log = logging.getLogger(__name__)
 

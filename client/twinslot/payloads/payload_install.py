@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from twinslot.core.bitset import bits_where, ones
 from twinslot.core.errors import DeviceError, ImageError, Refusal, RefusedError
 from twinslot.core.manifest import Payload
+from twinslot.core.stream import GroupPart, ImageStream, ListPart, Part
 from twinslot.payloads.base import PayloadSink
 from twinslot.payloads.local_content import LocalContent
 from twinslot.payloads.plan import ContentSource, Plan, make_plan
 from twinslot.storage.known_lists import KnownList
-from twinslot.transport.base import GroupPart, ImageStream, ListPart, Part
 
 PROBES = 64  # groups that are looked at before the whole target is: the first wanted ones, and others spread over it
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Final
 
 from twinslot.bootloader.base import CopyState, EnvironmentCopy, Place
-from twinslot.bootloader.select import hook_of
 from twinslot.core.errors import DeviceError
 from twinslot.core.model import SECTOR, SlotName
 from twinslot.queries.diagnosis import Looked, Scene, Severity
@@ -154,7 +153,7 @@ def deadline(scene: Scene) -> Looked:
 def hook(scene: Scene) -> Looked:
     """So must the hook of another boot loader."""
     boot = scene.config.boot
-    ours = str(hook_of(boot) or "")
+    ours = str(boot.executable or "")
     theirs = deadline_settings(scene).get("TWINSLOT_HOOK", "")
     if ours != theirs:
         text = f"the deadline unit uses {_hook_text(theirs)}, the configuration {_hook_text(ours)}"

@@ -17,6 +17,7 @@ from twinslot.core.manifest import Manifest, Payload, parse_manifest
 from twinslot.core.model import SlotName, StoredPayload
 from twinslot.core.requests import InstallOptions
 from twinslot.core.slotset import slots_from
+from twinslot.core.stream import Base, Cost, ImageStream, ListPart
 from twinslot.engine.assemble import open_stream
 from twinslot.engine.facts import look
 from twinslot.payloads.base import PayloadPlace
@@ -25,7 +26,6 @@ from twinslot.payloads.select import Places, find_places
 from twinslot.queries.preview import judge
 from twinslot.storage.known_lists import KnownList, ListStore
 from twinslot.storage.slot_reader import SlotReader, list_on
-from twinslot.transport.base import Base, Cost, ImageStream, ListPart
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from twinslot.core.events import AuditEvent
 from twinslot.core.manifest import parse_manifest
 from twinslot.core.model import Floors
 from twinslot.core.requests import InstallOptions
+from twinslot.core.stream import ImageHead
 from twinslot.engine.acceptance import device_facts
 from twinslot.engine.assemble import open_stream, verify_head
 from twinslot.engine.facts import View, look
@@ -23,7 +24,6 @@ from twinslot.payloads.base import PayloadPlace
 from twinslot.payloads.select import find_places
 from twinslot.storage.record.published import Published
 from twinslot.storage.record.record import Record
-from twinslot.transport.base import ImageHead
 from twinslot.trust.verdict import Verdict
 from twinslot.worker import launch
 

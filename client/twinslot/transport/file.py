@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from twinslot.core.errors import ImageError, TransportError
-from twinslot.image.layout import Span
+from twinslot.core.span import Span
 
 CHUNK: Final = 256 * 1024  # bytes read at once
 TICK: Final = 10.0  # seconds of silence in a pipe after which an empty chunk says that we still wait

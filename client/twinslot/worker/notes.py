@@ -1,4 +1,4 @@
-"""Notes on their way through the socket; see transport/notes.py. What comes out of a worker is cut and cleaned."""
+"""Notes on their way through the socket; see core/notes.py. What comes out of a worker is cut and cleaned."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from twinslot.core.errors import DeviceError
-from twinslot.transport.notes import Note, Retry, Unused
+from twinslot.core.notes import Note, Retry, Unused
 from twinslot.worker.error_codec import printable
 
 TEXT_MAX: Final = 200  # characters of one text

@@ -11,13 +11,14 @@ from twinslot.core.bitset import has, ones
 from twinslot.core.errors import ImageError, LifecycleError, TransportError
 from twinslot.core.manifest import Manifest, Payload
 from twinslot.core.model import DIGEST_SIZE
+from twinslot.core.notes import Note, Unused
+from twinslot.core.span import Span
 from twinslot.image.codec import Decoder
 from twinslot.image.events import Event, Group, Head, PlainList
 from twinslot.image.groups import check_plain_list, check_stored_table, open_group
-from twinslot.image.layout import Layout, Span, layout
+from twinslot.image.layout import Layout, layout
 from twinslot.image.reader import Limits, Reader, check_limits
 from twinslot.image.wire import HEADER_SIZE, Header, Section, StoredTable, parse_header, truncated
-from twinslot.transport.notes import Note, Unused
 
 ONLY_WHOLE: Final = Unused("ranges", "the server gives the image only as a whole, so all of it is fetched")
 

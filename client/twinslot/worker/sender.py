@@ -10,9 +10,9 @@ from typing import Final
 
 from twinslot.core.errors import DeviceError, ImageError
 from twinslot.core.manifest import Manifest, parse_manifest
+from twinslot.core.notes import Note
+from twinslot.core.stream import Base
 from twinslot.image.events import Head
-from twinslot.transport.base import Base
-from twinslot.transport.notes import Note
 from twinslot.worker.notes import write_note
 from twinslot.worker.protocol import (
     BASE_PREFIX,

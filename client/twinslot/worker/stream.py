@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from twinslot.core.errors import DeviceError, ImageError, TransportError, TwinslotError
 from twinslot.core.manifest import MANIFEST_MAX, Manifest, Payload
-from twinslot.transport.base import Base, Cost, GroupPart, ImageHead, ListPart, Part
+from twinslot.core.notes import Note, Unused
+from twinslot.core.stream import Base, Cost, GroupPart, ImageHead, ListPart, Part
 from twinslot.transport.budget import check_budget
-from twinslot.transport.notes import Note, Unused
 from twinslot.trust.verdict import TrustRequest, Verdict, decode_verdict, encode_request
 from twinslot.worker.error_codec import read_error
 from twinslot.worker.launch import Worker
@@ -45,7 +45,7 @@ ADDRESSES: Final = 8  # of one server, each tried for a connect timeout
 
 
 class WorkerStream:
-    """Implements `transport.base.ImageStream` on a fetching worker. Owns the worker, from the first moment.
+    """Implements `core.stream.ImageStream` on a fetching worker. Owns the worker, from the first moment.
 
     Args:
         worker: Fresh.

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from twinslot.bootloader.uboot.rawenv import Place
+from twinslot.bootloader.base import Place
 from twinslot.core.errors import ImageError
 
 MIB: Final = 1 << 20

@@ -24,6 +24,7 @@ from twinslot.core.errors import TwinslotError
 from twinslot.core.model import CheckResult, Floors, SlotName
 from twinslot.core.progress import Observer
 from twinslot.core.slotset import slots_from
+from twinslot.core.stream import ImageHead
 from twinslot.core.transaction import Transaction
 from twinslot.engine import assemble
 from twinslot.engine.edges import Device, Verified
@@ -32,7 +33,6 @@ from twinslot.storage.blockdev import open_target
 from twinslot.storage.known_lists import ListStore
 from twinslot.storage.lock import UpdateLock
 from twinslot.storage.record.record import Record
-from twinslot.transport.base import ImageHead
 from twinslot.worker import launch
 from twinslot_image.factory.environment import RawEnvironment
 from twinslot_image.factory.layout import ROOT_PAYLOAD

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from twinslot.bootloader.uboot.rawenv import Place
+from twinslot.bootloader.base import Place
 from twinslot_image.factory.environment import RawEnvironment
 from twinslot_lab.command import run
 from twinslot_lab.errors import BoardError

@@ -26,7 +26,7 @@ from twinslot.core.progress import Observer
 from twinslot.core.requests import ActivateOptions, CommitOptions, InstallOptions, RollbackOptions, overriding
 from twinslot.core.rights import Right
 from twinslot.core.transaction import Transaction
-from twinslot.engine.cancellation import Cancellation
+from twinslot.system.cancellation import Cancellation
 
 HISTORY: Final = 1000  # most transactions, or rows of the audit, in one answer
 _ROWS: Final = (1 << 63) - 1  # the highest number that SQLite knows; a caller's may be higher

@@ -20,8 +20,8 @@ from twinslot.core.outcome import outcome_of, outcome_of_error
 from twinslot.core.progress import Observer, Progress
 from twinslot.core.rights import Right
 from twinslot.core.transaction import Transaction
-from twinslot.engine.announce import ended_outside
-from twinslot.engine.cancellation import Cancellation
+from twinslot.system.cancellation import Cancellation
+from twinslot.system.journal import ended_outside
 
 INTERVAL: Final = 0.25  # seconds between two reports within a phase: at most 4 a second
 

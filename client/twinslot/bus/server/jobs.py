@@ -11,7 +11,7 @@ from twinslot.bus.server.job import Job, Work
 from twinslot.bus.server.objects import Exporter
 from twinslot.core.errors import Refusal, RefusedError
 from twinslot.core.origin import Origin
-from twinslot.engine.cancellation import Cancellation
+from twinslot.system.cancellation import Cancellation
 
 KEPT: Final = 16  # finished jobs that stay readable; a caller that is late still learns the ending
 

@@ -19,7 +19,7 @@ from twinslot.bus.server.calls import OpenCalls
 from twinslot.core.errors import DeviceError, LifecycleError, RefusedError, TwinslotError
 from twinslot.core.origin import Origin, OriginKind
 from twinslot.core.rights import Right
-from twinslot.engine.announce import ended_outside
+from twinslot.system.journal import ended_outside
 
 _log: Final = logging.getLogger(__name__)
 _PROPERTIES: Final = "org.freedesktop.DBus.Properties"

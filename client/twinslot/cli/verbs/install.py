@@ -30,7 +30,7 @@ def install(arguments: argparse.Namespace, host: Host, output: Output) -> int:
     """Write an image into the slot that does not run. Ctrl-C and SIGTERM stop it in a defined state."""
     from twinslot.cli.job import run_job
     from twinslot.cli.source import opened
-    from twinslot.engine.cancellation import Cancellation
+    from twinslot.system.cancellation import Cancellation
 
     config = host.config(arguments.config_root)
     options = chosen(InstallOptions, arguments, reboot=reboots(arguments, config))

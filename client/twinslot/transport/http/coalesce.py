@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from twinslot.image.layout import Span
+from twinslot.core.span import Span
 
 RUN_MAX: Final = 1024  # spans; what is read ahead of them stays below 256 KiB of memory
 

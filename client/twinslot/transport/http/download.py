@@ -20,11 +20,11 @@ from dataclasses import dataclass, field
 
 from twinslot.core.address import parse_address
 from twinslot.core.errors import ImageError, TransportError
+from twinslot.core.notes import Note
 from twinslot.transport.http.answers import Pinned, Replaced, beyond, insist, is_all, part
 from twinslot.transport.http.connection import Connection, Reply
 from twinslot.transport.http.options import HttpSettings
 from twinslot.transport.http.retry import Broken, RetryPolicy
-from twinslot.transport.notes import Note
 
 __all__ = ["HttpSettings", "HttpSource"]
 

@@ -21,7 +21,8 @@ from typing import Final
 
 from twinslot.core.address import parse_address
 from twinslot.core.errors import TransportError
-from twinslot.image.layout import Span
+from twinslot.core.notes import Note
+from twinslot.core.span import Span
 from twinslot.transport.http.answers import Pinned
 from twinslot.transport.http.coalesce import coalesce
 from twinslot.transport.http.connection import Connection
@@ -30,7 +31,6 @@ from twinslot.transport.http.download import HttpSource
 from twinslot.transport.http.options import HttpSettings
 from twinslot.transport.http.range_request import FetchMethod, RangeRequest, RangesRefused
 from twinslot.transport.http.retry import RetryPolicy
-from twinslot.transport.notes import Note
 
 __all__ = ["GAP", "HttpSettings", "RangeSource", "RangesRefused", "open_optional"]
 

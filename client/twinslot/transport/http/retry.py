@@ -25,9 +25,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from twinslot.core.errors import TransportError
+from twinslot.core.notes import Note, Retry
 from twinslot.transport.http.options import HttpSettings
 from twinslot.transport.http.timed_socket import TICK
-from twinslot.transport.notes import Note, Retry
 
 CHUNK: Final = 256 * 1024  # bytes read at once
 SMALL: Final = 1024  # bytes read at once under the lowest rate limits

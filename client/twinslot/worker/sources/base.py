@@ -10,8 +10,8 @@ from typing import Final
 from twinslot.core.bitset import bits_where, has, ones
 from twinslot.core.errors import ImageError, TransportError
 from twinslot.core.manifest import Payload
+from twinslot.core.notes import Note, Unused
 from twinslot.transport.http.ranges import RangesRefused
-from twinslot.transport.notes import Note, Unused
 
 log = logging.getLogger(__name__)
 

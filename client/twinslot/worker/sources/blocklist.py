@@ -18,11 +18,11 @@ from twinslot.core.bitset import ones
 from twinslot.core.errors import ImageError
 from twinslot.core.manifest import Payload
 from twinslot.core.model import DIGEST_SIZE
+from twinslot.core.span import Span
+from twinslot.core.stream import Base
 from twinslot.image.block_index import BlockIndex, numbers
-from twinslot.image.layout import Span
 from twinslot.image.lzma2 import PackedError, Unpacker
 from twinslot.image.wire_blocks import BLOCK_SIZE, PACKED_EXTRA, BlocksHead
-from twinslot.transport.base import Base
 from twinslot.transport.http.ranges import RangeSource
 from twinslot.worker.sources.base import GroupSource, Tell
 

@@ -13,8 +13,9 @@ from typing import Final
 from twinslot.core.bitset import has
 from twinslot.core.manifest import Manifest, Payload
 from twinslot.core.model import DIGEST_SIZE
+from twinslot.core.span import Span
+from twinslot.core.stream import Base
 from twinslot.image.groups import check_plain_list
-from twinslot.image.layout import Span
 from twinslot.image.patch import (
     PATCH_HEADER_SIZE,
     PatchDecoder,
@@ -24,7 +25,6 @@ from twinslot.image.patch import (
     parse_patch_head,
     patch_head_length,
 )
-from twinslot.transport.base import Base
 from twinslot.transport.http.ranges import RangeSource
 from twinslot.worker.sources.base import GroupSource, Tell
 from twinslot.worker.sources.sidecar import Search, beside

@@ -8,10 +8,10 @@ from typing import Final, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from twinslot.core.errors import ImageError, TransportError
-from twinslot.transport.base import Base
+from twinslot.core.notes import Note, Unused
+from twinslot.core.stream import Base
 from twinslot.transport.http.options import HttpSettings, for_sidecar
 from twinslot.transport.http.ranges import RangeSource, RangesRefused, open_optional
-from twinslot.transport.notes import Note, Unused
 from twinslot.worker.sources.base import not_used
 
 SUFFIX: Final = ".twin"

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from twinslot.core.errors import CancelledError
 from twinslot.core.model import Reason
 from twinslot.core.origin import Origin
-from twinslot.transport.base import ImageStream
+from twinslot.core.stream import ImageStream
 
 
 class Cancellation(threading.Event):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from twinslot.core.manifest import Manifest
-from twinslot.transport.notes import Note, Unused
+from twinslot.core.notes import Note, Unused
 
 
 @dataclass(frozen=True, slots=True)
