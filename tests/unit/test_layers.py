@@ -75,7 +75,7 @@ DOORS = {
     "sqlite3": {"twinslot/storage/record/"},
     "elftools": {"twinslot_image/elf.py"},
     "nbdkit": {"twinslot_lab/crash/nbd_plugin.py"},
-    "pytest": {"twinslot_lab/fixtures.py", "twinslot_lab/plugin.py"},
+    "pytest": {"twinslot_lab/fixtures.py", "twinslot_lab/matrix/collect.py", "twinslot_lab/plugin.py"},
     "qemu": {"twinslot_lab/qmp.py"},
     "serial": {"twinslot_lab/console.py"},
 }
