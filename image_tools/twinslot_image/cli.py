@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from twinslot.cli.output import Output
 from twinslot.core.errors import CancelledError, DeviceError, LifecycleError, TwinslotError
 from twinslot.core.text import printable
-from twinslot_image import INSTALL, PASSPHRASE, PROGRAM
+from twinslot_image import INSTALL, PASSPHRASE, PIN, PROGRAM
 from twinslot_image.stop import Stopped, stopping_by_signals, undisturbed
 from twinslot_image.system_errors import system_error
 
@@ -69,12 +69,13 @@ def _guarded(given: list[str], output: Output) -> int:
 def _run(given: list[str], output: Output) -> int:
     with undisturbed():  # libraries take a while to load, and some make of a signal what it is not
         from twinslot_image.cli_parser import parse
+        from twinslot_image.pkcs11_pin import Pins
         from twinslot_image.progress import be_quiet
 
-    with _passphrase_taken() as passphrase:
+    with _taken(PASSPHRASE) as passphrase, _taken(PIN) as pin:
         arguments = parse(given)
         be_quiet(arguments.quiet)
-        arguments.passphrase = passphrase
+        arguments.passphrase, arguments.pins = passphrase, Pins(pin)
         arguments.run(arguments, output)
         return 0
 
@@ -89,11 +90,11 @@ def _report(error: TwinslotError, exit_status: int, output: Output) -> int:
 
 
 @contextmanager
-def _passphrase_taken() -> Iterator[bytes | None]:
-    """The passphrase, out of the environment as long as a command runs: programs that it starts must not inherit it."""
-    passphrase = os.environb.pop(PASSPHRASE.encode(), None)
+def _taken(name: str) -> Iterator[bytes | None]:
+    """A secret, out of the environment as long as a command runs: programs that it starts must not inherit it."""
+    secret = os.environb.pop(name.encode(), None)
     try:
-        yield passphrase or None
+        yield secret or None
     finally:
-        if passphrase is not None:
-            os.environb[PASSPHRASE.encode()] = passphrase
+        if secret is not None:
+            os.environb[name.encode()] = secret

@@ -16,10 +16,10 @@ from twinslot.core.errors import DeviceError, Refusal, RefusedError, UsageError
 from twinslot.core.text import printable
 from twinslot_image import replaceable
 from twinslot_image.build import build_time
-from twinslot_image.cli_sign import read_key, read_signature
+from twinslot_image.cli_sign import read_signature
 from twinslot_image.file_lock import locked
 from twinslot_image.key_change import KeyChange, change_keys, find_role, keys_after
-from twinslot_image.key_files import ID_SHOWN, KeyDirectory, load_public, load_signer, one_at_a_time
+from twinslot_image.key_files import ID_SHOWN, KeyDirectory, load_signer, one_at_a_time
 from twinslot_image.key_proposal import (
     Proposal,
     attach_to_proposal,
@@ -32,6 +32,7 @@ from twinslot_image.key_proposal import (
     read_proposal,
     sign_proposal,
 )
+from twinslot_image.key_source import open_publics, open_signer
 from twinslot_image.key_words import describe_change, render_change, render_needs
 from twinslot_image.outputs import Target
 from twinslot_image.replacement import write_whole
@@ -44,9 +45,9 @@ def propose(arguments: argparse.Namespace, output: Output) -> None:
     directory = KeyDirectory(arguments.directory)
     before = directory.documents()
     _, known = find_role(before, arguments.role)
-    add = tuple(map(load_public, arguments.add))
-    labels = {key.keyid: path.stem for key, path in zip(add, arguments.add, strict=True)}
-    keys = keys_after(before, arguments.role, add, arguments.remove, directory.labels())
+    add = open_publics(arguments.add, arguments)
+    labels = {each.key.keyid: each.label for each in add}
+    keys = keys_after(before, arguments.role, [each.key for each in add], arguments.remove, directory.labels())
     least = arguments.threshold or known.threshold
     change = change_keys(before, arguments.role, keys, least, build_time(os.environ))
     proposal = make_proposal(change, labels)
@@ -171,7 +172,7 @@ def _signing(arguments: argparse.Namespace, change: KeyChange, directory: KeyDir
 def _signers(arguments: argparse.Namespace, change: KeyChange, directory: KeyDirectory) -> list[CryptoSigner]:
     """The keys that were named, or those of the directory that the change needs; what cannot be opened is an error."""
     if arguments.key:
-        return [load_signer(*read_key(where), passphrase=arguments.passphrase) for where in arguments.key]
+        return [open_signer(where, arguments) for where in arguments.key]
     wanted = dict.fromkeys(directory.key_file(need.by, key_id) for need in change.needs for key_id in need.key_ids)
     here = [path for path in wanted if path.is_file()]
     if not here:

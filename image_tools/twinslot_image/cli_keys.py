@@ -6,7 +6,6 @@ import argparse
 import os
 import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 from twinslot.cli.output import Output
@@ -15,8 +14,9 @@ from twinslot.core.manifest import NAME
 from twinslot.core.text import printable
 from twinslot_image import PASSPHRASE, keys
 from twinslot_image.build import build_time
-from twinslot_image.key_files import KeyDirectory, load_public, one_at_a_time
+from twinslot_image.key_files import ID_SHOWN, KeyDirectory, one_at_a_time
 from twinslot_image.key_list import describe_keys, render_keys
+from twinslot_image.key_source import PublicKey, open_publics
 
 DEFAULT_ROLES: Final = "engineering,clinical"
 _PLAN: Final = re.compile(r"([1-9][0-9]?)/([1-9][0-9]?)")
@@ -37,30 +37,29 @@ def words(given: Iterable[str], option: str) -> list[str]:
 
 def init_keys(arguments: argparse.Namespace, output: Output) -> None:
     """`keys init`."""
-    public: dict[str, list[Path]] = {}
+    public: dict[str, list[str]] = {}
     for each in arguments.public:
-        role, separator, path = each.partition("=")
+        role, separator, where = each.partition("=")
         if not separator:
             raise UsageError("'--public' needs role and file", code="value", expected="ROLE=FILE", found=each)
-        public.setdefault(role, []).append(Path(path))
+        public.setdefault(role, []).append(where)
     roles = _roles(arguments.roles or [DEFAULT_ROLES])
     top = _plan(arguments.root, "--root") if arguments.root else keys.default_plan(k for k, _ in roles.values())
     plans = {"root": top, "targets": _plan(arguments.targets, "--targets") if arguments.targets else top}
     if strangers := sorted(public.keys() - plans.keys() - roles.keys()):
         known = ", ".join((*plans, *roles))
         raise UsageError("'--public' names a role that is not made", code="value", expected=known, found=strangers[0])
-    given = {role: tuple(map(load_public, paths)) for role, paths in public.items()}
-    labels = {
-        key.keyid: path.stem for role, paths in public.items() for key, path in zip(given[role], paths, strict=True)
-    }
-    tops = {name: keys.RolePlan(count, least, given.get(name, ())) for name, (least, count) in plans.items()}
+    given = {role: open_publics(places, arguments) for role, places in public.items()}
+    labels = {each.key.keyid: each.label for found in given.values() for each in found}
+    wanted = plans | roles
+    made = {name: keys.RolePlan(n, least, *_halves(given.get(name, ()))) for name, (least, n) in wanted.items()}
     change = keys.init_keys(
         arguments.directory,
-        {name: keys.RolePlan(count, least, given.get(name, ())) for name, (least, count) in roles.items()},
-        tops["root"],
+        {name: made[name] for name in roles},
+        made["root"],
         build_time(os.environ),
         arguments.passphrase,
-        targets=tops["targets"],
+        targets=made["targets"],
         labels=labels,
     )
     root = KeyDirectory(arguments.directory).root_file(1)
@@ -70,10 +69,18 @@ def init_keys(arguments: argparse.Namespace, output: Output) -> None:
 
 def rotate_keys(arguments: argparse.Namespace, output: Output) -> None:
     """`keys rotate`."""
-    public, labels = _public(arguments.public)
-    now, secret = build_time(os.environ), arguments.passphrase
+    found = open_publics(arguments.public, arguments)
+    public, signers = _halves(found)
     with one_at_a_time(arguments.directory):
-        change = keys.rotate_keys(arguments.directory, arguments.role, now, secret, public=public, labels=labels)
+        change = keys.rotate_keys(
+            arguments.directory,
+            arguments.role,
+            build_time(os.environ),
+            arguments.passphrase,
+            public=public,
+            signers=signers,
+            labels={each.key.keyid: each.label for each in found},
+        )
     _tell(
         arguments,
         output,
@@ -84,7 +91,8 @@ def rotate_keys(arguments: argparse.Namespace, output: Output) -> None:
 
 def add_keys(arguments: argparse.Namespace, output: Output) -> None:
     """`keys add`."""
-    public, labels = _public(arguments.public)
+    found = open_publics(arguments.public, arguments)
+    public, signers = _halves(found)
     with one_at_a_time(arguments.directory):
         change = keys.change_role(
             arguments.directory,
@@ -92,10 +100,12 @@ def add_keys(arguments: argparse.Namespace, output: Output) -> None:
             build_time(os.environ),
             arguments.passphrase,
             add=public,
+            signers=signers,
             threshold=arguments.threshold,
-            labels=labels,
+            labels={each.key.keyid: each.label for each in found},
         )
-    _tell(arguments, output, change, [f"key {key.keyid[:16]} ({labels[key.keyid]}): added" for key in public])
+    lines = [f"key {each.key.keyid[:ID_SHOWN]} ({each.label}), {each.key.scheme}: added" for each in found]
+    _tell(arguments, output, change, lines)
 
 
 def remove_keys(arguments: argparse.Namespace, output: Output) -> None:
@@ -140,10 +150,9 @@ def _locked(arguments: argparse.Namespace) -> str:
     return f"{arguments.directory}: private keys in 'private', {state}"
 
 
-def _public(paths: Sequence[Path]) -> tuple[tuple[Any, ...], dict[str, str]]:
-    """Public keys, and what each is called: its file's name."""
-    found = tuple(map(load_public, paths))
-    return found, {key.keyid: path.stem for key, path in zip(found, paths, strict=True)}
+def _halves(found: Sequence[PublicKey]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """The public halves of keys from outside, and what signs with those of them that are in a token here."""
+    return tuple(each.key for each in found), tuple(each.signer for each in found if each.signer is not None)
 
 
 def _roles(given: Sequence[str]) -> dict[str, tuple[int, int]]:

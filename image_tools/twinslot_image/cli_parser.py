@@ -138,7 +138,8 @@ def _add_sign(verbs: _Verbs, anywhere: Parser) -> None:
     sign.add_argument("image", type=Path, metavar="NAME.twin", help="the image")
     sign.add_argument("--role", metavar="ROLE", help="for which role; needed with --key and --attach")
     ways = sign.add_mutually_exclusive_group(required=True)
-    ways.add_argument("--key", metavar="FILE|env:VARIABLE", help="private key in PEM")
+    key = "private key: in PEM, or where it is in a token (RFC 7512)"
+    ways.add_argument("--key", metavar="FILE|env:VARIABLE|pkcs11:URI", help=key)
     ways.add_argument("--detached-payload", metavar="FILE", help="write the bytes to be signed elsewhere")
     ways.add_argument("--attach", type=Path, metavar="FILE", help="add a signature made elsewhere, raw or hex")
     _add_force(sign)

@@ -48,9 +48,9 @@ def add_keys(verbs: _Verbs, anywhere: Parser) -> None:
         "--public",
         action="append",
         default=[],
-        type=Path,
-        metavar="FILE",
-        help="a public key in PEM from outside instead of one that is made here; may be given again",
+        metavar="FILE|pkcs11:URI",
+        help="a key from outside instead of one that is made here: its public half in PEM, or in a token; "
+        "may be given again",
     )
     rotate.set_defaults(run=cli_keys.rotate_keys)
     _add_changes(actions, anywhere)
@@ -84,29 +84,15 @@ def _add_init(actions: _Verbs, anywhere: Parser) -> None:
         "--public",
         action="append",
         default=[],
-        metavar="ROLE=FILE",
-        help="a public key in PEM that is one of the role's N keys; may be given again",
+        metavar="ROLE=FILE|pkcs11:URI",
+        help="one of the role's N keys from outside: its public half in PEM, or in a token; may be given again",
     )
     init.set_defaults(run=cli_keys.init_keys)
 
 
 def _add_changes(actions: _Verbs, anywhere: Parser) -> None:
-    add = _action(
-        actions,
-        anywhere,
-        "add",
-        "put public keys from outside into a role",
-        "Put public keys into a role: of a hardware module, or made on another person's machine. Ed25519, ECDSA on "
-        "P-256 or P-384, or RSA of 3072 to 4096 bits, in PEM. Signatures by such a key are made elsewhere and attached "
-        "with 'sign --attach'.",
-        (
-            "twinslot-image keys add keys clinical hsm.pem",
-            "twinslot-image keys add keys clinical hsm.pem --threshold 2",
-        ),
-    )
-    add.add_argument("role", metavar="ROLE", help="root, targets, or one of the signing roles")
-    add.add_argument("public", nargs="+", type=Path, metavar="PUBLIC.pem", help="the public key; its name is its label")
-    add.set_defaults(run=cli_keys.add_keys)
+    for name in ("add", "enrol"):
+        _add_adding(actions, anywhere, name)
     remove = _action(
         actions,
         anywhere,
@@ -119,8 +105,28 @@ def _add_changes(actions: _Verbs, anywhere: Parser) -> None:
     remove.add_argument("role", metavar="ROLE", help="root, targets, or one of the signing roles")
     remove.add_argument("key", nargs="+", metavar="KEY", help="the key's id or the first digits of it, or its label")
     remove.set_defaults(run=cli_keys.remove_keys)
-    for verb in (add, remove):
-        _add_threshold(verb)
+    _add_threshold(remove)
+
+
+def _add_adding(actions: _Verbs, anywhere: Parser, name: str) -> None:
+    add = _action(
+        actions,
+        anywhere,
+        name,
+        "put keys that were made elsewhere into a role",
+        "Put keys into a role that were made in a hardware module or on another person's machine: Ed25519, ECDSA on "
+        "P-256 or P-384, or RSA of 3072 to 4096 bits. A key is named by its public half in PEM, or by a PKCS #11 URI; "
+        "then it has to show that it signs. 'enrol' and 'add' are one.",
+        (
+            f"twinslot-image keys {name} keys clinical hsm.pem --threshold 2",
+            f"twinslot-image keys {name} keys clinical 'pkcs11:token=release;object=clinical'",
+        ),
+    )
+    add.add_argument("role", metavar="ROLE", help="root, targets, or one of the signing roles")
+    where = "its public half in PEM, whose name is its label; or where it is in a token"
+    add.add_argument("public", nargs="+", metavar="PUBLIC.pem|pkcs11:URI", help=where)
+    _add_threshold(add)
+    add.set_defaults(run=cli_keys.add_keys)
 
 
 def _add_ceremony(actions: _Verbs, anywhere: Parser) -> None:
@@ -137,8 +143,8 @@ def _add_ceremony(actions: _Verbs, anywhere: Parser) -> None:
         ),
     )
     propose.add_argument("role", metavar="ROLE", help="root, targets, or one of the signing roles")
-    add, remove = "a public key in PEM that joins; its name is its label", "a key that leaves: its id, or label"
-    propose.add_argument("--add", action="append", default=[], type=Path, metavar="PUBLIC.pem", help=add)
+    add, remove = "a key that joins, as with 'enrol'; may be given again", "a key that leaves: its id, or label"
+    propose.add_argument("--add", action="append", default=[], metavar="PUBLIC.pem|pkcs11:URI", help=add)
     propose.add_argument("--remove", action="append", default=[], metavar="KEY", help=remove)
     _add_threshold(propose)
     propose.add_argument("-o", "--output", required=True, metavar="CHANGE.json", help="where it goes")
@@ -157,9 +163,9 @@ def _add_ceremony(actions: _Verbs, anywhere: Parser) -> None:
         ),
     )
     sign.add_argument("change", type=Path, metavar="CHANGE.json", help="the file that 'propose' made")
-    key = "private key in PEM (default: those in DIR/private); may be given again"
+    key = "private key in PEM, or in a token (default: those in DIR/private); may be given again"
     ways = sign.add_mutually_exclusive_group()
-    ways.add_argument("--key", action="append", default=[], metavar="FILE|env:VARIABLE", help=key)
+    ways.add_argument("--key", action="append", default=[], metavar="FILE|env:VARIABLE|pkcs11:URI", help=key)
     ways.add_argument("--detached-payload", metavar="FILE", help="write the bytes to be signed elsewhere")
     ways.add_argument("--attach", type=Path, metavar="FILE", help="add a signature made elsewhere, raw or hex")
     which = "of which new document, where a change has two; with --detached-payload and --attach"

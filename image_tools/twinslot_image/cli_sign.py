@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from twinslot.cli.output import Output
-from twinslot.core.errors import DeviceError, Refusal, RefusedError
+from twinslot.core.errors import Refusal, RefusedError
 from twinslot.core.manifest import parse_manifest
 from twinslot.image.wire import parse_trust
 from twinslot_image import replaceable, signing
@@ -18,8 +17,7 @@ from twinslot_image.cli_commands import say
 from twinslot_image.compose import Front, replace_manifest
 from twinslot_image.file_kind import read_image_front, require_image
 from twinslot_image.inspect import describe_image, signature_count
-from twinslot_image.key_files import load_signer
-from twinslot_image.named_file import read_small
+from twinslot_image.key_source import open_signer
 from twinslot_image.outputs import Target
 from twinslot_image.progress import Progress
 
@@ -72,26 +70,12 @@ def _attaching(arguments: argparse.Namespace) -> Callable[[Front], bytes]:
 
 
 def _signing(arguments: argparse.Namespace) -> Callable[[Front], bytes]:
-    signer: Any = load_signer(*read_key(arguments.key), passphrase=arguments.passphrase)
+    signer = open_signer(arguments.key, arguments)
 
     def add(front: Front) -> bytes:
         return signing.sign_manifest(front.manifest, parse_trust(front.trust).targets, arguments.role, signer)
 
     return add
-
-
-def read_key(where: str) -> tuple[bytes, str]:
-    """A private key in PEM from a file or, as `env:NAME`, from a variable; and what to call it.
-
-    Raises:
-        DeviceError: `device.key`: the variable is not set.
-    """
-    if not where.startswith("env:"):
-        return read_small(Path(where)), where
-    value = os.environb.get(os.fsencode(where.removeprefix("env:")))
-    if not value:
-        raise DeviceError("the variable that should hold the private key is not set", code="key", expected=where)
-    return value, where
 
 
 def read_signature(path: Path) -> bytes:

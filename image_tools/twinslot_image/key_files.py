@@ -29,6 +29,7 @@ from twinslot.core.errors import DeviceError, ImageError, Refusal, RefusedError
 from twinslot.core.fields import Fields
 from twinslot.trust.keys import SCHEMES, check_keys
 from twinslot_image import PASSPHRASE
+from twinslot_image.ed25519_point import is_ed25519_point
 from twinslot_image.key_encryption import encrypt_key
 from twinslot_image.key_signer import signer_of
 from twinslot_image.named_file import read_small
@@ -173,7 +174,7 @@ def load_signer(pem: bytes, where: str, passphrase: bytes | None = None) -> Cryp
                 f"the passphrase does not open the private key in '{where}'", code="key", hint=hint
             ) from e
         raise DeviceError(f"the private key in '{where}' is damaged or of another kind", code="key", hint=_KINDS) from e
-    _check_kind(signer.public_key, where)
+    check_kind(signer.public_key, where)
     return signer
 
 
@@ -193,20 +194,27 @@ def load_public(path: Path) -> SSlibKey:
         raise DeviceError(
             f"'{path}' holds no public key", code="key", expected="a public key in PEM", hint=_KINDS
         ) from e
-    _check_kind(key, str(path))
+    check_kind(key, str(path))
     return key
 
 
 _KINDS = "keys are Ed25519, ECDSA on P-256 or P-384, or RSA of 3072 to 4096 bits"
 
 
-def _check_kind(key: Any, where: str) -> None:
-    """By the very rules of a device."""
+def check_kind(key: Any, where: str) -> None:
+    """By the very rules of a device.
+
+    Raises:
+        DeviceError: `device.key`: no device takes it.
+    """
     try:
         check_keys(Fields({"keys": {key.keyid: key.to_dict()}}, "", ("keys",), "trust"), "keys")
     except ImageError as e:
         what, found = f"no device takes the key in '{where}'", e.found if key.scheme in SCHEMES else key.scheme
         raise DeviceError(what, code="key", expected=e.expected, found=found, hint=_KINDS) from e
+    if key.keytype == "ed25519" and not is_ed25519_point(bytes.fromhex(key.keyval["public"])):
+        what, found = f"no signature verifies by the key in '{where}'", "32 bytes that are no point of the curve"
+        raise DeviceError(what, code="key", expected="an Ed25519 key", found=found, hint=_KINDS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,11 +54,19 @@ from twinslot_image.key_files import (
 
 @dataclass(frozen=True, slots=True)
 class RolePlan:
-    """How a new role begins: how many keys it has, how many of them must sign, and which of them come from outside."""
+    """How a new role begins: how many keys it has, how many of them must sign, and which of them come from outside.
+
+    Attributes:
+        keys: How many.
+        threshold: How many of them must sign.
+        public: Those that come from outside; the others are made.
+        signers: What signs with those from outside that are in a token here.
+    """
 
     keys: int = 1
     threshold: int = 1
     public: tuple[SSlibKey, ...] = ()
+    signers: tuple[CryptoSigner, ...] = ()
 
 
 def default_plan(thresholds: Iterable[int]) -> tuple[int, int]:
@@ -174,8 +182,8 @@ def init_keys(
     lists = Targets(1, SPEC_VERSION, now + timedelta(days=TARGETS_DAYS), {}, Delegations({}, delegated))
     for name, plan in roles.items():
         set_keys(lists, name, keys[name], plan.threshold)
-    shop.write(shop.directory.root_file(1), document, made["root"])
-    shop.write(shop.directory.targets_file, lists, made["targets"])
+    shop.write(shop.directory.root_file(1), document, [*made["root"], *root.signers])
+    shop.write(shop.directory.targets_file, lists, [*made["targets"], *targets.signers])
     return shop.finish(labels or {})
 
 
@@ -186,6 +194,7 @@ def rotate_keys(
     passphrase: bytes | None = None,
     *,
     public: Sequence[SSlibKey] = (),
+    signers: Sequence[CryptoSigner] = (),
     labels: Mapping[str, str] | None = None,
 ) -> Change:
     """Replace every key of a role by new ones, and renew the dates.
@@ -199,6 +208,7 @@ def rotate_keys(
         now: In UTC; the dates count from it.
         passphrase: Opens the private keys that must sign, and encrypts those that are made.
         public: New keys from outside; as many fewer are made.
+        signers: What signs with those of them that are in a token here.
         labels: What they are called, by key id.
 
     Raises:
@@ -212,10 +222,10 @@ def rotate_keys(
     check_private(shop.directory, passphrase)
     refuse_twice(public)
     count = max(len(plan.keyids), len(public))
-    _check_plans({role: RolePlan(count, plan.threshold, tuple(public))})
+    _check_plans({role: RolePlan(count, plan.threshold, tuple(public), tuple(signers))})
     made = shop.make(role, count - len(public))
     keys = [*public, *(signer.public_key for signer in made)]
-    shop.sign(change_keys(before, role, keys, plan.threshold, now), made)
+    shop.sign(change_keys(before, role, keys, plan.threshold, now), [*made, *signers])
     return shop.finish(labels or {})
 
 
@@ -226,6 +236,7 @@ def change_role(
     passphrase: bytes | None = None,
     *,
     add: Sequence[SSlibKey] = (),
+    signers: Sequence[CryptoSigner] = (),
     remove: Sequence[str] = (),
     threshold: int | None = None,
     labels: Mapping[str, str] | None = None,
@@ -238,6 +249,7 @@ def change_role(
         now: In UTC; the dates count from it.
         passphrase: Opens the private keys that must sign the change.
         add: New keys.
+        signers: What signs with those of them that are in a token here.
         remove: The first digits of the ids of keys, or their labels.
         threshold: How many must sign from now on; as before unless given.
         labels: What new keys are called, by key id.
@@ -251,7 +263,7 @@ def change_role(
     before = shop.directory.documents()
     _, plan = find_role(before, role)
     keys = keys_after(before, role, add, remove, shop.directory.labels())
-    shop.sign(change_keys(before, role, keys, threshold or plan.threshold, now))
+    shop.sign(change_keys(before, role, keys, threshold or plan.threshold, now), signers)
     return shop.finish(labels or {})
 
 
@@ -275,7 +287,7 @@ def _check_plans(plans: Mapping[str, RolePlan]) -> None:
     seen: dict[str, str] = {}
     for name, plan in plans.items():
         check_threshold(name, plan.keys, plan.threshold)
-        made = plan.keys - len(plan.public)
+        made = plan.keys - len(plan.public) + len(plan.signers)
         if made < (plan.threshold if name in TOP_ROLES else 0):
             what, hint = (
                 f"the document of role '{name}' is signed here",

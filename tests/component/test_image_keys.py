@@ -14,8 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    PublicFormat,
+)
 
 from twinslot_image import PASSPHRASE
 from twinslot_image.cli import main
@@ -125,6 +130,47 @@ def test_a_hardware_module_is_enrolled_and_signs_a_release_that_verifies(
     for key in (secret, private(keys, "engineering")[0]):
         assert main(["sign", str(again), "--role", "engineering", "--key", str(key)]) == 0
     assert main(["verify", str(again), *verify[2:]]) == 0
+
+
+ODD = {
+    "P-521": ("EC", "ec_paramgen_curve:P-521"),
+    "secp256k1": ("EC", "ec_paramgen_curve:secp256k1"),
+    "RSA-2048": ("RSA", "rsa_keygen_bits:2048"),
+    "exponent 3": ("RSA", "rsa_keygen_bits:3072", "rsa_keygen_pubexp:3"),
+    "X25519": ("X25519",),
+}
+POINTS = {  # of Ed25519, as a document has them
+    "small order": "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+    "no point": "02" + "00" * 31,
+    "not reduced": "f0" + "ff" * 30 + "7f",
+    "minus zero": "01" + "00" * 30 + "80",
+}
+
+
+def odd_key(folder: Path, name: str) -> Path:
+    """A public key in PEM that no device takes, or that nothing can be signed by."""
+    if name in POINTS:
+        key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(POINTS[name]))
+        (folder / "odd.pem").write_bytes(key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+        return folder / "odd.pem"
+    algorithm, *options = ODD[name]
+    return module(folder, "odd", "-algorithm", algorithm, *(word for each in options for word in ("-pkeyopt", each)))[1]
+
+
+@pytest.mark.parametrize("name", [*ODD, *POINTS])
+@pytest.mark.parametrize("verb", ["enrol", "propose"])
+def test_a_weak_or_odd_key_gets_into_no_document(
+    keys: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, verb: str
+) -> None:
+    public, before = odd_key(tmp_path, name), snapshot(keys)
+    words = {
+        "enrol": ["enrol", str(keys), "clinical", str(public)],
+        "propose": ["propose", str(keys), "clinical", "--add", str(public), "-o", str(tmp_path / "change.json")],
+    }
+    assert main(["keys", *words[verb]]) == 6
+    assert "keys are Ed25519, ECDSA on P-256 or P-384, or RSA of 3072 to 4096 bits" in capsys.readouterr().err
+    assert snapshot(keys) == before
+    assert not (tmp_path / "change.json").exists()
 
 
 def test_a_module_that_is_there_from_the_first_day_is_one_of_the_roles_keys(

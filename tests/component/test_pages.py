@@ -97,6 +97,7 @@ NAMED = {
     "docs/guide-keys.md": "test_a_ceremony_of_five_people_on_five_directories_works_though_one_lost_a_key",
     "docs/guide-matrix.md": "tests/component/test_guide_matrix.py",
     "docs/guide-release.md": "test_the_release_guide_works_from_an_empty_directory and those after it",
+    "docs/guide-tokens.md": "tests/component/test_guide_tokens.py",
     "docs/packaging.md": "tests/component/test_make_install.py",
     "docs/testing-your-device.md": "tests/board/test_guide.py",
     "docs/try.md": "tests/component/test_try_device.py",

@@ -72,6 +72,7 @@ DOORS = {
     "securesystemslib": {"twinslot/trust/documents.py", "twinslot_image/"},
     "zstandard": {"twinslot/image/codec.py", "twinslot_image/packed.py"},
     "dbus_next": {"twinslot/bus/library.py", "twinslot/bus/reading.py"},
+    "pkcs11": {"twinslot_image/pkcs11_worker.py"},
     "sqlite3": {"twinslot/storage/record/"},
     "elftools": {"twinslot_image/elf.py"},
     "nbdkit": {"twinslot_lab/crash/nbd_plugin.py"},
