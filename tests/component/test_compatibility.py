@@ -125,6 +125,17 @@ def test_a_boot_environment_of_an_earlier_version_says_what_it_said(version: Pat
         assert (state.failed_sequence, state.transaction, state.generation) == (42, "c" * 32, 9)
 
 
+def test_a_boot_environment_that_an_earlier_version_armed_starts_the_same_trial(version: Path) -> None:
+    kept, armed = (rawenv.decode((version / f"environment-on-trial-{number}.bin").read_bytes()) for number in (1, 2))
+    assert kept is not None
+    assert armed is not None
+    assert rawenv.current(kept.flags, armed.flags) == 1
+    state = read_state(armed.variables)
+    assert (state.trial, state.way_back(SlotName.B), state.bootcount, state.reason) == (SlotName.B, SlotName.A, 0, "")
+    assert (state.trial_sequence, state.trial_epoch, state.transaction) == (42, 1, "d" * 32)
+    assert read_state(kept.variables).trial is None, "the copy that the write did not reach"
+
+
 def test_no_word_that_an_earlier_version_knew_is_gone(version: Path) -> None:
     present = dict(words())
     for kind, known in json.loads((version / "words.json").read_text()).items():

@@ -1,10 +1,13 @@
-"""Writes one sample of each format that a later version will meet: `make_samples.py DIRECTORY` (README.md beside it).
+"""Writes one sample of each format that a later version will meet: `make_samples.py DIRECTORY`, as root.
 
 Dates are fixed. Keys are drawn, used once and thrown away, so the files are not reproducible; they need not be.
 """
 
 from __future__ import annotations
 
+import argparse
+import contextlib
+import dataclasses
 import enum
 import json
 import os
@@ -12,20 +15,26 @@ import random
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from data import hook_calls, json_lines
 from twinslot.bootloader.uboot import rawenv
 from twinslot.bus.names import DESCRIPTION
+from twinslot.cli.parser import make_parser
+from twinslot.config.options import load
 from twinslot.core import errors, events, lifecycle, model, outcome, transaction
-from twinslot.core.boot_variables import rebuild
+from twinslot.core.boot_variables import arm, read_state, rebuild
 from twinslot.core.model import CheckResult, Floors, Release, SlotName, SlotRecord, SlotState, StoredPayload
 from twinslot.core.origin import Origin, OriginKind
 from twinslot.core.transaction import Outcome, Transaction
 from twinslot.storage.record.record import Record
 from twinslot_image.cli import main
+from twinslot_image.cli_parser import make_parser as make_image_parser
 
+HERE: Final = Path(__file__).parent
 MADE: Final = "1795910400"  # seconds: 2026-11-29T00:00:00Z
 AT: Final = "2026-11-29T00:00:00Z"
 COPY: Final = 0x4000  # bytes of one copy of the environment
@@ -129,6 +138,48 @@ def write_environment(target: Path) -> None:
     variables = rebuild(SlotName.A, SlotState.BAD, "c" * 32, 9, Floors(41, 1, 1), trial=None, failed=42)
     for number in (1, 2):
         (target / f"environment-{number}.bin").write_bytes(rawenv.encode(variables, COPY, number))
+    release = Release("2026.11", 42, 1, "e" * 64)
+    armed = variables | arm(read_state(variables), SlotName.B, "d" * 32, release, SlotName.A)
+    for number, content in ((1, variables), (2, armed)):  # arming is one write of one copy (S4)
+        (target / f"environment-on-trial-{number}.bin").write_bytes(rawenv.encode(content, COPY, number))
+
+
+def write_descriptions(target: Path) -> None:
+    """A configuration and a description of an image with every key; a key directory, and a change of it."""
+    (device := target / "etc/twinslot").mkdir(parents=True)
+    shutil.copy(HERE / "written/config.toml", device)
+    table = tomllib.loads((device / "config.toml").read_text())
+    absent = list(_absent(table, load(target)))
+    assert not absent, f"tests/data/written/config.toml lacks {absent}"
+    shutil.rmtree(target / "etc")
+    for name in ("config.toml", "image.toml"):
+        shutil.copy(HERE / "written" / name, target)
+    run("keys", "init", target / "keys", "--roles", "engineering,clinical=2/3")
+    shutil.rmtree(target / "keys/private")
+    run("keys", "propose", target / "keys", "clinical", "--threshold", "1", "-o", target / "change.json")
+
+
+def _absent(table: Mapping[str, Any], config: Any) -> Iterator[str]:
+    """Keys of a configuration that the file does not have."""
+    for each in dataclasses.fields(config):
+        value, written = getattr(config, each.name), table.get(each.name)
+        if written is None:
+            yield each.name
+        elif dataclasses.is_dataclass(value):
+            yield from _absent(written, value)
+        elif isinstance(value, tuple) and dataclasses.is_dataclass(value[0]):
+            yield from _absent(written[0], value[0])
+
+
+def write_json(target: Path) -> None:
+    """What every verb of both tools prints with `--json`."""
+    from data.of_a_device import of_a_device
+
+    (target / "json").mkdir()
+    with tempfile.TemporaryDirectory() as bench, contextlib.chdir(bench):
+        lines = json_lines.of_the_build_host(Path(bench))
+        json_lines.write(target / "json/twinslot-image.json", lines)
+        json_lines.write(target / "json/twinslot.json", of_a_device(Path(bench)))
 
 
 def words() -> Iterator[tuple[str, list[str]]]:
@@ -146,6 +197,23 @@ def words() -> Iterator[tuple[str, list[str]]]:
         yield kind.__name__, sorted(map(str, kind))
     families = errors.TwinslotError.__subclasses__()
     yield "exit statuses", sorted(f"{kind.family} {kind.exit_status}" for kind in families)
+    yield "keys of an error", list(errors.FIELDS)
+    yield "error codes", sorted(tomllib.loads((HERE.parents[1] / "docs/errors.toml").read_text()))
+    yield "message ids", [f"{event} {event.message_id}" for event in events.AuditEvent]
+    yield "fields of events", [f"{event} {name}" for event in events.AuditEvent for name in event.fields]
+    yield "options of twinslot", list(_options("twinslot", make_parser()))
+    yield "options of twinslot-image", list(_options("twinslot-image", make_image_parser()))
+
+
+def _options(words: str, parser: argparse.ArgumentParser) -> Iterator[str]:
+    """Each verb with each of its options, and with the number of its operands."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for verb, below in action.choices.items():
+                yield f"{words} {verb}"
+                yield from _options(f"{words} {verb}", below)
+        else:
+            yield from (f"{words} {name}" for name in action.option_strings)
 
 
 if __name__ == "__main__":
@@ -155,6 +223,9 @@ if __name__ == "__main__":
     write_images(directory)
     write_record(directory)
     write_environment(directory)
+    write_descriptions(directory)
+    hook_calls.write_calls(directory / "hooks")
+    write_json(directory)
     shutil.copy(DESCRIPTION, directory)
     (directory / "record/record.sqlite-journal").unlink()
     (directory / "words.json").write_text(json.dumps(dict(words()), indent=1) + "\n")
