@@ -16,7 +16,9 @@ BOARDS := $(basename $(notdir $(wildcard qemu/boards/*.toml)))
 PROJECTS := client image_tools qemu
 WHEELS ?= build/wheels
 DEMO_LISTS := qemu/apt-packages.txt
-LISTS := $(DEMO_LISTS) qemu/apt-packages-all-boards.txt tests/apt-packages.txt
+BOARD_LISTS := $(DEMO_LISTS) qemu/apt-packages-all-boards.txt debian/apt-packages.txt
+LISTS := $(BOARD_LISTS) tests/apt-packages.txt docs/apt-packages.txt
+INSTALL := @tests/install-packages.sh
 
 .PHONY: help demo crash powercut test check test-host test-debian13 test-board test-long board deb bench bench-quick mutants docs venv wheels clean clean-cache
 
@@ -52,7 +54,8 @@ test: packages $(STAMP) ## what CI runs: linters, unit, component, simulation, D
 	$(MAKE) test-board; boards=$$?; \
 	exit $$((host | thirteen | boards))
 
-check: packages $(STAMP) ## the fast part: linters and tests that take seconds
+check: $(STAMP) ## the fast part: linters and tests that take seconds
+	$(INSTALL) tests/apt-packages.txt debian/apt-packages.txt
 	$(PYTEST) -q -n 2 --dist worksteal -m "not slow and not board $(UNPRIVILEGED)"
 
 test-host: $(STAMP) ## unit tests, components, simulation: all tests but the boards
@@ -68,17 +71,18 @@ test-board: $(STAMP) ## the tests on emulated boards, but those of `make test-lo
 test-long: packages $(STAMP) ## board tests that `make test` leaves out for time (docs/guide-developer.md has their names)
 	$(AS_ROOT) $(PYTEST) -q -m "board and long" -n 2 --dist worksteal --durations=0
 
-powercut: packages $(STAMP) ## cut a board's power CUTS times at moments drawn by SEED, on BOARD: build/powercut/report.json
+powercut: board-packages $(STAMP) ## cut a board's power CUTS times at moments drawn by SEED, on BOARD: build/powercut/report.json
 	nice $(AS_ROOT) $(BIN)/python -m twinslot_lab powercut --cuts $(CUTS) --seed $(SEED) --board $(BOARD)
 
-crash: packages $(STAMP) ## every state that a power cut could leave of an update and a rollback: build/crash/report*.json
+crash: board-packages $(STAMP) ## every state that a power cut could leave of an update and a rollback: build/crash/report*.json
 	nice $(AS_ROOT) $(BIN)/python -m twinslot_lab crash explore --story two-payloads
 	nice $(AS_ROOT) $(BIN)/python -m twinslot_lab crash explore
 
-board: packages $(STAMP) ## build the emulated board, or reuse it
+board: board-packages $(STAMP) ## build the emulated board, or reuse it
 	$(AS_ROOT) $(BIN)/python -m twinslot_lab build
 
-deb: packages $(STAMP) ## the Debian package of the client: build/deb/
+deb: $(STAMP) ## the Debian package of the client: build/deb/
+	$(INSTALL) debian/apt-packages.txt
 	debian/build.sh build/deb
 
 bench: packages $(STAMP) ## measure beside other clients (half an hour, a quiet machine): build/bench/report.json, docs/benchmarks.md
@@ -90,14 +94,17 @@ bench-quick: packages $(STAMP) ## the same on small images, to see that it works
 	@tests/install-packages.sh bench/apt-packages.txt
 	$(AS_ROOT) $(BIN)/python -m bench --quick --report build/bench/quick.json --docs build/bench/docs
 
-mutants: packages $(STAMP) ## break each safety rule on purpose; its test must notice
+mutants: $(STAMP) ## break each safety rule on purpose; its test must notice
+	$(INSTALL) tests/apt-packages.txt
 	$(BIN)/python tests/mutants/run.py
 
 tuf-conformance: packages $(STAMP) ## TUF's conformance suite against the client, from its checkout in SUITE=DIR (ten minutes)
 	@tests/tuf_conformance/run.sh "$(SUITE)" $(BIN)/python
 .PHONY: tuf-conformance
 
-docs: packages $(STAMP) ## print the generated pages anew
+docs: pages docs-site ## print the generated pages anew, then the documentation as a site: build/site/index.html
+
+pages: $(STAMP) ## print the generated pages anew, no more
 	$(BIN)/python -m twinslot.config.reference > docs/config.md
 	$(BIN)/python docs/make_lifecycle.py > docs/lifecycle.md
 	$(BIN)/python docs/make_events.py > docs/events.md
@@ -109,14 +116,18 @@ docs: packages $(STAMP) ## print the generated pages anew
 	$(BIN)/python docs/make_doctor.py > docs/doctor.md
 	$(BIN)/python docs/make_servers.py > docs/servers.md
 
-docs-site: packages $(STAMP) ## the documentation as a site, for a browser: build/site/index.html
+docs-site: $(STAMP) ## the site alone
+	$(INSTALL) docs/apt-packages.txt
 	$(BIN)/python docs/make_site.py build/site-pages build/site
 	@echo "open in a browser: $(abspath build/site/index.html)"
-.PHONY: docs-site
+.PHONY: pages docs-site
 
 packages: ## the apt packages that boards and tests need; those that are there stay as they are
-	@tests/install-packages.sh $(LISTS)
-.PHONY: packages
+	$(INSTALL) $(LISTS)
+
+board-packages:
+	$(INSTALL) $(BOARD_LISTS)
+.PHONY: packages board-packages
 
 wheels: $(STAMP) ## wheels of the three distributions: build/wheels/
 	for part in $(PROJECTS); do (cd $$part && ../$(BIN)/hatchling build -t wheel -d $(abspath $(WHEELS))) || exit 1; done
@@ -125,8 +136,7 @@ venv: $(STAMP) ## the virtual environment .venv with both tools and the lab; `. 
 
 $(STAMP): $(PROJECTS:=/pyproject.toml) tests/requirements.txt
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || tests/install-packages.sh tests/apt-packages-venv.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q --disable-pip-version-check $(addprefix -e ./,$(PROJECTS)) -r tests/requirements.txt
+	@PYTHON=$(PYTHON) tests/make-venv.sh $(addprefix -e ./,$(PROJECTS)) -r tests/requirements.txt
 	@touch $@
 
 clean: ## remove what was built; caches in build/cache stay

@@ -16,13 +16,15 @@ sudo=""
 [ "$(id -u)" = 0 ] || sudo=sudo
 
 if [ ! -e "$tree/.complete" ]; then
-    echo "building the Debian 13 tree" >&2
     $sudo rm -rf "$tree"
     mkdir -p "$(dirname "$tree")" build/log
     .venv/bin/python -c 'from twinslot_lab import apt; print(apt.sources("trixie"), end="")' > build/cache/debian13.list
-    $sudo mmdebstrap --variant=minbase --include="$packages" --aptopt='APT::Install-Recommends "false"' \
-        trixie "$tree" build/cache/debian13.list > build/log/debian13.log 2>&1 ||
-        { tail -n 20 build/log/debian13.log; exit 1; }
+    : > build/log/debian13.log
+    # shellcheck disable=SC2016 # expanded there
+    tests/watched.sh "Debian 13's tree" build/log/debian13.log \
+        'for word in Get: Unpacking "Setting up"; do printf "%s %s, " "$word" "$(grep -c "^$word" "$LOG")"; done; grep "^I: " "$LOG" | tail -n 1' \
+        $sudo mmdebstrap --verbose --variant=minbase --include="$packages" \
+        --aptopt='APT::Install-Recommends "false"' trixie "$tree" build/cache/debian13.list
     $sudo touch "$tree/.complete"
 fi
 

@@ -27,31 +27,13 @@ mkdir -p build/log
 sudo=""
 [ "$(id -u)" = 0 ] || sudo=sudo
 
-where() { # a line that says how far apt is
-    printf 'packages: %s fetched, %s unpacked, %s set up of %s\n' "$(grep -c '^Get:' "$LOG")" \
-        "$(grep -c '^Unpacking ' "$LOG")" "$(grep -c '^Setting up ' "$LOG")" "$1" >&2
-}
-
-watched() { # TOTAL PROGRAM [WORD...]: run it, and say where it is every five seconds; if it fails, its cause comes last
-    total=$1
-    shift
-    "$@" >> "$LOG" 2>&1 &
-    apt=$!
-    while sleep 5 > /dev/null 2>&1 && kill -0 "$apt" 2>/dev/null; do where "$total"; done &
-    teller=$!
-    status=0
-    wait "$apt" || status=$?
-    kill "$teller" 2>/dev/null || true
-    [ "$status" = 0 ] || {
-        tail -n 20 "$LOG" >&2
-        echo "apt failed: $(grep -m 1 -E '^E: |^dpkg: error' "$LOG" || echo "status $status") (all of it: $LOG)" >&2
-        exit "$status"
-    }
-}
+# shellcheck disable=SC2016 # expanded there
+where='echo "$(grep -c "^Get:" "$LOG") fetched, $(grep -c "^Unpacking " "$LOG") unpacked, $(grep -c "^Setting up " "$LOG") set up"'
+watched=$(dirname "$0")/watched.sh
 
 $sudo true # asks for the password now, not in the background
-watched '?' $sudo apt-get update -q
+"$watched" apt "$LOG" "$where" $sudo apt-get update -q
 told=$(size)
 echo "installing $told; what apt says is in $LOG" >&2
 # shellcheck disable=SC2086 # a list of names
-watched "${told%% *}" $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $missing
+"$watched" apt "$LOG" "$where of ${told%% *}" $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $missing

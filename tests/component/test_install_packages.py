@@ -83,9 +83,10 @@ BARE_PYTHON = """#!/bin/sh
 
 def make(folder: Path, *words: str) -> None:
     """The project's `make` in a folder that holds no more than its rules, on that machine."""
-    lists = [f"tests/{path.name}" for path in (ROOT / "tests").glob("*.txt")]
+    lists = [str(path.relative_to(ROOT)) for path in ROOT.glob("*/*.txt")]
     projects = [f"{each}/pyproject.toml" for each in ("client", "image_tools", "qemu")]
-    for name in ["Makefile", "client/install.mk", "tests/install-packages.sh", *lists, *projects]:
+    scripts = [f"tests/{name}.sh" for name in ("install-packages", "make-venv", "watched")]
+    for name in ["Makefile", "client/install.mk", *scripts, *lists, *projects]:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, folder / name)
     programs = folder / "bin"
@@ -111,6 +112,52 @@ def test_a_machine_that_cannot_make_a_virtual_environment_gets_what_makes_one_an
     assert (tmp_path / ".venv/.installed").exists()
     [call] = (tmp_path / "calls").read_text().splitlines()
     assert call.endswith("--no-install-recommends python3-venv")
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed here")
+@pytest.mark.parametrize(
+    ("target", "folders"),
+    [
+        ("venv", ""),
+        ("wheels", ""),
+        ("pages", ""),
+        ("docs-site", "docs"),
+        ("docs", "docs"),
+        ("deb", "debian"),
+        ("mutants", "tests"),
+        ("check", "tests debian"),
+        ("crash", "qemu qemu debian"),
+    ],
+)
+def test_a_target_installs_what_it_needs_and_no_more(target: str, folders: str) -> None:
+    plan = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    named = [line for line in plan.splitlines() if line.startswith("tests/install-packages.sh")]
+    lists = [each for line in named for each in line.split()[1:]]
+    assert [each.partition("/")[0] for each in lists] == folders.split()
+
+
+WATCHED = ROOT / "tests/watched.sh"
+
+
+def test_a_long_program_is_told_of_while_it_runs_and_its_words_stand_in_the_log(tmp_path: Path) -> None:
+    """The pause between two lines is five seconds; here it is as long as the program takes to say another word."""
+    (tmp_path / "sleep").write_text('#!/bin/sh\n[ "$1" = 5 ] && exec /bin/sleep 0.05\n')
+    (tmp_path / "sleep").chmod(0o755)
+    env = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    program = "echo one >&2; until [ -e told ]; do /bin/sleep 0.02; done; echo two"
+    where = 'touch told; grep -c . "$LOG"'
+    argv = [WATCHED, "a thing", "log/words", where, "sh", "-c", program]
+    done = subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines()[0].startswith("a thing: 1, ")
+    assert done.stdout == ""
+    assert (tmp_path / "log/words").read_text() == "one\ntwo\n"
+
+
+def test_the_last_line_of_a_long_program_that_fails_is_its_cause(tmp_path: Path) -> None:
+    argv = [WATCHED, "pip", "words", "true", "sh", "-c", "echo 'ERROR: No matching distribution'; exit 3"]
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert done.stderr.splitlines()[-1] == "pip failed: ERROR: No matching distribution (all of it: words)"
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed here")
