@@ -1,4 +1,4 @@
-"""The documentation as a site: `make_site.py WORK SITE`. `make docs-site` puts it into build/site.
+"""The documentation as a site: `make_site.py WORK SITE`. `make docs` puts it into build/site.
 
 The pages are staged in WORK/pages as they lie in the tree, since they refer to each other so. What a browser does not
 show is turned into what it does: manual pages into pages (mandoc), the diagram of the lifecycle into a picture

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Run a long program with its words in a log; every five seconds a line says where it stands. If it fails, its cause comes last.
+# Run a long program with its words in a log; every four seconds a line says where it stands. If it fails, its cause comes last.
 # Usage: watched.sh NAME LOG WHERE PROGRAM [WORD...]
 #   WHERE  shell commands that print how far it is, mostly from the log, "$LOG"
 set -eu
@@ -9,7 +9,7 @@ export LOG
 mkdir -p "$(dirname "$LOG")"
 began=$(date +%s)
 # Ends by itself when this shell is killed; its sleep holds no stream of ours, so that nobody waits for that.
-while sleep 5 > /dev/null 2>&1 && kill -0 $$ 2> /dev/null; do
+while sleep 4 > /dev/null 2>&1 && kill -0 $$ 2> /dev/null; do
     echo "$name: $(sh -c "$where"), $(($(date +%s) - began)) s" >&2
 done &
 teller=$!

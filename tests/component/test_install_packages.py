@@ -140,8 +140,8 @@ WATCHED = ROOT / "tests/watched.sh"
 
 
 def test_a_long_program_is_told_of_while_it_runs_and_its_words_stand_in_the_log(tmp_path: Path) -> None:
-    """The pause between two lines is five seconds; here it is as long as the program takes to say another word."""
-    (tmp_path / "sleep").write_text('#!/bin/sh\n[ "$1" = 5 ] && exec /bin/sleep 0.05\n')
+    """The pause between two lines is four seconds; here it is as long as the program takes to say another word."""
+    (tmp_path / "sleep").write_text('#!/bin/sh\n[ "$1" = 4 ] && exec /bin/sleep 0.05\n')
     (tmp_path / "sleep").chmod(0o755)
     env = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
     program = "echo one >&2; until [ -e told ]; do /bin/sleep 0.02; done; echo two"

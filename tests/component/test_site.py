@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`site` and what it was made of, as `make docs-site` does it."""
+    """`site` and what it was made of, as `make docs` does it."""
     place = tmp_path_factory.mktemp("built")
     command = [sys.executable, str(ROOT / "docs/make_site.py"), str(place / "work"), str(place / "site")]
     said = subprocess.run(command, capture_output=True, text=True)

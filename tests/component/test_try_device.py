@@ -178,6 +178,12 @@ def test_the_five_things_of_the_page_do_what_it_says(bench: Bench, capfd: pytest
     assert "the boot loader starts slot a" in capfd.readouterr().out
 
 
+def test_every_page_and_the_command_say_the_same_of_what_is_installed() -> None:
+    """The figure is that of `du -sm .venv` after `make try` in a fresh clone: docs/try.md."""
+    places = [(ROOT / name).read_text() for name in ("README.md", "docs/try.md", "qemu/try.sh")]
+    assert [re.findall(r"(\d+) MB on disk", text) for text in places] == [["160"]] * 3
+
+
 def test_the_shell_offers_the_things_of_the_page() -> None:
     offered = re.findall(r"^  \d  (.*?)  +\S.*$", SHELL.read_text(), flags=re.MULTILINE)
     assert offered == [commands.replace("\n", "; ") for commands in THINGS.values()]

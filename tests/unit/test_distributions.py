@@ -30,6 +30,15 @@ def test_everything_has_one_version() -> None:
     assert re.search(rf"^## {re.escape(twinslot.__version__)}\b", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
 
 
+def test_a_release_names_an_address_that_mail_reaches() -> None:
+    """Until then SECURITY.md says that there is none: the pages promise nobody an answer that cannot come."""
+    newest = re.search(r"^## .*$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert newest
+    unreleased = newest[0].endswith(", not released yet")
+    places = ((ROOT / name).read_text() for name in ("debian/control", "debian/changelog", "SECURITY.md"))
+    assert [".invalid" in text for text in places] == [unreleased] * 3
+
+
 @pytest.mark.parametrize("part", PARTS)
 def test_a_distribution_needs_the_same_version_of_the_others(part: str) -> None:
     ours = [each for each in project(part)["dependencies"] if each.startswith("twinslot")]
