@@ -146,7 +146,7 @@ def test_a_long_program_is_told_of_while_it_runs_and_its_words_stand_in_the_log(
     env = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
     program = "echo one >&2; until [ -e again ]; do /bin/sleep 0.02; done; echo two"
     where = 'grep -c . "$LOG"; [ ! -e once ] || touch again; touch once'  # asked twice: the first line is out
-    argv = [WATCHED, "a thing", "log/words", where, "sh", "-c", program]
+    argv = [str(WATCHED), "a thing", "log/words", where, "sh", "-c", program]
     done = subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, text=True, check=True)
     assert done.stderr.splitlines()[0].startswith("a thing: 1, ")
     assert done.stdout == ""
@@ -154,7 +154,7 @@ def test_a_long_program_is_told_of_while_it_runs_and_its_words_stand_in_the_log(
 
 
 def test_the_last_line_of_a_long_program_that_fails_is_its_cause(tmp_path: Path) -> None:
-    argv = [WATCHED, "pip", "words", "true", "sh", "-c", "echo 'ERROR: No matching distribution'; exit 3"]
+    argv = [str(WATCHED), "pip", "words", "true", "sh", "-c", "echo 'ERROR: No matching distribution'; exit 3"]
     done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 3
     assert done.stderr.splitlines()[-1] == "pip failed: ERROR: No matching distribution (all of it: words)"

@@ -10,7 +10,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -70,7 +70,7 @@ def _try(teller: Narrator, folder: Path, *, shell: bool) -> dict[str, Any]:
     teller.line("A device is made of loop devices and name spaces of this machine, with the real client in two slots.")
     teller.line(f"No emulation, nothing outside of {folder}, all of it goes away. About half a minute.")
     releases = (*STORY, *PLAY) if shell else STORY
-    with workbench(folder / "device", releases, FACTORY) as bench:
+    with workbench(folder / "device", releases, FACTORY, teller.note) as bench:
         teller.note(f"{teller.seconds:.1f} s: keys, {len(releases)} signed images and their patches are made")
         made = teller.seconds
         told = story.Story(bench.machine, bench.team, bench.server, bench.port, teller)
@@ -89,13 +89,16 @@ def _try(teller: Narrator, folder: Path, *, shell: bool) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def workbench(folder: Path, releases: Sequence[Release], factory: Release) -> Iterator[Bench]:
+def workbench(
+    folder: Path, releases: Sequence[Release], factory: Release, told: Callable[[str], object] = lambda _: None
+) -> Iterator[Bench]:
     """A new device and its releases, until the block ends; then nothing of it is left.
 
     Args:
         folder: Of its own; removed.
         releases: To be built and served, in this order.
         factory: The one in slot a.
+        told: Hears of each release before it is made, some seconds of work.
 
     Raises:
         LabError: Another one is in this folder, or a tool refused.
@@ -105,7 +108,10 @@ def workbench(folder: Path, releases: Sequence[Release], factory: Release) -> It
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         shutil.rmtree(folder, ignore_errors=True)
         team = Team(folder)
-        for release in releases:
+        for number, release in enumerate(releases, 1):
+            told(
+                f"release {release.name} is built, signed and compared with the one before: {number} of {len(releases)}"
+            )
             team.make(release)
         team.forge(releases[-1])
         media = Media(folder / "media")
