@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from twinslot.cli.arguments import Parser, read, whole_number
 from twinslot.core.manifest import SEQUENCE_MAX
-from twinslot_image import PROGRAM, __version__, cli_blocks, cli_patch, cli_provision, cli_sign
+from twinslot_image import PROGRAM, __version__, cli_blocks, cli_factory, cli_patch, cli_provision, cli_sign
 from twinslot_image import cli_commands as commands
 from twinslot_image.cli_parser_keys import add_keys
 from twinslot_image.cli_parser_repository import add_repository
@@ -53,6 +53,7 @@ def make_parser() -> Parser:
     _add_readers(verbs, anywhere)
     _add_provision(verbs, anywhere)
     add_repository(verbs, anywhere)
+    _add_factory(verbs, anywhere)
     return parser
 
 
@@ -259,3 +260,27 @@ def _add_provision(verbs: _Verbs, anywhere: Parser) -> None:
     )
     _add_force(provision)
     provision.set_defaults(run=cli_provision.provision_device)
+
+
+def _add_factory(verbs: _Verbs, anywhere: Parser) -> None:
+    factory = verbs.add_parser(
+        "factory",
+        parents=[anywhere],
+        help="make the whole disk of a new device",
+        description="Make the disk of a new device as a file: partition table, boot loader, the image's payloads in "
+        "slot a, a data partition with the first record, both copies of the boot environment. The image is verified as "
+        "the device would, and the system in it is held to the board.",
+        examples=(
+            "twinslot-image factory pump.twin --board board.toml --root keys/1.root.json -o disk.img",
+            "twinslot-image factory pump.twin --board b.toml --root keys/1.root.json -o disk.img --card card.img",
+        ),
+    )
+    factory.add_argument("image", type=Path, metavar="NAME.twin", help="the image")
+    factory.add_argument("--board", type=Path, required=True, metavar="BOARD.toml", help="where things go on its disk")
+    factory.add_argument("--root", type=Path, required=True, metavar="ROOT.json", help="what the device trusts")
+    factory.add_argument("-o", "--output", type=Path, required=True, metavar="DISK", help="the disk to make")
+    factory.add_argument(
+        "--card", type=Path, metavar="FILE", help="the card to make, where the environment has one of its own"
+    )
+    _add_force(factory)
+    factory.set_defaults(run=cli_factory.make_factory_disk)

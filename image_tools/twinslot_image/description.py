@@ -121,13 +121,18 @@ def read_description(path: Path, overrides: Mapping[str, object] | None = None) 
     Raises:
         ImageError: `image.description`, naming the key.
     """
-    data, given = _parse(path), dict(overrides or {})
+    data, given = read_toml(path), dict(overrides or {})
     if isinstance(source := given.get("source"), dict) and isinstance(stated := data.get("source"), dict):
         given["source"] = stated | source
     return _describe(Table(data | given, path, "", TOP_KEYS))
 
 
-def _parse(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, Any]:
+    """A description as TOML.
+
+    Raises:
+        ImageError: `image.description`, with line and column.
+    """
     try:
         return tomllib.loads(read_small(path).decode("utf-8-sig"))
     except FileNotFoundError as e:

@@ -121,6 +121,21 @@ class Target:
             settle(sink)
             self._put(made, place)
 
+    @contextmanager
+    def filling(self) -> Iterator[Path]:
+        """The same for programs that open a file by its name and leave holes; it is there, empty.
+
+        Raises:
+            DeviceError: `device.output`: a device or a pipe.
+        """
+        place = self._settled
+        if place.stream:
+            raise cannot_write(place.given, "a device or a pipe", expected="the name of a file; copy it with 'dd' then")
+        with beside(place) as (sink, made):
+            yield made
+            settle(sink)
+            self._put(made, place)
+
     @property
     def _settled(self) -> Place:
         assert self._place, "the directory is made by entering"

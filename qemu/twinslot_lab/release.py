@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,15 +19,15 @@ from pathlib import Path
 
 from twinslot.core.model import SlotName
 from twinslot_image.cli import main as image_tool
+from twinslot_image.factory.board import FactoryBoard
+from twinslot_image.factory.device import make_device
 from twinslot_image.factory.layout import ROOT_PAYLOAD
-from twinslot_image.factory.record import provision
-from twinslot_image.outputs import Target
 from twinslot_lab import rootfs, uboot
-from twinslot_lab.build import BoardFiles, assemble, make_data, make_slot, vars_of
+from twinslot_lab.build import BoardFiles, make_slot, vars_of
 from twinslot_lab.cache import cached, fingerprint
 from twinslot_lab.command import BUILD, ROOT, cause, run, run_logged, scratch
 from twinslot_lab.description import BoardDescription, load
-from twinslot_lab.errors import BuildError
+from twinslot_lab.errors import BuildError, as_build_error
 from twinslot_lab.progress import part, step
 from twinslot_lab.rootfs import Overlay
 
@@ -135,14 +136,15 @@ class ReleaseTeam:
 
         def make(work: Path) -> None:
             built = datetime.fromtimestamp(_EPOCH, UTC)
-            variables = provision(image.path, SlotName.A, Target(work / "record.sqlite"), built)
-            data = make_data(self.board, work / "data.img", work / "record.sqlite")
             shutil.copy(image.slot, work / "slot.img")
-            assemble(self.board, work, firmware, {"slot_a": image.slot, "data": data}, variables)
-            data.unlink()
+            shutil.copy(firmware, work / self.board.firmware.image)
+            layout, root = self.board.layout, (self.keys / "1.root.json").read_bytes()
+            board = FactoryBoard(layout, firmware if layout.firmware_at is not None else None, None)
+            with as_build_error(), tempfile.TemporaryDirectory(dir=work) as folder:
+                make_device(image.path, board, root, work / "disk.img", work / "card.img", Path(folder), built)
 
         return BoardFiles(
-            self.board, cached("factory", fingerprint(str(firmware), str(image.path), vars_of(self.board), 2), make)
+            self.board, cached("factory", fingerprint(str(firmware), str(image.path), vars_of(self.board), 3), make)
         )
 
     def image(self, release: Release) -> Image:

@@ -257,8 +257,25 @@ def test_every_command_in_the_text_of_a_page_has_a_verb_and_options_that_exist(p
 
 # The release guide, from an empty directory, with the real tools.
 
+# What `guide-device.md` puts into a root file system, as the board of the release guide has it.
+SYSTEM = """
+mkdir -p tree/usr/lib/twinslot
+cp keys/1.root.json tree/usr/lib/twinslot/root.json
+cat > tree/usr/lib/twinslot/config.toml <<'END'
+[device]
+compatible = "acme,pump-3"
+[trust]
+roles = ["engineering", "clinical"]
+[slots.a]
+rootfs = "/dev/disk/by-partlabel/slot_a"
+[slots.b]
+rootfs = "/dev/disk/by-partlabel/slot_b"
+END
+printf '/dev/mmcblk0 0x%x 0x4000\n' 0x400000 0x800000 > tree/etc/fw_env.config
+"""
+
 BETWEEN = {
-    "build": "",
+    "build": SYSTEM,
     "sign": 'set -- keys/private/clinical.*.pem; cp "$1" alice.pem',
     "elsewhere": "twinslot-image verify pump.twin --root keys/1.root.json --roles engineering,clinical 2> missing || :",
     "patch": (
@@ -318,6 +335,7 @@ def test_the_release_guide_works_from_an_empty_directory(release: tuple[Path, di
     assert {"pump.twin", "pump.twinblocks", "record.sqlite", "environment.txt", "signature.bin"} <= made
     assert [name for name in made if re.fullmatch(r"pump\.from-[0-9a-f]{16}\.twinpatch", name)]
     assert (folder / "keys/2.root.json").exists()
+    assert (folder / "factory.img").stat().st_size > 12 << 20
     assert b"ENCRYPTED" in next((folder / "keys/private").glob("engineering.*.pem")).read_bytes()
     assert said["inspect"] if "inspect" in said else said["verify"]
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from twinslot.core.errors import ImageError
+from twinslot.core.errors import DeviceError, ImageError
+from twinslot.storage.record.database import MODE
+from twinslot.storage.record.record import FILE_NAME
 from twinslot_image.factory.environment import RawEnvironment
 from twinslot_image.factory.layout import MIB, DeviceLayout, DiskLayout, EnvironmentLayout, fixed_id
 from twinslot_image.factory.programs import TIME, run
+from twinslot_image.fs_tree import Image
+from twinslot_image.rootfs import open_tree
 
 RECORD_AT: Final = ("lib", "twinslot")  # directories on the data partition, which becomes /var
 _BLOCK: Final = 1 << 20
@@ -93,7 +98,7 @@ def make_data(out: Path, size_mib: int, record: Path | None = None) -> Path:
     Args:
         out: The image; replaced if it exists.
         size_mib: Its size in MiB.
-        record: The database; its name must be free of white space and quotes, which debugfs(8) would take apart.
+        record: The database. Its own name, without the directories, must be one word: debugfs(8) takes it apart.
 
     Raises:
         DeviceError: `device.disk-tool`.
@@ -104,12 +109,27 @@ def make_data(out: Path, size_mib: int, record: Path | None = None) -> Path:
     run("mke2fs", "-q", "-t", "ext4", "-L", "data", "-U", fixed_id("data-fs"), "-E", ids, out, env=time)
     if record is not None:
         folders = ["/".join(RECORD_AT[: depth + 1]) for depth in range(len(RECORD_AT))]
-        commands = [f"mkdir {folder}" for folder in folders] + [f"write {record} {folders[-1]}/record.sqlite"]
-        run("debugfs", "-w", "-f", "-", out, stdin="\n".join([*commands, ""]).encode(), env=time)
+        inside = f"{folders[-1]}/{FILE_NAME}"
+        commands = [f"mkdir {folder}" for folder in folders] + [f"write {record.name} {inside}"]
+        commands += [f"set_inode_field {inside} mode 0{stat.S_IFREG | MODE:o}", ""]
+        script = "\n".join(commands).encode()
+        run("debugfs", "-w", "-f", "-", out.absolute(), cwd=record.parent, stdin=script, env=time)
+        _require_record(out, inside, record)
     return out
 
 
+def _require_record(data: Path, inside: str, record: Path) -> None:
+    """Read it back: debugfs(8) ends with status 0 whatever became of its commands."""
+    with data.open("rb") as file:
+        tree = open_tree(Image(file, str(data)))
+        node = tree.look_up(inside)
+        found = tree.open(node).read() if node is not None else b""
+        if node is None or found != record.read_bytes() or node.mode != stat.S_IFREG | MODE:
+            what = "the record could not be put into the data partition"
+            raise DeviceError(what, code="disk-tool", expected=f"{record.stat().st_size} bytes", found=len(found))
+
+
 def _blank(out: Path, size: int) -> None:
-    out.unlink(missing_ok=True)
+    """A file of holes; one that is there keeps its name and mode."""
     with out.open("wb") as file:
         file.truncate(size)

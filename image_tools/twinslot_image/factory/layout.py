@@ -92,6 +92,11 @@ class DiskLayout:
             raise ImageError(what, code="description", expected=f"{needed} bytes or more", found=f"{size} bytes")
         return size
 
+    @property
+    def table_end(self) -> int:
+        """The first byte behind the partition table: a GPT has a header and 128 entries of 128 bytes (UEFI 5.3)."""
+        return (2 + 32) * SECTOR if self.table == "gpt" else SECTOR
+
     def script(self) -> str:
         """The partition table in the language of sfdisk(8)."""
         label = fixed_id("disk") if self.table == "gpt" else f"{self.id:#010x}"
@@ -141,6 +146,26 @@ class DeviceLayout:
     environment: EnvironmentLayout
     firmware_at: int | None = None
 
+    def check(self) -> None:
+        """Refuse a layout of which one part would overwrite another.
+
+        Raises:
+            ImageError: `image.description`.
+        """
+        first, second = sorted(self.environment.offsets)
+        end = self.environment.card_mib * MIB or self.disk.first_mib * MIB
+        if first + self.environment.size > second or second + self.environment.size > end:
+            where = "the end of the card" if self.environment.card_mib else "the first partition"
+            what = "the copies of the environment overlap something"
+            found = f"copies at bytes {first} and {second}, of {self.environment.size}"
+            raise ImageError(what, code="description", expected=f"two before {where} at byte {end}", found=found)
+        if not self.environment.card_mib and first < self.disk.table_end:
+            what = "the first copy of the environment overlaps the partition table"
+            raise ImageError(
+                what, code="description", expected=f"an offset from {self.disk.table_end} on", found=str(first)
+            )
+        self.disk.size()
+
     def check_firmware(self, size: int) -> None:
         """Refuse a boot loader of so many bytes that reaches into what follows it.
 
@@ -151,6 +176,9 @@ class DeviceLayout:
         on_disk = () if self.environment.card_mib else self.environment.offsets
         follows = min([self.disk.first_mib * MIB, *(offset for offset in on_disk if offset >= start)])
         end = start + size
+        if self.disk.table == "gpt" and start < self.disk.table_end:
+            what = "the firmware would overwrite the partition table"
+            raise ImageError(what, code="description", expected=f"an offset from {self.disk.table_end} on", found=start)
         if end > follows:
             what = "the firmware reaches into what follows it"
             raise ImageError(what, code="description", expected=f"an end at byte {follows} or before", found=f"{end}")

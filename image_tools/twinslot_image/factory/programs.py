@@ -16,7 +16,7 @@ _ADMIN: Final = "/usr/sbin:/sbin"  # where Debian has these programs; not in eve
 _SAID: Final = 200  # bytes of its output that go into an error
 
 
-def run(*argv: str | Path, env: Mapping[str, str] | None = None, stdin: bytes = b"") -> bytes:
+def run(*argv: str | Path, cwd: Path | None = None, env: Mapping[str, str] | None = None, stdin: bytes = b"") -> bytes:
     """Run a program to its end; what it wrote to standard output.
 
     Raises:
@@ -28,7 +28,8 @@ def run(*argv: str | Path, env: Mapping[str, str] | None = None, stdin: bytes = 
     if program is None:
         hint = "install fdisk, e2fsprogs and erofs-utils"
         raise DeviceError(f"the program '{name}' is not installed", code="disk-tool", hint=hint)
-    done = subprocess.run([program, *words[1:]], env={**os.environ, **(env or {})}, input=stdin, capture_output=True)
+    environment = {**os.environ, **(env or {})}
+    done = subprocess.run([program, *words[1:]], cwd=cwd, env=environment, input=stdin, capture_output=True)
     if done.returncode:
         said = " ".join((done.stderr or done.stdout).decode(errors="replace").split())[-_SAID:]
         what = f"the program '{name}' ended with status {done.returncode}"
