@@ -8,14 +8,14 @@ from typing import Any, Final
 
 from bench.devices import digest_of
 from bench.measure import Sample, run_measured
-from bench.peers.base import Bench, Job, Work
+from bench.peers.base import Bench, UpdateJob, Work
 from bench.peers.twinslot import python_path
 
 BLOCK: Final = 4096  # bytes of a block of the images' file systems
 _STEP: Final = 1 << 20
 
 
-def run_round(bench: Bench, work: Work, name: str, job: Job) -> dict[str, Any]:
+def run_round(bench: Bench, work: Work, name: str, job: UpdateJob) -> dict[str, Any]:
     """What one round measured, ready for the report; all sizes in bytes, times in seconds."""
     prepare_slot(bench, work)
     job.before()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from bench.peers.base import Bench, Job, Peer, UnableError, Work
+from bench.peers.base import Bench, Peer, UnableError, UpdateJob, Work
 from bench.peers.chunked import Casync, Zchunk
 from bench.peers.floor import Floor
 from bench.peers.mender import Mender
@@ -84,7 +84,7 @@ def run_contest(bench: Bench, contest: Contest, rounds: int) -> list[dict[str, A
     return rows
 
 
-_Entry = tuple[Peer, Job, dict[str, Any]]
+_Entry = tuple[Peer, UpdateJob, dict[str, Any]]
 
 
 @contextlib.contextmanager
@@ -113,7 +113,7 @@ def _entered(bench: Bench, work: Work, makers: Sequence[_Make], rows: list[dict[
         yield entries
 
 
-def _round(bench: Bench, work: Work, peer: Peer, job: Job, row: dict[str, Any]) -> None:
+def _round(bench: Bench, work: Work, peer: Peer, job: UpdateJob, row: dict[str, Any]) -> None:
     """One round, added to the row; a peer that fails has a reason instead."""
     result = run_round(bench, work, peer.name.replace(" ", "-"), job)
     said = result.pop("said", "")

@@ -50,7 +50,7 @@ class UnableError(Exception):
 
 
 @dataclass(frozen=True)
-class Job:
+class UpdateJob:
     """One command, ready to run.
 
     Attributes:
@@ -125,7 +125,7 @@ class Peer(Protocol):
         """The program's own words, or Debian's version."""
         ...
 
-    def job(self, work: Work) -> Job:
+    def job(self, work: Work) -> UpdateJob:
         """The command for this work; makes what it needs at the first call.
 
         Raises:

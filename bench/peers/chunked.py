@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 
 from bench.pairs import Pair
-from bench.peers.base import Bench, Job, UnableError, Work, debian_version, make_once, prepare
+from bench.peers.base import Bench, UnableError, UpdateJob, Work, debian_version, make_once, prepare
 
 _DELTA = (Work.SECURITY, Work.ONEFILE, Work.UNKNOWN_BASE)
 
@@ -22,13 +22,13 @@ class Casync:
         """Debian's."""
         return debian_version("casync")
 
-    def job(self, work: Work) -> Job:
+    def job(self, work: Work) -> UpdateJob:
         """Index and chunks from the server."""
         pair = _pair(self._bench, work)
         index, store = self._bench.public / f"{pair.name}.caibx", self._bench.public / f"{pair.name}.castr"
         made = make_once(index, "casync", "make", f"--store={store}", index, pair.new)
         urls = [f"--store={self._bench.server.url(store.name)}", f"--seed={self._bench.slot_a.path}"]
-        return Job(
+        return UpdateJob(
             ["casync", "extract", *urls, self._bench.server.url(index.name), str(self._bench.slot_b.path)],
             published=(index,),
             made=made,
@@ -51,7 +51,7 @@ class Zchunk:
         """Debian's."""
         return debian_version("zchunk")
 
-    def job(self, work: Work) -> Job:
+    def job(self, work: Work) -> UpdateJob:
         """The missing chunks from the server."""
         pair = _pair(self._bench, work)
         new, old = self._bench.public / f"{pair.name}.zck", self._home / f"{pair.name}-old.zck"
@@ -65,7 +65,7 @@ class Zchunk:
             work_at.mkdir()
 
         script = f"cd {work_at} && zckdl -s {old} {self._bench.server.url(new.name)} && unzck -c {new.name}"
-        return Job(
+        return UpdateJob(
             ["/bin/sh", "-c", f"{script} > {self._bench.slot_b.path}"],
             before=before,
             published=(new,),

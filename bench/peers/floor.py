@@ -8,7 +8,7 @@ import sys
 import zstandard
 
 from bench import floor
-from bench.peers.base import Bench, Job, UnableError, Work
+from bench.peers.base import Bench, UnableError, UpdateJob, Work
 
 
 class Floor:
@@ -26,7 +26,7 @@ class Floor:
         """Of the codec and the language."""
         return f"Python {platform.python_version()}, zstandard {zstandard.__version__}"
 
-    def job(self, work: Work) -> Job:
+    def job(self, work: Work) -> UpdateJob:
         """Full installs only."""
         if not work.is_full:
             raise UnableError("the floor of a full install only")
@@ -34,7 +34,7 @@ class Floor:
         if not source.exists():
             floor.make(self._bench.pair(work).new, source)
         where = str(source) if work.is_local else self._bench.server.url(source.name)
-        return Job(
+        return UpdateJob(
             [sys.executable, "-m", "bench.floor", where, str(self._bench.slot_b.path)],
             local=(source,) if work.is_local else (),
             published=(source,),

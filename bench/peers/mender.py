@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.devices import LoopDevice
-from bench.peers.base import Bench, Job, UnableError, Work, debian_version, prepare
+from bench.peers.base import Bench, UnableError, UpdateJob, Work, debian_version, prepare
 
 _PROGRAMS: Final = ("mender", "fw_printenv", "fw_setenv", "mount", "sh", "cat", "sync")
 _LIBRARY: Final = re.compile(r"(/\S+) \(0x")
@@ -33,7 +33,7 @@ class Mender:
         """Debian's."""
         return debian_version("mender-client")
 
-    def job(self, work: Work) -> Job:
+    def job(self, work: Work) -> UpdateJob:
         """An artifact from a file or a server."""
         if not work.is_full:
             raise UnableError("its delta is a commercial module")
@@ -56,7 +56,7 @@ class Mender:
             prepare("mount", "--bind", artifact, root / "new.mender")
             self._stack.callback(prepare, "umount", root / "new.mender")
         where = "/new.mender" if work.is_local else self._bench.server.url(artifact.name)
-        return Job(
+        return UpdateJob(
             ["chroot", str(root), "mender", "--log-level", "info", "install", where],
             before=self._reset,
             local=(artifact,) if work.is_local else (),

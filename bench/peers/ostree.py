@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.peers.base import Bench, Job, UnableError, Work, debian_version, make_once, prepare
+from bench.peers.base import Bench, UnableError, UpdateJob, Work, debian_version, make_once, prepare
 
 
 class Ostree:
@@ -22,7 +22,7 @@ class Ostree:
         """Debian's."""
         return debian_version("ostree")
 
-    def job(self, work: Work) -> Job:
+    def job(self, work: Work) -> UpdateJob:
         """A delta, into a repository that holds the old commit."""
         if work not in (Work.SECURITY, Work.ONEFILE):
             raise UnableError("measured with a static delta only, which needs a known base")
@@ -48,7 +48,7 @@ class Ostree:
                 return True
             return False
 
-        return Job(
+        return UpdateJob(
             ["ostree", f"--repo={device}", "static-delta", "apply-offline", str(delta)],
             local=(delta,),
             published=(delta,),

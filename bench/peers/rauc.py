@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.floor import LEVEL
-from bench.peers.base import Bench, Job, UnableError, Work, debian_version, prepare
+from bench.peers.base import Bench, UnableError, UpdateJob, Work, debian_version, prepare
 
 _BUS: Final = """<busconfig>
 <type>custom</type>
@@ -71,23 +71,23 @@ class Rauc:
         """Debian's."""
         return debian_version("rauc")
 
-    def job(self, work: Work) -> Job:
+    def job(self, work: Work) -> UpdateJob:
         """An install of a bundle."""
         if not work.is_full:
             raise UnableError("its adaptive updates need bundles of the format 'verity' (the kernel's device mapper)")
-        bundle = self._bundle(self._bench.pair(work).new)
-        where = str(bundle) if work.is_local else self._bench.server.url(bundle.name)
+        raucb = self._make_raucb(self._bench.pair(work).new)
+        where = str(raucb) if work.is_local else self._bench.server.url(raucb.name)
         self._start_bus()
         env = {"DBUS_SYSTEM_BUS_ADDRESS": f"unix:path={self._home}/bus"}
         note = "service started with it; reads nothing back" + (
             "; downloads the bundle to a file first" if not work.is_local and not self._stream else ""
         )
-        return Job(
+        return UpdateJob(
             ["/bin/sh", "-c", _INSTALL, "sh", str(self._home / "system.conf"), where],
             env=env,
             before=self._reset,
-            local=(bundle,) if work.is_local else (),
-            published=(bundle,),
+            local=(raucb,) if work.is_local else (),
+            published=(raucb,),
             note=note,
         )
 
@@ -113,10 +113,10 @@ class Rauc:
         assert self._bus.stdout is not None
         self._bus.stdout.readline()  # it listens
 
-    def _bundle(self, image: Path) -> Path:
-        bundle = self._bench.public / f"{self._format}.raucb"
-        if bundle.exists():
-            return bundle
+    def _make_raucb(self, image: Path) -> Path:
+        raucb = self._bench.public / f"{self._format}.raucb"
+        if raucb.exists():
+            return raucb
         home, key, cert = self._home, self._home / "key.pem", self._home / "ca.pem"
         if not key.exists():
             words: list[str | Path] = [
@@ -141,6 +141,6 @@ class Rauc:
         (content / "manifest.raucm").write_text(_MANIFEST.format(format=self._format))
         prepare("cp", "--reflink=auto", image, content / "rootfs.img")
         codec = f"--mksquashfs-args=-comp zstd -Xcompression-level {LEVEL}"
-        prepare("rauc", f"--cert={cert}", f"--key={key}", codec, "bundle", content, bundle)
+        prepare("rauc", f"--cert={cert}", f"--key={key}", codec, "bundle", content, raucb)
         shutil.rmtree(content)
-        return bundle
+        return raucb

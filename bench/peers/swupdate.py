@@ -9,7 +9,7 @@ from typing import Final
 
 from bench.devices import digest_of
 from bench.floor import LEVEL
-from bench.peers.base import Bench, Job, UnableError, Work, debian_version, make_once, prepare
+from bench.peers.base import Bench, UnableError, UpdateJob, Work, debian_version, make_once, prepare
 
 _DESCRIPTION: Final = """software =
 {{
@@ -67,7 +67,7 @@ class Swupdate:
         """Debian's."""
         return debian_version("swupdate")
 
-    def job(self, work: Work) -> Job:
+    def job(self, work: Work) -> UpdateJob:
         """An install of an .swu."""
         if not work.is_full:
             return self._delta_job(work)
@@ -76,7 +76,7 @@ class Swupdate:
         local = (archive,) if work.is_local else ()
         return self._job(way, local, (archive,), "hash compared while writing; reads nothing back")
 
-    def _delta_job(self, work: Work) -> Job:
+    def _delta_job(self, work: Work) -> UpdateJob:
         """An .swu with the header of a zchunk file; the handler takes chunks from slot a and from the server."""
         pair, home = self._bench.pair(work), self._home
         whole = self._bench.public / f"{work}-swupdate.zck"
@@ -95,11 +95,11 @@ class Swupdate:
         job = self._job(["-d", f"-u {self._bench.server.url(archive.name)}"], (), (whole,), note)
         return replace(job, made=made)
 
-    def _job(self, way: list[str], local: tuple[Path, ...], published: tuple[Path, ...], note: str) -> Job:
+    def _job(self, way: list[str], local: tuple[Path, ...], published: tuple[Path, ...], note: str) -> UpdateJob:
         config, cert = self._home / "swupdate.cfg", self._home / "cert.pem"
         words = ["-f", str(config), "-H", "bench:1.0", "-M", "-m", "-p", "/bin/true", "-k", str(cert)]
         env = {"TMPDIR": str(self._home)}
-        return Job(["swupdate", *words, *way], env=env, local=local, published=published, note=note)
+        return UpdateJob(["swupdate", *words, *way], env=env, local=local, published=published, note=note)
 
     def close(self) -> None:
         """Nothing runs."""

@@ -11,7 +11,7 @@ from typing import Final
 
 from bench.devices import digest_of
 from bench.pairs import Pair
-from bench.peers.base import Bench, Job, Work, make_once, prepare
+from bench.peers.base import Bench, UpdateJob, Work, make_once, prepare
 from twinslot import __version__
 from twinslot.worker.sources.patch import patch_url
 
@@ -69,7 +69,7 @@ class Twinslot:
         """Of the client."""
         return __version__
 
-    def job(self, work: Work) -> Job:
+    def job(self, work: Work) -> UpdateJob:
         """An image from a file or a server; a device that has lived, for an update of what it runs."""
         pair = self._bench.pair(work)
         image = self.image(f"{pair.name}-new", pair.new, 2)
@@ -86,7 +86,7 @@ class Twinslot:
         if work.knows_base:
             patch, made = self._patch(pair, image)
             published.append(patch)
-        return Job(
+        return UpdateJob(
             self.command("install", "--no-activate", where, root="full" if work.is_full else "delta"),
             before=self.reset if work.is_full else self._restore,
             after=lambda: None,

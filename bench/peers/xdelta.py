@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from bench.pairs import Pair
-from bench.peers.base import Bench, Job, UnableError, Work, debian_version, make_once
+from bench.peers.base import Bench, UnableError, UpdateJob, Work, debian_version, make_once
 
 _WINDOW: Final = 1 << 30  # bytes of the old image that xdelta3 may look into; 64 MiB is its default
 
@@ -22,7 +22,7 @@ class Xdelta:
         """Debian's."""
         return debian_version("xdelta3")
 
-    def job(self, work: Work) -> Job:
+    def job(self, work: Work) -> UpdateJob:
         """A patch against the running slot."""
         pair = _known_base(self._bench, work)
         patch = self._bench.public / f"{work}.vcdiff"
@@ -31,7 +31,7 @@ class Xdelta:
             patch, "xdelta3", "-9", "-S", "lzma", "-B", str(window), "-e", "-f", "-s", pair.old, pair.new, patch
         )
         slots = ["-s", str(self._bench.slot_a.path), str(patch), str(self._bench.slot_b.path)]
-        return Job(
+        return UpdateJob(
             ["xdelta3", "-d", "-f", "-B", str(window), *slots],
             local=(patch,),
             published=(patch,),
@@ -55,7 +55,7 @@ class Zstd:
         """Debian's."""
         return debian_version("zstd")
 
-    def job(self, work: Work) -> Job:
+    def job(self, work: Work) -> UpdateJob:
         """A patch against a file that holds the old image: zstd asks a base for its size as a file has one."""
         pair = _known_base(self._bench, work)
         patch = self._bench.public / f"{work}.zst"
@@ -72,7 +72,7 @@ class Zstd:
             patch,
         )
         script = f"zstd -q -d -c --long=30 --memory=2048MB --patch-from={pair.old} {patch} > {self._bench.slot_b.path}"
-        return Job(
+        return UpdateJob(
             ["/bin/sh", "-c", script],
             local=(patch,),
             published=(patch,),

@@ -36,7 +36,7 @@ _KERNELS: Final = (
 )
 
 
-class Kind(StrEnum):
+class FileKind(StrEnum):
     """What a file is; the first four are checked, the others are not looked into."""
 
     PROGRAM = "programs"
@@ -57,7 +57,7 @@ class Kind(StrEnum):
 class Looked:
     """How many files of each kind a check met."""
 
-    counts: Counter[Kind] = field(default_factory=Counter)
+    counts: Counter[FileKind] = field(default_factory=Counter)
 
     def as_dict(self) -> dict[str, object]:
         """JSON-ready: what was checked, what was not looked into."""
@@ -72,20 +72,20 @@ class Looked:
 
 
 _CHECKED: Final = (
-    (Kind.PROGRAM, ("program or library", "programs and libraries")),
-    (Kind.MODULE, ("kernel module", "kernel modules")),
-    (Kind.PACKED_MODULE, ("packed kernel module", "packed kernel modules")),
-    (Kind.BOOT, ("kernel or EFI program", "kernels and EFI programs")),
+    (FileKind.PROGRAM, ("program or library", "programs and libraries")),
+    (FileKind.MODULE, ("kernel module", "kernel modules")),
+    (FileKind.PACKED_MODULE, ("packed kernel module", "packed kernel modules")),
+    (FileKind.BOOT, ("kernel or EFI program", "kernels and EFI programs")),
 )
 _LEFT_OUT: Final = (
-    (Kind.SCRIPT, ("script", "scripts")),
-    (Kind.OBJECT, ("object file", "object files")),
-    (Kind.ARCHIVE, ("static library", "static libraries")),
-    (Kind.RAM_DISK, ("initial RAM disk", "initial RAM disks")),
-    (Kind.OTHER_PE, ("Windows program", "Windows programs")),
-    (Kind.FIRMWARE, ("firmware file", "firmware files")),
-    (Kind.FOREIGN, ("file named in 'foreign'", "files named in 'foreign'")),
-    (Kind.DATA, ("other file", "other files")),
+    (FileKind.SCRIPT, ("script", "scripts")),
+    (FileKind.OBJECT, ("object file", "object files")),
+    (FileKind.ARCHIVE, ("static library", "static libraries")),
+    (FileKind.RAM_DISK, ("initial RAM disk", "initial RAM disks")),
+    (FileKind.OTHER_PE, ("Windows program", "Windows programs")),
+    (FileKind.FIRMWARE, ("firmware file", "firmware files")),
+    (FileKind.FOREIGN, ("file named in 'foreign'", "files named in 'foreign'")),
+    (FileKind.DATA, ("other file", "other files")),
 )
 
 
@@ -93,7 +93,7 @@ def _count(number: int, words: tuple[str, str]) -> str:
     return f"{number} {words[number != 1]}"
 
 
-def examine(path: str, file: BinaryIO, architecture: str) -> tuple[Kind, str | None]:
+def examine(path: str, file: BinaryIO, architecture: str) -> tuple[FileKind, str | None]:
     """What a file is, and why it cannot run on the architecture; None when it can, or does not run.
 
     Args:
@@ -105,25 +105,25 @@ def examine(path: str, file: BinaryIO, architecture: str) -> tuple[Kind, str | N
     if head.startswith(ELF_MAGIC):
         return _elf(name.endswith(".ko"), file, architecture)
     if _PACKED_MODULE.search(name):
-        return Kind.PACKED_MODULE, _packed_module(head, file, architecture)
+        return FileKind.PACKED_MODULE, _packed_module(head, file, architecture)
     if name.endswith(".ko") and _MODULES.match(path):
-        return Kind.MODULE, "no kernel module"
+        return FileKind.MODULE, "no kernel module"
     if found := _boot(path, head, file, architecture):
         return found
     if path.startswith("boot/init"):
-        return Kind.RAM_DISK, None
+        return FileKind.RAM_DISK, None
     if head.startswith(_ARCHIVE):
-        return Kind.ARCHIVE, None
-    return (Kind.SCRIPT if head.startswith(b"#!") else Kind.DATA), None
+        return FileKind.ARCHIVE, None
+    return (FileKind.SCRIPT if head.startswith(b"#!") else FileKind.DATA), None
 
 
-def _elf(module: bool, file: BinaryIO, architecture: str) -> tuple[Kind, str | None]:
+def _elf(module: bool, file: BinaryIO, architecture: str) -> tuple[FileKind, str | None]:
     abi = read_abi(file)
     if isinstance(abi, str):
-        return (Kind.MODULE if module else Kind.PROGRAM), abi
+        return (FileKind.MODULE if module else FileKind.PROGRAM), abi
     if not abi.runs and not module:
-        return Kind.OBJECT, None
-    return (Kind.MODULE if module else Kind.PROGRAM), find_mismatch(abi, architecture)
+        return FileKind.OBJECT, None
+    return (FileKind.MODULE if module else FileKind.PROGRAM), find_mismatch(abi, architecture)
 
 
 def _packed_module(head: bytes, file: BinaryIO, architecture: str) -> str | None:
@@ -145,7 +145,7 @@ def _without_sections(head: bytes) -> bytes:
     return head[:at] + bytes(length) + head[at + length :]
 
 
-def _boot(path: str, head: bytes, file: BinaryIO, architecture: str) -> tuple[Kind, str | None] | None:
+def _boot(path: str, head: bytes, file: BinaryIO, architecture: str) -> tuple[FileKind, str | None] | None:
     """EFI programs anywhere; kernels in `boot`, packed ones too."""
     if path.startswith("boot/") and is_packed(head):
         try:
@@ -156,7 +156,7 @@ def _boot(path: str, head: bytes, file: BinaryIO, architecture: str) -> tuple[Ki
     return _pe(head, file, architecture) or _kernel(path, head, architecture)
 
 
-def _pe(head: bytes, file: BinaryIO, architecture: str) -> tuple[Kind, str | None] | None:
+def _pe(head: bytes, file: BinaryIO, architecture: str) -> tuple[FileKind, str | None] | None:
     if not head.startswith(b"MZ") or len(head) < _PE_AT + 4:
         return None
     file.seek(struct.unpack_from("<I", head, _PE_AT)[0])
@@ -165,16 +165,16 @@ def _pe(head: bytes, file: BinaryIO, architecture: str) -> tuple[Kind, str | Non
         return None
     machine, subsystem = struct.unpack_from("<H", header, 4)[0], struct.unpack_from("<H", header, 24 + 68)[0]
     if subsystem not in _EFI:
-        return Kind.OTHER_PE, None
+        return FileKind.OTHER_PE, None
     fits = machine in _PE_MACHINES[architecture]
-    return Kind.BOOT, None if fits else f"EFI program for machine {machine:#x}"
+    return FileKind.BOOT, None if fits else f"EFI program for machine {machine:#x}"
 
 
-def _kernel(path: str, head: bytes, architecture: str) -> tuple[Kind, str | None] | None:
+def _kernel(path: str, head: bytes, architecture: str) -> tuple[FileKind, str | None] | None:
     if not path.startswith("boot/"):
         return None
     for at, magic, architectures in _KERNELS:
         if head[at : at + len(magic)] == magic:
             fits = architecture in architectures
-            return Kind.BOOT, None if fits else f"kernel for {' or '.join(sorted(architectures))}"
+            return FileKind.BOOT, None if fits else f"kernel for {' or '.join(sorted(architectures))}"
     return None

@@ -21,7 +21,7 @@ from twinslot_image.keys import load_trust
 from twinslot_image.named_file import NamedFile, read_small
 from twinslot_image.outputs import Target
 from twinslot_image.pack import PackedPayload, group_size_for, pack_payload
-from twinslot_image.progress import Progress
+from twinslot_image.progress import ProgressLine
 from twinslot_image.replacement import spool
 from twinslot_image.rootfs import Checked, check_rootfs
 
@@ -125,7 +125,7 @@ def _check_payloads(description: Description) -> dict[str, Looked]:
 
 
 def _check(source: PayloadSource, architecture: str) -> Checked:
-    with Progress(f"checking {source.name}", 0, "files") as progress:
+    with ProgressLine(f"checking {source.name}", 0, "files") as progress:
         return check_rootfs(source.file, architecture, source.foreign, progress.update)
 
 
@@ -133,7 +133,7 @@ def _pack(source: PayloadSource, description: Description, sink: BinaryIO) -> Pa
     try:
         with NamedFile(os.open(source.file, os.O_RDONLY), source.file, "rb") as raw, io.BufferedReader(raw) as file:
             total = os.fstat(file.fileno()).st_size
-            with Progress(f"packing {source.name}", total) as progress:
+            with ProgressLine(f"packing {source.name}", total) as progress:
                 return pack_payload(
                     source.name,
                     file,

@@ -25,10 +25,10 @@ from twinslot_image.file_kind import read_image_front, require_image, require_la
 from twinslot_image.inspect import describe_image, render_image
 from twinslot_image.outputs import Target
 from twinslot_image.patch_inspect import describe_patch, is_patch, read_patch_head, render_patch
-from twinslot_image.progress import Progress, size_text
+from twinslot_image.progress import ProgressLine, size_text
 from twinslot_image.sequence import check_sequence
 from twinslot_image.skeleton import write_skeletons
-from twinslot_image.verify import Verified, naming_root, read_root, read_targets, verify_image
+from twinslot_image.verify import VerifiedImage, naming_root, read_root, read_targets, verify_image
 
 
 def init(arguments: argparse.Namespace, output: Output) -> None:
@@ -87,7 +87,7 @@ def verify(arguments: argparse.Namespace, output: Output) -> None:
     require_image(arguments.image)
     root = read_root(arguments.root)
     kept = read_targets(arguments.targets) if arguments.targets else None
-    with Progress("verifying", arguments.image.stat().st_size) as progress, naming_root(arguments.root):
+    with ProgressLine("verifying", arguments.image.stat().st_size) as progress, naming_root(arguments.root):
         verified = verify_image(arguments.image, root, policy, datetime.now(UTC), progress.update, kept=kept)
     if output.as_json:
         output.line({"type": "verify"} | _verified_data(verified))
@@ -137,13 +137,13 @@ def say(
         output.text(map(printable, lines))
 
 
-def _verified_data(verified: Verified) -> dict[str, object]:
+def _verified_data(verified: VerifiedImage) -> dict[str, object]:
     release = verified.manifest.release
     head: dict[str, object] = {"release": release.name, "sequence": release.sequence, "groups": verified.groups}
     return head | {"size": verified.size} | verified.verdict.summary()
 
 
-def _verified_text(verified: Verified) -> list[str]:
+def _verified_text(verified: VerifiedImage) -> list[str]:
     verdict = verified.verdict
     lines = [f"good: {verified.manifest.product} {verified.manifest.release.name}, {counted(verified.groups, 'group')}"]
     lines += [

@@ -19,7 +19,7 @@ from twinslot_image.file_kind import read_image_front, require_image
 from twinslot_image.inspect import describe_image, signature_count
 from twinslot_image.key_source import open_signer
 from twinslot_image.outputs import Target
-from twinslot_image.progress import Progress
+from twinslot_image.progress import ProgressLine
 
 _SIGNATURE_MAX: Final = 4096  # bytes of a detached signature file
 
@@ -39,7 +39,7 @@ def sign(arguments: argparse.Namespace, output: Output) -> None:
         known.extend(parse_manifest(front.manifest).key_ids)
         return add(front)
 
-    with Progress("signing", arguments.image.stat().st_size) as progress:
+    with ProgressLine("signing", arguments.image.stat().st_size) as progress:
         replace_manifest(arguments.image, change, progress.update)
     data = describe_image(read_image_front(arguments.image))
     again = data["signatures"] == known

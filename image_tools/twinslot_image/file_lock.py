@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from twinslot_image.output_place import Place, cannot_write
+from twinslot_image.output_place import OutputPlace, cannot_write
 from twinslot_image.stop import undisturbed
 
 
@@ -55,7 +55,7 @@ def _still_there(path: Path, file: BinaryIO) -> bool:
         return False
 
 
-def put_in_place(made: Path, place: Place, *, fresh: bool) -> None:
+def put_in_place(made: Path, place: OutputPlace, *, fresh: bool) -> None:
     """Give a finished file its name, durably. Never torn apart by a signal.
 
     Args:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from twinslot.core.errors import Refusal, RefusedError
-from twinslot_image.fs_tree import Image, Node, Span
+from twinslot_image.fs_tree import Extent, FileSystemImage, Node
 
 MAGIC_AT: Final = 1024
 MAGIC: Final = b"\xe2\xe1\xf5\xe0"
@@ -30,7 +30,7 @@ class Erofs:
         RefusedError: `refused.rootfs-compressed`.
     """
 
-    def __init__(self, image: Image) -> None:
+    def __init__(self, image: FileSystemImage) -> None:
         self._image = image
         block = image.read(_SUPERBLOCK, 128)
         bits, self.root = block[12], struct.unpack_from("<H", block, 14)[0]
@@ -59,7 +59,7 @@ class Erofs:
             return Node(number, mode, 0, ())
         return Node(number, mode, size, tuple(self._spans(layout, size, where, end)))
 
-    def _spans(self, layout: int, size: int, where: int, end: int) -> Iterator[Span]:
+    def _spans(self, layout: int, size: int, where: int, end: int) -> Iterator[Extent]:
         if layout in (_FULL, _COMPACT):
             raise RefusedError(compressed(self._image.name))
         if layout == _CHUNKS:
@@ -68,11 +68,11 @@ class Erofs:
         blocks = -(-size // self._block) - (layout == _INLINE)
         plain = min(size, max(blocks, 0) * self._block)
         if plain:
-            yield Span(0, plain, where * self._block)
+            yield Extent(0, plain, where * self._block)
         if plain < size:
-            yield Span(plain, size - plain, end)
+            yield Extent(plain, size - plain, end)
 
-    def _chunks(self, size: int, format_: int, end: int) -> Iterator[Span]:
+    def _chunks(self, size: int, format_: int, end: int) -> Iterator[Extent]:
         chunk, entry = self._block << (format_ & 0x1F), 8 if format_ & _INDEXES else 4
         start, count = -(-end // entry) * entry, -(-size // chunk)
         table = self._image.read(start, count * entry)
@@ -82,7 +82,7 @@ class Erofs:
             if device:
                 raise self._image.not_read("content on another device", "make it without '--blobdev'")
             length = min(chunk, size - index * chunk)
-            yield Span(index * chunk, length, None if block == _HOLE else block * self._block)
+            yield Extent(index * chunk, length, None if block == _HOLE else block * self._block)
 
     def names(self, data: bytes) -> Iterator[tuple[bytes, int]]:
         """Names and inode numbers in a directory's content: in each block entries first, then their names."""

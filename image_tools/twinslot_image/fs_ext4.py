@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterator
 from typing import Final
 
-from twinslot_image.fs_tree import Image, Node, Span
+from twinslot_image.fs_tree import Extent, FileSystemImage, Node
 
 MAGIC_AT: Final = 1024 + 0x38
 MAGIC: Final = b"\x53\xef"
@@ -34,7 +34,7 @@ class Ext4:
 
     root = _ROOT
 
-    def __init__(self, image: Image) -> None:
+    def __init__(self, image: FileSystemImage) -> None:
         self._image = image
         block = image.read(_SUPERBLOCK, 1024)
         self._tables: dict[int, int] = {}  # of inodes, by group; in bytes
@@ -91,7 +91,7 @@ class Ext4:
             self._tables[group] = (struct.unpack_from("<I", descriptor, 0x8)[0] | high << 32) * self._block
         return self._tables[group] + index * self._inode_size
 
-    def _spans(self, number: int, raw: bytes, mode: int, size: int, flags: int) -> tuple[Span, ...]:
+    def _spans(self, number: int, raw: bytes, mode: int, size: int, flags: int) -> tuple[Extent, ...]:
         content = raw[_I_BLOCK : _I_BLOCK + _I_BLOCK_SIZE]
         if any(is_kind(mode) for is_kind in _WITHOUT_CONTENT):
             return ()
@@ -100,10 +100,10 @@ class Ext4:
         if flags & _F_EXTENTS:
             return tuple(self._extents(content))
         if stat.S_ISLNK(mode) and size < _I_BLOCK_SIZE:
-            return (Span(0, size, self._inode_at(number) + _I_BLOCK),)
+            return (Extent(0, size, self._inode_at(number) + _I_BLOCK),)
         return tuple(self._mapped(content, size))
 
-    def _extents(self, data: bytes, depth: int | None = None) -> Iterator[Span]:
+    def _extents(self, data: bytes, depth: int | None = None) -> Iterator[Extent]:
         magic, entries, _, here = struct.unpack_from("<HHHH", data)
         if magic != _EXTENT_MAGIC or here > _DEPTH_MAX or (depth is not None and here != depth):
             raise self._image.damaged("a damaged list of extents")
@@ -118,9 +118,9 @@ class Ext4:
             written = length <= _UNWRITTEN
             where = (low | high << 32) * self._block if written else None
             blocks = length if written else length - _UNWRITTEN
-            yield Span(first * self._block, blocks * self._block, where)
+            yield Extent(first * self._block, blocks * self._block, where)
 
-    def _mapped(self, data: bytes, size: int) -> Iterator[Span]:
+    def _mapped(self, data: bytes, size: int) -> Iterator[Extent]:
         """Block numbers, direct and up to three levels away (ext2, ext3)."""
         blocks, numbers = -(-size // self._block), struct.unpack("<15I", data)
         at, each = 0, self._block // 4
@@ -130,20 +130,20 @@ class Ext4:
             yield from self._pointer(numbers[min(at, 11) + level], level, at, blocks)
             at += each**level
 
-    def _pointer(self, number: int, level: int, at: int, blocks: int) -> Iterator[Span]:
+    def _pointer(self, number: int, level: int, at: int, blocks: int) -> Iterator[Extent]:
         if not number or at >= blocks:
             return  # a hole
         if not level:
-            yield Span(at * self._block, self._block, number * self._block)
+            yield Extent(at * self._block, self._block, number * self._block)
             return
         each = self._block // 4
         for index, below in enumerate(struct.unpack(f"<{each}I", self._image.read(number * self._block, self._block))):
             yield from self._pointer(below, level - 1, at + index * each ** (level - 1), blocks)
 
-    def _inline(self, number: int, raw: bytes, size: int) -> Iterator[Span]:
+    def _inline(self, number: int, raw: bytes, size: int) -> Iterator[Extent]:
         """In the inode: what `i_block` holds, then the value of the attribute system.data."""
         at = self._inode_at(number)
-        yield Span(0, min(size, _I_BLOCK_SIZE), at + _I_BLOCK)
+        yield Extent(0, min(size, _I_BLOCK_SIZE), at + _I_BLOCK)
         if size <= _I_BLOCK_SIZE:
             return
         start = 128 + struct.unpack_from("<H", raw, 0x80)[0]
@@ -153,7 +153,7 @@ class Ext4:
         while entry + 16 <= len(raw) and raw[entry]:
             length, index, offset, _, value = struct.unpack_from("<BBHII", raw, entry)
             if index == _XATTR_SYSTEM and raw[entry + 16 : entry + 16 + length] == b"data":
-                yield Span(_I_BLOCK_SIZE, value, at + start + 4 + offset)
+                yield Extent(_I_BLOCK_SIZE, value, at + start + 4 + offset)
                 return
             entry += (16 + length + 3) & ~3
         raise self._image.damaged("inline data without its attribute")

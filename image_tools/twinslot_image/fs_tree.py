@@ -21,7 +21,7 @@ DIRECTORY_SIZE_MAX = 64 * 1024 * 1024  # bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class Extent:
     """Bytes of a file that lie together in the image; `at` is None for a hole. All in bytes."""
 
     start: int
@@ -36,18 +36,18 @@ class Node:
     number: int
     mode: int
     size: int
-    spans: Sequence[Span]
+    spans: Sequence[Extent]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundFile:
     """One name in the tree: the path from the root without a leading slash, and what it names."""
 
     path: bytes
     node: Node
 
 
-class Reader(Protocol):
+class FileSystemReader(Protocol):
     """What each format brings."""
 
     root: int
@@ -62,7 +62,7 @@ class Reader(Protocol):
         ...
 
 
-class Image:
+class FileSystemImage:
     """The bytes of the image. What lies outside of it is damage.
 
     Args:
@@ -115,21 +115,21 @@ class Image:
 class Tree:
     """Walks and looks up paths in a file system image."""
 
-    def __init__(self, image: Image, reader: Reader) -> None:
+    def __init__(self, image: FileSystemImage, reader: FileSystemReader) -> None:
         self._image, self._reader = image, reader
         self.files = reader.files
 
-    def walk(self) -> Iterator[Found]:
+    def walk(self) -> Iterator[FoundFile]:
         """Every name below the root, each directory before what is in it; hard links as often as they have names.
 
         Raises:
             ImageError: `image.rootfs-damaged` or `image.rootfs-feature`.
         """
-        seen, waiting = {self._reader.root}, [Found(b"", self._reader.node(self._reader.root))]
+        seen, waiting = {self._reader.root}, [FoundFile(b"", self._reader.node(self._reader.root))]
         while waiting:
             directory = waiting.pop()
             for name, number in self._children(directory.node):
-                found = Found(directory.path + b"/" + name if directory.path else name, self._reader.node(number))
+                found = FoundFile(directory.path + b"/" + name if directory.path else name, self._reader.node(number))
                 yield found
                 if stat.S_ISDIR(found.node.mode):
                     if number in seen:
@@ -204,7 +204,7 @@ def open_node(image: Image, node: Node) -> BinaryIO:
 
 
 class _Content(io.RawIOBase):
-    def __init__(self, image: Image, node: Node) -> None:
+    def __init__(self, image: FileSystemImage, node: Node) -> None:
         super().__init__()
         self._image, self._node, self._at = image, node, 0
 

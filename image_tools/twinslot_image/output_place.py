@@ -26,7 +26,7 @@ _STREAMS: Final = (stat.S_ISCHR, stat.S_ISBLK, stat.S_ISFIFO, stat.S_ISSOCK)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class OutputPlace:
     """What a name stands for.
 
     Attributes:
@@ -54,14 +54,14 @@ def names_directory(given: str) -> bool:
     return bool(given) and (given.rpartition("/")[2] in ("", ".", "..") or Path(given).is_dir())
 
 
-def find_place(given: str) -> Place:
+def find_place(given: str) -> OutputPlace:
     """Follow a name to where it leads.
 
     Raises:
         DeviceError: `device.output`: a directory, a loop of links, or the way there is none.
     """
     if given == STANDARD_OUTPUT:
-        return Place(given, Path("/dev/stdout"), stream=True, descriptor=1)
+        return OutputPlace(given, Path("/dev/stdout"), stream=True, descriptor=1)
     if names_directory(given):
         raise cannot_write(given, "a directory", expected="the name of a file")
     path = Path(given)
@@ -71,13 +71,13 @@ def find_place(given: str) -> Place:
             break
         if (match := _DESCRIPTORS.fullmatch(str(path.parent.resolve()))) and path.name.isdigit():
             own = int(path.name) if int(match[1]) == os.getpid() else None
-            return Place(given, path, stream=True, descriptor=own)
+            return OutputPlace(given, path, stream=True, descriptor=own)
         path = path.parent / path.readlink()
     else:
         raise cannot_write(given, "links that lead in a circle")
     if mode is not None and stat.S_ISDIR(mode):
         raise cannot_write(given, "a directory", expected="the name of a file")
-    return Place(given, path, stream=mode is not None and any(is_kind(mode) for is_kind in _STREAMS))
+    return OutputPlace(given, path, stream=mode is not None and any(is_kind(mode) for is_kind in _STREAMS))
 
 
 def _mode(path: Path, given: str) -> int | None:
@@ -102,7 +102,7 @@ def cannot_write(given: str, found: object, *, expected: str | None = None) -> D
 
 
 @contextmanager
-def open_stream(place: Place) -> Iterator[BinaryIO]:
+def open_stream(place: OutputPlace) -> Iterator[BinaryIO]:
     """Open a stream for writing. A block device must not be in use (O_EXCL; open(2))."""
     if place.descriptor is not None:
         if sys.stdout is None:  # whoever started this closed it, and its number may be another file's by now

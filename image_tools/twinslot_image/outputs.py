@@ -19,7 +19,7 @@ from typing import BinaryIO, Self
 from twinslot.core.errors import Refusal, RefusedError
 from twinslot_image.file_lock import locked, put_in_place
 from twinslot_image.named_file import naming
-from twinslot_image.output_place import Place, cannot_write, find_place, names_directory, open_stream
+from twinslot_image.output_place import OutputPlace, cannot_write, find_place, names_directory, open_stream
 from twinslot_image.replacement import beside, settle
 from twinslot_image.stop import undisturbed
 
@@ -61,7 +61,7 @@ class Target:
         self._judge = anything if force else replaces
         self._made: list[Path] = []
         self._directory: Path | None = None
-        self._place: Place | None = None
+        self._place: OutputPlace | None = None
         if name is not None and names_directory(self._given):
             self._directory = Path(self._given)
             if self._directory.is_dir():
@@ -137,7 +137,7 @@ class Target:
             self._put(made, place)
 
     @property
-    def _settled(self) -> Place:
+    def _settled(self) -> OutputPlace:
         assert self._place, "the directory is made by entering"
         return self._place
 
@@ -154,12 +154,12 @@ class Target:
             with place.path.open("rb") as file:
                 self._allow(file, place)
 
-    def _allow(self, file: BinaryIO, place: Place) -> None:
+    def _allow(self, file: BinaryIO, place: OutputPlace) -> None:
         if os.fstat(file.fileno()).st_size and (found := self._judge(file)):
             hint = "name another output, or replace it with '--force'"
             raise RefusedError(Refusal("output-exists", f"'{place.given}' is there already", None, found, hint))
 
-    def _put(self, made: Path, place: Place) -> None:
+    def _put(self, made: Path, place: OutputPlace) -> None:
         """Judge again under the lock: what is there now may be another's work of the last minute."""
         while True:
             try:

@@ -29,7 +29,7 @@ from twinslot_image.patch_check import check_patch
 from twinslot_image.patch_encode import EncodedPiece, cut
 from twinslot_image.patch_path import GroupRecipe
 from twinslot_image.patch_pool import Map
-from twinslot_image.patch_search import Report, Search
+from twinslot_image.patch_search import PatchSearch, Report
 from twinslot_image.patch_sources import Content, is_image, read_content, unpack_image
 from twinslot_image.patch_work import Workspace, bound, measure, pack_piece, workers
 from twinslot_image.progress import size_text
@@ -71,7 +71,7 @@ def make_patch(
         pairs = _open_pair(old, new, folder, report)
         target.rename(patch_name(new.name, pairs[0][0].digest))
         with (folder / "pieces").open("w+b") as spool:
-            searches = [(*pair, Search(*pair, folder)) for pair in pairs]
+            searches = [(*pair, PatchSearch(*pair, folder)) for pair in pairs]
             if limit is not None and all(search.has_nothing() for _, _, search in searches):
                 raise _useless(old, limit, "a base that has nothing of it")
             parts = [_make_part(*search, spool, report) for search in searches]
@@ -123,7 +123,7 @@ def _useless(old: Path, limit: int, found: str) -> RefusedError:
     return RefusedError(Refusal("patch-useless", what, wanted, found, hint))
 
 
-def _make_part(base: Content, target: Content, search: Search, spool: BinaryIO, report: Report) -> _Part:
+def _make_part(base: Content, target: Content, search: PatchSearch, spool: BinaryIO, report: Report) -> _Part:
     changed = list(_changed_groups(base, target))
     pieces = list[EncodedPiece]()
     if changed:

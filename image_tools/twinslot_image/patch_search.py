@@ -34,7 +34,7 @@ UNKNOWN_PART = 0.95  # of the content that the base must not have for a patch to
 Report = Callable[[str, int, int], None]  # (what is being done, bytes done, bytes in all)
 
 
-class Search:
+class PatchSearch:
     """The search between two contents.
 
     Attributes:

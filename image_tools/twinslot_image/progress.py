@@ -12,7 +12,7 @@ from typing import Final, Self, TextIO
 from twinslot.cli.progress import STEP, duration_text, size_text
 from twinslot.core.text import printable
 
-__all__ = ["Progress", "Steps", "be_quiet", "describe", "size_text"]
+__all__ = ["ProgressLine", "Steps", "be_quiet", "describe", "size_text"]
 
 QUIET_SECONDS: Final = 1.0  # nothing is shown for what is done by then
 TTY_SECONDS: Final = 0.1  # between redraws
@@ -28,7 +28,7 @@ def be_quiet(quiet: bool) -> None:
     _quiet = quiet
 
 
-class Progress:
+class ProgressLine:
     """Counts towards a total. Use as a context manager; `update` may be called as often as one likes.
 
     Args:
@@ -105,13 +105,13 @@ class Steps:
 
     def __init__(self) -> None:
         self._what = ""
-        self._progress: Progress | None = None
+        self._progress: ProgressLine | None = None
 
     def report(self, what: str, done: int, total: int) -> None:
         """So much of this step is done; another name begins another step."""
         if what != self._what:
             self.__exit__(None, None, None)
-            self._what, self._progress = what, Progress(what, total).__enter__()
+            self._what, self._progress = what, ProgressLine(what, total).__enter__()
         if self._progress:
             self._progress.update(done)
 

@@ -19,7 +19,7 @@ from typing import BinaryIO, Final, cast
 
 from twinslot_image.file_lock import locked, put_in_place
 from twinslot_image.named_file import NamedFile, naming
-from twinslot_image.output_place import Place, cannot_write, find_place
+from twinslot_image.output_place import OutputPlace, cannot_write, find_place
 from twinslot_image.stop import LEFTOVERS, undisturbed
 
 MODE_PUBLIC: Final = 0o666  # less the umask
@@ -53,7 +53,7 @@ def rewriting(path: Path) -> Iterator[tuple[BinaryIO, BinaryIO]]:
         put_in_place(made, place, fresh=False)
 
 
-def _regular(path: Path) -> Place:
+def _regular(path: Path) -> OutputPlace:
     place = find_place(os.fspath(path))
     if place.stream:
         raise cannot_write(place.given, "no regular file", expected="a regular file, which can be replaced")
@@ -91,7 +91,7 @@ def spool(folder: Path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def beside(place: Place, mode: int | None = None) -> Iterator[tuple[BinaryIO, Path]]:
+def beside(place: OutputPlace, mode: int | None = None) -> Iterator[tuple[BinaryIO, Path]]:
     """A new file in the same directory, and its name; whatever of it is left at the end is removed.
 
     Args:

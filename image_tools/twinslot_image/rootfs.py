@@ -16,8 +16,8 @@ from typing import Final
 
 from twinslot.core.errors import ImageError, Refusal
 from twinslot_image import fs_erofs, fs_ext4
-from twinslot_image.binaries import Kind, Looked, examine
-from twinslot_image.fs_tree import LINKS_MAX, Found, Image, Node, Tree, show
+from twinslot_image.binaries import FileKind, Looked, examine
+from twinslot_image.fs_tree import LINKS_MAX, FileSystemImage, FoundFile, Node, Tree, show
 
 # Design rule S6: without both, a release that hangs would not come back. The names are systemd/'s.
 REQUIRED_UNITS = ("twinslot-commit.service", "twinslot-deadline.service")
@@ -69,14 +69,14 @@ def check_rootfs(
         RefusedError: `refused.rootfs-compressed`.
     """
     with image.open("rb") as file:
-        tree = open_tree(Image(file, str(image)))
+        tree = open_tree(FileSystemImage(file, str(image)))
         _check_system(tree, image)
         looked = Looked()
         offending = sorted(_offending(tree, architecture, foreign, looked, on_progress))
         return Checked((*_architecture(offending, architecture), *_check_units(tree)), looked)
 
 
-def open_tree(image: Image) -> Tree:
+def open_tree(image: FileSystemImage) -> Tree:
     """The file system in an image.
 
     Raises:
@@ -114,13 +114,13 @@ def _offending(
                 yield f"{show(found.path)} ({reason})"
 
 
-def _look(tree: Tree, found: Found, architecture: str, foreign: tuple[str, ...]) -> tuple[Kind, str | None]:
+def _look(tree: Tree, found: FoundFile, architecture: str, foreign: tuple[str, ...]) -> tuple[FileKind, str | None]:
     path = found.path.decode("utf-8", "surrogateescape")
     if any(fnmatchcase(path, pattern) for pattern in _FIRMWARE):
-        return Kind.FIRMWARE, None
+        return FileKind.FIRMWARE, None
     kind, reason = examine(path, tree.open(found.node), architecture)
     if reason and any(fnmatchcase(path, pattern) for pattern in foreign):
-        return Kind.FOREIGN, None
+        return FileKind.FOREIGN, None
     return kind, reason
 
 

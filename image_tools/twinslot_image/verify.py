@@ -23,7 +23,7 @@ _CHUNK = 1024 * 1024  # bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Verified:
+class VerifiedImage:
     """What was found good: the manifest, who signed, and how many groups and bytes were read."""
 
     manifest: Manifest
@@ -40,7 +40,7 @@ def verify_image(
     on_progress: Callable[[int], None] = lambda _: None,
     *,
     kept: bytes | None = None,
-) -> Verified:
+) -> VerifiedImage:
     """Everything there is to check about an image file.
 
     Args:
@@ -154,7 +154,7 @@ class _Check:
         self.manifest = parse_manifest(head.manifest)
         self._hashes = {payload.name: hashlib.sha256() for payload in self.manifest.payloads}
 
-    def finish(self, size: int) -> Verified:
+    def finish(self, size: int) -> VerifiedImage:
         assert self.manifest
         assert self._verdict
         for payload in self.manifest.payloads:
@@ -162,4 +162,4 @@ class _Check:
             if found != payload.digest:
                 what = f"payload '{payload.name}': digest of the whole"
                 raise ImageError(what, code="payload", expected=payload.digest, found=found)
-        return Verified(self.manifest, self._verdict, self._groups, size)
+        return VerifiedImage(self.manifest, self._verdict, self._groups, size)

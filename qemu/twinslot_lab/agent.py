@@ -30,7 +30,7 @@ class Hello:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class CommandResult:
     """How a command ended. `exit` 124: it ran out of time; negative: a signal."""
 
     exit: int
@@ -89,7 +89,7 @@ class AgentLink(ABC):
         hello = self._greeted(message)
         return BoardError(f"the guest started anew (slot '{hello.slot}') before: {deadline.what}")
 
-    def run(self, *argv: str, timeout: float = 300, text: str = "") -> Result:
+    def run(self, *argv: str, timeout: float = 300, text: str = "") -> CommandResult:
         """Run a command in the guest; `text` is its stdin.
 
         Raises:
@@ -98,7 +98,7 @@ class AgentLink(ABC):
         """
         deadline = Deadline(timeout + _LATE, f"answer to '{' '.join(argv)}'")
         answer = self._ask({"run": argv, "timeout": timeout, "input": text}, deadline)
-        return Result(answer["exit"], answer["stdout"], answer["stderr"])
+        return CommandResult(answer["exit"], answer["stdout"], answer["stderr"])
 
     def put(self, path: str, data: bytes, mode: int = 0o644) -> None:
         """Write a file in the guest; errors as for `run`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from twinslot_lab.agent import Hello, Result
+from twinslot_lab.agent import CommandResult, Hello
 from twinslot_lab.console import Console
 
 
@@ -16,7 +16,7 @@ class Board(Protocol):
     """
 
     @property
-    def patience(self) -> int:
+    def timeout_factor(self) -> int:
         """How many times as long as elsewhere things take on this board; multiplies the seconds given below."""
         ...
 
@@ -47,7 +47,7 @@ class Board(Protocol):
         """
         ...
 
-    def run(self, *argv: str, timeout: float = 300, text: str = "") -> Result:
+    def run(self, *argv: str, timeout: float = 300, text: str = "") -> CommandResult:
         """Run a command in the guest, whatever its exit status."""
         ...
 

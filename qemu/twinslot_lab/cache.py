@@ -78,7 +78,7 @@ def cached(name: str, key: str, make: Callable[[Path], None], *, base: Path | No
     if final not in _in_use:
         _in_use[final] = _whole(final, make)
         os.utime(final)
-        _sweep(name, home, keep)
+        _remove_unused(name, home, keep)
     return final
 
 
@@ -114,7 +114,7 @@ def _make(final: Path, work: Path, make: Callable[[Path], None]) -> None:
     work.rename(final)
 
 
-def _sweep(name: str, home: Path, keep: float) -> None:
+def _remove_unused(name: str, home: Path, keep: float) -> None:
     """Remove the versions that nobody uses and used lately, and what a maker left that failed or was killed."""
     version = f"{name}-{'[0-9a-f]' * 16}"
     for other in home.glob(version):

@@ -18,10 +18,10 @@ from serial.urlhandler import protocol_socket
 
 from twinslot_lab.deadline import Deadline
 from twinslot_lab.errors import BoardError
-from twinslot_lab.framing import Frame, Splitter
+from twinslot_lab.framing import ConsoleFrame, Splitter
 
 _TAIL_LINES = 25
-_PATIENCE = 0.1  # seconds that the reading thread waits for more
+_TICK = 0.1  # seconds that the reading thread waits for more
 # What means that waiting longer is of no use, unless the test is about just that.
 FATAL = re.compile(r"Kernel panic - not syncing: [^\r\n]*|Twinslot: no slot can be started|You are in emergency mode")
 
@@ -54,12 +54,12 @@ class Console:
     def __init__(self, url: str, *, speed: int = 115200, log: Path | None = None) -> None:
         self._is_socket = url.startswith("socket://")
         try:
-            self._line = _opened(url, speed, timeout=0 if self._is_socket else _PATIENCE)
+            self._line = _opened(url, speed, timeout=0 if self._is_socket else _TICK)
         except (serial.SerialException, OSError, ValueError) as e:
             raise BoardError(f"cannot open the serial line '{url}': {e}") from e
         self._log = log.open("a", encoding="utf-8", newline="") if log else None
         self._text = ""
-        self._frames: deque[Frame] = deque()
+        self._frames: deque[ConsoleFrame] = deque()
         self._splitter = Splitter()
         self._changed = threading.Condition()
         self._closing = False
@@ -90,13 +90,13 @@ class Console:
         if not self._is_socket:
             return bytes(self._line.read(max(1, min(4096, self._line.in_waiting))))
         # pyserial tells of a socket only that there is something, and would take it byte by byte.
-        ready, _, _ = select.select([self._line], [], [], _PATIENCE)
+        ready, _, _ = select.select([self._line], [], [], _TICK)
         return bytes(self._line.read(4096)) if ready else b""
 
     def _take(self, data: bytes) -> None:
         with self._changed:
             for item in self._splitter.feed(data):
-                if isinstance(item, Frame):
+                if isinstance(item, ConsoleFrame):
                     self._frames.append(item)
                     continue
                 text = item.decode("utf-8", errors="replace")
@@ -112,7 +112,7 @@ class Console:
             last = self._looks + 2  # the look that is under way may have begun before
             self._changed.wait_for(lambda: self._looks >= last or self.ended)
 
-    def next_frame(self, seconds: float) -> Frame | None:
+    def next_frame(self, seconds: float) -> ConsoleFrame | None:
         """The next frame, which is then gone; None if none comes within so many seconds."""
         with self._changed:
             self._changed.wait_for(lambda: bool(self._frames) or self.ended, seconds)

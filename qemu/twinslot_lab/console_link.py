@@ -15,7 +15,7 @@ from twinslot_lab.agent import AgentLink, Hello
 from twinslot_lab.console import Console
 from twinslot_lab.deadline import Deadline
 from twinslot_lab.errors import BoardError
-from twinslot_lab.framing import Frame, frames_of
+from twinslot_lab.framing import ConsoleFrame, frames_of
 
 _AT_ONCE = 16  # parts to ask for at once; the guest's input buffer holds as many questions
 _STARTED = 10.0  # seconds to hear that a command which ends the board has arrived
@@ -37,7 +37,7 @@ class ConsoleLink(AgentLink):
         super().__init__(check)
         self._console, self._again, self._gap = console, again, gap
         self._session, self._count = secrets.token_hex(4), 0
-        self._early: list[Frame] = []  # the reply's parts, when what said that the request came was lost
+        self._early: list[ConsoleFrame] = []  # the reply's parts, when what said that the request came was lost
 
     def resume(self, hello: Hello) -> None:
         """As in `AgentLink`; ids are those of nobody before, since each link has its own."""
@@ -46,7 +46,7 @@ class ConsoleLink(AgentLink):
     def attach(self, deadline: Deadline) -> Hello:
         """Ask a guest that is up already who it is. Not for one that starts: a boot loader would see key strokes."""
         while True:
-            self._say(Frame("W", self._session))
+            self._say(ConsoleFrame("W", self._session))
             frame = self._next(deadline, self._again)
             if frame is not None and (message := self._hello_in(frame)):
                 return self._greeted(message)
@@ -77,7 +77,7 @@ class ConsoleLink(AgentLink):
             if frame is None:
                 missing = [n for n in range(wanted) if n not in parts]
                 for n in missing[:_AT_ONCE]:
-                    self._say(Frame("G", id_, n, n + 1))
+                    self._say(ConsoleFrame("G", id_, n, n + 1))
                 continue
             self._refuse_new_start(frame, deadline)
             if frame.id == id_ and frame.kind == "N":
@@ -98,7 +98,7 @@ class ConsoleLink(AgentLink):
             self._deliver(frame, deadline)
         return id_
 
-    def _deliver(self, frame: Frame, deadline: Deadline) -> None:
+    def _deliver(self, frame: ConsoleFrame, deadline: Deadline) -> None:
         while True:
             self._say(frame)
             again = Deadline(min(self._again, deadline.left), "")
@@ -113,23 +113,23 @@ class ConsoleLink(AgentLink):
                     self._early.append(answer)
                     return
 
-    def _refuse_new_start(self, frame: Frame, deadline: Deadline) -> None:
+    def _refuse_new_start(self, frame: ConsoleFrame, deadline: Deadline) -> None:
         message = self._hello_in(frame)
         if message and self._is_new(message):
             raise self._started_anew(message, deadline)
 
-    def _hello_in(self, frame: Frame) -> dict[str, Any]:
+    def _hello_in(self, frame: ConsoleFrame) -> dict[str, Any]:
         """What a greeting says; it is answered, so that it is not repeated. Empty if the frame is none."""
         if frame.kind != "H":
             return {}
-        self._say(Frame("K", frame.id))
+        self._say(ConsoleFrame("K", frame.id))
         message: dict[str, Any] = json.loads(frame.data)
         return message
 
     def _is_new(self, message: dict[str, Any]) -> bool:
         return self.hello is None or message["hello"] != self.hello.boot
 
-    def _next(self, deadline: Deadline, seconds: float) -> Frame | None:
+    def _next(self, deadline: Deadline, seconds: float) -> ConsoleFrame | None:
         """The next frame; None if none came for so many seconds.
 
         Raises:
@@ -149,5 +149,5 @@ class ConsoleLink(AgentLink):
             if quiet.passed:
                 return None
 
-    def _say(self, frame: Frame) -> None:
+    def _say(self, frame: ConsoleFrame) -> None:
         self._console.send_bytes(frame.encode())

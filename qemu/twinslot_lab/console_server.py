@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from twinslot_lab.framing import Frame, Splitter, frames_of
+from twinslot_lab.framing import ConsoleFrame, Splitter, frames_of
 
 _SOON, _LATER = 2.0, 15.0  # seconds between two greetings: at first, and when nobody seems to listen
 _GREETINGS = 30  # so many soon ones
@@ -35,13 +35,13 @@ class ConsoleServer:
 
     def __init__(self, write: Callable[[bytes], None], answer: Answer, hello: dict[str, Any]) -> None:
         self._write, self._answer = write, answer
-        self._hello = Frame("H", str(hello["hello"])[:8], data=json.dumps(hello))
+        self._hello = ConsoleFrame("H", str(hello["hello"])[:8], data=json.dumps(hello))
         self._heard = threading.Event()
         self._writing = threading.Lock()
         self._splitter = Splitter()
         self._id = ""
         self._parts: dict[int, str] = {}
-        self._reply: list[Frame] = []
+        self._reply: list[ConsoleFrame] = []
         self._typed = b""
 
     def greet(self) -> None:
@@ -55,7 +55,7 @@ class ConsoleServer:
     def feed(self, data: bytes) -> bool:
         """What came over the line. True if a person asks for a shell."""
         for item in self._splitter.feed(data):
-            if isinstance(item, Frame):
+            if isinstance(item, ConsoleFrame):
                 self._take(item)
             else:
                 self._typed = (self._typed + item)[-len(_SHELL[0]) :]
@@ -63,7 +63,7 @@ class ConsoleServer:
         self._typed = b"" if wanted else self._typed
         return wanted
 
-    def _take(self, frame: Frame) -> None:
+    def _take(self, frame: ConsoleFrame) -> None:
         if frame.kind == "K":
             self._heard.set()
         elif frame.kind == "W":
@@ -73,14 +73,14 @@ class ConsoleServer:
         elif frame.kind == "G":
             self._again(frame)
 
-    def _request(self, frame: Frame) -> None:
+    def _request(self, frame: ConsoleFrame) -> None:
         """A part of a request: new, or said again because our answer was lost."""
         self._heard.set()
         if frame.id != self._id:
             self._id, self._parts, self._reply = frame.id, {}, []
         known = len(self._parts) == frame.parts
         self._parts[frame.part] = frame.data
-        self._send(Frame("A", frame.id, frame.part, frame.parts))
+        self._send(ConsoleFrame("A", frame.id, frame.part, frame.parts))
         if not known and len(self._parts) == frame.parts:
             text = "".join(self._parts[n] for n in range(frame.parts))
             threading.Thread(target=self._work, args=(frame.id, text), daemon=True).start()
@@ -92,16 +92,16 @@ class ConsoleServer:
             for frame in reply:
                 self._send(frame)
 
-    def _again(self, frame: Frame) -> None:
+    def _again(self, frame: ConsoleFrame) -> None:
         reply = self._reply
         if frame.id != self._id:
-            self._send(Frame("N", frame.id))
+            self._send(ConsoleFrame("N", frame.id))
         elif not reply:
-            self._send(Frame("B", frame.id))
+            self._send(ConsoleFrame("B", frame.id))
         elif frame.part < len(reply):
             self._send(reply[frame.part])
 
-    def _send(self, frame: Frame) -> None:
+    def _send(self, frame: ConsoleFrame) -> None:
         with self._writing:
             self._write(frame.encode())
 

@@ -22,11 +22,11 @@ from twinslot_lab.fileserver import FileServer
 from twinslot_lab.product import Product
 from twinslot_lab.progress import say
 from twinslot_lab.qemu_board import QemuBoard
-from twinslot_lab.release import Image, Release, ReleaseTeam
+from twinslot_lab.release import Image, LabRelease, ReleaseTeam
 
-FACTORY = Release("1.0", 10)
-GOOD = Release("2.0", 20)
-BAD = Release("3.0", 30, motor="stuck")
+FACTORY = LabRelease("1.0", 10)
+GOOD = LabRelease("2.0", 20)
+BAD = LabRelease("3.0", 30, motor="stuck")
 
 
 _RESTART = "restart until slot is up"

@@ -19,7 +19,7 @@ SYSTEMS = ROOT / "qemu" / "systems"
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class EmulatedMachine:
     """The emulator and what is plugged in.
 
     Attributes:
@@ -50,7 +50,7 @@ class Machine:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ConsoleDescription:
     """The serial console: its name in the guest, and where the lab's agent answers (`virtio-serial` or `console`)."""
 
     device: str
@@ -75,7 +75,7 @@ class Firmware:
 
 
 @dataclass(frozen=True, slots=True)
-class System:
+class SystemDescription:
     """The root file system: suite, packages, kernel, modules, and the units and generators that do not run here.
 
     Attributes:
@@ -103,19 +103,19 @@ class Quirks:
 
     Attributes:
         reset: `machine`: it resets itself; `harness`: it hangs instead, and the test harness resets it.
-        patience: How many times as long as elsewhere things may take here before they count as failed.
+        timeout_factor: How many times as long as elsewhere things may take here before they count as failed.
     """
 
     reset: str = "machine"
-    patience: int = 1
+    timeout_factor: int = 1
 
     def named(self) -> list[str]:
         """One sentence for each, for reports."""
         said = []
         if self.reset == "harness":
             said.append("the machine cannot reset itself: the test harness does it")
-        if self.patience != 1:
-            said.append(f"the machine is slow: timeouts in the guest are {self.patience} times as long")
+        if self.timeout_factor != 1:
+            said.append(f"the machine is slow: timeouts in the guest are {self.timeout_factor} times as long")
         return said
 
 
@@ -124,12 +124,12 @@ class BoardDescription:
     """Everything that is particular to one board."""
 
     name: str
-    machine: Machine
-    console: Line
+    machine: EmulatedMachine
+    console: ConsoleDescription
     firmware: Firmware
     environment: EnvironmentLayout
     disk: DiskLayout
-    system: System
+    system: SystemDescription
     quirks: Quirks = field(default_factory=Quirks)
 
     @property
@@ -145,12 +145,12 @@ class BoardDescription:
 
 
 _TABLES: dict[str, type[Any]] = {
-    "machine": Machine,
-    "console": Line,
+    "machine": EmulatedMachine,
+    "console": ConsoleDescription,
     "firmware": Firmware,
     "environment": EnvironmentLayout,
     "disk": DiskLayout,
-    "system": System,
+    "system": SystemDescription,
     "quirks": Quirks,
 }
 _CHOICES = {

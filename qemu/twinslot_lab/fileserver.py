@@ -96,5 +96,5 @@ class FileServer:
         return int(self._server.server_address[1])
 
     def url(self, name: str, port: int = 0) -> str:
-        """Where the guest finds a file of the folder; `port`: of what stands between (badnet.py)."""
+        """Where the guest finds a file of the folder; `port`: of what stands between (network_faults.py)."""
         return f"http://{self._seen_as}:{port or self.port}/{name}"

@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from twinslot_lab.qemu_board import QemuBoard
     from twinslot_lab.release import Image
 
-_WATCH = pytest.StashKey["Watch"]()
+_WATCH = pytest.StashKey["BoardWatch"]()
 
 Serve = Callable[["Image | Path"], str]
 
 
 @dataclass
-class Watch:
+class BoardWatch:
     """What a test uses, remembered for the case that it fails."""
 
     boards: dict[Path, Board | None] = field(default_factory=dict)  # by folder; None: it never came to be
@@ -41,7 +41,7 @@ class Watch:
     has_failed: bool = False
 
     @classmethod
-    def of(cls, item: pytest.Item) -> Watch:
+    def of(cls, item: pytest.Item) -> BoardWatch:
         """That of one test."""
         return item.stash.setdefault(_WATCH, cls())
 
@@ -116,7 +116,7 @@ def artifacts(request: pytest.FixtureRequest) -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     yield folder
-    if not Watch.of(request.node).has_failed:
+    if not BoardWatch.of(request.node).has_failed:
         for large in (*folder.rglob("*.img"), *folder.rglob("memory")):  # drives, and boards that were frozen
             large.unlink()
 
@@ -126,9 +126,9 @@ def _nothing() -> None:
 
 
 @pytest.fixture
-def _watch(request: pytest.FixtureRequest) -> Iterator[Watch]:
+def _watch(request: pytest.FixtureRequest) -> Iterator[BoardWatch]:
     """Cuts every board of the test when it ends."""
-    watch = Watch.of(request.node)
+    watch = BoardWatch.of(request.node)
     yield watch
     with ExitStack() as stack:  # every one, also if one of them fails
         for board in filter(None, watch.boards.values()):
@@ -137,7 +137,7 @@ def _watch(request: pytest.FixtureRequest) -> Iterator[Watch]:
 
 
 @pytest.fixture
-def board_factory(request: pytest.FixtureRequest, artifacts: Path, _watch: Watch) -> BoardFactory:
+def board_factory(request: pytest.FixtureRequest, artifacts: Path, _watch: BoardWatch) -> BoardFactory:
     """See `BoardFactory`."""
     from twinslot_lab.qemu_board import QemuBoard
 
@@ -160,7 +160,7 @@ def board_factory(request: pytest.FixtureRequest, artifacts: Path, _watch: Watch
 
 @pytest.fixture
 def board(
-    request: pytest.FixtureRequest, device: Device, artifacts: Path, broken_boards: BrokenBoards, _watch: Watch
+    request: pytest.FixtureRequest, device: Device, artifacts: Path, broken_boards: BrokenBoards, _watch: BoardWatch
 ) -> Board:
     """The device, up: an emulated one goes on from a snapshot (some seconds), a real one is switched on."""
     from twinslot_lab.device import open_board
@@ -182,7 +182,7 @@ def fresh_board(board_factory: BoardFactory, board_files: BoardFiles) -> QemuBoa
 
 
 @pytest.fixture
-def power(board: Board, pytestconfig: pytest.Config, _watch: Watch) -> Power:
+def power(board: Board, pytestconfig: pytest.Config, _watch: BoardWatch) -> Power:
     """The power of `board`: on, off, cut, cut_after, cut_within, reset. Drawn moments follow `--power-seed`."""
     from twinslot_lab.power import Power
 

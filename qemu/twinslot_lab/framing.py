@@ -33,7 +33,7 @@ _LF = b"\n"
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class ConsoleFrame:
     """One part of a message: kind, id, number of the part from 0, how many there are, and its data in ASCII."""
 
     kind: str
@@ -48,13 +48,13 @@ class Frame:
         return b"%c%s %08x\n" % (START, body, zlib.crc32(body))
 
 
-def frames_of(kind: str, id_: str, message: str) -> list[Frame]:
+def frames_of(kind: str, id_: str, message: str) -> list[ConsoleFrame]:
     """A message (printable ASCII, such as JSON without line ends) as frames; one if it is empty."""
     count = max(1, -(-len(message) // PART))
-    return [Frame(kind, id_, n, count, message[n * PART : (n + 1) * PART]) for n in range(count)]
+    return [ConsoleFrame(kind, id_, n, count, message[n * PART : (n + 1) * PART]) for n in range(count)]
 
 
-def decode(line: bytes) -> Frame | None:
+def decode(line: bytes) -> ConsoleFrame | None:
     """A line from behind the RS to its end of line; None if it is no frame or was damaged."""
     body, _, check = line.rstrip(b"\r\n").rpartition(b" ")
     if check != b"%08x" % zlib.crc32(body):
@@ -63,7 +63,7 @@ def decode(line: bytes) -> Frame | None:
     if len(words) != 5 or not (words[2].isdecimal() and words[3].isdecimal()):
         return None
     part, parts = int(words[2]), int(words[3])
-    return Frame(words[0], words[1], part, parts, words[4]) if part < parts else None
+    return ConsoleFrame(words[0], words[1], part, parts, words[4]) if part < parts else None
 
 
 class Splitter:
@@ -72,7 +72,7 @@ class Splitter:
     def __init__(self) -> None:
         self._held = b""  # from an RS on, until it is known what it is
 
-    def feed(self, data: bytes) -> Iterator[Frame | bytes]:
+    def feed(self, data: bytes) -> Iterator[ConsoleFrame | bytes]:
         """What the bytes so far amount to. An RS is held back until its line ends or cannot be a frame any more."""
         self._held += data
         while self._held:

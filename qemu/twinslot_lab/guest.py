@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Protocol
 
-from twinslot_lab.agent import Hello, Result
+from twinslot_lab.agent import CommandResult, Hello
 from twinslot_lab.console import Console
 from twinslot_lab.deadline import Deadline
 from twinslot_lab.errors import BoardError, GuestError
@@ -20,7 +20,7 @@ class GuestLink(Protocol):
         """Wait for the next start of the guest."""
         ...
 
-    def run(self, *argv: str, timeout: float = 300, text: str = "") -> Result:
+    def run(self, *argv: str, timeout: float = 300, text: str = "") -> CommandResult:
         """Run a command, whatever its exit status."""
         ...
 
@@ -45,11 +45,11 @@ class GuestBoard(ABC):
     """The half of `Board` that is about the guest; power is the driver's.
 
     Args:
-        patience: As in `Board`.
+        timeout_factor: As in `Board`.
     """
 
-    def __init__(self, patience: int = 1) -> None:
-        self.patience = patience
+    def __init__(self, timeout_factor: int = 1) -> None:
+        self.timeout_factor = timeout_factor
         self._lenient = False
         self._watch_from = 0
 
@@ -77,7 +77,7 @@ class GuestBoard(ABC):
 
     def wait_up(self, seconds: float = 900, *, slot: str = "", through_failures: bool = False) -> Hello:
         """As in `Board`."""
-        deadline = Deadline(seconds * self.patience, f"slot {slot or 'any'} is up")
+        deadline = Deadline(seconds * self.timeout_factor, f"slot {slot or 'any'} is up")
         self._lenient = through_failures
         try:
             hello = self.agent.wait_hello(deadline)
@@ -107,9 +107,9 @@ class GuestBoard(ABC):
     def _default_target(self) -> bool:
         return self.run("systemctl", "is-active", "--quiet", "default.target").exit == 0
 
-    def run(self, *argv: str, timeout: float = 300, text: str = "") -> Result:
+    def run(self, *argv: str, timeout: float = 300, text: str = "") -> CommandResult:
         """As in `Board`."""
-        return self.agent.run(*argv, timeout=timeout * self.patience, text=text)
+        return self.agent.run(*argv, timeout=timeout * self.timeout_factor, text=text)
 
     def check(self, *argv: str, timeout: float = 300, text: str = "") -> str:
         """As in `Board`."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from twinslot_lab.demo import FACTORY
 from twinslot_lab.errors import LabError
-from twinslot_lab.release import Change, Image, Release, ReleaseTeam
+from twinslot_lab.release import Change, Image, LabRelease, ReleaseTeam
 
 _STEP = 10  # between the sequences of two releases
 
@@ -56,14 +56,14 @@ class ImageFactory:
         self._sequence = sequence if sequence is not None else self._sequence + _STEP
         if change is not None and not marker:
             marker = marker_of(change)
-        return self._team.image(Release(name, self._sequence, motor, epoch, change, marker))
+        return self._team.image(LabRelease(name, self._sequence, motor, epoch, change, marker))
 
     def raw(self, content: bytes, name: str = "9.0", *, sequence: int = 90) -> Image:
         """A signed image whose payload is not a system but any bytes: quick to install, nothing to boot.
 
         For what happens before a start: damaged media, bad networks, wrong clocks.
         """
-        return self._team.raw_image(Release(name, sequence), content)
+        return self._team.raw_image(LabRelease(name, sequence), content)
 
 
 class ReadyImages:
@@ -96,7 +96,7 @@ class ReadyImages:
         return self._image(name)
 
     def _image(self, name: str) -> Image:
-        return Image(Release(name, 0), self._folder / f"{name}.twin", self._folder / f"{name}.img")
+        return Image(LabRelease(name, 0), self._folder / f"{name}.twin", self._folder / f"{name}.img")
 
 
 def marker_of(change: Change) -> str:

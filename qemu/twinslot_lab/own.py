@@ -29,7 +29,7 @@ from twinslot_lab.cache import cached, fingerprint
 from twinslot_lab.command import run
 from twinslot_lab.description import BoardDescription, load
 from twinslot_lab.errors import BuildError, LabError
-from twinslot_lab.release import Release, ReleaseTeam
+from twinslot_lab.release import LabRelease, ReleaseTeam
 from twinslot_lab.rootfs import ROOTFS, Overlay
 from twinslot_lab.uboot import initial_environment
 
@@ -130,7 +130,7 @@ class OwnTeam(ReleaseTeam):
         code = [Path(__file__), Path(rootfs.__file__), ROOTFS / "lab", self.board.hooks]
         return fingerprint(self.board.name, disk.slot_mib, disk.data_mib, self._plain(), *self._device.overlays, *code)
 
-    def _layers(self, release: Release) -> tuple[Overlay, ...]:
+    def _layers(self, release: LabRelease) -> tuple[Overlay, ...]:
         return self._install_root, lambda tree: _apply(release, tree)
 
     def _fit(self, tree: Path) -> None:
@@ -155,7 +155,7 @@ def _copy_configuration(source: Path, out: Path) -> None:
             shutil.copyfile(file, out / file.relative_to(source))
 
 
-def _apply(release: Release, tree: Path) -> None:
+def _apply(release: LabRelease, tree: Path) -> None:
     if release.change is not None:
         release.change(tree)
     place = tree / "usr/lib/twinslot/release"

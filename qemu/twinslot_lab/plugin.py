@@ -16,7 +16,7 @@ from twinslot_lab.matrix import collect, reach
 pytest.register_assert_rewrite("twinslot_lab.fixtures")  # pytest warns of a plugin that was imported without
 reach.install()  # before whatever has marks is imported
 
-from twinslot_lab.fixtures import BoardFactory, Watch  # noqa: E402 - not before the lines above
+from twinslot_lab.fixtures import BoardFactory, BoardWatch  # noqa: E402 - not before the lines above
 
 __all__ = ["BoardFactory", "board_name"]
 
@@ -49,5 +49,5 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     """Of a failed test keep the evidence while the board still answers, and name it in the report."""
     report = yield
     if report.failed:
-        Watch.of(item).failed(report)
+        BoardWatch.of(item).failed(report)
     return report

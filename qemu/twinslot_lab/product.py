@@ -53,7 +53,7 @@ class Product:
             GuestError: It was refused or failed; the message is the client's.
         """
         self.start_install(url, *options)
-        deadline = Deadline(seconds * self._board.patience, f"install of {url}")
+        deadline = Deadline(seconds * self._board.timeout_factor, f"install of {url}")
         lines = GrowingLines(self._board, _RUNS)
         while True:
             for message in lines.new():
@@ -76,14 +76,16 @@ class Product:
 
     def wait_idle(self, seconds: float = 900) -> dict[str, Any]:
         """Wait until no update is under way; returns the status."""
-        deadline = Deadline(seconds * self._board.patience, "the update comes to its end")
+        deadline = Deadline(seconds * self._board.timeout_factor, "the update comes to its end")
         while True:
             status = self.status()
             if status["state"] == "idle":
                 return status
             if deadline.passed:
                 raise deadline.failure()
-            time.sleep(2 * self._board.patience)  # each question costs the guest a second of its processor, or several
+            time.sleep(
+                2 * self._board.timeout_factor
+            )  # each question costs the guest a second of its processor, or several
 
     def digest_of_root(self, size: int) -> str:
         """SHA-256 of the first `size` bytes of the partition that runs, read by the guest past its page cache."""

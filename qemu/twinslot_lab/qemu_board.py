@@ -52,7 +52,7 @@ class QemuBoard(GuestBoard):
         drives: Mapping[str, str] | None = None,
         stop_on_reset: bool = False,
     ) -> None:
-        super().__init__(files.board.quirks.patience)
+        super().__init__(files.board.quirks.timeout_factor)
         folder.mkdir(parents=True, exist_ok=True)
         self.files = files
         self.folder = folder

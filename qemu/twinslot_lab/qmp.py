@@ -20,7 +20,7 @@ _ANSWER = 30  # seconds for any monitor command
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class QmpEvent:
     """Something QEMU reported, such as RESET or WATCHDOG (QEMU QMP reference, "Events").
 
     Attributes:
@@ -42,7 +42,7 @@ class Monitor:
     """
 
     def __init__(self, connection: socket.socket) -> None:
-        self.events: list[Event] = []
+        self.events: list[QmpEvent] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="qmp", daemon=True)
         self._thread.start()
@@ -59,7 +59,9 @@ class Monitor:
     async def _listen(self, listener: EventListener) -> None:
         async for message in listener:
             data = message.get("data")
-            self.events.append(Event(str(message["event"]), data if isinstance(data, dict) else {}, time.monotonic()))
+            self.events.append(
+                QmpEvent(str(message["event"]), data if isinstance(data, dict) else {}, time.monotonic())
+            )
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         try:

@@ -56,7 +56,7 @@ Change = Callable[[Path], None]
 
 
 @dataclass(frozen=True)
-class Release:
+class LabRelease:
     """One release of the emulated product.
 
     Attributes:
@@ -88,7 +88,7 @@ class Release:
 class Image:
     """A signed image and what it holds."""
 
-    release: Release
+    release: LabRelease
     path: Path
     slot: Path
 
@@ -129,7 +129,7 @@ class ReleaseTeam:
 
         return cached("lab-keys", fingerprint(*self.roles), make) / "keys"
 
-    def factory(self, release: Release) -> BoardFiles:
+    def factory(self, release: LabRelease) -> BoardFiles:
         """A board that leaves the factory with this release in slot a, its record and its environment set."""
         image = self.image(release)
         firmware = uboot.build(self.board)
@@ -147,7 +147,7 @@ class ReleaseTeam:
             self.board, cached("factory", fingerprint(str(firmware), str(image.path), vars_of(self.board), 3), make)
         )
 
-    def image(self, release: Release) -> Image:
+    def image(self, release: LabRelease) -> Image:
         """A signed image of the release; from the cache or built (half a minute)."""
 
         def make(work: Path) -> None:
@@ -159,7 +159,7 @@ class ReleaseTeam:
         folder = cached("release", self._key(release), make)
         return Image(release, folder / "image.twin", folder / "slot.img")
 
-    def raw_image(self, release: Release, content: bytes) -> Image:
+    def raw_image(self, release: LabRelease, content: bytes) -> Image:
         """A signed image of any bytes, which nothing can start; its release's changes do not matter."""
 
         def make(work: Path) -> None:
@@ -171,7 +171,7 @@ class ReleaseTeam:
         folder = cached("release", fingerprint(self._key(release), digest), make)
         return Image(release, folder / "image.twin", folder / "slot.img")
 
-    def with_payload(self, release: Release, name: str, content: bytes) -> Image:
+    def with_payload(self, release: LabRelease, name: str, content: bytes) -> Image:
         """A signed image of the release with a second payload of any bytes beside its root file system."""
         slot = self.image(release).slot
 
@@ -185,7 +185,7 @@ class ReleaseTeam:
         folder = cached("release", fingerprint(self._key(release), name, digest), make)
         return Image(release, folder / "image.twin", folder / "slot.img")
 
-    def _pack(self, release: Release, work: Path, kind: str = "") -> None:
+    def _pack(self, release: LabRelease, work: Path, kind: str = "") -> None:
         """Build and sign `image.twin` of what is in the folder."""
         description = _DESCRIPTION.format(
             name=release.name,
@@ -203,7 +203,7 @@ class ReleaseTeam:
             (key,) = (self.keys / "private").glob(f"{role}.*.pem")
             _tool("sign", str(work / "image.twin"), "--role", role, "--key", str(key))
 
-    def _slot(self, release: Release, work: Path) -> Path:
+    def _slot(self, release: LabRelease, work: Path) -> Path:
         with scratch(work) as place:
             tree = place / "tree"
             run("cp", "-a", "--reflink=auto", self._product_tree(), tree)
@@ -211,7 +211,7 @@ class ReleaseTeam:
                 rootfs.apply_overlay(overlay, tree)
             return make_slot(self.board, tree, work / "slot.img")
 
-    def _layers(self, release: Release) -> tuple[Overlay, ...]:
+    def _layers(self, release: LabRelease) -> tuple[Overlay, ...]:
         """What comes over the system with the client's package, in this order."""
         return PRODUCT, self._install_root, release.apply
 
@@ -235,7 +235,7 @@ class ReleaseTeam:
         built = datetime.fromtimestamp(_EPOCH, UTC).isoformat()
         (drop_ins / "10-build.toml").write_text(f"[trust]\nbuild_time = {built}\n")
 
-    def _key(self, release: Release) -> str:
+    def _key(self, release: LabRelease) -> str:
         if (release.change is None) != (not release.marker):
             raise BuildError(f"release '{release.name}' needs a marker for its change")
         what = [release.name, release.sequence, release.motor, release.epoch, release.marker]
@@ -256,14 +256,14 @@ def _package() -> Path:
 def settings_of(board: BoardDescription) -> tuple[str, str]:
     """What the board's description settles of the product: configuration (docs/config.md) and deadline unit.
 
-    Where the board needs no more patience than others, the product's own words about deadlines stand.
+    Where the board is no slower than others, the product's own words about deadlines stand.
     """
     lines = ["[device]", f'compatible = "twinslot,{board.name}"']
     for slot in SlotName:
         lines += [f"[slots.{slot.value}]", f'rootfs = "{board.disk.device(f"slot_{slot.value}")}"']
-    if board.quirks.patience == 1:
+    if board.quirks.timeout_factor == 1:
         return "\n".join(lines) + "\n", ""
-    seconds = _DEADLINE * board.quirks.patience
+    seconds = _DEADLINE * board.quirks.timeout_factor
     lines += ["[trial]", f"deadline = {seconds}"]
     return "\n".join(lines) + "\n", f"TWINSLOT_DEADLINE={seconds}\n"
 

@@ -69,7 +69,12 @@ def system_tree(board: BoardDescription) -> Path:
         board.system.left_out,
         board.system.modules,
         board.system.dtb,
-        [board.disk.device("data"), board.environment.fw_env_config, board.machine.watchdog, board.quirks.patience],
+        [
+            board.disk.device("data"),
+            board.environment.fw_env_config,
+            board.machine.watchdog,
+            board.quirks.timeout_factor,
+        ],
     ]
     parts += [board.system.initrd_modules, base_tar(board).parent.name, kernel.packages(board).parent.name]
     parts += [Path(__file__), Path(kernel.__file__), *map(Path, _SHARED)]
@@ -107,10 +112,10 @@ def _configure(board: BoardDescription, tree: Path) -> None:
     """Generated files and links: the description's, units masked and wanted, an empty root password for the lab."""
     etc = tree / "etc"
     (etc / "fw_env.config").write_text(board.environment.fw_env_config)
-    patience = board.quirks.patience
-    (etc / "board.env").write_text(f"DATA={board.disk.device('data')}\nDATA_WAIT={_DATA_WAIT * patience}\n")
-    timeout = f"[Manager]\nDefaultTimeoutStartSec={_START_TIMEOUT * patience}s\n"
-    (etc / "systemd/system.conf.d/patience.conf").write_text(timeout)
+    timeout_factor = board.quirks.timeout_factor
+    (etc / "board.env").write_text(f"DATA={board.disk.device('data')}\nDATA_WAIT={_DATA_WAIT * timeout_factor}\n")
+    timeout = f"[Manager]\nDefaultTimeoutStartSec={_START_TIMEOUT * timeout_factor}s\n"
+    (etc / "systemd/system.conf.d/timeouts.conf").write_text(timeout)
     (etc / "u-boot-initial-env").write_text(initial_environment(board))
     units = etc / "systemd" / "system"
     _mask(units, board.system.masked_units)

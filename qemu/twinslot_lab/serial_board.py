@@ -37,12 +37,12 @@ from twinslot_lab.harness_reset import HarnessReset
 _COMMAND = 60  # seconds that a power command may take
 _SAID = 2000  # bytes of its output that go into an error
 _LINE = 20  # seconds for a line that comes and goes with the power
-_NUMBERS = {"speed", "patience"}
+_NUMBERS = {"speed", "timeout_factor"}
 _TOP = {"name", "kind", "host", "listen", "images", "console", "power", "quirks"}
 
 
 @dataclass(frozen=True, slots=True)
-class Power:
+class PowerCommands:
     """Commands; `reset` may be empty."""
 
     on: str
@@ -64,7 +64,7 @@ class RealBoard:
 
     name: str
     console: SerialLine
-    power: Power
+    power: PowerCommands
     quirks: Quirks
 
 
@@ -76,7 +76,7 @@ def parse(data: dict[str, Any]) -> RealBoard:
     """
     if odd := (set(data) - _TOP) | ({"name", "console", "power"} - set(data)):
         raise LabError(f"the board has unknown or missing keys: {', '.join(sorted(odd))}")
-    line, power = _table(data, "console", SerialLine, "url"), _table(data, "power", Power, "on", "cut")
+    line, power = _table(data, "console", SerialLine, "url"), _table(data, "power", PowerCommands, "on", "cut")
     return RealBoard(str(data["name"]), line, power, _table(data, "quirks", Quirks))
 
 
@@ -101,7 +101,7 @@ class SerialBoard(GuestBoard):
     """
 
     def __init__(self, about: RealBoard, folder: Path) -> None:
-        super().__init__(about.quirks.patience)
+        super().__init__(about.quirks.timeout_factor)
         folder.mkdir(parents=True, exist_ok=True)
         self.about = about
         self.folder = folder

@@ -18,7 +18,7 @@ from twinslot_lab.demo import FACTORY
 from twinslot_lab.description import load
 from twinslot_lab.plugin import BoardFactory
 from twinslot_lab.qemu_board import QemuBoard
-from twinslot_lab.release import Release, ReleaseTeam
+from twinslot_lab.release import LabRelease, ReleaseTeam
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +47,7 @@ def team() -> ReleaseTeam:
 class TrialFactory(Protocol):
     """Makes a board whose next boot tries a release, as after an install that was cut short right behind arming."""
 
-    def __call__(self, release: Release) -> QemuBoard:
+    def __call__(self, release: LabRelease) -> QemuBoard:
         """The board, off. Slot a holds release 1.0, slot b the given one."""
         ...
 
@@ -56,7 +56,7 @@ class TrialFactory(Protocol):
 def trial_board(team: ReleaseTeam, board_factory: BoardFactory) -> TrialFactory:
     """See `TrialFactory`. The install itself has tests of its own; without it a failing trial takes half the time."""
 
-    def make(release: Release) -> QemuBoard:
+    def make(release: LabRelease) -> QemuBoard:
         image = team.image(release)
         board = board_factory(files=team.factory(FACTORY))
         write_at(board.disk, board.files.board.disk.partitions()["slot_b"][0], image.slot)

@@ -14,10 +14,10 @@ import pytest
 
 from twinslot_lab.crash import explore
 from twinslot_lab.crash.judge import Judge
-from twinslot_lab.crash.log import ENTRY, Drive, Log, Op
+from twinslot_lab.crash.log import ENTRY, Drive, DriveOp, Log
 from twinslot_lab.crash.record import SHORT, Recording, record
 from twinslot_lab.crash.replay import Drives
-from twinslot_lab.crash.states import State
+from twinslot_lab.crash.states import CrashState
 from twinslot_lab.progress import say
 
 pytestmark = pytest.mark.board
@@ -36,7 +36,7 @@ def test_the_whole_log_replayed_is_byte_for_byte_what_the_drives_held(recording:
     log = Log(recording.folder)
     drives = Drives(log, recording.disk, recording.card)
     drives.go_to(len(log.entries))
-    state = State(len(log.entries), "kept")
+    state = CrashState(len(log.entries), "kept")
     for offset, data in drives.disk.whole(state):
         drives.disk.flushed[offset : offset + len(data)] = data
     with (recording.folder / "disk.img").open("rb") as held:
@@ -47,8 +47,8 @@ def test_the_whole_log_replayed_is_byte_for_byte_what_the_drives_held(recording:
 
 def test_the_guest_flushes_its_disk_and_never_its_card(recording: Recording) -> None:
     entries = Log(recording.folder).entries
-    assert sum(e.drive is Drive.DISK and e.op is Op.FLUSH for e in entries) > 20
-    assert not [e for e in entries if e.drive is Drive.CARD and e.op is Op.FLUSH]
+    assert sum(e.drive is Drive.DISK and e.op is DriveOp.FLUSH for e in entries) > 20
+    assert not [e for e in entries if e.drive is Drive.CARD and e.op is DriveOp.FLUSH]
     assert {e.length for e in entries if e.drive is Drive.CARD} == {512}
 
 
@@ -70,12 +70,14 @@ def test_no_state_that_a_cut_could_leave_is_bad(recording: Recording) -> None:
 
 def test_without_the_flushes_of_the_client_the_same_judge_finds_a_brick(recording: Recording, tmp_path: Path) -> None:
     start, size = recording.files.board.disk.partitions()["slot_b"]
-    kept = [e for e in Log(recording.folder).entries if e.drive is Drive.CARD or e.op is not Op.FLUSH]
+    kept = [e for e in Log(recording.folder).entries if e.drive is Drive.CARD or e.op is not DriveOp.FLUSH]
     packed = [ENTRY.pack(e.drive, e.op, e.fua, e.offset, e.length, e.place, e.seconds) for e in kept]
     (tmp_path / "log").write_bytes(b"".join(packed))
     for name in ("data", "marks.json"):
         (tmp_path / name).symlink_to(recording.folder / name)
-    group = next(n for n, e in enumerate(kept) if e.op is Op.WRITE and start + (16 << 20) < e.offset < start + size)
+    group = next(
+        n for n, e in enumerate(kept) if e.op is DriveOp.WRITE and start + (16 << 20) < e.offset < start + size
+    )
     with Judge(replace(recording, folder=tmp_path)) as judge:
-        verdict = judge.judge(State(len(kept), "one lost", frozenset({group})))
+        verdict = judge.judge(CrashState(len(kept), "one lost", frozenset({group})))
     assert verdict.bad == "slot b would start and is not what was signed"

@@ -16,7 +16,6 @@ import pytest
 
 from twinslot_image.factory.disk import write_at
 from twinslot_lab import snapshot
-from twinslot_lab.badnet import Proxy, Weather
 from twinslot_lab.board import Board
 from twinslot_lab.demo import BAD, GOOD
 from twinslot_lab.device import Device, EmulatedDevice
@@ -25,6 +24,7 @@ from twinslot_lab.errors import GuestError
 from twinslot_lab.fileserver import FileServer
 from twinslot_lab.fixtures import Serve
 from twinslot_lab.image_factory import ImageFactory
+from twinslot_lab.network_faults import NetworkFaults, Proxy
 from twinslot_lab.plugin import BoardFactory
 from twinslot_lab.product import Product
 from twinslot_lab.qemu_board import QemuBoard
@@ -170,8 +170,8 @@ def test_an_install_on_the_board_goes_on_through_a_network_that_resets_and_stall
     board: QemuBoard, image_factory: ImageFactory
 ) -> None:
     image = image_factory.raw(CONTENT)
-    weather = Weather(reset_after=2, rate=500_000)
-    with FileServer(image.path.parent) as server, Proxy(server.port, weather) as proxy:
+    faults = NetworkFaults(reset_after=2, rate=500_000)
+    with FileServer(image.path.parent) as server, Proxy(server.port, faults) as proxy:
         ended = install(board, server.url(image.path.name, proxy.port))
     assert ended.exit == 0, ended.last
     assert proxy.resets >= 1

@@ -27,7 +27,7 @@ def cuts() -> Iterator[object]:
 @pytest.mark.parametrize(("board", "number"), list(cuts()))
 def test_a_power_cut_leaves_one_signed_system_and_a_record_that_agrees(board: str, number: int) -> None:
     folder = HOME / "test" / f"{board}-{number}"
-    line = campaign.one(sample.theatre(board), sample.seed(), number, folder)
+    line = campaign.one(sample.setup(board), sample.seed(), number, folder)
     folder.with_suffix(".json").write_text(json.dumps(line, indent=1) + "\n")
     assert line["outcome"] != "BRICK", cli.brick(line)
     assert line["audit_rows_lost"] == 0, f"phase {line['phase']}, second {line['second']}"

@@ -18,14 +18,14 @@ from twinslot_lab.fileserver import FileServer
 from twinslot_lab.plugin import BoardFactory
 from twinslot_lab.product import Product
 from twinslot_lab.qemu_board import QemuBoard
-from twinslot_lab.release import Release, ReleaseTeam
+from twinslot_lab.release import LabRelease, ReleaseTeam
 
 pytestmark = pytest.mark.board
 
 SHORT = 75  # seconds of deadline, for releases that hang: four times what a start takes on a quiet machine
 
 
-def hang_in(target: str) -> Release:
+def hang_in(target: str) -> LabRelease:
     """A release in which a unit that this target waits for never ends."""
 
     def change(tree: Path) -> None:
@@ -39,7 +39,7 @@ def hang_in(target: str) -> Release:
         (wants / "hang.service").symlink_to("../hang.service")
         (tree / "usr/lib/twinslot/deadline.env").write_text(f"TWINSLOT_DEADLINE={SHORT}\n")
 
-    return Release("4.0", 40, change=change, marker=f"hang-{target}-{SHORT}")
+    return LabRelease("4.0", 40, change=change, marker=f"hang-{target}-{SHORT}")
 
 
 def panic(tree: Path) -> None:
@@ -84,7 +84,7 @@ def newer_client(tree: Path) -> None:
             compiled.unlink()
 
 
-def assert_came_back(board: QemuBoard, release: Release, *reasons: str) -> Product:
+def assert_came_back(board: QemuBoard, release: LabRelease, *reasons: str) -> Product:
     """Slot a runs, and it tells which release was left and why."""
     product = Product(board)
     status = product.wait_idle()
@@ -110,7 +110,7 @@ def test_the_demonstration_tells_its_two_stories(tmp_path: Path, team: ReleaseTe
 
 
 def test_a_kernel_panic_in_the_new_slot_is_counted_until_the_old_one_returns(trial_board: TrialFactory) -> None:
-    release = Release("4.0", 40, change=panic, marker="panic")
+    release = LabRelease("4.0", 40, change=panic, marker="panic")
     board = trial_board(release)
     board.power_on()
     board.wait_up(slot="a", through_failures=True)
@@ -128,7 +128,7 @@ def test_a_hang_on_the_way_up_is_ended_by_the_deadline(trial_board: TrialFactory
 
 @pytest.mark.long
 def test_a_kernel_that_hangs_is_reset_by_the_watchdog_until_the_old_slot_returns(trial_board: TrialFactory) -> None:
-    release = Release("4.0", 40, change=kernel_hang, marker="kernel-hang")
+    release = LabRelease("4.0", 40, change=kernel_hang, marker="kernel-hang")
     board = trial_board(release)
     board.power_on()
     board.wait_up(slot="a", through_failures=True)
@@ -137,7 +137,7 @@ def test_a_kernel_that_hangs_is_reset_by_the_watchdog_until_the_old_slot_returns
 
 
 def test_a_slot_whose_python_is_broken_returns_by_itself(trial_board: TrialFactory) -> None:
-    release = Release("4.0", 40, change=no_python, marker="no-python")
+    release = LabRelease("4.0", 40, change=no_python, marker="no-python")
     board = trial_board(release)
     board.power_on()
     board.wait_up(slot="a", through_failures=True)
@@ -145,7 +145,7 @@ def test_a_slot_whose_python_is_broken_returns_by_itself(trial_board: TrialFacto
 
 
 def test_a_newer_client_that_rolls_back_leaves_a_record_that_the_old_one_reads(trial_board: TrialFactory) -> None:
-    release = Release("4.0", 40, motor="stuck", change=newer_client, marker="newer-client")
+    release = LabRelease("4.0", 40, motor="stuck", change=newer_client, marker="newer-client")
     board = trial_board(release)
     board.power_on()
     board.wait_up(slot="a", through_failures=True)
@@ -172,7 +172,7 @@ def test_a_wiped_data_partition_does_not_open_the_way_to_a_downgrade(
         disk.write(bytes(size))
     board.power_on()
     board.wait_up(slot="b")
-    older = team.image(Release("1.5", 15))
+    older = team.image(LabRelease("1.5", 15))
     with FileServer(older.path.parent) as server, pytest.raises(GuestError, match="downgrade"):
         Product(board).install(server.url(older.path.name))
     assert Product(board).status()["slots"]["a"]["state"] == "good", "refused before a byte changed"

@@ -16,7 +16,7 @@ from host_device import HostDevice
 from release_bench import ReleaseBench
 
 from twinslot.core.model import SlotName
-from twinslot_lab.badnet import FAR, lossy_link
+from twinslot_lab.network_faults import FAR, lossy_link
 
 
 def main() -> None:

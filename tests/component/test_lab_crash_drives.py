@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from nbd_client import FUA, NbdClient, NbdError
 
-from twinslot_lab.crash.log import Drive, Log, Op, _listens, served
+from twinslot_lab.crash.log import Drive, DriveOp, Log, _listens, served
 from twinslot_lab.crash.partition import Health, Partition
 from twinslot_lab.crash.replay import Drives
-from twinslot_lab.crash.states import State
+from twinslot_lab.crash.states import CrashState
 from twinslot_lab.errors import LabError
 
 SIZE = 1 << 20
@@ -51,13 +51,13 @@ def test_both_drives_write_one_log_in_the_order_of_the_answers(tmp_path: Path) -
         assert client["disk"].read(8192, 2) == b"cc"
     log = Log(tmp_path)
     assert [(e.drive, e.op, e.fua, e.offset, e.length) for e in log.entries] == [
-        (Drive.DISK, Op.WRITE, False, 4096, 512),
-        (Drive.CARD, Op.WRITE, False, 512, 512),
-        (Drive.DISK, Op.WRITE, True, 8192, 1024),
-        (Drive.DISK, Op.ZERO, False, 4096, 4096),
-        (Drive.DISK, Op.FLUSH, False, 0, 0),
-        (Drive.CARD, Op.WRITE, False, 1024, 512),
-        (Drive.DISK, Op.TRIM, False, 65536, 4096),
+        (Drive.DISK, DriveOp.WRITE, False, 4096, 512),
+        (Drive.CARD, DriveOp.WRITE, False, 512, 512),
+        (Drive.DISK, DriveOp.WRITE, True, 8192, 1024),
+        (Drive.DISK, DriveOp.ZERO, False, 4096, 4096),
+        (Drive.DISK, DriveOp.FLUSH, False, 0, 0),
+        (Drive.CARD, DriveOp.WRITE, False, 1024, 512),
+        (Drive.DISK, DriveOp.TRIM, False, 65536, 4096),
     ]
     assert log.content(log.entries[1]) == log.content(log.entries[5]) == b"b" * 512
     assert (tmp_path / "data").stat().st_size == 512 + 512 + 1024, "equal data is kept once"
@@ -75,7 +75,7 @@ def test_the_whole_log_replayed_is_what_the_server_left_in_its_files(tmp_path: P
     replayed = Drives(log, tmp_path / "disk.before", tmp_path / "card.before")
     replayed.go_to(len(log.entries))
     whole = bytearray(replayed.disk.flushed[:])
-    for offset, data in replayed.disk.whole(State(len(log.entries), "kept")):
+    for offset, data in replayed.disk.whole(CrashState(len(log.entries), "kept")):
         whole[offset : offset + len(data)] = data
     assert whole == (tmp_path / "disk").read_bytes()
     assert replayed.card.data == (tmp_path / "card").read_bytes()

@@ -16,10 +16,10 @@ import pytest
 from twinslot_lab.crash import explore
 from twinslot_lab.crash.here import record_here
 from twinslot_lab.crash.judge import Judge
-from twinslot_lab.crash.log import ENTRY, Drive, Entry, Log, Op
+from twinslot_lab.crash.log import ENTRY, Drive, DriveOp, Entry, Log
 from twinslot_lab.crash.record import Recording
 from twinslot_lab.crash.replay import Drives
-from twinslot_lab.crash.states import State, unflushed
+from twinslot_lab.crash.states import CrashState, unflushed
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
@@ -37,7 +37,7 @@ def payload_of(recording: Recording, entry: Entry) -> str:
     """The partition that a write of the disk begins in, with its slot; empty: another one."""
     for slot in "ab":
         for payload, (start, size) in recording.files.board.disk.payloads(slot).items():
-            if entry.drive is Drive.DISK and entry.op is not Op.FLUSH and start <= entry.offset < start + size:
+            if entry.drive is Drive.DISK and entry.op is not DriveOp.FLUSH and start <= entry.offset < start + size:
                 return f"{payload}_{slot}"
     return ""
 
@@ -47,7 +47,7 @@ def test_the_whole_log_replayed_is_byte_for_byte_what_the_drives_held(recording:
     drives = Drives(log, recording.disk, recording.card)
     drives.go_to(len(log.entries))
     whole = bytearray(drives.disk.flushed[:])
-    for offset, data in drives.disk.whole(State(len(log.entries), "kept")):
+    for offset, data in drives.disk.whole(CrashState(len(log.entries), "kept")):
         whole[offset : offset + len(data)] = data
     assert whole == (recording.folder / "disk.img").read_bytes()
     assert drives.card.data == (recording.folder / "card.img").read_bytes()
@@ -91,7 +91,7 @@ def test_without_the_flushes_of_the_client_the_same_judge_finds_a_new_root_besid
     recording: Recording, tmp_path: Path, lose: Callable[[list[Entry]], list[Entry]], held: str
 ) -> None:
     entries = Log(recording.folder).entries
-    kept = [entry for entry in entries if entry.drive is Drive.CARD or entry.op is not Op.FLUSH]
+    kept = [entry for entry in entries if entry.drive is Drive.CARD or entry.op is not DriveOp.FLUSH]
     packed = [ENTRY.pack(e.drive, e.op, e.fua, e.offset, e.length, e.place, e.seconds) for e in kept]
     (tmp_path / "log").write_bytes(b"".join(packed))
     for name in ("data", "marks.json"):
@@ -102,5 +102,5 @@ def test_without_the_flushes_of_the_client_the_same_judge_finds_a_new_root_besid
     written = [entry for entry in Log(tmp_path).entries[:cut] if payload_of(bare, entry) == "voices_a"]
     lost = frozenset(entry.number for entry in lose(written))
     with Judge(bare) as judge:
-        verdict = judge.judge(State(cut, "some lost", lost))
+        verdict = judge.judge(CrashState(cut, "some lost", lost))
     assert verdict.bad == f"slot a would start and is not what was signed: rootfs of 3.0, {held}"

@@ -21,7 +21,7 @@ from twinslot.image.patch import PatchDecoder, parse_patch_head
 from twinslot.worker.sources.patch import patch_url
 from twinslot_image.cli import main
 from twinslot_image.compose import read_front
-from twinslot_image.patch_search import SAMPLE_ABOVE, Search
+from twinslot_image.patch_search import SAMPLE_ABOVE, PatchSearch
 from twinslot_image.patch_sources import read_content
 
 pytestmark = pytest.mark.slow
@@ -174,7 +174,7 @@ def test_a_patch_that_saves_nothing_is_refused_and_a_large_one_before_the_work(
     (tmp_path / "base.img").write_bytes(noise.randbytes(1 << 20))
     (tmp_path / "new.twin").write_bytes(make_sample({"rootfs": noise.randbytes(size)}, group_size=GROUP).data)
     if size > SAMPLE_ABOVE:
-        monkeypatch.setattr(Search, "recipes", None)
+        monkeypatch.setattr(PatchSearch, "recipes", None)
     command = ["patch", str(tmp_path / "base.img"), str(tmp_path / "new.twin"), "-o", f"{tmp_path}/release/"]
     assert main(command) == 4
     assert "base.img' is no smaller than the image itself" in capsys.readouterr().err

@@ -21,11 +21,11 @@ pytest.importorskip("qemu.qmp", reason="the device's client gets its libraries f
 import waits
 from twinslot_lab.errors import LabError
 from twinslot_lab.try_device import needs
-from twinslot_lab.try_device.cli import Bench, workbench
+from twinslot_lab.try_device.cli import TryBench, workbench
 from twinslot_lab.try_device.machine import End
 from twinslot_lab.try_device.releases import LARGE, NEXT, NEXT_BAD, NEXT_LARGE, PLAY
 from twinslot_lab.try_device.story import start
-from twinslot_lab.try_device.telling import Narrator, asked
+from twinslot_lab.try_device.story_output import StoryPrinter, asked
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/try.md").read_text()
@@ -129,7 +129,7 @@ def test_a_second_device_in_the_same_folder_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TryBench]:
     """A device that runs what the story ends with, and what its shell offers; the things are tried in their order."""
     with workbench(tmp_path_factory.mktemp("try") / "device", (LARGE, *PLAY), LARGE) as made:
         yield made
@@ -137,9 +137,9 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 
 @pytest.mark.root
 @pytest.mark.slow
-def test_the_five_things_of_the_page_do_what_it_says(bench: Bench, capfd: pytest.CaptureFixture[str]) -> None:
-    machine, teller = bench.machine, Narrator(sys.stdout, 0)
-    start(teller, machine)
+def test_the_five_things_of_the_page_do_what_it_says(bench: TryBench, capfd: pytest.CaptureFixture[str]) -> None:
+    machine, printer = bench.machine, StoryPrinter(sys.stdout, 0)
+    start(printer, machine)
 
     done = machine.run("bash", "-c", THINGS["look"])
     assert done.returncode == 0
@@ -148,16 +148,16 @@ def test_the_five_things_of_the_page_do_what_it_says(bench: Bench, capfd: pytest
 
     machine.run("bash", "-c", THINGS["good"])
     assert machine.wait_end() is End.RESTART
-    start(teller, machine)
+    start(printer, machine)
     last = asked(machine, "status")["last"]
     assert (machine.slot, last["release"]["name"], last["outcome"]) == ("b", NEXT.name, "committed")
 
     machine.run("bash", "-c", THINGS["bad"])
     assert machine.wait_end() is End.RESTART
-    start(teller, machine, well=False)
+    start(printer, machine, well=False)
     assert machine.slot == "a"
     assert machine.wait_end() is End.RESTART
-    start(teller, machine)
+    start(printer, machine)
     last = asked(machine, "status")["last"]
     assert (machine.slot, last["release"]["name"], last["reason"]) == ("b", NEXT_BAD.name, "unhealthy")
     assert "motor controller says 'stuck'" in machine.check("twinslot", "history")
@@ -165,7 +165,7 @@ def test_the_five_things_of_the_page_do_what_it_says(bench: Bench, capfd: pytest
     done = machine.run("bash", "-c", THINGS["cut"])
     assert done.returncode == -signal.SIGKILL
     assert machine.wait_end() is End.CUT
-    start(teller, machine)
+    start(printer, machine)
     last = asked(machine, "status")["last"]
     assert (machine.slot, last["release"]["name"], last["reason"]) == ("b", NEXT_LARGE.name, "interrupted")
     again = asked(machine, "install", f"{bench.server}/{NEXT_LARGE.name}.twin")["transaction"]

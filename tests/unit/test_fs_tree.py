@@ -18,7 +18,7 @@ import pytest
 
 from twinslot.core.errors import ImageError, TwinslotError
 from twinslot_image import fs_erofs, fs_ext4
-from twinslot_image.fs_tree import Image, Tree
+from twinslot_image.fs_tree import FileSystemImage, Tree
 
 # name in the image: (kind, permissions, digest of the content or the link's target)
 Content = dict[bytes, tuple[int, int, str]]
@@ -83,7 +83,7 @@ def of_source(top: Path) -> Content:
 
 
 def open_tree(path: Path, file: object) -> Tree:
-    image = Image(file, str(path))  # type: ignore[arg-type]
+    image = FileSystemImage(file, str(path))  # type: ignore[arg-type]
     ext4 = image.read(fs_ext4.MAGIC_AT, 2) == fs_ext4.MAGIC
     return Tree(image, fs_ext4.Ext4(image) if ext4 else fs_erofs.Erofs(image))
 

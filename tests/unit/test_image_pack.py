@@ -20,7 +20,7 @@ from twinslot.core.errors import ImageError
 from twinslot.core.manifest import GROUP_SIZE_DEFAULT, GROUP_SIZE_MAX
 from twinslot_image.compose import AttachedFile, compose_manifest
 from twinslot_image.pack import GROUPS_AIM, WINDOW, group_size_for, pack_payload
-from twinslot_image.progress import Progress, be_quiet, describe, size_text
+from twinslot_image.progress import ProgressLine, be_quiet, describe, size_text
 
 KIB = 1024
 CONTENT = st.builds(
@@ -73,11 +73,11 @@ def test_progress_is_silent_for_what_is_quick_and_a_line_for_each_tenth_in_a_log
     now = [100.0]
     monkeypatch.setattr("twinslot_image.progress.time.monotonic", lambda: now[0])
     stream = io.StringIO()
-    with Progress("packing", 10, stream=stream) as progress:
+    with ProgressLine("packing", 10, stream=stream) as progress:
         now[0] += 0.9
         progress.update(9)
     assert stream.getvalue() == ""
-    with Progress("packing", 10 * KIB * KIB, stream=stream) as progress:
+    with ProgressLine("packing", 10 * KIB * KIB, stream=stream) as progress:
         for done in range(41):
             now[0] += 1.5
             progress.update(done * KIB * KIB // 4)
@@ -101,7 +101,7 @@ def test_a_line_is_never_wider_than_the_terminal(columns: int, monkeypatch: pyte
     monkeypatch.setattr("twinslot_image.progress.time.monotonic", lambda: now[0])
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    with os.fdopen(theirs, "w") as stream, Progress("searching", 1 << 40, stream=stream) as progress:
+    with os.fdopen(theirs, "w") as stream, ProgressLine("searching", 1 << 40, stream=stream) as progress:
         for step in range(20):
             now[0] += 0.7
             progress.update(step * 12_345_678_901)
@@ -123,7 +123,7 @@ def test_quiet_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
     be_quiet(True)
     try:
-        with Progress("packing", 10, stream=stream) as progress:
+        with ProgressLine("packing", 10, stream=stream) as progress:
             now[0] += 5
             progress.update(9)
     finally:

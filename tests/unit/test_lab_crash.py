@@ -18,12 +18,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twinslot_lab.crash import explore
-from twinslot_lab.crash.judge import Verdict
-from twinslot_lab.crash.life import Rest
-from twinslot_lab.crash.log import ENTRY, Drive, Entry, Log, Op
+from twinslot_lab.crash.judge import CrashVerdict
+from twinslot_lab.crash.life import FinalState
+from twinslot_lab.crash.log import ENTRY, Drive, DriveOp, Entry, Log
 from twinslot_lab.crash.record import Recording
 from twinslot_lab.crash.replay import Drives
-from twinslot_lab.crash.states import BLIND, SECTOR, State, plan, unflushed
+from twinslot_lab.crash.states import BLIND, SECTOR, CrashState, plan, unflushed
 from twinslot_lab.errors import LabError
 
 DISK_SIZE, CARD_SIZE = 32 * SECTOR, 8 * SECTOR
@@ -35,7 +35,7 @@ class Request:
     """What a guest asks."""
 
     drive: Drive
-    op: Op
+    op: DriveOp
     sector: int = 0
     sectors: int = 0
     fill: int = 0
@@ -48,10 +48,10 @@ class Request:
 
 def requests(drive: Drive, size: int) -> st.SearchStrategy[Request]:
     limit = size // SECTOR
-    flush = st.just(Request(drive, Op.FLUSH))
+    flush = st.just(Request(drive, DriveOp.FLUSH))
     change = st.builds(
         lambda op, sector, sectors, fill, fua: Request(drive, op, sector, min(sectors, limit - sector), fill, fua),
-        st.sampled_from([Op.WRITE, Op.WRITE, Op.ZERO, Op.TRIM]),
+        st.sampled_from([DriveOp.WRITE, DriveOp.WRITE, DriveOp.ZERO, DriveOp.TRIM]),
         st.integers(0, limit - 1),
         st.integers(1, 12),
         st.integers(1, 255),
@@ -69,7 +69,7 @@ def write_log(folder: Path, story: Sequence[Request]) -> Log:
     for request in story:
         length = request.sectors * SECTOR
         log += ENTRY.pack(request.drive, request.op, int(request.fua), request.sector * SECTOR, length, len(data), 0.0)
-        data += request.data if request.op is Op.WRITE else b""
+        data += request.data if request.op is DriveOp.WRITE else b""
     (folder / "log").write_bytes(log)
     (folder / "data").write_bytes(data)
     (folder / "disk").write_bytes(b"\1" * DISK_SIZE)
@@ -77,13 +77,13 @@ def write_log(folder: Path, story: Sequence[Request]) -> Log:
     return Log(folder)
 
 
-def naive(story: Sequence[Request], drive: Drive, state: State) -> bytes:
+def naive(story: Sequence[Request], drive: Drive, state: CrashState) -> bytes:
     """Everything before the point, one after the other, as far as it arrived."""
     drives = {Drive.DISK: bytearray(b"\1" * DISK_SIZE), Drive.CARD: bytearray(b"\1" * CARD_SIZE)}
     for number, request in enumerate(story[: state.point]):
-        if number in state.lost or request.op is Op.FLUSH:
+        if number in state.lost or request.op is DriveOp.FLUSH:
             continue
-        new = request.data if request.op is Op.WRITE else bytes(request.sectors * SECTOR)
+        new = request.data if request.op is DriveOp.WRITE else bytes(request.sectors * SECTOR)
         new = new[: state.kept] if number == state.torn else new
         at = request.sector * SECTOR
         drives[request.drive][at : at + len(new)] = new
@@ -121,7 +121,7 @@ def test_only_what_is_not_flushed_can_be_lost_and_only_one_write_is_torn(story: 
         assert not any(entries[number].fua for number in state.lost)
         if state.torn >= 0:
             torn = entries[state.torn]
-            assert torn.op is Op.WRITE
+            assert torn.op is DriveOp.WRITE
             assert state.torn == state.point - 1 if torn.drive is Drive.CARD else state.torn in pending[state.point]
             assert 0 < state.kept < torn.length
             assert state.kept % SECTOR == 0
@@ -132,7 +132,7 @@ def test_a_write_that_is_lost_is_one_since_the_last_flush_of_the_disk(story: lis
     with TemporaryDirectory() as folder:
         entries = write_log(Path(folder), story).entries
     for point, lossy in unflushed(entries):
-        flushes = [e.number for e in entries[:point] if e.drive is Drive.DISK and e.op is Op.FLUSH]
+        flushes = [e.number for e in entries[:point] if e.drive is Drive.DISK and e.op is DriveOp.FLUSH]
         since = flushes[-1] if flushes else -1
         disk = [e.number for e in entries[since + 1 : point] if e.drive is Drive.DISK and not e.fua]
         assert [entry.number for entry in lossy] == disk
@@ -151,14 +151,14 @@ def test_the_same_seed_draws_the_same_states_each_once(story: list[Request], see
 
 
 def test_a_torn_card_write_is_asked_for_at_each_sector(tmp_path: Path) -> None:
-    log = write_log(tmp_path, [Request(Drive.CARD, Op.WRITE, 0, 4, 9)])
+    log = write_log(tmp_path, [Request(Drive.CARD, DriveOp.WRITE, 0, 4, 9)])
     torn = [state.kept for state in plan(log.entries, 100) if state.kind == "card torn"]
     assert torn == [512, 1024, 1536]
 
 
 def test_points_near_the_card_are_kept_when_few_states_are_asked_for(tmp_path: Path) -> None:
-    far = [Request(Drive.DISK, Op.WRITE, 0, 1, 3)] * 500
-    log = write_log(tmp_path, [*far, Request(Drive.CARD, Op.WRITE, 0, 1, 9), *far])
+    far = [Request(Drive.DISK, DriveOp.WRITE, 0, 1, 3)] * 500
+    log = write_log(tmp_path, [*far, Request(Drive.CARD, DriveOp.WRITE, 0, 1, 9), *far])
     states = plan(log.entries, 60)
     assert len(states) == 60 + 60 // 8
     near = [state for state in states if abs(state.point - 500) < 12]
@@ -166,8 +166,8 @@ def test_points_near_the_card_are_kept_when_few_states_are_asked_for(tmp_path: P
 
 
 def test_few_states_still_lose_single_writes_and_some_and_tear_one(tmp_path: Path) -> None:
-    writes = [Request(Drive.DISK, Op.WRITE, n, 4, 3) for n in range(8)]
-    log = write_log(tmp_path, [*writes, Request(Drive.DISK, Op.FLUSH)] * 40)
+    writes = [Request(Drive.DISK, DriveOp.WRITE, n, 4, 3) for n in range(8)]
+    log = write_log(tmp_path, [*writes, Request(Drive.DISK, DriveOp.FLUSH)] * 40)
     kinds = Counter(state.kind for state in plan(log.entries, 300))
     assert len(log.entries) > 300, "fewer than there are points"
     assert kinds["one lost"] + kinds["some lost"] + kinds["disk torn"] == 100
@@ -175,22 +175,24 @@ def test_few_states_still_lose_single_writes_and_some_and_tear_one(tmp_path: Pat
 
 
 def test_a_bad_state_is_judged_again_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    state = State(7, BLIND, frozenset({3, 5}), 6, 512, blind=True)
-    told = explore._told(Verdict(state, "install", "slot a would start", "clean", Rest(""), b""))
-    again: list[State] = []
+    state = CrashState(7, BLIND, frozenset({3, 5}), 6, 512, blind=True)
+    told = explore._told(CrashVerdict(state, "install", "slot a would start", "clean", FinalState(""), b""))
+    again: list[CrashState] = []
     monkeypatch.setattr(explore, "Judge", lambda _: nullcontext(SimpleNamespace(judge=again.append)))
     explore.one(cast("Recording", None), json.loads(json.dumps(told)))
     assert again == [state]
 
 
 def test_a_write_over_a_superblock_is_torn_at_each_sector_with_the_environment_lost(tmp_path: Path) -> None:
-    log = write_log(tmp_path, [Request(Drive.DISK, Op.WRITE, 8, 4, 9), Request(Drive.DISK, Op.WRITE, 16, 4, 9)])
+    log = write_log(
+        tmp_path, [Request(Drive.DISK, DriveOp.WRITE, 8, 4, 9), Request(Drive.DISK, DriveOp.WRITE, 16, 4, 9)]
+    )
     over = [state for state in plan(log.entries, 0, marks=(10 * SECTOR,)) if state.blind]
     assert [(state.point, state.torn, state.kept) for state in over] == [(1, 0, 512), (1, 0, 1024), (1, 0, 1536)]
 
 
 def test_a_log_that_ends_within_an_entry_is_refused(tmp_path: Path) -> None:
-    write_log(tmp_path, [Request(Drive.CARD, Op.FLUSH)])
+    write_log(tmp_path, [Request(Drive.CARD, DriveOp.FLUSH)])
     (tmp_path / "log").write_bytes((tmp_path / "log").read_bytes()[:-1])
     with pytest.raises(LabError, match="ends within an entry"):
         Log(tmp_path)
@@ -205,5 +207,5 @@ def test_an_entry_of_the_plugin_is_read_with_all_its_fields(tmp_path: Path) -> N
     (tmp_path / "log").write_bytes(ENTRY.pack(0, 1, 1, 4096, 3, 0, 1.5))
     (tmp_path / "data").write_bytes(b"abc")
     log = Log(tmp_path)
-    assert log.entries == (Entry(0, Drive.DISK, Op.WRITE, True, 4096, 3, 0, 1.5),)
+    assert log.entries == (Entry(0, Drive.DISK, DriveOp.WRITE, True, 4096, 3, 0, 1.5),)
     assert log.content(log.entries[0]) == b"abc"

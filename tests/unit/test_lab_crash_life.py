@@ -14,7 +14,7 @@ from twinslot.core.transaction import Outcome, Transaction
 from twinslot.storage.record.record import Record
 from twinslot_lab.crash.bootmodel import Card, power_on
 from twinslot_lab.crash.images import Signed
-from twinslot_lab.crash.life import ADOPTED, Life, Rest, Slot, starts_to_come
+from twinslot_lab.crash.life import ADOPTED, FinalState, Life, Slot, starts_to_come
 from twinslot_lab.crash.units import VerbError, run_verb
 
 DIGESTS = {"rootfs": "0" * 64}
@@ -62,24 +62,24 @@ def armed_record(record: Path) -> Path:
     return record
 
 
-def live(variables: dict[str, str], a: Slot, b: Slot, record: Path) -> Rest:
+def live(variables: dict[str, str], a: Slot, b: Slot, record: Path) -> FinalState:
     return Life(card(variables), {"a": a, "b": b}, record).live()
 
 
 def test_a_quiet_device_stays_what_it_is(record: Path) -> None:
-    assert live(CALM, OLD, WIPED, record) == Rest("", "a", "1.0", "opened")
+    assert live(CALM, OLD, WIPED, record) == FinalState("", "a", "1.0", "opened")
 
 
 def test_an_armed_update_is_tried_and_kept(armed_record: Path) -> None:
-    assert live(ARMED, OLD, NEW, armed_record) == Rest("", "b", "2.0", "opened")
+    assert live(ARMED, OLD, NEW, armed_record) == FinalState("", "b", "2.0", "opened")
 
 
 def test_an_armed_update_that_is_not_well_ends_in_the_old_slot(armed_record: Path) -> None:
-    assert live(ARMED, OLD, SICK, armed_record) == Rest("", "a", "1.0", "opened")
+    assert live(ARMED, OLD, SICK, armed_record) == FinalState("", "a", "1.0", "opened")
 
 
 def test_an_armed_update_whose_slot_does_not_load_ends_in_the_old_slot(armed_record: Path) -> None:
-    assert live(ARMED, OLD, WIPED, armed_record) == Rest("", "a", "1.0", "opened")
+    assert live(ARMED, OLD, WIPED, armed_record) == FinalState("", "a", "1.0", "opened")
 
 
 def test_a_slot_that_starts_and_is_not_what_was_signed_is_bad(armed_record: Path) -> None:
@@ -91,15 +91,15 @@ def test_no_slot_that_can_be_started_is_bad(record: Path) -> None:
 
 
 def test_a_lost_record_is_rebuilt_and_agrees(tmp_path: Path) -> None:
-    rest = live(ARMED, OLD, NEW, tmp_path)
-    assert (rest.wrong, rest.running, rest.record) == ("", "b", "rebuilt")
-    assert ADOPTED in rest.notes
+    final = live(ARMED, OLD, NEW, tmp_path)
+    assert (final.wrong, final.running, final.record) == ("", "b", "rebuilt")
+    assert ADOPTED in final.notes
 
 
 def test_a_damaged_record_is_set_aside_and_agrees(record: Path) -> None:
     (record / "record.sqlite").write_bytes(b"noise" * 1000)
-    rest = live(CALM, OLD, WIPED, record)
-    assert (rest.wrong, rest.running, rest.record) == ("", "a", "rebuilt")
+    final = live(CALM, OLD, WIPED, record)
+    assert (final.wrong, final.running, final.record) == ("", "a", "rebuilt")
 
 
 def test_a_record_that_tells_of_another_release_is_bad(record: Path) -> None:
@@ -138,8 +138,8 @@ def test_with_the_environment_lost_the_older_committed_slot_may_run(record: Path
         database.save(told, "told")
         database.save_slot(SlotRecord(SlotName.B, Release("2.0", 20, 0), payload))
     lost = Card.read(bytes(4096), bytes(4096))
-    rest = Life(lost, {"a": OLD, "b": NEW}, record).live()
-    assert (rest.wrong, rest.running) == ("", "a")
+    final = Life(lost, {"a": OLD, "b": NEW}, record).live()
+    assert (final.wrong, final.running) == ("", "a")
 
 
 def test_a_broken_audit_chain_is_bad(record: Path) -> None:
@@ -166,8 +166,8 @@ def test_a_verb_that_fails_is_told_with_the_words_of_the_client(record: Path) ->
 
 def test_both_copies_lost_end_with_record_and_environment_in_agreement(record: Path) -> None:
     lost = Card.read(bytes(4096), bytes(4096))
-    rest = Life(lost, {"a": OLD, "b": WIPED}, record).live()
-    assert (rest.wrong, rest.running) == ("", "a")
+    final = Life(lost, {"a": OLD, "b": WIPED}, record).live()
+    assert (final.wrong, final.running) == ("", "a")
 
 
 def test_the_slots_to_come_include_the_one_behind_the_last_try() -> None:

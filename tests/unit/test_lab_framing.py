@@ -23,12 +23,12 @@ from twinslot_lab.console_link import ConsoleLink
 from twinslot_lab.console_server import ConsoleServer
 from twinslot_lab.deadline import Deadline
 from twinslot_lab.errors import BoardError, GuestError
-from twinslot_lab.framing import PART, START, Frame, Splitter, decode, frames_of
+from twinslot_lab.framing import PART, START, ConsoleFrame, Splitter, decode, frames_of
 
 words = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=12)
 printable = st.text(st.characters(min_codepoint=32, max_codepoint=126))
 frames = st.builds(
-    lambda kind, id_, part, more, data: Frame(kind, id_, part, part + more, data),
+    lambda kind, id_, part, more, data: ConsoleFrame(kind, id_, part, part + more, data),
     st.sampled_from("HKQARGBNW"),
     words,
     st.integers(0, 99),
@@ -38,12 +38,12 @@ frames = st.builds(
 noise = st.binary(max_size=40).filter(lambda raw: START not in raw)
 
 
-def split(raw: bytes, cuts: list[int]) -> tuple[list[Frame], bytes]:
+def split(raw: bytes, cuts: list[int]) -> tuple[list[ConsoleFrame], bytes]:
     """What a splitter makes of bytes that come in pieces."""
-    splitter, found, text = Splitter(), list[Frame](), b""
+    splitter, found, text = Splitter(), list[ConsoleFrame](), b""
     for at, end in zip([0, *cuts], [*cuts, len(raw)], strict=True):
         for item in splitter.feed(raw[at:end]):
-            if isinstance(item, Frame):
+            if isinstance(item, ConsoleFrame):
                 found.append(item)
             else:
                 text += item
@@ -52,7 +52,7 @@ def split(raw: bytes, cuts: list[int]) -> tuple[list[Frame], bytes]:
 
 @given(st.data(), st.lists(st.tuples(noise, frames), max_size=6), noise)
 def test_frames_and_the_text_between_them_come_apart_in_whatever_pieces_they_come(
-    data: st.DataObject, spoken: list[tuple[bytes, Frame]], last: bytes
+    data: st.DataObject, spoken: list[tuple[bytes, ConsoleFrame]], last: bytes
 ) -> None:
     raw = b"".join(text + frame.encode() for text, frame in spoken) + last
     cuts = sorted(data.draw(st.lists(st.integers(0, len(raw)), max_size=8)))
@@ -62,8 +62,10 @@ def test_frames_and_the_text_between_them_come_apart_in_whatever_pieces_they_com
 
 
 @given(frames, st.data())
-def test_a_frame_that_the_kernel_wrote_into_is_text_and_the_next_one_counts(one: Frame, data: st.DataObject) -> None:
-    raw, two = one.encode(), Frame("B", "next")
+def test_a_frame_that_the_kernel_wrote_into_is_text_and_the_next_one_counts(
+    one: ConsoleFrame, data: st.DataObject
+) -> None:
+    raw, two = one.encode(), ConsoleFrame("B", "next")
     message = b"[   12.345678] mmc0: error -110\r\n"
     at = data.draw(st.integers(1, len(raw) - 1))
     found, text = split(raw[:at] + message + raw[at:] + two.encode(), [])
@@ -72,8 +74,8 @@ def test_a_frame_that_the_kernel_wrote_into_is_text_and_the_next_one_counts(one:
 
 
 @given(frames, st.data())
-def test_a_frame_that_was_cut_short_by_a_reset_ends_with_the_next_one(one: Frame, data: st.DataObject) -> None:
-    raw, two = one.encode(), Frame("H", "boot", data='{"hello": "x"}')
+def test_a_frame_that_was_cut_short_by_a_reset_ends_with_the_next_one(one: ConsoleFrame, data: st.DataObject) -> None:
+    raw, two = one.encode(), ConsoleFrame("H", "boot", data='{"hello": "x"}')
     at = data.draw(st.integers(1, len(raw) - 1))
     found, text = split(raw[:at] + two.encode(), [])
     assert found == [two]
@@ -81,7 +83,7 @@ def test_a_frame_that_was_cut_short_by_a_reset_ends_with_the_next_one(one: Frame
 
 
 @given(frames, st.data())
-def test_a_frame_with_one_wrong_byte_is_none(frame: Frame, data: st.DataObject) -> None:
+def test_a_frame_with_one_wrong_byte_is_none(frame: ConsoleFrame, data: st.DataObject) -> None:
     raw = bytearray(frame.encode()[1:-1])
     at = data.draw(st.integers(0, len(raw) - 1))
     raw[at] ^= 1 << data.draw(st.integers(0, 7))
@@ -137,7 +139,7 @@ class Guest:
 
     def greet(self) -> None:
         """Once."""
-        self._say(Frame("H", "x", data=json.dumps({"hello": "one", "slot": "a"})).encode())
+        self._say(ConsoleFrame("H", "x", data=json.dumps({"hello": "one", "slot": "a"})).encode())
 
     def _answer(self, line: bytes) -> dict[str, Any]:
         request = json.loads(line)
@@ -245,7 +247,7 @@ def test_a_greeting_that_is_repeated_is_one_start_and_another_boot_is_a_new_one(
     good.guest.greet()
     good.guest.greet()
     assert good.link.run("true").exit == 0
-    good.guest.say(Frame("H", "y", data=json.dumps({"hello": "two", "slot": "b"})).encode())
+    good.guest.say(ConsoleFrame("H", "y", data=json.dumps({"hello": "two", "slot": "b"})).encode())
     with pytest.raises(BoardError, match=r"the guest started anew \(slot 'b'\) before: answer to 'true'"):
         good.link.run("true")
     assert good.link.hello == Hello("two", "b")
@@ -254,7 +256,7 @@ def test_a_greeting_that_is_repeated_is_one_start_and_another_boot_is_a_new_one(
 def test_waiting_for_a_start_passes_over_the_one_that_is_known(desk: Callable[..., Desk]) -> None:
     good = desk()
     good.guest.greet()
-    good.guest.say(Frame("H", "y", data=json.dumps({"hello": "two", "slot": "b"})).encode())
+    good.guest.say(ConsoleFrame("H", "y", data=json.dumps({"hello": "two", "slot": "b"})).encode())
     assert good.link.wait_hello(Deadline(waits.HANG, "start")).boot == "two"
 
 

@@ -13,19 +13,19 @@ import pytest
 
 from twinslot.bootloader.base import Place
 from twinslot_image.factory.environment import RawEnvironment
-from twinslot_lab.agent import Hello, Result
+from twinslot_lab.agent import CommandResult, Hello
 from twinslot_lab.deadline import Deadline
 from twinslot_lab.description import BoardDescription
 from twinslot_lab.errors import BoardError, GuestError
 from twinslot_lab.powercut import campaign, cut, recovery
-from twinslot_lab.powercut.campaign import Theatre
+from twinslot_lab.powercut.campaign import CampaignSetup
 from twinslot_lab.powercut.cut import Report
 from twinslot_lab.powercut.plan import WARM, draw
 from twinslot_lab.powercut.recovery import Boot, Recovery
-from twinslot_lab.powercut.stage import Stage
-from twinslot_lab.powercut.verdict import System
+from twinslot_lab.powercut.starting_point import StartingPoint
+from twinslot_lab.powercut.verdict import SlotContents
 from twinslot_lab.qemu_board import QemuBoard
-from twinslot_lab.release import Image, Release
+from twinslot_lab.release import Image, LabRelease
 from twinslot_lab.snapshot import Snapshot
 
 
@@ -48,7 +48,7 @@ class TalkingBoard:
     state: str = '{"state": "idle"}'
     hasty: str = ""
     leaves: str = ""
-    patience: int = 1
+    timeout_factor: int = 1
     hello: Hello | None = None
     card: Any = field(default_factory=lambda: SimpleNamespace(variables=lambda: {"upgrade_available": "0"}))
 
@@ -68,20 +68,20 @@ class TalkingBoard:
         self.hello = Hello(str(len(self.starts)), self.starts.popleft())
         return self.hello
 
-    def run(self, *argv: str, timeout: float = 60, text: str = "") -> Result:
+    def run(self, *argv: str, timeout: float = 60, text: str = "") -> CommandResult:
         words = " ".join(argv)
         if "findmnt" in words:
-            return Result(0, "/dev/vda2\n" if "SOURCE" in words else "ext4\n", "")
+            return CommandResult(0, "/dev/vda2\n" if "SOURCE" in words else "ext4\n", "")
         if "sha256sum" in words:
             assert self.hello is not None
             if self.hello.slot in self.leaves:
                 self.wait_hello(Deadline(1, "the next start"))
                 raise BoardError("the guest started anew")
-            return Result(0, f"{self.digests[self.hello.slot]}  -\n", "")
+            return CommandResult(0, f"{self.digests[self.hello.slot]}  -\n", "")
         if "doctor" in words:
             told = [json.loads(self.state), {"transactions": self.history}, {"healthy": True, "findings": []}]
-            return Result(0, "".join(json.dumps(line) + "\n" for line in told), "")
-        return Result(0, "[]" if argv[0] == "python3" else self.hasty or self.state, "")
+            return CommandResult(0, "".join(json.dumps(line) + "\n" for line in told), "")
+        return CommandResult(0, "[]" if argv[0] == "python3" else self.hasty or self.state, "")
 
     def check(self, *argv: str, timeout: float = 60, text: str = "") -> str:
         return self.run(*argv).stdout
@@ -91,14 +91,14 @@ class TalkingBoard:
 
 
 @pytest.fixture
-def system(tmp_path: Path) -> System:
+def system(tmp_path: Path) -> SlotContents:
     for name in "ab":
         (tmp_path / name).write_bytes(name.encode())
-    old, new = (Image(Release(v, n), tmp_path, tmp_path / f) for v, n, f in (("1.0", 10, "a"), ("2.0", 20, "b")))
-    return System(old, new)
+    old, new = (Image(LabRelease(v, n), tmp_path, tmp_path / f) for v, n, f in (("1.0", 10, "a"), ("2.0", 20, "b")))
+    return SlotContents(old, new)
 
 
-def next_install(system: System, outcome: str, *starts: str, runs: str = "") -> tuple[list[str], str]:
+def next_install(system: SlotContents, outcome: str, *starts: str, runs: str = "") -> tuple[list[str], str]:
     """After a cut from which slot a came back; what is wrong with the next install, and how it is told."""
     digests = {"a": system.a.digest, "b": runs or system.b.digest}
     board = TalkingBoard(deque(starts), digests, [{"outcome": outcome}])
@@ -106,7 +106,7 @@ def next_install(system: System, outcome: str, *starts: str, runs: str = "") -> 
     return cut._again(cast("QemuBoard", board), system, report), report.again
 
 
-def test_the_next_install_is_seen_to_its_commit_in_the_one_start_that_it_takes(system: System) -> None:
+def test_the_next_install_is_seen_to_its_commit_in_the_one_start_that_it_takes(system: SlotContents) -> None:
     assert next_install(system, "committed", "b") == ([], "b: committed")
 
 
@@ -120,21 +120,21 @@ def test_the_next_install_is_seen_to_its_commit_in_the_one_start_that_it_takes(s
     ],
 )
 def test_a_next_install_that_does_not_end_in_its_slot_is_a_brick(
-    system: System, outcome: str, starts: str, runs: str, said: str
+    system: SlotContents, outcome: str, starts: str, runs: str, said: str
 ) -> None:
     found, _ = next_install(system, outcome, *starts, runs=runs)
     assert len(found) == 1
     assert said in found[0]
 
 
-def test_a_device_that_leaves_a_slot_while_its_digest_is_taken_is_measured_where_it_rests(system: System) -> None:
+def test_a_device_that_leaves_a_slot_while_its_digest_is_taken_is_measured_where_it_rests(system: SlotContents) -> None:
     board = TalkingBoard(deque("ba"), {"a": "whole"}, [], leaves="b")
     found = recovery.recover(cast("QemuBoard", board), system.sizes)
     assert [(boot.slot, boot.digest) for boot in found.boots] == [("b", ""), ("a", "whole")]
     assert found.account is not None
 
 
-def test_a_status_from_the_middle_of_a_commit_is_not_what_counts(system: System) -> None:
+def test_a_status_from_the_middle_of_a_commit_is_not_what_counts(system: SlotContents) -> None:
     half = json.dumps({"state": "idle", "environment": {"settled": False}})
     whole = json.dumps({"state": "idle", "environment": {"settled": True}})
     board = TalkingBoard(deque("b"), {"b": "x"}, [], state=whole, hasty=half)
@@ -143,7 +143,7 @@ def test_a_status_from_the_middle_of_a_commit_is_not_what_counts(system: System)
     assert found.account.status["environment"]["settled"]
 
 
-def test_a_device_whose_answers_make_no_sense_does_not_come_to_rest(system: System) -> None:
+def test_a_device_whose_answers_make_no_sense_does_not_come_to_rest(system: SlotContents) -> None:
     board = TalkingBoard(deque("b"), {"b": "x"}, [], state="not JSON")
     found = recovery.recover(cast("QemuBoard", board), system.sizes)
     assert "its answers make no sense" in found.failure
@@ -182,14 +182,14 @@ def test_a_board_that_hangs_before_its_cut_is_not_left_on(tmp_path: Path, monkey
 
     board = SimpleNamespace(wait_up=hangs, cut=lambda: cuts.append(1))
     monkeypatch.setattr(Snapshot, "load", lambda *_: SimpleNamespace(start=lambda _: board))
-    stage = Stage("cold-install", "cold", "install", warm=False, seconds=1.0, rows=())
+    starting_point = StartingPoint("cold-install", "cold", "install", warm=False, seconds=1.0, rows=())
     with pytest.raises(BoardError, match="Kernel panic"):
-        stage.start(cast("BoardDescription", None), tmp_path / "new", tmp_path)
+        starting_point.start(cast("BoardDescription", None), tmp_path / "new", tmp_path)
     assert cuts == [1]
 
 
 def test_of_many_bricks_the_newest_keep_their_drives_and_all_keep_their_account(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: System
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: SlotContents
 ) -> None:
     monkeypatch.setattr(campaign, "BRICKS", tmp_path / "bricks")
 
@@ -198,9 +198,11 @@ def test_of_many_bricks_the_newest_keep_their_drives_and_all_keep_their_account(
         (folder / "disk.img").write_bytes(b"x")
         return Report(found, problems=["nothing boots"])
 
-    monkeypatch.setattr(Theatre, "perform", perform)
-    monkeypatch.setattr(Theatre, "system", lambda *_: system)
-    lines = [campaign.one(Theatre("b", WARM, {}, {}), 3, number, tmp_path / f"cut-{number}") for number in range(13)]
+    monkeypatch.setattr(CampaignSetup, "perform", perform)
+    monkeypatch.setattr(CampaignSetup, "system", lambda *_: system)
+    lines = [
+        campaign.one(CampaignSetup("b", WARM, {}, {}), 3, number, tmp_path / f"cut-{number}") for number in range(13)
+    ]
     kept = [Path(line["kept"]) for line in lines]
     assert all(json.loads((folder / "cut.json").read_text())["kept"] == str(folder) for folder in kept)
     assert [(folder / "disk.img").exists() for folder in kept] == [False] * 3 + [True] * 10
@@ -215,7 +217,7 @@ def test_a_lab_that_fails_before_a_cut_is_tried_once_more_and_then_told(
         tries.append(1)
         raise GuestError("no answer")
 
-    monkeypatch.setattr(Theatre, "perform", perform)
+    monkeypatch.setattr(CampaignSetup, "perform", perform)
     with pytest.raises(GuestError):
-        campaign.one(Theatre("b", WARM, {}, {}), 3, 0, tmp_path / "cut-0")
+        campaign.one(CampaignSetup("b", WARM, {}, {}), 3, 0, tmp_path / "cut-0")
     assert len(tries) == 2

@@ -11,17 +11,17 @@ from twinslot_lab.powercut import ledger
 from twinslot_lab.powercut.cut import Report
 from twinslot_lab.powercut.plan import draw
 from twinslot_lab.powercut.recovery import Boot, Recovery
-from twinslot_lab.powercut.verdict import System
-from twinslot_lab.release import Image, Release
+from twinslot_lab.powercut.verdict import SlotContents
+from twinslot_lab.release import Image, LabRelease
 
 
 def line(number: int, folder: Path, *, problem: str = "") -> dict[str, Any]:
     """A line of a campaign, as one is written there."""
-    image = Image(Release("1.0", 10), folder, folder / "slot")
+    image = Image(LabRelease("1.0", 10), folder, folder / "slot")
     image.slot.write_bytes(b"x")
     report = Report(draw(1, number), [1.5], recovery=Recovery([Boot("a", image.digest, 20.0)]))
     report.problems = [problem] if problem else []
-    return {"board": "virt-arm64", "seed": 1} | report.as_dict(System(image, image))
+    return {"board": "virt-arm64", "seed": 1} | report.as_dict(SlotContents(image, image))
 
 
 def test_a_cut_that_stands_in_the_ledger_is_not_added_again(tmp_path: Path) -> None:

@@ -17,23 +17,23 @@ import waits
 from twinslot_lab import inputs
 from twinslot_lab.powercut import campaign, cli, verdict
 from twinslot_lab.powercut.account import Account
-from twinslot_lab.powercut.campaign import Campaign, Theatre
+from twinslot_lab.powercut.campaign import Campaign, CampaignSetup
+from twinslot_lab.powercut.drive_state import DriveState
 from twinslot_lab.powercut.plan import WARM
 from twinslot_lab.powercut.recovery import Boot, Recovery
-from twinslot_lab.powercut.standing import Standing
-from twinslot_lab.powercut.verdict import System
-from twinslot_lab.release import Image, Release
+from twinslot_lab.powercut.verdict import SlotContents
+from twinslot_lab.release import Image, LabRelease
 
 GOOD_COPY = {"good": True, "flags": 1, "variables": {}}
 TORN_COPY = {"good": False, "flags": 0, "variables": {}}
 
 
 @pytest.fixture
-def system(tmp_path: Path) -> System:
+def system(tmp_path: Path) -> SlotContents:
     for name in "ab":
         (tmp_path / name).write_bytes(name.encode())
-    old, new = (Image(Release(v, n), tmp_path, tmp_path / f) for v, n, f in (("1.0", 10, "a"), ("2.0", 20, "b")))
-    return System(old, new)
+    old, new = (Image(LabRelease(v, n), tmp_path, tmp_path / f) for v, n, f in (("1.0", 10, "a"), ("2.0", 20, "b")))
+    return SlotContents(old, new)
 
 
 def account(slot: str = "b", outcome: str | None = "committed", reason: str = "", **changes: Any) -> Account:
@@ -52,17 +52,23 @@ def account(slot: str = "b", outcome: str | None = "committed", reason: str = ""
 
 
 def judged(
-    system: System, told: Account, *boots: Boot, says: str = "b", story: str = "good", copy: Any = None, b: str = "bad"
+    system: SlotContents,
+    told: Account,
+    *boots: Boot,
+    says: str = "b",
+    story: str = "good",
+    copy: Any = None,
+    b: str = "bad",
 ) -> str:
-    standing = Standing((GOOD_COPY, copy or GOOD_COPY), {"slot_b": b}, says)
-    return "; ".join(verdict.problems(story, system, standing, Recovery(list(boots), told)))
+    drive_state = DriveState((GOOD_COPY, copy or GOOD_COPY), {"slot_b": b}, says)
+    return "; ".join(verdict.problems(story, system, drive_state, Recovery(list(boots), told)))
 
 
-def boot(system: System, slot: str, digest: str | None = None) -> Boot:
+def boot(system: SlotContents, slot: str, digest: str | None = None) -> Boot:
     return Boot(slot, system.of(slot).digest if digest is None else digest, 20.0)
 
 
-def test_a_device_in_order_is_no_brick_also_with_one_copy_torn(system: System) -> None:
+def test_a_device_in_order_is_no_brick_also_with_one_copy_torn(system: SlotContents) -> None:
     assert judged(system, account(), boot(system, "b")) == ""
     assert judged(system, account(), boot(system, "b"), copy=TORN_COPY) == ""
     told = account("a", "abandoned", "interrupted")
@@ -71,22 +77,22 @@ def test_a_device_in_order_is_no_brick_also_with_one_copy_torn(system: System) -
     assert judged(system, sick, boot(system, "b", ""), boot(system, "a"), story="bad") == ""
 
 
-def test_what_nobody_signed_is_a_brick(system: System) -> None:
+def test_what_nobody_signed_is_a_brick(system: SlotContents) -> None:
     assert "nobody signed" in judged(system, account(), boot(system, "b", "0" * 64))
 
 
-def test_another_slot_than_the_environment_says_is_a_brick(system: System) -> None:
+def test_another_slot_than_the_environment_says_is_a_brick(system: SlotContents) -> None:
     assert "the environment says 'a'" in judged(system, account(), boot(system, "b"), says="a")
 
 
-def test_both_copies_lost_is_a_brick(system: System) -> None:
-    standing = Standing((TORN_COPY, TORN_COPY), {}, "a")
-    assert verdict.problems("good", system, standing, Recovery()) == ["both copies of the environment are lost"]
+def test_both_copies_lost_is_a_brick(system: SlotContents) -> None:
+    drive_state = DriveState((TORN_COPY, TORN_COPY), {}, "a")
+    assert verdict.problems("good", system, drive_state, Recovery()) == ["both copies of the environment are lost"]
 
 
-def test_a_board_that_never_rests_is_a_brick_with_its_first_cause(system: System) -> None:
-    standing = Standing((GOOD_COPY, GOOD_COPY), {}, "a")
-    found = verdict.problems("good", system, standing, Recovery([], None, "Kernel panic\nlong tail"))
+def test_a_board_that_never_rests_is_a_brick_with_its_first_cause(system: SlotContents) -> None:
+    drive_state = DriveState((GOOD_COPY, GOOD_COPY), {}, "a")
+    found = verdict.problems("good", system, drive_state, Recovery([], None, "Kernel panic\nlong tail"))
     assert found == ["it does not come to rest: Kernel panic"]
 
 
@@ -100,15 +106,15 @@ def test_a_board_that_never_rests_is_a_brick_with_its_first_cause(system: System
         (account("a", "abandoned", "interrupted", environment={"settled": False}), "not settled"),
     ],
 )
-def test_a_record_that_disagrees_is_a_brick(system: System, told: Account, says: str) -> None:
+def test_a_record_that_disagrees_is_a_brick(system: SlotContents, told: Account, says: str) -> None:
     assert says in judged(system, told, boot(system, "a"), says="a")
 
 
-def test_a_sick_release_that_was_kept_is_a_brick(system: System) -> None:
+def test_a_sick_release_that_was_kept_is_a_brick(system: SlotContents) -> None:
     assert "was kept" in judged(system, account(), boot(system, "b"), story="bad")
 
 
-def test_a_commit_that_had_landed_and_is_undone_is_a_brick(system: System) -> None:
+def test_a_commit_that_had_landed_and_is_undone_is_a_brick(system: SlotContents) -> None:
     back = account("a", "rolled-back", "deadline")
     boots = boot(system, "b"), boot(system, "a")
     assert judged(system, back, *boots, b="trial") == "", "on trial the deadline may pass"
@@ -116,14 +122,14 @@ def test_a_commit_that_had_landed_and_is_undone_is_a_brick(system: System) -> No
 
 
 @pytest.mark.parametrize("story", ["bad", "tries"])
-def test_a_trial_that_the_record_does_not_tell_as_rolled_back_is_a_brick(system: System, story: str) -> None:
+def test_a_trial_that_the_record_does_not_tell_as_rolled_back_is_a_brick(system: SlotContents, story: str) -> None:
     for told in (account("a", "abandoned", "interrupted"), account("a", None, state="written")):
         assert "the trial's outcome is" in judged(system, told, boot(system, "a"), says="a", story=story)
     silent = replace(account("a"), history=[])
     assert "the trial's outcome is 'None'" in judged(system, silent, boot(system, "a"), says="a", story=story)
 
 
-def test_an_account_that_makes_no_sense_is_a_brick_and_no_end_of_the_campaign(system: System) -> None:
+def test_an_account_that_makes_no_sense_is_a_brick_and_no_end_of_the_campaign(system: SlotContents) -> None:
     told = account(slots={})
     assert "the client's account makes no sense: KeyError" in judged(system, told, boot(system, "b"))
 
@@ -162,18 +168,18 @@ def test_the_table_counts_by_phase_and_outcome() -> None:
 def test_a_campaign_goes_on_where_it_was_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[int] = []
 
-    def one(theatre: Theatre, seed: int, number: int, folder: Path) -> dict[str, Any]:
+    def one(setup: CampaignSetup, seed: int, number: int, folder: Path) -> dict[str, Any]:
         done.append(number)
         return line(number)
 
     monkeypatch.setattr(campaign, "HOME", tmp_path)
     monkeypatch.setattr(inputs, "gathered", lambda boards: {"boards": boards})  # what was fetched: not for this test
     monkeypatch.setattr(campaign, "one", one)
-    theatre = Theatre("b", WARM, {}, {"client": "1"})
-    Campaign(theatre, 3, lambda _: None).run(range(3), 1)
+    setup = CampaignSetup("b", WARM, {}, {"client": "1"})
+    Campaign(setup, 3, lambda _: None).run(range(3), 1)
     with (tmp_path / "b-3" / "cuts.jsonl").open("a") as file:
         file.write('{"number": 3, "pha')  # the machine went off here
-    lines = Campaign(theatre, 3, lambda _: None).run(range(5), 2)
+    lines = Campaign(setup, 3, lambda _: None).run(range(5), 2)
     assert sorted(done) == [0, 1, 2, 3, 4], "each once"
     assert len((tmp_path / "b-3" / "cuts.jsonl").read_text().splitlines()) == 5, "the half line is gone"
     assert [found["number"] for found in lines] == [0, 1, 2, 3, 4]
@@ -181,12 +187,12 @@ def test_a_campaign_goes_on_where_it_was_interrupted(tmp_path: Path, monkeypatch
     assert (report["bricks"], len(report["cuts"])) == (0, 5)
 
     (tmp_path / "report.json").unlink()
-    Campaign(theatre, 3, lambda _: None).run(range(5), 2)
+    Campaign(setup, 3, lambda _: None).run(range(5), 2)
     assert json.loads((tmp_path / "report.json").read_text()) == report, "also when nothing is left to do"
 
-    Campaign(replace(theatre, made_of={"client": "2"}), 3, lambda _: None).run(range(0), 1)
+    Campaign(replace(setup, made_of={"client": "2"}), 3, lambda _: None).run(range(0), 1)
     assert json.loads((tmp_path / "report.json").read_text())["cuts"] == [], "nothing told of another client"
-    Campaign(replace(theatre, made_of={"client": "2"}), 3, lambda _: None).run(range(1), 1)
+    Campaign(replace(setup, made_of={"client": "2"}), 3, lambda _: None).run(range(1), 1)
     assert done[5:] == [0], "another client: nothing of the old campaign counts"
 
 
@@ -212,7 +218,7 @@ def test_a_campaign_that_is_told_to_stop_counts_what_ends_well_and_calls_no_ende
             stopping.set()
             super().shutdown(wait)
 
-    def one(theatre: Theatre, seed: int, number_of_cut: int, folder: Path) -> dict[str, Any]:
+    def one(setup: CampaignSetup, seed: int, number_of_cut: int, folder: Path) -> dict[str, Any]:
         waits.until(
             lambda: main_thread_sleeps() and pause.wait(0.05) is False and main_thread_sleeps()
         )  # it waits for this cut
@@ -225,7 +231,7 @@ def test_a_campaign_that_is_told_to_stop_counts_what_ends_well_and_calls_no_ende
     monkeypatch.setattr(campaign, "HOME", tmp_path)
     monkeypatch.setattr(inputs, "gathered", lambda boards: {})
     monkeypatch.setattr(campaign, "one", one)
-    monkeypatch.setattr(cli, "prepare", lambda board: Theatre(board, WARM, {}, {}))
+    monkeypatch.setattr(cli, "prepare", lambda board: CampaignSetup(board, WARM, {}, {}))
     before = [signal.signal(each, signal.SIG_IGN) for each in (signal.SIGINT, signal.SIGTERM)]
     try:
         assert cli.main(["--cuts", "9", "--jobs", "1", "--seed", "3"]) == 130

@@ -15,7 +15,7 @@ PAGE = (ROOT / "docs/terminology.md").read_text()
 WORDS = re.findall(r"^\| \*\*([^|]+?)\*\*[^|]* \|", PAGE, flags=re.MULTILINE)
 RULED_OUT = dict(re.findall(r"^\| ~~([\w-]+)~~ \| ([^|]+?) \|", PAGE, flags=re.MULTILINE))
 CLIENT = ROOT / "client/twinslot"
-CODE = (CLIENT, ROOT / "image_tools/twinslot_image")
+CODE = (CLIENT, ROOT / "image_tools/twinslot_image", ROOT / "qemu/twinslot_lab", ROOT / "bench")
 
 
 def modules(*folders: Path) -> Iterator[Path]:
@@ -40,11 +40,16 @@ def parts(name: str) -> list[str]:
     return re.findall(r"[a-z]+", re.sub(r"([A-Z])", r"_\1", name).lower())
 
 
-def test_a_class_name_stands_once_in_the_client() -> None:
-    trees = [ast.parse(path.read_text()) for path in modules(CLIENT)]
-    classes = Counter(node.name for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
-    assert len(classes) > 200
-    assert [name for name, count in classes.items() if count > 1 and not name.startswith("_")] == []
+def test_a_class_name_stands_once_in_client_image_tools_lab_and_bench() -> None:
+    found = [
+        (node.name, f"{path.relative_to(ROOT)}:{node.lineno}")
+        for path in modules(*CODE)
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    ]
+    classes = Counter(name for name, _ in found)
+    assert len(classes) > 300
+    assert [f"{place}: {name}" for name, place in found if classes[name] > 1] == []
 
 
 def test_no_name_of_the_code_has_a_word_that_the_page_rules_out() -> None:

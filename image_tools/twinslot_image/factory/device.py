@@ -21,10 +21,10 @@ from twinslot_image.factory.disk import assemble, make_data
 from twinslot_image.factory.layout import ROOT_PAYLOAD, DiskLayout
 from twinslot_image.factory.record import provision
 from twinslot_image.factory.slot_check import disagreements, read_config
-from twinslot_image.fs_tree import Image
+from twinslot_image.fs_tree import FileSystemImage
 from twinslot_image.outputs import Target
 from twinslot_image.patch_sources import Content, unpack_image
-from twinslot_image.progress import Progress
+from twinslot_image.progress import ProgressLine
 from twinslot_image.rootfs import open_tree
 from twinslot_image.verify import verify_image
 
@@ -80,7 +80,7 @@ def make_device(
 def _unpack(image: Path, folder: Path) -> dict[str, Content]:
     place = folder / "payloads"
     place.mkdir()
-    with Progress("unpacking", image.stat().st_size) as progress:
+    with ProgressLine("unpacking", image.stat().st_size) as progress:
         return unpack_image(image, place, progress.update)
 
 
@@ -92,10 +92,10 @@ def _believe(
         what = "the image has no root file system"
         raise ImageError(what, code="payload", expected=ROOT_PAYLOAD, found=", ".join(sorted(contents)))
     with contents[ROOT_PAYLOAD].file.open("rb") as file:
-        tree = open_tree(Image(file, f"{image}: {ROOT_PAYLOAD}"))
+        tree = open_tree(FileSystemImage(file, f"{image}: {ROOT_PAYLOAD}"))
         config = read_config(tree)
         policy = TrustPolicy(config.trust.roles)
-        with Progress("verifying", image.stat().st_size) as progress:
+        with ProgressLine("verifying", image.stat().st_size) as progress:
             verified = verify_image(image, root, policy, datetime.now(UTC), progress.update)
         reasons = [
             *_places(board.layout.disk, contents),

@@ -13,7 +13,7 @@ from twinslot.storage.record.record import FILE_NAME
 from twinslot_image.factory.environment import RawEnvironment
 from twinslot_image.factory.layout import MIB, DeviceLayout, DiskLayout, EnvironmentLayout, fixed_id
 from twinslot_image.factory.programs import TIME, run
-from twinslot_image.fs_tree import Image
+from twinslot_image.fs_tree import FileSystemImage
 from twinslot_image.rootfs import open_tree
 
 RECORD_AT: Final = ("lib", "twinslot")  # directories on the data partition, which becomes /var
@@ -121,7 +121,7 @@ def make_data(out: Path, size_mib: int, record: Path | None = None) -> Path:
 def _require_record(data: Path, inside: str, record: Path) -> None:
     """Read it back: debugfs(8) ends with status 0 whatever became of its commands."""
     with data.open("rb") as file:
-        tree = open_tree(Image(file, str(data)))
+        tree = open_tree(FileSystemImage(file, str(data)))
         node = tree.look_up(inside)
         found = tree.open(node).read() if node is not None else b""
         if node is None or found != record.read_bytes() or node.mode != stat.S_IFREG | MODE:

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from twinslot_lab.command import BUILD
-from twinslot_lab.crash.judge import Judge, Verdict, superblocks
+from twinslot_lab.crash.judge import CrashVerdict, Judge, superblocks
 from twinslot_lab.crash.log import Log
 from twinslot_lab.crash.record import Recording
-from twinslot_lab.crash.states import State, plan
+from twinslot_lab.crash.states import CrashState, plan
 
 REPORT: Final = BUILD / "crash" / "report.json"
 _TOLD: Final = 20  # bad states that are told in full
@@ -37,14 +37,14 @@ class Tally:
     keys: dict[bytes, str] = field(default_factory=dict)  # of different states, with their phase
     found: list[dict[str, Any]] = field(default_factory=list)
 
-    def add(self, verdict: Verdict) -> None:
+    def add(self, verdict: CrashVerdict) -> None:
         """One more."""
         self.states[verdict.phase] += 1
         self.kinds[verdict.state.kind] += 1
         self.filesystem[verdict.health] += 1
-        self.record[verdict.rest.record] += 1
-        self.runs[f"{verdict.phase}: {verdict.rest.release} in slot {verdict.rest.running}"] += 1
-        self.notes.update(verdict.rest.notes)
+        self.record[verdict.final.record] += 1
+        self.runs[f"{verdict.phase}: {verdict.final.release} in slot {verdict.final.running}"] += 1
+        self.notes.update(verdict.final.notes)
         self.keys.setdefault(verdict.key, verdict.phase)
         if verdict.bad:
             self.bad[verdict.phase] += 1
@@ -58,7 +58,7 @@ class Tally:
         self.found += other.found
 
 
-def _told(verdict: Verdict) -> dict[str, Any]:
+def _told(verdict: CrashVerdict) -> dict[str, Any]:
     state = verdict.state
     return {
         "phase": verdict.phase,
@@ -72,7 +72,7 @@ def _told(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def judge_all(recording: Recording, states: Iterable[State]) -> Tally:
+def judge_all(recording: Recording, states: Iterable[CrashState]) -> Tally:
     """In the order of their points, in this process."""
     tally = Tally()
     with Judge(recording) as judge:
@@ -138,9 +138,9 @@ def table(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def one(recording: Recording, told: dict[str, Any]) -> Verdict:
+def one(recording: Recording, told: dict[str, Any]) -> CrashVerdict:
     """Look at a state again, as the report tells it."""
-    state = State(told["point"], told["kind"], frozenset(told["lost"]), told["torn"], told["kept"], told["blind"])
+    state = CrashState(told["point"], told["kind"], frozenset(told["lost"]), told["torn"], told["kept"], told["blind"])
     with Judge(recording) as judge:
         return judge.judge(state)
 

@@ -16,12 +16,12 @@ from typing import Final, Self
 from twinslot_image.factory.layout import ROOT_PAYLOAD
 from twinslot_lab.crash.bootmodel import DEFAULT, Card
 from twinslot_lab.crash.images import UNIT, Signed, expected
-from twinslot_lab.crash.life import Life, Rest, Slot, starts_to_come
+from twinslot_lab.crash.life import FinalState, Life, Slot, starts_to_come
 from twinslot_lab.crash.log import Log
-from twinslot_lab.crash.partition import Found, Partition
+from twinslot_lab.crash.partition import FoundPartition, Partition
 from twinslot_lab.crash.record import Recording
 from twinslot_lab.crash.replay import Drives, Region
-from twinslot_lab.crash.states import BLIND, PAGE, State
+from twinslot_lab.crash.states import BLIND, PAGE, CrashState
 from twinslot_lab.description import BoardDescription
 
 MAGIC: Final = bytes.fromhex("e2e1f5e0")  # EROFS_SUPERMAGIC_V1, little endian (erofs_fs.h)
@@ -29,7 +29,7 @@ SUPERBLOCK: Final = 1024  # bytes from the start of a slot; EROFS_SUPER_OFFSET
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class CrashVerdict:
     """What was found of a state.
 
     Attributes:
@@ -37,15 +37,15 @@ class Verdict:
         phase: Of the story.
         bad: Why it is bad; empty: it is good.
         health: Of the data partition's file system.
-        rest: Where the device would come to rest.
+        final: Where the device would come to rest.
         key: The same for states with the same content.
     """
 
-    state: State
+    state: CrashState
     phase: str
     bad: str
     health: str
-    rest: Rest
+    final: FinalState
     key: bytes
 
 
@@ -64,7 +64,7 @@ class _PartitionView:
         self._differs: dict[str, set[int]] = {name: set() for name in releases}
         region.changed |= set(range(region.count))
 
-    def holds(self, state: State) -> set[str]:
+    def holds(self, state: CrashState) -> set[str]:
         """The releases whose payload is here, tail included: two may have the same one."""
         self._refresh()
         touched = self.region.touched(state)
@@ -99,19 +99,19 @@ class _SlotView:
         """Of its partitions."""
         return (view.region for view in self._partitions.values())
 
-    def signed(self, state: State) -> Signed | None:
+    def signed(self, state: CrashState) -> Signed | None:
         """The image of which every partition holds its payload; None if there is no such image."""
         whole = set.intersection(*(view.holds(state) for view in self._partitions.values()))
         return next((image for image in self._images if image.name in whole), None)
 
-    def told(self, state: State) -> str:
+    def told(self, state: CrashState) -> str:
         """What stands where, when it is no whole release; empty where there is only one partition."""
         if len(self._partitions) == 1:
             return ""
         held = {payload: sorted(view.holds(state)) for payload, view in self._partitions.items()}
         return ": " + ", ".join(f"{payload} of {' or '.join(names) or 'no release'}" for payload, names in held.items())
 
-    def loads(self, state: State) -> bool:
+    def loads(self, state: CrashState) -> bool:
         """There is a superblock. A slot that is damaged elsewhere counts as loading: that errs on the safe side."""
         return self._root.content(0, state)[SUPERBLOCK:][: len(MAGIC)] == MAGIC
 
@@ -139,8 +139,8 @@ class Judge:
         self._data = disk.region(*places["data"], PAGE)
         self._partition = Partition(recording.disk, *places["data"])
         self._marks = recording.marks
-        self._found: dict[tuple[int, frozenset[tuple[int, int]]], Found] = {}
-        self._rests: dict[object, Rest] = {}
+        self._found: dict[tuple[int, frozenset[tuple[int, int]]], FoundPartition] = {}
+        self._final_states: dict[object, FinalState] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -148,7 +148,7 @@ class Judge:
     def __exit__(self, *_: object) -> None:
         self._partition.__exit__()
 
-    def judge(self, state: State) -> Verdict:
+    def judge(self, state: CrashState) -> CrashVerdict:
         """One state, not before those already judged."""
         for entry in self._drives.go_to(state.point):
             self._partition.flush([(entry.offset, self._drives.log.content(entry))])
@@ -156,21 +156,21 @@ class Judge:
         slots = {name: self._slot(name, card, state) for name in self._slots}
         wrong = next((name for name in starts_to_come(card, slots) if slots[name].signed is None), "")
         found = self._find(state)
-        rest = self._rest(card, slots, found)
+        final = self._final_state(card, slots, found)
         if wrong:
             bad = f"slot {wrong} would start and is not what was signed{self._slots[wrong].told(state)}"
         else:
-            bad = rest.wrong
-        return Verdict(state, self._phase(state.point, card), bad, found.health, rest, self._key(state, card))
+            bad = final.wrong
+        return CrashVerdict(state, self._phase(state.point, card), bad, found.health, final, self._key(state, card))
 
-    def card(self, state: State) -> Card:
+    def card(self, state: CrashState) -> Card:
         """Both copies of the environment in a state whose point is the current one."""
         if state.blind:
             return Card.read(b"", b"")
         first, second = (self._drives.card.read(place.offset, place.size, state) for place in self._environment)
         return Card.read(first, second)
 
-    def _slot(self, name: str, card: Card, state: State) -> Slot:
+    def _slot(self, name: str, card: Card, state: CrashState) -> Slot:
         """A slot that every copy calls bad never starts: what it holds is not asked."""
         view = self._slots[name]
         said = [copy.variables.get(f"slot_{name}", DEFAULT[f"slot_{name}"]) for copy in card.copies if copy.good]
@@ -179,7 +179,7 @@ class Judge:
         loads = view.loads(state)
         return Slot(loads, view.signed(state) if loads else None)
 
-    def _find(self, state: State) -> Found:
+    def _find(self, state: CrashState) -> FoundPartition:
         key = self._data.key(state)
         if next(iter(self._found), key)[0] != key[0]:  # flushed since: those never come again, and each holds a record
             self._found.clear()
@@ -187,12 +187,12 @@ class Judge:
             self._found[key] = self._partition.look(self._drives.disk.whole(state))
         return self._found[key]
 
-    def _rest(self, card: Card, slots: dict[str, Slot], found: Found) -> Rest:
+    def _final_state(self, card: Card, slots: dict[str, Slot], found: FoundPartition) -> FinalState:
         held = tuple((slot.loads, slot.signed and slot.signed.name) for slot in slots.values())
         key = (found.key, _key_of(card), held)
-        if key not in self._rests:
-            self._rests[key] = Life(card, slots, _unpack(found, self._partition.folder / "life")).live()
-        return self._rests[key]
+        if key not in self._final_states:
+            self._final_states[key] = Life(card, slots, _unpack(found, self._partition.folder / "life")).live()
+        return self._final_states[key]
 
     def _phase(self, point: int, card: Card) -> str:
         """From what the board was doing, and what the environment then says."""
@@ -208,7 +208,7 @@ class Judge:
             return f"{name} rollback"
         return f"{name} install" if mark.startswith("install") else f"{name} kept" if name else "before"
 
-    def _key(self, state: State, card: Card) -> bytes:
+    def _key(self, state: CrashState, card: Card) -> bytes:
         regions = (region for view in self._slots.values() for region in view.regions)
         parts = (_key_of(card), *(region.key(state) for region in regions), self._data.key(state))
         flat = [(k[0], sorted(k[1])) if isinstance(k, tuple) else k for k in parts]
@@ -219,7 +219,7 @@ def _key_of(card: Card) -> str:
     return repr([(copy.good, copy.flags, sorted(copy.variables.items())) for copy in card.copies])
 
 
-def _unpack(found: Found, folder: Path) -> Path:
+def _unpack(found: FoundPartition, folder: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     for name, content in found.files:

@@ -38,7 +38,7 @@ class Slot:
 
 
 @dataclass(frozen=True, slots=True)
-class Rest:
+class FinalState:
     """Where the device came to rest.
 
     Attributes:
@@ -79,23 +79,23 @@ class Life:
         self._rebuilt = False
         self._lost = card.now < 0  # then U-Boot cannot know which of two committed slots is the newer one
 
-    def live(self) -> Rest:
+    def live(self) -> FinalState:
         """Start until nothing more happens, then compare what record, environment and slots say."""
         try:
             while self._starts < _STARTS:
                 self._start()
                 self._notes += run_units(self.host, self)
                 if not self.wants_reboot:
-                    return self._rest()
+                    return self._final_state()
             raise _Wrong("the device never comes to rest")
         except Exception as e:  # noqa: BLE001 - whatever the client raises here is a finding
             what = "" if isinstance(e, (_Wrong, VerbError, TwinslotError)) else f"{type(e).__name__}: "
             return replace(self._so_far(), wrong=f"{what}{e}")
 
-    def _so_far(self) -> Rest:
+    def _so_far(self) -> FinalState:
         found = self._slots[self._running].signed if self._running else None
         record = "rebuilt" if self._rebuilt else "opened"
-        return Rest("", self._running, found.name if found else "", record, tuple(self._notes))
+        return FinalState("", self._running, found.name if found else "", record, tuple(self._notes))
 
     def _start(self) -> None:
         started = bootmodel.power_on(self._boot.card, lambda name: self._slots[name].loads)
@@ -107,7 +107,7 @@ class Life:
         if self._slots[started.slot].signed is None:
             raise _Wrong(f"slot {started.slot} starts and is not what was signed")
 
-    def _rest(self) -> Rest:
+    def _final_state(self) -> FinalState:
         state = read_state(self._boot.read().variables)
         with self._open_record() as record:
             waiting, broken = record.current(), record.first_broken_link()
@@ -143,7 +143,7 @@ class Life:
             bootloader=self._boot,
             open_record=lambda on_trial: self._open_record(on_trial=on_trial),
             places={slot: {"rootfs": PartitionPlace(Path("slot"), _not_opened, _not_opened)} for slot in SlotName},
-            verify=_nobody_asks,
+            verify=_no_questions,
             run_checks=self._checks,
             may_check=True,
             reboot=self._reboot,
@@ -202,7 +202,7 @@ def _not_opened(_: Path) -> NoReturn:
     raise _Wrong("the client opens a slot on its way to rest")
 
 
-def _nobody_asks(*_: object, **__: object) -> Verified:
+def _no_questions(*_: object, **__: object) -> Verified:
     raise _Wrong("the client verifies an image on its way to rest")
 
 

@@ -33,7 +33,7 @@ class Drive(IntEnum):
     CARD = 1  # SD: a write is durable once answered
 
 
-class Op(IntEnum):
+class DriveOp(IntEnum):
     """What was asked."""
 
     WRITE = 1
@@ -59,7 +59,7 @@ class Entry:
 
     number: int
     drive: Drive
-    op: Op
+    op: DriveOp
     fua: bool
     offset: int
     length: int
@@ -85,7 +85,7 @@ class Log:
         if len(raw) % ENTRY.size:
             raise LabError(f"the log in '{folder}' ends within an entry")
         self.entries: tuple[Entry, ...] = tuple(
-            Entry(number, Drive(drive), Op(op), bool(flags & 1), offset, length, place, seconds)
+            Entry(number, Drive(drive), DriveOp(op), bool(flags & 1), offset, length, place, seconds)
             for number, (drive, op, flags, offset, length, place, seconds) in enumerate(ENTRY.iter_unpack(raw))
         )
 
@@ -95,7 +95,7 @@ class Log:
 
     def piece(self, entry: Entry, offset: int, length: int) -> bytes:
         """Some bytes of that."""
-        if entry.op is Op.WRITE:
+        if entry.op is DriveOp.WRITE:
             return bytes(self._data[entry.place + offset : entry.place + offset + length])
         return bytes(length)
 

@@ -33,7 +33,7 @@ class Health(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundPartition:
     """What a boot finds on the data partition: the record's files by name; none if it is lost."""
 
     health: Health
@@ -74,7 +74,7 @@ class Partition:
         """These became durable: offsets on the disk, and bytes."""
         self._write(self._flushed, writes)
 
-    def look(self, writes: Iterable[tuple[int, bytes]]) -> Found:
+    def look(self, writes: Iterable[tuple[int, bytes]]) -> FoundPartition:
         """With these laid over it: check, repair, take out the record.
 
         Raises:
@@ -83,7 +83,7 @@ class Partition:
         run("cp", "--sparse=always", self._flushed, self._look)
         self._write(self._look, writes)
         health = _repair(self._look)
-        return Found(health, () if health is Health.LOST else self._record())
+        return FoundPartition(health, () if health is Health.LOST else self._record())
 
     def _record(self) -> tuple[tuple[str, bytes], ...]:
         out = self.folder / "record"

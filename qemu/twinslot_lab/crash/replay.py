@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from twinslot_lab.crash.log import Drive, Entry, Log, Op
-from twinslot_lab.crash.states import State
+from twinslot_lab.crash.log import Drive, DriveOp, Entry, Log
+from twinslot_lab.crash.states import CrashState
 
 _Kept = tuple[tuple[int, int], ...]  # entries that touch a unit, with the bytes that arrived of each
 
@@ -35,7 +35,7 @@ class Region:
         unit: Bytes of a unit; divides the size.
     """
 
-    def __init__(self, disk: Disk, start: int, size: int, unit: int) -> None:
+    def __init__(self, disk: ReplayedDisk, start: int, size: int, unit: int) -> None:
         self._disk, self.start, self.size, self.unit = disk, start, size, unit
         self.count = size // unit
         self.touching: dict[int, list[Entry]] = {}  # unflushed entries, by unit
@@ -70,7 +70,7 @@ class Region:
             self._durable[index] = hashlib.sha256(self._flushed(index)).digest()
         return self._durable[index]
 
-    def digest(self, index: int, state: State) -> bytes:
+    def digest(self, index: int, state: CrashState) -> bytes:
         """SHA-256 of a unit in a state."""
         kept = self._kept(index, state)
         if not kept:
@@ -80,7 +80,7 @@ class Region:
             memo[kept] = hashlib.sha256(self.content(index, state)).digest()
         return memo[kept]
 
-    def content(self, index: int, state: State) -> bytes:
+    def content(self, index: int, state: CrashState) -> bytes:
         """A unit's bytes in a state."""
         unit = bytearray(self._flushed(index))
         begin = self.start + index * self.unit
@@ -88,15 +88,15 @@ class Region:
             self._disk.lay(unit, begin, entry, state.arrived(entry))
         return bytes(unit)
 
-    def touched(self, state: State) -> list[int]:
+    def touched(self, state: CrashState) -> list[int]:
         """Units that are not as flushed."""
         return [index for index in self.touching if self._kept(index, state)]
 
-    def key(self, state: State) -> tuple[int, frozenset[tuple[int, int]]]:
+    def key(self, state: CrashState) -> tuple[int, frozenset[tuple[int, int]]]:
         """The same for states that have the same bytes here, or nearly always."""
         return self.flushed, frozenset((e.number, n) for e in self.pending if (n := state.arrived(e)))
 
-    def _kept(self, index: int, state: State) -> _Kept:
+    def _kept(self, index: int, state: CrashState) -> _Kept:
         return tuple((e.number, n) for e in self.touching.get(index, ()) if (n := state.arrived(e)))
 
     def _flushed(self, index: int) -> bytes:
@@ -104,7 +104,7 @@ class Region:
         return self._disk.flushed[begin : begin + self.unit]
 
 
-class Disk:
+class ReplayedDisk:
     """The virtio disk: what is flushed, and what is not.
 
     Args:
@@ -126,7 +126,7 @@ class Disk:
 
     def take(self, entry: Entry) -> list[Entry]:
         """The next entry of the disk; returns what became durable by it, in order."""
-        if entry.op is not Op.FLUSH:
+        if entry.op is not DriveOp.FLUSH:
             self.pending.append(entry)
             for region in self.regions:
                 region.add(entry)
@@ -147,7 +147,7 @@ class Disk:
         if first < end:
             unit[first - begin : end - begin] = self._log.piece(entry, first - entry.offset, end - first)
 
-    def whole(self, state: State) -> Iterable[tuple[int, bytes]]:
+    def whole(self, state: CrashState) -> Iterable[tuple[int, bytes]]:
         """What is laid over the flushed disk in a state: offsets and bytes, in order."""
         for entry in self.pending:
             if arrived := state.arrived(entry):
@@ -169,12 +169,12 @@ class CardImage:
 
     def take(self, entry: Entry) -> None:
         """The next entry of the card."""
-        if entry.op is not Op.FLUSH:
+        if entry.op is not DriveOp.FLUSH:
             end = entry.offset + entry.length
             self._before = entry.number, bytes(self.data[entry.offset : end])
             self.data[entry.offset : end] = self._log.content(entry)
 
-    def read(self, offset: int, length: int, state: State) -> bytes:
+    def read(self, offset: int, length: int, state: CrashState) -> bytes:
         """Bytes of the card in a state."""
         if self._before is None or state.torn != self._before[0]:
             return bytes(self.data[offset : offset + length])
@@ -194,7 +194,7 @@ class Drives:
 
     def __init__(self, log: Log, disk: Path, card: Path) -> None:
         self.log, self.point = log, 0
-        self.disk, self.card = Disk(log, disk), CardImage(log, card)
+        self.disk, self.card = ReplayedDisk(log, disk), CardImage(log, card)
 
     def go_to(self, point: int) -> list[Entry]:
         """Take entries up to a point, never back; returns those of the disk that became durable by it, in order."""

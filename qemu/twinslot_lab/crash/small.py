@@ -23,7 +23,7 @@ from twinslot_lab.build import BoardFiles, make_data, make_slot
 from twinslot_lab.cache import cached, fingerprint
 from twinslot_lab.crash.bootmodel import DEFAULT
 from twinslot_lab.description import BoardDescription, load
-from twinslot_lab.release import Image, Release, ReleaseTeam
+from twinslot_lab.release import Image, LabRelease, ReleaseTeam
 
 BESIDE: Final = "voices"  # the payload beside the root file system
 _BUILT: Final = datetime(2026, 1, 1, tzinfo=UTC)
@@ -48,7 +48,7 @@ class SmallTeam(ReleaseTeam):
         super().__init__()
         self.board = small_board()
 
-    def image(self, release: Release) -> Image:
+    def image(self, release: LabRelease) -> Image:
         """See `ReleaseTeam`; takes a second."""
 
         def make(work: Path) -> None:
@@ -62,7 +62,7 @@ class SmallTeam(ReleaseTeam):
         folder = cached("small-release", self._key(release), make)
         return Image(release, folder / "image.twin", folder / "slot.img")
 
-    def factory(self, release: Release) -> BoardFiles:
+    def factory(self, release: LabRelease) -> BoardFiles:
         """Disk and card of a device with this release in slot a; there is no firmware."""
         image = self.image(release)
 
@@ -76,7 +76,7 @@ class SmallTeam(ReleaseTeam):
         key = fingerprint(str(image.path), Path(__file__), Path(factory.__file__).parent)
         return BoardFiles(self.board, cached("small-factory", key, make))
 
-    def _slot(self, release: Release, work: Path) -> Path:
+    def _slot(self, release: LabRelease, work: Path) -> Path:
         tree = work / "tree"
         release.apply(tree)
         (tree / "common").write_bytes(_bytes("root", _COMMON))
@@ -85,7 +85,7 @@ class SmallTeam(ReleaseTeam):
         shutil.rmtree(tree)
         return slot
 
-    def _key(self, release: Release) -> str:
+    def _key(self, release: LabRelease) -> str:
         what = [release.name, release.sequence, release.motor, release.epoch, self.compatible]
         tools = (Path(twinslot_image.__file__).parent, Path(__file__))
         return fingerprint(what, self.keys / "1.root.json", *tools)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from twinslot_lab.crash.log import Drive, Entry, Op
+from twinslot_lab.crash.log import Drive, DriveOp, Entry
 
 SECTOR: Final = 512  # bytes; the SD card's block, and the smallest unit that virtio-blk writes whole
 BLIND: Final = "environment lost"  # a kind of state
@@ -21,7 +21,7 @@ PAGE: Final = 4096  # bytes; what flash writes at once
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class CrashState:
     """What is on both drives when the power is back.
 
     Attributes:
@@ -53,14 +53,14 @@ def unflushed(entries: Iterable[Entry]) -> Iterator[tuple[int, list[Entry]]]:
     point = -1
     for point, entry in enumerate(entries):
         yield point, pending
-        if entry.drive is Drive.DISK and entry.op is Op.FLUSH:
+        if entry.drive is Drive.DISK and entry.op is DriveOp.FLUSH:
             pending.clear()
         elif entry.drive is Drive.DISK and not entry.fua:
             pending.append(entry)
     yield point + 1, pending
 
 
-def plan(entries: Sequence[Entry], states: int, seed: int = 0, marks: Sequence[int] = ()) -> list[State]:
+def plan(entries: Sequence[Entry], states: int, seed: int = 0, marks: Sequence[int] = ()) -> list[CrashState]:
     """About that many states, in the order of the log, none of them twice at its point.
 
     Every point with everything kept and with everything unflushed lost comes first, and every torn card write; the
@@ -91,26 +91,26 @@ def plan(entries: Sequence[Entry], states: int, seed: int = 0, marks: Sequence[i
     return sorted(picked + blind, key=lambda state: state.point)
 
 
-def _certain(point: int, pending: list[Entry], entries: Sequence[Entry]) -> Iterator[State]:
-    yield State(point, "kept")
+def _certain(point: int, pending: list[Entry], entries: Sequence[Entry]) -> Iterator[CrashState]:
+    yield CrashState(point, "kept")
     if pending:
-        yield State(point, "all lost", frozenset(entry.number for entry in pending))
+        yield CrashState(point, "all lost", frozenset(entry.number for entry in pending))
     last = entries[point - 1] if point else None
-    if last is not None and last.drive is Drive.CARD and last.op is Op.WRITE:
+    if last is not None and last.drive is Drive.CARD and last.op is DriveOp.WRITE:
         for kept in range(SECTOR, last.length, SECTOR):
-            yield State(point, "card torn", torn=last.number, kept=kept)
+            yield CrashState(point, "card torn", torn=last.number, kept=kept)
 
 
-def _over_a_mark(entry: Entry, marks: Sequence[int]) -> Iterator[State]:
+def _over_a_mark(entry: Entry, marks: Sequence[int]) -> Iterator[CrashState]:
     inside = any(entry.offset <= mark < entry.offset + entry.length for mark in marks)
-    if inside and entry.drive is Drive.DISK and entry.op is Op.WRITE:
+    if inside and entry.drive is Drive.DISK and entry.op is DriveOp.WRITE:
         for kept in range(SECTOR, min(entry.length, 2 * PAGE), SECTOR):
-            yield State(entry.number + 1, BLIND, torn=entry.number, kept=kept, blind=True)
+            yield CrashState(entry.number + 1, BLIND, torn=entry.number, kept=kept, blind=True)
 
 
-def _several(point: int, pending: list[Entry], choose: random.Random, count: int) -> list[State]:
+def _several(point: int, pending: list[Entry], choose: random.Random, count: int) -> list[CrashState]:
     """That many different states of a point, or as many as there are."""
-    found: dict[tuple[frozenset[int], int, int], State] = {}
+    found: dict[tuple[frozenset[int], int, int], CrashState] = {}
     for _ in range(count if pending else 0):
         state = choose.choice((_one_lost, _some_lost, _torn))(point, pending, choose)
         if state is not None and len(state.lost) < len(pending):
@@ -118,31 +118,33 @@ def _several(point: int, pending: list[Entry], choose: random.Random, count: int
     return list(found.values())
 
 
-def _one_lost(point: int, pending: list[Entry], choose: random.Random) -> State:
-    return State(point, "one lost", frozenset({choose.choice(pending).number}))
+def _one_lost(point: int, pending: list[Entry], choose: random.Random) -> CrashState:
+    return CrashState(point, "one lost", frozenset({choose.choice(pending).number}))
 
 
-def _some_lost(point: int, pending: list[Entry], choose: random.Random) -> State | None:
+def _some_lost(point: int, pending: list[Entry], choose: random.Random) -> CrashState | None:
     share = choose.random()
     lost = frozenset(entry.number for entry in pending if choose.random() < share)
-    return State(point, "some lost", lost) if lost else None
+    return CrashState(point, "some lost", lost) if lost else None
 
 
-def _torn(point: int, pending: list[Entry], choose: random.Random) -> State | None:
+def _torn(point: int, pending: list[Entry], choose: random.Random) -> CrashState | None:
     """The last one, or another: what QEMU hands on as one write may have been several of the guest's."""
     torn = pending[-1] if choose.random() < 0.5 else choose.choice(pending)
     grain = choose.choice((SECTOR, PAGE))
-    if torn.op is not Op.WRITE or torn.length <= grain:
+    if torn.op is not DriveOp.WRITE or torn.length <= grain:
         return None
     others = choose.choice((frozenset[int](), frozenset(e.number for e in pending if choose.random() < 0.5)))
-    return State(point, "disk torn", others - {torn.number}, torn.number, choose.randrange(grain, torn.length, grain))
+    return CrashState(
+        point, "disk torn", others - {torn.number}, torn.number, choose.randrange(grain, torn.length, grain)
+    )
 
 
 def _near_the_card(entries: Sequence[Entry], reach: int = 8) -> set[int]:
     """Points within a few entries of a write to the card."""
-    cards = (entry.number for entry in entries if entry.drive is Drive.CARD and entry.op is Op.WRITE)
+    cards = (entry.number for entry in entries if entry.drive is Drive.CARD and entry.op is DriveOp.WRITE)
     return {near for at in cards for near in range(at - reach, at + reach + 2)}
 
 
-def _draw(choose: random.Random, states: list[State], count: int) -> list[State]:
+def _draw(choose: random.Random, states: list[CrashState], count: int) -> list[CrashState]:
     return choose.sample(states, min(max(count, 0), len(states)))

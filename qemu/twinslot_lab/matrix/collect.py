@@ -12,7 +12,7 @@ from twinslot_lab.errors import LabError
 from twinslot_lab.matrix import reach
 from twinslot_lab.matrix.load import load
 from twinslot_lab.matrix.make import made, write
-from twinslot_lab.matrix.model import ID, ID_FORM, Outcome, Result, Run
+from twinslot_lab.matrix.model import ID, ID_FORM, Result, ResultOutcome, Run
 from twinslot_lab.matrix.runs import write_run
 
 _MARKER: Final = "verifies(id, ...): the requirements that the test verifies, such as verifies('S5', 'REQ-IMG-12')"
@@ -34,7 +34,7 @@ class Collector:
         config.addinivalue_line("markers", _MARKER)
         self._config = config
         self._results: dict[str, Result] = {}
-        self._counts = dict.fromkeys(Outcome, 0)
+        self._counts = dict.fromkeys(ResultOutcome, 0)
         self._faults: list[str] = []
 
     @staticmethod
@@ -65,7 +65,7 @@ class Collector:
             return
         if report.when == "setup" and report.passed:
             return
-        outcome = Outcome(report.outcome) if not hasattr(report, "wasxfail") else Outcome.SKIPPED
+        outcome = ResultOutcome(report.outcome) if not hasattr(report, "wasxfail") else ResultOutcome.SKIPPED
         before = self._results.get(report.nodeid)
         self._counts[outcome] += 1
         if ids := getattr(report, "verifies", []):
@@ -80,7 +80,7 @@ class Collector:
         if hasattr(config, "workerinput") or not (file or folder):
             return
         subject = reach.digest_of(config.rootpath, config.getini("twinslot_subject"))
-        counts = [self._counts[each] for each in (Outcome.PASSED, Outcome.FAILED, Outcome.SKIPPED)]
+        counts = [self._counts[each] for each in (ResultOutcome.PASSED, ResultOutcome.FAILED, ResultOutcome.SKIPPED)]
         run = Run(file.stem if file else "this run", subject, tuple(self._results.values()), *counts)
         if file:
             write_run(file, run)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from twinslot_lab.matrix.model import Mark, Outcome, Requirement, Requirements, Result, Risk, Run, Verification
+from twinslot_lab.matrix.model import Mark, Requirement, Requirements, Result, ResultOutcome, Risk, Run, Verification
 
 
 class FaultKind(StrEnum):
@@ -48,7 +48,7 @@ class TestRow:
 
     __test__ = False  # pytest, this is none
     test: str
-    outcome: Outcome
+    outcome: ResultOutcome
     runs: tuple[str, ...]
     verifies: tuple[str, ...]
     reached: frozenset[str]
@@ -127,16 +127,18 @@ def _tests(runs: Iterable[Run]) -> Iterator[TestRow]:
             found[result.test].append((run.name, result))
     for test, results in sorted(found.items()):
         outcomes = {result.outcome for _, result in results}
-        worst = next(each for each in (Outcome.FAILED, Outcome.PASSED, Outcome.SKIPPED) if each in outcomes)
+        worst = next(
+            each for each in (ResultOutcome.FAILED, ResultOutcome.PASSED, ResultOutcome.SKIPPED) if each in outcomes
+        )
         ids = sorted({id_ for _, result in results for id_ in result.verifies})
-        reached = frozenset(place for _, r in results if r.outcome is Outcome.PASSED for place in r.reached)
+        reached = frozenset(place for _, r in results if r.outcome is ResultOutcome.PASSED for place in r.reached)
         yield TestRow(test, worst, tuple(name for name, _ in results), tuple(ids), reached)
 
 
 def _verdict(requirement: Requirement, tests: Sequence[TestRow]) -> str:
-    if any(test.outcome is Outcome.FAILED for test in tests):
+    if any(test.outcome is ResultOutcome.FAILED for test in tests):
         return FAILED
-    if any(test.outcome is Outcome.PASSED for test in tests):
+    if any(test.outcome is ResultOutcome.PASSED for test in tests):
         return PASSED
     return _OTHER.get(requirement.verification, OPEN)
 
@@ -150,7 +152,7 @@ def _of_row(row: Row) -> Iterator[Fault]:
             names = ", ".join(test.test for test in row.tests[:3])
             yield Fault(FaultKind.NOT_RUN, requirement.id, f"its tests were skipped: {names}")
     for test in row.tests:
-        if test.outcome is Outcome.FAILED:
+        if test.outcome is ResultOutcome.FAILED:
             yield Fault(FaultKind.TEST_FAILED, requirement.id, test.test)
     for mark in row.marks:
         if mark.watched and not any(mark.place in test.reached for test in row.tests):

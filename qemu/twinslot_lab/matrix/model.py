@@ -23,7 +23,7 @@ class Verification(StrEnum):
     ANALYSIS = "analysis"
 
 
-class Outcome(StrEnum):
+class ResultOutcome(StrEnum):
     """What became of a test."""
 
     PASSED = "passed"
@@ -177,7 +177,7 @@ class Result:
     """
 
     test: str
-    outcome: Outcome
+    outcome: ResultOutcome
     verifies: tuple[str, ...]
     reached: frozenset[str]
 

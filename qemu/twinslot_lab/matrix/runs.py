@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from twinslot_lab.matrix.load import DataError
-from twinslot_lab.matrix.model import ID, Outcome, Result, Run
+from twinslot_lab.matrix.model import ID, Result, ResultOutcome, Run
 
 FORMAT: Final = "twinslot-run/1"
 LARGE: Final = 64 << 20  # bytes; a run of 10,000 tests has two million
@@ -63,4 +63,4 @@ def _result(value: Mapping[str, Any]) -> Result:
     ids = tuple(str(each) for each in value["verifies"])
     if not ids or not all(ID.fullmatch(each) for each in ids):
         raise ValueError(f"verifies of {str(value['test'])[:80]}")
-    return Result(str(value["test"]), Outcome(value["outcome"]), ids, frozenset(map(str, value["reached"])))
+    return Result(str(value["test"]), ResultOutcome(value["outcome"]), ids, frozenset(map(str, value["reached"])))

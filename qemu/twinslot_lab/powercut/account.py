@@ -8,7 +8,7 @@ from typing import Any
 
 from twinslot_lab.board import Board
 from twinslot_lab.errors import GuestError
-from twinslot_lab.powercut.stage import Row
+from twinslot_lab.powercut.starting_point import Row
 
 # Asks SQLite, not the client: what the client says of its own record is a different question.
 _ROWS = """

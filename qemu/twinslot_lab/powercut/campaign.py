@@ -17,12 +17,12 @@ from twinslot_lab.command import BUILD
 from twinslot_lab.demo import BAD, FACTORY, GOOD
 from twinslot_lab.description import BoardDescription
 from twinslot_lab.errors import LabError
-from twinslot_lab.powercut import plan, stage, story
-from twinslot_lab.powercut.cut import Report, Scene, perform
-from twinslot_lab.powercut.plan import COLD, WARM, Cut, Phase, draw
-from twinslot_lab.powercut.verdict import System
+from twinslot_lab.powercut import plan, starting_point, story
+from twinslot_lab.powercut.cut import FrozenStory, Report, perform
+from twinslot_lab.powercut.plan import COLD, WARM, Cut, CutPhase, draw
+from twinslot_lab.powercut.verdict import SlotContents
 from twinslot_lab.progress import say
-from twinslot_lab.release import Release, ReleaseTeam
+from twinslot_lab.release import LabRelease, ReleaseTeam
 from twinslot_lab.snapshot import emulator_version
 
 HOME = BUILD / "powercut"
@@ -33,29 +33,29 @@ Line = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Theatre:
+class CampaignSetup:
     """Everything that cuts on one board need: its stories, lived and frozen, and what all of it is made of."""
 
     name: str
-    phases: tuple[Phase, ...]
-    scenes: dict[str, Scene]
+    phases: tuple[CutPhase, ...]
+    stories: dict[str, FrozenStory]
     made_of: dict[str, Any]
 
     def perform(self, cut: Cut, folder: Path) -> Report:
         """One cut; see `cut.perform`."""
-        return perform(cut, self.scenes[cut.phase.story], folder)
+        return perform(cut, self.stories[cut.phase.story], folder)
 
-    def system(self, cut: Cut) -> System:
+    def system(self, cut: Cut) -> SlotContents:
         """What the slots may hold in this cut's story."""
-        return self.scenes[cut.phase.story].system
+        return self.stories[cut.phase.story].system
 
 
-def phases_of(board: BoardDescription) -> tuple[Phase, ...]:
+def phases_of(board: BoardDescription) -> tuple[CutPhase, ...]:
     """What power can be cut in: a board that cannot be frozen has fewer phases."""
     return WARM if board.console.agent == "virtio-serial" else COLD
 
 
-def prepare(board: str, *, cuts: Iterable[Cut] | None = None) -> Theatre:
+def prepare(board: str, *, cuts: Iterable[Cut] | None = None) -> CampaignSetup:
     """Live and freeze the stories that the phases need, two at once; from the cache, or some ten minutes.
 
     Args:
@@ -65,10 +65,13 @@ def prepare(board: str, *, cuts: Iterable[Cut] | None = None) -> Theatre:
     team = ReleaseTeam(board)
     phases = phases_of(team.board)
     factory, old = team.factory(FACTORY), team.image(FACTORY)
-    stories = stories_of(phases if cuts is None else [cut.phase for cut in cuts])
-    new = {name: team.image(_installed(name)) for name in stories}
-    homes = dict(zip(stories, live((board, name) for name in stories), strict=True))
-    scenes = {name: Scene(team.board, homes[name], stage.load(homes[name]), System(old, new[name])) for name in new}
+    names = stories_of(phases if cuts is None else [cut.phase for cut in cuts])
+    new = {name: team.image(_installed(name)) for name in names}
+    homes = dict(zip(names, live((board, name) for name in names), strict=True))
+    stories = {
+        name: FrozenStory(team.board, homes[name], starting_point.load(homes[name]), SlotContents(old, new[name]))
+        for name in new
+    }
     made_of = {
         "emulator": emulator_version(team.board.machine.emulator),
         "factory": factory.folder.name,
@@ -76,12 +79,12 @@ def prepare(board: str, *, cuts: Iterable[Cut] | None = None) -> Theatre:
         "images": {image.release.name: image.digest for image in (old, *new.values())},
         "client": team.deb.name,
         "plan": fingerprint(Path(plan.__file__)),
-        "phase_seconds": {s.name: s.seconds for scene in scenes.values() for s in scene.stages.values()},
+        "phase_seconds": {s.name: s.seconds for frozen in stories.values() for s in frozen.starting_points.values()},
     }
-    return Theatre(board, phases, scenes, made_of)
+    return CampaignSetup(board, phases, stories, made_of)
 
 
-def stories_of(phases: Iterable[Phase]) -> list[str]:
+def stories_of(phases: Iterable[CutPhase]) -> list[str]:
     """The stories that these phases are parts of, the longest first."""
     wanted = {phase.story for phase in phases}
     return [name for name in story.STORIES if name in wanted]
@@ -99,7 +102,7 @@ def live(stories: Iterable[tuple[str, str]]) -> list[Path]:
         return list(pool.map(one, stories))
 
 
-def _installed(story_name: str) -> Release:
+def _installed(story_name: str) -> LabRelease:
     return BAD if story_name == "bad" else GOOD
 
 
@@ -107,14 +110,14 @@ class Campaign:
     """The cuts of one board and seed, under build/powercut/<board>-<seed>.
 
     Args:
-        theatre: See there.
+        setup: See there.
         seed: Draws the cuts.
         tell: Is given each finished line.
     """
 
-    def __init__(self, theatre: Theatre, seed: int, tell: Callable[[Line], None]) -> None:
-        self.theatre, self.seed, self._tell = theatre, seed, tell
-        self.folder = HOME / f"{theatre.name}-{seed}"
+    def __init__(self, setup: CampaignSetup, seed: int, tell: Callable[[Line], None]) -> None:
+        self.setup, self.seed, self._tell = setup, seed, tell
+        self.folder = HOME / f"{setup.name}-{seed}"
         self._lock = threading.Lock()
         self._stopping = False
         self._lines = self._resume()
@@ -147,7 +150,7 @@ class Campaign:
         return [self._lines[number] for number in sorted(self._lines)]
 
     def _one(self, number: int) -> None:
-        line = one(self.theatre, self.seed, number, self.folder / f"cut-{number}")
+        line = one(self.setup, self.seed, number, self.folder / f"cut-{number}")
         if self._stopping and line["problems"]:
             return  # ^C in a terminal ends the emulators, too: no verdict, and the same command does this cut again
         with self._lock:
@@ -161,11 +164,11 @@ class Campaign:
         """Lines of an earlier run, if it was about the same things; otherwise they are put aside."""
         self.folder.mkdir(parents=True, exist_ok=True)
         about, done = self.folder / "made_of.json", self.folder / "cuts.jsonl"
-        if about.exists() and json.loads(about.read_text()) != self.theatre.made_of:
+        if about.exists() and json.loads(about.read_text()) != self.setup.made_of:
             for file in (about, done):
                 if file.exists():
                     file.replace(file.with_name(f"{file.name}.before"))
-        about.write_text(json.dumps(self.theatre.made_of, indent=1) + "\n")
+        about.write_text(json.dumps(self.setup.made_of, indent=1) + "\n")
         said = done.read_text().splitlines() if done.exists() else []
         lines = {line["number"]: line for line in map(_whole, said) if line}
         whole = done.with_name(".cuts.jsonl")  # without a line that was cut short, or the next would join it
@@ -175,26 +178,26 @@ class Campaign:
 
     def _write_reports(self) -> None:
         bricks = sum(line["outcome"] == "BRICK" for line in self.lines)
-        about = {"board": self.theatre.name, "seed": self.seed, "made_of": self.theatre.made_of}
+        about = {"board": self.setup.name, "seed": self.seed, "made_of": self.setup.made_of}
         jsonfile.replace(self.folder / "report.json", about | {"bricks": bricks, "cuts": self.lines})
         write_report()
 
 
-def one(theatre: Theatre, seed: int, number: int, folder: Path) -> Line:
+def one(setup: CampaignSetup, seed: int, number: int, folder: Path) -> Line:
     """One cut; the drives of a brick are kept (of the newest bricks, if there are many), others removed.
 
     Raises:
         LabError: The lab failed before the cut, twice.
     """
-    cut = draw(seed, number, theatre.phases)
+    cut = draw(seed, number, setup.phases)
     try:
-        report = theatre.perform(cut, folder)
+        report = setup.perform(cut, folder)
     except LabError as e:  # before the cut: a busy machine
         say(f"cut {number} ({cut.phase.name}) is tried again: {str(e).splitlines()[0]}")
-        report = theatre.perform(cut, folder)
-    line = {"board": theatre.name, "seed": seed} | report.as_dict(theatre.system(cut))
+        report = setup.perform(cut, folder)
+    line = {"board": setup.name, "seed": seed} | report.as_dict(setup.system(cut))
     if report.problems:
-        kept = BRICKS / f"{theatre.name}-{seed}-{number}"
+        kept = BRICKS / f"{setup.name}-{seed}-{number}"
         shutil.rmtree(kept, ignore_errors=True)
         kept.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(folder, kept)

@@ -12,34 +12,34 @@ from twinslot_lab.deadline import Deadline
 from twinslot_lab.description import BoardDescription
 from twinslot_lab.errors import LabError
 from twinslot_lab.powercut import account, recovery, verdict
+from twinslot_lab.powercut.drive_state import DriveState, look
 from twinslot_lab.powercut.plan import Cut
 from twinslot_lab.powercut.recovery import Recovery
-from twinslot_lab.powercut.stage import IMAGE, Row, Stage
-from twinslot_lab.powercut.standing import Standing, look
-from twinslot_lab.powercut.verdict import System
+from twinslot_lab.powercut.starting_point import IMAGE, Row, StartingPoint
+from twinslot_lab.powercut.verdict import SlotContents
 from twinslot_lab.product import Product
 from twinslot_lab.qemu_board import QemuBoard
 
-_PATIENCE = 6.0  # times a phase's length that a busy machine may take until the card is written
+_BUSY_FACTOR = 6.0  # times a phase's length that a busy machine may take until the card is written
 _BOOT = 20.0  # seconds of a start in which power goes again; a slow board's take longer
 _INSTALL = 1800  # seconds
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class FrozenStory:
     """What the cuts of one story share.
 
     Attributes:
         board: The board's description.
-        home: Where the stages stand.
-        stages: By name.
+        home: Where the starting points stand.
+        starting_points: By name.
         system: What the slots may hold.
     """
 
     board: BoardDescription
     home: Path
-    stages: dict[str, Stage]
-    system: System
+    starting_points: dict[str, StartingPoint]
+    system: SlotContents
 
 
 @dataclass
@@ -48,7 +48,7 @@ class Report:
 
     cut: Cut
     seconds: list[float] = field(default_factory=list)
-    standings: list[Standing] = field(default_factory=list)
+    drive_states: list[DriveState] = field(default_factory=list)
     known: tuple[Row, ...] = ()
     recovery: Recovery = field(default_factory=Recovery)
     problems: list[str] = field(default_factory=list)
@@ -56,9 +56,9 @@ class Report:
     took: float = 0.0
     on_card: bool = False  # the card was being written when the power went, as an aimed cut wants it
 
-    def as_dict(self, system: System) -> dict[str, Any]:
+    def as_dict(self, system: SlotContents) -> dict[str, Any]:
         """One line of cuts.jsonl."""
-        expected = self.standings[-1].slot if self.standings else ""
+        expected = self.drive_states[-1].slot if self.drive_states else ""
         boots = self.recovery.boots
         return {
             "number": self.cut.number,
@@ -71,7 +71,7 @@ class Report:
             "booted": {"slot": boots[0].slot, "digest": boots[0].digest} if boots else None,
             "outcome": "BRICK" if self.problems else verdict.ending(self.recovery),
             "problems": self.problems,
-            "environment": [standing.as_dict() for standing in self.standings],
+            "environment": [state.as_dict() for state in self.drive_states],
             "record": self.recovery.as_dict(),
             "audit_rows_known": len(self.known),
             "audit_rows_lost": verdict.lost(self.known, self.recovery.account),
@@ -81,7 +81,7 @@ class Report:
         }
 
 
-def perform(cut: Cut, scene: Scene, folder: Path) -> Report:
+def perform(cut: Cut, frozen: FrozenStory, folder: Path) -> Report:
     """Do one cut; the board's folder stays as it is at the end, off.
 
     Raises:
@@ -89,35 +89,35 @@ def perform(cut: Cut, scene: Scene, folder: Path) -> Report:
     """
     began = time.monotonic()
     shutil.rmtree(folder, ignore_errors=True)
-    stage = scene.stages[cut.phase.stage]
-    report = Report(cut, known=stage.rows)
-    board = stage.start(scene.board, folder, scene.home)
+    begin = frozen.starting_points[cut.phase.starting_point]
+    report = Report(cut, known=begin.rows)
+    board = begin.start(frozen.board, folder, frozen.home)
     try:
-        report.seconds.append(_cut(board, cut, stage, report))
-        report.standings.append(look(board))
+        report.seconds.append(_cut(board, cut, begin, report))
+        report.drive_states.append(look(board))
         if cut.twice is not None:
             board.power_on()
-            report.seconds.append(_wait(cut.twice * _BOOT * board.patience))
+            report.seconds.append(_wait(cut.twice * _BOOT * board.timeout_factor))
             board.cut()
-            report.standings.append(look(board))
-        report.recovery = recovery.recover(board, scene.system.sizes)
-        report.problems = verdict.problems(stage.story, scene.system, report.standings[-1], report.recovery)
+            report.drive_states.append(look(board))
+        report.recovery = recovery.recover(board, frozen.system.sizes)
+        report.problems = verdict.problems(begin.story, frozen.system, report.drive_states[-1], report.recovery)
         if cut.again and not report.problems:
-            report.problems += _again(board, scene.system, report)
+            report.problems += _again(board, frozen.system, report)
     finally:
         board.cut()
     report.took = round(time.monotonic() - began, 1)
     return report
 
 
-def _cut(board: QemuBoard, cut: Cut, stage: Stage, report: Report) -> float:
+def _cut(board: QemuBoard, cut: Cut, begin: StartingPoint, report: Report) -> float:
     """Wait for the drawn moment and take the power; returns the second in which it went."""
     began = time.monotonic()
     if cut.aimed:
-        report.on_card = _await_card(board, stage.seconds * _PATIENCE + 20)
+        report.on_card = _await_card(board, begin.seconds * _BUSY_FACTOR + 20)
         _wait(cut.delay)
     else:
-        _wait(cut.share * stage.seconds)
+        _wait(cut.share * begin.seconds)
         if cut.asked:
             report.known = max(report.known, _asked(board), key=len)
     went = time.monotonic() - began
@@ -149,7 +149,7 @@ def _wait(seconds: float) -> float:
     return round(seconds, 3)
 
 
-def _again(board: QemuBoard, system: System, report: Report) -> list[str]:
+def _again(board: QemuBoard, system: SlotContents, report: Report) -> list[str]:
     """The next install, of the same image, into the slot that does not run, to its commit."""
     running = report.recovery.boots[-1].slot
     target = "a" if running == "b" else "b"

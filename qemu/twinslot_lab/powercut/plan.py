@@ -11,44 +11,44 @@ _BURSTS = (0.04, 0.3, 2.0)  # seconds: inside one write of an environment copy, 
 
 
 @dataclass(frozen=True, slots=True)
-class Phase:
+class CutPhase:
     """A part of a story in which power goes.
 
     Attributes:
         name: As in the report.
-        stage: Where it starts (story.py).
+        starting_point: Where it starts (story.py).
         story: Which story that is in.
         card: `never`, `always` or `either`: whether cuts aim at the moment when the environment is being written.
         answers: The guest can be asked for its audit chain just before the cut.
     """
 
     name: str
-    stage: str
+    starting_point: str
     story: str
     card: str = "never"
     answers: bool = False
 
 
 WARM = (
-    Phase("verify", "verify", "good", answers=True),
-    Phase("prepare", "verify", "good", "always"),
-    Phase("write", "write", "good", answers=True),
-    Phase("read-back", "read-back", "good", answers=True),
-    Phase("finish", "finish", "good"),
-    Phase("arm", "finish", "good", "always"),
-    Phase("reboot", "reboot", "good", "either"),
-    Phase("start", "start", "good"),
-    Phase("trial", "trial", "good", answers=True),
-    Phase("commit", "commit", "good", "either", answers=True),
-    Phase("boot", "boot", "good"),
-    Phase("bad-trial", "bad-trial", "bad", answers=True),
-    Phase("give-up", "give-up", "bad", "either"),
-    Phase("return", "return", "bad", "either"),
-    Phase("tries", "tries", "tries", "either"),
+    CutPhase("verify", "verify", "good", answers=True),
+    CutPhase("prepare", "verify", "good", "always"),
+    CutPhase("write", "write", "good", answers=True),
+    CutPhase("read-back", "read-back", "good", answers=True),
+    CutPhase("finish", "finish", "good"),
+    CutPhase("arm", "finish", "good", "always"),
+    CutPhase("reboot", "reboot", "good", "either"),
+    CutPhase("start", "start", "good"),
+    CutPhase("trial", "trial", "good", answers=True),
+    CutPhase("commit", "commit", "good", "either", answers=True),
+    CutPhase("boot", "boot", "good"),
+    CutPhase("bad-trial", "bad-trial", "bad", answers=True),
+    CutPhase("give-up", "give-up", "bad", "either"),
+    CutPhase("return", "return", "bad", "either"),
+    CutPhase("tries", "tries", "tries", "either"),
 )
 COLD = (  # for boards that cannot be frozen
-    Phase("cold-install", "cold-install", "cold", answers=True),
-    Phase("cold-trial", "cold-trial", "cold", "either"),
+    CutPhase("cold-install", "cold-install", "cold", answers=True),
+    CutPhase("cold-trial", "cold-trial", "cold", "either"),
 )
 
 
@@ -68,7 +68,7 @@ class Cut:
     """
 
     number: int
-    phase: Phase
+    phase: CutPhase
     share: float
     aimed: bool
     delay: float
@@ -77,7 +77,7 @@ class Cut:
     again: bool
 
 
-def draw(seed: int, number: int, phases: Sequence[Phase] = WARM) -> Cut:
+def draw(seed: int, number: int, phases: Sequence[CutPhase] = WARM) -> Cut:
     """The cut with this number. Each block of `len(phases)` cuts has every phase once, in an order of its own."""
     block, place = divmod(number, len(phases))
     phase = random.Random(f"{seed}:{block}").sample(list(phases), len(phases))[place]

@@ -76,8 +76,8 @@ def watch(board: QemuBoard, sizes: Mapping[str, int], found: Recovery, began: fl
     Raises:
         BoardError: It does not start, or never comes to rest.
     """
-    hello = board.agent.wait_hello(Deadline(_START * board.patience, "the guest is up"))
-    rest = Deadline(_REST * board.patience, "the device comes to rest")
+    hello = board.agent.wait_hello(Deadline(_START * board.timeout_factor, "the guest is up"))
+    rest = Deadline(_REST * board.timeout_factor, "the device comes to rest")
     while True:
         seconds = round(time.monotonic() - began, 1)
         found.boots.append(Boot(hello.slot, _measure(board, hello, sizes), seconds))

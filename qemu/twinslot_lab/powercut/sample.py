@@ -15,9 +15,9 @@ from twinslot_lab.command import ROOT, run
 from twinslot_lab.description import load
 from twinslot_lab.errors import BuildError
 from twinslot_lab.powercut import campaign, plan, story
-from twinslot_lab.powercut.campaign import Theatre
+from twinslot_lab.powercut.campaign import CampaignSetup
 from twinslot_lab.powercut.plan import Cut
-from twinslot_lab.powercut.verdict import System
+from twinslot_lab.powercut.verdict import SlotContents
 from twinslot_lab.snapshot import Snapshot
 
 COUNT = {"orangepi-pc": 1, "virt-arm64": 8, "virt-armv7": 1}  # cuts on each board
@@ -49,16 +49,16 @@ def cuts(board: str) -> list[Cut]:
 
 
 @functools.cache
-def theatre(board: str) -> Theatre:
+def setup(board: str) -> CampaignSetup:
     """What they need, from the cache or lived now."""
     return campaign.prepare(board, cuts=cuts(board))
 
 
-def updated(board: str) -> tuple[Snapshot, System]:
+def updated(board: str) -> tuple[Snapshot, SlotContents]:
     """The board after the story's good update, off, and what its slots hold."""
-    scenes = theatre(board).scenes
-    scene = scenes.get("cold") or scenes["good"]
-    return Snapshot.load(scene.board, scene.home / story.UPDATED), scene.system
+    stories = setup(board).stories
+    frozen = stories.get("cold") or stories["good"]
+    return Snapshot.load(frozen.board, frozen.home / story.UPDATED), frozen.system
 
 
 def live_all() -> None:

@@ -23,8 +23,8 @@ from twinslot_lab.command import run
 from twinslot_lab.deadline import Deadline
 from twinslot_lab.errors import BoardError, GuestError
 from twinslot_lab.growing import GrowingLines
-from twinslot_lab.powercut import account, stage
-from twinslot_lab.powercut.stage import Row, Stage
+from twinslot_lab.powercut import account, starting_point
+from twinslot_lab.powercut.starting_point import Row, StartingPoint
 from twinslot_lab.qemu_board import QemuBoard
 from twinslot_lab.release import Image
 from twinslot_lab.snapshot import Snapshot
@@ -35,20 +35,20 @@ _STEP = 900  # seconds that any part may take on a busy machine
 _ALMOST = 0.9  # of the read-back: the end of the install is about a second away
 
 
-class Teller:
+class StoryDriver:
     """Lives a story on one board and freezes it on the way.
 
     Args:
         board: On and up.
         story: Its name.
-        home: Where the stages go.
+        home: Where the starting points go.
     """
 
     def __init__(self, board: QemuBoard, story: str, home: Path) -> None:
         self.board, self.story, self.home = board, story, home
-        self.stages: list[Stage] = []
+        self.starting_points: list[StartingPoint] = []
         self.rows: tuple[Row, ...] = ()
-        self._said, self._last = GrowingLines(board, stage.PROGRESS), dict[str, Any]()
+        self._said, self._last = GrowingLines(board, starting_point.PROGRESS), dict[str, Any]()
         self._open: tuple[str, str, bool, float] | None = None
 
     def freeze(self, name: str, action: str = "", *, answering: bool = True, ask: bool = False) -> None:
@@ -56,7 +56,7 @@ class Teller:
 
         Args:
             name: Of the part.
-            action: See `Stage`.
+            action: See `StartingPoint`.
             answering: The guest's agent has spoken in this start.
             ask: Ask for the audit chain first, which takes a second of the part.
         """
@@ -65,7 +65,7 @@ class Teller:
             self.ask()
         Snapshot.take(self.board, self.home / name, answering=answering)
         self._open = (name, action, True, time.monotonic())
-        stage.act(self.board, action)
+        starting_point.act(self.board, action)
 
     def switch_on(self, name: str) -> None:
         """A part that begins with power coming back."""
@@ -84,11 +84,11 @@ class Teller:
         if self._open is not None:
             name, action, warm, began = self._open
             seconds = round(time.monotonic() - began, 2)
-            self.stages.append(Stage(name, self.story, action, warm, seconds, self.rows))
+            self.starting_points.append(StartingPoint(name, self.story, action, warm, seconds, self.rows))
             self._open = None
 
     def _deadline(self, what: str) -> Deadline:
-        return Deadline(_STEP * self.board.patience, f"{self.story}: {what}")
+        return Deadline(_STEP * self.board.timeout_factor, f"{self.story}: {what}")
 
     def until(self, what: str, happened: Callable[[], bool], every: float = 0.05) -> None:
         """Wait for something, and ask every so many seconds: whatever is started in the guest to ask slows it down."""
@@ -111,14 +111,14 @@ class Teller:
 
         def there() -> bool:
             found = self._last = (self._said.new() or [self._last])[-1]
-            if found.get("type") == "error" and found.get("code") != "device.bus":  # see stage.py
+            if found.get("type") == "error" and found.get("code") != "device.bus":  # see starting_point.py
                 raise GuestError(f"{self.story}: the install failed: {found}")
             if found.get("type") == "result":
                 return True
             total = found.get("total") or 1
             return found.get("phase") == name and found.get("done", 0) >= share * total
 
-        self.until(f"phase {name}" if name else "the install's end", there, every=0.1 * self.board.patience)
+        self.until(f"phase {name}" if name else "the install's end", there, every=0.1 * self.board.timeout_factor)
 
     def until_up(self, slot: str) -> None:
         """Wait until the guest has started anew, in this slot; before that it cannot be asked."""
@@ -133,118 +133,125 @@ class Teller:
         self.until(f"{unit} is {states}", lambda: self.board.run(*show).stdout.strip() in states, every=0.5)
 
 
-def install(teller: Teller, *, frozen: bool) -> None:
+def install(driver: StoryDriver, *, frozen: bool) -> None:
     """From a booted board to an armed slot, frozen on the way or not."""
     if not frozen:
-        stage.act(teller.board, "install")
+        starting_point.act(driver.board, "install")
     else:
-        teller.freeze("verify", "install", ask=True)
+        driver.freeze("verify", "install", ask=True)
         for name in ("write", "read-back"):
-            teller.until_phase(name)
-            teller.freeze(name)
-        teller.until_phase("read-back", _ALMOST)
-        teller.freeze("finish")
-    teller.until_phase("")
-    teller.until_card(slot_b="trial")
+            driver.until_phase(name)
+            driver.freeze(name)
+        driver.until_phase("read-back", _ALMOST)
+        driver.freeze("finish")
+    driver.until_phase("")
+    driver.until_card(slot_b="trial")
 
 
-def good(teller: Teller) -> None:
+def good(driver: StoryDriver) -> None:
     """A good update, and a boot after it."""
-    install(teller, frozen=True)
-    teller.freeze("reboot", "reboot", ask=True)
-    teller.until_kernel("b")
-    teller.freeze("start", answering=False)
-    teller.until_up("b")
-    teller.freeze("trial", ask=True)
-    teller.until_unit("twinslot-check.service", "active")
-    teller.freeze("commit")
-    teller.until_card(slot_b="good")
-    teller.until_unit("twinslot-commit.service", "active")
-    teller.finish()
-    rest(teller)
-    teller.ask()
-    teller.switch_on(UPDATED)
-    teller.until_up("b")
-    teller.until_unit("twinslot-boot.service", "active")
+    install(driver, frozen=True)
+    driver.freeze("reboot", "reboot", ask=True)
+    driver.until_kernel("b")
+    driver.freeze("start", answering=False)
+    driver.until_up("b")
+    driver.freeze("trial", ask=True)
+    driver.until_unit("twinslot-check.service", "active")
+    driver.freeze("commit")
+    driver.until_card(slot_b="good")
+    driver.until_unit("twinslot-commit.service", "active")
+    driver.finish()
+    until_at_rest(driver)
+    driver.ask()
+    driver.switch_on(UPDATED)
+    driver.until_up("b")
+    driver.until_unit("twinslot-boot.service", "active")
 
 
-def bad(teller: Teller) -> None:
+def bad(driver: StoryDriver) -> None:
     """A bad update, from its trial on."""
-    install(teller, frozen=False)
-    teller.ask()
-    teller.board.reboot()
-    teller.until_kernel("b")
-    teller.until_up("b")
-    teller.freeze("bad-trial")
-    teller.until_unit("twinslot-check.service", "activating", "failed")
-    teller.freeze("give-up")
-    teller.until_kernel("a")
-    teller.freeze("return", answering=False)
-    teller.until_up("a")
-    rest(teller)
+    install(driver, frozen=False)
+    driver.ask()
+    driver.board.reboot()
+    driver.until_kernel("b")
+    driver.until_up("b")
+    driver.freeze("bad-trial")
+    driver.until_unit("twinslot-check.service", "activating", "failed")
+    driver.freeze("give-up")
+    driver.until_kernel("a")
+    driver.freeze("return", answering=False)
+    driver.until_up("a")
+    until_at_rest(driver)
 
 
-def tries(teller: Teller) -> None:
+def tries(driver: StoryDriver) -> None:
     """Power goes in each of the three tries of a good release."""
-    install(teller, frozen=False)
-    teller.ask()
+    install(driver, frozen=False)
+    driver.ask()
     for _ in range(3):
-        teller.board.cut()
-        teller.board.power_on()
-        teller.until_kernel("b")
-    teller.switch_on("tries")
-    teller.until_up("a")
-    rest(teller)
+        driver.board.cut()
+        driver.board.power_on()
+        driver.until_kernel("b")
+    driver.switch_on("tries")
+    driver.until_up("a")
+    until_at_rest(driver)
 
 
-def cold(teller: Teller) -> None:
+def cold(driver: StoryDriver) -> None:
     """Install and trial on a board that cannot be frozen; it is off, and each part begins with power coming back."""
-    board = teller.board
-    Snapshot.take_off(board, teller.home / "cold-install")
+    board = driver.board
+    Snapshot.take_off(board, driver.home / "cold-install")
     board.power_on()
     board.wait_up()
-    teller.ask()
+    driver.ask()
     began = time.monotonic()
-    install(teller, frozen=False)
+    install(driver, frozen=False)
     seconds = round(time.monotonic() - began, 2)
-    teller.stages.append(Stage("cold-install", teller.story, "install", warm=False, seconds=seconds, rows=teller.rows))
-    teller.ask()
-    teller.switch_on("cold-trial")
-    teller.until_up("b")
-    teller.until_card(slot_b="good")
-    teller.until_unit("twinslot-commit.service", "active")
-    teller.finish()
-    rest(teller)
+    driver.starting_points.append(
+        StartingPoint("cold-install", driver.story, "install", warm=False, seconds=seconds, rows=driver.rows)
+    )
+    driver.ask()
+    driver.switch_on("cold-trial")
+    driver.until_up("b")
+    driver.until_card(slot_b="good")
+    driver.until_unit("twinslot-commit.service", "active")
+    driver.finish()
+    until_at_rest(driver)
     board.cut()
-    Snapshot.take_off(board, teller.home / UPDATED)
+    Snapshot.take_off(board, driver.home / UPDATED)
 
 
-def rest(teller: Teller) -> None:
+def until_at_rest(driver: StoryDriver) -> None:
     """Until the client has told what happened."""
-    teller.until_card(upgrade_available="0")
-    teller.until_unit("twinslot-boot.service", "active")
+    driver.until_card(upgrade_available="0")
+    driver.until_unit("twinslot-boot.service", "active")
 
 
-STORIES: dict[str, Callable[[Teller], None]] = {"cold": cold, "good": good, "tries": tries, "bad": bad}  # longest first
+STORIES: dict[str, Callable[[StoryDriver], None]] = {
+    "cold": cold,
+    "good": good,
+    "tries": tries,
+    "bad": bad,
+}  # longest first
 
 
 def tell(name: str, factory: BoardFiles, image: Image) -> Path:
-    """The stages of one story, from the cache or lived now (two to four minutes).
+    """The starting points of one story, from the cache or lived now (two to four minutes).
 
     Args:
         name: Which story.
         factory: The board as it left the factory.
         image: What is installed.
     """
-    key = fingerprint(snapshot.key(factory), str(image.path), Path(__file__), Path(stage.__file__))
+    key = fingerprint(snapshot.key(factory), str(image.path), Path(__file__), Path(starting_point.__file__))
 
     def make(work: Path) -> None:
         place = work / "board"
         with _begin(name, factory, image, place) as board:
-            teller = Teller(board, name, work)
-            STORIES[name](teller)
-            teller.finish()
-            stage.save(work, teller.stages)
+            driver = StoryDriver(board, name, work)
+            STORIES[name](driver)
+            driver.finish()
+            starting_point.save(work, driver.starting_points)
         shutil.rmtree(place)
 
     # Several GB each. A campaign that runs still uses what it began with.
@@ -255,12 +262,12 @@ def _begin(name: str, factory: BoardFiles, image: Image, place: Path) -> QemuBoa
     """A board with the image on its data partition: up, or off if it is to start cold."""
     if name != "cold":
         board = snapshot.booted(factory).start(place)
-        board.put(stage.IMAGE, image.path.read_bytes())
+        board.put(starting_point.IMAGE, image.path.read_bytes())
         board.check("sync")
         return board
     board = QemuBoard(factory, place)
     start, _ = factory.board.disk.partitions()["data"]
-    folder, file = Path(stage.IMAGE).parent.relative_to("/var"), Path(stage.IMAGE).relative_to("/var")
+    folder, file = Path(starting_point.IMAGE).parent.relative_to("/var"), Path(starting_point.IMAGE).relative_to("/var")
     commands = f"mkdir {folder}\nwrite {image.path} {file}\n"
     run("debugfs", "-w", "-f", "-", f"{board.disk}?offset={start}", stdin=commands.encode())
     return board

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from twinslot_lab.powercut.account import Account
+from twinslot_lab.powercut.drive_state import DriveState
 from twinslot_lab.powercut.recovery import NONSENSE, Recovery
-from twinslot_lab.powercut.stage import Row
-from twinslot_lab.powercut.standing import Standing
+from twinslot_lab.powercut.starting_point import Row
 from twinslot_lab.release import Image
 
 # Why an update may have ended in each story; an emulator on a busy machine may also miss the deadline.
@@ -22,7 +22,7 @@ REASONS = {
 
 
 @dataclass(frozen=True, slots=True)
-class System:
+class SlotContents:
     """The signed images of a story: what each slot may hold."""
 
     a: Image
@@ -38,9 +38,9 @@ class System:
         return {slot: self.of(slot).slot.stat().st_size for slot in ("a", "b")}
 
 
-def problems(story: str, system: System, standing: Standing, recovery: Recovery) -> list[str]:
+def problems(story: str, system: SlotContents, drive_state: DriveState, recovery: Recovery) -> list[str]:
     """Every reason to call it a brick, one sentence each; empty: none."""
-    if not any(copy["good"] for copy in standing.copies):
+    if not any(copy["good"] for copy in drive_state.copies):
         return ["both copies of the environment are lost"]
     if recovery.failure:
         return [f"it does not come to rest: {recovery.failure.splitlines()[0]}"]
@@ -49,11 +49,11 @@ def problems(story: str, system: System, standing: Standing, recovery: Recovery)
         return [f"the data partition is not in use: {recovery.account.lost_data}"]
     first, last = recovery.boots[0], recovery.boots[-1]
     found = list(_images(system, recovery))
-    if first.slot != standing.slot:
-        found.append(f"slot '{first.slot}' started, the environment says '{standing.slot}'")
+    if first.slot != drive_state.slot:
+        found.append(f"slot '{first.slot}' started, the environment says '{drive_state.slot}'")
     if len(recovery.boots) > 1 and (first.slot, last.slot) != ("b", "a"):
         found.append("it restarted by itself, and not to leave a trial")
-    if standing.variables.get("slot_b") == "good" and last.slot == "a":  # the factory calls it bad
+    if drive_state.variables.get("slot_b") == "good" and last.slot == "a":  # the factory calls it bad
         found.append("the commit had landed, and slot a runs")
     try:
         found += _record(system, last.slot, recovery.account)
@@ -63,7 +63,7 @@ def problems(story: str, system: System, standing: Standing, recovery: Recovery)
     return found
 
 
-def _images(system: System, recovery: Recovery) -> Iterator[str]:
+def _images(system: SlotContents, recovery: Recovery) -> Iterator[str]:
     for boot in recovery.boots:
         if boot.digest not in ("", system.of(boot.slot).digest):
             yield f"slot '{boot.slot}' runs something that nobody signed: {boot.digest}"
@@ -71,7 +71,7 @@ def _images(system: System, recovery: Recovery) -> Iterator[str]:
         yield "what runs at rest was not measured"
 
 
-def _record(system: System, running: str, account: Account) -> Iterator[str]:
+def _record(system: SlotContents, running: str, account: Account) -> Iterator[str]:
     """Record and environment agree with what runs."""
     status = account.status
     environment, slots = status["environment"] or {}, status["slots"]
@@ -91,7 +91,7 @@ def _record(system: System, running: str, account: Account) -> Iterator[str]:
         yield "the audit chain does not hold"
 
 
-def _ending(story: str, system: System, running: str, account: Account) -> Iterator[str]:
+def _ending(story: str, system: SlotContents, running: str, account: Account) -> Iterator[str]:
     """The newest update ended as what runs says."""
     last: Mapping[str, Any] = account.history[0] if account.history else {}
     outcome, state = last.get("outcome"), account.status["state"]

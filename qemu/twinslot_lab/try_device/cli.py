@@ -15,15 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from twinslot_lab.badnet import Proxy, Weather
 from twinslot_lab.command import BUILD
 from twinslot_lab.errors import LabError
 from twinslot_lab.fileserver import FileServer
+from twinslot_lab.network_faults import NetworkFaults, Proxy
 from twinslot_lab.try_device import needs, story
-from twinslot_lab.try_device.machine import Machine
+from twinslot_lab.try_device.machine import LocalDevice
 from twinslot_lab.try_device.media import Media
-from twinslot_lab.try_device.releases import FACTORY, PLAY, STORY, Release, Team
-from twinslot_lab.try_device.telling import Narrator
+from twinslot_lab.try_device.releases import FACTORY, PLAY, STORY, TryRelease, TryTeam
+from twinslot_lab.try_device.story_output import StoryPrinter
 
 FOLDER = BUILD / "try"
 HOST = "127.0.0.1"
@@ -31,11 +31,11 @@ SLOW = 2 << 20  # bytes a second of the second address: time to cut the power
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
+class TryBench:
     """A device that is powered off, and its web server."""
 
-    machine: Machine
-    team: Team
+    machine: LocalDevice
+    team: TryTeam
     server: str
     port: int
 
@@ -55,43 +55,43 @@ def main(arguments: Sequence[str]) -> int:
     shell = sys.stdin.isatty() and sys.stdout.isatty() and not (words.story or words.json)
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGHUP, _stop)
-    teller = Narrator(sys.stderr if words.json else sys.stdout, story.STEPS)
+    printer = StoryPrinter(sys.stderr if words.json else sys.stdout, story.STEPS)
     try:
-        report = _try(teller, words.folder.resolve(), shell=shell)
+        report = _try(printer, words.folder.resolve(), shell=shell)
     except KeyboardInterrupt:
-        teller.line("\nstopped; the device is taken away")
+        printer.line("\nstopped; the device is taken away")
         return 130
     if words.json:
         sys.stdout.write(json.dumps(report, indent=2) + "\n")
     return 0
 
 
-def _try(teller: Narrator, folder: Path, *, shell: bool) -> dict[str, Any]:
-    teller.line("A device is made of loop devices and name spaces of this machine, with the real client in two slots.")
-    teller.line(f"No emulation, nothing outside of {folder}, all of it goes away. About half a minute.")
+def _try(printer: StoryPrinter, folder: Path, *, shell: bool) -> dict[str, Any]:
+    printer.line("A device is made of loop devices and name spaces of this machine, with the real client in two slots.")
+    printer.line(f"No emulation, nothing outside of {folder}, all of it goes away. About half a minute.")
     releases = (*STORY, *PLAY) if shell else STORY
-    with workbench(folder / "device", releases, FACTORY, teller.note) as bench:
-        teller.note(f"{teller.seconds:.1f} s: keys, {len(releases)} signed images and their patches are made")
-        made = teller.seconds
-        told = story.Story(bench.machine, bench.team, bench.server, bench.port, teller)
+    with workbench(folder / "device", releases, FACTORY, printer.note) as bench:
+        printer.note(f"{printer.seconds:.1f} s: keys, {len(releases)} signed images and their patches are made")
+        made = printer.seconds
+        told = story.Story(bench.machine, bench.team, bench.server, bench.port, printer)
         told.live()
-        facts = {"seconds": teller.seconds, "made_seconds": made, "updates": told.updates, "cut": told.cut}
-        report = facts | {"steps": teller.told}
+        facts = {"seconds": printer.seconds, "made_seconds": made, "updates": told.updates, "cut": told.cut}
+        report = facts | {"steps": printer.told}
         path = folder / "report.json"
         path.write_text(json.dumps(report, indent=2) + "\n")
-        teller.line(f"\n{teller.seconds:5.1f} s  all of it ended as it must; report: {path}\n")
+        printer.line(f"\n{printer.seconds:5.1f} s  all of it ended as it must; report: {path}\n")
         if shell:
             from twinslot_lab.try_device.shell import play
 
-            play(bench.machine, teller)
-    teller.line("the device is taken away. Next: 'make demo', the same on an emulated board with U-Boot and systemd")
+            play(bench.machine, printer)
+    printer.line("the device is taken away. Next: 'make demo', the same on an emulated board with U-Boot and systemd")
     return report
 
 
 @contextlib.contextmanager
 def workbench(
-    folder: Path, releases: Sequence[Release], factory: Release, told: Callable[[str], object] = lambda _: None
-) -> Iterator[Bench]:
+    folder: Path, releases: Sequence[TryRelease], factory: TryRelease, told: Callable[[str], object] = lambda _: None
+) -> Iterator[TryBench]:
     """A new device and its releases, until the block ends; then nothing of it is left.
 
     Args:
@@ -107,7 +107,7 @@ def workbench(
     with _alone(folder.parent), contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         shutil.rmtree(folder, ignore_errors=True)
-        team = Team(folder)
+        team = TryTeam(folder)
         for number, release in enumerate(releases, 1):
             told(
                 f"release {release.name} is built, signed and compared with the one before: {number} of {len(releases)}"
@@ -117,12 +117,12 @@ def workbench(
         media = Media(folder / "media")
         team.manufacture(media, factory)
         server = stack.enter_context(FileServer(team.served, seen_as=HOST))
-        slow = stack.enter_context(Proxy(server.port, Weather(rate=SLOW)))
+        slow = stack.enter_context(Proxy(server.port, NetworkFaults(rate=SLOW)))
         address = f"http://{HOST}:{server.port}"
         settings = {"SERVER": address, "SLOW": f"http://{HOST}:{slow.port}", "TERM": os.environ.get("TERM", "dumb")}
-        machine = Machine(media, Path(sys.prefix), settings)
+        machine = LocalDevice(media, Path(sys.prefix), settings)
         stack.callback(machine.close)
-        yield Bench(machine, team, address, server.port)
+        yield TryBench(machine, team, address, server.port)
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ DATA: Final = "var/lib/twinslot"  # where the data partition is mounted
 # include/uapi/linux/fs.h and fs/ext4/ext4.h: _IOR('X', 125, __u32), and "no flush, not even of the journal".
 EXT4_IOC_SHUTDOWN: Final = 0x8004587D
 NOLOGFLUSH: Final = 2
-PATIENCE: Final = 120.0  # seconds for the device to end; only a hang reaches it
+HANG_SECONDS: Final = 120.0  # seconds for the device to end; only a hang reaches it
 PATH: Final = "/opt/device/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -34,7 +34,7 @@ class End(enum.IntEnum):
     CUT = 9
 
 
-class Machine:
+class LocalDevice:
     """One device. Powered off at first; `close` takes everything away, whatever state it is in.
 
     Args:
@@ -134,7 +134,7 @@ class Machine:
         """
         assert self._process is not None
         try:
-            status = self._process.wait(PATIENCE)
+            status = self._process.wait(HANG_SECONDS)
         except subprocess.TimeoutExpired:
             raise BoardError("the device was told to end, and goes on") from None
         if status == End.CUT:
@@ -167,7 +167,7 @@ class Machine:
         """
         os.kill(self._first, signal.SIGKILL)
         assert self._process is not None
-        self._process.wait(PATIENCE)
+        self._process.wait(HANG_SECONDS)
         self._drop_unwritten()
         self._let_go()
 
@@ -175,7 +175,7 @@ class Machine:
         """Take everything away. May be called at any time, and twice."""
         if self._process is not None and self._process.poll() is None:
             self._process.kill()  # the first process of the device goes with it
-            self._process.wait(PATIENCE)
+            self._process.wait(HANG_SECONDS)
         self._let_go()
 
     def _boot_loader(self) -> str:

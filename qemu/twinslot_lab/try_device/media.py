@@ -20,7 +20,7 @@ PLACES: Final = (Place("card", 0x0000, 0x4000), Place("card", 0x4000, 0x4000))
 SLOT_SIZE: Final = 32 << 20  # bytes
 DATA_SIZE: Final = 64 << 20
 CARD_SIZE: Final = 64 << 10
-PATIENCE: Final = 60.0  # seconds for the kernel to let go of a loop device; only a hang reaches it
+HANG_SECONDS: Final = 60.0  # seconds for the kernel to let go of a loop device; only a hang reaches it
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Loops:
             BoardError: Something else still uses one.
         """
         self._held.close()
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + HANG_SECONDS
         while left := [str(device) for device in self._devices.values() if _backing(device)]:
             if time.monotonic() > until:
                 raise BoardError(f"still in use: {', '.join(left)}")

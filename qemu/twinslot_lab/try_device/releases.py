@@ -50,7 +50,7 @@ check = "none"
 
 
 @dataclass(frozen=True, slots=True)
-class Release:
+class TryRelease:
     """One release.
 
     Attributes:
@@ -73,18 +73,18 @@ class Release:
         return len(self.phrases) * _PHRASE_SIZE
 
 
-FACTORY: Final = Release("1.0", 10)
-GOOD: Final = Release("2.0", 20, phrases=(3,), patch_from="1.0")
-BAD: Final = Release("3.0", 30, motor="stuck", patch_from="2.0")
-LARGE: Final = Release("4.0", 40, phrases=tuple(range(8, 24)))
-NEXT: Final = Release("5.0", 50, phrases=(5, 6), patch_from="4.0")
-NEXT_BAD: Final = Release("6.0", 60, phrases=(7,), motor="stuck", patch_from="5.0")
-NEXT_LARGE: Final = Release("7.0", 70, phrases=tuple(range(24)))
+FACTORY: Final = TryRelease("1.0", 10)
+GOOD: Final = TryRelease("2.0", 20, phrases=(3,), patch_from="1.0")
+BAD: Final = TryRelease("3.0", 30, motor="stuck", patch_from="2.0")
+LARGE: Final = TryRelease("4.0", 40, phrases=tuple(range(8, 24)))
+NEXT: Final = TryRelease("5.0", 50, phrases=(5, 6), patch_from="4.0")
+NEXT_BAD: Final = TryRelease("6.0", 60, phrases=(7,), motor="stuck", patch_from="5.0")
+NEXT_LARGE: Final = TryRelease("7.0", 70, phrases=tuple(range(24)))
 STORY: Final = (FACTORY, GOOD, BAD, LARGE)
 PLAY: Final = (NEXT, NEXT_BAD, NEXT_LARGE)  # for the shell, on a device that runs LARGE
 
 
-class Team:
+class TryTeam:
     """Makes releases, in their order, in a folder that it fills.
 
     Args:
@@ -99,7 +99,7 @@ class Team:
             _tool("keys", "init", str(folder / "keys"), "--roles", ",".join(ROLES))
         self._plant()
 
-    def make(self, release: Release) -> Path:
+    def make(self, release: TryRelease) -> Path:
         """Build and sign one, and the patch that it has; returns the image.
 
         Raises:
@@ -122,21 +122,21 @@ class Team:
                 _tool("patch", str(self._folder / f"{release.patch_from}.img"), str(image), "-o", f"{self.served}/")
         return image
 
-    def digest(self, release: Release) -> str:
+    def digest(self, release: TryRelease) -> str:
         """SHA-256 of what the release's slot holds, as it was signed."""
         return hashlib.sha256(self.slot(release).read_bytes()).hexdigest()
 
-    def slot(self, release: Release) -> Path:
+    def slot(self, release: TryRelease) -> Path:
         """The file system of a release."""
         return self._folder / f"{release.name}.img"
 
-    def forge(self, release: Release) -> None:
+    def forge(self, release: TryRelease) -> None:
         """Serve `forged.twin`: the image of a release, which says another name than was signed."""
         image = (self.served / f"{release.name}.twin").read_bytes()
         said, forged = f'"{release.name}"'.encode(), f'"{release.name[:-1]}9"'.encode()
         (self.served / "forged.twin").write_bytes(image.replace(said, forged, 1))
 
-    def manufacture(self, media: Media, release: Release) -> None:
+    def manufacture(self, media: Media, release: TryRelease) -> None:
         """What a factory does: the release in slot a, its record and its environment; slot b is empty."""
         media.folder.mkdir()
         shutil.copyfile(self.slot(release), media.file("slot_a"))

@@ -12,19 +12,19 @@ from collections.abc import Iterator
 from typing import Final
 
 from twinslot_lab.errors import GuestError
-from twinslot_lab.try_device.machine import End, Machine
+from twinslot_lab.try_device.machine import End, LocalDevice
 from twinslot_lab.try_device.story import start
-from twinslot_lab.try_device.telling import Narrator
+from twinslot_lab.try_device.story_output import StoryPrinter
 
 _SOON: Final = 5.0  # seconds in which a device that killed its shell has ended
 
 
-def play(machine: Machine, teller: Narrator) -> None:
+def play(machine: LocalDevice, printer: StoryPrinter) -> None:
     """Give the terminal to the device until its person leaves the shell.
 
     Args:
         machine: It has power; in the end it has none.
-        teller: Told of restarts.
+        printer: Told of restarts.
 
     Raises:
         BoardError: A slot does not come up.
@@ -38,18 +38,18 @@ def play(machine: Machine, teller: Narrator) -> None:
             machine.off()
             return
         while (how := machine.wait_end()) is not End.OFF:
-            teller.line(f"\nthe device {'restarts' if how is End.RESTART else 'lost its power; it comes back'}")
+            printer.line(f"\nthe device {'restarts' if how is End.RESTART else 'lost its power; it comes back'}")
             again = "yes"
-            if _started(machine, teller):
+            if _started(machine, printer):
                 break
         else:
             return
 
 
-def _started(machine: Machine, teller: Narrator) -> bool:
+def _started(machine: LocalDevice, printer: StoryPrinter) -> bool:
     """Whether it stays up; one whose release is not well restarts by itself."""
     try:
-        start(teller, machine)
+        start(printer, machine)
     except GuestError:  # what the client said was shown
         return not machine.ends(_SOON)
     return True

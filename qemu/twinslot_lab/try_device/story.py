@@ -11,11 +11,11 @@ import subprocess
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from twinslot_lab.badnet import Proxy, Weather
 from twinslot_lab.errors import GuestError
-from twinslot_lab.try_device.machine import End, Machine
-from twinslot_lab.try_device.releases import BAD, FACTORY, GOOD, LARGE, Release, Team
-from twinslot_lab.try_device.telling import Narrator, asked
+from twinslot_lab.network_faults import NetworkFaults, Proxy
+from twinslot_lab.try_device.machine import End, LocalDevice
+from twinslot_lab.try_device.releases import BAD, FACTORY, GOOD, LARGE, TryRelease, TryTeam
+from twinslot_lab.try_device.story_output import StoryPrinter, asked
 
 STEPS: Final = 7
 CUT_AT: Final = 30  # per cent of the slot
@@ -34,11 +34,11 @@ class Story:
         cut: What was cut, and what was found afterwards.
     """
 
-    machine: Machine
-    team: Team
+    machine: LocalDevice
+    team: TryTeam
     server: str
     port: int
-    teller: Narrator
+    printer: StoryPrinter
     updates: list[dict[str, Any]] = field(default_factory=list)
     cut: dict[str, Any] = field(default_factory=dict)
 
@@ -48,7 +48,7 @@ class Story:
         Raises:
             LabError: A step ended otherwise.
         """
-        tell = self.teller
+        tell = self.printer
         tell.step(f"a device starts as it left the factory: release {FACTORY.name} in slot a")
         start(tell, self.machine)
         tell.client(self.machine, "status")
@@ -69,26 +69,26 @@ class Story:
         self._restarted(LARGE, "a")
         tell.client(self.machine, "history")
 
-    def _install(self, release: Release) -> None:
+    def _install(self, release: TryRelease) -> None:
         """Install and restart, and see what moved."""
-        self.teller.client(self.machine, "install", f"{self.server}/{release.name}.twin")
+        self.printer.client(self.machine, "install", f"{self.server}/{release.name}.twin")
         moved = asked(self.machine, "status")["transaction"]
         _require(moved is not None, "no update is armed after the install", moved)
         size = (self.team.served / f"{release.name}.twin").stat().st_size
         fetched = moved["bytes_fetched"]
         share = f"{100 * fetched / size:.2f} %"
-        self.teller.note(f"fetched {fetched / 1e3:.0f} kB of an image of {size / 1e3:.0f} kB: {share}")
+        self.printer.note(f"fetched {fetched / 1e3:.0f} kB of an image of {size / 1e3:.0f} kB: {share}")
         moves = {name: moved[name] for name in ("bytes_fetched", "bytes_written", "bytes_copied", "bytes_skipped")}
         self.updates.append({"release": release.name, "image_bytes": size, "from": self.machine.slot, **moves})
-        self.teller.command(("reboot",), self.machine.run("reboot").returncode, ())
+        self.printer.command(("reboot",), self.machine.run("reboot").returncode, ())
         _require(self.machine.wait_end() is End.RESTART, "the device did not restart", moved)
 
-    def _restarted(self, release: Release, slot: str, *, well: bool = True) -> None:
+    def _restarted(self, release: TryRelease, slot: str, *, well: bool = True) -> None:
         """The trial, and how it ended."""
-        start(self.teller, self.machine, well=well)
+        start(self.printer, self.machine, well=well)
         if not well:
             _require(self.machine.wait_end() is End.RESTART, "the device did not go back", None)
-            start(self.teller, self.machine)
+            start(self.printer, self.machine)
         last = asked(self.machine, "status")["last"]
         outcome = "committed" if well else "rolled-back"
         _require(last["release"]["name"] == release.name, "the last update is another one", last)
@@ -97,12 +97,12 @@ class Story:
         runs = release if well else GOOD
         digest = hashlib.sha256(self.machine.media.file(f"slot_{slot}").read_bytes()).hexdigest()
         _require(digest == self.team.digest(runs), "the running slot is not what was signed", digest)
-        self.teller.note(f"slot {slot} runs release {runs.name}, byte for byte what was signed ({digest[:12]}...)")
+        self.printer.note(f"slot {slot} runs release {runs.name}, byte for byte what was signed ({digest[:12]}...)")
         self.updates[-1] |= {"to": last["target"], "outcome": outcome, "reason": last["reason"], "running": digest}
 
     def _cut(self) -> None:
         """Cut the power when a third of the slot is written; no byte of the rest of the image ever comes."""
-        with Proxy(self.port, Weather(stall_after=_STALL, stalls=99, rate=_RATE)) as proxy:
+        with Proxy(self.port, NetworkFaults(stall_after=_STALL, stalls=99, rate=_RATE)) as proxy:
             url = f"http://127.0.0.1:{proxy.port}/{LARGE.name}.twin"
             words = ("twinslot", "--json", "install", "--reboot", url)
             with subprocess.Popen(self.machine.argv(*words), stdout=subprocess.PIPE, text=True) as installing:
@@ -114,30 +114,30 @@ class Story:
                 else:
                     raise GuestError(f"'{' '.join(words)}' ended before the power went")
                 self.machine.cut()
-        self.teller.command(words, installing.returncode, [line.strip()])
-        self.teller.note("the power is gone: every process ended where it was, and what was not written is lost")
-        start(self.teller, self.machine)
+        self.printer.command(words, installing.returncode, [line.strip()])
+        self.printer.note("the power is gone: every process ended where it was, and what was not written is lost")
+        start(self.printer, self.machine)
         last = asked(self.machine, "status")["last"]
-        self.teller.client(self.machine, "status")
+        self.printer.client(self.machine, "status")
         _require(self.machine.slot == "b", f"slot {self.machine.slot} runs after the cut", last)
         _require(last["reason"] == "interrupted", "the record tells something else of the cut", last)
         self.cut = {name: progress[name] for name in ("phase", "percent", "done", "fetched")}
         self.cut |= {"running": self.machine.slot, "outcome": last["outcome"], "reason": last["reason"]}
 
 
-def start(teller: Narrator, machine: Machine, *, well: bool = True) -> None:
+def start(printer: StoryPrinter, machine: LocalDevice, *, well: bool = True) -> None:
     """Power on, and what systemd's units do on a board, in their order.
 
     Args:
-        teller: Told of it; the checks and the commit only where there is a trial.
+        printer: Told of it; the checks and the commit only where there is a trial.
         machine: Off.
         well: Whether the health check is to pass on trial.
     """
-    teller.note(f"the boot loader starts slot {machine.power_on()}")
-    teller.client(machine, "boot")
-    teller.client(machine, "check", "--if-trial", quiet=IDLE, status=0 if well else UNHEALTHY)
+    printer.note(f"the boot loader starts slot {machine.power_on()}")
+    printer.client(machine, "boot")
+    printer.client(machine, "check", "--if-trial", quiet=IDLE, status=0 if well else UNHEALTHY)
     if well:
-        teller.client(machine, "commit", "--if-trial", quiet=IDLE)
+        printer.client(machine, "commit", "--if-trial", quiet=IDLE)
 
 
 def _require(holds: bool, otherwise: str, evidence: object) -> None:

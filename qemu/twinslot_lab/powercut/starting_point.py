@@ -1,4 +1,4 @@
-"""A stage: a frozen moment of an update's story from which power cuts start, with how long its part of the story is."""
+"""A frozen moment of an update's story from which power cuts start, with how long its part of the story is."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Row = tuple[int, str]  # number and hash of a row of the audit chain
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class StartingPoint:
     """Where cuts of one part of a story begin.
 
     Attributes:
@@ -42,12 +42,12 @@ class Stage:
     rows: tuple[Row, ...]
 
     def start(self, board: BoardDescription, folder: Path, home: Path) -> QemuBoard:
-        """A board of its own at the beginning of this stage, with the action under way.
+        """A board of its own at the beginning of it, with the action under way.
 
         Args:
             board: Its description.
             folder: For the new board.
-            home: Where the stages of this story stand.
+            home: Where the starting points of this story stand.
         """
         started = Snapshot.load(board, home / self.name).start(folder)
         try:
@@ -68,15 +68,17 @@ def act(board: QemuBoard, action: str) -> None:
         board.reboot()
 
 
-def save(home: Path, stages: list[Stage]) -> None:
-    """Write `stages.json`."""
-    (home / "stages.json").write_text(json.dumps([asdict(stage) for stage in stages], indent=1) + "\n")
+def save(home: Path, starting_points: list[StartingPoint]) -> None:
+    """Write `starting_points.json`."""
+    (home / "starting_points.json").write_text(
+        json.dumps([asdict(starting_point) for starting_point in starting_points], indent=1) + "\n"
+    )
 
 
-def load(home: Path) -> dict[str, Stage]:
-    """Read `stages.json`: name -> stage, in the order of the story."""
-    stages = {}
-    for entry in json.loads((home / "stages.json").read_text()):
+def load(home: Path) -> dict[str, StartingPoint]:
+    """Read `starting_points.json`: name -> starting point, in the order of the story."""
+    starting_points = {}
+    for entry in json.loads((home / "starting_points.json").read_text()):
         rows = tuple((int(number), str(link)) for number, link in entry.pop("rows"))
-        stages[entry["name"]] = Stage(**entry, rows=rows)
-    return stages
+        starting_points[entry["name"]] = StartingPoint(**entry, rows=rows)
+    return starting_points

@@ -18,7 +18,7 @@ _MAGIC_AT, _MAGIC = (
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class DriveState:
     """The environment after a cut.
 
     Attributes:
@@ -36,13 +36,13 @@ class Standing:
         return {"copies": list(self.copies), "next": self.slot}
 
 
-def look(board: QemuBoard) -> Standing:
+def look(board: QemuBoard) -> DriveState:
     """Read the drives of a board that is off. A slot loads if its superblock stands: it is written last (S5)."""
     raw = [_read(board.card.path, place.offset, place.size) for place in board.card.places]
     card = Card.read(raw[0], raw[1])
     whole = {slot: _has_superblock(board.disk, board.files, slot) for slot in ("a", "b")}
     copies = [{"good": c.good, "flags": c.flags, "variables": dict(c.variables)} for c in card.copies]
-    return Standing((copies[0], copies[1]), card.variables, power_on(card, lambda slot: whole[slot]).slot or "")
+    return DriveState((copies[0], copies[1]), card.variables, power_on(card, lambda slot: whole[slot]).slot or "")
 
 
 def _has_superblock(disk: Path, files: BoardFiles, slot: str) -> bool:

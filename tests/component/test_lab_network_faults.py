@@ -19,8 +19,8 @@ import waits
 from twinslot.core.errors import TransportError
 from twinslot.core.model import SlotName
 from twinslot.core.progress import Phase, Progress
-from twinslot_lab.badnet import Proxy, Weather
 from twinslot_lab.fileserver import FileServer
+from twinslot_lab.network_faults import NetworkFaults, Proxy
 
 CONTENT = b"superblock".ljust(4096, b"\1") + random.Random(1).randbytes(900_000)
 HANG = waits.HANG
@@ -45,9 +45,9 @@ def read_all(connection: socket.socket) -> None:
         pass
 
 
-def install_through(device: HostDevice, weather: Weather, **settings: float) -> Proxy:
+def install_through(device: HostDevice, faults: NetworkFaults, **settings: float) -> Proxy:
     """Install through a proxy; the slot must hold what was signed."""
-    with FileServer(device.bench.directory, seen_as="127.0.0.1") as server, Proxy(server.port, weather) as proxy:
+    with FileServer(device.bench.directory, seen_as="127.0.0.1") as server, Proxy(server.port, faults) as proxy:
         device.install(server.url("2.0.twin", proxy.port), **(PATIENT | settings))
     assert device.content(SlotName.B).startswith(CONTENT)
     assert device.environment()["slot_b"] == "trial"
@@ -56,20 +56,20 @@ def install_through(device: HostDevice, weather: Weather, **settings: float) -> 
 
 @pytest.mark.slow
 def test_a_network_that_resets_every_half_second_delays_an_install_and_no_more(device: HostDevice) -> None:
-    proxy = install_through(device, Weather(reset_after=0.5, rate=300_000))
+    proxy = install_through(device, NetworkFaults(reset_after=0.5, rate=300_000))
     assert proxy.resets >= 2
     assert proxy.connections - proxy.resets <= CONNECTIONS, "each goes on where the one before stopped"
 
 
 @pytest.mark.slow
 def test_a_connection_that_stalls_is_left_for_a_new_one(device: HostDevice) -> None:
-    proxy = install_through(device, Weather(stall_after=300_000, stalls=2), read_timeout=2.0)
+    proxy = install_through(device, NetworkFaults(stall_after=300_000, stalls=2), read_timeout=2.0)
     assert proxy.stalled == 2
     assert proxy.connections <= CONNECTIONS + 2, "a new one for each that stalled"
 
 
 def test_a_slow_network_above_the_floor_is_no_fault(device: HostDevice) -> None:
-    proxy = install_through(device, Weather(rate=500_000), rate_floor=100_000)
+    proxy = install_through(device, NetworkFaults(rate=500_000), rate_floor=100_000)
     assert proxy.connections <= CONNECTIONS
 
 
@@ -77,7 +77,7 @@ def test_a_network_that_goes_away_for_good_leaves_a_slot_that_does_not_boot_and_
     device: HostDevice,
 ) -> None:
     with FileServer(device.bench.directory, seen_as="127.0.0.1") as server:
-        with Proxy(server.port, Weather(rate=300_000)) as proxy:
+        with Proxy(server.port, NetworkFaults(rate=300_000)) as proxy:
             url = server.url("2.0.twin", proxy.port)
 
             def leave(report: Progress) -> None:
@@ -92,12 +92,12 @@ def test_a_network_that_goes_away_for_good_leaves_a_slot_that_does_not_boot_and_
     assert not any(device.content(SlotName.B)[:65536])
     environment = device.environment()
     assert (environment["slot"], environment["slot_b"]) == ("a", "bad")
-    install_through(device, Weather())
+    install_through(device, NetworkFaults())
 
 
 def test_a_proxy_resets_with_a_reset_and_not_with_an_end_of_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(bytes(5_000_000))
-    with FileServer(tmp_path) as server, Proxy(server.port, Weather(reset_after=0.2, rate=100_000)) as proxy:
+    with FileServer(tmp_path) as server, Proxy(server.port, NetworkFaults(reset_after=0.2, rate=100_000)) as proxy:
         with socket.create_connection(("127.0.0.1", proxy.port)) as client:
             client.sendall(b"GET /file HTTP/1.0\r\n\r\n")
             with pytest.raises(ConnectionResetError):

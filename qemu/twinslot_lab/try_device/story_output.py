@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, TextIO
 
 from twinslot_lab.errors import GuestError
-from twinslot_lab.try_device.machine import Machine
+from twinslot_lab.try_device.machine import LocalDevice
 
 # What the client writes to a log as it goes: progress, and the lines of its journal.
 _ASIDE = re.compile(
@@ -20,7 +20,7 @@ _ASIDE = re.compile(
 
 
 @dataclass
-class Narrator:
+class StoryPrinter:
     """Tells a story on a stream.
 
     Attributes:
@@ -53,7 +53,7 @@ class Narrator:
         self.stream.write(f"{text}\n")
         self.stream.flush()
 
-    def client(self, machine: Machine, *words: str, status: int = 0, quiet: str = "") -> str:
+    def client(self, machine: LocalDevice, *words: str, status: int = 0, quiet: str = "") -> str:
         """Run the client in the device, and show command and answer.
 
         Args:
@@ -85,7 +85,7 @@ class Narrator:
             self.line(f"         | {each}".rstrip())
 
 
-def asked(machine: Machine, *words: str) -> dict[str, Any]:
+def asked(machine: LocalDevice, *words: str) -> dict[str, Any]:
     """What a verb says in JSON, its last line.
 
     Raises:

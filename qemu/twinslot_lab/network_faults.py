@@ -31,7 +31,7 @@ _MTU: Final = 1500  # bytes, as on Ethernet
 
 
 @dataclass(frozen=True, slots=True)
-class Weather:
+class NetworkFaults:
     """How a proxy treats each connection.
 
     Attributes:
@@ -58,7 +58,7 @@ class Proxy:
     """
 
     target: int
-    weather: Weather
+    faults: NetworkFaults
     connections: int = 0
     resets: int = 0
     stalled: int = 0
@@ -88,7 +88,7 @@ class Proxy:
         return int(self._listener.getsockname()[1])
 
     def _start(self, work: object, *arguments: object) -> None:
-        thread = threading.Thread(target=work, args=arguments, name="badnet")  # type: ignore[arg-type]
+        thread = threading.Thread(target=work, args=arguments, name="network-faults")  # type: ignore[arg-type]
         self._threads.insert(0, thread)
         thread.start()
 
@@ -103,7 +103,7 @@ class Proxy:
         began, moved = time.monotonic(), 0
         with client, contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.target)) as server:
             while not self._ended.is_set():
-                if self.weather.reset_after and time.monotonic() - began > self.weather.reset_after:
+                if self.faults.reset_after and time.monotonic() - began > self.faults.reset_after:
                     self.resets += 1
                     _reset(client)
                     return
@@ -120,8 +120,8 @@ class Proxy:
                 self._slow_down(began, moved)
 
     def _stalls(self, moved: int) -> bool:
-        weather = self.weather
-        return bool(weather.stall_after) and moved >= weather.stall_after and self.stalled < weather.stalls
+        faults = self.faults
+        return bool(faults.stall_after) and moved >= faults.stall_after and self.stalled < faults.stalls
 
     def _hang(self, client: socket.socket) -> None:
         """Take and give nothing until the other end goes."""
@@ -132,8 +132,8 @@ class Proxy:
                 return
 
     def _slow_down(self, began: float, moved: int) -> None:
-        if self.weather.rate:
-            ahead = moved / self.weather.rate - (time.monotonic() - began)
+        if self.faults.rate:
+            ahead = moved / self.faults.rate - (time.monotonic() - began)
             if ahead > 0:
                 self._ended.wait(min(ahead, 1.0))
 
