@@ -46,14 +46,16 @@ TIMESTAMP: Final = "timestamp.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class PublishedRepository:
     """What was published: versions of the documents, until when they are fresh, and files that are new."""
 
     fresh: FreshMetadata
     written: tuple[str, ...]
 
 
-def publish(directory: RepositoryDirectory, now: datetime, secret: bytes | None, days: dict[str, int]) -> Published:
+def publish(
+    directory: RepositoryDirectory, now: datetime, secret: bytes | None, days: dict[str, int]
+) -> PublishedRepository:
     """Sign and write what is offered now.
 
     Args:
@@ -82,7 +84,7 @@ class _Publication:
         self._first = keys.root_file(1).read_bytes()
         self._roots = {f"{version}.root.json": keys.root_file(version).read_bytes() for version in keys.root_versions()}
 
-    def run(self, listed: Listed) -> Published:
+    def run(self, listed: Listed) -> PublishedRepository:
         """Make, judge, write."""
         for name, data in self._roots.items():
             self._files[f"metadata/{name}"] = data
@@ -98,7 +100,7 @@ class _Publication:
         time = TrustTime(self._now, self._now, self._now)
         paths = tuple(f"{name}{OFFERS_SUFFIX}" for name in sorted(listed))
         fresh = refresh(RepositoryQuestion(self._first, time, paths), _Judged(self._files))
-        return Published(fresh, tuple(self._write()))
+        return PublishedRepository(fresh, tuple(self._write()))
 
     def _write(self) -> list[str]:
         written = []
