@@ -198,7 +198,7 @@ class Tree:
             yield name, number
 
 
-def open_node(image: Image, node: Node) -> BinaryIO:
+def open_node(image: FileSystemImage, node: Node) -> BinaryIO:
     """The content of a file; seekable."""
     return io.BufferedReader(_Content(image, node))
 

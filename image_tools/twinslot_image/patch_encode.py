@@ -10,7 +10,7 @@ from twinslot.image.lzma2 import CONTROL_WINDOW, PRESET_BEST, pack
 from twinslot.image.patch import Op
 from twinslot.image.wire_patch import CONTROL_MAX, PLAIN_VERSION, build_varints, from_signed, piece_max
 from twinslot_image.patch_pages import Bytes
-from twinslot_image.patch_path import Content, GroupRecipe, Stretch, residual_words
+from twinslot_image.patch_path import ComparedContent, GroupRecipe, Stretch, residual_words
 from twinslot_image.patch_project import Knowledge, Projected, project
 
 PIECE_AIM = 64 * 1024  # bytes stored, or one group if that is more: what an interrupted fetch repeats
@@ -71,7 +71,7 @@ def control_of(groups: Sequence[GroupRecipe]) -> tuple[bytes, bytes]:
     return build_varints(ops), build_varints(jumps)
 
 
-def contents_of(old: Content, new: Content, groups: Sequence[GroupRecipe]) -> tuple[bytes, bytes]:
+def contents_of(old: ComparedContent, new: ComparedContent, groups: Sequence[GroupRecipe]) -> tuple[bytes, bytes]:
     """The residual and the literal bytes of a piece, not packed."""
     residual, literal = bytearray(), bytearray()
     for group in groups:
@@ -83,7 +83,7 @@ def contents_of(old: Content, new: Content, groups: Sequence[GroupRecipe]) -> tu
     return bytes(residual), bytes(literal)
 
 
-def estimate(old: Content, new: Content, group: GroupRecipe) -> int:
+def estimate(old: ComparedContent, new: ComparedContent, group: GroupRecipe) -> int:
     """About how many bytes a group will take."""
     residual, literal = contents_of(old, new, [group])
     data = residual + literal

@@ -32,7 +32,7 @@ Costs = npt.NDArray[np.int32]
 Spans = Sequence[tuple[int, int]]
 
 
-class Content(Protocol):
+class ComparedContent(Protocol):
     """Bytes of a payload, as they are or with references made comparable."""
 
     def __getitem__(self, part: slice, /) -> Bytes:
@@ -44,7 +44,7 @@ class Content(Protocol):
         ...
 
 
-Pair = tuple[Content, Content]  # of the base and of the new content
+Pair = tuple[ComparedContent, ComparedContent]  # of the base and of the new content
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ def learn_costs(counts: npt.NDArray[np.int64]) -> Costs:
     return np.where(counts > 2, np.minimum(bits, UNKNOWN), UNKNOWN).astype(np.int32)
 
 
-def residual_words(old: Content, new: Content, stretch: Stretch) -> npt.NDArray[np.uint32]:
+def residual_words(old: ComparedContent, new: ComparedContent, stretch: Stretch) -> npt.NDArray[np.uint32]:
     """New words minus old ones, modulo 2^32; the length is a multiple of four."""
     source = old[stretch.start + stretch.distance : stretch.end + stretch.distance]
     return as_words(new[stretch.start : stretch.end]) - as_words(source)

@@ -33,7 +33,7 @@ class Knowledge:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class AreaRun:
     """An area in the making: where in the new content, of which kind, with which biases."""
 
     start: int
@@ -43,12 +43,12 @@ class Run:
     new_bias: int
     origin: int = field(compare=False)
 
-    def goes_on(self, other: Run) -> bool:
+    def goes_on(self, other: AreaRun) -> bool:
         """Whether another one can be joined to this: entries of one table are counted from one place."""
         same = (self.kind, self.old_bias, self.new_bias) == (other.kind, other.old_bias, other.new_bias)
         return same and (self.kind not in TABLES or self.origin == other.origin)
 
-    def from_entry(self, after: int) -> Run | None:
+    def from_entry(self, after: int) -> AreaRun | None:
         """Begun where an entry of its table does, and not before `after`; None if nothing is left."""
         if self.kind not in TABLES:
             return self
@@ -95,8 +95,8 @@ def project(known: Knowledge, old: Bytes, new: Bytes, groups: Sequence[GroupReci
     return Projected(b"", b"", raw)
 
 
-def _areas(known: Knowledge, stretches: Sequence[Stretch]) -> Iterator[Run]:
-    last: Run | None = None
+def _areas(known: Knowledge, stretches: Sequence[Stretch]) -> Iterator[AreaRun]:
+    last: AreaRun | None = None
     for run in _runs(known, stretches):
         if last is not None and last.goes_on(run):
             last = replace(last, end=run.end)
@@ -108,14 +108,14 @@ def _areas(known: Knowledge, stretches: Sequence[Stretch]) -> Iterator[Run]:
         yield last
 
 
-def _runs(known: Knowledge, stretches: Sequence[Stretch]) -> Iterator[Run]:
+def _runs(known: Knowledge, stretches: Sequence[Stretch]) -> Iterator[AreaRun]:
     for stretch in stretches:
         for new in _meeting(known.new_parts, stretch.start, stretch.end):
             first, last = max(new.start, stretch.start), min(new.end, stretch.end)
             for old in _meeting(known.old_parts, first + stretch.distance, last + stretch.distance):
                 start, end = (place - stretch.distance for place in (old.start, old.end))
                 if old.kind == new.kind:
-                    yield Run(max(first, start), min(last, end), new.kind, old.bias, new.bias, new.origin)
+                    yield AreaRun(max(first, start), min(last, end), new.kind, old.bias, new.bias, new.origin)
 
 
 def _meeting(parts: Sequence[Part], start: int, end: int) -> Iterator[Part]:
@@ -126,7 +126,7 @@ def _meeting(parts: Sequence[Part], start: int, end: int) -> Iterator[Part]:
         at += 1
 
 
-def _encoded(areas: Sequence[Run]) -> bytes:
+def _encoded(areas: Sequence[AreaRun]) -> bytes:
     numbers, at, old_bias, new_bias = list[int](), 0, 0, 0
     for area in areas:
         numbers += [area.start - at, area.end - area.start, area.kind]
@@ -135,7 +135,9 @@ def _encoded(areas: Sequence[Run]) -> bytes:
     return build_varints(numbers)
 
 
-def _residual(areas: Sequence[Run], shifts: ShiftMap, old: Bytes, new: Bytes, stretches: Sequence[Stretch]) -> bytes:
+def _residual(
+    areas: Sequence[AreaRun], shifts: ShiftMap, old: Bytes, new: Bytes, stretches: Sequence[Stretch]
+) -> bytes:
     """As a device will see it: its own code predicts."""
     device, out = Projection(_encoded(areas), shifts.encoded()), bytearray()
     for stretch in stretches:
@@ -147,7 +149,7 @@ def _residual(areas: Sequence[Run], shifts: ShiftMap, old: Bytes, new: Bytes, st
     return bytes(out)
 
 
-def _paying(areas: Sequence[Run], stretches: Sequence[Stretch], raw: bytes, made: bytes) -> list[Run]:
+def _paying(areas: Sequence[AreaRun], stretches: Sequence[Stretch], raw: bytes, made: bytes) -> list[AreaRun]:
     """The areas with fewer words that are wrong than without them."""
     before, after = (np.frombuffer(data, "<u4") != 0 for data in (raw, made))
     better = np.concatenate(([0], np.cumsum(before.astype(np.int64) - after)))

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from twinslot.core.errors import ImageError, RefusedError
 from twinslot_image.elf import ELF_MAGIC, Layout, Section, read_layout
-from twinslot_image.fs_tree import Image, Node, Span, Tree, open_node
+from twinslot_image.fs_tree import Extent, FileSystemImage, Node, Tree, open_node
 from twinslot_image.patch_pages import PAGE, map_file
 from twinslot_image.rootfs import open_tree
 
@@ -58,7 +58,7 @@ def find_parts(path: Path, pages: npt.NDArray[np.bool_]) -> list[Part]:
     if not pages.any():
         return found
     with path.open("rb") as file:
-        image = Image(file, str(path))
+        image = FileSystemImage(file, str(path))
         for node in _files(image, path, pages):
             with open_node(image, node) as content:
                 layout = read_layout(content)
@@ -73,7 +73,7 @@ def find_parts(path: Path, pages: npt.NDArray[np.bool_]) -> list[Part]:
     return kept
 
 
-def _files(image: Image, path: Path, pages: npt.NDArray[np.bool_]) -> Iterator[Node]:
+def _files(image: FileSystemImage, path: Path, pages: npt.NDArray[np.bool_]) -> Iterator[Node]:
     content = map_file(path)
     begins = _magic_pages(content)
     try:
@@ -86,7 +86,7 @@ def _files(image: Image, path: Path, pages: npt.NDArray[np.bool_]) -> Iterator[N
         for at in sorted(begins):
             size = min(image.size - at, _LOOSE_MAX)
             if pages[at // PAGE]:
-                yield Node(0, stat.S_IFREG, size, (Span(0, size, at),))
+                yield Node(0, stat.S_IFREG, size, (Extent(0, size, at),))
 
 
 def _magic_pages(content: npt.NDArray[np.uint8]) -> set[int]:
@@ -105,12 +105,12 @@ def _regular(tree: Tree) -> Iterator[Node]:
             yield found.node
 
 
-def _touches(span: Span, pages: npt.NDArray[np.bool_]) -> bool:
+def _touches(span: Extent, pages: npt.NDArray[np.bool_]) -> bool:
     assert span.at is not None
     return bool(pages[span.at // PAGE : -(-(span.at + span.length) // PAGE)].any())
 
 
-def _parts(layout: Layout, spans: list[Span]) -> Iterator[Part]:
+def _parts(layout: Layout, spans: list[Extent]) -> Iterator[Part]:
     base = spans[0].at
     assert base is not None
     for section in layout.sections:
