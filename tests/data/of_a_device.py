@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from data.json_lines import Lines
-from twinslot_lab.try_device.cli import Bench, workbench
+from twinslot_lab.try_device.cli import TryBench, workbench
 from twinslot_lab.try_device.machine import End
 from twinslot_lab.try_device.releases import BAD, FACTORY, GOOD
 
@@ -31,7 +31,7 @@ def of_a_device(folder: Path) -> Lines:
 
 
 class _Told:
-    def __init__(self, bench: Bench) -> None:
+    def __init__(self, bench: TryBench) -> None:
         self._bench = bench
         self.lines: Lines = {}
 
