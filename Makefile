@@ -119,7 +119,8 @@ pages: $(STAMP) ## print the generated pages anew, no more
 docs-site: $(STAMP) ## the site alone
 	$(INSTALL) docs/apt-packages.txt
 	$(BIN)/python docs/make_site.py build/site-pages build/site
-	@echo "open in a browser: $(abspath build/site/index.html)"
+	@echo "open in a browser: $(abspath build/site/index.html); for the search, which browsers allow on a web server only:"
+	@echo "  $(PYTHON) -m http.server --bind 127.0.0.1 --directory $(abspath build/site) 8000    # http://127.0.0.1:8000/"
 .PHONY: pages docs-site
 
 packages: ## the apt packages that boards and tests need; those that are there stay as they are

@@ -15,6 +15,7 @@ from http_bench import Answer, Asked, Web, give, serving
 from range_bench import asked_part, parts
 from tls_bench import Certificates
 
+import waits
 from image_samples import make_sample
 from twinslot.config.options import Config, DeviceConfig, SlotsConfig, TrustConfig
 from twinslot.core.errors import TransportError
@@ -29,8 +30,7 @@ from twinslot.worker.protocol import Kind
 from twinslot.worker.stream import WorkerStream
 
 DATA = make_sample().data
-HANG = 30.0  # seconds that only a hang reaches
-QUICK = HttpSettings(connect_timeout=5.0, read_timeout=0.2, retries=0, retry_wait=0.01)
+QUICK = HttpSettings(connect_timeout=waits.HANG, read_timeout=0.2, retries=0, retry_wait=0.01)
 
 
 def drips(front: bytes, drop: bytes) -> Answer:
@@ -93,7 +93,7 @@ def test_a_byte_now_and_then_does_not_stretch_a_wait() -> None:
 
 def test_no_wait_is_longer_than_what_is_left_of_the_deadline() -> None:
     with dripping(300) as timed:
-        timed.bound(HANG)
+        timed.bound(waits.HANG)
         with pytest.raises(TimeoutError, match=r"nothing complete within 0\.2 seconds"):
             timed.reader().readline()
 
@@ -120,7 +120,7 @@ def test_whatever_drips_before_the_first_byte_ends_with_the_read_timeout(what: s
 
 @pytest.mark.parametrize("what", HEADS)
 def test_whatever_drips_the_deadline_of_the_whole_download_counts(what: str) -> None:
-    patient = replace(QUICK, read_timeout=HANG, connect_timeout=HANG, retries=1000, deadline=0.2)
+    patient = replace(QUICK, read_timeout=waits.HANG, connect_timeout=waits.HANG, retries=1000, deadline=0.2)
     with serving(HEADS[what]) as web, contextlib.closing(RangeSource(f"{web.url}/x.twin", patient)) as source:
         with pytest.raises(TransportError) as error:
             source.read(0, 100)
@@ -129,21 +129,30 @@ def test_whatever_drips_the_deadline_of_the_whole_download_counts(what: str) -> 
 
 def test_a_flood_of_headers_is_bounded_in_bytes() -> None:
     flood = drips(b"", b"HTTP/1.1 100 Continue\r\nX: " + bytes(60_000).replace(b"\0", b"x") + b"\r\n\r\n")
-    with serving(flood) as web, contextlib.closing(RangeSource(web.url, replace(QUICK, read_timeout=HANG))) as source:
+    with (
+        serving(flood) as web,
+        contextlib.closing(RangeSource(web.url, replace(QUICK, read_timeout=waits.HANG))) as source,
+    ):
         with pytest.raises(TransportError, match="head is too long"):
             source.read(0, 100)
 
 
 def test_interim_answers_without_end_are_given_up_however_fast_they_come() -> None:
     many = drips(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 100, b"")
-    with serving(many) as web, contextlib.closing(RangeSource(web.url, replace(QUICK, read_timeout=HANG))) as source:
+    with (
+        serving(many) as web,
+        contextlib.closing(RangeSource(web.url, replace(QUICK, read_timeout=waits.HANG))) as source,
+    ):
         with pytest.raises(TransportError, match="interim answers without end"):
             source.read(0, 100)
 
 
 def test_trailers_without_end_cost_the_connection_and_nothing_else() -> None:
     endless = chunked(b"0\r\n", b"X: y\r\n", whole=True)
-    with serving(endless) as web, contextlib.closing(RangeSource(web.url, replace(QUICK, read_timeout=1.0))) as source:
+    with (
+        serving(endless) as web,
+        contextlib.closing(RangeSource(web.url, replace(QUICK, read_timeout=1.0, retries=50))) as source,
+    ):
         assert source.read(0, 100) + source.read(100, 100) == DATA[:200]
 
 
@@ -171,7 +180,7 @@ def test_a_resolver_that_does_not_come_back_ends_with_the_connect_timeout(monkey
     def look(host: str, port: int, flags: int = 0) -> lookup.Places:
         if flags:
             raise OSError("no number")
-        back.wait(HANG)
+        back.wait(waits.HANG)
         return []
 
     monkeypatch.setattr(lookup, "_look", look)
@@ -226,7 +235,7 @@ def full() -> Iterator[str]:
 
 def asked(web: Web) -> None:
     """Wait until the server was asked for something."""
-    for _ in range(int(HANG / 0.02)):
+    for _ in range(int(waits.HANG / 0.02)):
         if web.asked:
             return
         web.ended.wait(0.02)
@@ -238,7 +247,7 @@ def leaves(worker: Worker) -> None:
     assert worker._process is not None
     worker.channel.close()
     try:
-        assert worker._process.wait(HANG) == 0
+        assert worker._process.wait(waits.HANG) == 0
     finally:
         worker.close()
 
@@ -348,5 +357,8 @@ def test_interim_answers_before_the_final_one_are_read_and_forgotten() -> None:
             request.wfile.write(b"HTTP/1.1 " + status + b"\r\nLink: </x>\r\n\r\n")
         parts(DATA)(request)
 
-    with serving(hints) as web, contextlib.closing(RangeSource(web.url, replace(QUICK, read_timeout=5.0))) as source:
+    with (
+        serving(hints) as web,
+        contextlib.closing(RangeSource(web.url, replace(QUICK, read_timeout=waits.HANG))) as source,
+    ):
         assert source.read(0, 100) + source.read(300, 100) == DATA[:100] + DATA[300:400]

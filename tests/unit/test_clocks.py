@@ -14,7 +14,10 @@ TESTS = Path(__file__).parents[1]
 CLOCKS = {"time", "monotonic", "perf_counter", "process_time", "thread_time"}
 CLOCKS |= {f"{name}_ns" for name in CLOCKS} | {"clock_gettime", "getrusage", "times"}
 MODULES = {"time", "resource", "os"}
-WAITS = {"wait", "join", "communicate", "run", "check_output", "check_call", "call", "settimeout", "create_connection"}
+# Where the bound of a wait stands among the arguments; None: only by name.
+WAITS: dict[str, int | None] = dict.fromkeys(("wait", "join", "settimeout"), 0)
+WAITS |= dict.fromkeys(("communicate", "run", "check_output", "check_call", "call", "create_connection"))
+WAITS |= {"select": 3}
 
 # Who may read a clock, and why. Boards are real systems with a clock of their own; their tests are not in this list
 # where they only bound a wait.
@@ -42,13 +45,25 @@ def clocks(tree: ast.AST) -> Iterator[ast.AST]:
 
 
 def short_bounds(tree: ast.AST) -> Iterator[ast.AST]:
-    """Where a wait for what must come ends within seconds that a busy machine may take; shorter ones are pauses."""
+    """Where a wait for what must come ends within seconds that a busy machine may take; shorter ones are pauses.
+
+    A bound may be a number, or the name of one in the same file.
+    """
+    named = {
+        target.id: node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in WAITS:
-            alone = node.args[:1] if node.func.attr in ("wait", "join", "settimeout") else []
+            place = WAITS[node.func.attr]
+            alone = [] if place is None else node.args[place : place + 1]
             for bound in [*alone, *(word.value for word in node.keywords if word.arg == "timeout")]:
-                if isinstance(bound, ast.Constant) and isinstance(bound.value, int | float) and 1 <= bound.value < 120:
-                    yield node
+                number = named.get(bound.id, bound) if isinstance(bound, ast.Name) else bound
+                if isinstance(number, ast.Constant) and isinstance(number.value, int | float):
+                    yield from [node] if 1 <= number.value < 120 else []
 
 
 def found(name: str) -> list[str]:
@@ -77,6 +92,8 @@ def test_who_may_read_a_clock_does() -> None:
         ("process.wait(5)", 1),
         ("subprocess.run(['true'], timeout=20)", 1),
         ("thread.join(timeout=20)", 1),
+        ("HANG = 30.0\ndone.wait(HANG)", 1),
+        ("select.select([line], [], [], 5)", 1),
         ("process.wait(600); event.wait(0.05); process.wait(HANG)", 0),
         ("time.sleep(0.1); os.path.join(a, b); ','.join(x)", 0),
     ],

@@ -185,7 +185,7 @@ def test_what_a_board_says_while_its_line_is_being_opened_is_not_lost(
     def connect_and_be_spoken_to(address: tuple[str, int], timeout: float) -> socket.socket:
         connection = connect(address, timeout)
         line.say("hi")
-        assert select.select([connection], [], [], 5)[0]
+        assert select.select([connection], [], [], waits.HANG)[0]
         return connection
 
     connect = socket.create_connection
