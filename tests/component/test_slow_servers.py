@@ -61,8 +61,13 @@ def chunked(front: bytes, drop: bytes, *, whole: bool = False) -> Answer:
 
 
 @contextlib.contextmanager
-def dripping(count: int) -> Iterator[TimedSocket]:
-    """The near end of a connection over which so many bytes come, one each hundredth of a second, and then the end."""
+def dripping(count: int, left: float = waits.HANG) -> Iterator[TimedSocket]:
+    """The near end of a connection over which so many bytes come, one each hundredth of a second, and then the end.
+
+    Args:
+        count: How many.
+        left: Seconds of the deadline.
+    """
     near, far = socket.socketpair()
     ended = threading.Event()
 
@@ -75,7 +80,7 @@ def dripping(count: int) -> Iterator[TimedSocket]:
 
     thread = threading.Thread(target=drip)
     thread.start()
-    timed = TimedSocket(near, lambda: 0.2, lambda: None)
+    timed = TimedSocket(near, lambda: left, lambda: None)
     try:
         yield timed
     finally:
@@ -86,13 +91,13 @@ def dripping(count: int) -> Iterator[TimedSocket]:
 
 def test_a_byte_now_and_then_does_not_stretch_a_wait() -> None:
     with dripping(300) as timed:
-        timed.bound(0.1)
-        with pytest.raises(TimeoutError, match=r"nothing complete within 0\.1 seconds"):
+        timed.bound(0.7)  # many drops long, so that on a busy machine, too, none is so late that it would end the wait
+        with pytest.raises(TimeoutError, match=r"nothing complete within 0\.7 seconds"):
             timed.reader().readline()
 
 
 def test_no_wait_is_longer_than_what_is_left_of_the_deadline() -> None:
-    with dripping(300) as timed:
+    with dripping(300, 0.2) as timed:
         timed.bound(waits.HANG)
         with pytest.raises(TimeoutError, match=r"nothing complete within 0\.2 seconds"):
             timed.reader().readline()
