@@ -16,10 +16,11 @@ from twinslot.core.errors import DeviceError, Refusal, RefusedError, UsageError
 from twinslot.core.text import printable
 from twinslot_image import replaceable
 from twinslot_image.build import build_time
+from twinslot_image.cli_keys import check_role_name, plan_of
 from twinslot_image.cli_sign import read_signature
 from twinslot_image.file_lock import locked
-from twinslot_image.key_change import KeyChange, change_keys, find_role, keys_after
-from twinslot_image.key_files import ID_SHOWN, KeyDirectory, load_signer, one_at_a_time
+from twinslot_image.key_change import KeyChange, add_role, change_keys, find_role, keys_after, remove_role
+from twinslot_image.key_files import ID_SHOWN, Documents, KeyDirectory, load_signer, one_at_a_time
 from twinslot_image.key_proposal import (
     Proposal,
     attach_to_proposal,
@@ -44,16 +45,33 @@ def propose(arguments: argparse.Namespace, output: Output) -> None:
     """`keys propose`."""
     directory = KeyDirectory(arguments.directory)
     before = directory.documents()
-    _, known = find_role(before, arguments.role)
     add = open_publics(arguments.add, arguments)
     labels = {each.key.keyid: each.label for each in add}
-    keys = keys_after(before, arguments.role, [each.key for each in add], arguments.remove, directory.labels())
-    least = arguments.threshold or known.threshold
-    change = change_keys(before, arguments.role, keys, least, build_time(os.environ))
+    change = _change(arguments, before, [each.key for each in add], directory.labels())
     proposal = make_proposal(change, labels)
     with Target(arguments.output, replaceable.nothing, force=arguments.force) as target, target.writing() as sink:
         sink.write(proposal.data())
     _tell(output, "propose", proposal, change, directory, file=str(target.path))
+
+
+def _change(
+    arguments: argparse.Namespace, before: Documents, add: Sequence[Any], labels: Mapping[str, str]
+) -> KeyChange:
+    """What is asked for: another role, a role less, or other keys, another threshold or date of one that there is."""
+    now, role = build_time(os.environ), arguments.role
+    if arguments.remove_role:
+        if add or arguments.remove or arguments.threshold:
+            raise UsageError("a role that goes is not changed", code="value", expected="'--remove-role' alone")
+        return remove_role(before, role, now)
+    if arguments.add_role:
+        check_role_name(role)
+        least, count = plan_of(arguments.add_role, "--add-role")
+        if len(add) != count or arguments.remove or arguments.threshold:
+            raise UsageError("a new role needs its keys", code="value", expected=f"{count} '--add'", found=len(add))
+        return add_role(before, role, add, least, now)
+    _, known = find_role(before, role)
+    keys = keys_after(before, role, add, arguments.remove, labels)
+    return change_keys(before, role, keys, arguments.threshold or known.threshold, now)
 
 
 def sign(arguments: argparse.Namespace, output: Output) -> None:

@@ -44,8 +44,8 @@ def init_keys(arguments: argparse.Namespace, output: Output) -> None:
             raise UsageError("'--public' needs role and file", code="value", expected="ROLE=FILE", found=each)
         public.setdefault(role, []).append(where)
     roles = _roles(arguments.roles or [DEFAULT_ROLES])
-    top = _plan(arguments.root, "--root") if arguments.root else keys.default_plan(k for k, _ in roles.values())
-    plans = {"root": top, "targets": _plan(arguments.targets, "--targets") if arguments.targets else top}
+    top = plan_of(arguments.root, "--root") if arguments.root else keys.defaultplan_of(k for k, _ in roles.values())
+    plans = {"root": top, "targets": plan_of(arguments.targets, "--targets") if arguments.targets else top}
     if strangers := sorted(public.keys() - plans.keys() - roles.keys()):
         known = ", ".join((*plans, *roles))
         raise UsageError("'--public' names a role that is not made", code="value", expected=known, found=strangers[0])
@@ -160,18 +160,31 @@ def _roles(given: Sequence[str]) -> dict[str, tuple[int, int]]:
     roles: dict[str, tuple[int, int]] = {}
     for part in words(given, "--roles"):
         name, separator, plan = part.partition("=")
-        if not NAME.fullmatch(name) or name in _OWN_ROLES:
-            what, form = f"'{name}' cannot be the name of a role", "1 to 64 lower-case letters, digits and . _ -"
-            hint = f"{', '.join(_OWN_ROLES)} are names of other documents"
-            raise RefusedError(Refusal("role-name", what, form, hint=hint))
+        check_role_name(name)
         if name in roles:
             raise RefusedError(Refusal("role-name", f"role '{name}' is given twice"))
-        roles[name] = _plan(plan if separator else "1/1", "--roles")
+        roles[name] = plan_of(plan if separator else "1/1", "--roles")
     return roles
 
 
-def _plan(text: str, option: str) -> tuple[int, int]:
-    """Threshold and number of keys."""
+def check_role_name(name: str) -> None:
+    """One that a device reads.
+
+    Raises:
+        RefusedError: `refused.role-name`.
+    """
+    if not NAME.fullmatch(name) or name in _OWN_ROLES:
+        what, form = f"'{name}' cannot be the name of a role", "1 to 64 lower-case letters, digits and . _ -"
+        hint = f"{', '.join(_OWN_ROLES)} are names of other documents"
+        raise RefusedError(Refusal("role-name", what, form, hint=hint))
+
+
+def plan_of(text: str, option: str) -> tuple[int, int]:
+    """Threshold and number of keys, from `K/N`.
+
+    Raises:
+        RefusedError: `refused.threshold-form`.
+    """
     match = _PLAN.fullmatch(text)
     if not match or int(match[1]) > int(match[2]):
         what = f"'{option}' says how many keys of how many must sign"

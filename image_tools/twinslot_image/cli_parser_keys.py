@@ -135,18 +135,22 @@ def _add_ceremony(actions: _Verbs, anywhere: Parser) -> None:
         anywhere,
         "propose",
         "write a change of keys as a file, for others to sign",
-        "Write a change of a role's keys or threshold, or of the date alone, as a file that travels to those who must "
-        "sign it. DIR needs no private key, and is not changed.",
+        "Write a change of a role's keys or threshold, of the date alone, or of which roles there are, as a file that "
+        "travels to those who must sign it. DIR needs no private key, and is not changed.",
         (
             "twinslot-image keys propose keys clinical --remove bob --add eve.pem -o change.json",
             "twinslot-image keys propose keys root -o new-date.json",
+            "twinslot-image keys propose keys security --add-role 1/2 --add ann.pem --add ben.pem -o change.json",
         ),
     )
-    propose.add_argument("role", metavar="ROLE", help="root, targets, or one of the signing roles")
+    propose.add_argument("role", metavar="ROLE", help="root, targets, one of the signing roles, or a new one")
     add, remove = "a key that joins, as with 'enrol'; may be given again", "a key that leaves: its id, or label"
     propose.add_argument("--add", action="append", default=[], metavar="PUBLIC.pem|pkcs11:URI", help=add)
     propose.add_argument("--remove", action="append", default=[], metavar="KEY", help=remove)
     _add_threshold(propose)
+    new = "ROLE is new, and K of the N keys that '--add' names must sign"
+    propose.add_argument("--add-role", metavar="K/N", help=new)
+    propose.add_argument("--remove-role", action="store_true", help="ROLE goes")
     propose.add_argument("-o", "--output", required=True, metavar="CHANGE.json", help="where it goes")
     propose.add_argument("--force", action="store_true", help="replace whatever stands where the output goes")
     propose.set_defaults(run=cli_key_change.propose)

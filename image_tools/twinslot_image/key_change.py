@@ -13,15 +13,17 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from securesystemslib.signer import SSlibKey  # type: ignore[attr-defined]
-from tuf.api.metadata import Root, Targets  # type: ignore[attr-defined]  # marked as export nowhere
+from tuf.api.metadata import DelegatedRole, Root, Targets  # type: ignore[attr-defined]  # marked as export nowhere
 
 from twinslot.core.errors import Refusal, RefusedError
+from twinslot.trust.documents import ROLES_MAX
 from twinslot.trust.keys import KEYS_MAX, THRESHOLD_MAX
 from twinslot.trust.replaced import delegated_roles, signatures_needed, top_roles
 from twinslot_image.key_files import ID_SHOWN, Documents
 
 ROOT_DAYS = 5 * 365  # an offline root outlives most service intervals; the chain renews it
 TARGETS_DAYS = 2 * 365
+EVERY_NAME = ("*",)  # what a role may sign for: the patterns of its names
 TOP_ROLES = ("root", "targets")  # their keys stand in the root; those of all others in the targets document
 
 
@@ -96,7 +98,65 @@ def change_keys(before: Documents, role: str, keys: Sequence[SSlibKey], threshol
     if with_targets := role != "root":
         after.targets.version += 1
         after.targets.expires = now + timedelta(days=TARGETS_DAYS)
-    change = KeyChange(before, after.root if with_root else None, after.targets if with_targets else None)
+    return _possible(
+        KeyChange(before, after.root if with_root else None, after.targets if with_targets else None), role
+    )
+
+
+def add_role(before: Documents, role: str, keys: Sequence[SSlibKey], threshold: int, now: datetime) -> KeyChange:
+    """A role that there was not, for every name. It counts on devices whose policy demands it, and on no other.
+
+    Raises:
+        RefusedError: `refused.role-known`, `refused.threshold`, `refused.shared-key`, `refused.outranked`.
+    """
+    known = roles_of(before.targets)
+    if role in known or role in TOP_ROLES:
+        what, hint = f"there is a role '{role}' already", "change it without '--add-role'"
+        raise RefusedError(Refusal("role-known", what, hint=hint))
+    if len(known) >= ROLES_MAX:
+        raise RefusedError(Refusal("threshold", "too many roles for one document", f"at most {ROLES_MAX}"))
+    refuse_twice(keys)
+    _refuse_strangers(before, role, keys)
+    check_threshold(role, len(keys), threshold)
+    _check_document(before.targets, role, len(keys))
+    _check_rank_of(before, role, threshold)
+    after = _next_targets(before, now)
+    _held_roles(after)[role] = DelegatedRole(role, [], threshold, True, paths=list(EVERY_NAME))
+    set_keys(after, role, keys, threshold)
+    return _possible(KeyChange(before, None, after), role)
+
+
+def remove_role(before: Documents, role: str, now: datetime) -> KeyChange:
+    """A role less. Devices whose policy demands it take no image that is built afterwards.
+
+    Raises:
+        RefusedError: `refused.role-unknown`, `refused.role-needed`, `refused.outranked`.
+    """
+    find_role(before, role)
+    if role in TOP_ROLES or len(roles_of(before.targets)) == 1:
+        what, hint = f"role '{role}' cannot go", "root and targets always are, and one role must be left to sign images"
+        raise RefusedError(Refusal("role-needed", what, hint=hint))
+    after = _next_targets(before, now)
+    set_keys(after, role, (), 1)
+    del _held_roles(after)[role]
+    return _possible(KeyChange(before, None, after), role)
+
+
+def _next_targets(before: Documents, now: datetime) -> Targets:
+    after = copy.deepcopy(before.targets)
+    after.version += 1
+    after.expires = now + timedelta(days=TARGETS_DAYS)
+    return after
+
+
+def _held_roles(targets: Targets) -> dict[str, Any]:
+    assert targets.delegations is not None  # every targets document of ours delegates
+    assert targets.delegations.roles is not None
+    held: dict[str, Any] = targets.delegations.roles
+    return held
+
+
+def _possible(change: KeyChange, role: str) -> KeyChange:
     for need in change.needs:
         _check_possible(need, role)
     return change

@@ -7,7 +7,7 @@ looks, public parts only, never the file: it says which documents it starts from
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from twinslot.core.errors import DeviceError, ImageError, Refusal, RefusedError
 from twinslot.core.fields import Fields
 from twinslot.image.wire import TrustDocuments
 from twinslot.trust.verify import check_documents
-from twinslot_image.key_change import TOP_ROLES, KeyChange, Need
+from twinslot_image.key_change import EVERY_NAME, TOP_ROLES, KeyChange, Need, roles_of
 from twinslot_image.key_files import Documents, KeyDirectory, NewFile, parse_metadata, write_together
 from twinslot_image.key_words import named
 from twinslot_image.named_file import read_small
@@ -128,21 +128,33 @@ def _refuse_more(before: Documents, new: Mapping[str, Any]) -> None:
     for name, old in (("root", before.root), ("targets", before.targets)):
         if name not in new:
             continue
-        rest = [_without_keys(document.to_dict()) for document in (old, new[name])]
+        both = set(roles_of(old)) & set(roles_of(new[name])) if isinstance(old, Targets) else set()
+        rest = [_without_keys(document.to_dict(), both) for document in (old, new[name])]
         known, held = _held_keys(old), _held_keys(new[name])
         other = [key_id for key_id in held if key_id in known and known[key_id] != held[key_id]]
-        if rest[0] != rest[1] or other or new[name].version != old.version + 1:
-            what = f"the new {name} document changes more than keys, thresholds and its date"
+        if rest[0] != rest[1] or other or new[name].version != old.version + 1 or _odd_roles(old, new[name]):
+            what = f"the new {name} document changes more than roles, keys, thresholds and its date"
             hint = "do not sign it; have it proposed again with 'twinslot-image keys propose'"
             raise RefusedError(Refusal("key-change-more", what, hint=hint))
 
 
-def _without_keys(signed: dict[str, Any]) -> dict[str, Any]:
+def _odd_roles(old: Any, new: Any) -> list[str]:
+    """Roles that there were not, and that are not what `keys propose` makes: the words say nothing of names."""
+    if not isinstance(old, Targets):
+        return []
+    fresh = {name: role for name, role in roles_of(new).items() if name not in roles_of(old)}
+    plain = {"paths": list(EVERY_NAME), "terminating": True}
+    return [name for name, role in fresh.items() if _bare(role.to_dict()) != {"name": name, **plain}]
+
+
+def _bare(role: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: role[key] for key in role if key not in ("keyids", "threshold")}
+
+
+def _without_keys(signed: dict[str, Any], both: Collection[str]) -> dict[str, Any]:
     rest = {key: value for key, value in signed.items() if key not in ("version", "expires", "keys", "roles")}
     if "delegations" in rest:
-        roles = rest["delegations"]["roles"]
-        bare = [{key: role[key] for key in role if key not in ("keyids", "threshold")} for role in roles]
-        rest["delegations"] = bare
+        rest["delegations"] = [_bare(role) for role in rest["delegations"]["roles"] if role["name"] in both]
     else:
         rest["roles"] = {name: name in TOP_ROLES or role for name, role in signed["roles"].items()}
     return rest

@@ -12,7 +12,8 @@ from twinslot_image.key_files import ID_SHOWN, Documents
 def describe_change(change: KeyChange, labels: Mapping[str, str]) -> dict[str, Any]:
     """What changes, JSON-ready: each role that does, and the new documents."""
     after = Documents(change.root or change.before.root, change.targets or change.before.targets)
-    roles = [_role_change(change.before, after, name, labels) for name in (*TOP_ROLES, *roles_of(after.targets))]
+    names = dict.fromkeys((*TOP_ROLES, *roles_of(change.before.targets), *roles_of(after.targets)))
+    roles = [_role_change(change.before, after, name, labels) for name in names]
     new = [document for document in (change.root, change.targets) if document is not None]
     return {
         "changes": [role for role in roles if role is not None],
@@ -23,19 +24,23 @@ def describe_change(change: KeyChange, labels: Mapping[str, str]) -> dict[str, A
 
 
 def _role_change(before: Documents, after: Documents, role: str, labels: Mapping[str, str]) -> dict[str, Any] | None:
-    old, new = ({key.keyid: key for key in keys_of(documents, role)} for documents in (before, after))
-    least = [_threshold(documents, role) for documents in (before, after)]
+    old, new = (_keys(documents, role) for documents in (before, after))
+    plans = [_plan(documents, role) for documents in (before, after)]
     joins = [_key(key, labels) for key_id, key in new.items() if key_id not in old]
     leaves = [_key(key, labels) for key_id, key in old.items() if key_id not in new]
-    if not joins and not leaves and least[0] == least[1]:
+    if not joins and not leaves and plans[0] == plans[1]:
         return None
-    counts = {"before": [least[0], len(old)], "after": [least[1], len(new)]}
-    return {"role": role, **counts, "joins": joins, "leaves": leaves}
+    return {"role": role, "before": plans[0], "after": plans[1], "joins": joins, "leaves": leaves}
 
 
-def _threshold(documents: Documents, role: str) -> int:
-    known = documents.root.roles if role in TOP_ROLES else roles_of(documents.targets)
-    return int(known[role].threshold)
+def _keys(documents: Documents, role: str) -> dict[str, Any]:
+    return {key.keyid: key for key in keys_of(documents, role)} if _plan(documents, role) else {}
+
+
+def _plan(documents: Documents, role: str) -> list[int] | None:
+    """How many must sign of how many; None where there is no such role."""
+    known: Mapping[str, Any] = documents.root.roles if role in TOP_ROLES else roles_of(documents.targets)
+    return [int(known[role].threshold), len(known[role].keyids)] if role in known else None
 
 
 def _key(key: Any, labels: Mapping[str, str]) -> dict[str, Any]:
@@ -46,13 +51,22 @@ def render_change(data: Mapping[str, Any]) -> list[str]:
     """The same for people."""
     lines = []
     for role in data["changes"]:
-        (least, count), (least_after, count_after) = role["before"], role["after"]
-        lines.append(f"role '{role['role']}': {least} of {count} must sign; afterwards {least_after} of {count_after}")
+        lines.append(_render_role(role["role"], role["before"], role["after"]))
         for word in ("joins", "leaves"):
             lines += [f"  {word}: {named(key['id'], key['label'])}, {key['scheme']}" for key in role[word]]
     if not lines:
         lines.append("no role changes, only the date")
     return lines + [f"new: {d['type']} version {d['version']}, until {d['expires'][:10]}" for d in data["documents"]]
+
+
+def _render_role(name: str, before: Sequence[int] | None, after: Sequence[int] | None) -> str:
+    if before is None and after is not None:
+        return f"role '{name}' is new: {after[0]} of {after[1]} must sign, on devices whose policy demands it"
+    if after is None and before is not None:
+        return f"role '{name}' goes: devices whose policy demands it take no image that is built afterwards"
+    assert before is not None
+    assert after is not None
+    return f"role '{name}': {before[0]} of {before[1]} must sign; afterwards {after[0]} of {after[1]}"
 
 
 def named(key_id: str, label: str | None) -> str:

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_pem_private_key,
 )
+from tuf.api.metadata import Metadata  # type: ignore[attr-defined]  # marked as export nowhere
 
 from twinslot.core.canonical import encode
 from twinslot.image.wire import TrustDocuments
@@ -233,12 +234,79 @@ def test_programs_read_what_changes_and_what_is_missing(keys: Path, capsys: pyte
     assert (told["complete"], told["command"], len(told["signed"])) == (False, "keys sign", 1)
 
 
+# Roles that come and go
+
+
+def test_a_role_comes_and_goes_by_those_who_sign_for_targets_and_each_reads_it_in_plain_words(
+    keys: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, kept = (keys / "1.root.json").read_bytes(), (keys / "targets.json").read_bytes()
+    publics = [word for name in ("ann", "ben", "cem") for word in ("--add", newcomer(keys.parent, name)[1])]
+    change = propose(keys, "security", "--add-role", "2/3", *publics)
+    words = "role 'security' is new: 2 of 3 must sign, on devices whose policy demands it\n  joins: "
+    assert words in capsys.readouterr().out
+    assert sign(keys, change, secret(keys, "targets", 0)) == 0
+    assert words in capsys.readouterr().out, "whoever signs reads it"
+    assert finish(keys, change) == 4
+    assert sign(keys, change, secret(keys, "targets", 1)) == 0
+    assert finish(keys, change) == 0
+    security = role(keys, "security", capsys)
+    assert (security["threshold"], sorted(key["label"] for key in security["keys"])) == (2, ["ann", "ben", "cem"])
+    check_documents(first, TrustDocuments((), (keys / "targets.json").read_bytes()), kept)
+    change.unlink()
+    change = propose(keys, "security", "--remove-role")
+    assert "role 'security' goes: devices whose policy demands it take no image" in capsys.readouterr().out
+    assert sign(keys, change, secret(keys, "targets", 1), secret(keys, "targets", 2)) == 0
+    assert finish(keys, change) == 0
+    assert set(Metadata.from_bytes((keys / "targets.json").read_bytes()).signed.delegations.roles) == {
+        "engineering",
+        "clinical",
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "code"),
+    [
+        (["clinical", "--add-role", "1/1", "--add", "NEW"], 4, "there is a role 'clinical' already"),
+        (["root", "--add-role", "1/1", "--add", "NEW"], 4, "cannot be the name of a role"),
+        (["../x", "--add-role", "1/1", "--add", "NEW"], 4, "cannot be the name of a role"),
+        (["security", "--add-role", "1/2", "--add", "NEW"], 2, "a new role needs its keys"),
+        (["security", "--add-role", "3/3", "--add", "NEW", "--add", "B", "--add", "C"], 4, "would outrank"),
+        (["security", "--add-role", "1/2", "--add", "NEW", "--add", "NEW"], 4, "one key is given twice"),
+        (["security", "--add-role", "x"], 4, "how many keys of how many must sign"),
+        (["targets", "--remove-role"], 4, "role 'targets' cannot go"),
+        (["security", "--remove-role"], 4, "there is no role 'security'"),
+        (["clinical", "--remove-role", "--threshold", "1"], 2, "a role that goes is not changed"),
+    ],
+)
+def test_a_role_that_cannot_come_or_go_is_refused(
+    keys: Path, capsys: pytest.CaptureFixture[str], words: list[str], status: int, code: str
+) -> None:
+    names = {
+        "NEW": newcomer(keys.parent, "a")[1],
+        "B": newcomer(keys.parent, "b")[1],
+        "C": newcomer(keys.parent, "c")[1],
+    }
+    change = keys.parent / "change.json"
+    assert main(["keys", "propose", str(keys), *(names.get(word, word) for word in words), "-o", str(change)]) == status
+    assert code in capsys.readouterr().err
+    assert not change.exists()
+
+
+def test_the_last_role_does_not_go(keys: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    change = propose(keys, "engineering", "--remove-role")
+    assert sign(keys, change, *all_of(keys, "targets")) == 0
+    assert finish(keys, change) == 0
+    assert main(["keys", "propose", str(keys), "clinical", "--remove-role", "-o", str(change), "--force"]) == 4
+    assert "role 'clinical' cannot go" in capsys.readouterr().err
+
+
 def other_names(signed: Object) -> None:
     signed["delegations"]["roles"][0]["paths"] = ["*", "firmware"]
 
 
 def another_role(signed: Object) -> None:
-    signed["delegations"]["roles"].append({**signed["delegations"]["roles"][0], "name": "extra"})
+    signed["delegations"]["roles"].append({**signed["delegations"]["roles"][0], "name": "extra", "paths": ["firmware"]})
 
 
 def another_key_under_an_id(signed: Object) -> None:
@@ -260,7 +328,7 @@ def test_what_the_words_would_not_say_is_refused_before_it_is_signed(
     change.write_bytes(encode(document))
     before = change.read_bytes()
     assert sign(keys, change, secret(keys, "targets", 0)) == 4
-    assert "changes more than keys, thresholds and its date" in capsys.readouterr().err
+    assert "changes more than roles, keys, thresholds and its date" in capsys.readouterr().err
     assert change.read_bytes() == before
 
 

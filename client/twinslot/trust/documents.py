@@ -22,7 +22,7 @@ from twinslot.core.manifest import NAME, SEQUENCE_MAX, SPEC, read_signatures
 from twinslot.image.wire import DOCUMENT_MAX
 from twinslot.trust.keys import KEYS_MAX, SECTION, RoleKeys, check_keys, read_role, refuse_role
 
-_ROLES_MAX = 32  # delegations in one targets document
+ROLES_MAX = 32  # delegations in one targets document
 _PATHS_MAX = 16  # patterns in one delegation
 SIGNATURES_MAX = 2 * KEYS_MAX  # of one document: a root may have those of the keys before and of its own
 _TUF_ROLES = ("root", "snapshot", "targets", "timestamp")
@@ -83,7 +83,7 @@ def read_targets(data: bytes) -> Document:
     delegations = Fields(signed.get("delegations"), signed.name("delegations"), ("keys", "roles"), SECTION)
     key_ids = check_keys(delegations, "keys")
     roles = {}
-    for value in delegations.objects("roles", _ROLES_MAX):
+    for value in delegations.objects("roles", ROLES_MAX):
         role = Fields(value, "delegations.roles", ("keyids", "name", "paths", "terminating", "threshold"), SECTION)
         name = role.text("name", NAME)
         if name in roles or not role.flag("terminating"):
