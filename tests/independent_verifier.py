@@ -21,7 +21,8 @@ Object = dict[str, Any]
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 HEX64 = re.compile(r"[0-9a-f]{64}")
 PEM = re.compile(r"-----BEGIN PUBLIC KEY-----\n[A-Za-z0-9+/=\n]{1,1000}-----END PUBLIC KEY-----\n?")
-SIGNATURE = re.compile(r"([0-9a-f]{2}){1,1024}")
+SIGNATURE = re.compile(r"([0-9a-f]{2}){1,8192}")
+WORD = re.compile(r"[a-z0-9][a-z0-9./_-]{0,63}")
 RSA = "rsassa-pss-sha256"
 CURVES: dict[str, tuple[str, type[HashAlgorithm]]] = {
     "ecdsa-sha2-nistp256": ("secp256r1", SHA256),
@@ -70,14 +71,15 @@ def judge(
     assert last["signed"]["version"] >= floors[0]
     # 3. The targets document
     must(last, "targets", delegating)
-    ids_before, ids_now = (set(root["signed"]["roles"]["targets"]["keyids"]) for root in (first, last))
+    ids_before, ids_now = (set(counted(root["signed"], "targets")) for root in (first, last))
     assert delegating["signed"]["version"] >= floors[1] or not ids_before & ids_now
     if kept:
         enough(last, "targets", delegating, delegates(read_json(kept)), delegates(delegating), {})
     # 4. The required roles
     delegated = {role["name"]: role for role in delegating["signed"]["delegations"]["roles"]}
     required = [delegated[name] for name in roles]
-    ids = [key_id for role in required for key_id in role["keyids"]]
+    held = delegating["signed"]["delegations"]["keys"]
+    ids = [key_id for role in required for key_id in role["keyids"] if counts(held[key_id])]
     assert len(set(ids)) == len(ids)
     # 5. Their signatures
     statement = read_json(manifest)
@@ -86,7 +88,7 @@ def judge(
     assert [s["keyid"] for s in statement["signatures"]] == sorted(s["keyid"] for s in statement["signatures"])
     signed = {}
     for role in required:
-        sane(role)
+        sane(role, delegating["signed"]["delegations"]["keys"])
         good = signers(delegating["signed"]["delegations"]["keys"], role["keyids"], statement)
         assert len(good) >= role["threshold"]
         signed[role["name"]] = len(good)
@@ -117,8 +119,8 @@ def walk(built_in: Object, kept: tuple[bytes, ...]) -> Object:
 def must_follow(last: Object, root: Object) -> None:
     """The root is the next one."""
     assert root["signed"]["version"] == last["signed"]["version"] + 1
-    sane(root["signed"]["roles"]["root"])
-    sane(root["signed"]["roles"]["targets"])
+    for name in ("root", "targets"):
+        sane(root["signed"]["roles"][name], root["signed"]["keys"])
     must(last, "root", root)
     must(root, "root", root)
 
@@ -182,12 +184,31 @@ def check_keys(keys: Object) -> None:
     assert isinstance(keys, dict)
     assert len(keys) <= 64
     assert all(HEX64.fullmatch(key_id) for key_id in keys)
-    loaded = [load(key) for key in keys.values()]
-    points = [
-        each.public_bytes_raw() if isinstance(each, ed25519.Ed25519PublicKey) else each.public_numbers()
-        for each in loaded
-    ]
+    points = [point(key) for key in keys.values()]
     assert all(point not in points[:at] for at, point in enumerate(points)), "one key under two ids"
+
+
+def point(key: Object) -> Any:
+    """What two keys are compared by, once the form is right."""
+    assert key.keys() == {"keytype", "keyval", "scheme"}
+    if counts(key):
+        loaded = load(key)
+        return loaded.public_bytes_raw() if isinstance(loaded, ed25519.Ed25519PublicKey) else loaded.public_numbers()
+    assert key["keyval"].keys() == {"public"}
+    assert WORD.fullmatch(key["scheme"])
+    assert WORD.fullmatch(key["keytype"])
+    assert re.fullmatch(r"[ -~\n]{1,16384}", key["keyval"]["public"])
+    return key["scheme"], key["keyval"]["public"]
+
+
+def counts(key: Object) -> bool:
+    """Section 4.2: keys of another scheme stay in the document and count nowhere."""
+    return key["scheme"] in ("ed25519", RSA, *CURVES)
+
+
+def counted(root: Object, role: str) -> list[str]:
+    """The ids of a role's keys that count."""
+    return [key_id for key_id in root["roles"][role]["keyids"] if counts(root["keys"][key_id])]
 
 
 def check_role(role: Object, keys: Object) -> None:
@@ -199,8 +220,8 @@ def check_role(role: Object, keys: Object) -> None:
     assert 1 <= role["threshold"] <= 2**53
 
 
-def sane(role: Object) -> None:
-    assert 1 <= role["threshold"] <= min(len(role["keyids"]), 32)
+def sane(role: Object, keys: Object) -> None:
+    assert 1 <= role["threshold"] <= min(sum(counts(keys[key_id]) for key_id in role["keyids"]), 32)
 
 
 def load(key: Object) -> Any:
@@ -246,7 +267,7 @@ def small_order(encoded: bytes) -> bool:
 
 def must(by: Object, role: str, document: Object) -> None:
     """The document has the threshold of valid signatures of a role in the root `by`."""
-    sane(by["signed"]["roles"][role])
+    sane(by["signed"]["roles"][role], by["signed"]["keys"])
     names = by["signed"]["roles"][role]
     assert len(signers(by["signed"]["keys"], names["keyids"], document)) >= names["threshold"]
 
@@ -289,7 +310,9 @@ def signers(keys: Object, key_ids: list[str], document: Object) -> set[str]:
     return {
         each["keyid"]
         for each in document["signatures"]
-        if each["keyid"] in key_ids and valid(keys[each["keyid"]], bytes.fromhex(each["sig"]), covered)
+        if each["keyid"] in key_ids
+        and counts(keys[each["keyid"]])
+        and valid(keys[each["keyid"]], bytes.fromhex(each["sig"]), covered)
     }
 
 

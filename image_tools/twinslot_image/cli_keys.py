@@ -44,7 +44,7 @@ def init_keys(arguments: argparse.Namespace, output: Output) -> None:
             raise UsageError("'--public' needs role and file", code="value", expected="ROLE=FILE", found=each)
         public.setdefault(role, []).append(where)
     roles = _roles(arguments.roles or [DEFAULT_ROLES])
-    top = plan_of(arguments.root, "--root") if arguments.root else keys.defaultplan_of(k for k, _ in roles.values())
+    top = plan_of(arguments.root, "--root") if arguments.root else keys.default_plan(k for k, _ in roles.values())
     plans = {"root": top, "targets": plan_of(arguments.targets, "--targets") if arguments.targets else top}
     if strangers := sorted(public.keys() - plans.keys() - roles.keys()):
         known = ", ".join((*plans, *roles))

@@ -207,11 +207,13 @@ def check_kind(key: Any, where: str) -> None:
     Raises:
         DeviceError: `device.key`: no device takes it.
     """
+    what = f"no device takes the key in '{where}'"
     try:
-        check_keys(Fields({"keys": {key.keyid: key.to_dict()}}, "", ("keys",), "trust"), "keys")
+        counts = check_keys(Fields({"keys": {key.keyid: key.to_dict()}}, "", ("keys",), "trust"), "keys")
     except ImageError as e:
-        what, found = f"no device takes the key in '{where}'", e.found if key.scheme in SCHEMES else key.scheme
-        raise DeviceError(what, code="key", expected=e.expected, found=found, hint=_KINDS) from e
+        raise DeviceError(what, code="key", expected=e.expected, found=e.found, hint=_KINDS) from e
+    if not counts[key.keyid]:
+        raise DeviceError(what, code="key", expected=" or ".join(SCHEMES), found=key.scheme, hint=_KINDS)
     if key.keytype == "ed25519" and not is_ed25519_point(bytes.fromhex(key.keyval["public"])):
         what, found = f"no signature verifies by the key in '{where}'", "32 bytes that are no point of the curve"
         raise DeviceError(what, code="key", expected="an Ed25519 key", found=found, hint=_KINDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,7 +16,7 @@ from tuf.api.metadata import (  # type: ignore[attr-defined]  # documented there
 )
 from tuf.api.serialization import DeserializationError
 
-from twinslot.core.canonical import parse_document
+from twinslot.core.canonical import encode, parse_document
 from twinslot.core.errors import ImageError, Refusal, RefusedError
 from twinslot.core.fields import Fields, bad
 from twinslot.core.manifest import NAME, SEQUENCE_MAX, SPEC, read_signatures
@@ -60,13 +61,13 @@ def read_root(data: bytes) -> Document:
     keys = ("_type", "consistent_snapshot", "expires", "keys", "roles", "spec_version", "version")
     signed = _read_signed(data, keys, "root")
     signed.flag("consistent_snapshot")
-    key_ids = check_keys(signed, "keys")
+    counts = check_keys(signed, "keys")
     roles = Fields(signed.get("roles"), signed.name("roles"), _TUF_ROLES, SECTION)
-    return _document(data, Root, {name: _read_role(roles.get(name), name, key_ids) for name in _TUF_ROLES})
+    return _document(data, Root, {name: _read_role(roles.get(name), name, counts) for name in _TUF_ROLES}, counts)
 
 
-def _read_role(value: object, name: str, key_ids: frozenset[str]) -> RoleKeys:
-    return read_role(Fields(value, f"roles.{name}", ("keyids", "threshold"), SECTION), name, key_ids)
+def _read_role(value: object, name: str, counts: Mapping[str, bool]) -> RoleKeys:
+    return read_role(Fields(value, f"roles.{name}", ("keyids", "threshold"), SECTION), name, counts)
 
 
 def read_targets(data: bytes) -> Document:
@@ -81,7 +82,7 @@ def read_targets(data: bytes) -> Document:
     if signed.get("targets") != {}:
         raise signed.bad("targets", "nothing, since this document only delegates", signed.get("targets"))
     delegations = Fields(signed.get("delegations"), signed.name("delegations"), ("keys", "roles"), SECTION)
-    key_ids = check_keys(delegations, "keys")
+    counts = check_keys(delegations, "keys")
     roles = {}
     for value in delegations.objects("roles", ROLES_MAX):
         role = Fields(value, "delegations.roles", ("keyids", "name", "paths", "terminating", "threshold"), SECTION)
@@ -89,8 +90,8 @@ def read_targets(data: bytes) -> Document:
         if name in roles or not role.flag("terminating"):
             raise role.bad("name", "each role once, and terminating", name)
         _check_patterns(role)
-        roles[name] = read_role(role, name, key_ids)
-    return _document(data, Targets, roles)
+        roles[name] = read_role(role, name, counts)
+    return _document(data, Targets, roles, counts)
 
 
 def read_metadata(data: bytes, section: str) -> Metadata[Any]:
@@ -162,12 +163,27 @@ def _read_signed(data: bytes, keys: tuple[str, ...], kind: str) -> Fields:
     return signed
 
 
-def _document(data: bytes, kind: type[Root | Targets], roles: dict[str, RoleKeys]) -> Document:
+def _counted_part(data: bytes, counts: Mapping[str, bool]) -> bytes:
+    """What tuf gets to read: the document without keys of a kind that we do not know. What is signed stays whole."""
+    if all(counts.values()):
+        return data
+    document: dict[str, Any] = parse_document(data, SECTION)
+    signed = document["signed"]
+    holder = signed.get("delegations", signed)
+    holder["keys"] = {key_id: key for key_id, key in holder["keys"].items() if counts[key_id]}
+    for role in holder["roles"].values() if isinstance(holder["roles"], dict) else holder["roles"]:
+        role["keyids"] = [key_id for key_id in role["keyids"] if counts[key_id]]
+    return encode(document)
+
+
+def _document(
+    data: bytes, kind: type[Root | Targets], roles: dict[str, RoleKeys], counts: Mapping[str, bool]
+) -> Document:
     # A threshold that tuf itself refuses is judged by us, with the counts: tuf is only asked when it can read it.
     for role in roles.values():
         if role.threshold < 1:
             raise RefusedError(refuse_role(role, f"role '{role.name}'"))
-    metadata = read_metadata(data, SECTION)
+    metadata = read_metadata(_counted_part(data, counts), SECTION)
     if not isinstance(metadata.signed, kind):
         raise bad("_type", kind.type, metadata.signed.type, SECTION)
     return Document(data, signed_bytes(parse_document(data, SECTION)), metadata, roles)

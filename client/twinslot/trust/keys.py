@@ -24,6 +24,8 @@ SECTION = "trust"
 KEY_ID = re.compile(r"[0-9a-f]{64}")
 _ED25519 = form(r"[0-9a-f]{64}", "64 hex digits, lower case")  # RFC 8032, section 5.1.5: 32 bytes
 _PEM = form(r"-----BEGIN PUBLIC KEY-----\n[A-Za-z0-9+/=\n]{1,1000}-----END PUBLIC KEY-----\n?", "a public key in PEM")
+_SCHEME = form(r"[a-z0-9][a-z0-9./_-]{0,63}", "1 to 64 lower-case letters, digits and . / _ -")
+_ANY_KEY = form(r"[ -~\n]{1,16384}", "1 to 16384 printable characters")  # ML-DSA-87 has 2592 bytes (FIPS 204, table 2)
 _CURVES = {"ecdsa-sha2-nistp256": "secp256r1", "ecdsa-sha2-nistp384": "secp384r1"}
 RSA = "rsassa-pss-sha256"
 SCHEMES = ("ed25519", *_CURVES, RSA)
@@ -52,35 +54,45 @@ class RoleKeys:
     threshold: int
 
 
-def check_keys(document: Fields, key: str) -> frozenset[str]:
-    """The ids of a document's keys, once each is of a kind we know and no key stands there twice.
+def check_keys(document: Fields, key: str) -> dict[str, bool]:
+    """The ids of a document's keys, and whether each is of a kind that we know; no key stands there twice.
+
+    One of a kind that came later is skipped: it stays in the document, and counts nowhere (TUF specification 1.0.31,
+    section 4.2), so that a maker can give a role such a key while old devices still count its others.
 
     Raises:
-        ImageError: `image.trust`: unknown scheme, not a key, or one key under two ids.
+        ImageError: `image.trust`: not a key, or one key under two ids.
     """
     seen: dict[bytes, str] = {}
+    counts: dict[str, bool] = {}
     entries = document.mapping(key, KEY_ID, KEYS_MAX)
     for key_id, value in entries.items():
         fields = Fields(value, document.name(f"{key}.{key_id[:8]}"), ("keytype", "keyval", "scheme"), SECTION)
-        public = _public_bytes(fields)
+        counts[key_id] = fields.text("scheme", _SCHEME) in SCHEMES
+        public = _public_bytes(fields) if counts[key_id] else _unknown_bytes(fields)
         if public in seen:
             raise fields.bad("keyval", "a key that no other id names", f"the key of {seen[public][:8]}")
         seen[public] = key_id
-    return frozenset(entries)
+    return counts
 
 
-def read_role(fields: Fields, name: str, key_ids: frozenset[str]) -> RoleKeys:
-    """A role's keys and threshold as the document says them; `refuse_role` judges whether they make sense.
+def read_role(fields: Fields, name: str, counts: Mapping[str, bool]) -> RoleKeys:
+    """A role's keys, as far as they are of a kind that counts, and its threshold; `refuse_role` judges them.
+
+    Args:
+        fields: Of the role.
+        name: Of the role.
+        counts: As `check_keys` has it.
 
     Raises:
         ImageError: `image.trust`: not key ids, an id twice or without a key, or a threshold that is no whole number.
     """
     ids = fields.objects("keyids", KEYS_MAX)
-    known = [value for value in ids if isinstance(value, str) and value in key_ids]
+    known = [value for value in ids if isinstance(value, str) and value in counts]
     if len(known) != len(ids) or len(set(known)) != len(known):
         raise fields.bad("keyids", "ids of keys in this document, none twice", ids)
     threshold = fields.integer("threshold", -(2**53), 2**53)
-    return RoleKeys(name, tuple(known), threshold)
+    return RoleKeys(name, tuple(key_id for key_id in known if counts[key_id]), threshold)
 
 
 def refuse_role(role: RoleKeys, what: str) -> tuple[Refusal, ...]:
@@ -112,6 +124,13 @@ def public_bytes(key: object) -> bytes:
         ImageError: `image.trust`: unknown scheme, or not a key that a device takes.
     """
     return _public_bytes(Fields(key, "key", ("keytype", "keyval", "scheme"), SECTION))
+
+
+def _unknown_bytes(fields: Fields) -> bytes:
+    """Of a key that we cannot use, as it stands there; its form is that of all keys."""
+    fields.text("keytype", _SCHEME)
+    value = Fields(fields.get("keyval"), fields.name("keyval"), ("public",), SECTION)
+    return f"{fields.get('scheme')} {value.text('public', _ANY_KEY)}".encode()
 
 
 def _public_bytes(fields: Fields) -> bytes:
