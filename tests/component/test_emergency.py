@@ -18,7 +18,7 @@ from release_bench import ReleaseBench
 from trust_samples import Authority, changed
 from twinslot.core.errors import RefusedError
 from twinslot.core.model import SlotName
-from twinslot.engine import verifier
+from twinslot.engine import trust_time
 from twinslot_image.cli import main
 
 PAGE = Path(__file__).parents[2] / "docs/emergency.md"
@@ -136,14 +136,15 @@ def test_a_device_that_slept_for_five_years_follows_every_root_to_the_current_re
     assert main(["keys", "init", str(keys), "--roles", "engineering,clinical=2/3"]) == 0
     team = ReleaseBench(tmp_path / "team")
     device = new_device(team, tmp_path / "device")
-    monkeypatch.setattr(verifier, "utc_now", lambda: datetime(2026, 12, 24, tzinfo=UTC))
+    monkeypatch.setattr(trust_time, "utc_now", lambda: datetime(2026, 12, 24, tzinfo=UTC))
     update(device, image(team, 20, clinical_keys(team)[:2]))
     for year in (2028, 2030, 2032):
         run(team, "renew", SOURCE_DATE_EPOCH=in_year(year))
-        (team.directory / "change.json").unlink()
+        for name in ("root.json", "targets.json"):
+            (team.directory / name).unlink()
     monkeypatch.setenv("SOURCE_DATE_EPOCH", in_year(2032))
     assert main(["keys", "rotate", str(keys), "root"]) == 0
-    monkeypatch.setattr(verifier, "utc_now", lambda: datetime(2032, 12, 24, tzinfo=UTC))
+    monkeypatch.setattr(trust_time, "utc_now", lambda: datetime(2032, 12, 24, tzinfo=UTC))
     first = json.loads(team.root.read_bytes())["signed"]["expires"]
     assert first < "2032", "its root has expired"
     update(device, image(team, 60, clinical_keys(team)[:2]))
@@ -155,7 +156,7 @@ def test_in_a_basement_in_1970_what_expired_before_the_system_was_built_is_refus
 ) -> None:
     team = ReleaseBench.make(tmp_path / "team")
     device = new_device(team, tmp_path / "device")
-    monkeypatch.setattr(verifier, "utc_now", lambda: datetime(1970, 1, 1, tzinfo=UTC))
+    monkeypatch.setattr(trust_time, "utc_now", lambda: datetime(1970, 1, 1, tzinfo=UTC))
     built = datetime(2026, 12, 1, tzinfo=UTC)
     device.config = replace(device.config, trust=replace(device.config.trust, build_time=built))
     old = team.image("1.5", 15, CONTENT, expires=datetime(2026, 11, 30, tzinfo=UTC))

@@ -34,7 +34,7 @@ from twinslot.core.lifecycle import State
 from twinslot.core.model import SlotName
 from twinslot.core.progress import Phase, Progress
 from twinslot.core.requests import InstallOptions
-from twinslot.engine import verifier
+from twinslot.engine import trust_time
 from twinslot.system.cancellation import Cancellation
 from twinslot_image.cli import main
 
@@ -384,7 +384,7 @@ def test_no_clock_stops_a_commit_or_a_rollback(
 ) -> None:
     device.install(image)
     device.clock = datetime(year, 2, 7, tzinfo=UTC)
-    monkeypatch.setattr(verifier, "utc_now", lambda: device.clock)
+    monkeypatch.setattr(trust_time, "utc_now", lambda: device.clock)
     device.running, device.boots = SlotName.B, 2
     device.engine().boot()
     device.engine().check()
@@ -397,7 +397,7 @@ def test_no_clock_stops_a_commit_or_a_rollback(
 def test_a_clock_in_2106_is_named_with_the_dates_it_was_compared_with_and_an_override_is_audited(
     device: HostDevice, image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verifier, "utc_now", lambda: datetime(2106, 2, 7, tzinfo=UTC))
+    monkeypatch.setattr(trust_time, "utc_now", lambda: datetime(2106, 2, 7, tzinfo=UTC))
     with pytest.raises(RefusedError, match="expire") as error:
         device.install(image)
     assert any("2106-02-07" in str(reason) for reason in error.value.reasons)
@@ -414,7 +414,7 @@ def test_a_clock_in_2106_is_named_with_the_dates_it_was_compared_with_and_an_ove
 def test_a_clock_in_1970_is_overruled_by_the_build_time_and_by_what_was_verified(
     device: HostDevice, image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verifier, "utc_now", lambda: datetime(1970, 1, 1, tzinfo=UTC))
+    monkeypatch.setattr(trust_time, "utc_now", lambda: datetime(1970, 1, 1, tzinfo=UTC))
     built = datetime(2026, 1, 1, tzinfo=UTC)
     device.config = replace(device.config, trust=replace(device.config.trust, build_time=built))
     device.install(image)
