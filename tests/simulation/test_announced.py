@@ -19,7 +19,7 @@ from twinslot.core.progress import Phase, Progress
 from twinslot.core.requests import InstallOptions
 from twinslot.engine.edges import Device
 from twinslot.engine.engine import Engine
-from twinslot.storage.record.record import AuditRow
+from twinslot.storage.record.audit_trail import AuditRow
 from twinslot.system.cancellation import Cancellation
 
 OLD, NEW = SmallImage("1.0", 10), SmallImage("2.0", 20)

@@ -17,7 +17,7 @@ MANIFEST = make_sample().manifest
 SIZE = len(PAYLOADS["rootfs"])
 WELCOMING = DeviceFacts(
     compatible=("acme,pump-3",),
-    partitions={"rootfs": SIZE, "firmware": 4096},
+    room={"rootfs": SIZE, "firmware": 4096},
     checks=frozenset({"link", "pump-motor", "unused"}),
     floors=Floors(sequence=7, epoch=1),
     running=Release("2026.10", 6, 1),
@@ -42,11 +42,11 @@ def test_a_release_made_for_this_device_is_welcome() -> None:
             "the image is for another device type: expected '(none configured)', found 'acme,pump-3, acme,pump-4'",
         ),
         (
-            {"partitions": {"rootfs": SIZE - 1, "firmware": 4096}},
-            f"payload 'rootfs' is larger than its partition: expected 'at most {SIZE - 1} bytes', found '{SIZE} bytes'",
+            {"room": {"rootfs": SIZE - 1, "firmware": 4096}},
+            f"payload 'rootfs' is larger than its place: expected 'at most {SIZE - 1} bytes', found '{SIZE} bytes'",
         ),
         (
-            {"partitions": {"rootfs": SIZE}},
+            {"room": {"rootfs": SIZE}},
             "this device has no place for a payload: expected 'rootfs', found 'firmware'",
         ),
         (
@@ -57,7 +57,7 @@ def test_a_release_made_for_this_device_is_welcome() -> None:
             ),
         ),
         (
-            {"partitions": {"rootfs": SIZE, "firmware": 4096, "modem": 1}},
+            {"room": {"rootfs": SIZE, "firmware": 4096, "modem": 1}},
             "the image lacks a payload that this device needs: expected 'modem', found 'nothing'",
         ),
         (
@@ -233,7 +233,7 @@ def test_an_operator_may_reinstall_and_retry_but_not_go_below_a_floor() -> None:
 def test_all_reasons_come_at_once_and_the_error_carries_each() -> None:
     facts = DeviceFacts(
         compatible=("other",),
-        partitions={"rootfs": 1, "modem": 1},
+        room={"rootfs": 1, "modem": 1},
         floors=Floors(sequence=9, epoch=9),
         running=Release("2026.11", 7, 1),
         on_trial=True,

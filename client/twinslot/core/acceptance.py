@@ -20,7 +20,7 @@ class DeviceFacts:
 
     Attributes:
         compatible: Names of this device type, from local configuration; one match is enough.
-        partitions: Payload name to bytes of its partition in the target slot; exactly these payloads must come.
+        room: Payload name to bytes that its place in the target slot takes; exactly these payloads must come.
         checks: Names of the health checks that local configuration knows (S11).
         floors: The higher of environment and record (S8).
         running: The release of the running slot; None when it is not known.
@@ -33,7 +33,7 @@ class DeviceFacts:
     """
 
     compatible: tuple[str, ...]
-    partitions: Mapping[str, int]
+    room: Mapping[str, int]
     checks: frozenset[str] = frozenset()
     floors: Floors = field(default_factory=Floors)
     running: Release | None = None
@@ -99,21 +99,21 @@ def _check_narrowing(key: str, what: str, own: str | None, named: tuple[str, ...
 
 
 def _check_payloads(manifest: Manifest, facts: DeviceFacts, policy: AcceptancePolicy) -> Iterator[Refusal]:
-    known = ", ".join(sorted(facts.partitions))
+    known = ", ".join(sorted(facts.room))
     for payload in manifest.payloads:
         if payload.type != (own := facts.payload_types.get(payload.name, PARTITION)):
             what = f"payload '{payload.name}' is of a type that its place on this device is not for"
             yield Refusal("payload-type", what, own, payload.type)
-        size = facts.partitions.get(payload.name)
+        size = facts.room.get(payload.name)
         if size is None:
             yield Refusal("payload-unknown", "this device has no place for a payload", known, payload.name)
         elif payload.size > size:
-            what = f"payload '{payload.name}' is larger than its partition"
+            what = f"payload '{payload.name}' is larger than its place"
             yield Refusal("payload-size", what, f"at most {size} bytes", f"{payload.size} bytes")
         if payload.group_size > policy.group_size:
             what = f"the groups of payload '{payload.name}' are too large for this device"
             yield Refusal("group-size", what, f"at most {policy.group_size} bytes", f"{payload.group_size} bytes")
-    for name in sorted(facts.partitions.keys() - {payload.name for payload in manifest.payloads}):
+    for name in sorted(facts.room.keys() - {payload.name for payload in manifest.payloads}):
         yield Refusal("payload-missing", "the image lacks a payload that this device needs", name, "nothing")
 
 

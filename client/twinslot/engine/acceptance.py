@@ -34,7 +34,7 @@ def device_facts(
     known = facts.holds(facts.running)
     return DeviceFacts(
         compatible=compatible,
-        partitions=room,
+        room=room,
         checks=checks,
         floors=facts.floors,
         running=known.release if known else None,

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from twinslot.config.options import Config
 from twinslot.core.events import AuditEvent, describe
-from twinslot.storage.record.record import AuditRow, Record
+from twinslot.storage.record.audit_trail import AuditRow
+from twinslot.storage.record.record import Record
 
 JsonObject = dict[str, Any]
 

@@ -10,44 +10,27 @@ can lock it. What any user may know is published beside it after each save (`pub
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Self
 
 from twinslot.core import stored
-from twinslot.core.counting import counted, worth_a_row
 from twinslot.core.errors import DeviceError
 from twinslot.core.events import AuditEvent
 from twinslot.core.model import Floors, SlotName, SlotRecord
 from twinslot.core.transaction import Transaction
 from twinslot.storage.record import database as record_file
 from twinslot.storage.record import published
+from twinslot.storage.record.audit_trail import AuditTrail
 from twinslot.storage.record.database import BusyTimeout, Opened, as_device_error
 
 FILE_NAME: Final = "record.sqlite"
 ID_DIGITS: Final = 32  # of a transaction's id
-_COUNTS: Final = "refusals"  # key of the counts in `meta`
-FIRST_LINK: Final = "0" * 64  # what the first audit row is chained to
 
 
-@dataclass(frozen=True, slots=True)
-class AuditRow:
-    """One thing that was done or seen. `hash` covers the row and the hash before it."""
-
-    number: int
-    at: str
-    boot: str
-    event: str
-    body: dict[str, Any]
-    hash: str
-
-
-class Record:
+class Record(AuditTrail):
     """The open database. Owned by one process under the update lock for writing; readers need no lock.
 
     Args:
@@ -228,71 +211,6 @@ class Record:
         with self._saving(shown=False):
             self._execute("DELETE FROM meta WHERE key GLOB ?", (f"document.{'[0-9a-f]' * ID_DIGITS}.*",))
 
-    # Audit
-
-    def audit(self, event: str, **detail: Any) -> None:
-        """Add one row to the chain."""
-        with self._saving(shown=False):
-            self._append_audit(event, detail)
-
-    def audit_in_boot(self, event: str, **detail: Any) -> bool:
-        """Add a row unless this boot has the same one: what is true all the time is told once in each boot.
-
-        Returns:
-            Whether it was added.
-        """
-        query, body = "SELECT 1 FROM audit WHERE boot = ? AND event = ? AND body = ? LIMIT 1", _text(detail)
-        if self._rows(query, self._boot, event, body):
-            return False
-        self.audit(event, **detail)
-        return True
-
-    def audit_counted(self, event: str, exact: str, kind: str, detail: dict[str, Any]) -> int:
-        """Count what a hostile image or server can bring about without end, and add a row for some of them (S19).
-
-        Args:
-            event: As for `audit`.
-            exact: Key of the very same thing, see `core.counting`.
-            kind: Key of things of its kind.
-            detail: Of the row; `times` is added from the second on.
-
-        Returns:
-            How often it came in this boot.
-        """
-        with self._saving(shown=False):
-            counts, times = counted(self._counts(), exact, kind)
-            text = json.dumps({"boot": self._boot, "counts": counts}, sort_keys=True)
-            self._execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (_COUNTS, text))
-            if worth_a_row(times):
-                self._append_audit(event, detail | ({"times": times} if times > 1 else {}))
-        return times
-
-    def audit_rows(self, limit: int = 100, *, after: int = 0, since: str = "") -> list[AuditRow]:
-        """Rows, newest first.
-
-        Args:
-            limit: At most so many.
-            after: Only rows with a higher number.
-            since: Only rows at or after this time, as `at` has it.
-        """
-        columns = "SELECT number, at, boot, event, body, hash FROM audit"
-        query = f"{columns} WHERE number > ? AND at >= ? ORDER BY number DESC LIMIT ?"
-        rows = self._rows(query, after, since, limit)
-        return [AuditRow(n, at, b, e, json.loads(body), h) for n, at, b, e, body, h in rows]
-
-    def first_broken_link(self) -> int | None:
-        """Number of the first audit row whose hash does not follow from the row before; None when all hold."""
-        link, expected = FIRST_LINK, 1
-        with as_device_error(self._opened.path):
-            for number, at, boot, event, body, found in self._execute(
-                "SELECT number, at, boot, event, body, hash FROM audit ORDER BY number"
-            ):
-                link = _link(link, at, boot, event, body)
-                if found != link or number != expected:
-                    return int(number)
-                expected += 1
-        return None
-
     # Migration
 
     def migrate(self) -> bool:
@@ -304,15 +222,6 @@ class Record:
         return moved
 
     # Plumbing
-
-    def _counts(self) -> dict[str, int]:
-        """What `audit_counted` counted in this boot; a damaged or an old value counts as none."""
-        try:
-            kept = json.loads(self._meta(_COUNTS) or "{}")
-            counts = kept["counts"] if kept.get("boot") == self._boot else {}
-            return {str(key): int(times) for key, times in counts.items()}
-        except (ValueError, KeyError, TypeError, AttributeError):
-            return {}
 
     def _is_readable(self) -> bool:
         """SQLite checks its structure, not what we wrote into it: a flipped bit there must not stop the client.
@@ -337,22 +246,6 @@ class Record:
             return False
         return True
 
-    def _execute(self, query: str, parameters: tuple[object, ...] = ()) -> sqlite3.Cursor:
-        try:
-            return self._db.execute(query, parameters)
-        except sqlite3.Error as e:
-            self._opened.busy.heard(e, self._db)
-            raise
-
-    def _rows(self, query: str, *parameters: object) -> list[Any]:
-        """All rows of a query.
-
-        Raises:
-            DeviceError: `device.record`: the database cannot be read now.
-        """
-        with as_device_error(self._opened.path):
-            return self._execute(query, parameters).fetchall()
-
     def _publish(self) -> None:
         """Best effort: what any user may know stands beside the database."""
         try:
@@ -364,47 +257,3 @@ class Record:
             return
         meta["documents"] = {name: text for name, text in texts if "." not in name}  # none of an update under way
         published.publish(self._opened.path.parent, dict(slots), [body for (body,) in newest], meta)
-
-    def _append_audit(self, event: str, detail: dict[str, Any]) -> None:
-        row = self._execute("SELECT hash FROM audit ORDER BY number DESC LIMIT 1").fetchone()
-        at, body = self._now(), _text(detail)
-        link = _link(row[0] if row else FIRST_LINK, at, self._boot, event, body)
-        self._execute(
-            "INSERT INTO audit (at, boot, event, body, hash) VALUES (?, ?, ?, ?, ?)",
-            (at, self._boot, event, body, link),
-        )
-
-    def _meta(self, key: str) -> str | None:
-        rows = self._rows("SELECT value FROM meta WHERE key = ?", key)
-        return str(rows[0][0]) if rows else None
-
-    def _set_meta(self, key: str, value: str) -> None:
-        if self._meta(key) != value:
-            with self._saving():
-                self._execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
-
-    @contextlib.contextmanager
-    def _saving(self, *, shown: bool = True) -> Iterator[None]:
-        """One durable database transaction; `shown`: of what `status` or `history` shows."""
-        with as_device_error(self._opened.path):
-            self._execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._commit()
-            except BaseException:
-                with contextlib.suppress(sqlite3.Error):
-                    self._db.execute("ROLLBACK")
-                raise
-        if shown:
-            self._publish()
-
-    def _commit(self) -> None:
-        self._execute("COMMIT")
-
-
-def _text(detail: dict[str, Any]) -> str:
-    return json.dumps(detail, sort_keys=True, default=str)
-
-
-def _link(before: str, at: str, boot: str, event: str, body: str) -> str:
-    return hashlib.sha256(f"{before}\n{at}\n{boot}\n{event}\n{body}".encode()).hexdigest()
