@@ -5,6 +5,7 @@ import dataclasses
 import datetime as dt
 import errno
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from twinslot.config import options as config
 from twinslot.config import reference as config_reference
 from twinslot.config.trial import load_for_trial
 from twinslot.core.errors import DeviceError
+from twinslot.core.loaders import BACKENDS
 from twinslot.core.model import SlotName
-from twinslot.payloads.select import find_places
+from twinslot.payloads.select import HANDLERS, find_places
 from twinslot.storage.running_slot import RunningSlot
 
 SMALL = """
@@ -124,7 +126,7 @@ def test_an_unknown_table_is_refused(tmp_path: Path) -> None:
         ("[boot]\ntimeout = nan", "config-range", "1 to 600 seconds"),
         ("[boot]\ntimeout = inf", "config-range", "1 to 600 seconds"),
         ("[boot]\ntimeout = '30'", "config-type", "a number"),
-        ("[boot]\nbackend = 'barebox'", "config-value", "uboot | hook | two-files | grub-once"),
+        ("[boot]\nbackend = 'barebox'", "config-value", " | ".join(BACKENDS)),
         ("[boot]\nfw_env_config = 'etc/x'", "config-value", "an absolute path"),
         ("[boot]\nfw_env_config = ''", "config-value", "one line of text"),
         ('[boot]\nfw_setenv = "a\\nb"', "config-value", "one line of text"),
@@ -168,10 +170,11 @@ def test_slots_that_name_different_payloads_are_refused(tmp_path: Path) -> None:
 def test_a_type_is_said_of_a_payload_that_has_a_place_and_must_be_known(tmp_path: Path) -> None:
     put(tmp_path, "etc/twinslot/config.toml", SMALL + "[slots.types]\nroot = 'partition'\n")
     assert refused(tmp_path, "config-value").found == "root"
-    put(tmp_path, "etc/twinslot/config.toml", SMALL + "[slots.types]\nrootfs = 'file'\n")
+    put(tmp_path, "etc/twinslot/config.toml", SMALL + "[slots.types]\nrootfs = 'balloon'\n")
     slots = config.load(tmp_path).slots
-    assert slots.type_of("rootfs") == "file"
-    with pytest.raises(DeviceError, match="rootfs' is wrong: expected 'partition', found 'file'") as error:
+    assert slots.type_of("rootfs") == "balloon"
+    known = re.escape(" | ".join(sorted(HANDLERS)))
+    with pytest.raises(DeviceError, match=f"rootfs' is wrong: expected '{known}', found 'balloon'") as error:
         find_places(slots, RunningSlot(SlotName.A, frozenset(), ()))
     assert error.value.code == "device.config-value"
 

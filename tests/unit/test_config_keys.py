@@ -93,7 +93,7 @@ def trust_request(config: Config) -> object:
     """What the trust process is asked."""
     asked: list[object] = []
 
-    def ask(_: object, given: object) -> None:
+    def ask(_: object, given: object, *_dropped: object) -> None:
         asked.append(given)
         raise DeviceError("enough")
 

@@ -53,7 +53,7 @@ class SlotsConfig:
     a: Mapping[str, Path] = option('Payload name = device of slot a, e.g. rootfs = "/dev/disk/by-partlabel/slot_a".')
     b: Mapping[str, Path] = option("The same payload names, with the devices of slot b.")
     types: Mapping[str, str] = option(
-        'Payload name = type, for a payload that is no "partition". This client knows partitions only.',
+        'Payload name = type, for a payload that is no "partition"; a type that this client does not know is refused.',
         factory=lambda: types.MappingProxyType({}),
     )
 
