@@ -19,6 +19,8 @@ DEMO_LISTS := qemu/apt-packages.txt
 BOARD_LISTS := $(DEMO_LISTS) qemu/apt-packages-all-boards.txt debian/apt-packages.txt
 LISTS := $(BOARD_LISTS) tests/apt-packages.txt docs/apt-packages.txt
 INSTALL := @tests/install-packages.sh
+# NAME LOG WHERE PROGRAM: a line every four seconds that says how far it is
+WATCHED := @tests/watched.sh
 
 .PHONY: help demo crash powercut test check test-host test-debian13 test-board test-long board deb bench bench-quick mutants docs venv wheels clean clean-cache
 
@@ -83,7 +85,8 @@ board: board-packages $(STAMP) ## build the emulated board, or reuse it
 
 deb: $(STAMP) ## the Debian package of the client: build/deb/
 	$(INSTALL) debian/apt-packages.txt
-	debian/build.sh build/deb
+	$(WATCHED) "the package" build/log/make-deb.log 'echo dpkg-buildpackage' debian/build.sh build/deb
+	@ls build/deb/*.deb
 
 bench: packages $(STAMP) ## measure beside other clients (half an hour, a quiet machine): build/bench/report.json, docs/benchmarks.md
 	@tests/install-packages.sh bench/apt-packages.txt
@@ -118,7 +121,8 @@ pages: $(STAMP) ## print the generated pages anew, no more
 
 docs-site: $(STAMP) ## the site alone
 	$(INSTALL) docs/apt-packages.txt
-	$(BIN)/python docs/make_site.py build/site-pages build/site
+	$(WATCHED) "the site" build/log/site.log 'echo "$$(find build/site-pages build/site -name "*.md" -o -name "*.html" 2> /dev/null | wc -l) pages"' \
+		$(BIN)/python docs/make_site.py build/site-pages build/site
 	@echo "open in a browser: $(abspath build/site/index.html); for the search, which browsers allow on a web server only:"
 	@echo "  $(PYTHON) -m http.server --bind 127.0.0.1 --directory $(abspath build/site) 8000    # http://127.0.0.1:8000/"
 .PHONY: pages docs-site

@@ -19,7 +19,6 @@ if [ ! -e "$tree/.complete" ]; then
     $sudo rm -rf "$tree"
     mkdir -p "$(dirname "$tree")" build/log
     .venv/bin/python -c 'from twinslot_lab import apt; print(apt.sources("trixie"), end="")' > build/cache/debian13.list
-    : > build/log/debian13.log
     # shellcheck disable=SC2016 # expanded there
     tests/watched.sh "Debian 13's tree" build/log/debian13.log \
         'for word in Get: Unpacking "Setting up"; do printf "%s %s, " "$word" "$(grep -c "^$word" "$LOG")"; done; grep "^I: " "$LOG" | tail -n 1' \

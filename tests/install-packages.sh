@@ -22,8 +22,6 @@ if [ -n "$plan" ]; then
     exit 0
 fi
 [ -n "$missing" ] || exit 0
-mkdir -p build/log
-: > "$LOG"
 sudo=""
 [ "$(id -u)" = 0 ] || sudo=sudo
 

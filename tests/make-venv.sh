@@ -4,8 +4,6 @@
 set -eu
 log=build/log/pip.log
 watched=$(dirname "$0")/watched.sh
-mkdir -p build/log
-: > "$log"
 "$watched" "virtual environment, step 1 of 2: an interpreter in .venv" "$log" 'du -sh .venv | cut -f 1' \
     "${PYTHON:-/usr/bin/python3}" -m venv .venv
 touch build/log/pip.begun

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Run a long program with its words in a log; every four seconds a line says where it stands. If it fails, its cause comes last.
+# Run a long program with its words in a new log; every four seconds a line says where it stands. If it fails, its cause comes last.
 # Usage: watched.sh NAME LOG WHERE PROGRAM [WORD...]
 #   WHERE  shell commands that print how far it is, mostly from the log, "$LOG"
 set -eu
@@ -7,6 +7,7 @@ name=$1 LOG=$2 where=$3
 shift 3
 export LOG
 mkdir -p "$(dirname "$LOG")"
+: > "$LOG"
 began=$(date +%s)
 # Ends by itself when this shell is killed; its sleep holds no stream of ours, so that nobody waits for that.
 while sleep 4 > /dev/null 2>&1 && kill -0 $$ 2> /dev/null; do
