@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from twinslot.core.errors import ImageError, Refusal, RefusedError
-from twinslot.core.manifest import ATTACHMENT_SIZE_MAX
+from twinslot.core.manifest import ATTACHMENT_SIZE_MAX, ENCRYPTION
 from twinslot.image.wire import Header
 from twinslot_image.binaries import Looked
 from twinslot_image.compose import AttachedFile, ReleaseFacts, compose_manifest, write_image
@@ -22,6 +22,7 @@ from twinslot_image.named_file import NamedFile, read_small
 from twinslot_image.outputs import Target
 from twinslot_image.pack import PackedPayload, group_size_for, pack_payload
 from twinslot_image.progress import ProgressLine
+from twinslot_image.recipients import read_encryption
 from twinslot_image.replacement import spool
 from twinslot_image.rootfs import Checked, check_rootfs
 
@@ -52,6 +53,7 @@ def build_image(description: Description, target: Target, now: datetime) -> Buil
     """
     trust = load_trust(description.trust)
     attachments = [AttachedFile(a.name, a.media_type, _attached(a.file)) for a in description.attachments]
+    encryption = read_encryption(description.recipients, description.cipher) if description.recipients else None
     facts = _facts(description, now)
     # Mistakes in names and numbers show before minutes go into packing.
     compose_manifest(facts, [_placeholder(source.name) for source in description.payloads], attachments)
@@ -65,7 +67,7 @@ def build_image(description: Description, target: Target, now: datetime) -> Buil
             groups.append(file)
         manifest = compose_manifest(facts, packed, attachments)
         with target.writing() as sink:
-            header = write_image(sink, trust, manifest, packed, attachments, groups)
+            header = write_image(sink, trust, manifest, packed, attachments, groups, encryption)
     return Built(header, looked)
 
 
@@ -102,6 +104,7 @@ def _facts(description: Description, now: datetime) -> ReleaseFacts:
         variants=description.variants,
         taken_from=description.taken_from,
         source=description.source,
+        requires=(ENCRYPTION,) if description.recipients else (),
     )
 
 

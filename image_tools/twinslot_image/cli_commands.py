@@ -14,6 +14,7 @@ from twinslot.core.manifest import parse_manifest
 from twinslot.core.text import printable
 from twinslot.image.groups import check_attachment
 from twinslot.image.layout import layout
+from twinslot.image.units import Opener, PlainUnits, UnitKind, UnitPlace
 from twinslot.trust.verdict import TrustPolicy
 from twinslot_image import replaceable
 from twinslot_image.blocks_inspect import describe_blocks, is_blocks, read_blocks_head, render_blocks
@@ -21,11 +22,13 @@ from twinslot_image.build import build_image, build_time
 from twinslot_image.cli_keys import words
 from twinslot_image.compose import read_front
 from twinslot_image.description import read_description
+from twinslot_image.encryption import read_envelope
 from twinslot_image.file_kind import read_image_front, require_image, require_lasting
 from twinslot_image.inspect import describe_image, render_image
 from twinslot_image.outputs import Target
 from twinslot_image.patch_inspect import describe_patch, is_patch, read_patch_head, render_patch
 from twinslot_image.progress import ProgressLine, size_text
+from twinslot_image.recipients import units_of, unlock_with
 from twinslot_image.sequence import check_sequence
 from twinslot_image.skeleton import write_skeletons
 from twinslot_image.verify import VerifiedImage, naming_root, read_root, read_targets, verify_image
@@ -76,7 +79,12 @@ def _inspected(path: Path) -> tuple[str, dict[str, Any], list[str]]:
         with path.open("rb") as file:
             data = describe_blocks(read_blocks_head(file))
         return "blocks", data, render_blocks(data)
-    data = describe_image(read_image_front(path))
+    front = read_image_front(path)
+    envelope = None
+    if parse_manifest(front.manifest).encrypted:
+        with path.open("rb") as file:
+            envelope = read_envelope(file)[1]
+    data = describe_image(front, envelope)
     return "image", data, render_image(data)
 
 
@@ -87,8 +95,11 @@ def verify(arguments: argparse.Namespace, output: Output) -> None:
     require_image(arguments.image)
     root = read_root(arguments.root)
     kept = read_targets(arguments.targets) if arguments.targets else None
+    unlock = unlock_with(arguments.identity, arguments.passphrase)
     with ProgressLine("verifying", arguments.image.stat().st_size) as progress, naming_root(arguments.root):
-        verified = verify_image(arguments.image, root, policy, datetime.now(UTC), progress.update, kept=kept)
+        verified = verify_image(
+            arguments.image, root, policy, datetime.now(UTC), progress.update, kept=kept, unlock=unlock
+        )
     if output.as_json:
         output.line({"type": "verify"} | _verified_data(verified))
     else:
@@ -108,9 +119,14 @@ def extract(arguments: argparse.Namespace, output: Output) -> None:
         if arguments.name not in found:
             names = ", ".join(found) or "(none)"
             raise RefusedError(Refusal("attachment-unknown", "the image has no such attachment", names, arguments.name))
-        span = layout(front.header, manifest).attachments[arguments.name]
+        where = layout(front.header, manifest)
+        opener: Opener = PlainUnits()
+        if manifest.encrypted:
+            unlock = unlock_with(arguments.identity, arguments.passphrase)
+            opener = units_of(unlock(file.read(where.envelope.length)))
+        span, place = where.attachments[arguments.name], UnitPlace(UnitKind.ATTACHMENT, [*found].index(arguments.name))
         file.seek(span.offset)
-        data = check_attachment(found[arguments.name], file.read(span.length))
+        data = check_attachment(found[arguments.name], opener.open(place, file.read(span.length)))
     given, name = arguments.output or "-", arguments.name
     target = Target(given, replaceable.nothing, inputs=(arguments.image,), force=arguments.force, name=name)
     with target, target.writing() as sink:

@@ -11,6 +11,7 @@ from twinslot.cli.arguments import Parser, read, whole_number
 from twinslot.core.manifest import SEQUENCE_MAX
 from twinslot_image import PROGRAM, __version__, cli_blocks, cli_factory, cli_patch, cli_provision, cli_sign
 from twinslot_image import cli_commands as commands
+from twinslot_image.cli_parser_encryption import add_encryption, add_identity
 from twinslot_image.cli_parser_keys import add_keys
 from twinslot_image.cli_parser_repository import add_repository
 
@@ -49,6 +50,7 @@ def make_parser() -> Parser:
     add_keys(verbs, anywhere)
     _add_build(verbs, anywhere)
     _add_sign(verbs, anywhere)
+    add_encryption(verbs, anywhere)
     _add_deltas(verbs, anywhere)
     _add_readers(verbs, anywhere)
     _add_provision(verbs, anywhere)
@@ -214,6 +216,7 @@ def _add_readers(verbs: _Verbs, anywhere: Parser) -> None:
         metavar="ROLE,...",
         help="roles that must each have signed; may be given again",
     )
+    add_identity(verify)
     verify.add_argument("--ignore-expiry", action="store_true", help="let expired documents pass, and name them")
     verify.set_defaults(run=commands.verify)
     extract = verbs.add_parser(
@@ -227,6 +230,7 @@ def _add_readers(verbs: _Verbs, anywhere: Parser) -> None:
     extract.add_argument("name", metavar="ATTACHMENT", help="its name, as 'inspect' shows it")
     extract.add_argument("-o", "--output", metavar="FILE|DIR/", help="where it goes (default: standard output)")
     _add_force(extract)
+    add_identity(extract)
     extract.set_defaults(run=commands.extract)
 
 

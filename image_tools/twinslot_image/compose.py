@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
@@ -16,6 +17,7 @@ from twinslot.core.manifest import FORMAT, SEQUENCE_MAX, SequenceRange, Source, 
 from twinslot.image.wire import HEADER_SIZE, Header, Section, TrustDocuments, build_header, build_trust, parse_header
 from twinslot_image.pack import PackedPayload
 from twinslot_image.replacement import rewriting
+from twinslot_image.sealing import Chain, Encryption, seal_body, sealed_header
 
 SPEC_VERSION = "1.0.31"  # TUF specification; fixed, so that another python-tuf gives the same image
 _COPY = 1024 * 1024  # bytes
@@ -38,6 +40,7 @@ class ReleaseFacts:
     variants: tuple[str, ...] = ()
     taken_from: SequenceRange | None = None
     source: Source = field(default_factory=Source)
+    requires: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +85,8 @@ def compose_manifest(
         "release": facts.release,
         "type": facts.type,
     }
-    narrowing = {"hardware": sorted(facts.hardware), "variants": sorted(facts.variants)}
-    ours |= {key: names for key, names in narrowing.items() if names}
+    lists = {"hardware": facts.hardware, "requires": facts.requires, "variants": facts.variants}
+    ours |= {key: sorted(names) for key, names in lists.items() if names}
     if facts.taken_from:
         ours["from"] = _range(facts.taken_from)
     if source := {key: value for key, value in asdict(facts.source).items() if value}:
@@ -113,6 +116,7 @@ def write_image(
     payloads: Iterable[PackedPayload],
     attachments: Iterable[AttachedFile],
     groups: Iterable[BinaryIO],
+    encryption: Encryption | None = None,
 ) -> Header:
     """Write every section in order.
 
@@ -123,6 +127,7 @@ def write_image(
         payloads: In any order; written by name.
         attachments: In any order; written by name.
         groups: For each payload by name, a file at the start of its groups.
+        encryption: For whom everything behind the manifest is sealed; the manifest requires it then.
     """
     ordered = sorted(payloads, key=lambda part: part.name)
     attached = b"".join(part.data for part in sorted(attachments, key=lambda part: part.name))
@@ -131,9 +136,16 @@ def write_image(
     trust_bytes = build_trust(trust)
     stored = sum(part.stored_size for part in ordered)
     header = Header(len(trust_bytes), len(manifest), len(attached), len(plain_lists), len(stored_tables), stored)
-    sink.writelines((build_header(header), trust_bytes, manifest, attached, plain_lists, stored_tables))
-    for source in groups:
-        shutil.copyfileobj(source, sink, _COPY)
+    body = Chain([*map(io.BytesIO, (attached, plain_lists, stored_tables)), *groups])
+    if encryption is None:
+        sink.writelines((build_header(header), trust_bytes, manifest))
+        shutil.copyfileobj(body, sink, _COPY)
+        return header
+    parsed = parse_manifest(manifest)
+    sealed = seal_body(parsed, body, encryption)
+    header = sealed_header(header, parsed, len(sealed.envelope))
+    sink.writelines((build_header(header), trust_bytes, manifest, sealed.envelope))
+    sink.writelines(sealed.units)
     return header
 
 

@@ -30,6 +30,7 @@ from twinslot.core.manifest import (
 )
 from twinslot.core.model import PARTITION
 from twinslot.image.codec import LEVEL_DEFAULT, LEVEL_MAX
+from twinslot.image.envelope import RECIPIENTS_MAX, Cipher
 from twinslot_image.elf import ARCHITECTURES
 from twinslot_image.named_file import read_small
 from twinslot_image.toml_table import Table
@@ -94,19 +95,26 @@ class Description:
     level: int
     payloads: tuple[PayloadSource, ...]
     attachments: tuple[AttachmentSource, ...]
+    recipients: tuple[Path, ...]  # public keys; none: not encrypted
+    cipher: Cipher
 
     @property
     def files(self) -> tuple[Path, ...]:
         """Every file that the image is made of, beside the documents of the key directory."""
-        return (*(source.file for source in self.payloads), *(source.file for source in self.attachments))
+        payloads, attachments = (each.file for each in self.payloads), (each.file for each in self.attachments)
+        return (*payloads, *attachments, *self.recipients)
 
 
 TOP_KEYS = (
     *("product", "release", "sequence", "epoch", "type", "compatible", "hardware", "variants", "from", "checks"),
     *("source", "architecture", "trust", "valid_days", "expires", "group_size", "level", "payloads", "attachments"),
+    "encryption",
 )
 PAYLOAD_KEYS = ("file", "check", "foreign", "type", "kind")
 ATTACHMENT_KEYS = ("file", "media_type")
+ENCRYPTION_KEYS = ("recipients", "cipher")
+CIPHER_DEFAULT = Cipher.CHACHA20_POLY1305  # as fast on a processor without instructions for AES, which many boards have
+CIPHERS = {"aes-256-gcm": Cipher.AES_256_GCM, "chacha20-poly1305": Cipher.CHACHA20_POLY1305}
 FROM_KEYS = tuple(each.name for each in fields(SequenceRange))
 SOURCE_KEYS = tuple(each.name for each in fields(Source))
 
@@ -172,6 +180,7 @@ def _describe(top: Table) -> Description:
     sources = tuple(_payload(table, name) for name, table in payloads.items())
     rootfs = any(payload.check == "rootfs" for payload in sources)
     expires = top.get("expires", datetime, None)
+    recipients, cipher = _encryption(top)
     description = Description(
         product=top.text("product", RELEASE_NAME, _TITLE_FORM),
         release=top.text("release", RELEASE_NAME, _TITLE_FORM),
@@ -192,6 +201,8 @@ def _describe(top: Table) -> Description:
         level=top.number("level", 1, LEVEL_MAX, LEVEL_DEFAULT),
         payloads=sources,
         attachments=tuple(_attachment(table, name) for name, table in attachments.items()),
+        recipients=recipients,
+        cipher=cipher,
     )
     for key, count, high in (
         ("payloads", len(sources), PAYLOADS_MAX),
@@ -235,6 +246,19 @@ def _taken_from(top: Table) -> SequenceRange | None:
     if limits == SequenceRange():
         raise top.bad("from", "'lowest' above 1, or 'highest'", "a table that excludes no release")
     return limits
+
+
+def _encryption(top: Table) -> tuple[tuple[Path, ...], Cipher]:
+    table = top.table("encryption", ENCRYPTION_KEYS)
+    if table is None:
+        return (), CIPHER_DEFAULT
+    name = table.choice("cipher", tuple(CIPHERS), cipher_name(CIPHER_DEFAULT))
+    return table.paths("recipients", RECIPIENTS_MAX), CIPHERS[name]
+
+
+def cipher_name(cipher: Cipher) -> str:
+    """As a description says it."""
+    return next(name for name, each in CIPHERS.items() if each is cipher)
 
 
 def _source(top: Table) -> Source:

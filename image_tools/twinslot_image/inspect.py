@@ -6,15 +6,17 @@ from typing import Any
 
 from twinslot.core.describe import TIME, describe_manifest, source_lines
 from twinslot.core.manifest import Manifest, parse_manifest
+from twinslot.image.envelope import Envelope
 from twinslot.image.layout import layout
 from twinslot.image.wire import Section, parse_trust
 from twinslot_image.compose import Front
+from twinslot_image.envelope_inspect import describe_envelope, render_envelope
 from twinslot_image.progress import size_text
 from twinslot_image.signing import describe_document, role_key_ids
 
 
-def describe_image(front: Front) -> dict[str, Any]:
-    """The image as JSON-ready data; stable keys, sizes in bytes.
+def describe_image(front: Front, envelope: Envelope | None = None) -> dict[str, Any]:
+    """The image as JSON-ready data; stable keys, sizes in bytes, `encryption` null where no envelope is given.
 
     Raises:
         ImageError: Malformed.
@@ -25,6 +27,7 @@ def describe_image(front: Front) -> dict[str, Any]:
     roles = role_key_ids(trust.targets)
     return {
         **describe_manifest(manifest),
+        "encryption": describe_envelope(envelope) if envelope else None,
         "size": front.header.total,
         "sections": {str(section): front.header.length(section) for section in Section},
         "documents": [_describe_document(data) for data in (*trust.roots, trust.targets)],
@@ -56,6 +59,7 @@ def render_image(data: dict[str, Any]) -> list[str]:
         f"  checks       {checks}",
         f"  manifest     {data['manifest']}",
         f"  image        {size_text(data['size'])}",
+        *(f"  {line}" for line in (render_envelope(data["encryption"]) if data["encryption"] else ())),
         "",
         *_rows(["payload", "type", "size", "stored", "ratio", "groups"], [_payload_row(p) for p in data["payloads"]]),
     ]

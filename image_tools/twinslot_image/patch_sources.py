@@ -11,11 +11,11 @@ from typing import BinaryIO
 
 from twinslot.core.errors import ImageError
 from twinslot.core.manifest import Manifest, parse_manifest
-from twinslot.image.events import AttachmentEvent, Event, Group, Head, PlainList
-from twinslot.image.reader import Reader
+from twinslot.image.events import EndOfImage, Event, Group, Head, PlainList
 from twinslot.image.wire import MAGIC, Encoding
+from twinslot_image.reading import read_events
+from twinslot_image.recipients import LOCKED, Unlock
 
-_CHUNK = 1024 * 1024  # bytes
 OnProgress = Callable[[int], None]
 
 
@@ -46,24 +46,19 @@ def is_image(path: Path) -> bool:
         return file.read(len(MAGIC)) == MAGIC
 
 
-def unpack_image(path: Path, folder: Path, on_progress: OnProgress = lambda _: None) -> dict[str, Content]:
+def unpack_image(
+    path: Path, folder: Path, on_progress: OnProgress = lambda _: None, unlock: Unlock = LOCKED
+) -> dict[str, Content]:
     """Unpack every payload of an image into a file in `folder`; groups are held to their digests.
 
     Raises:
         ImageError: Damaged or malformed.
+        RefusedError: It is encrypted, and `unlock` does not open it.
     """
     with ExitStack() as files:
-        reader, sink = Reader(), _Sink(folder, files)
-        with path.open("rb") as file:
-            for chunk in iter(lambda: file.read(_CHUNK), b""):
-                for event in reader.feed(chunk):
-                    sink.take(event)
-                if sink.manifest and not sink.proceeded:
-                    sink.proceeded = True
-                    for event in reader.proceed(sink.manifest):
-                        sink.take(event)
-                on_progress(reader.received)
-        reader.close()
+        sink = _Sink(folder, files)
+        for event in read_events(path, sink.believe, unlock, on_progress):
+            sink.take(event)
         return sink.finish()
 
 
@@ -92,13 +87,15 @@ class _Sink:
         self._folder, self._stack = folder, stack
         self._files: dict[str, BinaryIO] = {}
         self._lists: dict[str, bytes] = {}
-        self.manifest: Manifest | None = None
-        self.proceeded = False
+        self._manifest: Manifest | None = None
 
-    def take(self, event: Event) -> None:
-        if isinstance(event, Head):
-            self.manifest = parse_manifest(event.manifest)
-        elif isinstance(event, PlainList):
+    def believe(self, head: Head) -> Manifest:
+        """A patch needs no signature: what is made with it is held to the signed list."""
+        self._manifest = parse_manifest(head.manifest)
+        return self._manifest
+
+    def take(self, event: Event | EndOfImage) -> None:
+        if isinstance(event, PlainList):
             self._lists[event.payload.name] = event.data
             path = self._folder / event.payload.name
             self._files[event.payload.name] = self._stack.enter_context(path.open("wb"))
@@ -108,13 +105,11 @@ class _Sink:
                 file.seek(len(event.data), 1)
             else:
                 file.write(event.data)
-        elif isinstance(event, AttachmentEvent):
-            pass
 
     def finish(self) -> dict[str, Content]:
-        assert self.manifest
+        assert self._manifest
         found = {}
-        for payload in self.manifest.payloads:
+        for payload in self._manifest.payloads:
             file = self._files[payload.name]
             file.truncate(payload.size)
             file.flush()

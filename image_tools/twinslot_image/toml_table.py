@@ -12,6 +12,7 @@ from typing import Any, Final
 from twinslot.core.errors import ImageError
 
 _REQUIRED: Final[Any] = object()
+_PATH: Final = re.compile(r"[^\0]+")
 KINDS: Final[Mapping[type, str]] = {
     str: "a text",
     int: "a whole number",
@@ -116,6 +117,10 @@ class Table:
         if not value or "\0" in value:
             raise self.bad(key, "the path of a file", value)
         return self._file.parent / value
+
+    def paths(self, key: str, high: int) -> tuple[Path, ...]:
+        """One to `high` paths, relative to the file."""
+        return tuple(self._file.parent / name for name in self.names(key, _PATH, "the path of a file", high))
 
     def tables(self, key: str, keys: Sequence[str], pattern: re.Pattern[str], form: str) -> dict[str, Table]:
         """The tables below a key, by name and sorted."""

@@ -11,15 +11,15 @@ from pathlib import Path
 
 from twinslot.core.errors import DeviceError, ImageError, Refusal, RefusedError
 from twinslot.core.manifest import Manifest, parse_manifest
-from twinslot.image.events import AttachmentEvent, Event, Group, Head
-from twinslot.image.reader import Reader
+from twinslot.image.events import EndOfImage, Event, Group, Head
 from twinslot.trust.verdict import TrustPolicy, TrustRequest, TrustTime, Verdict
 from twinslot.trust.verify import verify
 from twinslot_image.key_files import parse_metadata
 from twinslot_image.named_file import read_small
+from twinslot_image.reading import read_events
+from twinslot_image.recipients import LOCKED, Unlock
 
 TARGETS = "the targets document, role"  # how a refusal of `trust.verify` begins when the root is another one
-_CHUNK = 1024 * 1024  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,7 @@ def verify_image(
     on_progress: Callable[[int], None] = lambda _: None,
     *,
     kept: bytes | None = None,
+    unlock: Unlock = LOCKED,
 ) -> VerifiedImage:
     """Everything there is to check about an image file.
 
@@ -50,24 +51,16 @@ def verify_image(
         now: In UTC.
         on_progress: Called with the bytes read so far.
         kept: The targets document that the device trusted last; None for a device that has none.
+        unlock: Opens an encrypted image.
 
     Raises:
         ImageError: Damaged or malformed, naming the section.
         RefusedError: Not trusted, with every reason.
     """
-    reader = Reader()
     check = _Check(root, policy, now, kept)
-    with path.open("rb") as file:
-        for chunk in iter(lambda: file.read(_CHUNK), b""):
-            for event in reader.feed(chunk):
-                check.take(event)
-            if check.manifest and not check.proceeded:
-                check.proceeded = True
-                for event in reader.proceed(check.manifest):
-                    check.take(event)
-            on_progress(reader.received)
-    size = reader.close().size
-    return check.finish(size)
+    for event in read_events(path, check.believe, unlock, on_progress):
+        check.take(event)
+    return check.finish()
 
 
 def read_root(path: Path) -> bytes:
@@ -134,32 +127,31 @@ class _Check:
         self._hashes: dict[str, hashlib._Hash] = {}
         self._groups = 0
         self._verdict: Verdict | None = None
-        self.manifest: Manifest | None = None
-        self.proceeded = False
+        self._manifest: Manifest | None = None
+        self._size = 0
 
-    def take(self, event: Event) -> None:
-        if isinstance(event, Head):
-            self._believe(event)
-        elif isinstance(event, Group):
+    def take(self, event: Event | EndOfImage) -> None:
+        if isinstance(event, Group):
             self._groups += 1
             self._hashes[event.payload.name].update(event.data)
-        elif isinstance(event, AttachmentEvent):
-            pass  # the reader has held it to its digest
+        elif isinstance(event, EndOfImage):
+            self._size = event.size
 
-    def _believe(self, head: Head) -> None:
+    def believe(self, head: Head) -> Manifest:
         epoch = datetime.fromtimestamp(0, UTC)
         time = TrustTime(self._now, epoch, epoch)
         request = TrustRequest(self._root, head.trust, head.manifest, self._policy, time, kept_targets=self._kept)
         self._verdict = verify(request)
-        self.manifest = parse_manifest(head.manifest)
-        self._hashes = {payload.name: hashlib.sha256() for payload in self.manifest.payloads}
+        self._manifest = parse_manifest(head.manifest)
+        self._hashes = {payload.name: hashlib.sha256() for payload in self._manifest.payloads}
+        return self._manifest
 
-    def finish(self, size: int) -> VerifiedImage:
-        assert self.manifest
+    def finish(self) -> VerifiedImage:
+        assert self._manifest
         assert self._verdict
-        for payload in self.manifest.payloads:
+        for payload in self._manifest.payloads:
             found = self._hashes[payload.name].hexdigest()
             if found != payload.digest:
                 what = f"payload '{payload.name}': digest of the whole"
                 raise ImageError(what, code="payload", expected=payload.digest, found=found)
-        return VerifiedImage(self.manifest, self._verdict, self._groups, size)
+        return VerifiedImage(self._manifest, self._verdict, self._groups, self._size)

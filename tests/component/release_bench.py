@@ -43,6 +43,12 @@ class ReleaseBench:
         """The root of trust."""
         return self.directory / "keys/1.root.json"
 
+    def recipient(self, name: str, kind: str = "x25519") -> Path:
+        """The private key of a new recipient; its public key stands beside it."""
+        private = self.directory / f"{name}.pem"
+        assert main(["recipients", "new", str(private), "--kind", kind]) == 0
+        return private
+
     def image(
         self,
         name: str,
@@ -58,6 +64,8 @@ class ReleaseBench:
         expires: datetime = datetime(2099, 1, 1, tzinfo=UTC),
         group_size: int = 65536,
         trust: str = "keys",
+        recipients: tuple[Path, ...] = (),
+        cipher: str = "chacha20-poly1305",
     ) -> Path:
         """One image, signed by these roles with the keys of the directory `trust`."""
         content_file = self.directory / f"{name}.bin"
@@ -78,6 +86,9 @@ class ReleaseBench:
                 trust=trust,
             )
         )
+        if recipients:
+            with description.open("a") as file:
+                file.write(f"[encryption]\ncipher = '{cipher}'\nrecipients = {[str(each) for each in recipients]}\n")
         image = self.directory / f"{name}.twin"
         assert main(["build", str(description), "-o", str(image), "--force"]) == 0
         for role in roles:

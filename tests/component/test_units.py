@@ -36,6 +36,7 @@ EXPOSURE = {
     "twinslot-fetch@.service": 14,  # one more than without setpriority(2)
     "twinslot-read@.service": 6,
     "twinslot-verify@.service": 5,
+    "twinslot-decrypt@.service": 5,
 }
 ENABLED = {
     "boot-complete.target.requires/twinslot-check.service",
@@ -43,6 +44,7 @@ ENABLED = {
     "multi-user.target.wants/twinslot-boot.service",
     "multi-user.target.wants/twinslot-commit.service",
     "multi-user.target.wants/twinslot-device-key.service",
+    "sockets.target.wants/twinslot-decrypt.socket",
     "sockets.target.wants/twinslot-fetch.socket",
     "sockets.target.wants/twinslot-read.socket",
     "sockets.target.wants/twinslot-verify.socket",
@@ -152,7 +154,14 @@ def test_what_a_unit_starts_is_in_the_package(tree: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["twinslot.service", "twinslot-read@.service", "twinslot-verify@.service", "twinslot-boot.service"]
+    "name",
+    [
+        "twinslot.service",
+        "twinslot-read@.service",
+        "twinslot-verify@.service",
+        "twinslot-decrypt@.service",
+        "twinslot-boot.service",
+    ],
 )
 def test_what_needs_no_network_has_none(name: str) -> None:
     unit = read(name)
@@ -160,7 +169,7 @@ def test_what_needs_no_network_has_none(name: str) -> None:
     assert words(unit, "RestrictAddressFamilies") == {"AF_UNIX"}
 
 
-@pytest.mark.parametrize("kind", ["fetch", "read", "verify"])
+@pytest.mark.parametrize("kind", ["fetch", "read", "verify", "decrypt"])
 def test_a_worker_has_no_device_no_privilege_and_a_user_of_its_own(kind: str) -> None:
     unit, socket = read(f"twinslot-{kind}@.service"), read(f"twinslot-{kind}.socket")
     assert words(unit, "PrivateDevices") == {"yes"}
@@ -373,7 +382,7 @@ def test_a_unit_without_a_usable_configuration_starts_no_giving_up(name: str) ->
     assert read(name)["OnFailure"] == ["twinslot-giveup.service"]
 
 
-@pytest.mark.parametrize("worker", ["fetch", "read", "verify"])
+@pytest.mark.parametrize("worker", ["fetch", "read", "verify", "decrypt"])
 def test_lines_of_a_worker_are_found_under_the_name_of_the_client(worker: str) -> None:
     """`journalctl -t twinslot`: a worker's program is Python's."""
     assert "\nSyslogIdentifier=twinslot\n" in (UNITS / f"twinslot-{worker}@.service").read_text()

@@ -89,6 +89,17 @@ def request(config: Config) -> object:
         return {**given, "http": HttpSettings.from_dict(given["http"])}
 
 
+def opening(config: Config) -> object:
+    """How an encrypted image is opened."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(assemble, "WorkerStream", lambda *_, decryption, **__: decryption)
+        patch.setattr(launch, "start", lambda _: None)
+        given: Any = assemble.open_stream(config, "https://server/x.twin", service_workers=False)
+        with pytest.raises(DeviceError) as error:
+            given.unlock(b"")
+        return str(error.value)
+
+
 def trust_request(config: Config) -> object:
     """What the trust process is asked."""
     asked: list[object] = []
@@ -165,6 +176,7 @@ KEYS: dict[str, tuple[str, str, Callable[[Config], object]]] = {
     "trust.root": ("", '"/elsewhere/root.json"', diagnosis),
     "trust.roles": ("", '["engineering", "clinical"]', trust_request),
     "trust.build_time": ("", "2026-02-01T00:00:00Z", trust_request),
+    "decryption.key": ("", '"/elsewhere/key.pem"', opening),
     "boot.backend": ("[boot]\nhook = '/elsewhere/hook'", '"hook"', diagnosis),
     "boot.hook": ("[boot]\nbackend = 'hook'\nhook = '/x'", '"/elsewhere/hook"', diagnosis),
     "boot.fw_env_config": ("", '"/elsewhere/fw_env.config"', diagnosis),

@@ -15,6 +15,7 @@ ROOT = CLIENT.parent
 ALLOWED = {
     "core": set(),
     "image": set(),
+    "crypto": {"image"},
     "trust": {"image", "storage"},  # of storage: where the device key stands
     "system": set(),
     "config": set(),
@@ -23,7 +24,7 @@ ALLOWED = {
     "transport": set(),
     "payloads": {"storage", "config"},
     "health": {"config", "system"},
-    "worker": {"image", "trust", "transport", "system"},
+    "worker": {"image", "trust", "crypto", "transport", "system"},
     "repository": {"worker", "transport", "trust", "storage"},
     "engine": {
         "repository",

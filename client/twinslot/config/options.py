@@ -111,6 +111,17 @@ class TrustConfig:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class DecryptionConfig:
+    """Opening encrypted images."""
+
+    key: Path | None = option(
+        "File with the private key, X25519 or P-256 in PEM without a passphrase, mode 0400: images that are encrypted "
+        "for it can be installed. Absent: none can.",
+        default=None,
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class InstallConfig:
     """Limits and policy of an install."""
 
@@ -282,6 +293,7 @@ class Config:
     device: DeviceConfig = option("Who this device is.")
     slots: SlotsConfig = option("Which partition takes which payload.")
     trust: TrustConfig = option("Whose signatures count.")
+    decryption: DecryptionConfig = option("Opening encrypted images.", factory=DecryptionConfig)
     boot: BootConfig = option("How the boot environment is reached.", factory=BootConfig)
     install: InstallConfig = option("Limits and policy.", factory=InstallConfig)
     delta: DeltaConfig = option("Fetching only what is needed.", factory=DeltaConfig)

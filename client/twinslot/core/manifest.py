@@ -20,7 +20,8 @@ from twinslot.core.model import PARTITION, Release
 FORMAT: Final = 1  # of the `x-twinslot` object
 # Words of `requires` that this version knows. A change that an older client must not ignore adds a word here, and the
 # image tool writes it into the images that make use of the change (docs/compatibility.md).
-FEATURES: Final[frozenset[str]] = frozenset()
+ENCRYPTION: Final = "encryption"  # what follows the manifest is sealed (docs/image-format.md section 11)
+FEATURES: Final[frozenset[str]] = frozenset({ENCRYPTION})
 MANIFEST_MAX: Final = 256 * 1024  # bytes
 GROUP_SIZE_MIN: Final = 4 * 1024  # bytes; one page, one file-system block
 GROUP_SIZE_MAX: Final = 1024 * 1024  # bytes; what a reader holds at once
@@ -184,6 +185,11 @@ class Manifest:
     requires: tuple[str, ...] = ()
     taken_from: SequenceRange | None = None
     source: Source = field(default_factory=Source)
+
+    @property
+    def encrypted(self) -> bool:
+        """Everything behind the manifest is sealed. Signed, so nobody on the way can say otherwise."""
+        return ENCRYPTION in self.requires
 
     def payload(self, name: str) -> Payload:
         """The payload of this name.

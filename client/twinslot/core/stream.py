@@ -125,6 +125,18 @@ class ImageStream(Protocol):
         """
         ...
 
+    def unlock(self, manifest: Manifest) -> None:
+        """Of an encrypted image: make sure that this device can open it, before anything is changed for it.
+
+        Args:
+            manifest: As verified; nothing happens when it is not of an encrypted image.
+
+        Raises:
+            RefusedError: `refused.recipient`: it is encrypted for others.
+            DeviceError: `device.decryption-key`: there is no key, or it cannot be used.
+        """
+        ...
+
     def parts(self, manifest: Manifest, bases: Sequence[Base] = ()) -> Iterator[Part]:
         """Go on after the manifest was verified: for each payload its list, then groups, in ascending order.
 

@@ -39,6 +39,7 @@ from twinslot.transport.http.options import SCHEMES
 from twinslot.trust.verdict import Verdict
 from twinslot.worker import launch
 from twinslot.worker.stream import WorkerStream
+from twinslot.worker.unlock import Decryption
 
 log = logging.getLogger(__name__)
 
@@ -70,9 +71,10 @@ def open_stream(config: Config, source: str | int, *, service_workers: bool) -> 
     """
     get_worker = launch.connect if service_workers else launch.start
     limits = {"group_size": config.install.max_group_size, "image_size": config.install.max_image_size}
+    decryption = Decryption(get_worker, config.decryption.key)
     request: dict[str, Any] = {"limits": limits, "nice": config.install.nice}
     if isinstance(source, int):
-        return WorkerStream(get_worker("read"), request, source, source=source_name(source))
+        return WorkerStream(get_worker("read"), request, source, source_name(source), decryption)
     scheme = source.partition("://")[0].lower()
     if scheme in SCHEMES and scheme not in config.http.schemes:
         allowed = " or ".join(config.http.schemes)
@@ -81,7 +83,7 @@ def open_stream(config: Config, source: str | int, *, service_workers: bool) -> 
     http = http_settings(config)
     delta = {"patches": config.delta.patches, "budget": config.delta.budget}
     request |= {"url": source, "http": http, "delta": delta}
-    return WorkerStream(get_worker("fetch"), request, source=source_name(source))
+    return WorkerStream(get_worker("fetch"), request, source=source_name(source), decryption=decryption)
 
 
 def http_settings(config: Config) -> dict[str, Any]:

@@ -64,6 +64,7 @@ def install(
                 session.device.read_back_with() as run,
             ):
                 _accept(session, facts, manifest, targets, options)
+                stream.unlock(manifest)
                 session.forget_environment()  # the head may have been long in coming
                 transaction = _transaction(session, target, manifest, verified, meter)
                 _drop_waiting(session)

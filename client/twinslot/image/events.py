@@ -1,4 +1,4 @@
-"""What a reader says. Everything but `Head` was checked against a digest that the verified manifest reaches."""
+"""What a reader says. All but head and envelope was checked against a digest that the verified manifest reaches."""
 
 from __future__ import annotations
 
@@ -15,6 +15,13 @@ class Head:
     header: Header
     trust: bytes = field(repr=False)
     manifest: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class EnvelopeEvent:
+    """The envelope of an encrypted image, unverified: `reader.unlock` comes next, with what opens its units."""
+
+    data: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,4 +62,4 @@ class EndOfImage:
     size: int
 
 
-Event = Head | AttachmentEvent | PlainList | Group
+Event = Head | EnvelopeEvent | AttachmentEvent | PlainList | Group

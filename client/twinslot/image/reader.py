@@ -4,6 +4,7 @@
     for event in reader.feed(chunk):        # ... until it yields Head, then it waits
     verdict = verify(...)                   # somebody else's work, in another process
     for event in reader.proceed(parse_manifest(head.manifest)):
+    for event in reader.feed(chunk):        # of an encrypted image the envelope; then reader.unlock(opener) comes first
     for event in reader.feed(chunk):        # attachments, plain lists, groups
     reader.close()                          # at the end of the input: whole, or an error
 
@@ -24,8 +25,9 @@ from twinslot.core.manifest import GROUP_SIZE_MAX, GROUPS_MAX, Manifest, Payload
 from twinslot.core.model import DIGEST_SIZE
 from twinslot.image import groups
 from twinslot.image.codec import Decoder
-from twinslot.image.events import AttachmentEvent, EndOfImage, Event, Group, Head, PlainList
-from twinslot.image.layout import layout
+from twinslot.image.events import AttachmentEvent, EndOfImage, EnvelopeEvent, Event, Group, Head, PlainList
+from twinslot.image.layout import Layout, layout
+from twinslot.image.units import Opener, PlainUnits, UnitKind, UnitPlace
 from twinslot.image.wire import ENTRY_SIZE, HEADER_SIZE, Header, Section, StoredTable, parse_header, truncated
 
 
@@ -60,6 +62,7 @@ def check_limits(manifest: Manifest, limits: Limits) -> None:
 class _Wait(enum.Enum):
     DATA = enum.auto()
     PROCEED = enum.auto()
+    UNLOCK = enum.auto()
 
 
 _Steps = Generator[Event | _Wait, None, None]
@@ -80,6 +83,8 @@ class Reader:
         self._header: Header | None = None
         self._manifest: Manifest | None = None
         self._manifest_digest = ""
+        self._opener: Opener | None = None
+        self._tag = 0  # bytes that sealing adds to each unit
         self._error: TwinslotError | None = None
         self._waits_for: _Wait | None = _Wait.DATA  # None: an earlier result was not iterated to its end
         self._done = False
@@ -100,7 +105,8 @@ class Reader:
         """Take the next bytes, in order and of any length, and hand out what they complete."""
         self._raise_earlier()
         if self._waits_for is not _Wait.DATA:
-            what = "proceed() comes first" if self._waits_for else "the last result was not iterated to its end"
+            first = "unlock()" if self._waits_for is _Wait.UNLOCK else "proceed()"
+            what = f"{first} comes first" if self._waits_for else "the last result was not iterated to its end"
             raise LifecycleError(f"reader: {what}", code="reader")
         self._buffer += data
         self._received += len(data)
@@ -119,6 +125,18 @@ class Reader:
         if manifest.digest != self._manifest_digest:
             raise LifecycleError("reader: the manifest is not this image's", code="reader")
         self._manifest, self._waits_for = manifest, None
+        return self._events()
+
+    def unlock(self, opener: Opener) -> Iterator[Event]:
+        """Go on past the envelope of an encrypted image.
+
+        Args:
+            opener: Opens the units of the image that this envelope belongs to.
+        """
+        self._raise_earlier()
+        if self._waits_for is not _Wait.UNLOCK:
+            raise LifecycleError("reader: unlock() without an envelope that waits for it", code="reader")
+        self._opener, self._waits_for = opener, None
         return self._events()
 
     def close(self) -> EndOfImage:
@@ -159,31 +177,47 @@ class Reader:
         yield Head(self._header, trust, manifest)
         while self._manifest is None:
             yield _Wait.PROCEED
-        self._check_manifest(self._header, self._manifest)
+        where = layout(self._header, self._manifest)
+        check_limits(self._manifest, self._limits)
+        yield from self._read_envelope(self._manifest, where)
         yield from self._read_body(self._manifest)
 
+    def _read_envelope(self, manifest: Manifest, where: Layout) -> _Steps:
+        if not manifest.encrypted:
+            self._opener = PlainUnits()
+            return
+        self._tag = where.tag
+        yield EnvelopeEvent((yield from self._take(where.envelope.length)))
+        while self._opener is None:
+            yield _Wait.UNLOCK
+
     def _read_body(self, manifest: Manifest) -> _Steps:
-        for attachment in manifest.attachments:
-            data = yield from self._take(attachment.size)
+        for number, attachment in enumerate(manifest.attachments):
+            data = yield from self._unit(UnitPlace(UnitKind.ATTACHMENT, number), attachment.size)
             yield AttachmentEvent(attachment, groups.check_attachment(attachment, data))
         lists: dict[str, bytes] = {}
-        for payload in manifest.payloads:
-            data = yield from self._take(payload.groups * DIGEST_SIZE)
+        for number, payload in enumerate(manifest.payloads):
+            data = yield from self._unit(UnitPlace(UnitKind.PLAIN_LIST, number), payload.groups * DIGEST_SIZE)
             lists[payload.name] = groups.check_plain_list(payload, data)
             yield PlainList(payload, data)
         tables: dict[str, StoredTable] = {}
-        for payload in manifest.payloads:
-            data = yield from self._take(payload.groups * ENTRY_SIZE)
+        for number, payload in enumerate(manifest.payloads):
+            data = yield from self._unit(UnitPlace(UnitKind.STORED_TABLE, number), payload.groups * ENTRY_SIZE)
             tables[payload.name] = groups.check_stored_table(payload, data)
-        for payload in manifest.payloads:
-            yield from self._read_groups(payload, lists.pop(payload.name), tables.pop(payload.name))
+        for number, payload in enumerate(manifest.payloads):
+            yield from self._read_groups(number, payload, lists.pop(payload.name), tables.pop(payload.name))
 
-    def _read_groups(self, payload: Payload, plain_list: bytes, table: StoredTable) -> _Steps:
+    def _read_groups(self, number: int, payload: Payload, plain_list: bytes, table: StoredTable) -> _Steps:
         for index, entry in enumerate(table):
-            stored = yield from self._take(entry.length)
+            stored = yield from self._unit(UnitPlace(UnitKind.GROUP, number, index), entry.length)
             digest = plain_list[index * DIGEST_SIZE : (index + 1) * DIGEST_SIZE]
             data = groups.open_group(payload, index, entry, stored, digest, self._decoder)
             yield Group(payload, index, entry.encoding, data)
+
+    def _unit(self, place: UnitPlace, length: int) -> Generator[Event | _Wait, None, bytes]:
+        assert self._opener is not None
+        sealed = yield from self._take(length + self._tag)
+        return self._opener.open(place, sealed)
 
     def _take(self, length: int) -> Generator[Event | _Wait, None, bytes]:
         while len(self._buffer) < length:
@@ -191,10 +225,6 @@ class Reader:
         data = bytes(self._buffer[:length])
         del self._buffer[:length]
         return data
-
-    def _check_manifest(self, header: Header, manifest: Manifest) -> None:
-        layout(header, manifest)
-        check_limits(manifest, self._limits)
 
     def _check_length(self) -> None:
         if self._header is not None and self._received > self._header.total:

@@ -106,6 +106,7 @@ def forecast(
         running: The slot that runs; `SlotSet.target` is written.
         installed: What the record knows of it.
     """
+    stream.unlock(manifest)
     store = ListStore(config.record.directory / "lists")
     with contextlib.ExitStack() as stack:
         target = slots_from(running).target()

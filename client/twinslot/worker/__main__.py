@@ -1,6 +1,7 @@
-"""`python3 -m twinslot.worker fetch|read|verify`, with the engine's socket as standard input.
+"""`python3 -m twinslot.worker fetch|read|verify|decrypt`, with the engine's socket as standard input.
 
-`fetch` reads from servers, `read` from a descriptor, `verify` judges signatures; only the first needs a network.
+`fetch` reads from servers, `read` from a descriptor, `verify` judges signatures, `decrypt` opens what is encrypted;
+only the first needs a network.
 
 What a worker must not be able to do is taken away before any input is read and before a parser is imported, whoever
 started it. Only what needs root (another user, no network) is the starter's task, and a worker that is still root
@@ -38,7 +39,7 @@ LIMITS: Final = {
     resource.RLIMIT_NOFILE: 32,  # the standard three, the channel, the source, a connection and its look-up
     resource.RLIMIT_NPROC: 0,  # no child, no thread
 }
-KINDS: Final = ("fetch", "read", "verify")
+KINDS: Final = ("fetch", "read", "verify", "decrypt")
 USAGE: Final = f"usage: python3 -m twinslot.worker {'|'.join(KINDS)}, with a socket as standard input"
 STACK: Final = 128 * 1024  # bytes of a thread that only waits
 
@@ -117,6 +118,10 @@ def _work(channel: Channel) -> None:
         from twinslot.worker import verify
 
         verify.answer(channel)
+    elif sys.argv[1] == "decrypt":
+        from twinslot.worker import decrypt
+
+        decrypt.answer(channel)
     else:
         from twinslot.worker import fetch
 

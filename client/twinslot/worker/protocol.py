@@ -1,14 +1,17 @@
 """What engine and worker say to each other over one unix stream socket.
 
 A frame is `kind (1 byte) | length (4 bytes, big endian) | payload`. Both ends bound the length by its kind before they
-allocate anything; neither trusts the other. Only the fetching worker takes descriptors, and only with OPEN and BASE:
-everywhere else the kernel drops what a hostile end sends along.
+allocate anything; neither trusts the other. Descriptors come from the engine alone, with OPEN, BASE, OPENER, UNWRAP and
+SERVE: everywhere else the kernel drops what a hostile end sends along.
 
 | from | kind | payload |
 |---|---|---|
 | engine | OPEN | JSON: source and limits; a descriptor rides along (SCM_RIGHTS) when the source is one |
 | worker | HEAD | length of the trust section (4 bytes), trust section, manifest |
 | engine | BASE | payload number (2 bytes); its base: size (8), group size (4), SHA-256 (32), list; a descriptor of it |
+| engine | UNLOCK | of an encrypted image: the verified manifest; the worker answers with the envelope |
+| worker | ENVELOPE | the image's envelope, unverified |
+| engine | OPENER | none; a descriptor of a socket behind which a process opens units |
 | engine | PROCEED | the verified manifest, the same bytes |
 | worker | FETCHED | bytes fetched so far (8); at once when a fetch begins, then as a sign of life |
 | worker | LIST | payload number (2 bytes), 1 if it waits for WANT or 0 if all groups follow (1), plain list |
@@ -28,6 +31,11 @@ everywhere else the kernel drops what a hostile end sends along.
 | worker | FRESH | the answer to a QUESTION |
 | engine | FILE | JSON: address, bound and validators of a small file (worker/small_files.py) |
 | worker | CONTENT | length of a head (4 bytes), head in JSON, the file |
+| engine | UNWRAP | the envelope; a descriptor of the file with the private key |
+| worker | CONTENT_KEY | cipher (1), id of the image (16), content key (32) |
+| engine | SERVE | the same; a descriptor of the other end of the socket that OPENER handed out |
+| fetching worker | SEALED | over that socket: id of the file (16), place (7), sealed unit |
+| decrypting worker | UNIT | its content |
 """
 
 from __future__ import annotations
@@ -45,6 +53,9 @@ from typing import Any, Final
 from twinslot.core.errors import DeviceError, TransportError, TwinslotError
 from twinslot.core.manifest import GROUP_SIZE_MAX, GROUPS_MAX, MANIFEST_MAX
 from twinslot.core.model import DIGEST_SIZE
+from twinslot.image.envelope import CONTENT_KEY_SIZE, ENVELOPE_MAX
+from twinslot.image.units import FILE_ID_SIZE, PLACE_SIZE, TAG_SIZE
+from twinslot.image.wire import SECTION_MAX, Section
 from twinslot.trust.repository_messages import DOCUMENT_LIMIT
 from twinslot.worker.error_codec import read_error, write_error
 
@@ -60,6 +71,8 @@ TRUST_LENGTH: Final = struct.Struct(">I")
 HEAD_LENGTH: Final = struct.Struct(">I")
 COUNT: Final = struct.Struct(">Q")
 FIT: Final = struct.Struct(">I")
+CONTENT: Final = struct.Struct(f">B{FILE_ID_SIZE}s{CONTENT_KEY_SIZE}s")
+SEALED_PREFIX: Final = struct.Struct(f">{FILE_ID_SIZE}s{PLACE_SIZE}s")
 JSON_MAX: Final = 64 * 1024  # bytes
 GONE: Final = "transport.worker-gone"  # code: the other end closed, or died
 SILENT: Final = "transport.worker-silent"  # code: it is there, and says nothing
@@ -91,6 +104,14 @@ class Kind(enum.IntEnum):
     FRESH = 20
     FILE = 21
     CONTENT = 22
+    UNLOCK = 23
+    ENVELOPE = 24
+    OPENER = 25
+    UNWRAP = 26
+    CONTENT_KEY = 27
+    SERVE = 28
+    SEALED = 29
+    UNIT = 30
 
 
 MAX: Final = {  # bytes of payload
@@ -116,8 +137,16 @@ MAX: Final = {  # bytes of payload
     Kind.FRESH: JSON_MAX,
     Kind.FILE: JSON_MAX,
     Kind.CONTENT: HEAD_LENGTH.size + JSON_MAX + DOCUMENT_LIMIT,
+    Kind.UNLOCK: MANIFEST_MAX,
+    Kind.ENVELOPE: ENVELOPE_MAX,
+    Kind.OPENER: 0,
+    Kind.UNWRAP: ENVELOPE_MAX,
+    Kind.CONTENT_KEY: CONTENT.size,
+    Kind.SERVE: CONTENT.size,
+    Kind.SEALED: SEALED_PREFIX.size + SECTION_MAX[Section.STORED_TABLES] + TAG_SIZE,  # the longest unit there is
+    Kind.UNIT: SECTION_MAX[Section.STORED_TABLES],
 }
-_WITH_DESCRIPTOR: Final = frozenset({Kind.OPEN, Kind.BASE})
+_WITH_DESCRIPTOR: Final = frozenset({Kind.OPEN, Kind.BASE, Kind.OPENER, Kind.UNWRAP, Kind.SERVE})
 
 
 _NOTHING: Final = memoryview(b"")

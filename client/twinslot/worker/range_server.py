@@ -70,13 +70,19 @@ class RangeServer:
         """
         self._sender.watch(self._fetched)
         self._sender.head(self._image.head(), self._image_size)
-        manifest = self._sender.proceed()
+        manifest = self._sender.proceed(self._unlocked)
         self._image.proceed(manifest)
+        if manifest.encrypted:
+            self._image.unlock(self._sender.opener)
         self._patches = self._beside.patches(manifest)
         self._find_blocks = functools.cache(lambda: self._beside.blocks(manifest))
         for number, payload in enumerate(manifest.payloads):
             self._serve(number, payload)
         self._sender.end()
+
+    def _unlocked(self, manifest: Manifest) -> bytes:
+        self._image.proceed(manifest)
+        return self._image.envelope()
 
     def _fetched(self) -> int:
         beside = (self._patches, self._blocks)

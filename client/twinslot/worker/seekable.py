@@ -14,10 +14,11 @@ from twinslot.core.model import DIGEST_SIZE
 from twinslot.core.notes import Note, Unused
 from twinslot.core.span import Span
 from twinslot.image.codec import Decoder
-from twinslot.image.events import Event, Group, Head, PlainList
+from twinslot.image.events import EnvelopeEvent, Event, Group, Head, PlainList
 from twinslot.image.groups import check_plain_list, check_stored_table, open_group
 from twinslot.image.layout import Layout, layout
 from twinslot.image.reader import Limits, Reader, check_limits
+from twinslot.image.units import Opener, PlainUnits, UnitKind, UnitPlace
 from twinslot.image.wire import HEADER_SIZE, Header, Section, StoredTable, parse_header, truncated
 
 ONLY_WHOLE: Final = Unused("ranges", "the server gives the image only as a whole, so all of it is fetched")
@@ -80,6 +81,8 @@ class Refusals:
 class SeekableImage:
     """One image by ranges. After `head` comes `proceed`, then everything else in any order.
 
+    Of an encrypted image `envelope` and `unlock` come between.
+
     Args:
         source: Its bytes.
         limits: As the reader's.
@@ -100,6 +103,7 @@ class SeekableImage:
         self.note: Callable[[Note], None] = lambda _: None
         self._refused = (refusals or Refusals()).kind
         self._decoder = Decoder()
+        self._opener: Opener = PlainUnits()
         self._header: Header | None = None
         self._layout: Layout | None = None
         self._head = (b"", b"")
@@ -132,11 +136,25 @@ class SeekableImage:
         check_limits(manifest, self._limits)
         self._manifest = manifest
 
+    def envelope(self) -> bytes:
+        """The envelope of an encrypted image, unverified."""
+        span = self._spans().envelope
+        try:
+            return self._source.read(span.offset, span.length)
+        except self._refused as e:
+            events = self._from_front(e.source)  # type: ignore[attr-defined]
+            return next(event.data for event in events if isinstance(event, EnvelopeEvent))
+
+    def unlock(self, opener: Opener) -> None:
+        """Go on past the envelope, with what opens the units."""
+        self._opener = opener
+
     def plain_list(self, payload: Payload) -> bytes:
         """The list of a payload."""
         span = self._spans().plain_lists[payload.name]
         try:
-            return check_plain_list(payload, self._source.read(span.offset, span.length))
+            sealed = self._source.read(span.offset, span.length)
+            return check_plain_list(payload, self._opener.open(self._place(UnitKind.PLAIN_LIST, payload), sealed))
         except self._refused as e:
             return next(
                 event.data
@@ -154,7 +172,8 @@ class SeekableImage:
             e.source.close()  # type: ignore[attr-defined]
             assert self._header is not None
             return self._header.total
-        return sum(table[index].length for index in ones(wanted))
+        tag = self._spans().tag
+        return sum(table[index].length + tag for index in ones(wanted))
 
     def groups(self, payload: Payload, plain_list: bytes, wanted: bytes) -> Iterator[tuple[int, bytes]]:
         """These groups, in ascending order, decoded and checked against table and list."""
@@ -163,8 +182,8 @@ class SeekableImage:
         following = 0  # everything wanted before this one has been handed out
         try:
             table = self._table(payload)
-            stored = self._source.stream(self._group_spans(payload, table, wanted))
-            for index, (_, data) in zip(ones(wanted), stored, strict=True):
+            stored = self._opener.stream(self._sealed_groups(payload, table, wanted))
+            for index, data in zip(ones(wanted), stored, strict=True):
                 digest = plain_list[index * DIGEST_SIZE : (index + 1) * DIGEST_SIZE]
                 yield index, open_group(payload, index, table[index], data, digest, self._decoder)
                 following = index + 1
@@ -185,20 +204,32 @@ class SeekableImage:
                 if not missing:
                     return
 
+    def _sealed_groups(self, payload: Payload, table: StoredTable, wanted: bytes) -> Iterator[tuple[UnitPlace, bytes]]:
+        number = self._place(UnitKind.GROUP, payload).number
+        sealed = self._source.stream(self._group_spans(payload, table, wanted))
+        for index, (_, data) in zip(ones(wanted), sealed, strict=True):
+            yield UnitPlace(UnitKind.GROUP, number, index), data
+
     def _group_spans(self, payload: Payload, table: StoredTable, wanted: bytes) -> Iterator[Span]:
         """Made as they are needed: an image may have a quarter of a million."""
-        at, offset = 0, self._spans().groups[payload.name].offset
+        at, offset, tag = 0, self._spans().groups[payload.name].offset, self._spans().tag
         for index in ones(wanted):
             while at < index:
-                offset += table[at].length
+                offset += table[at].length + tag
                 at += 1
-            yield Span(offset, table[index].length)
+            yield Span(offset, table[index].length + tag)
 
     def _table(self, payload: Payload) -> StoredTable:
         if payload.name not in self._tables:
             span = self._spans().stored_tables[payload.name]
-            self._tables = {payload.name: check_stored_table(payload, self._source.read(span.offset, span.length))}
+            sealed = self._source.read(span.offset, span.length)
+            data = self._opener.open(self._place(UnitKind.STORED_TABLE, payload), sealed)
+            self._tables = {payload.name: check_stored_table(payload, data)}
         return self._tables[payload.name]
+
+    def _place(self, kind: UnitKind, payload: Payload) -> UnitPlace:
+        assert self._manifest is not None
+        return UnitPlace(kind, self._manifest.payloads.index(payload))
 
     def _from_front(self, whole: Chunks) -> Iterator[Event]:
         """Everything from the first byte on, of the same image."""
@@ -217,15 +248,18 @@ class SeekableImage:
 
     def _past_head(self, reader: Reader, events: Iterator[Event]) -> Iterator[Event]:
         for event in events:
-            if not isinstance(event, Head):
-                yield event
-                continue
-            if (event.trust, event.manifest) != self._head:
-                raise TransportError("the file on the server was replaced during the download", code="changed")
-            list(events)
-            assert self._manifest is not None
-            yield from reader.proceed(self._manifest)
-            return
+            if isinstance(event, Head):
+                if (event.trust, event.manifest) != self._head:
+                    raise TransportError("the file on the server was replaced during the download", code="changed")
+                list(events)  # the reader waits here for `proceed`
+                assert self._manifest is not None
+                yield from self._past_head(reader, reader.proceed(self._manifest))
+                return
+            yield event
+            if isinstance(event, EnvelopeEvent):
+                list(events)  # and here for `unlock`
+                yield from reader.unlock(self._opener)
+                return
 
     def _front(self) -> bytes:
         try:

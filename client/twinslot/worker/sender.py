@@ -12,8 +12,10 @@ from twinslot.core.errors import DeviceError, ImageError
 from twinslot.core.manifest import Manifest, parse_manifest
 from twinslot.core.notes import Note
 from twinslot.core.stream import Base
+from twinslot.image.envelope import parse_envelope
 from twinslot.image.events import Head
 from twinslot.worker.notes import write_note
+from twinslot.worker.opener import OpenerLink, RemoteOpener
 from twinslot.worker.protocol import (
     BASE_PREFIX,
     COST,
@@ -39,8 +41,12 @@ class Want:
     only_cost: bool
 
 
+def _no_envelope(_: Manifest) -> bytes:
+    raise DeviceError("an image that is not encrypted was to be unlocked", code="worker")
+
+
 class WorkerSender:
-    """Speaks the worker's half of the protocol. Descriptors of bases are closed by `close`.
+    """Speaks the worker's half of the protocol. What came along, bases and opener, is closed by `close`.
 
     Args:
         channel: To the engine; the caller keeps it.
@@ -51,6 +57,8 @@ class WorkerSender:
         self._count: Callable[[], int] = lambda: 0
         self._told = time.monotonic()
         self._descriptors: list[int] = []  # of bases
+        self._link: OpenerLink | None = None
+        self._opener: RemoteOpener | None = None
         self.bases: dict[str, Base] = {}
 
     def watch(self, count: Callable[[], int]) -> None:
@@ -87,10 +95,17 @@ class WorkerSender:
             )
         self._channel.send(Kind.HEAD, TRUST_LENGTH.pack(len(head.trust)), head.trust, head.manifest)
 
-    def proceed(self) -> Manifest:
-        """Wait until the manifest was verified; collects the bases that come before."""
+    def proceed(self, unlocked: Callable[[Manifest], bytes] = _no_envelope) -> Manifest:
+        """Wait until the manifest was verified; collects the bases that come before.
+
+        Args:
+            unlocked: Called when the image is encrypted and its envelope is asked for; returns it.
+        """
         bases = []
-        while (frame := self._channel.receive(Kind.BASE, Kind.PROCEED)).kind is Kind.BASE:
+        while (frame := self._channel.receive(Kind.BASE, Kind.UNLOCK, Kind.PROCEED)).kind is not Kind.PROCEED:
+            if frame.kind is Kind.UNLOCK:
+                self._unlock(unlocked(parse_manifest(frame.payload)))
+                continue
             number, base = self._base(frame)
             bases.append((number, base))
         manifest = parse_manifest(frame.payload)
@@ -99,6 +114,25 @@ class WorkerSender:
                 raise DeviceError("a base is of no payload of this image", code="worker", found=number)
             self.bases[name] = replace(base, payload=name)
         return manifest
+
+    def _unlock(self, envelope: bytes) -> None:
+        """Show the envelope, and take in exchange what opens the units; the key of it stays elsewhere (S22)."""
+        self._channel.send(Kind.ENVELOPE, envelope)
+        frame = self._channel.receive(Kind.OPENER)
+        if frame.descriptor < 0:
+            raise DeviceError("an opener came without its descriptor", code="worker")
+        if self._link is not None:
+            os.close(frame.descriptor)
+            raise DeviceError("an image is unlocked twice", code="worker")
+        self._link = OpenerLink(frame.descriptor)
+        self._opener = RemoteOpener(self._link, parse_envelope(envelope).image_id)
+
+    @property
+    def opener(self) -> RemoteOpener:
+        """What opens the units of the encrypted image."""
+        if self._opener is None:
+            raise DeviceError("an encrypted image was not unlocked", code="worker")
+        return self._opener
 
     def _base(self, frame: Frame) -> tuple[int, Base]:
         """A base and its payload's number; its descriptor is ours from here on, whatever comes."""
@@ -137,8 +171,10 @@ class WorkerSender:
         self._channel.send(Kind.END, COUNT.pack(self._count()))
 
     def close(self) -> None:
-        """Release the bases."""
+        """Release the bases and the opener."""
         self.bases = {}
+        if self._link is not None:
+            self._link.close()
         while self._descriptors:
             if (descriptor := self._descriptors.pop()) >= 0:
                 os.close(descriptor)

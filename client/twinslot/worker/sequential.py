@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from twinslot.core.errors import ImageError
-from twinslot.image.events import Event, Group, Head, PlainList
+from twinslot.core.manifest import Manifest
+from twinslot.image.events import EnvelopeEvent, Event, Group, Head, PlainList
 from twinslot.image.reader import Limits, Reader
 from twinslot.worker.sender import WorkerSender
 
@@ -50,21 +51,38 @@ class SequentialImage:
         self._reader = Reader(limits)
         self._numbers: dict[str, int] = {}  # payload name -> its place in the manifest
         self._before = before
+        self._chunks = source.chunks()
 
     def run(self) -> None:
         """From the first byte to the end."""
         self._sender.watch(lambda: self._before + self._source.fetched)
         try:
-            for chunk in self._source.chunks():
-                if chunk:
-                    self._handle(self._reader.feed(chunk))
-                    self._sender.tick()
-                else:
-                    self._sender.live()
+            for chunk in self._chunks:
+                self._handle(self._feed(chunk))
             self._reader.close()
         except ImageError as e:
             raise self._source.explain(e) from e
         self._sender.end()
+
+    def _feed(self, chunk: bytes) -> Iterator[Event]:
+        if not chunk:
+            self._sender.live()
+            return
+        yield from self._reader.feed(chunk)
+        self._sender.tick()
+
+    def _unlocked(self, manifest: Manifest) -> bytes:
+        """Read on up to the envelope, which the engine wants to see before anything else of the image is asked for."""
+        events = self._reader.proceed(manifest)
+        while True:
+            for event in events:
+                assert isinstance(event, EnvelopeEvent)  # the first behind the manifest
+                list(events)  # the reader waits here for `unlock`
+                return event.data
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                self._reader.close()  # says which section ends too early
+            events = self._feed(chunk or b"")
 
     def _handle(self, events: Iterator[Event]) -> None:
         for event in events:
@@ -72,9 +90,10 @@ class SequentialImage:
                 self._sender.head(event, self._image_size)
                 self._source.expect(event.header.total)
                 list(events)  # the reader waits here for `proceed`
-                manifest = self._sender.proceed()
+                manifest = self._sender.proceed(self._unlocked)
                 self._numbers = {payload.name: number for number, payload in enumerate(manifest.payloads)}
-                self._handle(self._reader.proceed(manifest))
+                encrypted = manifest.encrypted
+                self._handle(self._reader.unlock(self._sender.opener) if encrypted else self._reader.proceed(manifest))
                 return
             if isinstance(event, PlainList):
                 self._sender.plain_list(self._numbers[event.payload.name], event.data, waits=False)

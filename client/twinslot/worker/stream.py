@@ -6,6 +6,7 @@ Nothing that a worker says is believed: frames are bounded and in order here, di
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -34,6 +35,7 @@ from twinslot.worker.protocol import (
     Kind,
     unpack,
 )
+from twinslot.worker.unlock import NO_KEY, Decryption
 
 START: Final = 120.0  # seconds until a worker speaks, and for a verdict: importing tuf takes many on a slow core
 STALL: Final = 600.0  # seconds; a source that waits says so every ten, so this is a medium that hangs
@@ -53,13 +55,23 @@ class WorkerStream:
             and `delta`, whose `budget` is held against whatever the worker says that it fetched.
         descriptor: Open file or pipe to read from; the caller keeps its own copy. -1: the URL.
         source: See `ImageStream`.
+        decryption: How an encrypted image is opened.
 
     Raises:
         TransportError: The worker died at once.
     """
 
-    def __init__(self, worker: Worker, request: Mapping[str, Any], descriptor: int = -1, source: str = "") -> None:
+    def __init__(
+        self,
+        worker: Worker,
+        request: Mapping[str, Any],
+        descriptor: int = -1,
+        source: str = "",
+        decryption: Decryption = NO_KEY,
+    ) -> None:
         self._worker = worker
+        self._decryption = decryption
+        self._opening: Worker | None = None
         self.source = source
         self._manifest = b""
         self._fetched = 0
@@ -102,6 +114,18 @@ class WorkerStream:
         self._manifest = manifest
         return ImageHead(trust, manifest)
 
+    def unlock(self, manifest: Manifest) -> None:
+        """Have the key of an encrypted image at hand; see `ImageStream`."""
+        if not manifest.encrypted or self._opening is not None:
+            return
+        self._worker.send(Kind.UNLOCK, self._manifest)
+        unlocked = self._decryption.unlock(self._receive(Kind.ENVELOPE).payload)
+        self._opening = unlocked.worker
+        try:
+            self._worker.send(Kind.OPENER, descriptor=unlocked.descriptor)
+        finally:
+            os.close(unlocked.descriptor)
+
     def parts(self, manifest: Manifest, bases: Sequence[Base] = ()) -> Iterator[Part]:
         """Lists and groups; see `ImageStream`."""
         self._numbers = {payload.name: number for number, payload in enumerate(manifest.payloads)}
@@ -135,8 +159,10 @@ class WorkerStream:
             raise
 
     def close(self) -> None:
-        """End the worker; see `ImageStream`."""
+        """End the workers; see `ImageStream`."""
         self._worker.close()
+        if self._opening is not None:
+            self._opening.close()
 
     def _receive(self, *kinds: Kind) -> Frame:
         while (frame := self._worker.receive(*kinds, Kind.FETCHED, Kind.NOTE)).kind in (Kind.FETCHED, Kind.NOTE):

@@ -1,0 +1,85 @@
+"""The decrypting worker: has a key, no network, no device and no file, and parses nothing but fields of fixed length.
+
+Two conversations, each in a process of its own. In the first it gets the private key and an envelope, answers with the
+content key, and ends: the private key never meets the units of an image. In the second it gets the content key, which
+opens this one image, and a socket over which the worker that parses and decodes sends units and gets their contents.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Final
+
+from twinslot.core.errors import DeviceError, ImageError
+from twinslot.crypto.keys import KeyFormError, load_private
+from twinslot.crypto.recipients import ContentKey, unwrap
+from twinslot.crypto.units import Units, does_not_open
+from twinslot.image.envelope import Cipher, parse_envelope
+from twinslot.image.units import UnitPlace
+from twinslot.worker.protocol import CONTENT, SEALED_PREFIX, Channel, Frame, Kind, make_room, unpack
+
+KEY_MAX: Final = 16 * 1024  # bytes of a key file; the longest in use have some hundred
+FILES: Final = 8  # of one update: the image, a patch and a block list
+
+
+def answer(channel: Channel) -> None:
+    """One conversation.
+
+    Raises:
+        TwinslotError: `serving` reports it.
+    """
+    frame = channel.receive(Kind.UNWRAP, Kind.SERVE)
+    if frame.descriptor < 0:
+        raise DeviceError("the request came without its descriptor", code="worker")
+    if frame.kind is Kind.UNWRAP:
+        content = _unwrapped(frame)
+        channel.send(Kind.CONTENT_KEY, CONTENT.pack(content.cipher, content.image_id, content.key))
+    else:
+        cipher, image_id, key = unpack(CONTENT, frame.payload)
+        _serve(frame.descriptor, ContentKey(key, Cipher(cipher), image_id))
+
+
+def _unwrapped(frame: Frame) -> ContentKey:
+    try:
+        pem = os.read(frame.descriptor, KEY_MAX)
+    except OSError as e:
+        raise DeviceError("the decryption key cannot be read", code="decryption-key", found=e.strerror) from e
+    finally:
+        os.close(frame.descriptor)
+    try:
+        private = load_private(pem)
+    except KeyFormError as e:
+        expected, hint = "an X25519 or P-256 key in PEM, without a passphrase", "see '[decryption] key'"
+        raise DeviceError(
+            "the decryption key cannot be used", code="decryption-key", expected=expected, found=e.what, hint=hint
+        ) from e
+    return unwrap(parse_envelope(frame.payload), private)
+
+
+def _serve(descriptor: int, content: ContentKey) -> None:
+    """Open what comes over the socket until the other end hangs up; a unit that does not open ends nothing."""
+    sock = socket.socket(fileno=descriptor)
+    make_room(sock)
+    channel, files = Channel(sock), dict[bytes, Units]()
+    while True:
+        payload = channel.receive(Kind.SEALED).payload
+        file_id, packed = unpack(SEALED_PREFIX, payload)
+        if file_id not in files:
+            if len(files) == FILES:
+                raise DeviceError("one image has more files than there are kinds", code="worker")
+            files[file_id] = Units(content.key, content.cipher, file_id)
+        try:
+            channel.send(Kind.UNIT, _opened(files[file_id], packed, payload[SEALED_PREFIX.size :]))
+        except ImageError as e:
+            channel.send_error(e)
+
+
+def _opened(units: Units, packed: bytes, sealed: bytes) -> bytes:
+    try:
+        place = UnitPlace.unpack(packed)
+    except ValueError as e:
+        raise ImageError("a unit at a place that no image has", code="sealed", found=packed.hex()) from e
+    if len(sealed) < 1:
+        raise does_not_open(place, 0)
+    return units.open(place, sealed)
