@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 from array import array
@@ -18,9 +19,12 @@ from twinslot.image.block_index import block_sums
 from twinslot.image.lzma2 import Unpacker, pack
 from twinslot.image.wire_blocks import BlocksEntry, BlocksHead, build_blocks_head, fits, lists_digest
 from twinslot_image.compose import read_front
+from twinslot_image.encryption import content_key
 from twinslot_image.outputs import Target
 from twinslot_image.patch_sources import Content, unpack_image
+from twinslot_image.recipients import LOCKED, Unlock
 from twinslot_image.replacement import workspace
+from twinslot_image.sealing import Chain, seal_file
 from twinslot_image.threads import in_order
 
 _WAITING: Final = 64  # groups on their way through the threads; liblzma works without the interpreter's lock
@@ -34,13 +38,14 @@ class _Group:
     sums: bytes
 
 
-def make_blocks(image: Path, target: Target, report: Report = lambda *_: None) -> BlocksHead:
+def make_blocks(image: Path, target: Target, report: Report = lambda *_: None, unlock: Unlock = LOCKED) -> BlocksHead:
     """Make the block list of an image. The same image gives the same bytes; who signed it does not matter.
 
     Args:
         image: Finished; groups are held to their digests.
         target: Where it goes; devices look for it beside the image, under its name with another suffix.
         report: Called now and then.
+        unlock: Opens an encrypted image. Its block list is sealed with its content key.
 
     Returns:
         The head of the finished list.
@@ -58,18 +63,22 @@ def make_blocks(image: Path, target: Target, report: Report = lambda *_: None) -
                 expected="group_size of 8192 or more",
                 found=payload.group_size,
             )
+    content = content_key(image, unlock)
     with workspace(target.folder) as folder:
         total = image.stat().st_size
-        contents = unpack_image(image, folder, lambda done: report("unpacking", done, total))
+        contents = unpack_image(image, folder, lambda done: report("unpacking", done, total), unlock)
         ordered = [contents[payload.name] for payload in manifest.payloads]
         with (folder / "tables").open("w+b") as tables, (folder / "packed").open("w+b") as packed:
             entries = tuple(_write_payload(content, tables, packed, report) for content in ordered)
             head = BlocksHead(lists_digest(manifest), entries)
+            for spool in (tables, packed):
+                spool.seek(0)
+            whole = Chain([io.BytesIO(build_blocks_head(head)), tables, packed])
             with target.writing() as sink:
-                sink.write(build_blocks_head(head))
-                for spool in (tables, packed):
-                    spool.seek(0)
-                    shutil.copyfileobj(spool, sink)
+                if content:
+                    sink.writelines(seal_file(content, whole, head.total))
+                else:
+                    shutil.copyfileobj(whole, sink)
     return head
 
 

@@ -13,6 +13,7 @@ from twinslot_image.cli_commands import say
 from twinslot_image.file_kind import require_image, require_lasting
 from twinslot_image.outputs import Target
 from twinslot_image.progress import Steps
+from twinslot_image.recipients import unlock_with
 
 
 def blocks(arguments: argparse.Namespace, output: Output) -> None:
@@ -24,8 +25,9 @@ def blocks(arguments: argparse.Namespace, output: Output) -> None:
     target = Target(
         arguments.output or beside, replaceable.block_list, inputs=(image,), force=arguments.force, name=beside.name
     )
+    unlock = unlock_with(arguments.identity, arguments.passphrase)
     with target, Steps() as steps:
-        head = make_blocks(image, target, steps.report)
+        head = make_blocks(image, target, steps.report, unlock)
     data, path = describe_blocks(head), target.path
     lines = render_blocks(data)
     lines[0] = f"{path}: {lines[0]}"

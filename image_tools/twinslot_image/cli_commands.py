@@ -23,6 +23,7 @@ from twinslot_image.cli_keys import words
 from twinslot_image.compose import read_front
 from twinslot_image.description import read_description
 from twinslot_image.encryption import read_envelope
+from twinslot_image.envelope_inspect import describe_sealed, is_sealed, render_sealed
 from twinslot_image.file_kind import read_image_front, require_image, require_lasting
 from twinslot_image.inspect import describe_image, render_image
 from twinslot_image.outputs import Target
@@ -79,6 +80,9 @@ def _inspected(path: Path) -> tuple[str, dict[str, Any], list[str]]:
         with path.open("rb") as file:
             data = describe_blocks(read_blocks_head(file))
         return "blocks", data, render_blocks(data)
+    if is_sealed(path):
+        data = describe_sealed(path)
+        return "sealed", data, render_sealed(data)
     front = read_image_front(path)
     envelope = None
     if parse_manifest(front.manifest).encrypted:

@@ -162,6 +162,7 @@ def _add_deltas(verbs: _Verbs, anywhere: Parser) -> None:
     patch.add_argument("new", type=Path, metavar="NEW.twin", help="the image that the devices are to have")
     patch.add_argument("-o", "--output", required=True, metavar="FILE|DIR/", help="where it goes")
     _add_force(patch)
+    add_identity(patch)
     patch.set_defaults(run=cli_patch.patch)
     blocks = verbs.add_parser(
         "blocks",
@@ -175,6 +176,7 @@ def _add_deltas(verbs: _Verbs, anywhere: Parser) -> None:
     where = "where it goes (default: NAME.twinblocks beside the image)"
     blocks.add_argument("-o", "--output", metavar="FILE|DIR/", help=where)
     _add_force(blocks)
+    add_identity(blocks)
     blocks.set_defaults(run=cli_blocks.blocks)
 
 

@@ -17,6 +17,7 @@ from twinslot_image.outputs import Target
 from twinslot_image.patch_inspect import describe_patch, render_patch
 from twinslot_image.patch_sources import is_image
 from twinslot_image.progress import Steps, size_text
+from twinslot_image.recipients import unlock_with
 from twinslot_image.stop import undisturbed
 
 
@@ -31,10 +32,11 @@ def patch(arguments: argparse.Namespace, output: Output) -> None:
     for path in (old, new):
         require_lasting(path)
     require_image(new)
+    unlock = unlock_with(arguments.identity, arguments.passphrase)
     name = patch_name(new.name, "0" * 64)  # until the base's digest is known
     target = Target(arguments.output, replaceable.patch, inputs=(old, new), force=arguments.force, name=name)
     with target, Steps() as steps:
-        head = make_patch(old, new, target, steps.report, _stored(new))
+        head = make_patch(old, new, target, steps.report, _stored(new), unlock)
     data, path = describe_patch(head), target.path
     base, release, size = _name(old), _name(new), new.stat().st_size
     lines = [f"{path}: {base} -> {release}: {size_text(head.total)} instead of {size_text(size)}"]

@@ -16,7 +16,7 @@ from twinslot.core.canonical import encode, parse_document
 from twinslot.core.errors import Refusal, RefusedError
 from twinslot.core.manifest import ENCRYPTION, Manifest, parse_manifest
 from twinslot.crypto.keys import RecipientKey
-from twinslot.crypto.recipients import wrap
+from twinslot.crypto.recipients import ContentKey, wrap
 from twinslot.image.envelope import Envelope, Recipient, build_envelope, parse_envelope
 from twinslot.image.layout import layout
 from twinslot.image.wire import Header, build_header
@@ -66,6 +66,20 @@ def read_envelope(file: BinaryIO) -> tuple[Front, Envelope]:
         what, hint = "the image is not encrypted", "encrypt it with 'twinslot-image encrypt'"
         raise RefusedError(Refusal("plain-image", what, hint=hint))
     return front, parse_envelope(file.read(layout(front.header, manifest).envelope.length))
+
+
+def content_key(path: Path, unlock: Unlock) -> ContentKey | None:
+    """The content key of an image, with which files beside it are sealed; None: it is not encrypted.
+
+    Raises:
+        RefusedError: `unlock` does not open it.
+    """
+    with path.open("rb") as file:
+        front = read_front(file)
+        manifest = parse_manifest(front.manifest)
+        if not manifest.encrypted:
+            return None
+        return unlock(file.read(layout(front.header, manifest).envelope.length))
 
 
 def add_recipients(path: Path, keys: Iterable[RecipientKey], unlock: Unlock) -> Envelope:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from twinslot.core.errors import DeviceError, ImageError
+from twinslot.image.sealed_file import SEALED_MAGIC
 from twinslot.image.wire import MAGIC
 from twinslot.image.wire_blocks import BLOCKS_MAGIC
 from twinslot.image.wire_patch import PATCH_MAGIC
@@ -18,6 +19,7 @@ _SHOWN: Final = 4  # bytes of what is not known
 _KINDS: Final = (
     (0, PATCH_MAGIC, "a patch"),
     (0, BLOCKS_MAGIC, "a block list"),
+    (0, SEALED_MAGIC, "a patch or block list of an encrypted image"),
     (1024 + 0x38, b"\x53\xef", "an ext4 file system"),
     (1024, b"\xe2\xe1\xf5\xe0", "an erofs file system"),
     (0, b"hsqs", "a squashfs file system"),

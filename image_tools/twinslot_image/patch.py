@@ -24,6 +24,7 @@ from twinslot.image.wire_patch import (
     build_patch_table,
     build_varints,
 )
+from twinslot_image.encryption import content_key
 from twinslot_image.outputs import Target
 from twinslot_image.patch_check import check_patch
 from twinslot_image.patch_encode import EncodedPiece, cut
@@ -33,7 +34,9 @@ from twinslot_image.patch_search import PatchSearch, Report
 from twinslot_image.patch_sources import Content, is_image, read_content, unpack_image
 from twinslot_image.patch_work import Workspace, bound, measure, pack_piece, workers
 from twinslot_image.progress import size_text
+from twinslot_image.recipients import LOCKED, Unlock
 from twinslot_image.replacement import workspace
+from twinslot_image.sealing import seal_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,12 @@ class _Part:
 
 
 def make_patch(
-    old: Path, new: Path, target: Target, report: Report = lambda *_: None, limit: int | None = None
+    old: Path,
+    new: Path,
+    target: Target,
+    report: Report = lambda *_: None,
+    limit: int | None = None,
+    unlock: Unlock = LOCKED,
 ) -> PatchHead:
     """Make a patch, and apply it once before it appears under its name. The same inputs give the same bytes.
 
@@ -59,6 +67,7 @@ def make_patch(
         target: Where the patch goes; in a directory it gets the name under which devices look for it.
         report: Called now and then.
         limit: Bytes that the patch must stay below to be worth it; None: whatever it takes.
+        unlock: Opens encrypted images. The patch of one is sealed with its content key.
 
     Returns:
         The head of the finished patch.
@@ -67,8 +76,9 @@ def make_patch(
         ImageError: An image is damaged; `image.patch-pair`: the two have not the same payloads.
         RefusedError: `refused.patch-useless`: it would not be smaller than the image.
     """
+    content = content_key(new, unlock)
     with workspace(target.folder) as folder:
-        pairs = _open_pair(old, new, folder, report)
+        pairs = _open_pair(old, new, folder, report, unlock)
         target.rename(patch_name(new.name, pairs[0][0].digest))
         with (folder / "pieces").open("w+b") as spool:
             searches = [(*pair, PatchSearch(*pair, folder)) for pair in pairs]
@@ -82,14 +92,17 @@ def make_patch(
             raise _useless(old, limit, size_text(size))
         head = check_patch(draft, pairs, report)
         with draft.open("rb") as source, target.writing() as sink:
-            shutil.copyfileobj(source, sink)
+            if content:
+                sink.writelines(seal_file(content, source, head.total))
+            else:
+                shutil.copyfileobj(source, sink)
     return head
 
 
-def _open_pair(old: Path, new: Path, folder: Path, report: Report) -> list[tuple[Content, Content]]:
-    targets = _unpack(new, folder / "new", report)
+def _open_pair(old: Path, new: Path, folder: Path, report: Report, unlock: Unlock) -> list[tuple[Content, Content]]:
+    targets = _unpack(new, folder / "new", report, unlock)
     if is_image(old):
-        sources = _unpack(old, folder / "old", report)
+        sources = _unpack(old, folder / "old", report, unlock)
     elif len(targets) == 1:
         sources = {name: Content(name, old, 0, "", 0, b"") for name in targets}
     else:
@@ -104,9 +117,9 @@ def _open_pair(old: Path, new: Path, folder: Path, report: Report) -> list[tuple
     return pairs
 
 
-def _unpack(path: Path, folder: Path, report: Report) -> dict[str, Content]:
+def _unpack(path: Path, folder: Path, report: Report, unlock: Unlock) -> dict[str, Content]:
     folder.mkdir()
-    return unpack_image(path, folder, partial(_report_done, report, "unpacking", path.stat().st_size))
+    return unpack_image(path, folder, partial(_report_done, report, "unpacking", path.stat().st_size), unlock)
 
 
 def _report_done(report: Report, what: str, total: int, done: int) -> None:

@@ -7,6 +7,7 @@ from typing import BinaryIO
 
 from twinslot.core.errors import ImageError
 from twinslot.core.manifest import parse_manifest
+from twinslot.image.sealed_file import SEALED_MAGIC
 from twinslot.image.wire import MAGIC
 from twinslot.image.wire_blocks import BLOCKS_MAGIC
 from twinslot.image.wire_patch import PATCH_MAGIC
@@ -33,12 +34,12 @@ def unsigned_image(file: BinaryIO) -> str | None:
 
 def patch(file: BinaryIO) -> str | None:
     """A patch may be replaced."""
-    return None if _first(file, len(PATCH_MAGIC)) == PATCH_MAGIC else "a file that is no patch"
+    return None if _first(file, len(PATCH_MAGIC)) in (PATCH_MAGIC, SEALED_MAGIC) else "a file that is no patch"
 
 
 def block_list(file: BinaryIO) -> str | None:
     """A block list may be replaced."""
-    return None if _first(file, len(BLOCKS_MAGIC)) == BLOCKS_MAGIC else "a file that is no block list"
+    return None if _first(file, len(BLOCKS_MAGIC)) in (BLOCKS_MAGIC, SEALED_MAGIC) else "a file that is no block list"
 
 
 def bytes_to_sign(file: BinaryIO) -> str | None:

@@ -15,6 +15,7 @@ from twinslot.crypto.recipients import ContentKey, wrap
 from twinslot.crypto.units import Units
 from twinslot.image.envelope import CONTENT_KEY_SIZE, Cipher, build_envelope
 from twinslot.image.groups import check_stored_table
+from twinslot.image.sealed_file import SealedHead, build_sealed_head
 from twinslot.image.units import FILE_ID_SIZE, TAG_SIZE, UnitKind, UnitPlace
 from twinslot.image.wire import ENTRY_SIZE, Header
 
@@ -73,6 +74,24 @@ def seal_body(manifest: Manifest, body: BinaryIO | Chain, encryption: Encryption
     units = Units(content.key, content.cipher, content.image_id)
     sealed = (units.seal(place, plain) for place, plain in _plain_units(manifest, body))
     return SealedBody(envelope, sealed)
+
+
+def seal_file(content: ContentKey, file: BinaryIO | Chain, size: int) -> Iterator[bytes]:
+    """A file beside an encrypted image, sealed in chunks under an id that is drawn here.
+
+    Args:
+        content: Of the image.
+        file: In plain, from its first byte.
+        size: Bytes of it.
+
+    Raises:
+        ImageError: It ends early.
+    """
+    head = SealedHead(secrets.token_bytes(FILE_ID_SIZE), size)
+    units = Units(content.key, content.cipher, head.file_id)
+    yield build_sealed_head(head)
+    for chunk in range(head.chunks):
+        yield units.seal(head.place(chunk), _read(file, head.length(chunk) - TAG_SIZE))
 
 
 def sealed_header(plain: Header, manifest: Manifest, envelope: int) -> Header:

@@ -170,7 +170,7 @@ def _beside(sender: WorkerSender, request: Request, image: RangeSource) -> Besid
     def search() -> Search:
         from twinslot.worker.sources.sidecar import Search
 
-        return Search(request.url, request.http, sender.bases, sender.tick, sender.note, image)
+        return Search(request.url, request.http, sender.bases, sender.tick, sender.note, image, sender.opener)
 
     def patches(manifest: Manifest) -> Patches | None:
         if not sender.bases:

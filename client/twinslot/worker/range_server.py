@@ -73,7 +73,7 @@ class RangeServer:
         manifest = self._sender.proceed(self._unlocked)
         self._image.proceed(manifest)
         if manifest.encrypted:
-            self._image.unlock(self._sender.opener)
+            self._image.unlock(self._sender.unlocked)
         self._patches = self._beside.patches(manifest)
         self._find_blocks = functools.cache(lambda: self._beside.blocks(manifest))
         for number, payload in enumerate(manifest.payloads):

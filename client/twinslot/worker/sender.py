@@ -58,7 +58,7 @@ class WorkerSender:
         self._told = time.monotonic()
         self._descriptors: list[int] = []  # of bases
         self._link: OpenerLink | None = None
-        self._opener: RemoteOpener | None = None
+        self.opener: RemoteOpener | None = None  # of an encrypted image, once it was unlocked
         self.bases: dict[str, Base] = {}
 
     def watch(self, count: Callable[[], int]) -> None:
@@ -125,14 +125,14 @@ class WorkerSender:
             os.close(frame.descriptor)
             raise DeviceError("an image is unlocked twice", code="worker")
         self._link = OpenerLink(frame.descriptor)
-        self._opener = RemoteOpener(self._link, parse_envelope(envelope).image_id)
+        self.opener = RemoteOpener(self._link, parse_envelope(envelope).image_id)
 
     @property
-    def opener(self) -> RemoteOpener:
-        """What opens the units of the encrypted image."""
-        if self._opener is None:
+    def unlocked(self) -> RemoteOpener:
+        """What opens the units of an encrypted image."""
+        if self.opener is None:
             raise DeviceError("an encrypted image was not unlocked", code="worker")
-        return self._opener
+        return self.opener
 
     def _base(self, frame: Frame) -> tuple[int, Base]:
         """A base and its payload's number; its descriptor is ours from here on, whatever comes."""

@@ -92,8 +92,10 @@ class SequentialImage:
                 list(events)  # the reader waits here for `proceed`
                 manifest = self._sender.proceed(self._unlocked)
                 self._numbers = {payload.name: number for number, payload in enumerate(manifest.payloads)}
-                encrypted = manifest.encrypted
-                self._handle(self._reader.unlock(self._sender.opener) if encrypted else self._reader.proceed(manifest))
+                if manifest.encrypted:
+                    self._handle(self._reader.unlock(self._sender.unlocked))
+                else:
+                    self._handle(self._reader.proceed(manifest))
                 return
             if isinstance(event, PlainList):
                 self._sender.plain_list(self._numbers[event.payload.name], event.data, waits=False)

@@ -63,7 +63,7 @@ class GroupSource(ABC):
                     self._give_up(index)
                 yield index, plain or b""
                 following = index + 1
-        except (RangesRefused, TransportError) as e:
+        except (ImageError, RangesRefused, TransportError) as e:  # ImageError: of a sealed file that does not open
             not_used(self._what, e, self._note)
             yield from self._none(wanted, following)
 

@@ -23,8 +23,8 @@ from twinslot.core.stream import Base
 from twinslot.image.block_index import BlockIndex, numbers
 from twinslot.image.lzma2 import PackedError, Unpacker
 from twinslot.image.wire_blocks import BLOCK_SIZE, PACKED_EXTRA, BlocksHead
-from twinslot.transport.http.ranges import RangeSource
 from twinslot.worker.sources.base import GroupSource, Tell
+from twinslot.worker.sources.sidecar import Parts
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class BlockListSource(GroupSource):
         payload: Payload,
         plain_list: bytes,
         base: Base,
-        source: RangeSource,
+        source: Parts,
         head: BlocksHead,
         number: int,
         note: Tell,

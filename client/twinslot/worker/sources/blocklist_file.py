@@ -15,10 +15,10 @@ from twinslot.image.wire_blocks import (
     lists_digest,
     parse_blocks_head,
 )
-from twinslot.transport.http.ranges import RangeSource, RangesRefused
+from twinslot.transport.http.ranges import RangesRefused
 from twinslot.worker.sources.base import not_used
 from twinslot.worker.sources.blocklist import BlockListSource
-from twinslot.worker.sources.sidecar import Search, beside
+from twinslot.worker.sources.sidecar import Parts, Search, beside
 
 _HEAD_MAX: Final = BLOCKS_HEADER_SIZE + PAYLOADS_MAX * BLOCKS_ENTRY_SIZE
 
@@ -33,7 +33,7 @@ class Blocks:
         search: That found it, with what the device runs.
     """
 
-    def __init__(self, source: RangeSource, head: BlocksHead | None, manifest: Manifest, search: Search) -> None:
+    def __init__(self, source: Parts, head: BlocksHead | None, manifest: Manifest, search: Search) -> None:
         self._source, self._head, self._manifest, self._search = source, head, manifest, search
 
     @property
@@ -91,7 +91,7 @@ def blocks_url(url: str) -> str:
     return beside(url, BLOCKS_SUFFIX)
 
 
-def _head(source: RangeSource, manifest: Manifest) -> BlocksHead:
+def _head(source: Parts, manifest: Manifest) -> BlocksHead:
     size = source.size
     head = parse_blocks_head(source.read(0, min(_HEAD_MAX, size if size is not None else _HEAD_MAX)))
     found = [(entry.groups, entry.group_size) for entry in head.entries]

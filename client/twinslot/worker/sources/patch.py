@@ -25,9 +25,8 @@ from twinslot.image.patch import (
     parse_patch_head,
     patch_head_length,
 )
-from twinslot.transport.http.ranges import RangeSource
 from twinslot.worker.sources.base import GroupSource, Tell
-from twinslot.worker.sources.sidecar import Search, beside
+from twinslot.worker.sources.sidecar import Parts, Search, beside
 
 DIGITS: Final = 16  # of the base's digest, in the patch's name
 
@@ -40,7 +39,7 @@ class Patches:
         payloads: By name.
     """
 
-    def __init__(self, source: RangeSource, payloads: Mapping[str, PatchSource]) -> None:
+    def __init__(self, source: Parts, payloads: Mapping[str, PatchSource]) -> None:
         self._source, self._payloads = source, payloads
 
     @property
@@ -66,7 +65,7 @@ class PatchSource(GroupSource):
     """
 
     def __init__(
-        self, payload: Payload, part: PayloadPatch, plain_list: bytes, base: Base, source: RangeSource, note: Tell
+        self, payload: Payload, part: PayloadPatch, plain_list: bytes, base: Base, source: Parts, note: Tell
     ) -> None:
         super().__init__(payload, "patch", note)
         self.plain_list = plain_list
@@ -121,7 +120,7 @@ def patch_url(url: str, digest: str) -> str:
     return beside(url, f".from-{digest[:DIGITS]}.twinpatch")
 
 
-def _payloads(source: RangeSource, manifest: Manifest, search: Search) -> dict[str, PatchSource]:
+def _payloads(source: Parts, manifest: Manifest, search: Search) -> dict[str, PatchSource]:
     head = parse_patch_head(source.read(0, patch_head_length(source.read(0, PATCH_HEADER_SIZE))))
     found = {}
     for payload in manifest.payloads:
