@@ -14,8 +14,15 @@ from pathlib import Path
 
 import pytest
 
+from twinslot_lab.cli_parser import parse
 from twinslot_lab.errors import LabError
-from twinslot_lab.matrix.cli import main
+from twinslot_lab.matrix.cli import run
+
+
+def main(argv: list[str]) -> int:
+    """`python -m twinslot_lab matrix`, whose errors are not caught here."""
+    return run(parse(["matrix", *argv]))
+
 
 FILES = {
     "requirements/pump.toml": """

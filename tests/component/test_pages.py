@@ -32,6 +32,7 @@ from twinslot.core.errors import Refusal, RefusedError, TwinslotError
 from twinslot_image import cli as image_cli
 from twinslot_image import cli_parser as image_parser
 from twinslot_image.description import read_description
+from twinslot_lab.cli_parser import parse as lab_parse
 from twinslot_lab.fileserver import FileServer
 
 ROOT = Path(__file__).parents[2]
@@ -205,8 +206,11 @@ def understood(words: list[str]) -> bool:
         targets = re.findall(r"^([a-z0-9-]+):", rules, flags=re.MULTILINE)
         return all(word in targets for word in words[1:] if "=" not in word)
     if program == "python" and words[1:3] == ["-m", "twinslot_lab"]:
-        lab = (ROOT / "qemu/twinslot_lab/__main__.py").read_text()
-        return f'"{words[3]}"' in lab
+        try:
+            lab_parse(words[3:])
+        except (SystemExit, TwinslotError):
+            return False
+        return True
     if program in ("python", "pytest"):
         paths = [word.partition("::")[0] for word in words[1:] if word.startswith(("tests/", "docs/"))]
         return all((ROOT / path).exists() for path in paths)

@@ -21,6 +21,7 @@ from twinslot.cli.verbs import look as cli_look
 from twinslot.config.options import load
 from twinslot.core.errors import TwinslotError
 from twinslot_image.cli_parser import make_parser as make_image_parser
+from twinslot_lab import cli_parser as lab_parser
 
 ROOT = Path(__file__).parents[2]
 MANUAL = ROOT / "docs/man"
@@ -160,21 +161,48 @@ def test_the_pages_of_configuration_and_image_toml_are_printed(printer: str, pag
     assert printed.stdout == (MANUAL / page).read_text(), "print it anew: see its first line"
 
 
-@pytest.mark.parametrize("verb", ["", "try", "crash", "powercut"])
-def test_twinslot_lab_1_names_every_verb_and_option(verb: str) -> None:
-    pytest.importorskip("serial", reason="the lab is not installed here")
-    argv = [sys.executable, "-m", "twinslot_lab", *([verb] if verb else []), "--help"]
-    told = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split("\noptions:\n")
-    options = set(re.findall(r"^  (?:-\w(?: \w+)?, )?(--[\w-]+)", told[1], re.MULTILINE)) - {"--help", "--version"}
-    verbs = {word for group in re.findall(r"\{([\w,-]+)\}$", told[0], re.MULTILINE) for word in group.split(",")}
+def test_twinslot_lab_1_names_every_verb_and_option() -> None:
+    parser = lab_parser.make_parser()
     page = merged("twinslot-lab.1")
-    of_the_verb = {name: flags for name, flags in page.items() if (name.split() or [""])[0] == verb or not verb}
-    if verb:
-        assert options == set().union(*of_the_verb.values())
-        assert {name.split()[1] for name in of_the_verb if " " in name} == verbs
-    else:
-        assert verbs | {"try", "crash explore", "crash record", "powercut", ""} == page.keys()
-        assert options == set().union(*(page[name] for name in verbs))
+    assert page.pop("") == {"-V", "--version"}
+    [verbs] = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    above = {"matrix": options_of(verbs.choices["matrix"])}  # that stand between it and what it is to do
+    wanted = {verb: options_of(below) | above.get(verb.split()[0], set()) for verb, below in verbs_of(parser).items()}
+    assert page == wanted
+
+
+def test_each_verb_of_the_lab_says_what_it_does_and_its_examples_are_command_lines() -> None:
+    parser = lab_parser.make_parser()
+    for verb, below in verbs_of(parser).items():
+        assert below.description, verb
+        assert below.description.endswith("."), verb
+        lines = [line.strip() for line in below.format_help().split("examples:")[1].splitlines() if line.strip()]
+        for line in lines:
+            words = shlex.split(line.removeprefix(f"{lab_parser.PROGRAM} "))
+            assert lab_parser.parse(words).verb == verb.split()[0], line
+
+
+def test_a_wrong_command_line_of_the_lab_is_refused_as_the_other_tools_refuse_theirs(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pytest.importorskip("serial", reason="the lab is not installed here")
+    from twinslot_lab.__main__ import VERBS, main
+
+    assert {verb.split()[0] for verb in verbs_of(lab_parser.make_parser())} == VERBS.keys()
+    for argv, said in (
+        (["biuld"], "did you mean 'build'?"),
+        (["build", "--bord", "x"], "did you mean '--board'?"),
+        (["boot", "--board", "a", "--board", "b"], "'--board' is given twice"),
+        (["powercut", "--cuts", "many"], "a whole number"),
+        (["crash"], "missing on the command line"),
+        ([], "no command is given"),
+    ):
+        assert main(argv) == 2
+        assert said in capsys.readouterr().err
+    assert main(["help", "crash"]) == 0
+    assert "explore" in capsys.readouterr().out
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("twinslot-lab ")
 
 
 @pytest.mark.parametrize("renderer", ["mandoc -T ascii -O width=200", "groff -mandoc -T ascii -P-cbou -rLL=200n"])

@@ -15,6 +15,7 @@ import pytest
 
 import waits
 from twinslot_lab import inputs
+from twinslot_lab.__main__ import main as lab
 from twinslot_lab.powercut import campaign, cli, verdict
 from twinslot_lab.powercut.account import Account
 from twinslot_lab.powercut.campaign import Campaign, CampaignSetup
@@ -234,7 +235,7 @@ def test_a_campaign_that_is_told_to_stop_counts_what_ends_well_and_calls_no_ende
     monkeypatch.setattr(cli, "prepare", lambda board: CampaignSetup(board, WARM, {}, {}))
     before = [signal.signal(each, signal.SIG_IGN) for each in (signal.SIGINT, signal.SIGTERM)]
     try:
-        assert cli.main(["--cuts", "9", "--jobs", "1", "--seed", "3"]) == 130
+        assert lab(["powercut", "--cuts", "9", "--jobs", "1", "--seed", "3"]) == 130
         assert signal.getsignal(number) is signal.SIG_IGN
     finally:
         for each, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):

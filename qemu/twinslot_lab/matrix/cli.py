@@ -14,27 +14,14 @@ from twinslot_lab.matrix.model import Requirement, Requirements, Review, Risk
 from twinslot_lab.matrix.runs import read_run
 
 
-def main(argv: Sequence[str]) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """0 if the matrix has no fault, 1 with one line for each on stderr.
 
     Raises:
         LabError: A file cannot be used.
     """
-    parser = argparse.ArgumentParser(prog="python -m twinslot_lab matrix", description=__doc__)
-    parser.add_argument("--requirements", type=Path, default=Path("requirements"), metavar="DIR")
-    verbs = parser.add_subparsers(dest="verb", required=True)
-    printing = verbs.add_parser("print", help="join requirements, code and runs: matrix.html, .csv and .json")
-    printing.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="files that pytest --run-file wrote")
-    printing.add_argument("--source", nargs="+", type=Path, default=[], metavar="PATH", help="code with marks")
-    printing.add_argument("--subject", nargs="+", type=Path, default=[], metavar="PATH", help="what the runs are about")
-    printing.add_argument("--output", type=Path, default=Path("matrix"), metavar="DIR")
-    printing.add_argument("--title", default="Traceability matrix")
-    reviewing = verbs.add_parser("review", help="say that the text of requirements or risks was read and is right")
-    reviewing.add_argument("ids", nargs="+", metavar="ID")
-    reviewing.add_argument("--by", required=True, metavar="NAME")
-    arguments = parser.parse_args(argv)
     data = load(arguments.requirements)
-    if arguments.verb == "review":
+    if arguments.action == "review":
         write_reviews(arguments.requirements, reviewed(data, arguments.ids, arguments.by, time.strftime("%Y-%m-%d")))
         return 0
     runs = [read_run(path) for path in arguments.runs]

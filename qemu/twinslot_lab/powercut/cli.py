@@ -7,22 +7,13 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from twinslot_lab.powercut import ledger
 from twinslot_lab.powercut.campaign import HOME, Campaign, Line, prepare
 
 
-def main(arguments: Sequence[str]) -> int:
+def run(chosen: argparse.Namespace) -> int:
     """0: no brick; 1: at least one; 130: stopped by a signal, after the cuts that were under way."""
-    parser = argparse.ArgumentParser(prog="python -m twinslot_lab powercut", description=__doc__)
-    parser.add_argument("--cuts", type=int, default=20, help="how many, from number 0 on (20)")
-    parser.add_argument("--seed", type=int, default=1, help="draws the cuts (1)")
-    parser.add_argument("--board", default="virt-arm64", help="file name in qemu/boards, without .toml (virt-arm64)")
-    parser.add_argument("--jobs", type=int, default=2, help="boards at once (2)")
-    parser.add_argument("--only", type=int, help="this number alone, again")
-    parser.add_argument("--docs", type=Path, help="add what is done to the ledger in this folder (ledger.py)")
-    chosen = parser.parse_args(arguments)
     campaign = Campaign(prepare(chosen.board), chosen.seed, tell)
     if chosen.only is not None:
         campaign.forget(chosen.only)

@@ -40,17 +40,12 @@ class TryBench:
     port: int
 
 
-def main(arguments: Sequence[str]) -> int:
+def run(words: argparse.Namespace) -> int:
     """The exit status: 0, or 130 when a key stopped it.
 
     Raises:
         LabError: This machine lacks something, or the story went wrong.
     """
-    parser = argparse.ArgumentParser(prog="python -m twinslot_lab try", description=__doc__)
-    parser.add_argument("--story", action="store_true", help="only the story, no shell")
-    parser.add_argument("--json", action="store_true", help="the report on standard output, the story beside it")
-    parser.add_argument("--folder", type=Path, default=FOLDER, help="where it works; default: %(default)s")
-    words = parser.parse_args(arguments)
     needs.check(Path(sys.prefix), os.geteuid())
     shell = sys.stdin.isatty() and sys.stdout.isatty() and not (words.story or words.json)
     signal.signal(signal.SIGTERM, _stop)
