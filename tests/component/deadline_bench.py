@@ -19,7 +19,7 @@ TOOLS = (
     *("sh", "timeout", "flock", "sleep", "mkdir", "sync", "fw_printenv", "fw_setenv"),
     *("id", "mktemp", "mv", "rm", "stat"),
 )
-PATIENCE = waits.HANG  # seconds until a test gives up
+GIVE_UP = waits.HANG  # seconds until a test gives up
 BEFORE = rigs.DEFAULT | {
     "slot_b": "bad",
     "upgrade_available": "0",

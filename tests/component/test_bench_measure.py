@@ -68,7 +68,7 @@ def test_memory_of_a_child_counts_and_its_program_is_named(tmp_path: Path) -> No
     assert sum(size for _, size in sample.memory.who) == sample.memory.peak
 
 
-def test_memory_that_nobody_keeps_is_not_there_at_the_end_but_in_the_peak(tmp_path: Path) -> None:
+def test_memory_that_is_not_kept_is_not_there_at_the_end_but_in_the_peak(tmp_path: Path) -> None:
     looks = Looks(tmp_path)
     brief = f"{looks.program}{HOLD.format(mib=40)}; del data; stay()"
     sample = run_measured([sys.executable, "-c", brief], tmp_path / "log", written=looks)

@@ -133,7 +133,7 @@ def test_polkit_decides_on_each_right_alone(tmp_path: Path, rules: str, may: set
         assert allowed(codes_of(address, tmp_path)) == may
 
 
-def test_root_is_not_asked_for_and_a_rule_for_another_user_helps_nobody(tmp_path: Path) -> None:
+def test_root_is_not_asked_for_and_a_rule_for_another_user_does_not_help(tmp_path: Path) -> None:
     with private_bus() as address, service_on(address), authority(address, {"offer": [1]}):
         assert allowed(codes_of(address, tmp_path, user=0)) == OFFER | OPERATE | OVERRIDE
         assert allowed(codes_of(address, tmp_path)) == set()
@@ -155,7 +155,7 @@ def test_with_polkit_the_group_alone_is_nothing(tmp_path: Path) -> None:
         assert allowed(codes_of(address, tmp_path, groups=(NOBODY,))) == set()
 
 
-def test_a_polkit_that_does_not_know_the_actions_lets_nobody_through_but_root(tmp_path: Path) -> None:
+def test_a_polkit_that_does_not_know_the_actions_lets_only_root_through(tmp_path: Path) -> None:
     """One that was installed without our policy: it answers with an error."""
     with private_bus() as address, service_on(address, "--group", GROUP):
         process = subprocess.Popen(

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from deadline_bench import ARMED, BEFORE, COMMITTED, ENDED, PATIENCE, SCRIPT, Bench
+from deadline_bench import ARMED, BEFORE, COMMITTED, ENDED, GIVE_UP, SCRIPT, Bench
 
 import waits
 from fakes.rigs import HOOK
@@ -35,7 +35,7 @@ def after(changes: dict[str, str]) -> dict[str, str]:
 # Ends the trial.
 
 
-def test_a_trial_that_nobody_committed_ends_in_both_copies_and_the_machine_is_reset(bench: Bench) -> None:
+def test_a_trial_that_was_not_committed_ends_in_both_copies_and_the_machine_is_reset(bench: Bench) -> None:
     assert bench.run() is None
     assert bench.copies() == [after(ENDED), after(ENDED)]
     assert bench.rig.seen() == after(ENDED)
@@ -224,7 +224,7 @@ def test_the_last_resort_is_called_off_with_the_deadline(bench: Bench) -> None:
     bench.set(COMMITTED)
     settings = bench.settings | {"TWINSLOT_GRACE": "100"}
     # The pipe ends when its last holder does, so this returns only if nothing was left behind.
-    ended = subprocess.run([SCRIPT], env=settings, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=PATIENCE)
+    ended = subprocess.run([SCRIPT], env=settings, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=GIVE_UP)
     assert (ended.returncode, bench.sysrq.read_text()) == (0, "")
 
 

@@ -329,7 +329,7 @@ def test_what_the_words_would_not_say_is_refused_before_it_is_signed(
     assert change.read_bytes() == before
 
 
-def test_a_role_of_root_that_nobody_uses_is_not_changed_behind_the_words(
+def test_a_role_of_root_that_is_not_used_is_not_changed_behind_the_words(
     keys: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     change = propose(keys, "root")

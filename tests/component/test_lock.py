@@ -129,7 +129,7 @@ def test_nonsense_in_the_file_does_not_break_the_message(
     assert f"process {shell_holder.pid}" in str(loser(path).found)
 
 
-def test_nobody_but_root_can_open_the_file_and_so_nobody_else_can_lock_it(path: Path) -> None:
+def test_only_root_can_open_the_file_and_so_only_root_can_lock_it(path: Path) -> None:
     old = os.umask(0)
     try:
         with UpdateLock("install", path):

@@ -260,14 +260,14 @@ def test_a_reader_that_keeps_a_lock_costs_one_timeout_and_not_one_for_each_save(
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as reader:
         assert reader.stdout is not None
         assert reader.stdout.readline() == b"held\n"
-        patience = BusyTimeout(0.2)
-        with Record(tmp_path, now, busy=patience) as record:
+        busy = BusyTimeout(0.2)
+        with Record(tmp_path, now, busy=busy) as record:
             for _ in range(3):
                 with pytest.raises(DeviceError, match="locked"):
                     record.audit("held up")
-                assert patience.left == 0
+                assert busy.left == 0
                 assert record._rows("PRAGMA busy_timeout") == [(0,)]
-            with Record(tmp_path, now, busy=patience) as second:
+            with Record(tmp_path, now, busy=busy) as second:
                 assert second._rows("PRAGMA busy_timeout") == [(0,)], "another session does not wait either"
             reader.communicate()
             record.audit("free again")

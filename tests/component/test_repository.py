@@ -132,7 +132,7 @@ def test_a_device_follows_new_keys_of_every_role(bench: RepositoryBench) -> None
     assert offer["release"]["sequence"] == 12
 
 
-def test_roots_that_somebody_else_put_among_the_kept_ones_count_for_nothing(
+def test_roots_that_another_process_put_among_the_kept_ones_count_for_nothing(
     bench: RepositoryBench, tmp_path: Path
 ) -> None:
     other = tmp_path / "other"
@@ -174,7 +174,7 @@ def test_without_a_repository_the_timer_does_nothing_and_a_user_is_told(bench: R
     assert (status, error["code"]) == (4, "refused.no-repository")
 
 
-def test_an_offer_waits_for_its_wave_and_a_halted_one_for_nobody(bench: RepositoryBench) -> None:
+def test_an_offer_waits_for_its_wave_and_a_halted_one_for_nothing(bench: RepositoryBench) -> None:
     future = (datetime.now(UTC) + timedelta(days=3)).strftime("%Y-%m-%dT%H:%M:%SZ")
     bench.image("wave", "1.1", f"100%,{future}")
     bench.publish()

@@ -161,7 +161,7 @@ def test_pauses_double_up_to_a_bound_are_jittered_and_are_heard() -> None:
     assert 0.25 <= slept[0] <= 0.5
 
 
-def test_nobody_listening_is_a_failure_with_the_systems_words() -> None:
+def test_a_port_without_a_listener_is_a_failure_with_the_systems_words() -> None:
     with serving(give(DATA)) as web:
         pass
     error = failure(web)

@@ -155,7 +155,7 @@ def test_a_whole_file_that_was_handed_over_and_is_replaced_meanwhile_is_not_join
             list(refused.value.source.chunks())
 
 
-def test_a_whole_file_that_nobody_wants_is_dropped() -> None:
+def test_a_whole_file_that_is_not_wanted_is_dropped() -> None:
     with serving(whole(DATA)) as web, ranged(web) as source:
         for _ in range(2):
             with pytest.raises(RangesRefused) as refused:

@@ -161,7 +161,7 @@ def test_a_decision_written_in_part_is_undone(fake: UBootRig, monkeypatch: pytes
     assert fake.raw() == before
 
 
-def test_what_somebody_else_wrote_meanwhile_is_reported_and_left(
+def test_what_another_process_wrote_meanwhile_is_reported_and_left(
     fake: UBootRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_FW_SETENV", "add=operator")

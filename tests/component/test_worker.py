@@ -233,7 +233,7 @@ def test_a_worker_that_is_killed_while_groups_flow_is_noticed(tmp_path: Path) ->
             list(parts)
 
 
-def test_a_worker_that_hangs_is_left_when_patience_ends(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_hangs_is_left_when_its_time_ends(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "STALL", 0.3)
     with reading(image) as (taken, worker):
         taken.head()
@@ -368,7 +368,7 @@ def status_of(worker: Worker) -> dict[str, list[str]]:
 
 @pytest.mark.root
 @pytest.mark.usefixtures("in_the_disk_group")
-def test_a_fetching_worker_is_nobody_and_can_become_nobody_else() -> None:
+def test_a_fetching_worker_has_no_rights_and_can_get_none() -> None:
     reader, writer = os.pipe()
     with reading(reader) as (_, worker):
         worker.receive(Kind.FETCHED)
@@ -429,7 +429,7 @@ def test_a_verifying_worker_reaches_no_network_and_a_fetching_one_does() -> None
 
 
 @pytest.mark.root
-def test_without_the_right_to_a_network_namespace_the_verifying_worker_still_is_somebody_else(
+def test_without_the_right_to_a_network_namespace_the_verifying_worker_still_is_another_user(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(launch, "CAP_SYS_ADMIN", 0)

@@ -69,7 +69,7 @@ def test_an_update_that_is_not_well_is_left_and_the_reason_is_kept(board: Simula
         assert record.floors().sequence == 10
 
 
-def test_a_release_that_rolled_back_is_refused_until_somebody_says_retry(board: SimulatedBoard) -> None:
+def test_a_release_that_rolled_back_is_refused_until_a_user_says_retry(board: SimulatedBoard) -> None:
     board.install(SICK)
     board.live()
     with pytest.raises(RefusedError, match="rolled back on this device before"):

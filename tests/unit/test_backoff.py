@@ -28,7 +28,7 @@ def test_a_fleet_does_not_knock_in_step() -> None:
     assert len(found) == 101
 
 
-def test_in_the_same_boot_the_clock_that_somebody_sets_does_not_count() -> None:
+def test_in_the_same_boot_a_clock_that_is_set_does_not_count() -> None:
     pause = pause_after(1, 1000, 0, NOW)
     assert left_of(pause, Moment(0.0, "one", 1400.0)) == 600
     assert left_of(pause, Moment(2e9, "one", 2000.0)) == 0

@@ -65,7 +65,7 @@ def test_a_block_that_is_cut_off_at_the_end_of_the_base_is_not_held() -> None:
     assert not index.has(0)
 
 
-def test_a_group_that_nobody_asked_for_is_not_held() -> None:
+def test_a_group_that_was_not_asked_for_is_not_held() -> None:
     assert not index_of([content_of([0, 0, 0, 0])], b"").has(7)
 
 

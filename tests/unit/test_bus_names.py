@@ -110,7 +110,7 @@ def test_a_method_without_a_right_is_open_to_those_alone_who_may_override() -> N
     assert description._method(ET.fromstring('<method name="New"/>')).right is Right.OVERRIDE
 
 
-def test_the_actions_are_those_of_the_rights_and_nobody_has_one_by_default() -> None:
+def test_the_actions_are_those_of_the_rights_and_no_user_has_one_by_default() -> None:
     policy = (ROOT / "systemd/org.twinslot.update1.policy").read_text()
     rights = [right for right in Right if right is not Right.READ]
     assert policy.count("<action id=") == len(rights) == 3

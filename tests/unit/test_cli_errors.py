@@ -111,7 +111,7 @@ def test_several_refusals_stand_one_on_a_line_with_their_hints(
         (MemoryError(), 6, "twinslot: there is not enough memory"),
     ],
 )
-def test_what_nobody_expected_is_a_sentence_too(
+def test_what_was_not_expected_is_a_sentence_too(
     world: BoardWorld,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],

@@ -168,7 +168,7 @@ def test_lost_and_differing_environments_are_named() -> None:
 
 
 @pytest.mark.parametrize("state", [State.ARMED, State.TRIAL, State.LEAVING])
-def test_copies_that_differ_on_purpose_alarm_nobody_and_the_slot_shows_what_it_holds(state: State) -> None:
+def test_copies_that_differ_on_purpose_raise_no_alarm_and_the_slot_shows_what_it_holds(state: State) -> None:
     slots = {"a": slot("good", running=True, release=Release("2026.05", 10)), "b": slot("trial")}
     differing = {"settled": False, "lost": False, "copies": []}
     update = replace(UPDATE, state=state).as_dict()

@@ -30,7 +30,7 @@ READERS = {
     "component/lossy_story.py": "told, never compared",
     "component/range_figures.py": "the figures of a page, run by hand",
     "component/test_server_places.py": "a build time in the future of this machine's calendar",
-    "unit/test_lab_parts.py": "ages of files, hours apart",
+    "unit/test_lab_cache_and_agent.py": "ages of files, hours apart",
 }
 
 

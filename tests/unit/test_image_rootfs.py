@@ -85,7 +85,7 @@ def test_a_good_root_file_system_passes_and_a_foreign_one_is_counted_and_named(t
     assert reasons(image, "usr/bin/tool*") == ()
 
 
-def test_a_file_that_nobody_may_read_is_still_read(tmp_path: Path) -> None:
+def test_a_file_that_only_root_may_read_is_still_read(tmp_path: Path) -> None:
     tree = make_tree(tmp_path / "tree")
     (tree / "usr/bin/hidden").write_bytes(elf_header("amd64"))
     (tree / "usr/bin/hidden").chmod(0)
@@ -126,7 +126,7 @@ def test_a_unit_that_only_a_link_to_the_build_host_stands_for_is_missing(tmp_pat
 
 
 @pytest.mark.parametrize("content", [b"", b"x" * 10, bytes(100_000), bytes(1080) + b"\x53\xef" + bytes(5000)])
-def test_what_is_no_file_system_is_a_bundle_error(tmp_path: Path, content: bytes) -> None:
+def test_what_is_no_file_system_is_an_image_error(tmp_path: Path, content: bytes) -> None:
     image = tmp_path / "image"
     image.write_bytes(content)
     with pytest.raises(ImageError) as caught:
@@ -134,7 +134,7 @@ def test_what_is_no_file_system_is_a_bundle_error(tmp_path: Path, content: bytes
     assert caught.value.code in ("image.rootfs", "image.rootfs-damaged")
 
 
-def test_a_file_system_that_is_no_system_is_a_bundle_error(tmp_path: Path) -> None:
+def test_a_file_system_that_is_no_system_is_an_image_error(tmp_path: Path) -> None:
     (tmp_path / "tree").mkdir()
     with pytest.raises(ImageError, match="holds no root file system"):
         check_rootfs(make_ext4(tmp_path / "tree", tmp_path / "image"), "arm64")

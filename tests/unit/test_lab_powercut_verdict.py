@@ -78,7 +78,7 @@ def test_a_device_in_order_is_no_brick_also_with_one_copy_torn(system: SlotConte
     assert judged(system, sick, boot(system, "b", ""), boot(system, "a"), story="bad") == ""
 
 
-def test_what_nobody_signed_is_a_brick(system: SlotContents) -> None:
+def test_what_was_not_signed_is_a_brick(system: SlotContents) -> None:
     assert "nobody signed" in judged(system, account(), boot(system, "b", "0" * 64))
 
 

@@ -306,7 +306,7 @@ def test_a_manifest_with_any_one_byte_changed_is_never_read_as_the_same_statemen
 
 
 @given(st.sampled_from(REQUIRED), JSON)
-def test_any_value_at_any_place_is_parsed_or_a_bundle_error(path: str, value: object) -> None:
+def test_any_value_at_any_place_is_parsed_or_an_image_error(path: str, value: object) -> None:
     error = None
     try:
         parse_manifest(changed(path, value))

@@ -134,7 +134,7 @@ def test_a_flip_of_every_byte_is_refused_and_nothing_unverified_comes_out() -> N
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
-def test_random_damage_is_a_bundle_error_and_nothing_unverified_comes_out(data: st.DataObject) -> None:
+def test_random_damage_is_an_image_error_and_nothing_unverified_comes_out(data: st.DataObject) -> None:
     image = bytearray(SAMPLE.data)
     start = data.draw(st.integers(0, len(image) - 1))
     match data.draw(st.sampled_from(["cut out", "insert", "overwrite", "swap"])):

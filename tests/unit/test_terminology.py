@@ -80,3 +80,13 @@ def test_each_word_of_the_page_is_one_that_code_or_units_use(word: str) -> None:
     texts = (path.read_text() for path in (*modules(*CODE), *(ROOT / "systemd").iterdir()) if path.is_file())
     said = re.compile(rf"(?i)(?<![a-z]){re.sub(r'[ -]', '[ _-]?', word)}")
     assert any(said.search(text) for text in texts), f"nothing is called '{word}': take it from the page, or use it"
+
+
+def test_no_test_is_named_by_a_word_that_the_page_rules_out_nor_by_how_its_situation_was_found() -> None:
+    words = RULED_OUT.keys() | {"review", "reviews", "regression", "issue"}
+    wrong = []
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        tests = [node.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)]
+        named = [path.stem, *(name for name in tests if name.startswith("test_"))]
+        wrong += [f"{path.relative_to(ROOT)}: {name}" for name in named if words & {*name.split("_")}]
+    assert not wrong, "\n".join(wrong)

@@ -135,7 +135,7 @@ def test_the_wrong_role_signing_twice_does_not_help_the_other(authority: Authori
     ]
 
 
-def test_a_signature_under_anothers_key_id_counts_for_nobody(authority: Authority) -> None:
+def test_a_signature_under_anothers_key_id_counts_for_none(authority: Authority) -> None:
     manifest = json.loads(authority.signed_manifest())
     first, second = (signer.public_key.keyid for signer in authority.signers("clinical"))
     entries = {entry["keyid"]: entry for entry in manifest["signatures"]}
@@ -197,7 +197,7 @@ def test_a_threshold_below_one_or_above_the_distinct_keys_is_refused(authority: 
 
 
 @pytest.mark.parametrize("threshold", [True, 1.0, "1", None, [], 10**20])
-def test_a_threshold_that_is_no_whole_number_is_a_bundle_error(authority: Authority, threshold: object) -> None:
+def test_a_threshold_that_is_no_whole_number_is_an_image_error(authority: Authority, threshold: object) -> None:
     document = json.loads(targets_of(authority))
     role(document["signed"]["delegations"], "clinical")["threshold"] = threshold
     try:

@@ -54,7 +54,7 @@ def test_trust_documents_come_back_as_they_went_in(roots: list[bytes], targets: 
 
 
 @given(st.binary(max_size=300))
-def test_any_bytes_as_trust_section_are_documents_or_a_bundle_error(data: bytes) -> None:
+def test_any_bytes_as_trust_section_are_documents_or_an_image_error(data: bytes) -> None:
     try:
         documents = wire.parse_trust(data)
     except ImageError:
@@ -63,7 +63,7 @@ def test_any_bytes_as_trust_section_are_documents_or_a_bundle_error(data: bytes)
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_as_header_are_a_header_or_a_bundle_error(data: bytes) -> None:
+def test_any_bytes_as_header_are_a_header_or_an_image_error(data: bytes) -> None:
     try:
         header = wire.parse_header(data)
     except ImageError:

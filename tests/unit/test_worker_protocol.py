@@ -55,10 +55,10 @@ FROM_WORKER = [Kind.HEAD, Kind.LIST, Kind.GROUP, Kind.END, Kind.FETCHED, Kind.VE
 
 
 @contextlib.contextmanager
-def channels(patience: float | None = 5.0) -> Iterator[tuple[Channel, socket.socket]]:
+def channels(wait: float | None = 5.0) -> Iterator[tuple[Channel, socket.socket]]:
     """An end that speaks the protocol, and a raw one that may say anything."""
     ours, theirs = socket.socketpair()
-    channel = Channel(ours, patience)
+    channel = Channel(ours, wait)
     try:
         yield channel, theirs
     finally:
@@ -141,16 +141,16 @@ def test_an_end_in_the_middle_is_a_lost_worker(cut: int) -> None:
     assert error.value.code == "transport.worker-gone"
 
 
-def test_silence_ends_the_patience() -> None:
-    with channels(patience=0.1) as (channel, _), pytest.raises(TransportError) as error:
+def test_silence_ends_the_wait() -> None:
+    with channels(wait=0.1) as (channel, _), pytest.raises(TransportError) as error:
         channel.receive(Kind.HEAD)
     assert str(error.value).startswith(
         "the other process sent nothing in time: expected 'a message within 0.1 seconds'"
     )
 
 
-def test_dripping_does_not_stretch_the_patience() -> None:
-    with channels(patience=0.3) as (channel, raw):
+def test_dripping_does_not_stretch_the_wait() -> None:
+    with channels(wait=0.3) as (channel, raw):
         stop = threading.Event()
 
         def drip() -> None:
@@ -169,12 +169,12 @@ def test_dripping_does_not_stretch_the_patience() -> None:
 
 
 def test_an_end_that_does_not_listen_does_not_hold_us() -> None:
-    with channels(patience=0.1) as (channel, _), pytest.raises(TransportError, match="sent nothing in time"):
+    with channels(wait=0.1) as (channel, _), pytest.raises(TransportError, match="sent nothing in time"):
         channel.send(Kind.GROUP, *[bytes(1 << 20)] * 100)
 
 
 def test_closing_from_another_thread_ends_a_blocked_wait() -> None:
-    with channels(patience=None) as (channel, _):
+    with channels(wait=None) as (channel, _):
         timer = threading.Timer(0.1, channel.close)
         timer.start()
         with pytest.raises(TransportError) as error:
@@ -209,7 +209,7 @@ def test_a_descriptor_rides_along_with_open_and_is_not_inherited() -> None:
         (frame(Kind.OPEN)[:3], Kind.OPEN),
     ],
 )
-def test_descriptors_that_nobody_wants_do_not_stay_open(data: bytes, expected: Kind) -> None:
+def test_descriptors_that_are_not_wanted_do_not_stay_open(data: bytes, expected: Kind) -> None:
     before = open_descriptors()
     with channels() as (channel, raw):
         send_with(raw, data, [0, 1, 2])
@@ -513,7 +513,7 @@ def test_a_worker_that_is_silent_after_its_first_sign_of_life_is_left(monkeypatc
     assert error.value.code == "transport.worker-silent"
 
 
-def test_a_download_may_be_silent_as_long_as_its_own_patience_lasts() -> None:
+def test_a_download_may_be_silent_as_long_as_its_own_limits_say() -> None:
     http = {"connect_timeout": 20.0, "read_timeout": 60.0}
     assert stream._silence({"http": http}) == 600 + 6 * (8 * 20 + 60)
 

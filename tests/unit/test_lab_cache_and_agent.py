@@ -84,7 +84,7 @@ print(cached({name!r}, {key!r}, lambda work: None, base=Path({str(home)!r})))
     return home / f"{name}-{key}"
 
 
-def test_versions_that_nobody_used_for_hours_go_and_those_used_lately_and_of_other_names_stay(tmp_path: Path) -> None:
+def test_versions_unused_for_hours_go_and_those_used_lately_and_of_other_names_stay(tmp_path: Path) -> None:
     ages = {("snapshot-x", 0): 0, ("snapshot-x", 7): 7, ("snapshot-x-tall", 7): 7, ("other", 7): 7}
     made = {which: in_another_process(which[0], fingerprint(*which), tmp_path) for which in ages}
     for which, folder in made.items():

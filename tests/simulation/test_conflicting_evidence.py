@@ -289,7 +289,7 @@ def test_a_release_that_was_retried_and_committed_is_forgiven(board: SimulatedBo
 
 
 # 16
-def test_a_cut_between_calm_and_telling_an_adopted_story_loses_nothing(board: SimulatedBoard) -> None:
+def test_a_cut_between_the_end_of_counting_and_the_row_of_an_adopted_story_loses_nothing(board: SimulatedBoard) -> None:
     board.install(SICK)
     board.start()
     board.run_units()

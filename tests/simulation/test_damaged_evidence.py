@@ -108,7 +108,7 @@ def test_a_record_without_tables(board: SimulatedBoard) -> None:
     board.engine().boot()
 
 
-def test_a_slot_below_the_epoch_that_was_left_blames_nobody(tmp_path: Path) -> None:
+def test_a_slot_below_the_epoch_that_was_left_blames_no_release(tmp_path: Path) -> None:
     first, sick, fixed = SmallImage("1.0", 10), SmallImage("3.0", 30, well=False), SmallImage("5.0", 50, epoch=1)
     board = SimulatedBoard(tmp_path, first, sick, fixed)
     board.live()
