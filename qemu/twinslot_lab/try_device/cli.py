@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from twinslot_lab.command import BUILD
 from twinslot_lab.errors import LabError
 from twinslot_lab.fileserver import FileServer
 from twinslot_lab.network_faults import NetworkFaults, Proxy
@@ -25,7 +24,6 @@ from twinslot_lab.try_device.media import Media
 from twinslot_lab.try_device.releases import FACTORY, PLAY, STORY, TryRelease, TryTeam
 from twinslot_lab.try_device.story_output import StoryPrinter
 
-FOLDER = BUILD / "try"
 HOST = "127.0.0.1"
 SLOW = 2 << 20  # bytes a second of the second address: time to cut the power
 
