@@ -11,6 +11,7 @@ AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 UNPRIVILEGED := $(if $(AS_ROOT),and not root)
 CUTS ?= 20
 SEED ?= 1
+FUZZ_SECONDS = $(if $(filter command line,$(origin SECONDS)),$(SECONDS),120)
 BOARD ?= virt-arm64
 BOARDS := $(basename $(notdir $(wildcard qemu/boards/*.toml)))
 PROJECTS := client image_tools qemu
@@ -96,6 +97,10 @@ bench: packages $(STAMP) ## measure beside other clients (half an hour, a quiet 
 bench-quick: packages $(STAMP) ## the same on small images, to see that it works: build/bench/quick.json
 	@tests/install-packages.sh bench/apt-packages.txt
 	$(AS_ROOT) $(BIN)/python -m bench --quick --report build/bench/quick.json --docs build/bench/docs
+
+fuzz: $(STAMP) ## fuzz each parser that meets bytes from outside, for SECONDS in all (and SEED): build/fuzz/report.json
+	$(BIN)/python tests/fuzz --seconds $(FUZZ_SECONDS) $(if $(filter command line environment,$(origin SEED)),--seed $(SEED))
+.PHONY: fuzz
 
 mutants: $(STAMP) ## break each safety rule on purpose; its test must notice
 	$(INSTALL) tests/apt-packages.txt

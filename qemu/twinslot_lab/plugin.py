@@ -11,12 +11,13 @@ from collections.abc import Generator
 
 import pytest
 
-from twinslot_lab.matrix import collect, reach
+from twinslot_lab.matrix import reach
 
 pytest.register_assert_rewrite("twinslot_lab.fixtures")  # pytest warns of a plugin that was imported without
 reach.install()  # before whatever has marks is imported
 
 from twinslot_lab.fixtures import BoardFactory, BoardWatch  # noqa: E402 - not before the lines above
+from twinslot_lab.matrix import collect  # noqa: E402
 
 __all__ = ["BoardFactory", "board_name"]
 

@@ -2,7 +2,7 @@
 
 A comment costs nothing where the code runs. In Python it belongs to the statement that begins on its line or, standing
 alone, to the next one of its block; in shell, U-Boot scripts and units to the line. What a run has to reach is the
-statement.
+statement, unless the comment says in brackets why no run can watch it: `# keeps: S21 (in the service's process)`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from twinslot_lab.errors import LabError
 from twinslot_lab.matrix.model import ID, Mark
 
 WORD: Final = "# keeps:"
-_COMMENT: Final = re.compile(r"#\s*keeps:\s*(?P<ids>[^#]*)")
+_COMMENT: Final = re.compile(r"#\s*keeps:\s*(?P<ids>[^#(]*)(?P<why>\(.*\))?")
+_SHELL_FUNCTION: Final = re.compile(r"(\w+)\s*\(\)")
 _SKIPPED: Final = {"__pycache__", ".git", "build", "node_modules"}
 _LARGE: Final = 4 << 20  # bytes; larger files are no source
 
@@ -69,10 +70,10 @@ def statements(tree: ast.Module, text: str, name: str) -> list[Marked]:
     """
     every = sorted(_statements(tree.body, ""), key=lambda each: _start(each[0][each[1]]))
     found: dict[int, Marked] = {}
-    for (line, column), ids in _comments(text, name).items():
+    for (line, column), (ids, unwatched) in _comments(text, name).items():
         beside = text.splitlines()[line - 1][:column].strip() != ""
         block, at, function = _marked(every, line, column, beside, f"{name}:{line}")
-        marks = tuple(Mark(name, line, id_, function, watched=True) for id_ in ids)
+        marks = tuple(Mark(name, line, id_, function, not unwatched) for id_ in ids)
         before = found.get(id(block[at]))
         found[id(block[at])] = Marked(block, at, function, (*(before.marks if before else ()), *marks))
     return list(found.values())
@@ -122,25 +123,28 @@ def _end(node: ast.stmt) -> int:
     return node.end_lineno or node.lineno
 
 
-def _comments(text: str, name: str) -> dict[tuple[int, int], list[str]]:
-    """Ids by line and column."""
+def _comments(text: str, name: str) -> dict[tuple[int, int], tuple[list[str], bool]]:
+    """Ids by line and column, and whether no run can watch the place."""
     return {
-        token.start: _ids(comment["ids"], f"{name}:{token.start[0]}")
+        token.start: (_ids(comment["ids"], f"{name}:{token.start[0]}"), comment["why"] is not None)
         for token in tokenize.generate_tokens(io.StringIO(text).readline)
         if token.type == tokenize.COMMENT and (comment := _COMMENT.match(token.string))
     }
 
 
 def _lines(text: str, name: str) -> Iterator[Mark]:
+    """Marks of a file that is no Python; one above a function of shell is the function's."""
+    lines = text.splitlines()
     function = ""
-    for number, line in enumerate(text.splitlines(), 1):
-        if begun := re.match(r"(\w+)\s*\(\)", line):
+    for number, line in enumerate(lines, 1):
+        below = lines[number] if line.lstrip().startswith("#") and number < len(lines) else ""
+        if begun := _SHELL_FUNCTION.match(below) or _SHELL_FUNCTION.match(line):
             function = begun[1]
-        elif line.startswith("}"):
-            function = ""
         if comment := _COMMENT.search(line):
             for id_ in _ids(comment["ids"], f"{name}:{number}"):
                 yield Mark(name, number, id_, function, watched=False)
+        if line.startswith("}"):
+            function = ""
 
 
 def _ids(text: str, place: str) -> list[str]:

@@ -89,7 +89,7 @@ def watched(tree: ast.Module, text: str, path: str) -> None:
     """
     for marked in sorted(statements(tree, text, path), key=lambda each: each.at, reverse=True):
         node = marked.block[marked.at]
-        for mark in marked.marks:
+        for mark in (each for each in marked.marks if each.watched):
             call = ast.Call(ast.Name(REACHED, ast.Load()), [ast.Constant(mark.place)], [])
             block, at = marked.block, marked.at
             if isinstance(node, Function):

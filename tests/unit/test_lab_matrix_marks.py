@@ -91,15 +91,27 @@ def test_a_mark_that_belongs_to_no_statement_is_refused(text: str) -> None:
         marks(text)
 
 
+def test_a_mark_that_says_why_is_not_watched() -> None:
+    text = "def stop():\n    return 1  # keeps: S21 (in a process of its own)\n"
+    [marked] = statements(ast.parse(text), text, "pump.py")
+    assert [(mark.id, mark.watched) for mark in marked.marks] == [("S21", False)]
+    tree = ast.parse(text)
+    watched(tree, text, "pump.py")
+    assert ast.unparse(tree) == ast.unparse(ast.parse(text))
+
+
 def test_a_mark_in_a_text_is_none() -> None:
     assert marks('TEXT = """\n# keeps: S1\n"""\n') == {}
 
 
 def test_lines_of_shell_are_found_and_not_watched(tmp_path: Path) -> None:
-    (tmp_path / "deadline").write_text('reset() {\n    reboot -f  # keeps: S6\n}\nreset "$@"  # keeps: S12\n')
-    first, second = find_marks(tmp_path, [tmp_path])
-    assert (first.id, first.function, first.watched) == ("S6", "reset", False)
-    assert (second.id, second.function, second.place) == ("S12", "", "deadline:4")
+    (tmp_path / "deadline").write_text(
+        '# keeps: S16\nreset() {\n    reboot -f  # keeps: S6\n}\nreset "$@"  # keeps: S12\n'
+    )
+    above, inside, outside = find_marks(tmp_path, [tmp_path])
+    assert (above.id, above.function, above.place) == ("S16", "reset", "deadline:1")
+    assert (inside.id, inside.function, inside.watched) == ("S6", "reset", False)
+    assert (outside.id, outside.function, outside.place) == ("S12", "", "deadline:5")
 
 
 @given(st.text(alphabet="# keps:S1,\n x=()'\"\\if", max_size=60))
