@@ -209,7 +209,7 @@ def test_an_envelope_of_another_image_opens_nothing() -> None:
     assert refused(data).code == "image.sealed"
 
 
-def test_what_somebody_else_sealed_for_a_recipient_is_held_to_the_signed_digests() -> None:
+def test_what_was_sealed_elsewhere_for_a_recipient_is_held_to_the_signed_digests() -> None:
     """Anybody can encrypt for a public key; the signature says what counts."""
     packed, groups = [], []
     for name in sorted(PAYLOADS):
