@@ -12,8 +12,9 @@ from twinslot.cli.output import Output
 from twinslot_image.build import build_time
 from twinslot_image.cli_commands import say
 from twinslot_image.file_kind import require_image, require_lasting
+from twinslot_image.key_change import ONLINE_ROLES
 from twinslot_image.key_files import one_at_a_time
-from twinslot_image.repository_files import ONLINE, ROLE, RepositoryDirectory, init_repository, read_listed
+from twinslot_image.repository_files import ROLE, RepositoryDirectory, init_repository, read_listed
 from twinslot_image.repository_offers import add_release, halt_release, set_waves
 from twinslot_image.repository_publish import publish
 
@@ -22,7 +23,7 @@ def init(arguments: argparse.Namespace, output: Output) -> None:
     """`repository init`."""
     directory = RepositoryDirectory(arguments.directory)
     plans = {"root": arguments.root, "targets": arguments.targets, ROLE: arguments.offers}
-    plans |= dict.fromkeys(ONLINE, (1, 1))
+    plans |= dict.fromkeys(ONLINE_ROLES, (1, 1))
     made = init_repository(directory, plans, build_time(os.environ), arguments.passphrase)
     root = directory.keys.root_file(1)
     lines = [f"{path}: new key" for path in made]

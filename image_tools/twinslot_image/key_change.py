@@ -24,6 +24,7 @@ from twinslot_image.key_files import ID_SHOWN, Documents
 ROOT_DAYS = 5 * 365  # an offline root outlives most service intervals; the chain renews it
 TARGETS_DAYS = 2 * 365
 EVERY_NAME = ("*",)  # what a role may sign for: the patterns of its names
+ONLINE_ROLES = ("snapshot", "timestamp")  # of a repository; the root of images has none of their keys
 TOP_ROLES = ("root", "targets")  # their keys stand in the root; those of all others in the targets document
 
 
@@ -92,10 +93,10 @@ def change_keys(before: Documents, role: str, keys: Sequence[SSlibKey], threshol
     if threshold != known.threshold:
         _check_rank_of(before, role, threshold)
     set_keys(holder, role, keys, threshold)
-    if with_root := role == "root" or (role == "targets" and not same):
+    if with_root := role in ("root", *ONLINE_ROLES) or (role == "targets" and not same):
         after.root.version += 1
         after.root.expires = now + timedelta(days=ROOT_DAYS)
-    if with_targets := role != "root":
+    if with_targets := role not in ("root", *ONLINE_ROLES):
         after.targets.version += 1
         after.targets.expires = now + timedelta(days=TARGETS_DAYS)
     return _possible(
@@ -168,7 +169,7 @@ def find_role(documents: Documents, role: str) -> tuple[Root | Targets, Any]:
     Raises:
         RefusedError: `refused.role-unknown`.
     """
-    if role in TOP_ROLES:
+    if role in TOP_ROLES or (role in ONLINE_ROLES and documents.root.roles[role].keyids):
         return documents.root, documents.root.roles[role]
     delegated = roles_of(documents.targets)
     if role not in delegated:
@@ -279,6 +280,8 @@ def check_ranks(thresholds: Mapping[str, int]) -> None:
 def _check_rank_of(documents: Documents, role: str, threshold: int) -> None:
     """A new threshold against those right above and below it."""
     top = {name: documents.root.roles[name].threshold for name in TOP_ROLES}
+    if role in ONLINE_ROLES:
+        return
     if role not in TOP_ROLES:
         check_ranks({"targets": top["targets"], role: threshold})
     elif role == "targets":
@@ -290,7 +293,7 @@ def _check_rank_of(documents: Documents, role: str, threshold: int) -> None:
 
 def _check_document(targets: Targets, role: str, keys: int) -> None:
     """When a role gets so many keys, the others keeping theirs."""
-    if role not in TOP_ROLES:
+    if role not in (*TOP_ROLES, *ONLINE_ROLES):
         others = (known for name, known in roles_of(targets).items() if name != role)
         check_total(keys + sum(len(known.keyids) for known in others))
 
@@ -304,7 +307,10 @@ def _check_possible(need: Need, role: str) -> None:
 
 def _refuse_strangers(documents: Documents, role: str, keys: Iterable[SSlibKey]) -> None:
     """A person with one key in two roles would sign twice."""
-    known = {**{name: documents.root.roles[name] for name in TOP_ROLES}, **roles_of(documents.targets)}
+    known = {
+        **{name: documents.root.roles[name] for name in (*TOP_ROLES, *ONLINE_ROLES)},
+        **roles_of(documents.targets),
+    }
     for key in keys:
         for name, other in known.items():
             if name != role and key.keyid in other.keyids:

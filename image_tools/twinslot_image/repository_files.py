@@ -29,13 +29,12 @@ from twinslot.core.canonical import encode
 from twinslot.core.errors import DeviceError, ImageError, Refusal, RefusedError
 from twinslot.core.offer import parse_offers
 from twinslot_image.compose import SPEC_VERSION
-from twinslot_image.key_change import ROOT_DAYS, TARGETS_DAYS, set_keys
+from twinslot_image.key_change import ONLINE_ROLES, ROOT_DAYS, TARGETS_DAYS, set_keys
 from twinslot_image.key_files import KeyDirectory, NewFile, make_signer, private_file, write_together
 from twinslot_image.named_file import read_small
 from twinslot_image.replacement import write_whole
 
 ROLE: Final = "offers"  # who signs what is offered
-ONLINE: Final = ("snapshot", "timestamp")  # who says, each few days, that nothing is newer
 LISTED: Final = "repository.json"
 
 
@@ -97,7 +96,7 @@ def init_repository(
             signer, key = make_signer()
             signers.setdefault(role, []).append(signer)
             made.append(private_file(keys.key_file(role, signer.public_key.keyid), key, secret))
-    empty = {role: Role([], 1) for role in ("root", "targets", *ONLINE)}
+    empty = {role: Role([], 1) for role in ("root", "targets", *ONLINE_ROLES)}
     root = Root(1, SPEC_VERSION, now + timedelta(days=ROOT_DAYS), {}, empty, consistent_snapshot=True)
     delegated = {ROLE: DelegatedRole(ROLE, [], 1, True, paths=["*"])}
     targets = Targets(1, SPEC_VERSION, now + timedelta(days=TARGETS_DAYS), {}, Delegations({}, delegated))

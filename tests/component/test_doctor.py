@@ -27,6 +27,7 @@ from twinslot.queries import doctor as doctor_module
 from twinslot.queries import doctor_boot as looks_boot
 from twinslot.queries import doctor_device as looks_device
 from twinslot.queries.diagnosis import Diagnosis
+from twinslot.repository.state import PollState, write_state
 from twinslot.storage import mounts
 from twinslot.storage.device_key import DeviceKeyFiles
 from twinslot.storage.known_lists import KnownList, ListStore
@@ -384,6 +385,37 @@ def device_key_open(ward: Ward) -> None:
     (ward.directory / "data/device-key.pem").chmod(0o444)
 
 
+def repository(ward: Ward, **state: Any) -> None:
+    """One is configured, and polls have found this."""
+    (ward.directory / "repository-root.json").write_text("{}")
+    table = f'[repository]\nurl = "https://server/fleet"\nroot = "{ward.directory}/repository-root.json"\n'
+    ward.set("[record]", f"{table}[record]")
+    if state:
+        write_state(ward.directory / "data", PollState("https://server/fleet", **state))
+
+
+def never_polled(ward: Ward) -> None:
+    repository(ward)
+
+
+def no_repository_root(ward: Ward) -> None:
+    repository(ward)
+    (ward.directory / "repository-root.json").unlink()
+
+
+def repository_frozen(ward: Ward) -> None:
+    repository(ward, first="2026-05-01T00:00:00+00:00", fresh="2026-05-30T00:00:00+00:00", stale="frozen", failures=1)
+
+
+def repository_silent(ward: Ward) -> None:
+    repository(ward, first="2026-05-01T00:00:00+00:00", fresh="2026-05-17T00:00:00+00:00")
+
+
+def polls_failed(ward: Ward) -> None:
+    error = {"code": "transport.network", "message": "the server is away"}
+    repository(ward, first="2026-05-31T00:00:00+00:00", failures=3, error=error)
+
+
 FINDINGS: list[tuple[Callable[[Ward], None], str, str, str]] = [
     (no_slot, "running-slot", "fault", "no configured slot holds the root file system: the root mount is /dev/mm"),
     (other_claim, "claims", "warning", "the kernel command line says slot 'b'"),
@@ -426,6 +458,11 @@ FINDINGS: list[tuple[Callable[[Ward], None], str, str, str]] = [
     (no_device_key, "device-key", "warning", "this device has no key of its own"),
     (device_key_of_another, "device-key", "fault", "is the public part of another key"),
     (device_key_open, "device-key", "fault", "may be read or replaced by others"),
+    (never_polled, "repository", "warning", "'https://server/fleet' was never asked"),
+    (no_repository_root, "repository", "fault", "there is no '"),
+    (repository_frozen, "repository", "warning", "what the repository gives has expired"),
+    (repository_silent, "repository", "warning", "the repository has given nothing fresh for a long time"),
+    (polls_failed, "repository", "warning", "the last 3 polls failed"),
     (no_build_time, "clock", "warning", "'trust.build_time' is not set"),
     (clock_before_build, "clock", "warning", "which is before the build time of this system (2026-01-01"),
 ]

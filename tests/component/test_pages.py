@@ -71,6 +71,12 @@ HELD = {
     ("docs/guide-device.md", "[Service]"): "test_the_drop_in_of_the_guide_narrows_what_the_unit_allows",
     ("docs/guide-device.md", "twinslot log"): "commands; tests/unit/test_cli_log.py",
     ("docs/guide-device.md", "twinslot install"): "commands; changes a device: tests/component/test_cli.py",
+    (
+        "docs/decisions/0053-a-repository-of-plain-files.md",
+        "public/metadata/",
+    ): "a picture; tests/component/test_repository.py",
+    ("docs/guide-repository.md", "rsync -a"): "commands; need a server: tests/component/test_repository.py serves it",
+    ("docs/guide-repository.md", "twinslot status"): "commands; tests/component/test_repository.py",
     ("docs/image-format.md", '{"custom":{"group_size"'): "test_the_objects_of_the_format_page_are_those_of_an_image",
     (
         "docs/image-format.md",
@@ -101,6 +107,7 @@ NAMED = {
     "docs/guide-matrix.md": "tests/component/test_lab_guide_matrix.py",
     "docs/guide-release.md": "test_the_release_guide_works_from_an_empty_directory and those after it",
     "docs/guide-tokens.md": "tests/component/test_guide_tokens.py",
+    "docs/guide-repository.md": "tests/component/test_repository.py",
     "docs/packaging.md": "tests/component/test_make_install.py",
     "docs/testing-your-device.md": "tests/board/test_guide.py",
     "docs/try.md": "tests/component/test_try_device.py",

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import random
+import re
+import shlex
 import shutil
+import tomllib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
@@ -13,6 +17,7 @@ import pytest
 from repository_bench import CONTENT, RepositoryBench, repository_bench
 
 from twinslot.cli.parser import make_parser
+from twinslot.config.options import RepositoryConfig
 from twinslot_image import replacement, repository_publish
 from twinslot_image.cli import main as image_main
 
@@ -122,11 +127,11 @@ def test_another_makers_repository_is_refused(bench: RepositoryBench, tmp_path: 
 
 def test_a_device_follows_new_keys_of_every_role(bench: RepositoryBench) -> None:
     bench.poll()
-    for role in ("root", "targets", "offers"):
+    for role in ("root", "targets", "offers", "snapshot", "timestamp"):
         assert image_main(["keys", "rotate", str(bench.fleet / "keys"), role]) == 0
     bench.offer("1.2", 12)
     assert bench.poll()[0] == 0
-    assert bench.run("status")[1]["repository"]["versions"]["root"] == 3
+    assert bench.run("status")[1]["repository"]["versions"]["root"] == 5
     offer = bench.offered()
     assert offer is not None
     assert offer["release"]["sequence"] == 12
@@ -257,6 +262,65 @@ def test_what_a_device_would_refuse_is_not_published(
     bench.image("publish", status=4)
     assert "'targets'" in capsys.readouterr().err
     assert (bench.fleet / "public/metadata/timestamp.json").read_bytes() == before
+
+
+def test_the_guide_works_from_an_empty_directory(
+    bench: RepositoryBench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parents[2] / "docs/guide-repository.md").read_text()
+    named = dict(re.findall(r"^```(?:sh|toml) (\w+)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL))
+    place = tmp_path / "guide"
+    place.mkdir()
+    shutil.copy(bench.maker.image("2026.11", 42, CONTENT), place / "pump-2026.11.twin")
+    monkeypatch.chdir(place)
+    for name in ("init", "offer", "halt"):
+        for line in named[name].splitlines():
+            program, *argv = shlex.split(line)
+            assert (program, image_main(argv)) == ("twinslot-image", 0)
+    (found,) = json.loads((place / "fleet/repository.json").read_text())["offers"]["acme,pump-3"]
+    assert (found["halted"], len(found["waves"])) == ("alarm too quiet", 2)
+    assert RepositoryConfig(**tomllib.loads(named["device"])["repository"]).url == "https://updates.example/fleet"
+
+
+def test_with_the_keys_of_snapshot_and_timestamp_alone_the_same_is_published_again(bench: RepositoryBench) -> None:
+    bench.poll()
+    for path in (bench.fleet / "keys/private").iterdir():
+        if path.name.partition(".")[0] not in ("snapshot", "timestamp"):
+            path.unlink()
+    later = datetime.now(UTC) + timedelta(days=20)
+    bench.publish(later)
+    bench.later(later)
+    assert bench.poll()[0] == 0
+    bench.image("halt", "1.1", "--reason", "alarm too quiet")
+    bench.image("publish", status=6)
+
+
+def test_a_repository_that_is_damaged_at_random_is_an_error_with_a_code_and_changes_nothing(
+    bench: RepositoryBench,
+) -> None:
+    """Each time another place, another one on each day; the sound one is taken again afterwards."""
+    bench.poll()
+    draw = random.Random(f"{datetime.now(UTC):%j}")
+    slots = {name: bench.device.content(name) for name in bench.device.slots}
+    for _ in range(8):
+        bench.publish()
+        path = draw.choice(sorted(path for path in (bench.fleet / "public/metadata").rglob("*.json")))
+        data = bytearray(path.read_bytes())
+        at = draw.randrange(len(data))
+        data[at : at + draw.randrange(1, 40)] = draw.randbytes(draw.randrange(0, 40))
+        whole = path.read_bytes()
+        path.write_bytes(data)
+        shutil.rmtree(bench.device.directory / "data/repository", ignore_errors=True)
+        (bench.device.directory / "data/repository.json").unlink(missing_ok=True)
+        status, said = bench.poll()
+        assert status in (0, 4, 5), said
+        if status:
+            assert said["code"].partition(".")[0] in ("refused", "transport"), said
+            assert bench.offered() is None
+        path.write_bytes(whole)
+        assert bench.poll()[0] == 0
+        assert bench.offered() is not None
+    assert {name: bench.device.content(name) for name in bench.device.slots} == slots
 
 
 def test_the_command_of_the_unit_is_one_that_the_parser_takes() -> None:

@@ -28,6 +28,7 @@ ENVIRONMENT = os.environ | {"SBOM": sys.executable}  # the copied checkout has n
 EXPOSURE = {
     "twinslot.service": 14,
     "twinslot-boot.service": 14,
+    "twinslot-poll.service": 14,
     "twinslot-check.service": 88,
     "twinslot-commit.service": 88,
     "twinslot-deadline.service": 45,
@@ -49,6 +50,7 @@ ENABLED = {
     "sockets.target.wants/twinslot-read.socket",
     "sockets.target.wants/twinslot-verify.socket",
     "sysinit.target.wants/twinslot-deadline.service",
+    "timers.target.wants/twinslot-poll.timer",
 }
 
 

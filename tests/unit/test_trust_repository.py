@@ -7,6 +7,7 @@ we must; where it says yes we may differ only in what the page of rules says (ke
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import random
 import tempfile
@@ -274,6 +275,43 @@ def test_what_has_expired_is_refused_by_name(world: World, days: int, role: str)
         world.ours(Source(dict(world.files)), days=days)
     assert caught.value.code == "refused.repository-expired"
     assert f"'{role}'" in caught.value.message
+
+
+@pytest.mark.parametrize("name", ["timestamp.json", "1.snapshot.json", "1.offers.json"])
+def test_an_older_document_than_the_kept_one_is_refused(world: World, name: str) -> None:
+    """The device has seen version 2 of one document, each other one is as the server has it."""
+    role = name.removesuffix(".json").split(".")[-1]
+    files = dict(world.files)
+    newer = json.loads(files[name])
+    newer["signed"]["version"] = 2
+    files[f"2.{role}.json" if name[0].isdigit() else name] = world.signed(name, newer)
+    names = {
+        "1.offers.json": ("1.snapshot.json", "offers.json"),
+        "1.snapshot.json": ("timestamp.json", "snapshot.json"),
+    }
+    while name in names:  # whatever names it names the new one, in a new version, too
+        name, named = names[name]
+        above = json.loads(files[name])
+        below = files[f"2.{named}"]
+        above["signed"]["version"] = 2
+        above["signed"]["meta"][named] = {"version": 2, "length": len(below), "hashes": _hashes(below)}
+        files["2.snapshot.json" if name[0].isdigit() else name] = world.signed(name, above)
+    source = Source(files)
+    world.ours(source)
+    kept = dict(source.kept)
+    source.server = dict(world.files)
+    if role != "timestamp":  # a timestamp that is newer than the kept one, and names what is older
+        timestamp = json.loads(world.files["timestamp.json"])
+        timestamp["signed"]["version"] = 3
+        source.server["timestamp.json"] = world.signed("timestamp.json", timestamp)
+    with pytest.raises(RefusedError) as caught:
+        world.ours(source)
+    assert caught.value.code == "refused.repository-version"
+    assert source.kept == kept
+
+
+def _hashes(data: bytes) -> dict[str, str]:
+    return {"sha256": hashlib.sha256(data).hexdigest()}
 
 
 def test_one_key_under_two_ids_counts_once(world: World) -> None:
