@@ -77,7 +77,7 @@ def put_in_place(made: Path, place: OutputPlace, *, fresh: bool) -> None:
             raise
         except OSError as e:
             raise cannot_write(place.given, e.strerror or e) from e
-        _settle_directory(place.path.parent)
+        _sync_directory(place.path.parent)
 
 
 def _put_fresh(made: Path, path: Path) -> None:
@@ -91,7 +91,7 @@ def _put_fresh(made: Path, path: Path) -> None:
         made.unlink()
 
 
-def _settle_directory(path: Path) -> None:
+def _sync_directory(path: Path) -> None:
     with suppress(OSError):  # one that may be written and not read, or a file system that cannot
         directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         try:

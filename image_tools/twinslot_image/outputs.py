@@ -20,7 +20,7 @@ from twinslot.core.errors import Refusal, RefusedError
 from twinslot_image.file_lock import locked, put_in_place
 from twinslot_image.named_file import naming
 from twinslot_image.output_place import OutputPlace, cannot_write, find_place, names_directory, open_stream
-from twinslot_image.replacement import beside, settle
+from twinslot_image.replacement import beside, sync
 from twinslot_image.stop import undisturbed
 
 Judge = Callable[[BinaryIO], str | None]  # why what stands there may not be replaced; None: it may
@@ -68,29 +68,29 @@ class Target:
                 self.rename(name)
             self._name = name
         else:
-            self._settle(self._given)
+            self._find(self._given)
 
     @property
     def path(self) -> Path:
         """What the user calls it."""
-        return Path(self._settled.given)
+        return Path(self._found_place.given)
 
     @property
     def folder(self) -> Path:
         """Where temporary files may lie: beside the output, or the system's directory for those."""
         if self._directory:
             return self._directory
-        return Path(tempfile.gettempdir()) if self._settled.stream else self._settled.path.parent
+        return Path(tempfile.gettempdir()) if self._found_place.stream else self._found_place.path.parent
 
     @property
     def on_standard_output(self) -> bool:
         """The output goes where messages for people would."""
-        return self._settled.on_standard_output
+        return self._found_place.on_standard_output
 
     def rename(self, name: str) -> None:
         """Another name, as long as it is in a directory that was given; else nothing changes."""
         if self._directory:
-            self._settle(str(self._directory / name))
+            self._find(str(self._directory / name))
 
     def __enter__(self) -> Self:
         if self._directory and not self._directory.is_dir():
@@ -110,7 +110,7 @@ class Target:
     @contextmanager
     def writing(self) -> Iterator[BinaryIO]:
         """The output as a file to write to; when the block ends well it stands under its name."""
-        place = self._settled
+        place = self._found_place
         if place.stream:
             with naming(place.given), open_stream(place) as stream:
                 yield stream
@@ -118,7 +118,7 @@ class Target:
             return
         with beside(place) as (sink, made):
             yield sink
-            settle(sink)
+            sync(sink)
             self._put(made, place)
 
     @contextmanager
@@ -128,20 +128,20 @@ class Target:
         Raises:
             DeviceError: `device.output`: a device or a pipe.
         """
-        place = self._settled
+        place = self._found_place
         if place.stream:
             raise cannot_write(place.given, "a device or a pipe", expected="the name of a file; copy it with 'dd' then")
         with beside(place) as (sink, made):
             yield made
-            settle(sink)
+            sync(sink)
             self._put(made, place)
 
     @property
-    def _settled(self) -> OutputPlace:
+    def _found_place(self) -> OutputPlace:
         assert self._place, "the directory is made by entering"
         return self._place
 
-    def _settle(self, given: str) -> None:
+    def _find(self, given: str) -> None:
         self._place = place = find_place(given)
         for path in self._inputs:
             with suppress(OSError):

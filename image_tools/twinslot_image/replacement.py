@@ -33,7 +33,7 @@ def replacing(path: Path, mode: int = MODE_PUBLIC) -> Iterator[BinaryIO]:
     place = _regular(path)
     with beside(place, mode if mode == MODE_SECRET else None) as (sink, made):
         yield sink
-        settle(sink)
+        sync(sink)
         put_in_place(made, place, fresh=False)
 
 
@@ -49,7 +49,7 @@ def rewriting(path: Path) -> Iterator[tuple[BinaryIO, BinaryIO]]:
     place = _regular(path)
     with locked(place.path) as source, beside(place) as (sink, made):
         yield source, sink
-        settle(sink)
+        sync(sink)
         put_in_place(made, place, fresh=False)
 
 
@@ -114,7 +114,7 @@ def beside(place: OutputPlace, mode: int | None = None) -> Iterator[tuple[Binary
             LEFTOVERS.discard(made)
 
 
-def settle(file: BinaryIO) -> None:
+def sync(file: BinaryIO) -> None:
     """Everything written is on the medium."""
     file.flush()
     os.fsync(file.fileno())

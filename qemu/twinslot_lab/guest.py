@@ -90,10 +90,10 @@ class GuestBoard(ABC):
             self._watch_from = self.console.mark
         if slot and hello.slot != slot:
             raise BoardError(f"slot '{hello.slot}' is up, not '{slot}'", self.console.tail())
-        deadline.poll(self._settled, every=1)  # each question costs the guest half a second of its processor
+        deadline.poll(self._is_started, every=1)  # each question costs the guest half a second of its processor
         return hello
 
-    def _settled(self) -> bool:
+    def _is_started(self) -> bool:
         """The default target is reached; an error if systemd has nothing left to do and it is not."""
         if self._default_target():
             return True

@@ -120,7 +120,7 @@ class OwnTeam(ReleaseTeam):
             for overlay in overlays:
                 rootfs.apply_overlay(overlay, tree)
             for file in tree.rglob("*.pyc"):
-                rootfs.settle_bytecode(file)
+                rootfs.make_bytecode_independent(file)
 
         return cached(f"own-{self._device.name}", self._system_key(), make) / "tree"
 

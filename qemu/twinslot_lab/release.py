@@ -219,7 +219,7 @@ class ReleaseTeam:
         """The system with the client's package installed, as dpkg does it; shared by all releases."""
 
         def make(work: Path) -> None:
-            settings = functools.partial(_settle, self.board)
+            settings = functools.partial(_configure_product, self.board)
             rootfs.build_rootfs(self.board, work / "tree", debs=[self.deb], overlays=[settings])
 
         return cached(f"product-{self.board.name}", self._system_key(), make) / "tree"
@@ -254,7 +254,7 @@ def _package() -> Path:
 
 
 def settings_of(board: BoardDescription) -> tuple[str, str]:
-    """What the board's description settles of the product: configuration (docs/config.md) and deadline unit.
+    """What the board's description says of the product: configuration (docs/config.md) and deadline unit.
 
     Where the board is no slower than others, the product's own words about deadlines stand.
     """
@@ -268,7 +268,7 @@ def settings_of(board: BoardDescription) -> tuple[str, str]:
     return "\n".join(lines) + "\n", f"TWINSLOT_DEADLINE={seconds}\n"
 
 
-def _settle(board: BoardDescription, tree: Path) -> None:
+def _configure_product(board: BoardDescription, tree: Path) -> None:
     """Into /etc, which counts before what the product ships in /usr/lib."""
     etc = tree / "etc" / "twinslot"
     (etc / "config.d").mkdir(parents=True, exist_ok=True)

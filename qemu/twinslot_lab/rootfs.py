@@ -184,10 +184,10 @@ def _finish(tree: Path) -> None:
     shutil.move(database, factory / "dpkg")
     database.symlink_to("/usr/share/factory/var/lib/dpkg")
     for file in tree.rglob("*.pyc"):
-        settle_bytecode(file)
+        make_bytecode_independent(file)
 
 
-def settle_bytecode(file: Path) -> None:
+def make_bytecode_independent(file: Path) -> None:
     """Make compiled Python independent of file times, which an image does not keep (PEP 552, unchecked hash).
 
     With a time in it, every import on the board would find it stale and compile again; with a hash to be checked (which

@@ -98,7 +98,7 @@ class SimulatedBoard:
         self.starts = 0
         self.last: SmallStream | None = None  # of the last download
         self.wants_reboot = False
-        self.settled = False  # a file in /run
+        self.no_trial = False  # a file in /run
         self.fails_every_check = False
         self.may_check = True
         self.running_notes: tuple[str, ...] = ()  # what the kernel's command line says of the running slot
@@ -128,7 +128,7 @@ class SimulatedBoard:
             disk.power = power
 
     def lose_power(self) -> None:
-        """Everything volatile is settled; the board is off."""
+        """Everything volatile is gone; the board is off."""
         for disk in self._all_disks():
             disk.lose_power()
         if self._record is not None:
@@ -142,7 +142,7 @@ class SimulatedBoard:
 
         A slot loads if its first sector, where these images' superblock stands, has something in it.
         """
-        self.wants_reboot = self.settled = self.gave_up = False
+        self.wants_reboot = self.no_trial = self.gave_up = False
         self.running = None
         self.starts += 1
         slot = self.power_on(lambda name: any(self.disks[SlotName(name)].content()[:SECTOR]))
@@ -187,9 +187,9 @@ class SimulatedBoard:
         With status 78 a unit counts as done, and the deadline decides.
         """
         self.verb("boot", undecided=True)
-        if not self.settled:
+        if not self.no_trial:
             self.verb("check", "--if-trial", refused=True, undecided=True)
-        if not self.settled and not self.wants_reboot and not self.gave_up:
+        if not self.no_trial and not self.wants_reboot and not self.gave_up:
             self.verb("commit", "--if-trial", refused=True, undecided=True)
 
     def verb(self, *words: str, refused: bool = False, undecided: bool = False) -> str:
@@ -239,7 +239,7 @@ class SimulatedBoard:
             now=lambda: datetime(2026, 1, 1, tzinfo=UTC),
             lists=self._lists(),
             read_back_with=contextlib.nullcontext,  # cuts are counted in calls, so their order is fixed
-            tell_settled=self._settle,
+            tell_no_trial=self._note_no_trial,
             running_notes=self.running_notes,
             root_payload="rootfs",
         )
@@ -249,8 +249,8 @@ class SimulatedBoard:
         self.shortages.meet("lock")
         yield
 
-    def _settle(self, settled: bool) -> None:
-        self.settled = settled
+    def _note_no_trial(self, no_trial: bool) -> None:
+        self.no_trial = no_trial
 
     def open_record(self, *, on_trial: bool = False) -> Record:
         """The record on the data partition."""

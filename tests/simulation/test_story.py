@@ -37,24 +37,26 @@ def test_a_good_update_is_tried_and_committed(board: SimulatedBoard) -> None:
     assert (transaction.outcome, transaction.reason) == (Outcome.COMMITTED, "")
 
 
-def settled(board: SimulatedBoard) -> bool:
+def no_trial(board: SimulatedBoard) -> bool:
     """After the boot unit: what judges a trial does not start."""
     board.engine().boot()
-    return board.settled
+    return board.no_trial
 
 
-def test_a_start_is_settled_unless_it_is_a_trial_also_when_the_record_is_lost(board: SimulatedBoard) -> None:
-    assert settled(board)
+def test_a_start_says_that_nothing_is_on_trial_unless_it_is_one_also_when_the_record_is_lost(
+    board: SimulatedBoard,
+) -> None:
+    assert no_trial(board)
     board.install(NEW)
     board.start()
     board.record_broken = True
-    assert not settled(board)
+    assert not no_trial(board)
     board.record_broken = False
-    assert not settled(board)
+    assert not no_trial(board)
     board.live()
     assert board.system() is NEW
     board.start()
-    assert settled(board)
+    assert no_trial(board)
 
 
 def test_an_update_that_is_not_well_is_left_and_the_reason_is_kept(board: SimulatedBoard) -> None:

@@ -27,7 +27,7 @@ def index_of(wanted: list[bytes], base: bytes, step: int = 3) -> BlockIndex:
     index = BlockIndex(GROUP_BLOCKS)
     for number, group in enumerate(wanted):
         index.add(number, block_sums(group))
-    index.settle()
+    index.make_searchable()
     for first in range(0, len(base) // BLOCK_SIZE + 1, step):
         index.show(first, base[first * BLOCK_SIZE : (first + step) * BLOCK_SIZE])
     return index

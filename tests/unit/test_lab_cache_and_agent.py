@@ -26,7 +26,7 @@ from twinslot_lab.command import run
 from twinslot_lab.deadline import Deadline
 from twinslot_lab.errors import BoardError, BuildError, GuestError
 from twinslot_lab.growing import GrowingLines
-from twinslot_lab.rootfs import ROOTFS, settle_bytecode
+from twinslot_lab.rootfs import ROOTFS, make_bytecode_independent
 
 
 def writer(name: str, text: str) -> Callable[[Path], None]:
@@ -156,11 +156,13 @@ def test_a_deadline_says_what_was_waited_for() -> None:
 
 
 @pytest.mark.parametrize("mode", list(py_compile.PycInvalidationMode))
-def test_settled_bytecode_is_used_whatever_the_times_are(tmp_path: Path, mode: py_compile.PycInvalidationMode) -> None:
+def test_independent_bytecode_is_used_whatever_the_times_are(
+    tmp_path: Path, mode: py_compile.PycInvalidationMode
+) -> None:
     source = tmp_path / "m.py"
     source.write_text("import sys\nsys.stdout.write('compiled')\n")
     compiled = Path(str(py_compile.compile(str(source), doraise=True, invalidation_mode=mode)))
-    settle_bytecode(compiled)
+    make_bytecode_independent(compiled)
     settled = compiled.read_bytes()
     source.write_text("import sys\nsys.stdout.write('from source')\n")
     os.utime(source, (0, 0))

@@ -51,7 +51,7 @@ writes = st.lists(
 
 
 @given(writes, st.sampled_from([0, SECTOR]))
-def test_whatever_is_written_stands_there_once_it_is_settled(
+def test_whatever_is_written_stands_there_once_it_is_handed_over(
     steps: list[tuple[int, int, int, bool]], sector: int
 ) -> None:
     medium, expected = Medium(), bytearray(SIZE)
@@ -63,7 +63,7 @@ def test_whatever_is_written_stands_there_once_it_is_settled(
         expected[at : at + len(data)] = data
         held.write(at, memoryview(data))
         end = at + len(data)
-    held.settle()
+    held.hand_over()
     assert medium.content == expected
     assert all(offset % SECTOR == length % SECTOR == 0 for offset, length in medium.direct)
     assert not (medium.direct and not sector)
@@ -74,7 +74,7 @@ def test_writes_that_follow_each_other_reach_the_medium_as_one() -> None:
     held = behind(medium)
     for at in range(0, SIZE, 256):
         held.write(at, memoryview(b"x" * 256))
-    held.settle()
+    held.hand_over()
     assert medium.direct == [(at, BUFFER) for at in range(0, SIZE, BUFFER)]
     assert medium.plain == []
 
@@ -84,7 +84,7 @@ def test_the_end_within_a_sector_is_written_through_the_cache() -> None:
     held = behind(medium)
     held.write(512, memoryview(b"x" * 700))
     assert medium.direct == medium.plain == [], "held back"
-    held.settle()
+    held.hand_over()
     assert (medium.direct, medium.plain) == ([(512, 512)], [(1024, 188)])
 
 
@@ -95,7 +95,7 @@ def test_a_region_that_is_about_to_be_read_is_handed_over_and_no_other(
     medium = Medium()
     held = behind(medium)
     held.write(start, memoryview(b"x" * length))
-    held.settle_region(region, size)
+    held.hand_over_region(region, size)
     within = [at for at in range(region, region + size) if start <= at < start + length]
     assert bool(medium.direct or medium.plain) == bool(within)
     assert all(medium.content[at] == ord("x") for at in within)
@@ -107,8 +107,8 @@ def test_what_could_not_be_written_is_told_once_and_not_tried_again() -> None:
     held.write(0, memoryview(b"x" * 512))
     medium.broken = True
     with pytest.raises(DeviceError, match="cannot write"):
-        held.settle()
-    held.settle()
+        held.hand_over()
+    held.hand_over()
     assert len(medium.direct) == 1
 
 

@@ -44,7 +44,7 @@ from twinslot.worker.unlock import Decryption
 log = logging.getLogger(__name__)
 
 LOCK_WAIT: Final = 15.0  # seconds that a boot, check or commit waits for another
-SETTLED: Final = Path("/run/twinslot/settled")
+NO_TRIAL: Final = Path("/run/twinslot/no-trial")
 _PATIENT: Final = frozenset({"boot", "check", "commit"})
 
 
@@ -120,7 +120,7 @@ def open_device(config: Config, get_worker: GetWorker, origin: Origin) -> Device
         now=utc_now,
         lists=ListStore(config.record.directory / "lists"),
         delta=_delta_policy(config),
-        tell_settled=_tell_settled,
+        tell_no_trial=_tell_no_trial,
         expecting=verifier.expecting,
         hardware=config.device.hardware,
         variant=config.device.variant,
@@ -175,11 +175,11 @@ def _lock(what: str) -> AbstractContextManager[None]:
     return held()
 
 
-def _tell_settled(settled: bool) -> None:
+def _tell_no_trial(none: bool) -> None:
     """By a file that does not outlive the boot. Where it is missing for any reason, the units start and see."""
     try:
-        SETTLED.unlink(missing_ok=True)
-        if settled:
-            SETTLED.touch()
+        NO_TRIAL.unlink(missing_ok=True)
+        if none:
+            NO_TRIAL.touch()
     except OSError as e:
-        log.warning("'%s' cannot be changed: %s", SETTLED, e.strerror)
+        log.warning("'%s' cannot be changed: %s", NO_TRIAL, e.strerror)

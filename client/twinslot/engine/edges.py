@@ -104,7 +104,7 @@ class Device:
             end, in a fixed order of calls.
         lists: Where the plain lists of both slots are kept; None: nowhere.
         delta: How an update may come.
-        tell_settled: Told after each start whether nothing is on trial, so that what judges a trial need not start.
+        tell_no_trial: Told after each start whether nothing is on trial, so that what judges a trial need not start.
         hardware: This device's hardware revision, and
         variant: its variant; None where local configuration names none.
         expecting: Entered while an image's head is on its way and until it is verified: the trust process may start
@@ -130,7 +130,7 @@ class Device:
     read_back_with: Callable[[], AbstractContextManager[Executor | None]] = _one_thread
     lists: ListStore | None = None
     delta: DeltaPolicy = DeltaPolicy()
-    tell_settled: Callable[[bool], None] = _not_told
+    tell_no_trial: Callable[[bool], None] = _not_told
     expecting: Callable[[], AbstractContextManager[None]] = nullcontext
     hardware: str | None = None
     variant: str | None = None

@@ -41,7 +41,7 @@ class BootReport:
     notes: tuple[str, ...]
 
 
-_SETTLED: Final = (State.IDLE, State.WRITTEN, State.ARMED)  # none of them is left without another boot
+_NO_TRIAL: Final = (State.IDLE, State.WRITTEN, State.ARMED)  # none of them is left without another boot
 
 
 class Engine:
@@ -106,7 +106,7 @@ class Engine:
         """
         with recovered(self._device, "boot") as session:
             on_trial = session.environment().trial is self._device.running
-            self._device.tell_settled(session.machine.state in _SETTLED and not on_trial)
+            self._device.tell_no_trial(session.machine.state in _NO_TRIAL and not on_trial)
             return BootReport(session.event, session.machine.state, session.machine.transaction, session.notes)
 
     def check(self, observer: Observer = quiet) -> Transaction | None:

@@ -16,7 +16,7 @@ from typing import Final
 from twinslot.core.tables import sorted_table
 from twinslot.image.wire_blocks import BLOCK_SIZE, SUM_SIZE
 
-BLOCKS_MAX: Final = 1 << 18  # blocks that are looked for: 1 GiB of content; 12 bytes of memory each, once settled
+BLOCKS_MAX: Final = 1 << 18  # blocks that are looked for: 1 GiB of content; 12 bytes of memory each, once searchable
 _NOWHERE, _ZERO, _FIRST = 0, 1, 2  # in the table of places; from _FIRST on: number of the base's block plus _FIRST
 _ZERO_SUM: Final = zlib.crc32(bytes(BLOCK_SIZE))
 
@@ -67,7 +67,7 @@ class BlockIndex:
         self._ranks[group] = len(self._ranks)
         self._sums.extend(numbers(sums))
 
-    def settle(self) -> None:
+    def make_searchable(self) -> None:
         """Every group was added."""
         self._places = array("I", (_ZERO if each == _ZERO_SUM else _NOWHERE for each in self._sums))
         self._keys = sorted_table(each << 32 | at for at, each in enumerate(self._sums) if each != _ZERO_SUM)

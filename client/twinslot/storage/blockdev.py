@@ -152,7 +152,7 @@ class BlockTarget:
     def zero(self, offset: int, length: int) -> None:
         """Make a range read as zeros: BLKZEROOUT for whole sectors of a device, plain writes for the rest."""
         self._check("zero", offset, length)
-        self._behind.settle()
+        self._behind.hand_over()
         end = offset + length
         first = min(-(-offset // self._sector) * self._sector, end)
         last = max(end // self._sector * self._sector, first)
@@ -168,7 +168,7 @@ class BlockTarget:
             DeviceError: `device.flush`; from then on every call raises it.
         """
         self._check("flush", 0, 0)
-        self._behind.settle()
+        self._behind.hand_over()
         try:
             os.fsync(self._fd)
         except OSError as e:
@@ -191,7 +191,7 @@ class BlockTarget:
                 expected=self._sector,
                 found=f"{offset}+{length}",
             )
-        self._behind.settle_region(offset, length)
+        self._behind.hand_over_region(offset, length)
         pieces = []
         while length:
             piece = self._read_piece(offset, min(length, READ_BUFFER))

@@ -22,8 +22,8 @@ Write = Callable[[int, memoryview], None]  # offset, and all of what is to stand
 class WriteBuffer:
     """Holds back what was written last, until it is `WRITE_BUFFER` bytes, or somebody needs it on the medium.
 
-    What is held back is in no cache: `settle` comes before every flush, `settle_region` before every read. For several
-    threads at once.
+    What is held back is in no cache: `hand_over` comes before every flush, `hand_over_region` before every read.
+    For several threads at once.
 
     Args:
         plain: Writes any bytes.
@@ -50,7 +50,7 @@ class WriteBuffer:
         """
         with self._guard:
             if offset != self._start + self._length:
-                self._settle()
+                self._hand_over()
             while view:
                 if not self._length:
                     self._start = offset
@@ -59,22 +59,22 @@ class WriteBuffer:
                 self._length += len(taken)
                 view, offset = view[len(taken) :], offset + len(taken)
                 if self._length == WRITE_BUFFER:
-                    self._settle()
+                    self._hand_over()
 
-    def settle(self) -> None:
+    def hand_over(self) -> None:
         """Hand over what is held back.
 
         Raises:
             DeviceError: It could not be written; it is not held back any more.
         """
         with self._guard:
-            self._settle()
+            self._hand_over()
 
-    def settle_region(self, offset: int, length: int) -> None:
-        """As `settle`, if any of these bytes is held back."""
+    def hand_over_region(self, offset: int, length: int) -> None:
+        """As `hand_over`, if any of these bytes is held back."""
         with self._guard:
             if offset < self._start + self._length and self._start < offset + length:
-                self._settle()
+                self._hand_over()
 
     def close(self) -> None:
         """Hand over what is held back, if it can be, and release the memory. May be called again.
@@ -84,11 +84,11 @@ class WriteBuffer:
         with self._guard:
             if not self._buffer.closed:
                 with contextlib.suppress(DeviceError):
-                    self._settle()
+                    self._hand_over()
             with contextlib.suppress(BufferError):  # an error that somebody still holds points into it
                 self._buffer.close()
 
-    def _settle(self) -> None:
+    def _hand_over(self) -> None:
         start, length = self._start, self._length
         self._length = 0
         if not length:

@@ -88,7 +88,7 @@ class HostDevice:
         self._held = {SlotName.A: factory}
         self._up = ExitStack()
         self._running, self._starts = SlotName.A, 0
-        self.settled = self.wants_reboot = False
+        self.no_trial = self.wants_reboot = False
         self._config = self._configured(team)
         self._host = lab_host(self._config, self._edges, Clock())
 
@@ -140,7 +140,7 @@ class HostDevice:
                 card.write_copy(index, encode(copy.variables, card.size, copy.flags))
                 _flush(self._devices.card)
         self._running, self._starts = SlotName(started.slot), self._starts + 1
-        self.settled = self.wants_reboot = False
+        self.no_trial = self.wants_reboot = False
 
     def _loads(self, slot: str) -> bool:
         with self._devices.slots[SlotName(slot)][ROOT_PAYLOAD].open("rb") as partition:
@@ -179,7 +179,7 @@ class HostDevice:
             monotonic=time.monotonic,
             now=lambda: datetime.now(UTC),
             lists=ListStore(self._config.record.directory / "lists"),
-            tell_settled=self._settle,
+            tell_no_trial=self._note_no_trial,
             root_payload=ROOT_PAYLOAD,
         )
 
@@ -204,8 +204,8 @@ class HostDevice:
         with UpdateLock(what, self._folder / "lock"):
             yield
 
-    def _settle(self, settled: bool) -> None:
-        self.settled = settled
+    def _note_no_trial(self, no_trial: bool) -> None:
+        self.no_trial = no_trial
 
     def _reboot(self) -> None:
         self.wants_reboot = True

@@ -72,7 +72,7 @@ class Life:
     def __init__(self, card: Card, slots: Mapping[str, Slot], record: Path) -> None:
         self._boot, self._slots, self._directory = CardBootloader(card), slots, record
         self._running, self._starts = "", 0
-        self.wants_reboot = self.settled = False
+        self.wants_reboot = self.no_trial = False
         self._clock = Clock()
         self.host = lab_host(_config(record), self._device, self._clock)
         self._notes: list[str] = []
@@ -100,7 +100,7 @@ class Life:
     def _start(self) -> None:
         started = bootmodel.power_on(self._boot.card, lambda name: self._slots[name].loads)
         self._boot.card, self._starts = started.card, self._starts + 1
-        self.wants_reboot = self.settled = False
+        self.wants_reboot = self.no_trial = False
         if started.slot is None:
             raise _Wrong("no slot can be started")
         self._running = started.slot
@@ -154,7 +154,7 @@ class Life:
             reinstall=False,
             monotonic=self._clock.monotonic,
             now=lambda: datetime(2026, 1, 1, tzinfo=UTC),
-            tell_settled=self._settle,
+            tell_no_trial=self._note_no_trial,
         )
 
     def _open_record(self, *, on_trial: bool = False) -> Record:
@@ -170,8 +170,8 @@ class Life:
     def _reboot(self) -> None:
         self.wants_reboot = True
 
-    def _settle(self, settled: bool) -> None:
-        self.settled = settled
+    def _note_no_trial(self, no_trial: bool) -> None:
+        self.no_trial = no_trial
 
 
 def _disagrees(last: Transaction, running: str) -> str:

@@ -55,7 +55,7 @@ class Region:
         for index in range((first - self.start) // self.unit, -(-(end - self.start) // self.unit)):
             self.touching.setdefault(index, []).append(entry)
 
-    def settle(self) -> None:
+    def complete(self) -> None:
         """Everything became durable."""
         for index in self.touching:
             self._durable.pop(index, None)
@@ -131,12 +131,12 @@ class ReplayedDisk:
             for region in self.regions:
                 region.add(entry)
             return []
-        settled, self.pending = self.pending, []
-        for done in settled:
+        completed, self.pending = self.pending, []
+        for done in completed:
             self.flushed[done.offset : done.offset + done.length] = self._log.content(done)
         for region in self.regions:
-            region.settle()
-        return settled
+            region.complete()
+        return completed
 
     def lay(self, unit: bytearray, begin: int, entry: Entry, arrived: int) -> None:
         """Put what arrived of an entry over a piece of the disk that begins there.
@@ -198,11 +198,11 @@ class Drives:
 
     def go_to(self, point: int) -> list[Entry]:
         """Take entries up to a point, never back; returns those of the disk that became durable by it, in order."""
-        settled = []
+        completed = []
         for entry in self.log.entries[self.point : point]:
             if entry.drive is Drive.CARD:
                 self.card.take(entry)
             else:
-                settled += self.disk.take(entry)
+                completed += self.disk.take(entry)
         self.point = max(self.point, point)
-        return settled
+        return completed

@@ -78,11 +78,11 @@ class Running(Protocol):
     """A device that was started.
 
     Attributes:
-        settled: Nothing is on trial: the file in /run that the units' conditions ask for.
+        no_trial: Nothing is on trial: the file in /run that the units' conditions ask for.
         wants_reboot: The client asked for a reboot.
     """
 
-    settled: bool
+    no_trial: bool
     wants_reboot: bool
 
 
@@ -115,7 +115,7 @@ def run_units(host: Host, device: Running) -> list[str]:
         VerbError: One of them failed, by which a device gives the trial up.
     """
     notes: list[str] = run_verb(host, "boot")["notes"]
-    if device.settled:
+    if device.no_trial:
         return notes
     run_verb(host, "check", "--if-trial", refused=True)  # a check that fails ends the trial: then it is left
     if not device.wants_reboot:

@@ -78,7 +78,7 @@ class Update:
         """See `BusObject`. Looked up anew each time, since others change the device as well."""
         return await self._of_the_device() | self._of_jobs()
 
-    async def settle(self) -> None:
+    async def drain(self) -> None:
         """Wait until what changed was told."""
         while self._tasks:
             await asyncio.wait(self._tasks)

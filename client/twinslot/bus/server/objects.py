@@ -107,7 +107,7 @@ class Exporter:
         """Send a declared signal."""
         self._signal(path, interface, member, description.interface(interface).signals[member], body)
 
-    async def settle(self) -> None:
+    async def drain(self) -> None:
         """Wait until calls that came in are answered."""
         while self._answers:
             await asyncio.wait(self._answers)

@@ -69,8 +69,8 @@ class _Server:
             await self._end(update)
             if lost.done():
                 raise DeviceError("the message bus went away", code="bus")
-            await update.settle()
-            await exporter.settle()
+            await update.drain()
+            await exporter.drain()
             await ask_daemon(bus, "GetId")  # its answer comes after everything we sent
         finally:
             lost.cancel()
@@ -105,7 +105,7 @@ class _Server:
         """Give the name back; a call that came in meanwhile makes us take it again."""
         before = self._active
         await ask_daemon(bus, "ReleaseName", "s", names.SERVICE)
-        await exporter.settle()
+        await exporter.drain()
         if self._active == before:
             return True
         await _take_name(bus)

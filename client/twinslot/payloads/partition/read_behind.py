@@ -60,7 +60,7 @@ class ReadBehind:
         """
         if self._run is None or (self._at_work is not None and not self._at_work.done()):
             return
-        self._settle()
+        self._await_reading()
         if end - self._done >= self._step:
             first = self._done
             self._done = min(end, first + AT_ONCE * self._step)
@@ -68,11 +68,11 @@ class ReadBehind:
 
     def finish(self, end: int) -> None:
         """Flush and read back the rest, up to `end` bytes; errors as `reached`."""
-        self._settle()
+        self._await_reading()
         first, self._done = self._done, end
         self._flush_and_read(first, end)
 
-    def _settle(self) -> None:
+    def _await_reading(self) -> None:
         at_work, self._at_work = self._at_work, None
         if at_work is not None:
             at_work.result()

@@ -137,7 +137,7 @@ class PayloadWriter:
         self.next_is(index)
         self._signed.check(index, data)
         if look and index and self._on_device(index) == data:
-            self._settled(index)
+            self._written(index)
             self.skipped += len(data)
         elif index and is_zero(data):
             self.zero(index)
@@ -176,7 +176,7 @@ class PayloadWriter:
             return False
         if index == 0:
             self._first = data
-        self._settled(index)
+        self._written(index)
         self.skipped += length
         return True
 
@@ -189,9 +189,9 @@ class PayloadWriter:
         elif start == self._zeros[1]:
             self._zeros = (self._zeros[0], start + length)
         else:
-            self._settle_zeros()
+            self._write_zeros()
             self._zeros = (start, start + length)
-        self._settled(index, zeros=True)
+        self._written(index, zeros=True)
         self.zeroed += length
 
     def has(self, index: int) -> bool:
@@ -227,7 +227,7 @@ class PayloadWriter:
                 expected=f"{self._payload.groups} groups",
                 found=f"{sum(self._done)} groups",
             )
-        self._settle_zeros()
+        self._write_zeros()
         end = padded(self._device, self._payload.size)
         if end < self._device.size:
             self._device.zero(end, self._device.size - end)
@@ -289,15 +289,15 @@ class PayloadWriter:
         else:
             self._behind.writing(index * self._payload.group_size)
             self._write(index * self._payload.group_size, data)
-        self._settled(index)
+        self._written(index)
 
-    def _settled(self, index: int, *, zeros: bool = False) -> None:
+    def _written(self, index: int, *, zeros: bool = False) -> None:
         """This group will not be written again, but for the first; what lies before the front can be read back.
 
         A run of zeros ends with the first group that is none, so that reading back does not wait for the last run.
         """
         if not zeros:
-            self._settle_zeros()
+            self._write_zeros()
         self._done[index] = 1
         if index != self._front:
             return
@@ -313,7 +313,7 @@ class PayloadWriter:
         data = self._held(start, padded(self._device, start + length) - start)
         return data[:length] if is_zero(data[length:]) else b""
 
-    def _settle_zeros(self) -> None:
+    def _write_zeros(self) -> None:
         start, end = self._zeros
         self._zeros = (0, 0)
         if start < end:

@@ -171,7 +171,7 @@ def beyond(response: http.client.HTTPResponse) -> int | None:
     return int(match[1]) if match else None
 
 
-def settle_length(response: http.client.HTTPResponse) -> None:
+def require_length(response: http.client.HTTPResponse) -> None:
     """How long the body is, from all `Content-Length` headers (section 8.6): said twice it must be the same.
 
     Raises:

@@ -22,7 +22,7 @@ from typing import Final
 import twinslot
 from twinslot.core.address import Address, follow
 from twinslot.core.errors import TransportError
-from twinslot.transport.http.answers import settle_length
+from twinslot.transport.http.answers import require_length
 from twinslot.transport.http.dial import HEAD_MAX, Dialer, Line, let_go, read_head
 from twinslot.transport.http.options import HttpSettings
 from twinslot.transport.http.retry import Broken, RetryPolicy
@@ -237,7 +237,7 @@ class Connection:
         except (OSError, http.client.HTTPException) as e:
             raise Broken(e) from e
         self._policy.answered()
-        settle_length(response)
+        require_length(response)
         return Reply(address, response, self._policy.clock() - began, line.socket, self._policy)
 
 

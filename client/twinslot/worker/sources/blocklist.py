@@ -68,7 +68,7 @@ class BlockListSource(GroupSource):
             if self._index.full:
                 break
             self._index.add(index, sums)
-        self._index.settle()
+        self._index.make_searchable()
         for at in range(0, self._base.size, _STEP):
             self._index.show(at // BLOCK_SIZE, self._read(at, min(_STEP, self._base.size - at)))
             tick()
