@@ -52,11 +52,18 @@ class GuestBoard(ABC):
         self.timeout_factor = timeout_factor
         self._lenient = False
         self._watch_from = 0
+        self._console: Console | None = None
 
     @property
-    @abstractmethod
     def console(self) -> Console:
-        """The serial console; its text stays after the power is cut."""
+        """The serial console; its text stays after the power is cut.
+
+        Raises:
+            BoardError: The board was never on.
+        """
+        if self._console is None:
+            raise BoardError("the board was never on")
+        return self._console
 
     @property
     @abstractmethod

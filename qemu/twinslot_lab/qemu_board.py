@@ -63,7 +63,6 @@ class QemuBoard(GuestBoard):
         self._extra = (*extra, *(("-no-reboot",) if stop_on_reset else ()))
         self._process: subprocess.Popen[bytes] | None = None
         self._monitor: Monitor | None = None
-        self._console: Console | None = None
         self._agent: AgentLink | None = None
         self._resetter: HarnessReset | None = None
 
@@ -217,13 +216,6 @@ class QemuBoard(GuestBoard):
         self.monitor.execute("system_reset")
 
     # --- what it says
-
-    @property
-    def console(self) -> Console:
-        """The serial console; its text stays after the power is cut."""
-        if self._console is None:
-            raise BoardError("the board was never on")
-        return self._console
 
     @property
     def monitor(self) -> Monitor:

@@ -106,7 +106,6 @@ class SerialBoard(GuestBoard):
         self.about = about
         self.folder = folder
         self.log = folder / "console.log"
-        self._console: Console | None = None
         self._agent: ConsoleLink | None = None
         self._resetter: HarnessReset | None = None
         self._on = False
@@ -207,13 +206,6 @@ class SerialBoard(GuestBoard):
         self._console = self._agent = self._resetter = None
 
     # --- what it says
-
-    @property
-    def console(self) -> Console:
-        """The serial console."""
-        if self._console is None:
-            raise BoardError("the board was never on")
-        return self._console
 
     @property
     def agent(self) -> ConsoleLink:
