@@ -16,6 +16,7 @@ import twinslot
 from fakes.rigs import REPOSITORY
 from twinslot.bus.names import DESCRIPTION
 from twinslot.cli import trial as cli_trial
+from twinslot.engine.assemble import NO_TRIAL
 
 pytestmark = pytest.mark.slow
 
@@ -388,3 +389,8 @@ def test_a_unit_without_a_usable_configuration_starts_no_giving_up(name: str) ->
 def test_lines_of_a_worker_are_found_under_the_name_of_the_client(worker: str) -> None:
     """`journalctl -t twinslot`: a worker's program is Python's."""
     assert "\nSyslogIdentifier=twinslot\n" in (UNITS / f"twinslot-{worker}@.service").read_text()
+
+
+@pytest.mark.parametrize("name", ["twinslot-check.service", "twinslot-commit.service"])
+def test_what_judges_a_trial_is_left_out_by_the_file_with_which_the_engine_says_that_there_is_none(name: str) -> None:
+    assert words(read(name), "ConditionPathExists") == {f"!{NO_TRIAL}"}
