@@ -188,7 +188,7 @@ def http_answers(data: bytes) -> None:
         lambda: answers.beyond(response),
         lambda: answers.is_all(response),
         lambda: answers.part(response, 0, 99),
-        lambda: answers.settle_length(response),
+        lambda: answers.require_length(response),
     ):
         with suppress(*declared):
             look()
