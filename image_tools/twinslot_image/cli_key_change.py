@@ -76,7 +76,7 @@ def _change(
 
 def sign(arguments: argparse.Namespace, output: Output) -> None:
     """`keys sign`."""
-    directory = KeyDirectory(arguments.directory)
+    directory = KeyDirectory(arguments.directory, arguments.private)
     shown = read_proposal(arguments.change)
     change = open_change(shown, directory)
     if arguments.detached_payload is not None:

@@ -61,6 +61,7 @@ def init_keys(arguments: argparse.Namespace, output: Output) -> None:
         arguments.passphrase,
         targets=made["targets"],
         labels=labels,
+        private=arguments.private,
     )
     root = KeyDirectory(arguments.directory).root_file(1)
     more = [f"{root}: give this to devices as their trusted root"]
@@ -80,6 +81,7 @@ def rotate_keys(arguments: argparse.Namespace, output: Output) -> None:
             public=public,
             signers=signers,
             labels={each.key.keyid: each.label for each in found},
+            private=arguments.private,
         )
     _tell(
         arguments,
@@ -103,6 +105,7 @@ def add_keys(arguments: argparse.Namespace, output: Output) -> None:
             signers=signers,
             threshold=arguments.threshold,
             labels={each.key.keyid: each.label for each in found},
+            private=arguments.private,
         )
     lines = [f"key {each.key.keyid[:ID_SHOWN]} ({each.label}), {each.key.scheme}: added" for each in found]
     _tell(arguments, output, change, lines)
@@ -118,13 +121,14 @@ def remove_keys(arguments: argparse.Namespace, output: Output) -> None:
             arguments.passphrase,
             remove=arguments.key,
             threshold=arguments.threshold,
+            private=arguments.private,
         )
     _tell(arguments, output, change, [f"key {name}: removed" for name in arguments.key])
 
 
 def list_keys(arguments: argparse.Namespace, output: Output) -> None:
     """`keys list`."""
-    data = describe_keys(arguments.directory)
+    data = describe_keys(arguments.directory, arguments.private)
     if output.as_json:
         output.line({"type": "keys"} | data)
     else:
@@ -133,7 +137,7 @@ def list_keys(arguments: argparse.Namespace, output: Output) -> None:
 
 def _tell(arguments: argparse.Namespace, output: Output, change: keys.Change, lines: Sequence[str]) -> None:
     """What was made and signed, which keys did not sign, and the documents as they are now."""
-    data = describe_keys(arguments.directory)
+    data = describe_keys(arguments.directory, arguments.private)
     if output.as_json:
         result: dict[str, Any] = {"type": "result", "command": f"keys {arguments.action}"}
         made = {"made": [str(path) for path in change.made], "missing": list(change.missing)}
@@ -147,7 +151,8 @@ def _tell(arguments: argparse.Namespace, output: Output, change: keys.Change, li
 
 def _locked(arguments: argparse.Namespace) -> str:
     state = "encrypted" if arguments.passphrase else f"NOT encrypted: set {PASSPHRASE} to encrypt them"
-    return f"{arguments.directory}: private keys in 'private', {state}"
+    where = KeyDirectory(arguments.directory, arguments.private).private
+    return f"{arguments.directory}: private keys in '{where}', {state}"
 
 
 def _halves(found: Sequence[PublicKey]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:

@@ -202,4 +202,7 @@ def _action(
 ) -> Parser:
     parser = actions.add_parser(name, parents=[anywhere], help=help_, description=description, examples=examples)
     parser.add_argument("directory", type=Path, metavar="DIR", help="the key directory")
+    if name not in ("propose", "finish"):  # these need no private key
+        where = "where private keys are and go, so that DIR holds public parts only (default: DIR/private)"
+        parser.add_argument("--private", type=Path, metavar="PLACE", help=where)
     return parser

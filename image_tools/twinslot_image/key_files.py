@@ -59,14 +59,20 @@ class Documents:
 
 @dataclass(frozen=True, slots=True)
 class KeyDirectory:
-    """`N.root.json` for each root version, `targets.json`, `labels.json`, and `private/ROLE.KEYID.pem`."""
+    """`N.root.json` for each root version, `targets.json`, `labels.json`; and `ROLE.KEYID.pem` where the secrets are.
+
+    Attributes:
+        path: The directory, whose files are public.
+        secrets: Where the private keys are; None: in `private` below it.
+    """
 
     path: Path
+    secrets: Path | None = None
 
     @property
     def private(self) -> Path:
         """Where the private keys are, as far as they are here."""
-        return self.path / "private"
+        return self.secrets or self.path / "private"
 
     @property
     def targets_file(self) -> Path:
@@ -337,7 +343,8 @@ def write_together(files: Sequence[NewFile]) -> None:
     before = {file.path: file.path.read_bytes() if file.path.exists() else None for file in files}
     made: list[Path] = []
     try:
-        _make_directories({file.path.parent for file in files}, made)
+        secret = {file.path.parent for file in files if file.mode == MODE_SECRET}
+        _make_directories({file.path.parent for file in files}, secret, made)
         with ExitStack() as stack:
             for file in reversed(files):  # what is entered last is put in its place first
                 stack.enter_context(replacing(file.path, file.mode)).write(file.data)
@@ -356,9 +363,9 @@ def _put_back(before: dict[Path, bytes | None]) -> None:
             write_whole(path, data)
 
 
-def _make_directories(wanted: set[Path], made: list[Path]) -> None:
-    """Those that are not there, outer ones first, each noted in `made`; only their owner gets into the innermost."""
+def _make_directories(wanted: set[Path], secret: set[Path], made: list[Path]) -> None:
+    """Those that are not there, outer ones first, each noted in `made`; into a secret one only its owner gets."""
     absent = {path for each in wanted for path in (each, *each.parents) if not path.exists()}
     for path in sorted(absent, key=lambda each: len(each.parts)):
-        path.mkdir(mode=0o700 if path.name == "private" else 0o777)
+        path.mkdir(mode=0o700 if path in secret else 0o777)
         made.append(path)

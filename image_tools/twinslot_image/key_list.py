@@ -8,14 +8,14 @@ from typing import Any
 from twinslot_image.key_files import ID_SHOWN, KeyDirectory
 
 
-def describe_keys(directory: Path) -> dict[str, Any]:
-    """The directory as JSON-ready data; signatures are not verified.
+def describe_keys(directory: Path, private: Path | None = None) -> dict[str, Any]:
+    """The directory as JSON-ready data; signatures are not verified. `private`: see `KeyDirectory.secrets`.
 
     Raises:
         DeviceError: `device.keys`: it is no key directory.
         ImageError: `image.trust`: a document is damaged.
     """
-    store = KeyDirectory(directory)
+    store = KeyDirectory(directory, private)
     roots, targets = store.roots(), store.targets()
     newest, labels = roots[-1], store.labels()
     assert targets.delegations is not None

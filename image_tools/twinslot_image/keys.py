@@ -90,8 +90,8 @@ class Change:
 class _Workshop:
     """Keys and documents of one change, in memory until `finish`."""
 
-    def __init__(self, directory: Path, passphrase: bytes | None) -> None:
-        self.directory = KeyDirectory(directory)
+    def __init__(self, directory: Path, passphrase: bytes | None, private: Path | None) -> None:
+        self.directory = KeyDirectory(directory, private)
         self.passphrase = passphrase
         self._secrets: list[NewFile] = []
         self._documents: list[NewFile] = []
@@ -151,6 +151,7 @@ def init_keys(
     *,
     targets: RolePlan = RolePlan(),
     labels: Mapping[str, str] | None = None,
+    private: Path | None = None,
 ) -> Change:
     """Make every key and the first documents.
 
@@ -162,11 +163,12 @@ def init_keys(
         passphrase: Encrypts the private keys.
         targets: Keys of the targets document.
         labels: What public keys from outside are called, by key id.
+        private: Where private keys go; in `private` below the directory unless given.
 
     Raises:
         RefusedError: `refused.keys-exist`, `refused.threshold`, `refused.shared-key` or `refused.outranked`.
     """
-    shop = _Workshop(directory, passphrase)
+    shop = _Workshop(directory, passphrase, private)
     if shop.directory.root_versions() or shop.directory.targets_file.exists() or shop.directory.key_files():
         raise RefusedError(Refusal("keys-exist", f"'{directory}' holds keys already", hint="name another directory"))
     check_private(shop.directory, passphrase)
@@ -199,6 +201,7 @@ def rotate_keys(
     public: Sequence[SSlibKey] = (),
     signers: Sequence[CryptoSigner] = (),
     labels: Mapping[str, str] | None = None,
+    private: Path | None = None,
 ) -> Change:
     """Replace every key of a role by new ones, and renew the dates.
 
@@ -213,13 +216,14 @@ def rotate_keys(
         public: New keys from outside; as many fewer are made.
         signers: What signs with those of them that are in a token here.
         labels: What they are called, by key id.
+        private: Where private keys are and go; in `private` below the directory unless given.
 
     Raises:
         RefusedError: `refused.role-unknown`, `refused.private-open`, `refused.not-encrypted`, `refused.threshold`,
             `refused.shared-key`, `refused.outranked`.
         DeviceError: `device.key`: fewer private keys are here than must sign the change.
     """
-    shop = _Workshop(directory, passphrase)
+    shop = _Workshop(directory, passphrase, private)
     before = shop.directory.documents()
     _, plan = find_role(before, role)
     check_private(shop.directory, passphrase)
@@ -243,6 +247,7 @@ def change_role(
     remove: Sequence[str] = (),
     threshold: int | None = None,
     labels: Mapping[str, str] | None = None,
+    private: Path | None = None,
 ) -> Change:
     """Put public keys into a role, take keys out of it, or set how many must sign; nothing private is made.
 
@@ -256,13 +261,14 @@ def change_role(
         remove: The first digits of the ids of keys, or their labels.
         threshold: How many must sign from now on; as before unless given.
         labels: What new keys are called, by key id.
+        private: Where private keys are; in `private` below the directory unless given.
 
     Raises:
         RefusedError: `refused.role-unknown`, `refused.key-known`, `refused.key-unknown`, `refused.threshold`,
             `refused.shared-key`, `refused.outranked`.
         DeviceError: `device.key`: fewer private keys are here than must sign the change.
     """
-    shop = _Workshop(directory, passphrase)
+    shop = _Workshop(directory, passphrase, private)
     before = shop.directory.documents()
     _, plan = find_role(before, role)
     keys = keys_after(before, role, add, remove, shop.directory.labels())

@@ -192,6 +192,9 @@ def main() -> int:
         except exceptions.PKCS11Error as e:
             what = "the PKCS #11 module failed"
             said = {"error": DeviceError(what, code="pkcs11-module", found=_words(e)).as_dict()}
+        except Exception as e:  # noqa: BLE001 - what a module says may be anything, such as a label that is no text
+            what = "the PKCS #11 module says what nobody understands"
+            said = {"error": DeviceError(what, code="pkcs11-module", found=_words(e)).as_dict()}
         json.dump(said, out)
     return 0
 

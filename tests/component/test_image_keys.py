@@ -612,3 +612,28 @@ def test_no_threshold_is_set_that_a_lower_one_could_change(
     assert main(["keys", "add", str(keys), change[0], str(public), *change[1:]]) == 4
     assert f"role '{above}' would outrank role '{below}'" in capsys.readouterr().err
     assert snapshot(keys) == before
+
+
+def test_a_key_directory_holds_public_parts_only_when_the_private_ones_have_a_place_of_their_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys, safe = tmp_path / "keys", tmp_path / "stick/safe"
+    place = ["--private", str(safe)]
+    assert main(["keys", "init", str(keys), "--roles", "engineering,clinical=2/3", *place]) == 0
+    assert f"private keys in '{safe}'" in capsys.readouterr().out
+    assert stat.S_IMODE(safe.stat().st_mode) == 0o700
+    assert {path.name for path in keys.iterdir()} == {"1.root.json", "targets.json"}
+    _, public = module(tmp_path, "hsm", *P256)
+    assert main(["keys", "enrol", str(keys), "clinical", str(public)]) == 6, "no private key is in reach"
+    assert main(["keys", "enrol", str(keys), "clinical", str(public), *place]) == 0
+    assert main(["keys", "rotate", str(keys), "engineering", *place]) == 0
+    assert main(["keys", "remove", str(keys), "clinical", "hsm", *place]) == 0
+    change = tmp_path / "change.json"
+    assert main(["keys", "propose", str(keys), "root", "-o", str(change)]) == 0
+    assert main(["keys", "sign", str(keys), str(change), "--yes", *place]) == 0
+    assert main(["keys", "finish", str(keys), str(change)]) == 0
+    capsys.readouterr()
+    assert main(["keys", "list", str(keys), "--json", *place]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert all(key["private"] for each in told["roles"] for key in each["keys"] if key["state"] == "current")
+    assert not any(b"PRIVATE" in path.read_bytes() for path in keys.rglob("*"))
