@@ -113,7 +113,7 @@ def _find_key(session: Any, request: Mapping[str, Any], token: Any) -> Any:
     if len(found) != 1:
         what = f"there is no such private key {where}" if not found else f"several private keys are meant {where}"
         hint = "see 'pkcs11-tool --login --list-objects'" if not found else "add 'id=' to the URI"
-        ids = ", ".join(key.id.hex() for key in found) or None
+        ids = ", ".join(_get(key, Attribute.ID, otherwise=b"").hex() for key in found) or None
         raise DeviceError(what, code="pkcs11-key", expected=request["key_name"], found=ids, hint=hint)
     if not _get(found[0], Attribute.SIGN, otherwise=True):
         what, hint = f"the key may not sign {where}", "make a key whose attribute CKA_SIGN is true"
@@ -128,7 +128,8 @@ def _named(request: Mapping[str, Any]) -> dict[Any, Any]:
 
 def _public_half(session: Any, private: Any, request: Mapping[str, Any]) -> PublicKey:
     """From the private key's own attributes, or from the public key of the same id, or of the same name."""
-    same = {Attribute.ID: private.id} if private.id else _named(request)
+    key_id = _get(private, Attribute.ID, otherwise=b"")
+    same = {Attribute.ID: key_id} if key_id else _named(request)
     publics = list(session.get_objects({Attribute.CLASS: ObjectClass.PUBLIC_KEY} | same))
     for key in (private, *publics):
         try:
