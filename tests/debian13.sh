@@ -50,6 +50,7 @@ $sudo unshare --mount --pid --fork --kill-child sh -c '
         --ignore=tests/unit/test_linters.py --ignore=tests/unit/test_layers.py --ignore=tests/unit/test_doors.py \
         --ignore=tests/unit/test_dead_definitions.py --ignore=tests/unit/test_clocks.py --ignore=tests/unit/test_docs.py \
         --ignore=tests/unit/test_errors_page.py --ignore=tests/unit/test_page_claims.py --ignore=tests/component/test_pages.py \
+        --ignore=tests/component/test_emergency.py \
         --ignore=tests/unit/test_distributions.py --ignore=tests/component/test_wheels.py \
         -q -n 2 --dist worksteal -m \"not board\" $*"
 ' sh "$tree" "$source_tree" "${@:-tests/unit tests/component tests/simulation}"
