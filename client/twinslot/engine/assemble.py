@@ -19,8 +19,8 @@ from twinslot.core.origin import Origin
 from twinslot.core.stream import ImageHead, ImageStream
 from twinslot.engine.edges import DeltaPolicy, Device
 from twinslot.engine.engine import Engine
-from twinslot.engine.machine import timestamp
 from twinslot.engine.naming import source_name
+from twinslot.engine.open_update import timestamp
 from twinslot.engine.trust_time import utc_now
 from twinslot.engine.verifier import GetWorker, TellDropped, Verifier
 from twinslot.health.run import ConfiguredChecks

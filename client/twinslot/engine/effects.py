@@ -19,7 +19,8 @@ from twinslot.engine.content import ImageInstall
 from twinslot.engine.edges import Device
 from twinslot.engine.gates import may, require
 from twinslot.engine.known_environment import KnownEnvironment
-from twinslot.engine.machine import Machine, Perform, timestamp
+from twinslot.engine.machine import Perform
+from twinslot.engine.open_update import OpenUpdate, timestamp
 from twinslot.engine.places import check_target
 from twinslot.payloads.base import PayloadPlace
 from twinslot.storage.record.record import Record
@@ -28,11 +29,11 @@ T = TypeVar("T")
 
 
 class Effects:
-    """The effects, bound to one device and one machine.
+    """The effects, bound to one device and one update.
 
     Args:
         device: The edges.
-        machine: Whose transaction is meant.
+        update: Whose places and variables are meant.
         environment: What stands in the boot environment, and the means to decide.
 
     Attributes:
@@ -40,8 +41,8 @@ class Effects:
         wish: What the caller asked for.
     """
 
-    def __init__(self, device: Device, machine: Machine, environment: KnownEnvironment) -> None:
-        self._device, self._machine, self._known = device, machine, environment
+    def __init__(self, device: Device, update: OpenUpdate, environment: KnownEnvironment) -> None:
+        self._device, self._update, self._known = device, update, environment
         self.job: ImageInstall | None = None
         self.wish = Wish()
 
@@ -66,14 +67,14 @@ class Effects:
 
     def prepare(self) -> None:
         """Mark the target bad in both copies, then wipe its first groups (S4, S5)."""
-        transaction, job = self._machine.open, self._need_job()
+        transaction, job = self._update.open, self._need_job()
         if transaction.target is self._device.running:
             raise LifecycleError("the running slot was chosen as target", code="target", found=transaction.target)
         state = self._environment()
-        require(Gate.WRITE, self.wish, self._device, self._machine.state, state)
+        require(Gate.WRITE, self.wish, self._device, self._update.state, state)
         self._decide(bootenv.prepare(state, transaction.target, transaction.id), settle=True)
-        if self._machine.record:  # only now: until the environment says bad, the old release there is the way back
-            self._machine.record.forget_slot(transaction.target)
+        if self._update.record:  # only now: until the environment says bad, the old release there is the way back
+            self._update.record.forget_slot(transaction.target)
         self._timed("prepare", job.wipe)
 
     def write(self) -> Event:
@@ -85,28 +86,28 @@ class Effects:
             self._timed("finish", job.finish)
         finally:
             moved = asdict(job.moved)
-            self._machine.change(unused=job.unused, **{f"bytes_{how}": count for how, count in moved.items()})
-        self._machine.change(boot_id=self._device.boot_id)
+            self._update.change(unused=job.unused, **{f"bytes_{how}": count for how, count in moved.items()})
+        self._update.change(boot_id=self._device.boot_id)
         return Event.VERIFIED
 
     def check_target(self) -> Event:
         """Read the target back against the digests that were stored when it was installed."""
-        transaction = self._machine.open
+        transaction = self._update.open
         self._timed("read-back", lambda: check_target(self._device, transaction))
-        self._machine.change(boot_id=self._device.boot_id)
+        self._update.change(boot_id=self._device.boot_id)
         return Event.VERIFIED
 
     def abandon(self) -> None:
         """Close the transaction; the target stays as it is (bad, if it was being filled)."""
-        reason = self._machine.open.reason or Reason.INTERRUPTED
+        reason = self._update.open.reason or Reason.INTERRUPTED
         self._revert()
-        self._machine.close(AuditEvent.ABANDONED, outcome=Outcome.ABANDONED, reason=reason)
+        self._update.close(AuditEvent.ABANDONED, outcome=Outcome.ABANDONED, reason=reason)
 
     # Switching
 
     def arm(self) -> None:
         """The one write that makes the target next. Not settled: if this copy is lost, the other boots the old."""
-        transaction = self._machine.open
+        transaction = self._update.open
         for place in self._places():
             place.switch()
         target, back = transaction.target, self._device.running
@@ -115,23 +116,23 @@ class Effects:
 
     def disarm(self) -> None:
         """Nothing points at the target any more, and it is bad."""
-        transaction, state = self._machine.open, self._environment()
+        transaction, state = self._update.open, self._environment()
         whole = transaction.kind == "rollback" and transaction.armed
         self._decide(
             bootenv.disarm(state, transaction.target, self._device.running, transaction.id, whole=whole), settle=True
         )
-        record = self._machine.record
+        record = self._update.record
         if record is not None and not whole:
             self._tolerate(lambda: record.forget_slot(transaction.target))
 
     def reboot(self) -> None:
         """Ask for a reboot, unless policy says that it waits."""
-        if may(Gate.RESTART, self.wish, self._device, self._machine.state):
+        if may(Gate.RESTART, self.wish, self._device, self._update.state):
             self._device.reboot()
 
     def commit(self) -> Event:
         """The one write that keeps the target and raises the floors (S6, S8), then the other copy."""
-        transaction, state = self._machine.open, self._environment(anew=True)
+        transaction, state = self._update.open, self._environment(anew=True)
         if transaction.target is not self._device.running:
             raise LifecycleError("commit is only possible from inside the new system", code="commit")
         floors, sequence = self._floors_after(state), transaction.release.sequence
@@ -142,7 +143,7 @@ class Effects:
 
     def give_up(self) -> None:
         """Leave the target for good; the next boot is the other slot, its tries counted."""
-        transaction, state = self._machine.open, self._environment(anew=True)
+        transaction, state = self._update.open, self._environment(anew=True)
         failed = transaction.release.sequence if transaction.armed else None
         reason = transaction.reason or Reason.ENVIRONMENT
         changes = bootenv.give_up(state, transaction.target, transaction.id, failed, reason)
@@ -159,7 +160,7 @@ class Effects:
 
     def close_committed(self) -> None:
         """Record what the slot now holds, raise the record's floors, migrate the record, forget old failures."""
-        transaction, record = self._machine.open, self._machine.record
+        transaction, record = self._update.open, self._update.record
         if record is not None:
             state = self._environment()
             self._tolerate(lambda: record.save_slot(self._slot_record(record)))
@@ -168,7 +169,7 @@ class Effects:
             self._tolerate(lambda: record.keep_documents(self._pending_documents()))
         for place in self._places():
             self._tolerate(place.commit)
-        self._machine.close(AuditEvent.COMMITTED, outcome=Outcome.COMMITTED, reason="")
+        self._update.close(AuditEvent.COMMITTED, outcome=Outcome.COMMITTED, reason="")
         if record is not None:
             self._tolerate(record.migrate)
 
@@ -177,26 +178,26 @@ class Effects:
 
         Without a transaction it was no update: a committed slot did not start, and the other good one has its turn.
         """
-        transaction, record = self._machine.transaction, self._machine.record
+        transaction, record = self._update.transaction, self._update.record
         reason = self._why()
         if transaction is None:
-            self._machine.announcer.note(AuditEvent.FELL_BACK, to=self._device.running, reason=reason)
+            self._update.announcer.note(AuditEvent.FELL_BACK, to=self._device.running, reason=reason)
             return
         if record is not None and transaction.armed and transaction.release.sequence:
             self._tolerate(lambda: record.add_failed(transaction.release.sequence, reason, transaction.id))
         self._revert()
         outcome = Outcome.ROLLED_BACK if transaction.armed else Outcome.ABANDONED
-        self._machine.close(AuditEvent(outcome), outcome=outcome, reason=reason)
+        self._update.close(AuditEvent(outcome), outcome=outcome, reason=reason)
 
     # Plumbing
 
     def _places(self) -> Iterable[PayloadPlace]:
         """Of the target, whatever types of payloads they keep."""
-        return self._device.places[self._machine.open.target].values()
+        return self._device.places[self._update.open.target].values()
 
     def _revert(self) -> None:
         """Of a target that the environment calls bad: one that is good is the way back, and stays as it is."""
-        target = self._machine.open.target
+        target = self._update.open.target
 
         def revert() -> None:
             if self._environment().states[target] is SlotState.BAD:
@@ -207,7 +208,7 @@ class Effects:
 
     def _slot_record(self, record: Record) -> SlotRecord:
         """What the slot holds from now on. An older entry is still there only if the slot was not written (S18)."""
-        transaction, before = self._machine.open, record.slot(self._machine.open.target)
+        transaction, before = self._update.open, record.slot(self._update.open.target)
         return SlotRecord(
             transaction.target,
             transaction.release,
@@ -219,7 +220,7 @@ class Effects:
 
     def _why(self) -> str:
         """The reason, stored or found (`why_left`)."""
-        transaction, known = self._machine.transaction, self._known
+        transaction, known = self._update.transaction, self._known
         stored, boots = (transaction.reason, len(transaction.boots)) if transaction else ("", 0)
         return why_left(read_state(known.last.variables), known.describe(), stored, boots)
 
@@ -230,26 +231,26 @@ class Effects:
 
     def _floors_after(self, state: BootState) -> Floors:
         """Never lower than what any place says, nor than the release that is being kept."""
-        release = self._machine.open.release
+        release = self._update.open.release
         own = Floors(
-            max(release.sequence, state.trial_sequence or 0) if self._machine.open.kind == "install" else 0,
+            max(release.sequence, state.trial_sequence or 0) if self._update.open.kind == "install" else 0,
             max(release.epoch, state.trial_epoch),
         )
-        floors = self._machine.open.floors.highest(own)
+        floors = self._update.open.floors.highest(own)
         return floors.highest(self.asked(lambda record: record.floors(), Floors()))
 
     def _pending_documents(self) -> dict[str, str]:
-        transaction = self._machine.open.id
+        transaction = self._update.open.id
         return self.asked(lambda record: record.pending_documents(transaction), {})
 
     def asked(self, ask: Callable[[Record], T], otherwise: T) -> T:
         """What the record says; where it cannot be read any more, what holds without it (S12)."""
-        if self._machine.record is None:
+        if self._update.record is None:
             return otherwise
         try:
-            return ask(self._machine.record)
+            return ask(self._update.record)
         except DeviceError as e:
-            self._machine.announcer.tolerated(e)
+            self._update.announcer.tolerated(e)
             return otherwise
 
     def _environment(self, *, anew: bool = False) -> BootState:
@@ -263,7 +264,7 @@ class Effects:
 
     def _decide(self, changes: Mapping[str, str], *, settle: bool) -> None:
         self._known.write(changes)
-        record = self._machine.record
+        record = self._update.record
         if record is not None:
             self._tolerate(lambda: record.saw_generation(int(changes["ts_generation"])))
         if settle:
@@ -278,7 +279,7 @@ class Effects:
         try:
             do()
         except TwinslotError as e:
-            self._machine.announcer.tolerated(e)
+            self._update.announcer.tolerated(e)
 
     def _timed(self, phase: str, do: Callable[[], Any]) -> None:
         """What takes long: measured, and what was known of the environment before is not relied on after."""
@@ -288,7 +289,7 @@ class Effects:
         finally:
             self._known.forget()
             seconds = self._device.monotonic() - began
-            self._machine.transaction = self._machine.open.with_seconds(phase, seconds)
+            self._update.transaction = self._update.open.with_seconds(phase, seconds)
 
     def _need_job(self) -> ImageInstall:
         if self.job is None:

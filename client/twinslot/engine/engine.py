@@ -19,7 +19,7 @@ from twinslot.core.transaction import Transaction
 from twinslot.engine.edges import Device
 from twinslot.engine.gates import may, require
 from twinslot.engine.install import install
-from twinslot.engine.machine import timestamp
+from twinslot.engine.open_update import timestamp
 from twinslot.engine.recover import Session, recovered
 from twinslot.system.cancellation import Cancellation
 
@@ -91,12 +91,12 @@ class Engine:
         """
         with recovered(self._device, "activate") as session:
             wish = session.effects.wish = Wish(restart=reboot)
-            if session.machine.state is State.ARMED:  # done already, but perhaps for the reboot
+            if session.update.state is State.ARMED:  # done already, but perhaps for the reboot
                 session.effects.reboot()
-            elif may(Gate.ACTIVATE, wish, self._device, session.machine.state):
-                fresh = session.machine.open.boot_id == self._device.boot_id
+            elif may(Gate.ACTIVATE, wish, self._device, session.update.state):
+                fresh = session.update.open.boot_id == self._device.boot_id
                 session.machine.feed(Event.ACTIVATE if fresh else Event.RECHECK)
-            return session.machine.open
+            return session.update.open
 
     def boot(self) -> BootReport:
         """After each start of the system: find out what happened, repair, record. Safe to repeat.
@@ -106,8 +106,8 @@ class Engine:
         """
         with recovered(self._device, "boot") as session:
             on_trial = session.environment().trial is self._device.running
-            self._device.tell_no_trial(session.machine.state in _NO_TRIAL and not on_trial)
-            return BootReport(session.event, session.machine.state, session.machine.transaction, session.notes)
+            self._device.tell_no_trial(session.update.state in _NO_TRIAL and not on_trial)
+            return BootReport(session.event, session.update.state, session.update.transaction, session.notes)
 
     def check(self, observer: Observer = quiet) -> Transaction | None:
         """Run the health checks. On trial, a failed required check leaves the new system at once.
@@ -116,12 +116,12 @@ class Engine:
             The transaction with the results; None when nothing is on trial.
         """
         with recovered(self._device, "check") as session:
-            if session.machine.state is not State.TRIAL:
+            if session.update.state is not State.TRIAL:
                 return None
         results = self._checked(observer)  # without the lock: the deadline must be able to take it
         with recovered(self._device, "check") as session:  # and may have decided meanwhile
-            if session.machine.state is not State.TRIAL:
-                return session.machine.transaction
+            if session.update.state is not State.TRIAL:
+                return session.update.transaction
             return _judge(session, results)
 
     def tell(self, event: AuditEvent, what: str, **fields: Any) -> None:
@@ -137,7 +137,7 @@ class Engine:
             DeviceError: There is no place for it now.
         """
         with recovered(self._device, what) as session:
-            session.machine.announcer.announce(event, None, **fields)
+            session.update.announcer.announce(event, None, **fields)
 
     def examine(self, observer: Observer = quiet) -> tuple[CheckResult, ...]:
         """Run the health checks of this device and say what they found; nothing is stored and nothing follows."""
@@ -157,7 +157,7 @@ class Engine:
             DeviceError: The commit write did not land; the system stays on trial.
         """
         with recovered(self._device, "commit") as session:
-            if session.machine.state is not State.TRIAL and if_trial:
+            if session.update.state is not State.TRIAL and if_trial:
                 return None
             _require_trial(session)
             if force or self._passed(session, if_trial=if_trial):
@@ -185,23 +185,23 @@ class Engine:
         """
         with recovered(self._device, "rollback") as session:
             wish = session.effects.wish = Wish(restart=reboot, revert=True)
-            machine = session.machine
-            if machine.state is State.TRIAL:
-                machine.change(reason=Reason.OPERATOR)
+            update, machine = session.update, session.machine
+            if update.state is State.TRIAL:
+                update.change(reason=Reason.OPERATOR)
                 machine.feed(Event.GO_BACK, why=reason)
-                return machine.open
-            require(Gate.ACTIVATE, wish, self._device, machine.state, session.environment())
-            machine.begin(_revert(session))
+                return update.open
+            require(Gate.ACTIVATE, wish, self._device, update.state, session.environment())
+            update.begin(_revert(session))
             machine.feed(Event.REVERT, why=reason)
-            return machine.open
+            return update.open
 
     def cancel(self) -> Transaction:
         """Drop an installed or armed update that was not booted yet; the target stays unbootable."""
         with recovered(self._device, "cancel") as session:
-            if session.machine.state not in (State.WRITTEN, State.ARMED):
+            if session.update.state not in (State.WRITTEN, State.ARMED):
                 raise RefusedError(Refusal("nothing-written", "nothing to cancel", hint="see 'twinslot status'"))
-            session.machine.change(reason=Reason.CANCELLED)
-            dropped = session.machine.open
+            session.update.change(reason=Reason.CANCELLED)
+            dropped = session.update.open
             session.machine.feed(Event.CANCELLED)
             return _finished(session, dropped)
 
@@ -213,7 +213,7 @@ class Engine:
         """
         if not if_trial and self._device.may_check:
             return False
-        update = session.machine.open
+        update = session.update.open
         passed = update.boots.get(self._device.boot_id) == "checks" and not failed(update.checks)
         if not passed and not self._device.may_check:
             hint = "'systemctl start twinslot-check.service' runs them, or 'twinslot --no-service commit'"
@@ -226,30 +226,30 @@ class Engine:
 
 
 def _judge(session: Session, results: tuple[CheckResult, ...]) -> Transaction:
-    machine = session.machine
-    came_to = machine.open.boots | {session.device.boot_id: "checks"}
-    checks = judged(results, machine.open.required_checks)
-    machine.change(checks=checks, boots=came_to)
-    machine.save(AuditEvent.CHECKED, {"well": not failed(checks)})
+    update, machine = session.update, session.machine
+    came_to = update.open.boots | {session.device.boot_id: "checks"}
+    checks = judged(results, update.open.required_checks)
+    update.change(checks=checks, boots=came_to)
+    update.save(AuditEvent.CHECKED, {"well": not failed(checks)})
     if failed(checks):
-        machine.change(reason=Reason.UNHEALTHY)
+        update.change(reason=Reason.UNHEALTHY)
         try:
             machine.feed(Event.UNHEALTHY, failed=[each.name for each in failed(checks)])
         except TwinslotError as e:
             e.unhealthy = True
             raise
-    return machine.open
+    return update.open
 
 
 def _require_trial(session: Session) -> None:
-    if session.machine.state is not State.TRIAL:
+    if session.update.state is not State.TRIAL:
         raise RefusedError(Refusal("not-on-trial", "the running system is not on trial"))
 
 
 def _keep(session: Session, force: str) -> Transaction:
     """The commit; `force` is the reason to go without checks, empty when they passed."""
-    session.machine.change(forced=bool(force))
-    committed = session.machine.open
+    session.update.change(forced=bool(force))
+    committed = session.update.open
     session.machine.feed(Event.HEALTHY, **({"force": force} if force else {}))
     return _finished(session, committed)
 
@@ -286,4 +286,4 @@ def _finished(session: Session, transaction: Transaction) -> Transaction:
 
 
 def _refused(code: str, message: str, session: Session) -> RefusedError:
-    return RefusedError(Refusal(code, message, found=session.machine.state, hint="see 'twinslot status'"))
+    return RefusedError(Refusal(code, message, found=session.update.state, hint="see 'twinslot status'"))

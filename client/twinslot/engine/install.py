@@ -28,7 +28,7 @@ from twinslot.engine.content import ImageInstall
 from twinslot.engine.edges import Verified
 from twinslot.engine.facts import Facts
 from twinslot.engine.gates import may, require
-from twinslot.engine.machine import timestamp
+from twinslot.engine.open_update import timestamp
 from twinslot.engine.places import open_local_content, open_targets
 from twinslot.engine.recover import Session
 from twinslot.payloads.base import PayloadTarget
@@ -45,12 +45,12 @@ def install(
     Raises:
         TwinslotError: As `Engine.install`.
     """
-    announcer = session.machine.announcer
+    announcer = session.update.announcer
     announcer.about["source"] = stream.source
     announcer.stopped_by = lambda: cancelled.by
     facts = session.facts()
     wish = session.effects.wish = Wish(options.activate, options.reboot)
-    require(Gate.FETCH, wish, session.device, session.machine.state, session.environment())
+    require(Gate.FETCH, wish, session.device, session.update.state, session.environment())
     target = facts.target
     meter = Meter(observer, session.device.monotonic)
     meter.begin(Phase.VERIFY)
@@ -69,7 +69,7 @@ def install(
                 transaction = _transaction(session, target, manifest, verified, meter)
                 _drop_waiting(session)
                 _remember(session, transaction, verified, options)
-                session.machine.begin(transaction)
+                session.update.begin(transaction)
                 device = session.device
                 session.effects.job = ImageInstall(
                     stream,
@@ -89,13 +89,13 @@ def install(
                 raise cancelled.error() from e
             raise
     if cancelled.is_set():  # after the last group, before the one step that cannot be taken back
-        session.machine.change(reason=cancelled.reason)
+        session.update.change(reason=cancelled.reason)
         session.machine.feed(Event.CANCELLED)
         raise cancelled.error()
-    if may(Gate.ACTIVATE, wish, session.device, session.machine.state):
+    if may(Gate.ACTIVATE, wish, session.device, session.update.state):
         meter.begin(Phase.ARM)
         session.machine.feed(Event.ACTIVATE)
-    return session.machine.open
+    return session.update.open
 
 
 def _tell(note: Note, meter: Meter, stream: ImageStream) -> None:
@@ -109,7 +109,7 @@ def _tell(note: Note, meter: Meter, stream: ImageStream) -> None:
 
 def _verify(session: Session, facts: Facts, stream: ImageStream, options: InstallOptions) -> tuple[Verified, Manifest]:
     """Signatures first, then the form of the very same bytes."""
-    about = session.machine.announcer.about
+    about = session.update.announcer.about
     with session.device.expecting():
         head = stream.head()
         about["manifest"] = hashlib.sha256(head.manifest).hexdigest()
@@ -119,7 +119,7 @@ def _verify(session: Session, facts: Facts, stream: ImageStream, options: Instal
                 session.record,
                 facts.floors,
                 ignore_expiry=options.ignore_expiry,
-                note=session.machine.announcer.note,
+                note=session.update.announcer.note,
             )
         except TwinslotError:
             about.update(_claims(head.manifest))
@@ -178,8 +178,8 @@ def _transaction(
 
 def _drop_waiting(session: Session) -> None:
     """An update that waits for activation or reboot gives way to the new one."""
-    if session.machine.state in (State.WRITTEN, State.ARMED):
-        session.machine.change(reason=Reason.REPLACED)
+    if session.update.state in (State.WRITTEN, State.ARMED):
+        session.update.change(reason=Reason.REPLACED)
         session.machine.feed(Event.REPLACED)
 
 
@@ -190,5 +190,5 @@ def _remember(session: Session, transaction: Transaction, verified: Verified, op
     record.keep_documents({f"{transaction.id}.{name}": text for name, text in verified.documents.items()})
     overridden = [name for name in ("retry", "reinstall", "ignore_expiry") if getattr(options, name)]
     if overridden:
-        announcer = session.machine.announcer
+        announcer = session.update.announcer
         announcer.announce(AuditEvent.OVERRIDDEN, options=overridden, release=transaction.release.name)

@@ -28,7 +28,8 @@ from twinslot.engine.edges import Device
 from twinslot.engine.effects import Effects
 from twinslot.engine.facts import Facts, RecordFacts
 from twinslot.engine.known_environment import KnownEnvironment
-from twinslot.engine.machine import Machine, timestamp
+from twinslot.engine.machine import Machine
+from twinslot.engine.open_update import OpenUpdate, timestamp
 from twinslot.storage.record.record import Record
 
 log = logging.getLogger(__name__)
@@ -40,13 +41,15 @@ class Session:
 
     Attributes:
         device: The edges; its boot environment remembers what was read or written last.
-        machine: Drives the open update.
+        update: The open one, if there is one.
+        machine: Drives it.
         effects: What the machine does.
         event: What was found.
         notes: Disagreements that were found, one sentence each.
     """
 
     device: Device
+    update: OpenUpdate
     machine: Machine
     effects: Effects
     event: Event
@@ -60,9 +63,9 @@ class Session:
         Raises:
             DeviceError: It cannot be opened; only what must not wait for it goes on without.
         """
-        if self.machine.record is None:
+        if self.update.record is None:
             raise DeviceError("the record is not available", code="record", hint="see 'twinslot doctor'")
-        return self.machine.record
+        return self.update.record
 
     def environment(self) -> BootState:
         """The boot environment, as it was read or written last under this lock."""
@@ -78,7 +81,7 @@ class Session:
         Raises:
             DeviceError: The record cannot be read any more.
         """
-        return _gather(self.device, self._known, self.machine.record)
+        return _gather(self.device, self._known, self.update.record)
 
 
 @contextlib.contextmanager
@@ -146,25 +149,25 @@ def _recover(device: Device, announcer: Announcer, known: KnownEnvironment) -> S
     facts = _gather(device, known, announcer.record)
     found, transaction, event, notes = facts.found, facts.transaction, facts.event, device.running_notes
     assert event is not None  # it is known which slot runs
-    machine = Machine(announcer, transaction, device.now)
-    effects = Effects(device, machine, known)
-    machine.effects = effects.table()
+    update = OpenUpdate(announcer, transaction, device.now)
+    effects = Effects(device, update, known)
+    machine = Machine(update, effects.table())
     notes += facts.disagreements
     _close_overtaken(announcer, facts)
     if facts.decided is None:
-        _rebuild(device, machine, facts)
+        _rebuild(device, update, facts)
     elif transaction is None and event in _ADOPTED_AS and not _fell_back(facts.decided, event, device):
-        machine.begin(_adopt(device, announcer.record, facts.decided, event))
-        machine.save(AuditEvent.ADOPTED, {"found": event})
-    log.debug("found event '%s', state '%s', environment %s", event, machine.state, facts.decided)
-    _count_boot(device, machine, event)
+        update.begin(_adopt(device, announcer.record, facts.decided, event))
+        update.save(AuditEvent.ADOPTED, {"found": event})
+    log.debug("found event '%s', state '%s', environment %s", event, update.state, facts.decided)
+    _count_boot(device, update, event)
     if transaction is not found and event is Event.BOOTED_OLD:  # nothing else tells why it ended
-        machine.change(reason=machine.open.reason or Reason.NEWER_CLIENT)
+        update.change(reason=update.open.reason or Reason.NEWER_CLIENT)
     machine.feed(event)
-    _bring_forward(known, machine)
+    _bring_forward(known, update)
     for note in notes:  # whatever verb found it; what stays true is told once in each boot (S1, S12)
         announcer.once_in_boot(AuditEvent.DISAGREEMENT, note=note)
-    return Session(device, machine, effects, event, notes, known)
+    return Session(device, update, machine, effects, event, notes, known)
 
 
 def _close_overtaken(announcer: Announcer, facts: Facts) -> None:
@@ -220,15 +223,15 @@ def _left(state: BootState, running: SlotName) -> SlotName:
     return min(slots_from(running).others, key=lambda name: order.index(state.states[name]))
 
 
-def _count_boot(device: Device, machine: Machine, event: Event) -> None:
+def _count_boot(device: Device, update: OpenUpdate, event: Event) -> None:
     """Remember that the client came up in this try, to tell innocent resets from a system that never starts."""
-    if event is Event.BOOTED_NEW and machine.transaction and device.boot_id not in machine.transaction.boots:
-        machine.change(boots=machine.transaction.boots | {device.boot_id: "client"})
+    if event is Event.BOOTED_NEW and update.transaction and device.boot_id not in update.transaction.boots:
+        update.change(boots=update.transaction.boots | {device.boot_id: "client"})
 
 
-def _rebuild(device: Device, machine: Machine, facts: Facts) -> None:
+def _rebuild(device: Device, update: OpenUpdate, facts: Facts) -> None:
     """Write a new environment from the record and from what runs (boot contract, section 3, built-in default)."""
-    transaction, record, running = machine.transaction, facts.record, device.running
+    transaction, record, running = update.transaction, facts.record, device.running
     on_trial = transaction is not None and transaction.target is running
     trial = transaction.release if transaction and on_trial else None
     failed = max(record.failed, default=None) if record else None
@@ -250,7 +253,7 @@ def _rebuild(device: Device, machine: Machine, facts: Facts) -> None:
     else:  # U-Boot has saved its built-in default since
         device.bootloader.write(changes)
         device.bootloader.settle()
-    machine.announcer.note(AuditEvent.ENVIRONMENT_REBUILT, running=running, kept=keep, on_trial=on_trial)
+    update.announcer.note(AuditEvent.ENVIRONMENT_REBUILT, running=running, kept=keep, on_trial=on_trial)
     if keep is not running:
         device.reboot()
 
@@ -270,20 +273,20 @@ def _vouched_for(facts: Facts, slot: SlotName) -> bool:
     return bool(known and facts.record and known.release.epoch >= facts.record.floors.epoch)
 
 
-def _bring_forward(environment: KnownEnvironment, machine: Machine) -> None:
+def _bring_forward(environment: KnownEnvironment, update: OpenUpdate) -> None:
     """Repair what can be repaired, and let the record learn what the environment knows."""
     broken = any(copy.state in (CopyState.CORRUPT, CopyState.UNREADABLE) for copy in environment.last.copies)
-    behind = machine.state in (State.IDLE, State.WRITTEN) and _catch_up(environment, machine.record)
-    if behind or broken or (machine.state is State.IDLE and not environment.last.settled):
+    behind = update.state in (State.IDLE, State.WRITTEN) and _catch_up(environment, update.record)
+    if behind or broken or (update.state is State.IDLE and not environment.last.settled):
         environment.settle()
     if broken:
-        machine.announcer.note(AuditEvent.ENVIRONMENT_REPAIRED)
-    state, record = read_state(environment.last.variables), machine.record
+        update.announcer.note(AuditEvent.ENVIRONMENT_REPAIRED)
+    state, record = read_state(environment.last.variables), update.record
     if record is None:
         return
     with contextlib.suppress(DeviceError):  # a full data partition must not stop a boot, a commit or a rollback
         record.saw_generation(state.generation)
-        if machine.state is State.IDLE:
+        if update.state is State.IDLE:
             record.raise_floors(state.floors)
 
 
