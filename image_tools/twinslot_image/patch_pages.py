@@ -31,16 +31,22 @@ def read_blocks(path: Path, start: int, end: int, block: int, more: int = 0) -> 
             yield at, np.frombuffer(file.read(min(block + more, end - at)), np.uint8)
 
 
+def block_hashes(data: Bytes, size: int) -> Hashes:
+    """64 bits for each block of `size` bytes, which fill the data; 0 for one of zeros."""
+    weights = np.random.default_rng(0).integers(0, 2**63, size // 8, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+    mixed = np.frombuffer(data, "<u8").reshape(-1, size // 8)
+    mixed = (mixed ^ (mixed >> np.uint64(29))) * weights
+    mixed ^= mixed >> np.uint64(32)
+    found: Hashes = mixed.sum(1, dtype=np.uint64)
+    return found
+
+
 def hash_pages(path: Path) -> Hashes:
     """64 bits for each whole page, 0 for one of zeros. No digest: whoever trusts a match hashes the result."""
-    weights = np.random.default_rng(0).integers(0, 2**63, PAGE // 8, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
     count = path.stat().st_size // PAGE
     out = np.empty(count, np.uint64)
     for at, data in read_blocks(path, 0, count * PAGE, _BLOCK):
-        mixed = data.view("<u8").reshape(-1, PAGE // 8)
-        mixed = (mixed ^ (mixed >> np.uint64(29))) * weights
-        mixed ^= mixed >> np.uint64(32)
-        out[at // PAGE : (at + len(data)) // PAGE] = mixed.sum(1, dtype=np.uint64)
+        out[at // PAGE : (at + len(data)) // PAGE] = block_hashes(data, PAGE)
     return out
 
 

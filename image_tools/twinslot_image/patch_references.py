@@ -86,7 +86,7 @@ class Followed:
     def __getitem__(self, part: slice) -> Bytes:
         start, stop, _ = part.indices(len(self._content))
         data = np.array(self._content[start:stop])
-        first, last = np.searchsorted(self._places, (start, max(start, stop - 3)))
+        first, last = np.searchsorted(self._places, (start, start + max(len(data) - 3, 0)))
         at = self._places[first:last] - start
         words = self._words[first:last]
         for byte in range(4):

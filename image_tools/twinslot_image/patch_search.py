@@ -6,10 +6,14 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from twinslot.image.patch import Op
 from twinslot_image.patch_encode import FAST_ABOVE, merge
 from twinslot_image.patch_index import Index, candidates
 from twinslot_image.patch_known import follow, look
+from twinslot_image.patch_moved import UNIT, find_moved, without
 from twinslot_image.patch_pages import PAGE, PageMap, map_file, runs
 from twinslot_image.patch_path import BLOCK, GroupRecipe, Stretch, learn_costs, no_counts
 from twinslot_image.patch_pool import Map
@@ -47,7 +51,11 @@ class PatchSearch:
         self._target = target
         self._base = base
         self._pages = PageMap(base.file, target.file)
-        self._spans = list(_cut(runs(self._pages.hard), min(SPAN, target.group_size)))
+        hard, orphans = _bytes(self._pages.hard), _bytes(self._pages.orphans)
+        self._moved = find_moved(map_file(base.file), map_file(target.file), orphans, hard) if base.size else []
+        left = without(hard, [(one.start, one.end) for one in self._moved])
+        self._spans = list(_cut(left, min(SPAN, target.group_size)))
+        self._orphans = list(without(orphans, _inner(self._moved)))
         tail = len(self._pages.hard) * PAGE  # less than a page, which no page can be equal to
         self._end = tail + (target.size - tail) // BLOCK * BLOCK
         self._spans += [(tail, self._end)] if self._end > tail else []
@@ -55,11 +63,11 @@ class PatchSearch:
         self.space = Workspace(
             old=base.file,
             new=target.file,
-            indexes=tuple(self._indexes(folder / f"{base.name}.index")) if self.work else (),
             limit=CANDIDATES if self.work <= MANY else CANDIDATES_FEW,
             group_size=target.group_size,
             fast=self.work > FAST_ABOVE,
             known=self._look(folder / f"{base.name}.known") if self.work else None,
+            indexes=tuple(self._indexes(folder / f"{base.name}.index")) if self.work else (),
         )
 
     def has_nothing(self) -> bool:
@@ -78,6 +86,7 @@ class PatchSearch:
         wanted = set(changed)
         stretches = [stretch for stretch in self._hard(run, report) if stretch.start // size in wanted]
         stretches += self._easy(changed)
+        stretches += [one for moved in self._moved for one in _by_group(moved, size) if one.start // size in wanted]
         if self._target.size > self._end and self._end // size in wanted:
             stretches.append(Stretch(self._end, self._target.size, Op.LITERAL))
         stretches.sort(key=lambda stretch: stretch.start)
@@ -90,8 +99,7 @@ class PatchSearch:
         return path if look(path, self._base.file, self._target.file, pages.orphans, pages.hard) else None
 
     def _indexes(self, path: Path) -> Iterator[tuple[Path, int]]:
-        orphans = [(first * PAGE, end * PAGE) for first, end in runs(self._pages.orphans)]
-        orphans.append((len(self._pages.orphans) * PAGE, self._base.size))
+        orphans = [*self._orphans, (len(self._pages.orphans) * PAGE, self._base.size)]
         plans = [(orphans, ORPHAN_STRIDE)]
         if 2 * sum(end - start for start, end in orphans) < self.work:
             plans.append(([(0, self._base.size)], STRIDE))
@@ -132,11 +140,31 @@ class PatchSearch:
             yield Stretch(start, end, Op.ZERO) if self._pages.is_zero(page) else Stretch(start, end, Op.COPY, distance)
 
 
-def _cut(pages: Iterable[tuple[int, int]], step: int) -> Iterator[tuple[int, int]]:
-    """Runs of pages as spans of bytes, cut at multiples of `step`."""
-    for first, end in pages:
-        at = first * PAGE
-        while at < end * PAGE:
-            upto = min(end * PAGE, (at // step + 1) * step)
+def _bytes(pages: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
+    return [(first * PAGE, end * PAGE) for first, end in runs(pages)]
+
+
+def _inner(moved: Sequence[Stretch]) -> list[tuple[int, int]]:
+    """Where copies come from, without the last units on both sides, by which the search finds what is between them."""
+    sources = sorted((one.start + one.distance + UNIT, one.end + one.distance - UNIT) for one in moved)
+    kept, at = list[tuple[int, int]](), 0
+    for start, end in sources:
+        if max(start, at) < end:
+            kept.append((max(start, at), end))
+            at = end
+    return kept
+
+
+def _by_group(stretch: Stretch, size: int) -> Iterator[Stretch]:
+    for start, end in _cut([(stretch.start, stretch.end)], size):
+        yield Stretch(start, end, stretch.op, stretch.distance)
+
+
+def _cut(ranges: Iterable[tuple[int, int]], step: int) -> Iterator[tuple[int, int]]:
+    """Ranges of bytes, cut at multiples of `step`."""
+    for first, end in ranges:
+        at = first
+        while at < end:
+            upto = min(end, (at // step + 1) * step)
             yield at, upto
             at = upto

