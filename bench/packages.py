@@ -16,6 +16,7 @@ from twinslot_lab.command import run
 
 SUITE: Final = "bookworm"
 ARCHITECTURE: Final = "arm64"
+ARCHITECTURES: Final = (ARCHITECTURE, "armhf", "amd64")
 _FRESH: Final = 86_400  # seconds for which fetched package lists are good enough
 # 'URI' FILE SIZE SHA256:HEX, apt-get(8) --print-uris
 _URI: Final = re.compile(r"'([^']+)' (\S+) (\d+) SHA256:([0-9a-f]{64})")
@@ -73,9 +74,10 @@ class Archive:
     Args:
         home: apt's state; made if needed. The cache of packages is beside it, shared by both dates.
         updated: With the security archive and the suite's updates; otherwise the suite as released.
+        architecture: Debian's name.
     """
 
-    def __init__(self, home: Path, *, updated: bool) -> None:
+    def __init__(self, home: Path, *, updated: bool, architecture: str = ARCHITECTURE) -> None:
         self._cache = home.parent / "debs"
         for folder in (home / "lists/partial", self._cache / "archives/partial"):
             folder.mkdir(parents=True, exist_ok=True)
@@ -91,8 +93,8 @@ class Archive:
             "Dir::Etc::sourcelist": home / "sources.list",
             "Dir::Etc::sourceparts": "/dev/null",
             "APT::Sandbox::User": "root",
-            "APT::Architecture": ARCHITECTURE,
-            "APT::Architectures::": ARCHITECTURE,
+            "APT::Architecture": architecture,
+            "APT::Architectures::": architecture,
             "APT::Install-Recommends": "false",
             "Acquire::Languages": "none",
             "Acquire::ForceHash": "sha256",

@@ -1,7 +1,7 @@
 """Two pairs of root file systems, an old and a new one each: `python -m bench.pairs DIR [--quick]`.
 
-`security`: Debian 12 for arm64 as released, and the same packages from the security archive of today. Packages of other
-sizes shift all that is laid out behind them. `onefile`: one text file of 20 kB was edited.
+`security`: Debian 12 for arm64 (or `--architecture`) as released, and the same packages from the security archive of
+today. Packages of other sizes shift all that is laid out behind them. `onefile`: one text file of 20 kB was edited.
 Nothing of a package is run. Documentation and translations are left out, as devices do.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.filesystem import EPOCH, bytes_in_use, erofs, ext4
-from bench.packages import ARCHITECTURE, FULL, QUICK, SUITE, Archive, Package
+from bench.packages import ARCHITECTURE, ARCHITECTURES, FULL, QUICK, SUITE, Archive, Package
 from twinslot_lab.cache import cached, fingerprint
 from twinslot_lab.command import BUILD, run
 
@@ -55,16 +55,19 @@ class Pair:
         return self.directory / f"new.{self.suffix}"
 
 
-def make_pairs(*, quick: bool) -> dict[str, Pair]:
+def make_pairs(*, quick: bool, architecture: str = ARCHITECTURE) -> dict[str, Pair]:
     """Both pairs, from the cache or made anew.
 
     Args:
         quick: A smaller set of packages: 96 MiB instead of 512.
+        architecture: One of `ARCHITECTURES`.
 
     Raises:
         BuildError: A program failed or a package could not be fetched.
     """
-    old, new = Archive(HOME / "apt-old", updated=False), Archive(HOME / "apt-new", updated=True)
+    suffix = "" if architecture == ARCHITECTURE else f"-{architecture}"
+    old = Archive(HOME / f"apt-old{suffix}", updated=False, architecture=architecture)
+    new = Archive(HOME / f"apt-new{suffix}", updated=True, architecture=architecture)
     names = QUICK if quick else FULL
     lists = {"old": old.closure(names), "new": new.closure(names)}
     key = fingerprint(RECIPE, quick, {side: [p.sha256 for p in packages] for side, packages in lists.items()})
@@ -73,10 +76,10 @@ def make_pairs(*, quick: bool) -> dict[str, Pair]:
         for side, archive in (("old", old), ("new", new)):
             _unpack(archive.fetch(lists[side]), directory / f"{side}.tree")
         _make_images(directory, size_mib=96 if quick else 512)
-        (directory / "facts.json").write_text(json.dumps(_facts(lists, directory), indent=1))
+        (directory / "facts.json").write_text(json.dumps(_facts(lists, directory, architecture), indent=1))
 
     kind = "quick" if quick else "full"
-    directory = cached(f"pairs-{kind}", key, make, base=HOME)
+    directory = cached(f"pairs-{kind}{suffix}", key, make, base=HOME)
     facts = json.loads((directory / "facts.json").read_text())
     return {name: Pair(name, directory / name, facts[name]) for name in ("security", "onefile")}
 
@@ -124,11 +127,11 @@ def _set_time(path: Path, seconds: int) -> None:
     os.utime(path, (seconds, seconds))
 
 
-def _facts(lists: dict[str, tuple[Package, ...]], directory: Path) -> dict[str, Any]:
+def _facts(lists: dict[str, tuple[Package, ...]], directory: Path, architecture: str) -> dict[str, Any]:
     versions = {side: {p.name: p.version for p in packages} for side, packages in lists.items()}
     names = versions["old"].keys() | versions["new"].keys()
     changed = sorted(name for name in names if versions["old"].get(name) != versions["new"].get(name))
-    common = {"suite": SUITE, "architecture": ARCHITECTURE, "size": (directory / "security/old.img").stat().st_size}
+    common = {"suite": SUITE, "architecture": architecture, "size": (directory / "security/old.img").stat().st_size}
     packages = {side: [p.as_dict() for p in found] for side, found in lists.items()}
     in_use = {side: bytes_in_use(directory / f"security/{side}.img") for side in ("old", "new")}
     security = common | {"changed": changed, "in_use": in_use, "packages": packages}
@@ -140,8 +143,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.pairs", description=main.__doc__)
     parser.add_argument("directory", type=Path, metavar="DIR")
     parser.add_argument("--quick", action="store_true", help="a smaller set of packages")
+    parser.add_argument("--architecture", choices=ARCHITECTURES, default=ARCHITECTURE, help="of the packages")
     arguments = parser.parse_args(argv)
-    for pair in make_pairs(quick=arguments.quick).values():
+    for pair in make_pairs(quick=arguments.quick, architecture=arguments.architecture).values():
         out = arguments.directory / pair.name
         out.mkdir(parents=True, exist_ok=True)
         for image in sorted(pair.directory.iterdir()):

@@ -15,7 +15,7 @@ from twinslot.image.patch import Op
 from twinslot_image.outputs import Target
 from twinslot_image.patch import make_patch
 from twinslot_image.patch_moved import UNIT, find_moved, without
-from twinslot_image.patch_search import Search
+from twinslot_image.patch_search import PatchSearch
 from twinslot_image.patch_sources import read_content
 
 OLD = random.Random(1).randbytes(64 * UNIT) + bytes(16 * UNIT) + random.Random(2).randbytes(64 * UNIT)
@@ -67,7 +67,7 @@ def test_the_work_follows_what_changed_and_not_what_moved(tmp_path: Path, change
     (tmp_path / "old").write_bytes(OLD)
     (tmp_path / "new").write_bytes(new)
     sides = [read_content("rootfs", tmp_path / name, 16 * UNIT) for name in ("old", "new")]
-    search = Search(sides[0], sides[1], tmp_path)
+    search = PatchSearch(sides[0], sides[1], tmp_path)
     assert search.work <= (2 + 2 * changed) * 4 * UNIT
     (tmp_path / "new.twin").write_bytes(make_sample({"rootfs": bytes(new)}, group_size=16 * UNIT).data)
     make_patch(tmp_path / "old", tmp_path / "new.twin", Target(tmp_path / "patch"))
