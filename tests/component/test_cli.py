@@ -16,11 +16,13 @@ from typing import IO, Any
 
 import pytest
 from bus_bench import Caller, private_bus, service_on
+from file_web import serving_files
 from host_device import CONFIG, SLOT_SIZE, HostDevice
 from release_bench import ReleaseBench
 
 import waits
 from twinslot.cli.main import main
+from twinslot_image.cli import main as make_images
 
 pytestmark = pytest.mark.slow
 
@@ -101,6 +103,50 @@ def test_an_image_is_installed_from_a_file(machine: Machine, image: Path) -> Non
     assert transaction["bytes_fetched"] == image.stat().st_size
     assert machine.slot("b") == CONTENT.ljust(SLOT_SIZE, b"\0")
     assert machine.environment()["slot"] == "b"
+
+
+@pytest.fixture
+def encrypted(machine: Machine, bench: ReleaseBench) -> Path:
+    """An image for this device's key."""
+    key = machine.directory / "decryption.pem"
+    assert make_images(["recipients", "new", str(key)]) == 0
+    return bench.image("5.0", 50, CONTENT, recipients=(key.with_suffix(".pub.pem"),))
+
+
+def with_key(machine: Machine) -> None:
+    with (machine.directory / "etc/twinslot/config.toml").open("a") as file:
+        file.write(f'[decryption]\nkey = "{machine.directory}/decryption.pem"\n[http]\nretry_wait = 0.05\n')
+
+
+def test_an_encrypted_image_is_refused_by_a_device_without_a_key(machine: Machine, encrypted: Path) -> None:
+    process = machine.start("install", str(encrypted))
+    _, err = process.communicate(timeout=waits.HANG)
+    assert (process.returncode, err.splitlines()[-1]) == (6, "  hint: set '[decryption] key'")
+    assert machine.environment()["slot"] == "a"
+    assert machine.slot("b") == b"b" * SLOT_SIZE
+
+
+def test_an_encrypted_image_is_installed_from_a_file(machine: Machine, encrypted: Path) -> None:
+    with_key(machine)
+    out, err = machine.start("install", str(encrypted), "--json").communicate(timeout=waits.HANG)
+    assert err == ""
+    assert lines(out)[-1]["transaction"]["release"]["name"] == "5.0"
+    assert machine.slot("b") == CONTENT.ljust(SLOT_SIZE, b"\0")
+    assert machine.environment()["slot"] == "b"
+
+
+def test_an_encrypted_image_is_fetched_on_where_the_network_cut_it(machine: Machine, encrypted: Path) -> None:
+    with_key(machine)
+    with serving_files(encrypted.parent) as web:
+        web.left = encrypted.stat().st_size // 2
+        process = machine.start("install", web.url(encrypted.name), "--json")
+        waits.until(lambda: web.left is not None and web.left < 4096)
+        web.left = None
+        out, _ = process.communicate(timeout=waits.HANG)
+        assert process.returncode == 0
+        assert web.sent[encrypted.name] < encrypted.stat().st_size * 1.5, "what had come was kept"
+    assert lines(out)[-1]["transaction"]["release"]["name"] == "5.0"
+    assert machine.slot("b") == CONTENT.ljust(SLOT_SIZE, b"\0")
 
 
 JOURNAL = """

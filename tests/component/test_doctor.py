@@ -23,6 +23,8 @@ from twinslot.config.options import Config
 from twinslot.core.lifecycle import State
 from twinslot.core.model import Release, SlotName, SlotRecord, StoredPayload
 from twinslot.core.transaction import Transaction
+from twinslot.crypto.keys import make_private
+from twinslot.image.envelope import Kem
 from twinslot.queries import doctor as doctor_module
 from twinslot.queries import doctor_boot as looks_boot
 from twinslot.queries import doctor_device as looks_device
@@ -416,6 +418,22 @@ def polls_failed(ward: Ward) -> None:
     repository(ward, first="2026-05-31T00:00:00+00:00", failures=3, error=error)
 
 
+def no_decryption_key(ward: Ward) -> None:
+    ward.set("[record]", f'[decryption]\nkey = "{ward.directory}/key.pem"\n[record]')
+
+
+def decryption_key_open(ward: Ward) -> None:
+    no_decryption_key(ward)
+    (ward.directory / "key.pem").write_bytes(make_private(Kem.X25519).pem())
+    (ward.directory / "key.pem").chmod(0o644)
+
+
+def decryption_key_of_another_kind(ward: Ward) -> None:
+    no_decryption_key(ward)
+    (ward.directory / "key.pem").write_text("hello\n")
+    (ward.directory / "key.pem").chmod(0o400)
+
+
 FINDINGS: list[tuple[Callable[[Ward], None], str, str, str]] = [
     (no_slot, "running-slot", "fault", "no configured slot holds the root file system: the root mount is /dev/mm"),
     (other_claim, "claims", "warning", "the kernel command line says slot 'b'"),
@@ -463,6 +481,9 @@ FINDINGS: list[tuple[Callable[[Ward], None], str, str, str]] = [
     (repository_frozen, "repository", "warning", "what the repository gives has expired"),
     (repository_silent, "repository", "warning", "the repository has given nothing fresh for a long time"),
     (polls_failed, "repository", "warning", "the last 3 polls failed"),
+    (no_decryption_key, "decryption-key", "fault", "key.pem' cannot be read"),
+    (decryption_key_open, "decryption-key", "fault", "key.pem' is not kept secret"),
+    (decryption_key_of_another_kind, "decryption-key", "fault", "is no X25519 or P-256 key in PEM"),
     (no_build_time, "clock", "warning", "'trust.build_time' is not set"),
     (clock_before_build, "clock", "warning", "which is before the build time of this system (2026-01-01"),
 ]

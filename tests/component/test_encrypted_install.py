@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import random
@@ -11,12 +12,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from host_device import SLOT_SIZE, HostDevice
 from release_bench import ReleaseBench
 
 from twinslot.config.options import DecryptionConfig
 from twinslot.core.errors import DeviceError, ImageError, RefusedError
+from twinslot.core.manifest import parse_manifest
 from twinslot.core.model import SlotName
+from twinslot.core.stream import GroupPart, ListPart
+from twinslot.crypto.keys import load_private
+from twinslot.crypto.recipients import unwrap
+from twinslot.engine import assemble
+from twinslot.worker import launch
+from twinslot.worker.stream import WorkerStream
+from twinslot_image.encryption import read_envelope
 
 CONTENT = b"superblock".ljust(4096, b"\1") + random.Random(1).randbytes(300_000) + bytes(100_000) + b"text\n" * 30_000
 
@@ -140,6 +150,51 @@ def test_an_envelope_that_was_damaged_changes_nothing(device: HostDevice, bench:
 def key_id(public: Path) -> str:
     argv = ["openssl", "pkey", "-pubin", "-in", str(public), "-outform", "DER"]
     return hashlib.sha256(subprocess.run(argv, check=True, capture_output=True).stdout).hexdigest()
+
+
+@pytest.mark.root
+def test_the_process_that_reads_the_image_never_has_a_key(device: HostDevice, bench: ReleaseBench) -> None:
+    """Looked for in all of its memory while it opens units; the process that has the content key shows how it looks."""
+    image = bench.directory / "2.0.twin"
+    private = load_private((bench.directory / "fleet.pem").read_bytes())
+    with image.open("rb") as file:
+        content = unwrap(read_envelope(file)[1], private).key
+    assert isinstance(private._key, X25519PrivateKey)
+    secret = private._key.private_bytes_raw()
+    with image.open("rb") as file:
+        stream = assemble.open_stream(device.config, file.fileno(), service_workers=False)
+        assert isinstance(stream, WorkerStream)
+        try:
+            manifest = parse_manifest(stream.head().manifest)
+            stream.unlock(manifest)
+            parts = stream.parts(manifest)
+            assert isinstance(next(parts), ListPart)
+            stream.want("rootfs", b"\xff")
+            assert isinstance(next(parts), GroupPart)
+            reads, opens = memory_of(stream._worker), memory_of(stream._opening)
+        finally:
+            stream.close()
+    assert hashlib.sha256(CONTENT[:65536]).digest() in reads, "it has the list that was opened for it"
+    assert content not in reads
+    assert content in opens
+    assert secret not in reads
+    assert secret not in opens, "the process that had the private key is gone"
+
+
+def memory_of(worker: launch.Worker | None) -> bytes:
+    """All that a worker may read of its own memory."""
+    assert worker is not None
+    assert worker._process is not None
+    found, process = [], Path(f"/proc/{worker._process.pid}")
+    with (process / "maps").open() as maps, (process / "mem").open("rb", 0) as memory:
+        for line in maps:
+            span, rights = line.split()[:2]
+            first, last = (int(each, 16) for each in span.split("-"))
+            if rights.startswith("r"):
+                with contextlib.suppress(OSError, OverflowError, ValueError):  # the kernel's own pages
+                    memory.seek(first)
+                    found.append(memory.read(last - first))
+    return b"".join(found)
 
 
 def test_a_piped_image_is_opened_on_its_way(device: HostDevice, bench: ReleaseBench) -> None:

@@ -14,7 +14,7 @@ from simulation import rawcopy
 from simulation.board import SLOT_SIZE, SimulatedBoard, power_may_go
 from simulation.image import SmallImage, SmallStream
 from simulation.power import Power, PowerCut
-from twinslot.core.errors import DeviceError, RefusedError, TwinslotError
+from twinslot.core.errors import DeviceError, Refusal, RefusedError, TwinslotError
 from twinslot.core.model import SlotName
 from twinslot.core.requests import InstallOptions
 from twinslot.core.transaction import Outcome
@@ -271,6 +271,26 @@ def test_attempts_that_fail_do_not_fill_the_data_partition(board: SimulatedBoard
     with board.open_record() as record:
         kept = record._db.execute("SELECT count(*) FROM meta WHERE key LIKE 'document.%.%'").fetchone()[0]
     assert kept <= 3, (kept, sizes)
+
+
+def test_an_encrypted_image_for_other_devices_leaves_the_way_back_as_it_is(board: SimulatedBoard) -> None:
+    """It is found out before the other slot is wiped: what was there can still be gone back to."""
+
+    class ForOthers(SmallStream):
+        def unlock(self, manifest: Any) -> None:
+            raise RefusedError(Refusal("recipient", "the image is encrypted for other keys than this one"))
+
+    board.install(NEW)
+    board.live()
+    other = board.disks[SlotName.A]
+    before = board.environment(), other.content()
+    for _ in range(3):
+        with pytest.raises(RefusedError):
+            board.engine().install(ForOthers(NEWER), InstallOptions())
+    assert (board.environment(), other.content()) == before
+    assert board.start() is SlotName.B
+    with board.open_record() as record:
+        assert "refused" in [row.event for row in record.audit_rows()]
 
 
 # 15

@@ -39,6 +39,7 @@ ALLOWED = {
         "system",
     },
     "queries": {
+        "crypto",
         "repository",
         "bootloader",
         "storage",

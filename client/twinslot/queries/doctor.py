@@ -18,6 +18,7 @@ from twinslot.core.model import SlotState
 from twinslot.engine.facts import look
 from twinslot.queries import device_key as looks_key
 from twinslot.queries import doctor_boot as looks_boot
+from twinslot.queries import doctor_decryption as looks_decryption
 from twinslot.queries import doctor_device as looks_device
 from twinslot.queries.diagnosis import Diagnosis, Look, Scene, Severity
 from twinslot.storage.running_slot import RunningSlot
@@ -194,6 +195,14 @@ LOOKS: Final = (
         "the device's own key, by a signature, and its public part",
         "there is none yet (warning); it cannot be used, or the public part is another key's",
         looks_key.device_key_works,
+    ),
+    Look(
+        "decryption-key",
+        "decryption key",
+        _FAULT,
+        "'decryption.key'",
+        "encrypted images cannot be opened: the key cannot be read, is open to others, or is of another kind",
+        looks_decryption.decryption_key,
     ),
     Look(
         "repository",

@@ -18,8 +18,8 @@ from twinslot.crypto.units import Units, does_not_open
 from twinslot.image.envelope import Cipher, parse_envelope
 from twinslot.image.units import UnitPlace
 from twinslot.worker.protocol import CONTENT, SEALED_PREFIX, Channel, Frame, Kind, make_room, unpack
+from twinslot.worker.unlock import KEY_MAX
 
-KEY_MAX: Final = 16 * 1024  # bytes of a key file; the longest in use have some hundred
 FILES: Final = 8  # of one update: the image, a patch and a block list
 
 

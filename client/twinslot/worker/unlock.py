@@ -15,6 +15,7 @@ from twinslot.core.errors import DeviceError
 from twinslot.worker.launch import Worker, start
 from twinslot.worker.protocol import Kind
 
+KEY_MAX: Final = 16 * 1024  # bytes of a key file; the longest in use have some hundred
 START: Final = 120.0  # seconds until a worker answers: importing cryptography takes some on a slow core
 
 
