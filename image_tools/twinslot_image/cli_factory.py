@@ -16,6 +16,7 @@ from twinslot_image.factory.device import make_device
 from twinslot_image.file_kind import require_image, require_lasting
 from twinslot_image.outputs import Target
 from twinslot_image.progress import size_text
+from twinslot_image.recipients import unlock_with
 from twinslot_image.replacement import workspace
 from twinslot_image.verify import naming_root, read_root
 
@@ -31,13 +32,14 @@ def make_factory_disk(arguments: argparse.Namespace, output: Output) -> None:
         found = f"environment.card_mib = {board.layout.environment.card_mib}"
         raise UsageError(what, code="missing", found=found)
     inputs = (image, arguments.board, arguments.root, *board.files)
+    unlock = unlock_with(arguments.identity, arguments.passphrase)
     with ExitStack() as stack:
         paths = [path for path in (arguments.output, given) if path is not None]
         targets = [Target(path, replaceable.nothing, inputs=inputs, force=arguments.force) for path in paths]
         folder = stack.enter_context(workspace(targets[0].folder))
         files = [stack.enter_context(target.filling()) for target in targets]
         with naming_root(arguments.root):
-            made = make_device(image, board, root, files[0], files[-1], folder, build_time(os.environ))
+            made = make_device(image, board, root, files[0], files[-1], folder, build_time(os.environ), unlock)
     release = made.manifest.release
     lines = [
         f"{targets[0].path}: {size_text(made.size)}, {made.manifest.product} {release.name} in slot a",

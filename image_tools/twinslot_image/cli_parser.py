@@ -289,4 +289,5 @@ def _add_factory(verbs: _Verbs, anywhere: Parser) -> None:
         "--card", type=Path, metavar="FILE", help="the card to make, where the environment has one of its own"
     )
     _add_force(factory)
+    add_identity(factory)
     factory.set_defaults(run=cli_factory.make_factory_disk)

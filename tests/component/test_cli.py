@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -380,6 +380,18 @@ def test_an_attachment_is_printed_byte_for_byte(
     assert base64.b64decode(told["base64"]) == b"# 2026.11\n\nAlarm is louder.\n"
     assert main([*argv, "../etc/passwd"]) == 4
     assert b"expected 'known-anomalies.md, release-notes.md', found '../etc/passwd'" in capfdbinary.readouterr().err
+
+
+def test_an_attachment_of_an_encrypted_image_is_for_who_has_a_key(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from image_samples import ATTACHMENTS, FACTS, make_sample
+
+    path = tmp_path / "encrypted.twin"
+    path.write_bytes(make_sample(attachments=ATTACHMENTS, facts=replace(FACTS, requires=("encryption",))).data)
+    assert main(["info", str(path), "--config-root", str(tmp_path)]) == 0, "the manifest is for everybody"
+    assert main(["info", str(path), "--config-root", str(tmp_path), "--attachment", "release-notes.md"]) == 4
+    assert "the image is encrypted" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("keep", [0, 3, 40, 200, 1000])

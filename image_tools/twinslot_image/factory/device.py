@@ -25,6 +25,7 @@ from twinslot_image.fs_tree import FileSystemImage
 from twinslot_image.outputs import Target
 from twinslot_image.patch_sources import Content, unpack_image
 from twinslot_image.progress import ProgressLine
+from twinslot_image.recipients import LOCKED, Unlock
 from twinslot_image.rootfs import open_tree
 from twinslot_image.verify import verify_image
 
@@ -42,7 +43,14 @@ class NewDevice:
 
 
 def make_device(
-    image: Path, board: FactoryBoard, root: bytes, disk: Path, card: Path, folder: Path, built: datetime
+    image: Path,
+    board: FactoryBoard,
+    root: bytes,
+    disk: Path,
+    card: Path,
+    folder: Path,
+    built: datetime,
+    unlock: Unlock = LOCKED,
 ) -> NewDevice:
     """Write the disk of a new device, and the card with its environment if that has one of its own.
 
@@ -54,6 +62,7 @@ def make_device(
         card: The same for the card; not touched if the environment stands on the disk.
         folder: For temporary files as large as the payloads.
         built: Stamped on the record.
+        unlock: Opens an encrypted image.
 
     Raises:
         ImageError: Not an image, damaged, or it does not fit.
@@ -61,8 +70,8 @@ def make_device(
         DeviceError: `device.config-*` of the system in the image, `device.disk-tool`, `device.env-full`.
         OSError: A file cannot be read or written.
     """
-    contents = _unpack(image, folder)
-    manifest, roles = _believe(image, board, root, contents)
+    contents = _unpack(image, folder, unlock)
+    manifest, roles = _believe(image, board, root, contents, unlock)
     (folder / "record").mkdir()
     variables = provision(image, SLOT, Target(folder / "record" / "record.sqlite"), built)
     data = make_data(folder / "data.img", board.layout.disk.data_mib, folder / "record" / "record.sqlite")
@@ -77,15 +86,15 @@ def make_device(
     return NewDevice(manifest, roles, variables, board.layout.disk.size())
 
 
-def _unpack(image: Path, folder: Path) -> dict[str, Content]:
+def _unpack(image: Path, folder: Path, unlock: Unlock) -> dict[str, Content]:
     place = folder / "payloads"
     place.mkdir()
     with ProgressLine("unpacking", image.stat().st_size) as progress:
-        return unpack_image(image, place, progress.update)
+        return unpack_image(image, place, progress.update, unlock)
 
 
 def _believe(
-    image: Path, board: FactoryBoard, root: bytes, contents: dict[str, Content]
+    image: Path, board: FactoryBoard, root: bytes, contents: dict[str, Content], unlock: Unlock
 ) -> tuple[Manifest, tuple[str, ...]]:
     """Verify as the device would, and see that the device would find what is written for it."""
     if ROOT_PAYLOAD not in contents:
@@ -96,7 +105,7 @@ def _believe(
         config = read_config(tree)
         policy = TrustPolicy(config.trust.roles)
         with ProgressLine("verifying", image.stat().st_size) as progress:
-            verified = verify_image(image, root, policy, datetime.now(UTC), progress.update)
+            verified = verify_image(image, root, policy, datetime.now(UTC), progress.update, unlock=unlock)
         reasons = [
             *_places(board.layout.disk, contents),
             *disagreements(tree, config, board.layout, root, verified.manifest),

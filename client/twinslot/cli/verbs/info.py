@@ -112,6 +112,9 @@ def _require_attachment(manifest: Manifest, name: str) -> None:
     if name not in known:
         expected = ", ".join(known) or "(it has none)"
         raise RefusedError(Refusal("attachment-unknown", "the image has no such attachment", expected, name))
+    if manifest.encrypted:
+        hint = "'twinslot-image extract-attachment --identity' opens it"
+        raise RefusedError(Refusal("encrypted", "the image is encrypted, its attachments too", hint=hint))
 
 
 def _show(manifest: Manifest, preview: Preview | None, output: Output) -> None:
