@@ -33,7 +33,7 @@ from twinslot_lab.rootfs import Overlay
 
 PRODUCT = ROOT / "qemu" / "product"
 _EPOCH = 1700000000  # seconds; nothing in a factory image is of the build's moment
-_DEADLINE = 180  # seconds; as in qemu/product
+_DEADLINE = 600  # seconds; as in qemu/product
 ROLES = ("engineering", "clinical")
 _DESCRIPTION = """
 product = "Twinslot demonstration pump"

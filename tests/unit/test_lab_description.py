@@ -170,9 +170,9 @@ def test_the_product_is_told_its_slots_and_on_a_slow_board_longer_deadlines(boar
     said = tomllib.loads(configuration)
     assert said["device"]["compatible"] == f"twinslot,{board}"
     assert [said["slots"][slot]["rootfs"] for slot in "ab"] == [description.disk.device(f"slot_{s}") for s in "ab"]
-    seconds = 180 * description.quirks.timeout_factor
-    assert said.get("trial", {}).get("deadline", 180) == seconds
-    assert deadline == ("" if seconds == 180 else f"TWINSLOT_DEADLINE={seconds}\n")
+    seconds = 600 * description.quirks.timeout_factor
+    assert said.get("trial", {}).get("deadline", 600) == seconds
+    assert deadline == ("" if seconds == 600 else f"TWINSLOT_DEADLINE={seconds}\n")
 
 
 def test_quirks_are_named_for_reports() -> None:
