@@ -6,7 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,20 +32,25 @@ directory = "{directory}/data"
 
 
 @pytest.fixture
-def data(tmp_path: Path) -> Path:
-    """The data partition; its directories are open to every user, as /var/lib is."""
-    (tmp_path / "etc/twinslot").mkdir(parents=True)
-    (tmp_path / "etc/twinslot/config.toml").write_text(CONFIG.format(directory=tmp_path))
-    for directory in (tmp_path, *tmp_path.parents):
-        if directory.stat().st_uid == os.geteuid() and directory != Path("/"):
-            directory.chmod(directory.stat().st_mode | 0o055)
-    return tmp_path / "data"
+def root() -> Iterator[Path]:
+    """A directory that every user may enter, as that of a system; those of tests are for one user alone."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
 
 
 @pytest.fixture
-def call(tmp_path: Path, data: Path) -> Call:
+def data(root: Path) -> Path:
+    """The data partition."""
+    (root / "etc/twinslot").mkdir(parents=True)
+    (root / "etc/twinslot/config.toml").write_text(CONFIG.format(directory=root))
+    return root / "data"
+
+
+@pytest.fixture
+def call(root: Path, data: Path) -> Call:
     def run(*argv: str, as_user: tuple[str, ...] = (), **more: str) -> subprocess.CompletedProcess[str]:
-        command = [*as_user, sys.executable, "-m", "twinslot", *argv, "--config-root", str(tmp_path)]
+        command = [*as_user, sys.executable, "-m", "twinslot", *argv, "--config-root", str(root)]
         return subprocess.run(command, capture_output=True, text=True, env=os.environ | more)
 
     return run

@@ -114,7 +114,7 @@ def test_the_commands_that_follow_make_the_users_and_the_links(rootfs: Path, tmp
     run(block("after"), tmp_path)
     users = {line.split(":")[0] for line in (tmp_path / "rootfs/etc/passwd").read_text().splitlines()}
     groups = {line.split(":")[0] for line in (tmp_path / "rootfs/etc/group").read_text().splitlines()}
-    assert {"twinslot-fetch", "twinslot-read", "twinslot-verify", "twinslot-decrypt"} <= users
+    assert {"twinslot-fetch", "twinslot-read", "twinslot-relay", "twinslot-verify", "twinslot-decrypt"} <= users
     assert {"twinslot"} <= groups
     made = tmp_path / "rootfs/etc/systemd/system"
     assert {str(path.relative_to(made)) for path in made.glob("*.*/*")} == ENABLED

@@ -58,16 +58,21 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 
 def test_a_kind_of_address_that_policy_leaves_out_is_not_asked() -> None:
-    with serving(give(DATA)) as web:
-        error = failure(web.url, schemes=("https",))
-        assert not web.asked
+    with serving(give(DATA)) as proxy:  # through which it would be asked
+        error = failure("http://updates.example/x.twin", schemes=("https",), proxy=proxy.url)
+        assert not proxy.asked
     assert (error.code, error.expected) == ("transport.scheme", "https")
 
 
+def test_a_server_on_this_device_needs_no_tls() -> None:
+    with serving(give(DATA)) as web:
+        assert download(web.url, schemes=("https",)) == DATA
+
+
 def test_an_install_from_such_an_address_is_refused_before_a_worker_starts(host_config: Any) -> None:
-    config = replace(host_config, http=replace(host_config.http, schemes=("https",)))
+    assert host_config.http.schemes == ("https",), "unless configured otherwise"
     with pytest.raises(RefusedError, match="no address of this kind") as error:
-        assemble.open_stream(config, "http://127.0.0.1:9/x.twin", service_workers=True)
+        assemble.open_stream(host_config, "http://updates.example/x.twin", service_workers=True)
     assert error.value.code == "refused.scheme"
 
 
@@ -337,6 +342,38 @@ def test_our_certificate_is_shown_to_the_first_host_alone(certificates: Certific
         with serving(say(302, Location=f"{other.url}/x.twin"), tls=asks) as first:
             assert download(f"{first.url}/x.twin", **ours) == DATA
     assert shown == [False, True]
+
+
+def test_a_renewed_certificate_is_shown_at_the_next_connection(tmp_path: Path) -> None:
+    shown: list[str] = []
+
+    def look(asked: Asked) -> None:
+        assert isinstance(asked.connection, ssl.SSLSocket)
+        shown.append(str((asked.connection.getpeercert() or {})["serialNumber"]))
+        give(DATA)(asked)
+
+    certificates = Certificates(tmp_path)
+    ours = {"client_cert": str(certificates.device), "client_key": str(tmp_path / "device.key")}
+    ours["ca_file"] = str(certificates.authority)
+    with serving(look, tls=certificates.context(asks=True)) as web:
+        assert download(f"{web.url}/x.twin", **ours) == DATA
+        certificates.renew()
+        assert download(f"{web.url}/x.twin", **ours) == DATA
+    first, second = shown
+    assert first != second
+
+
+def test_a_server_must_have_one_of_the_pinned_keys(certificates: Certificates) -> None:
+    pin, ours = certificates.pin(), str(certificates.authority)
+    with serving(give(DATA), tls=certificates.context()) as web:
+        assert download(f"{web.url}/x.twin", ca_file=ours, pins=("0" * 64, pin)) == DATA
+        web.asked.clear()
+        error = failure(f"{web.url}/x.twin", ca_file=ours, pins=("0" * 64,), retry_wait=60.0)
+        assert not web.asked
+        unknown = failure(f"{web.url}/x.twin", pins=(pin,))
+    assert (error.code, error.expected, error.found) == ("transport.tls", "0" * 64, pin)
+    assert unknown.code == "transport.tls", "a pin does not make an unknown authority a known one"
+    assert unknown.message.endswith("is not who it says")
 
 
 def test_the_client_itself_asks_for_tls_1_2_and_authenticated_encryption() -> None:

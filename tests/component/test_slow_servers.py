@@ -27,7 +27,7 @@ from twinslot.transport.http.timed_socket import TimedSocket
 from twinslot.worker import launch
 from twinslot.worker.launch import Worker
 from twinslot.worker.protocol import Kind
-from twinslot.worker.stream import WorkerStream
+from twinslot.worker.stream import WorkerStream, open_remote
 
 DATA = make_sample().data
 QUICK = HttpSettings(connect_timeout=waits.HANG, read_timeout=0.2, retries=0, retry_wait=0.01)
@@ -257,22 +257,28 @@ def leaves(worker: Worker) -> None:
         worker.close()
 
 
-def fetching(url: str, **more: float) -> Worker:
-    """A real worker with the patience of a day."""
-    worker = launch.start("fetch")
+def both_leave(stream: WorkerStream) -> None:
+    """So do the worker that parses and the one that has the connections."""
+    assert stream._relay is not None
+    leaves(stream._worker)
+    leaves(stream._relay)
+
+
+def fetching(url: str, **more: float) -> WorkerStream:
+    """A real worker and its relay with the patience of a day."""
     day = 86_400.0
     settings = HttpSettings(connect_timeout=day, read_timeout=day, retries=10_000, retry_wait=day)
-    WorkerStream(worker, {"limits": {}, "url": url, "http": asdict(settings) | more})
-    worker.receive(Kind.FETCHED)
-    return worker
+    stream = open_remote(launch.start, {"limits": {}, "url": url, "http": asdict(settings) | more})
+    stream._worker.receive(Kind.FETCHED)
+    return stream
 
 
 @pytest.mark.parametrize("what", ["a header", "100 Continue", "a chunk's extension"])
 def test_a_worker_that_waits_for_dripping_heads_leaves_with_its_engine(what: str) -> None:
     with serving(HEADS[what]) as web:
-        worker = fetching(web.url)
+        stream = fetching(web.url)
         asked(web)
-        leaves(worker)
+        both_leave(stream)
 
 
 def test_a_worker_that_waits_for_a_dripping_body_leaves_with_its_engine() -> None:
@@ -281,21 +287,21 @@ def test_a_worker_that_waits_for_a_dripping_body_leaves_with_its_engine() -> Non
         drips(b"", b"T")(request)
 
     with serving(body) as web:
-        worker = fetching(web.url, rate_floor=0)
+        stream = fetching(web.url, rate_floor=0)
         asked(web)
-        leaves(worker)
+        both_leave(stream)
 
 
 def test_a_worker_that_waits_for_a_connection_leaves_with_its_engine() -> None:
     with full() as url:
-        leaves(fetching(url))
+        both_leave(fetching(url))
 
 
 def test_a_worker_that_pauses_between_two_tries_leaves_with_its_engine() -> None:
     with serving(lambda request: request.start(503, 0, Retry_After="86400")) as web:
-        worker = fetching(web.url)
+        stream = fetching(web.url)
         asked(web)
-        leaves(worker)
+        both_leave(stream)
 
 
 def test_a_worker_that_reads_a_silent_pipe_leaves_with_its_engine() -> None:
@@ -308,7 +314,7 @@ def test_a_worker_that_reads_a_silent_pipe_leaves_with_its_engine() -> None:
     os.close(writer)
 
 
-@pytest.mark.parametrize("kind", ["fetch", "read", "verify"])
+@pytest.mark.parametrize("kind", ["fetch", "read", "relay", "verify"])
 def test_a_worker_that_was_never_asked_leaves_with_its_engine(kind: str) -> None:
     leaves(launch.start(kind))
 
@@ -324,7 +330,7 @@ def test_an_image_from_a_file_is_read_while_servers_hold_every_worker_of_the_net
     def connect(kind: str) -> Worker:
         """As systemd with all of `MaxConnections` used: the next one of that kind is not served."""
         asked_for.append(kind)
-        if kind == "fetch":
+        if kind in ("fetch", "relay"):
             raise TransportError("no worker is free", code="worker-silent")
         return launch.start(kind)
 

@@ -32,7 +32,7 @@ from twinslot.worker import __main__ as entry
 from twinslot.worker import launch, stream
 from twinslot.worker.launch import Worker
 from twinslot.worker.protocol import Channel, Kind
-from twinslot.worker.stream import WorkerStream, verify_in_worker
+from twinslot.worker.stream import WorkerStream, open_remote, verify_in_worker
 
 SAMPLE = make_sample()
 BLOCK_MAJOR, BLOCK_MINOR = 1, 0  # /dev/ram0 (Documentation/admin-guide/devices.txt); it need not exist to be refused
@@ -62,18 +62,17 @@ def image(tmp_path: Path) -> Path:
 @contextlib.contextmanager
 def reading(source: Path | str | int, request: dict[str, Any] | None = None) -> Iterator[tuple[WorkerStream, Worker]]:
     """A stream from a real worker, and the worker."""
-    worker = launch.start("fetch")
     request = {"limits": {}} | (request or {})
     if isinstance(source, Path):
         with source.open("rb") as file:
-            taken = WorkerStream(worker, request, file.fileno())
+            taken = WorkerStream(launch.start("fetch"), request, file.fileno())
     elif isinstance(source, int):
-        taken = WorkerStream(worker, request, source)
+        taken = WorkerStream(launch.start("fetch"), request, source)
     else:
         settings = HttpSettings(connect_timeout=waits.HANG, read_timeout=waits.HANG, retries=2, retry_wait=0.01)
-        taken = WorkerStream(worker, {"url": source, "http": asdict(settings)} | request)
+        taken = open_remote(launch.start, {"url": source, "http": asdict(settings)} | request)
     try:
-        yield taken, worker
+        yield taken, taken._worker
     finally:
         taken.close()
 
@@ -375,7 +374,8 @@ def test_a_fetching_worker_has_no_rights_and_can_get_none() -> None:
         status = status_of(worker)
         limits = Path(f"/proc/{process_of(worker).pid}/limits").read_text()
         names = sorted(str(link.readlink()) for link in Path(f"/proc/{process_of(worker).pid}/fd").iterdir())
-    account = next(filter(None, map(launch._account, launch.USERS)))
+    account = launch._account("twinslot-fetch") or launch._account(launch.NOBODY)
+    assert account is not None
     assert status["Uid"] == [str(account.pw_uid)] * 4
     assert status["Gid"] == [str(account.pw_gid)] * 4
     assert account.pw_uid != 0
@@ -414,14 +414,14 @@ CONNECT = "import socket, sys; socket.create_connection(('127.0.0.1', int(sys.ar
 
 
 @pytest.mark.root
-def test_a_verifying_worker_reaches_no_network_and_a_fetching_one_does() -> None:
+def test_no_worker_reaches_the_network_but_the_relay() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         results = {}
-        for kind in ("verify", "fetch"):
+        for kind in ("verify", "fetch", "read", "relay"):
             command = [*launch.without_privileges(kind), sys.executable, "-c", CONNECT, str(server.getsockname()[1])]
             results[kind] = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert results["fetch"].returncode == 0
-    assert "Network is unreachable" in results["verify"].stderr
+    assert results.pop("relay").returncode == 0
+    assert all("Network is unreachable" in each.stderr for each in results.values())
     worker = launch.start("verify")
     ours, theirs = Path("/proc/self/ns/net"), Path(f"/proc/{process_of(worker).pid}/ns/net")
     waits.until(lambda: theirs.readlink() != ours.readlink())  # unshare ran
@@ -433,7 +433,7 @@ def test_without_the_right_to_a_network_namespace_the_verifying_worker_still_is_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(launch, "CAP_SYS_ADMIN", 0)
-    assert launch.without_privileges("verify") == launch.without_privileges("fetch")
+    assert launch.without_privileges("verify")[0] == launch.without_privileges("relay")[0] == "setpriv"
 
 
 def test_a_worker_can_neither_write_a_file_nor_start_a_child_nor_take_all_memory(tmp_path: Path) -> None:

@@ -18,7 +18,17 @@ class Certificates:
         may_not = ("-addext", "basicConstraints=critical,CA:FALSE", "-addext", "keyUsage=critical,digitalSignature")
         ca = ("-CA", str(directory / "ca.pem"), "-CAkey", str(directory / "ca.key"), "-x509", *may_not)
         self.server = self._make("server", *ca, "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost")
+        self._ca = ca
         self.device = self._make("device", *ca)
+
+    def renew(self) -> None:
+        """Another certificate and key for the device, in the place of the old ones."""
+        self._make("device", *self._ca)
+
+    def pin(self) -> str:
+        """SHA-256 of the server's public key."""
+        shell = f"openssl x509 -in {self.server} -noout -pubkey | openssl pkey -pubin -outform der | sha256sum"
+        return subprocess.run(shell, shell=True, check=True, capture_output=True, text=True).stdout.split()[0]
 
     def _make(self, name: str, *options: str) -> Path:
         key, certificate = self.directory / f"{name}.key", self.directory / f"{name}.pem"

@@ -91,7 +91,7 @@ def main() -> int:
     commands.add_parser("refresh")
     commands.add_parser("download")
     options = parser.parse_args()
-    fetcher = FileFetcher(lambda: launch.start("fetch"), FAST)
+    fetcher = FileFetcher(launch.start, FAST)
     try:
         if options.command == "init":
             init(options)

@@ -81,9 +81,9 @@ def policy(config: Config) -> object:
 
 
 def request(config: Config) -> object:
-    """What the fetching worker is told, as it reads it."""
+    """What relay and fetching worker are told, as they read it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(assemble, "WorkerStream", lambda _, given, *__, **___: given)
+        patch.setattr(assemble, "open_remote", lambda _, given, *__: given)
         patch.setattr(launch, "start", lambda _: None)
         given: Any = assemble.open_stream(config, "https://server/x.twin", service_workers=False)
         return {**given, "http": HttpSettings.from_dict(given["http"])}
@@ -203,7 +203,8 @@ KEYS: dict[str, tuple[str, str, Callable[[Config], object]]] = {
     "http.client_cert": ("", '"/x"', request),
     "http.client_key": ("", '"/x"', request),
     "http.rate_limit": ("", "1", request),
-    "http.schemes": ("", '["https"]', request),
+    "http.pins": ("", f'["{"0" * 64}"]', request),
+    "http.schemes": ("", '["https", "http"]', request),
     "http.proxy": ("", '"http://proxy:3128"', request),
     "http.no_proxy": ("", '["localhost"]', request),
     "repository.url": ("", '"https://server/fleet"', diagnosis),

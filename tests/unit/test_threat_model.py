@@ -38,7 +38,7 @@ def test_the_rules_that_are_named_exist() -> None:
 
 def test_every_boundary_that_keeps_users_apart_is_one_of_the_units() -> None:
     """The page says which workers have no network; the units say the same."""
-    for name, network in (("fetch", True), ("read", False), ("verify", False)):
+    for name, network in (("fetch", False), ("read", False), ("relay", True), ("verify", False)):
         unit = (ROOT / f"systemd/twinslot-{name}@.service").read_text()
         assert f"User=twinslot-{name}\n" in unit
         assert ("PrivateNetwork=yes" in unit) != network

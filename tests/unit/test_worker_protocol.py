@@ -316,7 +316,7 @@ def test_a_request_that_is_none_is_refused(payload: bytes) -> None:
 @pytest.mark.parametrize(
     "request_",
     [
-        {"limits": {}},
+        {"url": "http://h/"},
         {"limits": {"colour": 1}, "url": "http://h/", "http": {}},
         {"limits": {}, "url": "http://h/", "http": {"colour": 1}},
         {"limits": {}, "url": 7, "http": {}},

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import re
 import types
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,6 +27,7 @@ GIB: Final = 1 << 30
 DAY: Final = 86_400
 DROP_INS: Final = tuple(f"{directory}/config.d" for directory in DIRECTORIES)
 HOOKS: Final = Path("/usr/lib/twinslot/hooks")  # where the packaged ones are installed (client/install.mk)
+_PIN: Final = re.compile(r"[0-9a-f]{64}")  # SHA-256
 HEALTH_DIRECTORIES: Final = (Path("/etc/twinslot/health.d"), Path("/usr/lib/twinslot/health.d"))  # need not exist
 
 
@@ -177,15 +179,26 @@ class HttpConfig:
     )
     ca_file: str = option("PEM file of the authorities to believe; empty: the system's.", default="")
     client_cert: str = option(
-        "PEM file of our certificate; readable by the fetching user. Only the first address's host sees it.", default=""
+        "PEM file of our certificate; readable by the user `twinslot-relay`. Only the first address's host sees it. "
+        "A renewed one counts from the next connection on.",
+        default="",
     )
-    client_key: str = option("PEM file of its key; empty: it stands with the certificate.", default="")
+    client_key: str = option(
+        "PEM file of its key, for the user `twinslot-relay` alone (mode 0400); empty: it stands with the certificate.",
+        default="",
+    )
+    pins: tuple[str, ...] = option(
+        "SHA-256 digests of public keys (SubjectPublicKeyInfo in DER, 64 hex digits), one of which each server must "
+        "have, beside a certificate that holds; empty: any. Name a spare one.",
+        default=(),
+    )
     rate_limit: int = option(
         "Go no faster than this on average; 0: no limit.", default=0, unit="bytes per second", low=0, high=GIB
     )
     schemes: tuple[str, ...] = option(
-        'Kinds of addresses that may be asked, redirects included; ["https"] asks no server in the clear.',
-        default=("https", "http"),
+        'Kinds of addresses that may be asked, redirects included. "http" is for servers without TLS, whose answers '
+        "others see and delay; a server on this device itself may always be asked by it.",
+        default=("https",),
         choices=("https", "http"),
         low=1,
     )
@@ -324,6 +337,14 @@ def check_config(config: Config) -> None:
     """
     _check_slots(config.slots)
     _ = config.boot.executable
+    _check_pins(config.http.pins)
+
+
+def _check_pins(pins: tuple[str, ...]) -> None:
+    for pin in pins:
+        if not _PIN.fullmatch(pin):
+            expected = "64 hex digits, lower case"
+            raise DeviceError("'http.pins' is wrong", code="config-value", expected=expected, found=pin)
 
 
 def _check_slots(slots: SlotsConfig) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from twinslot.bootloader.select import open_bootloader
 from twinslot.config.options import Config
+from twinslot.core.address import parse_address
 from twinslot.core.errors import DeviceError, Refusal, RefusedError
 from twinslot.core.model import Floors, SlotName
 from twinslot.core.origin import Origin
@@ -36,9 +37,10 @@ from twinslot.storage.sync import make_directory
 from twinslot.system.caller import this_process
 from twinslot.system.power import reboot
 from twinslot.transport.http.options import SCHEMES
+from twinslot.transport.http.places import Near, nearness
 from twinslot.trust.verdict import Verdict
 from twinslot.worker import launch
-from twinslot.worker.stream import WorkerStream
+from twinslot.worker.stream import WorkerStream, open_remote
 from twinslot.worker.unlock import Decryption
 
 log = logging.getLogger(__name__)
@@ -75,15 +77,25 @@ def open_stream(config: Config, source: str | int, *, service_workers: bool) -> 
     request: dict[str, Any] = {"limits": limits, "nice": config.install.nice}
     if isinstance(source, int):
         return WorkerStream(get_worker("read"), request, source, source_name(source), decryption)
-    scheme = source.partition("://")[0].lower()
-    if scheme in SCHEMES and scheme not in config.http.schemes:
-        allowed = " or ".join(config.http.schemes)
-        hint = "see 'http.schemes' in the configuration"
-        raise RefusedError(Refusal("scheme", "this device asks no address of this kind", allowed, scheme, hint))
+    _require_scheme(config, source)
     http = http_settings(config)
     delta = {"patches": config.delta.patches, "budget": config.delta.budget}
     request |= {"url": source, "http": http, "delta": delta}
-    return WorkerStream(get_worker("fetch"), request, source=source_name(source), decryption=decryption)
+    return open_remote(get_worker, request, source_name(source), decryption)
+
+
+def _require_scheme(config: Config, source: str) -> None:
+    """Refuse before a worker is asked; the relay holds each connection to the same rule.
+
+    Raises:
+        RefusedError: `refused.scheme`.
+    """
+    scheme = source.partition("://")[0].lower()
+    if scheme not in SCHEMES or scheme in config.http.schemes or nearness(parse_address(source).host) is Near.DEVICE:
+        return
+    allowed = " or ".join(config.http.schemes)
+    hint = "ask it by https; 'http.schemes' says what may be asked"
+    raise RefusedError(Refusal("scheme", "this device asks no address of this kind", allowed, scheme, hint))
 
 
 def http_settings(config: Config) -> dict[str, Any]:

@@ -89,7 +89,7 @@ def _polled(config: Config, get_worker: GetWorker, open_engine: Callable[[], Eng
         return PollReport(asked=False, wait=wait)
     http = http_settings(config)
     http |= {"retries": min(http["retries"], RETRIES), "retry_wait": min(http["retry_wait"], RETRY_WAIT)}
-    fetcher = FileFetcher(lambda: get_worker("fetch"), http)
+    fetcher = FileFetcher(get_worker, http)
     with contextlib.closing(fetcher):
         after, error = Poll(setting, directory, fetcher, lambda: get_worker("verify")).run(state)
     write_state(directory, replace(after, told=_tell(after, open_engine)))

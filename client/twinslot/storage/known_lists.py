@@ -103,8 +103,9 @@ class ListStore:
         """Whole or not at all (rename(2) after fsync(2))."""
         fresh = path.with_name(path.name + "~new")
         try:
-            self._directory.mkdir(mode=0o755, exist_ok=True)
-            with fresh.open("wb") as file:
+            self._directory.mkdir(mode=0o700, exist_ok=True)
+            with open(fresh, "wb", opener=_for_root_alone) as file:
+                os.fchmod(file.fileno(), 0o600)  # one that a power cut left may be an older client's
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
@@ -124,6 +125,15 @@ class ListStore:
     def _path(self, slot: SlotName, payload: str, what: str = "") -> Path:
         """Payload names come from the configuration, without separators (S11) and without '~'."""
         return self._directory / f"{slot}.{payload}{what}"
+
+
+def _for_root_alone(path: str, flags: int) -> int:
+    """What a slot holds is nobody else's to know: digests of groups that can be guessed tell the content.
+
+    Raises:
+        OSError: As the system says it; the caller names what was meant.
+    """
+    return os.open(path, flags, 0o600)
 
 
 def _build(known: KnownList) -> bytes:

@@ -1,7 +1,7 @@
-"""`python3 -m twinslot.worker fetch|read|verify|decrypt`, with the engine's socket as standard input.
+"""`python3 -m twinslot.worker fetch|read|relay|verify|decrypt`, with the engine's socket as standard input.
 
-`fetch` reads from servers, `read` from a descriptor, `verify` judges signatures, `decrypt` opens what is encrypted;
-only the first needs a network.
+`fetch` reads from servers, to which `relay` makes the connections; `read` reads from a descriptor, `verify` judges
+signatures, `decrypt` opens what is encrypted. Only the relay has a network, and our TLS key.
 
 What a worker must not be able to do is taken away before any input is read and before a parser is imported, whoever
 started it. Only what needs root (another user, no network) is the starter's task, and a worker that is still root
@@ -39,7 +39,7 @@ LIMITS: Final = {
     resource.RLIMIT_NOFILE: 32,  # the standard three, the channel, the source, a connection and its look-up
     resource.RLIMIT_NPROC: 0,  # no child, no thread
 }
-KINDS: Final = ("fetch", "read", "verify", "decrypt")
+KINDS: Final = ("fetch", "read", "relay", "verify", "decrypt")
 USAGE: Final = f"usage: python3 -m twinslot.worker {'|'.join(KINDS)}, with a socket as standard input"
 STACK: Final = 128 * 1024  # bytes of a thread that only waits
 
@@ -103,7 +103,7 @@ def main() -> int:
 
 def _threads() -> None:
     leave_with(0)
-    if sys.argv[1] == "fetch":
+    if sys.argv[1] == "relay":
         from twinslot.transport.http.lookup import prepare
 
         prepare()
@@ -122,6 +122,10 @@ def _work(channel: Channel) -> None:
         from twinslot.worker import decrypt
 
         decrypt.answer(channel)
+    elif sys.argv[1] == "relay":
+        from twinslot.worker import relay
+
+        relay.answer(channel)
     else:
         from twinslot.worker import fetch
 

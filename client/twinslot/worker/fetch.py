@@ -9,8 +9,11 @@ every other one is read front to back (sequential.py).
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import socket
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -29,6 +32,7 @@ from twinslot.worker.sequential import SequentialImage
 from twinslot.worker.small_files import serve_small_files
 
 if TYPE_CHECKING:
+    from twinslot.transport.http.dial import Dialing
     from twinslot.transport.http.ranges import RangeSource
     from twinslot.worker.sources.blocklist_file import Blocks
     from twinslot.worker.sources.patch import Patches
@@ -57,7 +61,7 @@ class Request:
         image_size: Bytes; a longer image is refused by its header.
         url: Where the image is; empty: behind the descriptor.
         http: Settings for it.
-        descriptor: Of the image; -1: none.
+        descriptor: Of the image, or of the way to the relay (relay.py), which makes the connections to servers.
         delta: Policy.
         nice: CPU priority.
     """
@@ -83,7 +87,8 @@ def answer(channel: Channel, *, addresses: bool = True) -> None:
     """
     opened = channel.receive(*((Kind.OPEN, Kind.FILE) if addresses else (Kind.OPEN,)))
     if opened.kind is Kind.FILE:
-        serve_small_files(channel, opened.payload)
+        with _way_of(opened.descriptor) as dialing:
+            serve_small_files(channel, opened.payload, dialing)
         return
     sender = WorkerSender(channel)
     try:
@@ -109,7 +114,7 @@ def read_request(payload: bytes, descriptor: int) -> Request:
         limits = dict(fields["limits"])
         image_size = int(limits.pop("image_size", 0))
         delta, nice = DeltaRequest(**fields.get("delta", {})), int(fields.get("nice", 0))
-        if descriptor >= 0:
+        if "url" not in fields:
             return Request(Limits(**limits), image_size, "", HttpSettings(), descriptor, delta, nice)
         if not isinstance(url := fields["url"], str):
             raise TypeError(f"'url' is a {type(url).__name__}")
@@ -122,7 +127,10 @@ def read_request(payload: bytes, descriptor: int) -> Request:
 
 def _serve(sender: WorkerSender, request: Request) -> None:
     if request.descriptor < 0:
-        _serve_url(sender, request)
+        raise DeviceError("the request to the worker has neither image nor relay", code="worker", found="no descriptor")
+    if request.url:
+        with _way_of(os.dup(request.descriptor)) as dialing:
+            _serve_url(sender, request, dialing)
     elif can_seek(request.descriptor):
         _serve_file(sender, request)
     else:
@@ -139,10 +147,25 @@ def _serve_file(sender: WorkerSender, request: Request) -> None:
         raise source.explain(e) from e
 
 
-def _serve_url(sender: WorkerSender, request: Request) -> None:
+@contextlib.contextmanager
+def _way_of(descriptor: int) -> Iterator[Dialing]:
+    """What makes connections, by asking the relay; owns the descriptor of the way to it.
+
+    Raises:
+        DeviceError: `device.worker`: there is none.
+    """
+    from twinslot.worker.relayed import RelayClient  # costs memory that a file does not need
+
+    if descriptor < 0:
+        raise DeviceError("the request to the worker has no way to a relay", code="worker", found="no descriptor")
+    with socket.socket(fileno=descriptor) as way:
+        yield RelayClient(way).dialer
+
+
+def _serve_url(sender: WorkerSender, request: Request, dialing: Dialing) -> None:
     from twinslot.transport.http.ranges import RangeSource, RangesRefused  # costs memory that a file does not need
 
-    source = RangeSource(request.url, request.http, tick=sender.tick, note=sender.note)
+    source = RangeSource(request.url, request.http, tick=sender.tick, note=sender.note, dialing=dialing)
     image = SeekableImage(source, request.limits, Refusals(RangesRefused))
     try:
         RangeServer(sender, image, request.image_size, request.delta.budget, _beside(sender, request, source)).run()

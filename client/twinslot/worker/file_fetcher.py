@@ -1,4 +1,4 @@
-"""Small files from a server, through a fetching worker: the asking end of FILE and CONTENT.
+"""Small files from a server, through a fetching worker and its relay: the asking end of FILE and CONTENT.
 
 Whoever asked judges what came; here it is only bounded.
 """
@@ -13,25 +13,27 @@ from twinslot.core.errors import DeviceError
 from twinslot.transport.http.small_file import SmallFile
 from twinslot.worker.launch import Worker
 from twinslot.worker.protocol import HEAD_LENGTH, Kind, unpack
+from twinslot.worker.way import for_the_worker, relay_for
 
 _SILENCE: Final = 900.0  # seconds; a pause or a wait for the server gives a sign of life every ten
 _TEXT_MAX: Final = 1024  # characters of a validator (transport/http/answers.py)
 
 
 class FileFetcher:
-    """Owns the worker, which is started with the first file.
+    """Owns the worker and its relay, which are started with the first file.
 
     Args:
-        get_worker: Gives a fetching worker.
+        get_worker: Gives a worker by its kind.
         http: Settings of the network, as `HttpSettings` has them.
 
     Attributes:
         wait: Seconds for which the server wanted to be left alone in its last answer; 0: it did not say so.
     """
 
-    def __init__(self, get_worker: Callable[[], Worker], http: Mapping[str, Any]) -> None:
+    def __init__(self, get_worker: Callable[[str], Worker], http: Mapping[str, Any]) -> None:
         self._get_worker, self._http = get_worker, http
         self._worker: Worker | None = None
+        self._relay: Worker | None = None
         self.wait = 0.0
 
     def get(self, url: str, limit: int, etag: str = "", modified: str = "") -> SmallFile:
@@ -41,22 +43,33 @@ class FileFetcher:
             TransportError: It cannot be had; see `SmallFiles.get`.
             DeviceError: `device.worker`: the worker sent something else.
         """
+        http = for_the_worker(self._http)
+        request = json.dumps({"url": url, "limit": limit, "etag": etag, "modified": modified, "http": http}).encode()
         if self._worker is None:
-            self._worker = self._get_worker()
-            self._worker.channel.silence = _SILENCE
-        request = {"url": url, "limit": limit, "etag": etag, "modified": modified, "http": dict(self._http)}
-        self._worker.send(Kind.FILE, json.dumps(request).encode())
-        while (frame := self._worker.receive(Kind.CONTENT, Kind.FETCHED)).kind is Kind.FETCHED:
+            worker = self._start(url, request)
+        else:
+            worker = self._worker
+            worker.send(Kind.FILE, request)
+        while (frame := worker.receive(Kind.CONTENT, Kind.FETCHED)).kind is Kind.FETCHED:
             pass
         file = _read_content(frame.payload, limit)
         self.wait = file.wait
         return file
 
     def close(self) -> None:
-        """End the worker; may be called twice."""
-        if self._worker is not None:
-            self._worker.close()
-            self._worker = None
+        """End worker and relay; may be called twice."""
+        for each in (self._worker, self._relay):
+            if each is not None:
+                each.close()
+        self._worker = self._relay = None
+
+    def _start(self, url: str, request: bytes) -> Worker:
+        with relay_for(self._get_worker, url, self._http) as (relay, way):
+            worker = self._get_worker("fetch")
+            self._relay, self._worker = relay, worker
+            worker.channel.silence = _SILENCE
+            worker.send(Kind.FILE, request, descriptor=way)
+        return worker
 
 
 def _read_content(payload: bytes, limit: int) -> SmallFile:

@@ -1,10 +1,10 @@
 """Getting a worker: from systemd's sockets, or by starting one and taking its privileges away.
 
-Under systemd each connection to /run/twinslot/fetch.sock, read.sock, verify.sock or decrypt.sock starts a sandboxed
-instance (systemd/twinslot-fetch@.service, twinslot-read@.service, twinslot-verify@.service, twinslot-decrypt@.service).
-Without it (`--no-service`: a factory), root starts the worker through setpriv(1): another user, no groups, no
-capabilities, no new privileges; all but the fetching one also without network, through unshare(1). Both programs are
-util-linux's, which every Debian has. The rest a worker takes from itself (worker/__main__.py), before it reads a byte.
+Under systemd each connection to /run/twinslot/fetch.sock or one of its neighbours starts a sandboxed instance
+(systemd/twinslot-fetch@.service, read, relay, verify, decrypt). Without it (`--no-service`: a factory), root starts
+the worker through setpriv(1): a user of its own, no groups, no capabilities, no new privileges; all but the relay also
+without network, through unshare(1). Both programs are util-linux's, which every Debian has. The rest a worker takes
+from itself (worker/__main__.py), before it reads a byte.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from twinslot.worker.protocol import GONE, Channel, Frame, Kind, make_room
 log = logging.getLogger(__name__)
 
 SOCKETS: Final = Path("/run/twinslot")
-USERS: Final = ("twinslot-fetch", "nobody")  # the first that exists; who decrypts has a user of its own before them
+NOBODY: Final = "nobody"  # where a worker has no user of its own, as in a rescue system
 CONNECT: Final = 20.0  # seconds for systemd to take a connection
 END: Final = 5.0  # seconds for the kernel to collect a killed worker; longer means that it hangs in a device
 WORDS: Final = 16 * 1024  # bytes read of what a worker said on its standard error
@@ -91,7 +91,7 @@ class Worker:
 
 
 def connect(kind: str) -> Worker:
-    """A worker of this kind (`fetch`, `read`, `verify`, `decrypt`) from systemd.
+    """A worker of this kind (`fetch`, `read`, `relay`, `verify`, `decrypt`) from systemd.
 
     Raises:
         DeviceError: `device.worker`: the socket unit does not listen.
@@ -173,11 +173,11 @@ def without_privileges(kind: str) -> list[str]:
     """
     if os.geteuid() != 0:
         return []
-    users = ("twinslot-decrypt", *USERS) if kind == "decrypt" else USERS
+    users = (f"twinslot-{kind}", NOBODY)
     account = next(filter(None, map(_account, users)), None)
     if account is None:
         raise DeviceError("no user for workers exists", code="worker", expected=" or ".join(users))
-    no_network = ["unshare", "--net", "--"] if kind != "fetch" and _may_unshare() else []
+    no_network = ["unshare", "--net", "--"] if kind != "relay" and _may_unshare() else []
     user = [f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"]
     return [*no_network, "setpriv", *user, "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all", "--"]
 

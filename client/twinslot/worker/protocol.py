@@ -1,12 +1,13 @@
 """What engine and worker say to each other over one unix stream socket.
 
 A frame is `kind (1 byte) | length (4 bytes, big endian) | payload`. Both ends bound the length by its kind before they
-allocate anything; neither trusts the other. Descriptors come from the engine alone, with OPEN, BASE, OPENER, UNWRAP and
-SERVE: everywhere else the kernel drops what a hostile end sends along.
+allocate anything; neither trusts the other. Descriptors come with OPEN, BASE, FILE, OPENER, UNWRAP and SERVE from the
+engine and with LINE from the relay: everywhere else the kernel drops what a hostile end sends along. What worker and
+relay say to each other (DIAL, LINE, BROKEN, WHY) stands in relay.py.
 
 | from | kind | payload |
 |---|---|---|
-| engine | OPEN | JSON: source and limits; a descriptor rides along (SCM_RIGHTS) when the source is one |
+| engine | OPEN | JSON: source and limits; a descriptor rides along (SCM_RIGHTS): the source, or the way to the relay |
 | worker | HEAD | length of the trust section (4 bytes), trust section, manifest |
 | engine | BASE | payload number (2 bytes); its base: size (8), group size (4), SHA-256 (32), list; a descriptor of it |
 | engine | UNLOCK | of an encrypted image: the verified manifest; the worker answers with the envelope |
@@ -70,6 +71,7 @@ GROUP_PREFIX: Final = struct.Struct(">HIQ")
 TRUST_LENGTH: Final = struct.Struct(">I")
 HEAD_LENGTH: Final = struct.Struct(">I")
 COUNT: Final = struct.Struct(">Q")
+LINE_NUMBER: Final = struct.Struct(">I")
 FIT: Final = struct.Struct(">I")
 CONTENT: Final = struct.Struct(f">B{FILE_ID_SIZE}s{CONTENT_KEY_SIZE}s")
 SEALED_PREFIX: Final = struct.Struct(f">{FILE_ID_SIZE}s{PLACE_SIZE}s")
@@ -112,6 +114,10 @@ class Kind(enum.IntEnum):
     SERVE = 28
     SEALED = 29
     UNIT = 30
+    DIAL = 31
+    LINE = 32
+    BROKEN = 33
+    WHY = 34
 
 
 MAX: Final = {  # bytes of payload
@@ -145,8 +151,12 @@ MAX: Final = {  # bytes of payload
     Kind.SERVE: CONTENT.size,
     Kind.SEALED: SEALED_PREFIX.size + SECTION_MAX[Section.STORED_TABLES] + TAG_SIZE,  # the longest unit there is
     Kind.UNIT: SECTION_MAX[Section.STORED_TABLES],
+    Kind.DIAL: JSON_MAX,
+    Kind.LINE: JSON_MAX,
+    Kind.BROKEN: JSON_MAX,
+    Kind.WHY: LINE_NUMBER.size,
 }
-_WITH_DESCRIPTOR: Final = frozenset({Kind.OPEN, Kind.BASE, Kind.OPENER, Kind.UNWRAP, Kind.SERVE})
+_WITH_DESCRIPTOR: Final = frozenset({Kind.OPEN, Kind.BASE, Kind.FILE, Kind.OPENER, Kind.UNWRAP, Kind.SERVE, Kind.LINE})
 
 
 _NOTHING: Final = memoryview(b"")

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict
 from typing import Any
 
 from twinslot.core.errors import DeviceError
+from twinslot.transport.http.dial import Dialing
 from twinslot.transport.http.options import HttpSettings
 from twinslot.transport.http.small_file import SmallFiles
 from twinslot.trust.repository_messages import DOCUMENT_LIMIT
 from twinslot.worker.protocol import COUNT, HEAD_LENGTH, Channel, Kind
 
 
-def serve_small_files(channel: Channel, payload: bytes) -> None:
+def serve_small_files(channel: Channel, payload: bytes, dialing: Dialing) -> None:
     """Answer the first FILE, then each that follows, until nobody asks any more.
+
+    Args:
+        channel: To whoever asks.
+        payload: Of the first FILE.
+        dialing: Makes the connections.
 
     Raises:
         TwinslotError: As `SmallFiles.get`; it ends the conversation.
@@ -23,13 +30,18 @@ def serve_small_files(channel: Channel, payload: bytes) -> None:
     try:
         while True:
             asked = _read_request(payload)
-            files = files or SmallFiles(asked.pop("http"), tick=lambda: channel.send(Kind.FETCHED, COUNT.pack(0)))
+            files = files or SmallFiles(
+                asked.pop("http"), tick=lambda: channel.send(Kind.FETCHED, COUNT.pack(0)), dialing=dialing
+            )
             asked.pop("http", None)
             file = files.get(**asked)
             head = {name: value for name, value in asdict(file).items() if name != "content"}
             data = json.dumps(head).encode()
             channel.send(Kind.CONTENT, HEAD_LENGTH.pack(len(data)), data, file.content)
-            payload = channel.receive(Kind.FILE).payload
+            frame = channel.receive(Kind.FILE)
+            if frame.descriptor >= 0:  # the way to the relay is there already
+                os.close(frame.descriptor)
+            payload = frame.payload
     finally:
         if files is not None:
             files.close()

@@ -36,6 +36,7 @@ from twinslot.worker.protocol import (
     unpack,
 )
 from twinslot.worker.unlock import NO_KEY, Decryption
+from twinslot.worker.way import for_the_worker, relay_for
 
 START: Final = 120.0  # seconds until a worker speaks, and for a verdict: importing tuf takes many on a slow core
 STALL: Final = 600.0  # seconds; a source that waits says so every ten, so this is a medium that hangs
@@ -51,6 +52,7 @@ class WorkerStream:
 
     Args:
         worker: Fresh.
+        relay: Makes the connections of a worker with a URL; owned, too (`open_remote`).
         request: `limits` (`group_size`, `image_size` in bytes), and unless a descriptor is given `url`, `http` settings
             and `delta`, whose `budget` is held against whatever the worker says that it fetched.
         descriptor: Open file or pipe to read from; the caller keeps its own copy. -1: the URL.
@@ -68,8 +70,9 @@ class WorkerStream:
         descriptor: int = -1,
         source: str = "",
         decryption: Decryption = NO_KEY,
+        relay: Worker | None = None,
     ) -> None:
-        self._worker = worker
+        self._worker, self._relay = worker, relay
         self._decryption = decryption
         self._opening: Worker | None = None
         self.source = source
@@ -78,10 +81,10 @@ class WorkerStream:
         self._unused: list[Unused] = []
         self._listener: Callable[[Note], None] = lambda _: None
         self._numbers: dict[str, int] = {}  # payload name -> its place in the manifest
-        self.remote = descriptor < 0
+        self.remote = "url" in request
         self._budget = int(request.get("delta", {}).get("budget", 0)) if self.remote else 0
-        self._silence = _silence(request) if descriptor < 0 else STALL
-        self._stall = _stall(request) if descriptor < 0 else StallDetector(PIPE, 0)
+        self._silence = _silence(request) if self.remote else STALL
+        self._stall = _stall(request) if self.remote else StallDetector(PIPE, 0)
         worker.channel.silence = START
         try:
             worker.send(Kind.OPEN, json.dumps(dict(request)).encode(), descriptor=descriptor)
@@ -160,9 +163,9 @@ class WorkerStream:
 
     def close(self) -> None:
         """End the workers; see `ImageStream`."""
-        self._worker.close()
-        if self._opening is not None:
-            self._opening.close()
+        for each in (self._worker, self._relay, self._opening):
+            if each is not None:
+                each.close()
 
     def _receive(self, *kinds: Kind) -> Frame:
         while (frame := self._worker.receive(*kinds, Kind.FETCHED, Kind.NOTE)).kind in (Kind.FETCHED, Kind.NOTE):
@@ -195,6 +198,26 @@ class WorkerStream:
             raise DeviceError("the worker counts wrongly", code="worker", expected=self._fetched, found=fetched)
         self._fetched = fetched
         check_budget(self._budget, fetched)
+
+
+def open_remote(
+    get: Callable[[str], Worker], request: Mapping[str, Any], source: str = "", decryption: Decryption = NO_KEY
+) -> WorkerStream:
+    """A stream of an image behind an address: a relay that has the network, and a worker that parses and has none.
+
+    Args:
+        get: A fresh worker by its kind.
+        request: As of `WorkerStream`; what only the relay needs, our key above all, is not told to the other.
+        source: See `ImageStream`.
+        decryption: How an encrypted image is opened.
+
+    Raises:
+        DeviceError: `device.worker`, `device.resources`: no worker can be had.
+        TransportError: One died at once.
+    """
+    http = request.get("http", {})
+    with relay_for(get, request["url"], http, request.get("nice", 0)) as (relay, way):
+        return WorkerStream(get("fetch"), {**request, "http": for_the_worker(http)}, way, source, decryption, relay)
 
 
 def verify_in_worker(

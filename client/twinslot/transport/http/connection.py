@@ -23,7 +23,7 @@ import twinslot
 from twinslot.core.address import Address, follow
 from twinslot.core.errors import TransportError
 from twinslot.transport.http.answers import require_length
-from twinslot.transport.http.dial import HEAD_MAX, Dialer, Line, let_go, read_head
+from twinslot.transport.http.dial import HEAD_MAX, Dials, Line, let_go, read_head
 from twinslot.transport.http.options import HttpSettings
 from twinslot.transport.http.retry import Broken, RetryPolicy
 from twinslot.transport.http.timed_socket import TimedSocket
@@ -77,6 +77,7 @@ class Connection:
         settings: Timeouts and certificates.
         policy: Of the download.
         tick: A sign of life during waits.
+        dialer: Makes its connections.
     """
 
     def __init__(
@@ -84,11 +85,11 @@ class Connection:
         address: Address,
         settings: HttpSettings,
         policy: RetryPolicy,
-        tick: Callable[[], None] = lambda: None,
-        dialer: Dialer | None = None,
+        tick: Callable[[], None],
+        dialer: Dials,
     ) -> None:
         self.address, self._settings, self._policy, self._tick = address, settings, policy, tick
-        self._dialer = dialer or Dialer(address, settings, policy, tick)
+        self._dialer = dialer
         self._there = address  # after redirects
         self._line: Line | None = None
         self._sent: Mapping[str, str] | None = None  # the headers of a request whose answer nobody waits for yet

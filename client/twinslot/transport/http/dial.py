@@ -2,7 +2,7 @@
 
 Rules:
 
-1. Only kinds of addresses that `http.schemes` names, redirects included.
+1. Only kinds of addresses that `http.schemes` names, redirects included. What never leaves this device needs no TLS.
 2. A redirect never leads from elsewhere to this device or its link, whatever its name resolves to.
 3. Our certificate is shown to the host of the first address only.
 4. A proxy is used when `http.proxy` names one, and for what `http.no_proxy` does not: plain requests are handed to it,
@@ -17,7 +17,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from twinslot.core.address import Address, parse_address
 from twinslot.core.errors import DeviceError, TransportError
@@ -44,6 +44,17 @@ class Line:
     by_proxy: bool
 
 
+class Dials(Protocol):
+    """Whoever makes connections: `Dialer` here, or a process that is asked for them (worker/relayed.py)."""
+
+    def dial(self, address: Address) -> Line:
+        """See `Dialer.dial`."""
+        ...
+
+
+Dialing = Callable[[Address, HttpSettings, RetryPolicy, Callable[[], None]], Dials]
+
+
 class Dialer:
     """Makes the connections of one download.
 
@@ -52,11 +63,19 @@ class Dialer:
         settings: Timeouts, certificates, proxy.
         policy: Of the download.
         tick: A sign of life during waits.
+        near: Where the first address turned out to be, for those who use several of these for one download.
     """
 
-    def __init__(self, first: Address, settings: HttpSettings, policy: RetryPolicy, tick: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        first: Address,
+        settings: HttpSettings,
+        policy: RetryPolicy,
+        tick: Callable[[], None],
+        near: set[Near] | None = None,
+    ) -> None:
         self._first, self._settings, self._policy, self._tick = first, settings, policy, tick
-        self._near = {Near.ELSEWHERE}  # where the first address turned out to be
+        self._near = {Near.ELSEWHERE} if near is None else near
 
     def dial(self, address: Address) -> Line:
         """A connection towards the address, ready for a request.
@@ -172,6 +191,10 @@ class Dialer:
         sock.bound(self._settings.connect_timeout)
         try:
             sock.start_tls(tls, address.host)
+            if self._settings.pins:
+                from twinslot.transport.http.pin import require_pinned  # memory that others need not spend
+
+                require_pinned(address, sock.certificate(), self._settings.pins)
         except ssl.SSLCertVerificationError as e:
             raise not_who(address, e, self._settings) from e
         except OSError as e:
@@ -215,11 +238,11 @@ def check_scheme(address: Address, settings: HttpSettings) -> None:
     Raises:
         TransportError: `transport.scheme`.
     """
-    if address.scheme not in settings.schemes:
+    if address.scheme not in settings.schemes and nearness(address.host) is not Near.DEVICE:
         raise TransportError(
             f"this device does not ask '{address.scheme}' addresses",
             code="scheme",
             expected=" or ".join(settings.schemes),
             found=address,
-            hint="see 'http.schemes' in the configuration",
+            hint="ask it by https; 'http.schemes' says what may be asked",
         )

@@ -23,10 +23,15 @@ from twinslot.core.errors import ImageError, TransportError
 from twinslot.core.notes import Note
 from twinslot.transport.http.answers import Pinned, Replaced, beyond, insist, is_all, part
 from twinslot.transport.http.connection import Connection, Reply
+from twinslot.transport.http.dial import Dialer, Dialing
 from twinslot.transport.http.options import HttpSettings
 from twinslot.transport.http.retry import Broken, RetryPolicy
 
 __all__ = ["HttpSettings", "HttpSource"]
+
+
+def _no_tick() -> None:
+    """Who listens hears an empty chunk instead."""
 
 
 @dataclass(slots=True)
@@ -39,6 +44,7 @@ class HttpSource:
         sleep: Waits seconds.
         clock: Monotonic seconds.
         note: Told of tries that failed.
+        dialing: Who makes the connections.
 
     Attributes:
         fetched: Bytes of bodies so far, those that were read again and skipped too.
@@ -52,6 +58,7 @@ class HttpSource:
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
     note: Callable[[Note], None] = lambda _: None
+    dialing: Dialing = Dialer
     fetched: int = field(init=False, default=0)
     _connection: Connection = field(init=False)
     _policy: RetryPolicy = field(init=False)
@@ -62,7 +69,8 @@ class HttpSource:
     def __post_init__(self) -> None:
         address = parse_address(self.url)
         self._policy = RetryPolicy(self.settings, address, self.sleep, self.clock, note=self.note)
-        self._connection = Connection(address, self.settings, self._policy)
+        dialer = self.dialing(address, self.settings, self._policy, _no_tick)
+        self._connection = Connection(address, self.settings, self._policy, _no_tick, dialer)
 
     def going_on(self, connection: Connection, policy: RetryPolicy) -> HttpSource:
         """This source, which will begin with the answer that is open in `connection`: a whole file, unread.

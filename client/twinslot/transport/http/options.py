@@ -22,9 +22,10 @@ class HttpSettings:
         retry_wait: Seconds; the longest pause between two tries.
         deadline: Seconds that the whole download may take; 0: as long as it takes.
         ca_file: PEM file of the authorities to believe; empty: the system's.
-        client_cert: PEM file of our certificate, for servers that ask for one; the worker's user must be able to read
+        client_cert: PEM file of our certificate, for servers that ask for one; the relay's user must be able to read
             it. It is shown to the host of the first address only, wherever redirects lead.
         client_key: PEM file of its key; empty: it stands in the same file.
+        pins: SHA-256 of the public keys that a server may have, in hex; empty: any.
         rate_limit: Bytes of bodies a second, on average; 0: no limit. What the kernel reads ahead is not held back.
         schemes: Kinds of addresses that may be asked, redirects included.
         proxy: Address of an HTTP proxy; empty: none. The environment is never asked.
@@ -41,6 +42,7 @@ class HttpSettings:
     ca_file: str = ""
     client_cert: str = ""
     client_key: str = ""
+    pins: tuple[str, ...] = ()
     rate_limit: int = 0
     schemes: tuple[str, ...] = SCHEMES
     proxy: str = ""

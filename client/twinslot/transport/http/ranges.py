@@ -26,7 +26,7 @@ from twinslot.core.span import Span
 from twinslot.transport.http.answers import Pinned
 from twinslot.transport.http.coalesce import coalesce
 from twinslot.transport.http.connection import Connection
-from twinslot.transport.http.dial import Dialer, check_scheme
+from twinslot.transport.http.dial import Dialer, Dialing, check_scheme
 from twinslot.transport.http.download import HttpSource
 from twinslot.transport.http.options import HttpSettings
 from twinslot.transport.http.range_request import FetchMethod, RangeRequest, RangesRefused
@@ -57,6 +57,7 @@ class RangeSource:
         sleep: Waits seconds.
         clock: Monotonic seconds.
         note: Told of tries that failed.
+        dialing: Who makes the connections; None: as `beside` does, or this process.
 
     Raises:
         TransportError: `transport.url`, `transport.scheme`.
@@ -74,15 +75,17 @@ class RangeSource:
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
         note: Callable[[Note], None] = lambda _: None,
+        dialing: Dialing | None = None,
     ) -> None:
         settings = settings or HttpSettings()
         address = parse_address(url)
         check_scheme(address, settings)
         self._gap, self._front = gap, b""
         policy = RetryPolicy(settings, address, sleep, clock, beside._way.policy if beside else None, note)
-        dialer = Dialer(address, settings, policy, tick)
+        self._dialing: Dialing = dialing or (beside._dialing if beside else Dialer)
+        dialer = self._dialing(address, settings, policy, tick)
         self._way: FetchMethod = FetchMethod(
-            whole=lambda: HttpSource(url, settings, sleep, clock),
+            whole=lambda: HttpSource(url, settings, sleep, clock, dialing=self._dialing),
             connections=[Connection(address, settings, policy, tick, dialer) for _ in range(2 if ahead else 1)],
             policy=policy,
             tick=tick,

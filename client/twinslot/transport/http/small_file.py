@@ -21,7 +21,7 @@ from twinslot.core.address import Address, parse_address
 from twinslot.core.errors import TransportError
 from twinslot.transport.http.answers import insist, retry_after, validators
 from twinslot.transport.http.connection import Connection
-from twinslot.transport.http.dial import check_scheme
+from twinslot.transport.http.dial import Dialer, Dialing, check_scheme
 from twinslot.transport.http.options import HttpSettings
 from twinslot.transport.http.retry import Broken, RetryPolicy
 
@@ -58,6 +58,7 @@ class SmallFiles:
         tick: A sign of life during waits.
         sleep: Waits seconds.
         clock: Monotonic seconds.
+        dialing: Who makes the connections.
     """
 
     def __init__(
@@ -66,7 +67,9 @@ class SmallFiles:
         tick: Callable[[], None] = lambda: None,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
+        dialing: Dialing = Dialer,
     ) -> None:
+        self._dialing = dialing
         self._settings, self._tick, self._sleep, self._clock = settings, tick, sleep, clock
         self._policy: RetryPolicy | None = None
         self._connection: Connection | None = None
@@ -102,7 +105,8 @@ class SmallFiles:
 
     def _turn_to(self, address: Address, policy: RetryPolicy) -> Connection:
         if self._connection is None:
-            self._connection = Connection(address, self._settings, policy, self._tick)
+            dialer = self._dialing(address, self._settings, policy, self._tick)
+            self._connection = Connection(address, self._settings, policy, self._tick, dialer)
         else:
             self._connection.turn_to(address)
         return self._connection

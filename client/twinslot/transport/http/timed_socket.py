@@ -92,12 +92,14 @@ class TimedSocket:
         """A buffer in front of `receive_into`; closing it leaves the socket open."""
         return io.BufferedReader(_Raw(self))
 
-    def peer(self) -> str:
-        """The numeric address of the other end; empty: it has gone already."""
-        try:
-            return str(self._socket.getpeername()[0])
-        except OSError:
-            return ""
+    def certificate(self) -> bytes:
+        """The other end's certificate in DER, once hands were shaken; empty: it showed none."""
+        assert isinstance(self._socket, ssl.SSLSocket)
+        return self._socket.getpeercert(binary_form=True) or b""
+
+    def bare(self) -> socket.socket:
+        """The socket itself, without clocks; whoever takes it owns it from here on."""
+        return self._socket
 
     def close(self) -> None:
         """Drop the connection; may be called twice."""

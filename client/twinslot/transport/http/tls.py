@@ -9,6 +9,7 @@ import functools
 import ssl
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
 from twinslot.core.address import Address
@@ -21,13 +22,33 @@ _NOT_YET: Final = 9  # X509_V_ERR_CERT_NOT_YET_VALID (openssl/x509_vfy.h)
 _EXPIRED: Final = 10  # X509_V_ERR_CERT_HAS_EXPIRED
 
 
-@functools.lru_cache(maxsize=2)  # reading the system's authorities costs more than a connection
 def context(settings: HttpSettings, *, ours: bool) -> ssl.SSLContext:
-    """What a connection needs.
+    """What a connection needs. Files that were replaced since the last one, as a renewed certificate is, are read anew.
 
     Args:
         settings: Which files.
         ours: Show our own certificate to a server that asks for one.
+
+    Raises:
+        DeviceError: `device.tls-files`.
+    """
+    return _made(settings, ours, tuple(map(_state, (settings.ca_file, settings.client_cert, settings.client_key))))
+
+
+def _state(name: str) -> tuple[int, ...]:
+    """What changes when a file is replaced or written; of one that cannot be looked at, loading it tells."""
+    try:
+        status = Path(name).stat() if name else None
+    except OSError:
+        return ()
+    if status is None:
+        return ()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+@functools.lru_cache(maxsize=2)  # reading the system's authorities costs more than a connection
+def _made(settings: HttpSettings, ours: bool, _files: tuple[tuple[int, ...], ...]) -> ssl.SSLContext:
+    """The context, for these states of the files.
 
     Raises:
         DeviceError: `device.tls-files`.
