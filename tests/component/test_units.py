@@ -248,6 +248,12 @@ def test_a_commit_needs_the_boot_to_be_complete_and_a_complete_boot_the_checks()
     assert words(commit, "DefaultDependencies") == {"no"}, "multi-user.target would wait for the commit: a cycle"
 
 
+def test_no_trial_waits_for_the_device_key() -> None:
+    unit = read("twinslot-device-key.service")
+    assert words(unit, "DefaultDependencies") == {"no"}, "multi-user.target would wait for it, and so would the checks"
+    assert words(unit, "Before") == words(unit, "Conflicts") == {"shutdown.target"}
+
+
 def test_a_whole_start_has_no_ordering_cycle(tree: Path) -> None:
     assert enable(tree) == ENABLED
     argv = ["systemd-analyze", "verify", f"--root={tree}", "--man=no", "multi-user.target", "emergency.target"]
