@@ -253,6 +253,31 @@ def test_a_gigabyte_of_zeros_comes_out_group_by_group() -> None:
         assert len(event.data) == group
 
 
+def test_every_byte_of_a_payload_beyond_two_and_four_gibibytes_is_covered() -> None:
+    """A length that wraps around at 2 or 4 GiB would leave the rest unread, or read it as another part."""
+    size, group = (1 << 32) + 1, 1 << 20
+    full, rest = divmod(size, group)
+    plain = hashlib.sha256(bytes(group)).digest() * full + hashlib.sha256(bytes(rest)).digest()
+    table = build_table([StoredEntry(Encoding.ZERO, 0, hashlib.sha256(b"").digest())] * (full + 1))
+    sample = make_sample(payloads={"rootfs": bytes(group)}, attachments=(), group_size=group)
+    data = document(sample)
+    target = data["signed"]["targets"]["rootfs"]  # type: ignore[index]
+    target["length"] = size
+    digests = {"plain_list": hashlib.sha256(plain).hexdigest(), "stored_table": hashlib.sha256(table).hexdigest()}
+    target["custom"] |= {"groups": full + 1} | digests
+    manifest = encode(data)
+    trust = sample.data[64 : 64 + sample.header.trust]
+    reader = Reader()
+    header = Header(len(trust), len(manifest), 0, len(plain), len(table), 0)
+    list(reader.feed(build_header(header) + trust + manifest + plain + table))
+    end = 0
+    for event in reader.proceed(parse_manifest(manifest)):
+        if isinstance(event, Group):
+            assert event.offset == end
+            end += len(event.data)
+    assert end == size
+
+
 def claim(frame: bytes, size: int) -> bytes:
     """The frame with another content size in its header (RFC 8878, section 3.1.1.1)."""
     assert frame[4] >> 5 == 0b101, "a single segment with a four-byte content size"
