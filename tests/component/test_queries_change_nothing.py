@@ -39,7 +39,7 @@ from twinslot.storage.running_slot import RunningSlot
 pytestmark = pytest.mark.slow
 
 CONTENT = b"superblock".ljust(4096, b"\1") + bytes(100_000)
-CHANGING = {"install", "poll", "activate", "cancel", "commit", "rollback", "boot", "check", "service"}
+CHANGING = {"install", "poll", "device-key", "activate", "cancel", "commit", "rollback", "boot", "check", "service"}
 WHERE = RunningSlot(SlotName.A, frozenset(), ("said by the test",))
 
 
@@ -274,7 +274,15 @@ def kept(device: HostDevice) -> dict[str, object]:
 def queries(device: HostDevice, bench: ReleaseBench, bus: Caller) -> dict[str, Callable[[], object]]:
     """Every query, by name."""
     image = str(bench.directory / "2.0.twin")
-    asked = ("status",), ("history",), ("log",), ("doctor",), ("info", image), ("install", "--dry-run", image)
+    asked = (
+        ("status",),
+        ("history",),
+        ("log",),
+        ("doctor",),
+        ("info", image),
+        ("install", "--dry-run", image),
+        ("device-key", "show"),
+    )
     root = ("--no-service", "--json", "--config-root", str(device.directory))
     over_bus: dict[str, Callable[[], object]] = {
         "GetStatus": lambda: bus.call("GetStatus"),

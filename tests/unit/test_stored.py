@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 import twinslot
 from twinslot.core import stored
+from twinslot.core.backoff import Pause
 from twinslot.core.errors import Refusal, RefusedError, TwinslotError
 from twinslot.core.lifecycle import State
 from twinslot.core.model import CheckResult, Floors, Release, SlotName, SlotRecord, StoredPayload
@@ -25,7 +26,7 @@ from twinslot.core.origin import Origin
 from twinslot.core.stored import Kept
 from twinslot.core.transaction import Outcome, Transaction
 
-STORED = (CheckResult, Floors, Origin, Release, SlotRecord, StoredPayload, Transaction)
+STORED = (CheckResult, Floors, Origin, Pause, Release, SlotRecord, StoredPayload, Transaction)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=5),
     lambda each: st.lists(each, max_size=2) | st.dictionaries(st.text(max_size=5), each, max_size=2),
