@@ -21,7 +21,7 @@ from twinslot.core.errors import DeviceError
 __all__ = ["LARGEST", "Message", "MessageBus", "MessageFlag", "MessageType", "NameFlag", "RequestNameReply", "Variant"]
 
 DAEMON: Final = "org.freedesktop.DBus"
-PATIENCE: Final = 30.0  # seconds for an answer; longer than the bus waits for an activated service (25 s)
+PATIENCE: Final = 120.0  # seconds for an answer: on a busy board with a slow core the service takes half of it to start
 
 
 async def open_bus(address: str | None, largest: int = 0) -> MessageBus:
