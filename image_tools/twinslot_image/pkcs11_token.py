@@ -77,7 +77,7 @@ def open_token(where: str, pins: Pins) -> TokenSigner:
     try:
         importlib.metadata.version("python-pkcs11")
     except importlib.metadata.PackageNotFoundError as e:
-        what, hint = "keys in tokens need the library python-pkcs11", "pip install 'twinslot-image[pkcs11]'"
+        what, hint = "keys in tokens need the library python-pkcs11", "install twinslot-image's extra 'pkcs11'"
         raise DeviceError(what, code="pkcs11-library", hint=hint) from e
     return TokenSigner(uri, pins.of(uri))
 

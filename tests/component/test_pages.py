@@ -68,6 +68,10 @@ HELD = {
     ("docs/guide-device.md", "make deb"): "commands; tests/component/test_units.py builds the package",
     ("docs/guide-device.md", "[device]"): "test_the_configuration_of_the_guide_loads",
     ("docs/guide-device.md", "[install]"): "test_the_configuration_of_the_guide_loads",
+    ("docs/guide-device.md", "[decryption]"): "test_the_configuration_of_the_guide_loads",
+    ("docs/guide-device.md", "twinslot device-key"): "commands; tests/component/test_device_key_command.py",
+    ("docs/guide-device.md", "chown twinslot-relay:"): "commands of a device: tests/component/test_relay.py",
+    ("docs/guide-device.md", "openssl x509"): "commands; tests/component/test_server_places.py makes such a pin",
     ("docs/guide-device.md", "[Service]"): "test_the_drop_in_of_the_guide_narrows_what_the_unit_allows",
     ("docs/guide-device.md", "twinslot log"): "commands; tests/unit/test_cli_log.py",
     ("docs/guide-device.md", "twinslot install"): "commands; changes a device: tests/component/test_cli.py",
@@ -429,14 +433,18 @@ def test_no_page_installs_from_a_registry_what_none_has() -> None:
         assert all(word.startswith((".", "~", "$", "/")) or word.endswith(".whl") for word in named), (page, words)
         for word in named:
             if word.startswith(("./", "~/twinslot/")):
-                assert (ROOT / word.removeprefix("./").removeprefix("~/twinslot/") / "pyproject.toml").is_file(), page
+                folder = word.removeprefix("./").removeprefix("~/twinslot/").partition("[")[0]
+                assert (ROOT / folder / "pyproject.toml").is_file(), page
 
 
 # Configuration and data of the other pages
 
 
+CONFIGURATION = ("[device]", "[install]", "[decryption]")
+
+
 def test_the_configuration_of_the_guide_loads(tmp_path: Path) -> None:
-    main, *more = (b.text for b in blocks("docs/guide-device.md") if b.text.startswith(("[device]", "[install]")))
+    main, *more = (b.text for b in blocks("docs/guide-device.md") if b.text.startswith(CONFIGURATION))
     (tmp_path / "usr/lib/twinslot/config.d").mkdir(parents=True)
     (tmp_path / "usr/lib/twinslot/config.toml").write_text(main)
     for number, text in enumerate(more):

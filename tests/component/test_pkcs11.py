@@ -364,7 +364,7 @@ def test_without_the_library_it_is_said_what_to_install(
     monkeypatch.setattr(importlib.metadata, "version", absent)
     said = error_of(capsys, "keys", "enrol", str(bench.directory / "keys"), "clinical", uri("p256"))
     assert "python-pkcs11" in said
-    assert "twinslot-image[pkcs11]" in said
+    assert "install twinslot-image's extra 'pkcs11'" in said
 
 
 def test_the_programs_that_these_tests_need_are_installed() -> None:
