@@ -17,6 +17,7 @@ BOARDS := $(basename $(notdir $(wildcard qemu/boards/*.toml)))
 PROJECTS := client image_tools qemu
 WHEELS ?= build/wheels
 DEMO_LISTS := qemu/apt-packages.txt
+RUNS := build/run/host.json build/run/board.json
 BOARD_LISTS := $(DEMO_LISTS) qemu/apt-packages-all-boards.txt debian/apt-packages.txt
 LISTS := $(BOARD_LISTS) tests/apt-packages.txt docs/apt-packages.txt
 INSTALL := @tests/install-packages.sh
@@ -55,21 +56,23 @@ test: packages $(STAMP) ## what CI runs: linters, unit, component, simulation, D
 	tail -n +1 -f --pid=$$thirteen build/log/test-debian13.log; wait $$thirteen; thirteen=$$?; \
 	tail -n 1 -f --pid=$$board build/log/board.log; wait $$board || { tail -n 40 build/log/board.log; grep "failed: " build/log/board.log; exit 1; }; \
 	$(MAKE) test-board; boards=$$?; \
-	exit $$((host | thirteen | boards))
+	$(MAKE) matrix; matrix=$$?; \
+	exit $$((host | thirteen | boards | matrix))
 
 check: $(STAMP) ## the fast part: linters and tests that take seconds
 	$(INSTALL) tests/apt-packages.txt debian/apt-packages.txt
 	$(PYTEST) -q -n 2 --dist worksteal -m "not slow and not board $(UNPRIVILEGED)"
 
 test-host: $(STAMP) ## unit tests, components, simulation: all tests but the boards
-	$(AS_ROOT) $(PYTEST) -q -n 2 --dist worksteal -m "not board" --durations=10
+	$(AS_ROOT) $(PYTEST) -q -n 2 --dist worksteal -m "not board" --durations=10 --run-file build/run/host.json
 
 test-debian13: $(STAMP) ## the tests of the client with Debian 13's own Python and libraries
 	tests/debian13.sh
 
 test-board: $(STAMP) ## the tests on emulated boards, but those of `make test-long`
 	$(AS_ROOT) $(BIN)/python -m twinslot_lab stories
-	$(AS_ROOT) env COLUMNS=250 $(PYTEST) -q -m "board and not long" -n 2 --dist worksteal --durations=20 --tb=short
+	$(AS_ROOT) env COLUMNS=250 $(PYTEST) -q -m "board and not long" -n 2 --dist worksteal --durations=20 --tb=short \
+		--run-file build/run/board.json
 
 test-long: packages $(STAMP) ## board tests that `make test` leaves out for time (docs/guide-developer.md has their names)
 	$(AS_ROOT) $(PYTEST) -q -m "board and long" -n 2 --dist worksteal --durations=0
@@ -98,6 +101,12 @@ bench-quick: packages $(STAMP) ## the same on small images, to see that it works
 	@tests/install-packages.sh bench/apt-packages.txt
 	$(AS_ROOT) $(BIN)/python -m bench --quick --report build/bench/quick.json --docs build/bench/docs
 
+matrix: $(STAMP) ## join requirements, risks, code and the last runs of the tests: build/matrix/matrix.html
+	$(AS_ROOT) $(BIN)/python -m twinslot_lab matrix --requirements docs/requirements print $(RUNS) --output build/matrix \
+		--source bootloader_hooks client image_tools/twinslot_image qemu/rootfs systemd \
+		--subject bootloader_hooks client/twinslot systemd --title "Twinslot: requirements, risks, code, tests"
+.PHONY: matrix
+
 fuzz: $(STAMP) ## fuzz each parser that meets bytes from outside, for SECONDS in all (and SEED): build/fuzz/report.json
 	$(BIN)/python tests/fuzz --seconds $(FUZZ_SECONDS) $(if $(filter command line environment,$(origin SEED)),--seed $(SEED))
 .PHONY: fuzz
@@ -123,6 +132,7 @@ pages: $(STAMP) ## print the generated pages anew, no more
 	$(BIN)/python docs/make_errors.py > docs/errors.md
 	$(BIN)/python docs/make_doctor.py > docs/doctor.md
 	$(BIN)/python docs/make_servers.py > docs/servers.md
+	$(BIN)/python docs/make_safety.py
 
 docs-site: $(STAMP) ## the site alone
 	$(INSTALL) docs/apt-packages.txt

@@ -258,6 +258,7 @@ def check_total(keys: int) -> None:
         raise RefusedError(Refusal("threshold", "too many keys for one document", f"at most {KEYS_MAX}"))
 
 
+# keeps: S24
 def check_ranks(thresholds: Mapping[str, int]) -> None:
     """Root says who targets is, and targets who the others are: a lower threshold would outrank a higher one (S24).
 

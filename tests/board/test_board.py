@@ -30,6 +30,7 @@ def copy_slot_image_to_b(board: QemuBoard) -> None:
     write_at(board.disk, board.files.board.disk.partitions()["slot_b"][0], board.files.slot)
 
 
+@pytest.mark.verifies("S14")
 def test_a_board_keeps_its_identity_and_its_slot_through_a_power_cut(fresh_board: QemuBoard) -> None:
     board = fresh_board
     assert board.slot() == "a"

@@ -185,6 +185,7 @@ def compare(uboot: RealUBoot, cases: Iterator[Case]) -> int:
     return done
 
 
+@pytest.mark.verifies("REQ-BOOT-01")
 @pytest.mark.parametrize("part", [0, 1])
 def test_the_model_agrees_for_every_combination_of_slots_tries_and_loading(uboot: RealUBoot, part: int) -> None:
     assert compare(uboot, itertools.islice(each_combination(), part, None, 2)) > 60

@@ -70,6 +70,7 @@ def test_when_the_tries_of_a_trial_run_out_the_old_slot_starts_in_the_same_start
     assert start(board) == "a"
 
 
+@pytest.mark.verifies("S5")
 def test_a_trial_that_does_not_load_is_given_up_in_the_same_start(board: QemuBoard) -> None:
     break_slot(board, "b")
     board.card.update_both(**TRIAL, bootcount="0")

@@ -83,6 +83,7 @@ def failing(disk: Path, *faults: tuple[str, int]) -> str:
     return ",".join(words)
 
 
+@pytest.mark.verifies("S5")
 def test_a_medium_that_fails_while_written_or_read_back_ends_the_install_and_a_sound_one_takes_the_next(
     device: Device, artifacts: Path, image_factory: ImageFactory, serve: Serve
 ) -> None:
@@ -127,6 +128,7 @@ FILL = (
 )
 
 
+@pytest.mark.verifies("S12")
 def test_with_a_full_data_partition_the_environment_alone_decides(
     board: QemuBoard, image_factory: ImageFactory, serve: Serve, device: Device
 ) -> None:
@@ -181,6 +183,7 @@ def test_an_install_on_the_board_goes_on_through_a_network_that_resets_and_stall
 # --- the clock
 
 
+@pytest.mark.verifies("S16")
 def test_in_1970_a_board_rolls_back_and_installs_and_the_evidence_says_which_clock_counted(
     device: Device, board_factory: BoardFactory, image_factory: ImageFactory, serve: Serve
 ) -> None:

@@ -86,6 +86,7 @@ def taken_over(board: QemuBoard, kind: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.verifies("S22")
 def test_a_worker_that_was_taken_over_reaches_neither_key_nor_device_nor_bus_nor_record(
     team: ReleaseTeam, board_factory: BoardFactory
 ) -> None:

@@ -98,6 +98,7 @@ def assert_came_back(board: QemuBoard, release: LabRelease, *reasons: str) -> Pr
     return product
 
 
+@pytest.mark.verifies("S14")
 @pytest.mark.long
 def test_the_demonstration_tells_its_two_stories(tmp_path: Path, team: ReleaseTeam) -> None:
     report = demo.run(team.board.name, tmp_path)
@@ -144,6 +145,7 @@ def test_a_slot_whose_python_is_broken_returns_by_itself(trial_board: TrialFacto
     assert_came_back(board, release, "unhealthy", "deadline")
 
 
+@pytest.mark.verifies("S15", "S18")
 def test_a_newer_client_that_rolls_back_leaves_a_record_that_the_old_one_reads(trial_board: TrialFactory) -> None:
     release = LabRelease("4.0", 40, motor="stuck", change=newer_client, marker="newer-client")
     board = trial_board(release)
@@ -191,6 +193,7 @@ def cut_while_writing(board: QemuBoard, url: str) -> None:
     board.cut()
 
 
+@pytest.mark.verifies("S3")
 @pytest.mark.long
 def test_power_lost_while_writing_leaves_the_old_system_and_then_the_install_works(
     team: ReleaseTeam, board_factory: BoardFactory
@@ -213,6 +216,7 @@ def test_power_lost_while_writing_leaves_the_old_system_and_then_the_install_wor
     assert Product(board).digest_of_root(image.slot.stat().st_size) == image.digest
 
 
+@pytest.mark.verifies("S5")
 @pytest.mark.long
 def test_both_environment_copies_lost_in_the_middle_of_an_install_boots_the_complete_slot(
     team: ReleaseTeam, board_factory: BoardFactory
@@ -236,6 +240,7 @@ def test_both_environment_copies_lost_in_the_middle_of_an_install_boots_the_comp
     assert board.card.variables()["ts_sequence"] == str(FACTORY.sequence), "the record kept the floor"
 
 
+@pytest.mark.verifies("S13")
 @pytest.mark.long
 def test_a_release_that_rolled_back_is_refused_until_an_operator_says_retry(
     team: ReleaseTeam, trial_board: TrialFactory

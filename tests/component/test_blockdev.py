@@ -146,6 +146,7 @@ def test_a_missing_device_is_named(tmp_path: Path) -> None:
     assert caught.value.code == "device.target-gone"
 
 
+@pytest.mark.verifies("S1")
 @pytest.mark.root
 def test_the_running_device_is_refused_under_any_name(loop: Path, tmp_path: Path) -> None:
     link = tmp_path / "by-partlabel"
@@ -167,6 +168,7 @@ def disk(loop: Path) -> Iterator[Path]:
         run("delpart", loop, 2)
 
 
+@pytest.mark.verifies("S1")
 @pytest.mark.root
 def test_a_disk_that_holds_the_running_partition_is_refused_and_its_other_partition_is_not(disk: Path) -> None:
     running = frozenset({number(Path(f"{disk}p1"))})
@@ -216,6 +218,7 @@ def test_a_mount_that_only_another_namespace_sees_is_refused(loop: Path, tmp_pat
         other.communicate("\n")
 
 
+@pytest.mark.verifies("S1")
 @pytest.mark.root
 def test_two_cannot_hold_one_target(loop: Path) -> None:
     with open_target(loop, []):
@@ -258,6 +261,7 @@ def full_medium(tmp_path: Path) -> Iterator[Path]:
         run("umount", point)
 
 
+@pytest.mark.verifies("S5")
 @pytest.mark.root
 def test_a_flush_that_fails_is_never_forgotten(full_medium: Path) -> None:
     with open_target(full_medium, []) as target:
@@ -280,6 +284,7 @@ def test_a_medium_error_names_the_offset(full_medium: Path) -> None:
         assert caught.value.found == os.strerror(errno.ENOSPC)
 
 
+@pytest.mark.verifies("S5")
 @pytest.mark.root
 def test_a_flush_leaves_nothing_held_back(backing: Path) -> None:
     with loop_device(backing) as device, open_target(device, []) as target:

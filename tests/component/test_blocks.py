@@ -135,6 +135,7 @@ def test_another_images_block_list_is_not_used(
     assert web.sent["2.0.twinblocks"] <= 4096, "its head"
 
 
+@pytest.mark.verifies("S2")
 def test_sums_that_lie_are_found_out_by_the_digest_and_the_packed_group_comes_instead(
     device: HostDevice, web: FileWeb, listed: Path
 ) -> None:
@@ -158,6 +159,7 @@ def test_a_base_that_is_damaged_falls_back_to_packed_groups(device: HostDevice, 
     assert device.content(SlotName.B) == SLOT_B
 
 
+@pytest.mark.verifies("REQ-NET-05")
 def test_a_block_list_counts_towards_the_budget(device: HostDevice, web: FileWeb) -> None:
     needed = forecasted(device, web.url("2.0.twin")).fetch
     with_policy(device, budget=needed - 1)
@@ -194,6 +196,7 @@ def test_a_dry_run_says_what_the_install_then_fetches(device: HostDevice, web: F
     assert GROUP < told.patch < 3 * GROUP
 
 
+@pytest.mark.verifies("REQ-IMG-07")
 def test_the_tool_gives_the_same_bytes_for_the_same_content_and_inspect_reads_them(
     bench: ReleaseBench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -47,6 +47,7 @@ def rig(blank: rigs.Rig) -> rigs.Rig:
     return blank
 
 
+@pytest.mark.verifies("REQ-BOOT-05")
 def test_a_lost_environment_says_so_and_takes_no_decision(blank: rigs.Rig) -> None:
     found = blank.boot.read()
     assert found.lost
@@ -71,6 +72,7 @@ def test_reset_writes_default_and_changes_to_every_copy(blank: rigs.Rig) -> None
         assert blank.boot.settle().settled
 
 
+@pytest.mark.verifies("REQ-BOOT-05")
 def test_a_good_environment_is_never_reset(rig: rigs.Rig) -> None:
     before = rig.raw()
     with pytest.raises(LifecycleError, match="nothing to reset"):
@@ -78,6 +80,7 @@ def test_a_good_environment_is_never_reset(rig: rigs.Rig) -> None:
     assert rig.raw() == before
 
 
+@pytest.mark.verifies("S4", "REQ-BOOT-02")
 def test_changes_land_together_and_the_rest_stays(rig: rigs.Rig) -> None:
     now = rig.boot.write(ARMING)
     assert now.variables == rigs.DEFAULT | ARMING
@@ -98,6 +101,7 @@ def test_any_printable_value_survives(rig: rigs.Rig, value: str) -> None:
     assert rig.seen()["ts_txn"] == value
 
 
+@pytest.mark.verifies("REQ-BOOT-03")
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -140,6 +144,7 @@ def test_settling_what_is_settled_writes_nothing(rig: rigs.Rig) -> None:
     assert rig.raw() == before
 
 
+@pytest.mark.verifies("REQ-BOOT-02")
 @pytest.mark.parametrize("copy", [0, 1])
 def test_one_damaged_copy_is_survived_and_healed_by_the_next_write(rig: rigs.Rig, copy: int) -> None:
     rig.damage(copy)
@@ -162,6 +167,7 @@ VALUES = st.sampled_from(["", "a", "b", "good", "bad", "0", "17"])
 STEPS = st.lists(st.one_of(st.none(), st.dictionaries(NAMES, VALUES, max_size=4)), max_size=5)
 
 
+@pytest.mark.verifies("REQ-BOOT-02")
 @given(steps=STEPS)
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_sequence_of_decisions_equals_a_dictionary(rig: rigs.Rig, steps: list[dict[str, str] | None]) -> None:

@@ -198,6 +198,7 @@ def test_the_automatic_reboot_of_the_configuration_is_the_default(
     assert device.rebooted == 2 * reboots
 
 
+@pytest.mark.verifies("S19")
 def test_the_audit_names_who_called_and_only_those_who_may_change_read_it(
     device: HostDevice, client: BusUpdater, image: tuple[ReleaseBench, Path], tmp_path: Path
 ) -> None:

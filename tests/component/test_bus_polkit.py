@@ -114,6 +114,7 @@ def authority(address: str, rules: dict[str, list[int]]) -> Iterator[subprocess.
         process.wait(waits.HANG)
 
 
+@pytest.mark.verifies("S21")
 @pytest.mark.parametrize(
     ("rules", "may"),
     [
@@ -139,6 +140,7 @@ def test_root_is_not_asked_for_and_a_rule_for_another_user_does_not_help(tmp_pat
         assert allowed(codes_of(address, tmp_path)) == set()
 
 
+@pytest.mark.verifies("S21")
 @pytest.mark.parametrize("system", [False, True], ids=["an open bus", "a bus with the rules of a system bus"])
 def test_without_polkit_the_group_has_all_but_override_and_others_have_nothing(tmp_path: Path, system: bool) -> None:
     shipped = (SYSTEMD / "org.twinslot.Update1.conf").read_text()
@@ -155,6 +157,7 @@ def test_with_polkit_the_group_alone_is_nothing(tmp_path: Path) -> None:
         assert allowed(codes_of(address, tmp_path, groups=(NOBODY,))) == set()
 
 
+@pytest.mark.verifies("S21")
 def test_a_polkit_that_does_not_know_the_actions_lets_only_root_through(tmp_path: Path) -> None:
     """One that was installed without our policy: it answers with an error."""
     with private_bus() as address, service_on(address, "--group", GROUP):
@@ -264,6 +267,7 @@ def real_polkit(address: str, directory: Path, *rules: Path) -> Iterator[None]:
         process.wait(waits.HANG)
 
 
+@pytest.mark.verifies("S21")
 @pytest.mark.skipif(not POLKITD.exists(), reason="polkitd is not installed")
 def test_polkit_itself_gives_the_group_what_the_shipped_rules_say_and_a_products_rule_more(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)  # it gives up root before it reads

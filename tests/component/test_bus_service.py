@@ -44,6 +44,7 @@ def canonical(interface: ET.Element) -> str:
     return ET.canonicalize(ET.tostring(interface, encoding="unicode"), strip_text=True)
 
 
+@pytest.mark.verifies("REQ-BUS-02")
 def test_introspection_equals_the_file(caller: Caller) -> None:
     (job,) = caller.call("Install", "sa{sv}", "http://server/success", {})
     file = {e.get("name"): e for e in ET.parse(names.DESCRIPTION).getroot()}
@@ -70,6 +71,7 @@ def test_the_objects_are_found_from_the_root(caller: Caller) -> None:
     assert seen[-1] == names.PATH
 
 
+@pytest.mark.verifies("REQ-BUS-02")
 def test_every_property_has_its_declared_type_and_tells_the_status(caller: Caller) -> None:
     (everything,) = caller.call("GetAll", "s", names.UPDATE, interface=PROPERTIES)
     file = ET.parse(names.DESCRIPTION).getroot()
@@ -133,6 +135,7 @@ def test_a_refusal_is_a_sentence_and_then_json_with_every_reason(caller: Caller)
 # Jobs
 
 
+@pytest.mark.verifies("REQ-BUS-01")
 def test_a_job_tells_phases_progress_and_its_end_and_stays_readable(caller: Caller) -> None:
     async def work(bus: MessageBus) -> tuple[Listener, str, list[object]]:
         listener = await listening(bus)
@@ -244,6 +247,7 @@ def test_only_the_last_finished_jobs_stay_readable(caller: Caller) -> None:
 # How a job ends
 
 
+@pytest.mark.verifies("S10", "REQ-BUS-01")
 @pytest.mark.parametrize(
     ("outcome", "member", "signature", "body"),
     [
@@ -273,6 +277,7 @@ def test_a_job_ends_with_one_word_and_only_a_commit_is_a_success(
     assert bool(caller.get("Error", job, names.JOB)) == (outcome in ("refused", "cancelled", "failed"))
 
 
+@pytest.mark.verifies("REQ-BUS-04")
 def test_a_message_that_is_too_large_or_of_an_unknown_kind_does_not_end_the_service(caller: Caller) -> None:
     async def work(bus: MessageBus) -> None:
         for kind, size in ((4, 1 << 20), (9, 10)):  # a signal of a mebibyte; a kind that no specification has

@@ -184,6 +184,7 @@ def test_the_journal_hears_of_each_step_of_an_install_by_its_own_socket(machine:
         )
 
 
+@pytest.mark.verifies("REQ-IMG-01")
 def test_an_image_is_installed_from_a_pipe(machine: Machine, image: Path) -> None:
     with subprocess.Popen(["cat", str(image)], stdout=subprocess.PIPE) as cat:
         assert cat.stdout is not None
@@ -204,6 +205,7 @@ def until_phase(process: subprocess.Popen[str], phase: str) -> None:
     raise AssertionError(f"'{phase}' never began")
 
 
+@pytest.mark.verifies("REQ-CLI-06")
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("phase", ["verify", "write"])
 def test_an_interrupted_install_ends_in_a_defined_state_and_tells_it(
@@ -233,6 +235,7 @@ def test_an_interrupted_install_ends_in_a_defined_state_and_tells_it(
         assert machine.slot("b") == b"b" * SLOT_SIZE, "nothing of it was touched"
 
 
+@pytest.mark.verifies("REQ-CLI-06")
 def test_a_person_who_interrupts_reads_what_the_slots_hold(machine: Machine, image: Path) -> None:
     reader, writer = os.pipe()
     process = machine.start("install", "-", stdin=reader)
@@ -322,6 +325,7 @@ def test_info_tells_every_reason_at_once_and_ends_as_a_refusal(
     assert "\n  the image is for another device type: expected 'acme,pump-3', found 'acme,ventilator'\n" in out
 
 
+@pytest.mark.verifies("FLAW-OSTREE-724873", "REQ-IMG-06")
 def test_info_and_install_hold_an_image_to_the_hardware_of_the_device(
     machine: Machine, made: HostDevice, bench: ReleaseBench, capsys: pytest.CaptureFixture[str]
 ) -> None:

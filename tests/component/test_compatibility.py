@@ -42,6 +42,7 @@ def test_there_is_a_sample_of_the_first_version() -> None:
     assert [path.name for path in VERSIONS][:1] == ["0.1.0"]
 
 
+@pytest.mark.verifies("REQ-CMP-01")
 def test_an_image_of_an_earlier_version_verifies_and_says_what_it_said(version: Path) -> None:
     image = version / "pump-2026.11.twin"
     root = (version / "root.json").read_bytes()
@@ -79,6 +80,7 @@ def test_a_patch_and_a_block_list_of_an_earlier_version_fit_the_image_as_they_di
     assert [part.name for part in head.payloads] == names
 
 
+@pytest.mark.verifies("REQ-CMP-01")
 def test_a_record_of_an_earlier_version_is_read_and_its_chain_holds(version: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(version / "record", tmp_path / "record"))
     with Record(folder, lambda: "2027-01-01T00:00:00Z") as record:
@@ -109,6 +111,7 @@ def _look_at(record: Record | Published) -> None:
     assert (check.name, check.passed, check.detail, check.tries) == ("pump-motor", False, "no answer", 3)
 
 
+@pytest.mark.verifies("REQ-CMP-01")
 def test_a_boot_environment_of_an_earlier_version_says_what_it_said(version: Path) -> None:
     copies = [rawenv.decode((version / f"environment-{number}.bin").read_bytes()) for number in (1, 2)]
     assert [copy.flags if copy else None for copy in copies] == [1, 2]
@@ -136,12 +139,14 @@ def test_a_boot_environment_that_an_earlier_version_armed_starts_the_same_trial(
     assert read_state(kept.variables).trial is None, "the copy that the write did not reach"
 
 
+@pytest.mark.verifies("REQ-CMP-02")
 def test_no_word_that_an_earlier_version_knew_is_gone(version: Path) -> None:
     present = dict(words())
     for kind, known in json.loads((version / "words.json").read_text()).items():
         assert set(known) <= set(present[kind]), kind
 
 
+@pytest.mark.verifies("REQ-CMP-01")
 def test_whoever_speaks_an_earlier_version_of_the_bus_is_understood(version: Path) -> None:
     assert _members(version / DESCRIPTION.name) <= _members(DESCRIPTION)
 

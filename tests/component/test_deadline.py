@@ -150,6 +150,7 @@ def test_a_wrong_call_is_refused(bench: Bench, arguments: tuple[str, ...]) -> No
 # The race with a commit (S12).
 
 
+@pytest.mark.verifies("S12")
 def test_a_commit_that_holds_the_lock_wins_and_nothing_is_reset(bench: Bench) -> None:
     with UpdateLock("commit", bench.lock):
         bench.start()

@@ -130,6 +130,7 @@ def damage(device: HostDevice, slot: SlotName, group: int) -> None:
         file.write(b"\0\xff\0")
 
 
+@pytest.mark.verifies("S2")
 @pytest.mark.parametrize("slot", list(SlotName))
 def test_what_a_list_promises_and_a_slot_does_not_hold_is_fetched(
     device: HostDevice, web: FileWeb, slot: SlotName
@@ -160,6 +161,7 @@ def test_a_server_without_ranges_still_serves_and_writes_are_spared(device: Host
     assert done.bytes_written == 2 * GROUP
 
 
+@pytest.mark.verifies("REQ-NET-01")
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
 def test_after_a_cut_of_the_network_only_the_rest_is_fetched(
     device: HostDevice, bench: ReleaseBench, web: FileWeb, share: float
@@ -177,6 +179,7 @@ def test_after_a_cut_of_the_network_only_the_rest_is_fetched(
     assert again <= head_size(image) + 2 * GROUP, "at most one group, and what the server had on its way"
 
 
+@pytest.mark.verifies("REQ-NET-05")
 def test_a_budget_bounds_what_is_fetched(device: HostDevice, web: FileWeb) -> None:
     with_policy(device, budget=50_000)
     with pytest.raises(TransportError, match="budget") as error:
@@ -229,6 +232,7 @@ def test_with_a_patch_neither_list_nor_table_nor_group_of_the_image_is_fetched(
     assert done.bytes_fetched == web.sent["3.0.twin"] + web.sent[patch.name]
 
 
+@pytest.mark.verifies("REQ-NET-03")
 @pytest.mark.parametrize("at", [0.0, 0.3, 0.99])
 def test_a_damaged_patch_costs_bytes_and_never_content(
     runs_two: HostDevice, web: FileWeb, patch: Path, at: float
@@ -298,6 +302,7 @@ def forecasted(device: HostDevice, url: str) -> Forecast:
         stream.close()
 
 
+@pytest.mark.verifies("REQ-CLI-05")
 def test_a_dry_run_says_what_the_install_then_does_and_changes_nothing(device: HostDevice, web: FileWeb) -> None:
     install(device, web.url("2.0.twin"))
     before = device.content(SlotName.B), lists(device).load(SlotName.B, "rootfs")

@@ -105,6 +105,7 @@ def test_a_public_part_that_was_lost_or_damaged_comes_back_from_the_key(call: Ca
         assert shown(call, "device-key", "init") == first | {"made": False}
 
 
+@pytest.mark.verifies("S22")
 @pytest.mark.root
 @pytest.mark.parametrize("kind", ["fetch", "read", "verify"])
 def test_with_a_workers_privileges_the_key_cannot_be_read_and_its_public_part_can(

@@ -161,6 +161,7 @@ def bad(told: dict[str, Any]) -> set[tuple[str, str]]:
     return {(each["name"], each["severity"]) for each in told["findings"] if each["severity"] != "fine"}
 
 
+@pytest.mark.verifies("REQ-CLI-08")
 def test_on_a_device_without_a_fault_it_says_so(ward: Ward, capsys: pytest.CaptureFixture[str]) -> None:
     status, told = examined(ward, capsys)
     assert (status, told["healthy"], bad(told)) == (0, True, set())
@@ -490,6 +491,7 @@ FINDINGS: list[tuple[Callable[[Ward], None], str, str, str]] = [
 ]
 
 
+@pytest.mark.verifies("REQ-CLI-08")
 @pytest.mark.parametrize(("provoke", "name", "severity", "text"), FINDINGS, ids=[row[0].__name__ for row in FINDINGS])
 def test_each_look_finds_what_it_is_for(
     ward: Ward,
@@ -536,6 +538,7 @@ def test_a_full_data_partition_is_found(
     assert ("space", "warning") in bad(told)
 
 
+@pytest.mark.verifies("REQ-CLI-08")
 def test_every_look_is_provoked_to_its_worst() -> None:
     elsewhere = {"distance", "space"}  # the tests around this one
     worst = {look.name: str(look.worst) for look in doctor_module.LOOKS}

@@ -88,6 +88,7 @@ def judged(device: HostDevice, capsys: pytest.CaptureFixture[str], *argv: str) -
     return status, last.get("code")
 
 
+@pytest.mark.verifies("REQ-CLI-05")
 @pytest.mark.parametrize("option", SITUATIONS)
 def test_a_dry_run_judges_as_the_install_with_and_without_each_option(
     device: HostDevice, bench: ReleaseBench, capsys: pytest.CaptureFixture[str], option: str

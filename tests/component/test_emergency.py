@@ -80,6 +80,7 @@ def codes(device: HostDevice, made: Path) -> list[str]:
     return [reason.code for reason in error.value.reasons]
 
 
+@pytest.mark.verifies("S24")
 def test_after_a_clinical_key_was_stolen_and_a_release_was_shipped_it_counts_no_more(
     team: ReleaseBench, tmp_path: Path
 ) -> None:

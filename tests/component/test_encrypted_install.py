@@ -100,6 +100,7 @@ def test_a_device_without_a_key_changes_nothing(device: HostDevice, bench: Relea
     assert_untouched(device)
 
 
+@pytest.mark.verifies("S22")
 @pytest.mark.parametrize("found", ["missing", "open to others", "a directory", "another key", "no key"])
 def test_a_key_that_cannot_be_used_is_said_before_anything_changes(
     device: HostDevice, bench: ReleaseBench, tmp_path: Path, found: str
@@ -152,6 +153,7 @@ def key_id(public: Path) -> str:
     return hashlib.sha256(subprocess.run(argv, check=True, capture_output=True).stdout).hexdigest()
 
 
+@pytest.mark.verifies("S22")
 @pytest.mark.root
 def test_the_process_that_reads_the_image_never_has_a_key(device: HostDevice, bench: ReleaseBench) -> None:
     """Looked for in all of its memory while it opens units; the process that has the content key shows how it looks."""

@@ -133,6 +133,7 @@ FOUND: dict[str, Callable[[HostDevice], None]] = {
 }
 
 
+@pytest.mark.verifies("S26")
 @pytest.mark.parametrize(
     ("found", "reads"),
     [
@@ -204,6 +205,7 @@ def test_each_run_of_the_tool_is_followed_by_a_look_at_both_copies(
     assert all(after[copy] > before[copy] for before, after in pairwise(written) for copy in (0, 1))
 
 
+@pytest.mark.verifies("S4")
 @pytest.mark.parametrize("in_a_later_boot", [False, True])
 def test_what_another_wrote_while_a_slot_was_read_back_is_what_arming_starts_from(
     tmp_path: Path, bench: ReleaseBench, monkeypatch: pytest.MonkeyPatch, in_a_later_boot: bool
@@ -227,6 +229,7 @@ def test_what_another_wrote_while_a_slot_was_read_back_is_what_arming_starts_fro
     assert (stands["operator"], stands["slot"], stands["slot_b"]) == ("yes", "b", "trial")
 
 
+@pytest.mark.verifies("S26")
 def test_from_the_health_checks_to_the_commit_the_device_recovers_three_times(
     tmp_path: Path, bench: ReleaseBench, counts: Counts
 ) -> None:

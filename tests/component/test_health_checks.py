@@ -151,6 +151,7 @@ def test_a_file_that_does_not_run_hides_nothing(tmp_path: Path) -> None:
     assert [(check.name, type(check)) for check in checks] == [("10-net", NotAsked), ("10-net", CommandCheck)]
 
 
+@pytest.mark.verifies("S11")
 def test_a_file_that_does_not_run_takes_no_name_from_a_check_that_a_manifest_may_demand(tmp_path: Path) -> None:
     script(tmp_path / "etc/10-net", "exit 0", 0o644)
     script(tmp_path / "lib/10-net", "exit 0")

@@ -54,17 +54,20 @@ def test_a_write_that_landed_counts_although_the_hook_failed_afterwards(make: Ma
     assert hook.write({"slot": "b"}).variables["slot"] == "b"
 
 
+@pytest.mark.verifies("REQ-BOOT-04")
 def test_a_write_that_did_nothing_is_an_error_although_the_hook_said_0(make: Make) -> None:
     error = fails(make('[ "$1" = set-environment ] && exit 0'), "env-write")
     assert error.expected == "slot=b, slot_b=trial"
     assert error.found == "slot=a, slot_b=good"
 
 
+@pytest.mark.verifies("REQ-BOOT-04")
 def test_a_hook_that_hangs_is_killed_and_named(make: Make) -> None:
     hook = Hook(make('[ "$1" = set-environment ] && sleep 1000')._hook, timeout=0.5)
     assert "did not end in time" in str(fails(hook, "env-write").hint)
 
 
+@pytest.mark.verifies("REQ-BOOT-04")
 @pytest.mark.parametrize(
     ("text", "found"),
     [

@@ -202,6 +202,7 @@ def test_repeated_roles_are_all_made_and_all_demanded(keys: Path, tmp_path: Path
     assert main([*verify, "--roles", "clinical,"]) == 4
 
 
+@pytest.mark.verifies("REQ-KEY-02")
 def test_one_lost_root_key_of_three_does_not_end_rotation(
     keys: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -594,6 +595,7 @@ def test_root_and_targets_are_as_many_as_the_roles_below_them_ask_for(
         assert (role(told, name)["threshold"], len(role(told, name)["keys"])) == plan
 
 
+@pytest.mark.verifies("S24")
 @pytest.mark.parametrize(
     ("change", "above", "below"),
     [

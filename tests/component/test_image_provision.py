@@ -127,6 +127,7 @@ def test_options_that_need_each_other_are_asked_for(bench: Path, options: list[s
     assert not (bench / "record.sqlite").exists()
 
 
+@pytest.mark.verifies("S24")
 def test_a_new_device_knows_whose_keys_it_left_the_factory_with(bench: Path) -> None:
     assert provision(bench, bench / "card.img") == 0
     with Record(bench, lambda: "2026-11-01T00:00:00Z", "first") as record:

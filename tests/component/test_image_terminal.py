@@ -104,6 +104,7 @@ def clean(text: str) -> bool:
     return all(line.isprintable() for line in text.replace("\r\n", "\n").split("\n"))
 
 
+@pytest.mark.verifies("REQ-CLI-03")
 def test_names_in_an_image_reach_no_terminal_raw(
     evil: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

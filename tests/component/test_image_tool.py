@@ -82,6 +82,7 @@ def test_a_signed_image_verifies_and_says_who_signed(bench: Path, capsys: pytest
     assert [role["role"] for role in data["roles"]] == ["engineering", "clinical"]
 
 
+@pytest.mark.verifies("REQ-IMG-08")
 def test_a_reader_written_from_the_document_alone_reads_it(bench: Path) -> None:
     contents = read_image((bench / "signed.twin").read_bytes())
     assert contents.payloads["rootfs"] == (bench / "rootfs.ext4").read_bytes()
@@ -91,6 +92,7 @@ def test_a_reader_written_from_the_document_alone_reads_it(bench: Path) -> None:
     assert contents.signed["x-twinslot"]["checks"] == ["pump-motor"]
 
 
+@pytest.mark.verifies("REQ-IMG-07")
 def test_building_and_signing_twice_gives_the_same_bytes(bench: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1790000000")
     images = []
@@ -173,6 +175,7 @@ def test_an_image_short_of_a_signature_is_refused_with_the_counts(
     assert [reason["code"] for reason in reasons] == ["refused.signatures"] * 2
 
 
+@pytest.mark.verifies("REQ-IMG-02")
 def test_a_damaged_image_is_refused_by_section(bench: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = (bench / "signed.twin").read_bytes()
     for damaged, part in (
@@ -260,6 +263,7 @@ def test_a_key_may_come_from_the_environment_and_be_encrypted(
     assert "env:SIGNING_KEY" in capsys.readouterr().err
 
 
+@pytest.mark.verifies("REQ-KEY-05")
 def test_private_keys_are_for_their_owner_only_and_never_overwritten(
     bench: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -269,6 +273,7 @@ def test_private_keys_are_for_their_owner_only_and_never_overwritten(
     assert "holds keys already" in capsys.readouterr().err
 
 
+@pytest.mark.verifies("CVE-2021-41131")
 @pytest.mark.parametrize("roles", ["", "root", "a,a", "A", "../x", "a=0/1", "a=2/1", "a=x"])
 def test_role_names_and_thresholds_that_make_no_sense_are_refused(tmp_path: Path, roles: str) -> None:
     assert main(["keys", "init", str(tmp_path / "keys"), "--roles", roles]) == 4

@@ -134,6 +134,7 @@ def install_piped(device: HostDevice, image: Path) -> None:
         thread.join()
 
 
+@pytest.mark.verifies("S19")
 @pytest.mark.parametrize(
     ("roles", "expires", "sentence"),
     [
@@ -205,6 +206,7 @@ def test_a_truncated_image_leaves_nothing_that_boots(
     device.install(image)  # and the next one works
 
 
+@pytest.mark.verifies("S2")
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(12))
 def test_a_flipped_byte_anywhere_never_reaches_a_slot(
@@ -234,6 +236,7 @@ def test_trailing_bytes_are_refused_and_the_slot_does_not_boot(device: HostDevic
     assert device.environment()["slot_b"] == "bad"
 
 
+@pytest.mark.verifies("CVE-2020-25860")
 def test_a_file_that_is_rewritten_while_it_is_read_never_reaches_a_slot(
     device: HostDevice, image: Path, tmp_path: Path
 ) -> None:
@@ -298,6 +301,7 @@ def test_a_worker_that_is_killed_in_the_middle_is_noticed(
     device.install(image)
 
 
+@pytest.mark.verifies("S17")
 def test_a_second_job_is_told_who_holds_the_lock(device: HostDevice, image: Path) -> None:
     with device.lock("factory test"), pytest.raises(RefusedError, match="factory test"):
         device.install(image)
@@ -323,6 +327,7 @@ def test_a_full_data_partition_refuses_the_install_and_nothing_is_written(device
         subprocess.run(["umount", data], check=True)
 
 
+@pytest.mark.verifies("S12")
 @pytest.mark.root
 @pytest.mark.parametrize("how", ["full", "read-only"])
 def test_a_trial_is_committed_although_the_data_partition_is(device: HostDevice, image: Path, how: str) -> None:
@@ -458,6 +463,7 @@ def steal_roles(bench: ReleaseBench) -> None:
     (stolen / "1.root.json").write_bytes(bench.root.read_bytes())
 
 
+@pytest.mark.verifies("S24")
 @pytest.mark.parametrize(("targets", "code"), [(2, "signatures"), (1, "outranked")])
 def test_one_targets_key_does_not_make_an_image_that_host_tool_or_device_takes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], targets: int, code: str
@@ -483,6 +489,7 @@ def test_one_targets_key_does_not_make_an_image_that_host_tool_or_device_takes(
     assert_untouched(device)
 
 
+@pytest.mark.verifies("S24")
 def test_what_a_device_compares_with_comes_with_each_release_and_counts_from_its_commit_on(
     device: HostDevice, image: Path, bench: ReleaseBench
 ) -> None:
@@ -509,6 +516,7 @@ def forge(device: HostDevice, **entries: str) -> None:
             database.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", row)
 
 
+@pytest.mark.verifies("S24")
 @pytest.mark.parametrize("entry", ["root", "roots"])
 @pytest.mark.parametrize("version", [1, 2])
 def test_a_foreign_root_in_the_record_makes_no_image_welcome_and_is_dropped(
@@ -539,6 +547,7 @@ def test_a_foreign_root_in_the_record_makes_no_image_welcome_and_is_dropped(
     assert device.environment()["slot_b"] == "trial"
 
 
+@pytest.mark.verifies("S24")
 def test_a_device_keeps_the_whole_chain_and_an_older_client_finds_the_newest_root(tmp_path: Path) -> None:
     team = ReleaseBench.make(tmp_path / "team")
     first = team.root.read_text()

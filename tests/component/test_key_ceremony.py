@@ -89,6 +89,7 @@ def role(keys: Path, name: str, capsys: pytest.CaptureFixture[str]) -> Object:
     return next(each for each in told["roles"] if each["role"] == name)
 
 
+@pytest.mark.verifies("REQ-KEY-02")
 def test_a_directory_without_private_keys_changes_a_role_with_exactly_the_threshold(
     keys: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -176,6 +177,7 @@ def test_those_who_sign_one_file_at_once_all_have_signed(keys: Path, capsys: pyt
     assert len(json.loads(change.read_bytes())["root"]["signatures"]) == 3
 
 
+@pytest.mark.verifies("REQ-KEY-02")
 def test_without_a_yes_nothing_is_signed_and_what_would_change_is_shown(
     keys: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -62,6 +62,7 @@ def test_writes_of_both_payloads_wait_for_one_flush(recording: Recording, slot: 
     )
 
 
+@pytest.mark.verifies("S5")
 def test_no_state_that_a_cut_could_leave_is_bad(recording: Recording, tmp_path: Path) -> None:
     report = explore.explore(recording, STATES, seed=1, out=tmp_path / "report.json")
     assert report["bad"] == 0, json.dumps(report["found"], indent=2)

@@ -59,6 +59,7 @@ def loser(path: Path, wait: float = 0.0) -> RefusedError:
     return caught.value
 
 
+@pytest.mark.verifies("S17")
 def test_the_loser_is_told_who_holds_the_lock_and_what_for(path: Path, python_holder: subprocess.Popen[str]) -> None:
     error = loser(path)
     assert error.code == "refused.locked"
@@ -69,6 +70,7 @@ def test_a_shell_that_holds_the_lock_is_named_by_the_kernel(path: Path, shell_ho
     assert loser(path).found == f"sh (process {shell_holder.pid})"
 
 
+@pytest.mark.verifies("S17")
 def test_a_shell_cannot_take_the_lock_that_we_hold(path: Path) -> None:
     with UpdateLock("install", path):
         assert subprocess.run(["flock", "--nonblock", path, "true"]).returncode == 1
@@ -84,6 +86,7 @@ def test_what_a_dead_holder_wrote_is_not_blamed_on_the_next_one(path: Path) -> N
         assert loser(path).found == f"sh (process {shell.pid})"
 
 
+@pytest.mark.verifies("S17")
 def test_a_killed_holder_leaves_no_lock(path: Path, python_holder: subprocess.Popen[str]) -> None:
     python_holder.send_signal(signal.SIGKILL)
     python_holder.wait()
@@ -109,6 +112,7 @@ def test_waiting_ends_when_the_holder_ends(path: Path, python_holder: subprocess
         assert "rollback" in path.read_text()
 
 
+@pytest.mark.verifies("S17")
 def test_waiting_gives_up_at_its_time(path: Path, python_holder: subprocess.Popen[str]) -> None:
     now = [100.0]
 
@@ -129,6 +133,7 @@ def test_nonsense_in_the_file_does_not_break_the_message(
     assert f"process {shell_holder.pid}" in str(loser(path).found)
 
 
+@pytest.mark.verifies("S27")
 def test_only_root_can_open_the_file_and_so_only_root_can_lock_it(path: Path) -> None:
     old = os.umask(0)
     try:

@@ -90,6 +90,7 @@ def rootfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "rootfs"
 
 
+@pytest.mark.verifies("REQ-OPS-06")
 def test_the_page_s_command_installs_what_the_debian_package_brings(rootfs: Path, packaged: Files) -> None:
     assert packaged.keys() >= OF_DEBIAN_ALONE
     assert installed(rootfs) == {name: each for name, each in packaged.items() if name not in OF_DEBIAN_ALONE}

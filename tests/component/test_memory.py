@@ -46,6 +46,7 @@ def peaks(directory: Path, bench: ReleaseBench, size: int, *, piped: bool) -> tu
     return own, workers
 
 
+@pytest.mark.verifies("S9", "REQ-IMG-10", "REQ-OPS-03")
 @pytest.mark.slow
 @pytest.mark.parametrize("piped", [False, True], ids=["by-parts", "front-to-back"])
 def test_an_image_twelve_times_as_large_needs_no_more_memory(tmp_path: Path, *, piped: bool) -> None:

@@ -91,6 +91,7 @@ def umask(mask: int) -> Iterator[None]:
 # What stands there
 
 
+@pytest.mark.verifies("REQ-CLI-09")
 def test_a_signed_image_is_replaced_only_by_force(shelf: Path, image: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert sign(image, keys_of(shelf)[0]) == 0
     before = image.read_bytes()
@@ -205,6 +206,7 @@ def test_a_new_file_gets_what_the_umask_leaves_and_an_old_one_keeps_its_mode(
     assert stat.S_IMODE(image.stat().st_mode) == 0o640
 
 
+@pytest.mark.verifies("REQ-KEY-05")
 def test_a_secret_is_for_its_owner_alone_whatever_stood_there(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("old")
     with umask(0):
@@ -373,6 +375,7 @@ def test_a_device_is_written_to_and_never_replaced(
 # When it goes wrong
 
 
+@pytest.mark.verifies("REQ-CLI-09")
 @pytest.mark.root
 def test_a_full_disk_leaves_the_old_file_and_nothing_else(
     shelf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -480,6 +483,7 @@ def signalled(command: list[object], number: signal.Signals, moment: float) -> t
     return job.returncode, error
 
 
+@pytest.mark.verifies("REQ-CLI-09")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("verb", ["build", "blocks", "patch"])
 def test_a_signal_at_any_moment_leaves_no_temporary_file_and_no_traceback(

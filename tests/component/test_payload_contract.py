@@ -119,6 +119,7 @@ def test_each_call_that_may_be_done_twice_leaves_the_same(rig: Rig) -> None:
     rig.place.revert()
 
 
+@pytest.mark.verifies("S5")
 @pytest.mark.parametrize("done", range(10))
 def test_left_between_any_two_calls_nothing_counts_and_a_new_sink_ends_as_signed(rig: Rig, done: int) -> None:
     install(rig, OLD)
@@ -135,6 +136,7 @@ def test_left_between_any_two_calls_nothing_counts_and_a_new_sink_ends_as_signed
     assert is_whole(rig.found())
 
 
+@pytest.mark.verifies("S5")
 def test_a_power_cut_inside_any_call_of_the_medium_leaves_all_or_nothing(tmp_path: Path) -> None:
     """Of the partition: its disk in the simulation loses, keeps or tears what was not flushed."""
     cut = 0
@@ -192,6 +194,7 @@ def test_a_medium_that_returns_something_else_does_not_pass_the_read_back(
     assert not rig.found()
 
 
+@pytest.mark.verifies("S2")
 def test_a_source_that_lies_gets_nothing_written(rig: Rig) -> None:
     with opened(rig) as target:
         sink = sink_of(target)

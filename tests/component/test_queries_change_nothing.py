@@ -302,6 +302,7 @@ def said(ask: Callable[[], object]) -> str:
     return "it answered for the record"
 
 
+@pytest.mark.verifies("S26")
 @pytest.mark.parametrize("state", [*STATES, foreign_roots], ids=lambda state: state.__name__)
 def test_a_query_leaves_every_byte_of_a_device_as_it_was(
     device: HostDevice, bench: ReleaseBench, bus: Caller, state: Callable[[HostDevice], None]
@@ -314,6 +315,7 @@ def test_a_query_leaves_every_byte_of_a_device_as_it_was(
     assert device.rebooted == 0
 
 
+@pytest.mark.verifies("S26")
 @pytest.mark.parametrize("state", STATES, ids=lambda state: state.__name__)
 def test_the_next_start_does_what_the_queries_left_undone(
     device: HostDevice, state: Callable[[HostDevice], None]
@@ -324,6 +326,7 @@ def test_the_next_start_does_what_the_queries_left_undone(
     assert (kept(device) != before) == (state is not at_rest), "each state but the first is one to recover from"
 
 
+@pytest.mark.verifies("S26")
 def test_every_verb_is_a_query_or_changes_something(device: HostDevice, bench: ReleaseBench, bus: Caller) -> None:
     (verbs,) = (each.choices for each in make_parser()._actions if isinstance(each.choices, dict))
     asked = {name.split()[0] for name in queries(device, bench, bus)}

@@ -97,6 +97,7 @@ def test_a_damaged_database_is_set_aside_and_a_new_one_begun(tmp_path: Path, jun
     assert (tmp_path / "record.sqlite.damaged.1").read_bytes() == junk
 
 
+@pytest.mark.verifies("S15")
 def test_a_trial_leaves_an_old_database_at_its_version(tmp_path: Path, newer_client: None) -> None:
     connection = sqlite3.connect(tmp_path / "record.sqlite")
     connection.executescript(schema.MIGRATIONS[0] + "PRAGMA user_version = 1;")
@@ -113,6 +114,7 @@ def test_a_database_made_on_trial_can_be_read_by_the_old_client(tmp_path: Path, 
     assert version_of(tmp_path) == schema.OLDEST
 
 
+@pytest.mark.verifies("S15")
 def test_after_commit_the_database_is_migrated_and_a_copy_is_kept(tmp_path: Path, newer_client: None) -> None:
     with Record(tmp_path, now, on_trial=True) as record:
         record.save(make(outcome=Outcome.COMMITTED), "committed")
@@ -123,6 +125,7 @@ def test_after_commit_the_database_is_migrated_and_a_copy_is_kept(tmp_path: Path
     assert (tmp_path / "record.sqlite.v1").exists()
 
 
+@pytest.mark.verifies("S15")
 def test_an_old_client_sets_a_newer_database_aside_and_goes_on_from_the_kept_copy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -236,6 +239,7 @@ def open_directory() -> Iterator[Path]:
         yield Path(directory)
 
 
+@pytest.mark.verifies("S27")
 @pytest.mark.root
 @pytest.mark.parametrize("made_by", ["this client", "an earlier one"])
 def test_a_stranger_cannot_open_the_record_and_reads_what_is_published(open_directory: Path, made_by: str) -> None:
@@ -253,6 +257,7 @@ def test_a_stranger_cannot_open_the_record_and_reads_what_is_published(open_dire
     assert json.loads(shown.stdout)["history"][0]["id"] == "a" * 32
 
 
+@pytest.mark.verifies("S27")
 @pytest.mark.root
 def test_a_reader_that_keeps_a_lock_costs_one_timeout_and_not_one_for_each_save(tmp_path: Path) -> None:
     Record(tmp_path, now).close()

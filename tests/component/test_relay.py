@@ -106,6 +106,7 @@ def test_our_certificate_is_shown_although_the_worker_has_neither_it_nor_its_key
     assert "'device'" in shown[0]
 
 
+@pytest.mark.verifies("S22")
 def test_what_the_engine_tells_the_fetching_worker_has_neither_key_nor_its_name() -> None:
     kept: list[socket.socket] = []
 
@@ -162,6 +163,7 @@ def dial(way: socket.socket, url: str) -> None:
     assert fields["number"] > 0
 
 
+@pytest.mark.verifies("S22")
 def test_a_worker_that_was_taken_over_is_not_led_to_this_device_nor_to_plain_http() -> None:
     settings = replace(QUICK, schemes=("https",))
     with serving(parts(DATA)) as web, relay("https://192.0.2.1/x.twin", settings) as way:
@@ -259,6 +261,7 @@ print(json.dumps(said))
 """
 
 
+@pytest.mark.verifies("S22")
 @pytest.mark.root
 def test_with_users_of_their_own_only_the_relay_reads_the_key_and_has_a_network(tmp_path: Path, place: Path) -> None:
     """In a mount namespace in which this machine has the users of a device."""

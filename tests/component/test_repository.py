@@ -62,6 +62,7 @@ def test_a_server_without_validators_costs_one_request_as_well(bench: Repository
     assert bench.web.asked == ["/metadata/timestamp.json"]
 
 
+@pytest.mark.verifies("S29")
 def test_a_frozen_repository_is_noticed_told_once_and_forgiven_when_it_is_fresh_again(bench: RepositoryBench) -> None:
     bench.poll()
     future = datetime.now(UTC) + timedelta(days=20)
@@ -94,6 +95,7 @@ def test_a_server_that_stays_away_counts_as_silent_after_the_time_configured(ben
     assert "repository-stale" in bench.audit()
 
 
+@pytest.mark.verifies("S29")
 def test_an_older_state_of_the_repository_is_refused_and_what_was_known_stays(
     bench: RepositoryBench, tmp_path: Path
 ) -> None:
@@ -137,6 +139,7 @@ def test_a_device_follows_new_keys_of_every_role(bench: RepositoryBench) -> None
     assert offer["release"]["sequence"] == 12
 
 
+@pytest.mark.verifies("S29")
 def test_roots_that_another_process_put_among_the_kept_ones_count_for_nothing(
     bench: RepositoryBench, tmp_path: Path
 ) -> None:

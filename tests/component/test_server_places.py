@@ -146,6 +146,7 @@ for server, place in ((near, "127.0.0.1"), (link, "169.254.7.7")):
 """
 
 
+@pytest.mark.verifies("REQ-NET-04")
 def test_a_server_elsewhere_leads_neither_to_this_device_nor_to_its_link() -> None:
     paths = [str(REPOSITORY / "tests" / "component"), str(REPOSITORY / "client")]
     code = IN_A_NAMESPACE.format(paths=paths)
@@ -323,6 +324,7 @@ def test_a_redirect_through_a_proxy_does_not_lead_to_this_device() -> None:
 # TLS
 
 
+@pytest.mark.verifies("REQ-NET-06")
 def test_our_certificate_is_shown_to_the_first_host_alone(certificates: Certificates) -> None:
     shown: list[bool] = []
 
@@ -376,6 +378,7 @@ def test_a_server_must_have_one_of_the_pinned_keys(certificates: Certificates) -
     assert unknown.message.endswith("is not who it says")
 
 
+@pytest.mark.verifies("REQ-NET-06")
 def test_the_client_itself_asks_for_tls_1_2_and_authenticated_encryption() -> None:
     made = context(HttpSettings(), ours=True)
     assert made.minimum_version is ssl.TLSVersion.TLSv1_2

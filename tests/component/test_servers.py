@@ -38,6 +38,7 @@ def fetch(web: Web, row: Row) -> bytes:
     return found
 
 
+@pytest.mark.verifies("S28")
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.server)
 def test_the_client_does_what_its_table_says(row: Row) -> None:
     with serving(*row.answers) as web:

@@ -109,6 +109,7 @@ def filled(rig: UBootRig) -> UBootRig:
     return rig
 
 
+@pytest.mark.verifies("S6")
 def test_a_decision_lands_or_does_not_with_any_number_of_descriptors(rig: UBootRig) -> None:
     outcomes = set()
     for left in range(MOST):
@@ -153,6 +154,7 @@ def test_one_read_error_of_a_copy_does_not_make_the_older_one_current(
     assert rig.boot.read() == whole
 
 
+@pytest.mark.verifies("S6")
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN])
 def test_a_copy_that_only_we_cannot_read_does_not_make_the_older_one_current(
     rig: UBootRig, fails_once: Callable[[int], None], number: int
@@ -203,6 +205,7 @@ def test_a_check_that_cannot_be_started_for_a_moment_has_not_failed(
     assert os.strerror(errno.EMFILE) in caplog.text
 
 
+@pytest.mark.verifies("S6")
 @pytest.mark.parametrize(
     "check",
     [

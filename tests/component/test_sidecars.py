@@ -122,6 +122,7 @@ TROUBLES = {
 }
 
 
+@pytest.mark.verifies("S28", "REQ-NET-03")
 @pytest.mark.parametrize("trouble", TROUBLES)
 def test_an_update_goes_on_without_what_cannot_be_had_beside_the_image(
     device: HostDevice, web: FileWeb, trouble: str
@@ -143,6 +144,7 @@ def test_that_there_is_nothing_beside_the_image_is_told(device: HostDevice, web:
     }
 
 
+@pytest.mark.verifies("S28")
 def test_a_dry_run_goes_on_as_well_and_says_what_is_not_used(device: HostDevice, web: FileWeb) -> None:
     web.answers = dict.fromkeys((".twinpatch", ".twinblocks"), status(503))
     config = replace(device.config, http=replace(device.config.http, **PATIENT))

@@ -89,6 +89,7 @@ def dripping(count: int, left: float = waits.HANG) -> Iterator[TimedSocket]:
         timed.close()
 
 
+@pytest.mark.verifies("S28")
 def test_a_byte_now_and_then_does_not_stretch_a_wait() -> None:
     with dripping(300) as timed:
         timed.bound(0.7)  # many drops long, so that on a busy machine, too, none is so late that it would end the wait
@@ -96,6 +97,7 @@ def test_a_byte_now_and_then_does_not_stretch_a_wait() -> None:
             timed.reader().readline()
 
 
+@pytest.mark.verifies("S28")
 def test_no_wait_is_longer_than_what_is_left_of_the_deadline() -> None:
     with dripping(300, 0.2) as timed:
         timed.bound(waits.HANG)
@@ -114,6 +116,7 @@ HEADS = {
 }
 
 
+@pytest.mark.verifies("S28")
 @pytest.mark.parametrize("what", HEADS)
 def test_whatever_drips_before_the_first_byte_ends_with_the_read_timeout(what: str) -> None:
     with serving(HEADS[what]) as web, contextlib.closing(RangeSource(f"{web.url}/x.twin", QUICK)) as source:
@@ -123,6 +126,7 @@ def test_whatever_drips_before_the_first_byte_ends_with_the_read_timeout(what: s
     assert error.value.found == "nothing complete within 0.2 seconds"
 
 
+@pytest.mark.verifies("S28")
 @pytest.mark.parametrize("what", HEADS)
 def test_whatever_drips_the_deadline_of_the_whole_download_counts(what: str) -> None:
     patient = replace(QUICK, read_timeout=waits.HANG, connect_timeout=waits.HANG, retries=1000, deadline=0.2)
@@ -273,6 +277,7 @@ def fetching(url: str, **more: float) -> WorkerStream:
     return stream
 
 
+@pytest.mark.verifies("S28")
 @pytest.mark.parametrize("what", ["a header", "100 Continue", "a chunk's extension"])
 def test_a_worker_that_waits_for_dripping_heads_leaves_with_its_engine(what: str) -> None:
     with serving(HEADS[what]) as web:
@@ -322,6 +327,7 @@ def test_a_worker_that_was_never_asked_leaves_with_its_engine(kind: str) -> None
 # Files need nothing that servers can hold.
 
 
+@pytest.mark.verifies("S28")
 def test_an_image_from_a_file_is_read_while_servers_hold_every_worker_of_the_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -62,6 +62,7 @@ def mount_by_one_option(layers: list[Path], target: Path) -> None:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
+@pytest.mark.verifies("S1")
 @pytest.mark.parametrize("how", [mount_by_one_option, mount_layer_by_layer])
 @pytest.mark.parametrize("name", ODD)
 def test_the_layers_are_found_whatever_their_names(tmp_path: Path, target: Path, name: str, how: object) -> None:

@@ -68,6 +68,7 @@ def write(bench: Bench, before: str) -> subprocess.CompletedProcess[str]:
     return alone(before, sys.executable, "-c", WRITE, str(bench.rig.config))
 
 
+@pytest.mark.verifies("S27")
 def test_a_decision_lands_while_a_stranger_holds_the_lock_of_the_tool(bench: Bench) -> None:
     done = write(bench, HELD_BY_A_STRANGER)
     assert done.returncode == 0, done.stderr
@@ -82,6 +83,7 @@ def test_the_deadline_ends_a_trial_while_a_stranger_holds_the_lock_of_the_tool(b
     assert bench.asked()[0] == "reboot --force"
 
 
+@pytest.mark.verifies("S27")
 @pytest.mark.parametrize("made_by", ["client", "deadline", "tmpfiles"])
 def test_a_stranger_cannot_open_the_lock_of_the_tool(bench: Bench, made_by: str) -> None:
     deadline = f"TWINSLOT_CMDLINE={bench.cmdline} TWINSLOT_DEADLINE=0 TWINSLOT_FW_ENV_CONFIG={bench.rig.config}"
@@ -95,6 +97,7 @@ def test_a_stranger_cannot_open_the_lock_of_the_tool(bench: Bench, made_by: str)
     assert (tried.returncode, "Permission denied" in tried.stderr) == (66, True), tried.stderr  # EX_NOINPUT
 
 
+@pytest.mark.verifies("S27")
 @pytest.mark.parametrize("half", ["client", "deadline"])
 def test_a_link_in_place_of_the_lock_is_not_followed(bench: Bench, tmp_path: Path, half: str) -> None:
     (tmp_path / "victim").write_text("precious")
@@ -142,6 +145,7 @@ def test_what_stands_in_its_place_is_told_and_replaced(lock: Path, tmp_path: Pat
     assert private(lock)
 
 
+@pytest.mark.verifies("S27")
 def test_a_private_file_is_left_as_it_is(lock: Path) -> None:
     lock.touch(0o600)
     before = lock.stat().st_ino

@@ -75,6 +75,7 @@ def test_a_server_without_ranges_hands_over_the_whole_file_in_the_same_answer() 
         assert len(web.asked) == 1
 
 
+@pytest.mark.verifies("REQ-NET-01")
 def test_an_answer_that_ends_in_the_middle_of_a_span_goes_on_where_it_stopped() -> None:
     with serving(parts(DATA), parts(DATA, breaks=30_000), parts(DATA)) as web:
         assert fetch(web) == wanted()
@@ -96,6 +97,7 @@ def test_a_connection_that_was_closed_while_idle_is_replaced_without_a_pause() -
         assert connections(web) == 2
 
 
+@pytest.mark.verifies("REQ-NET-02")
 @pytest.mark.parametrize("again", [parts, whole])
 def test_nothing_of_a_replaced_file_is_joined_to_its_predecessor(again: Any) -> None:
     with serving(parts(DATA), again(DATA, ETag='"two"')) as web:
@@ -117,6 +119,7 @@ def test_a_file_that_shrank_below_what_it_promised_was_replaced() -> None:
     assert (error.code, error.expected, error.found) == ("transport.changed", "700001", "15000")
 
 
+@pytest.mark.verifies("REQ-NET-02")
 def test_a_span_half_read_when_the_file_is_replaced_is_not_given_out() -> None:
     with serving(parts(DATA, breaks=9_000), parts(DATA, ETag='"two"')) as web, ranged(web) as source:
         stream = source.stream(SPANS)

@@ -124,6 +124,7 @@ def test_the_real_tool_never_falls_back_to_a_default_by_itself(rig: UBootRig) ->
 # The tool fails, or lies.
 
 
+@pytest.mark.verifies("S4")
 @pytest.mark.parametrize("mode", ["nothing", "torn", "stale", "hang"])
 def test_a_write_that_did_not_land_is_an_error_whatever_the_tool_says(
     fake: UBootRig, monkeypatch: pytest.MonkeyPatch, mode: str
@@ -152,6 +153,7 @@ def test_a_hanging_tool_is_killed_in_time(fake: UBootRig, monkeypatch: pytest.Mo
     assert "did not end in time" in str(error.found)
 
 
+@pytest.mark.verifies("S4")
 @pytest.mark.parametrize("mode", ["drop=slot", "drop=slot_b"])
 def test_a_decision_written_in_part_is_undone(fake: UBootRig, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
     before = fake.raw()
@@ -170,6 +172,7 @@ def test_what_another_process_wrote_meanwhile_is_reported_and_left(
     assert fake.seen()["operator"] == "1"
 
 
+@pytest.mark.verifies("S4")
 def test_a_tool_that_overwrites_the_current_copy_is_caught(fake: UBootRig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_FW_SETENV", "wrong-copy")
     assert "current copy" in fails(boot_of(fake)).message
@@ -181,6 +184,7 @@ def test_settling_that_writes_nothing_is_an_error(fake: UBootRig, monkeypatch: p
         boot_of(fake).settle()
 
 
+@pytest.mark.verifies("S4")
 @pytest.mark.parametrize("mode", ["nothing", "torn", "stale", "wrong-copy", "drop=slot"])
 def test_a_caller_who_knows_what_stood_before_does_not_answer_what_stands_after(
     fake: UBootRig, monkeypatch: pytest.MonkeyPatch, mode: str
@@ -296,6 +300,7 @@ def test_a_read_only_device_keeps_the_old_decision(loop_rig: UBootRig) -> None:
     assert loop_rig.boot.read().variables == BEFORE
 
 
+@pytest.mark.verifies("S4")
 @pytest.mark.root
 def test_what_only_the_page_cache_says_is_not_believed(loop_rig: UBootRig, tmp_path: Path) -> None:
     newer = rawenv.encode({"slot": "b"}, SIZE, 6)

@@ -138,6 +138,7 @@ def test_every_service_has_an_upper_bound_of_its_exposure() -> None:
     assert set(EXPOSURE) == set(names(".service"))
 
 
+@pytest.mark.verifies("REQ-OPS-01")
 @pytest.mark.parametrize(("name", "bound"), EXPOSURE.items())
 def test_the_exposure_stays_below_its_bound(name: str, bound: int) -> None:
     argv = ["systemd-analyze", "security", "--offline=yes", f"--threshold={bound}", "--no-pager", str(UNITS / name)]
@@ -156,6 +157,7 @@ def test_the_exposure_is_measured_and_not_assumed() -> None:
     assert subprocess.run(argv, capture_output=True).returncode != 0
 
 
+@pytest.mark.verifies("REQ-OPS-06")
 @pytest.mark.parametrize("name", names(".service"))
 def test_what_a_unit_starts_is_in_the_package(tree: Path, name: str) -> None:
     for command in read(name)["ExecStart"]:
@@ -182,6 +184,7 @@ def test_what_needs_no_network_has_none(name: str) -> None:
     assert words(unit, "RestrictAddressFamilies") == {"AF_UNIX"}
 
 
+@pytest.mark.verifies("REQ-OPS-01")
 @pytest.mark.parametrize("kind", ["fetch", "read", "relay", "verify", "decrypt"])
 def test_a_worker_has_no_device_no_privilege_and_a_user_of_its_own(kind: str) -> None:
     unit, socket = read(f"twinslot-{kind}@.service"), read(f"twinslot-{kind}.socket")
@@ -278,6 +281,7 @@ def test_the_cycle_that_default_dependencies_would_make_is_seen(tree: Path, tmp_
 # The bus.
 
 
+@pytest.mark.verifies("REQ-BUS-03")
 def test_anybody_may_look_and_only_root_and_the_group_may_change() -> None:
     policies = ElementTree.parse(UNITS / "org.twinslot.Update1.conf").getroot().findall("policy")
     rules = {tuple(sorted(policy.attrib.items())): policy.findall("*") for policy in policies}

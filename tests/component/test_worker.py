@@ -391,6 +391,7 @@ def test_a_fetching_worker_has_no_rights_and_can_get_none() -> None:
     os.close(writer)
 
 
+@pytest.mark.verifies("S2", "CVE-2024-3094")
 @pytest.mark.root
 @pytest.mark.usefixtures("in_the_disk_group")
 @pytest.mark.parametrize("kind", ["fetch", "verify"])
@@ -413,6 +414,7 @@ def test_with_a_workers_privileges_no_block_device_opens(kind: str, flags: int) 
 CONNECT = "import socket, sys; socket.create_connection(('127.0.0.1', int(sys.argv[1])), 5).close()"
 
 
+@pytest.mark.verifies("S22")
 @pytest.mark.root
 def test_no_worker_reaches_the_network_but_the_relay() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -482,6 +484,7 @@ def peak_of(tmp_path: Path, mebibytes: int) -> int:
     return peak
 
 
+@pytest.mark.verifies("S9")
 @pytest.mark.slow
 def test_the_memory_of_a_fetching_worker_does_not_grow_with_the_image(tmp_path: Path) -> None:
     small, large = peak_of(tmp_path, 4), peak_of(tmp_path, 48)

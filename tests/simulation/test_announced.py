@@ -57,6 +57,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[tuple[str, int]]:
     return [(fields["TWINSLOT_EVENT"], level) for fields, level in found if fields]
 
 
+@pytest.mark.verifies("S19", "REQ-OPS-02")
 def test_each_step_of_an_update_has_a_row_and_a_line_and_names_who_asked(
     board: OwnedBoard, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -93,6 +94,7 @@ def forged(*_: object, **__: object) -> Any:
     raise RefusedError(Refusal("threshold", "role 'clinical' did not sign", "1", "0"))
 
 
+@pytest.mark.verifies("S19")
 def test_a_forged_image_leaves_a_row_that_says_what_it_claims_and_where_it_came_from(
     board: OwnedBoard, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -110,6 +112,7 @@ def test_a_forged_image_leaves_a_row_that_says_what_it_claims_and_where_it_came_
     assert lines(caplog) == [("refused", logging.ERROR)]
 
 
+@pytest.mark.verifies("S19")
 def test_a_forged_image_that_comes_without_end_does_not_fill_the_record(board: OwnedBoard) -> None:
     board.edges = {"verify": forged}
     for _ in range(100):
@@ -121,6 +124,7 @@ def test_a_forged_image_that_comes_without_end_does_not_fill_the_record(board: O
     assert rows(board)[-1].body["release"] == "3.0", "another image has a row of its own"
 
 
+@pytest.mark.verifies("S19")
 def test_a_refusal_of_policy_and_of_a_verb_leaves_a_row_each(board: OwnedBoard) -> None:
     for refused in (lambda: board.install(OLD), board.engine().activate, board.engine().cancel, board.engine().commit):
         with pytest.raises(RefusedError):
@@ -142,6 +146,7 @@ def test_an_error_leaves_one_row_and_not_two(board: OwnedBoard, caplog: pytest.L
     assert lines(caplog) == [("verb-failed", logging.ERROR)]
 
 
+@pytest.mark.verifies("S19")
 def test_who_stopped_an_install_is_named_beside_who_asked_for_it(board: OwnedBoard) -> None:
     bob, cancelled = Origin(OriginKind.BUS, uid=1000, login="bob", sender=":1.9"), Cancellation()
 
@@ -186,6 +191,7 @@ def test_without_a_record_every_step_still_has_its_line(board: OwnedBoard, caplo
     assert board.environment()["slot_b"] == "good"
 
 
+@pytest.mark.verifies("REQ-BOOT-05")
 def test_a_lost_boot_environment_says_what_was_written_anew(
     board: OwnedBoard, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -48,6 +48,7 @@ def change_environment(board: SimulatedBoard, **variables: str) -> None:
 
 
 # 1
+@pytest.mark.verifies("S6")
 def test_a_sick_system_that_was_given_up_is_not_made_good_by_the_next_command(board: SimulatedBoard) -> None:
     board.install(SICK)
     board.record_broken = True

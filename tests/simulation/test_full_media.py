@@ -40,6 +40,7 @@ def calls_of(directory: Path, kind: str, image: SmallImage) -> int:
     return board.faults.met
 
 
+@pytest.mark.verifies("S12")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("image", [NEW, SICK], ids=["healthy", "sick"])
 def test_a_trial_ends_as_it_should_whatever_call_on_the_record_fails(
@@ -67,6 +68,7 @@ def test_a_trial_ends_as_it_should_whatever_call_on_the_record_fails(
         shutil.rmtree(directory)
 
 
+@pytest.mark.verifies("S12")
 def test_an_operators_commit_lands_whichever_call_on_the_record_fails_and_needs_no_second_try(tmp_path: Path) -> None:
     at, fired = 0, True
     while fired:
@@ -82,6 +84,7 @@ def test_an_operators_commit_lands_whichever_call_on_the_record_fails_and_needs_
     assert at > 20
 
 
+@pytest.mark.verifies("S6")
 @pytest.mark.parametrize("edge", EDGES)
 @pytest.mark.parametrize("image", [NEW, SICK], ids=["healthy", "sick"])
 def test_a_trial_ends_as_it_should_whatever_call_of_lock_environment_or_checks_fails_once(
@@ -108,6 +111,7 @@ def test_a_trial_ends_as_it_should_whatever_call_of_lock_environment_or_checks_f
         shutil.rmtree(tmp_path / "board")
 
 
+@pytest.mark.verifies("S6")
 @pytest.mark.parametrize("edge", EDGES)
 def test_a_fault_that_lasts_leaves_a_healthy_trial_to_the_deadline_and_the_next_start_goes_on(
     tmp_path: Path, edge: str

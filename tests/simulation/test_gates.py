@@ -28,6 +28,7 @@ def board(tmp_path: Path) -> SimulatedBoard:
     return board
 
 
+@pytest.mark.verifies("S7")
 def test_an_environment_that_turned_into_a_trial_while_the_image_came_is_noticed_before_anything_is_written(
     board: SimulatedBoard,
 ) -> None:

@@ -56,6 +56,7 @@ def record_calls(image: SmallImage) -> list[int]:
         return [number for number, name in enumerate(board.power.trace, 1) if name == "record"]
 
 
+@pytest.mark.verifies("S24")
 @pytest.mark.parametrize("image", [NEW, SICK], ids=["kept", "left"])
 def test_a_cut_at_any_save_leaves_the_old_chain_or_the_new_one_and_the_new_one_only_after_the_commit(
     image: SmallImage,
@@ -110,6 +111,7 @@ def asked(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Callable[[Si
     return asked
 
 
+@pytest.mark.verifies("S24")
 def test_a_cut_while_a_foreign_root_is_dropped_makes_it_no_more_welcome(
     authority: Authority, tmp_path: Path, asked: Callable[[SimulatedBoard, Authority], str]
 ) -> None:

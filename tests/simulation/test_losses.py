@@ -54,6 +54,7 @@ def recorded_state(board: SimulatedBoard) -> str:
     return transaction.state if transaction else str(newest.outcome) + newest.release.name
 
 
+@pytest.mark.verifies("S5", "S8")
 @pytest.mark.slow
 def test_both_environment_copies_lost_at_any_call_boots_the_complete_slot() -> None:
     seen = set()
@@ -72,6 +73,7 @@ def test_both_environment_copies_lost_at_any_call_boots_the_complete_slot() -> N
     assert {"writing", "written", "armed", "trial"} <= seen
 
 
+@pytest.mark.verifies("S5")
 @pytest.mark.slow
 def test_with_the_environment_lost_a_torn_first_group_does_not_load() -> None:
     """Found by the crash states: then nothing but the superblock says whether slot a is whole (S5)."""
@@ -105,6 +107,7 @@ def test_the_data_partition_lost_at_any_call_lowers_nothing_and_bricks_nothing()
             board.install(FIRST)
 
 
+@pytest.mark.verifies("S13")
 @pytest.mark.slow
 def test_a_sick_release_is_remembered_although_the_data_partition_was_lost() -> None:
     for cut, board in cut_boards(SICK):
@@ -117,6 +120,7 @@ def test_a_sick_release_is_remembered_although_the_data_partition_was_lost() -> 
                 board.install(SICK)
 
 
+@pytest.mark.verifies("S8")
 def test_a_lost_environment_does_not_bring_back_a_slot_below_the_security_epoch(tmp_path: Path) -> None:
     fixed = SmallImage("5.0", 50, epoch=1)
     board = SimulatedBoard(tmp_path, FIRST, fixed)

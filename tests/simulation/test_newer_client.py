@@ -85,6 +85,7 @@ def nothing_was_set_aside(board: SimulatedBoard) -> bool:
     return {path.name for path in board.data.glob("record.sqlite*")} <= {"record.sqlite", "record.sqlite-journal"}
 
 
+@pytest.mark.verifies("S18")
 def test_one_more_key_at_each_level_survives_a_trial_its_rollback_and_the_next_commit(board: SimulatedBoard) -> None:
     board.install(SICK)
     rewrite(board, with_one_key_more)
@@ -123,6 +124,7 @@ def in_state(word: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
     return lambda data: data | {"state": word} if data.get("outcome", 0) is None else data
 
 
+@pytest.mark.verifies("S18")
 def test_a_trial_in_a_state_of_a_newer_client_goes_on_as_a_trial(board: SimulatedBoard) -> None:
     board.install(NEW)
     rewrite(board, in_state("soaking"))
@@ -132,6 +134,7 @@ def test_a_trial_in_a_state_of_a_newer_client_goes_on_as_a_trial(board: Simulate
         assert record.history()[0].outcome is Outcome.COMMITTED
 
 
+@pytest.mark.verifies("S18")
 def test_an_install_in_a_state_of_a_newer_client_is_closed_with_that_reason(board: SimulatedBoard) -> None:
     board.install(NEW, activate=False)
     rewrite(board, in_state("scheduled"))
@@ -156,6 +159,7 @@ def test_a_tried_release_in_a_state_of_a_newer_client_that_was_left_is_remembere
         assert record.failed() == {30: "operator"}
 
 
+@pytest.mark.verifies("S18")
 def test_an_update_of_a_slot_that_only_a_newer_client_has_is_left_to_it(board: SimulatedBoard) -> None:
     board.install(NEW, activate=False)
     rewrite(board, lambda data: data | {"target": "recovery"} if "target" in data else data)

@@ -69,6 +69,7 @@ def test_a_sick_update_is_left_with_its_own_reason(kind: Kind) -> None:
         assert_failed(board, SICK, Reason.UNHEALTHY)
 
 
+@pytest.mark.verifies("S13")
 @KINDS
 def test_a_trial_that_never_reaches_the_client_is_not_booted_and_no_longer_armed(kind: Kind) -> None:
     with board_of(kind) as board:
@@ -114,6 +115,7 @@ def test_armed_and_not_yet_reset_it_is_still_to_come_whatever_is_asked_meanwhile
         assert board.system() is NEW
 
 
+@pytest.mark.verifies("S7")
 @KINDS
 def test_the_way_back_is_not_overwritten_in_a_trial_although_the_loader_has_moved_back(kind: Kind) -> None:
     with board_of(kind) as board:
@@ -145,6 +147,7 @@ def test_a_lost_record_in_a_trial_that_is_well_is_still_committed(kind: Kind) ->
         assert board.environment()["slot_b"] == "good"
 
 
+@pytest.mark.verifies("S13")
 @pytest.mark.slow
 @KINDS
 @pytest.mark.parametrize("image", [NEW, SICK], ids=["good", "sick"])

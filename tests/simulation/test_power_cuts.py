@@ -128,6 +128,7 @@ def test_the_story_has_its_decisions_where_the_table_says(good_story: Story, sic
     assert last_target_write < good_story.armed
 
 
+@pytest.mark.verifies("S3", "S5", "REQ-BOOT-01")
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_cut_at_any_call_leaves_old_before_arming_and_new_after(good_story: Story, seed: int) -> None:
@@ -144,6 +145,7 @@ def test_a_cut_at_any_call_leaves_old_before_arming_and_new_after(good_story: St
                 assert_at_rest(board)
 
 
+@pytest.mark.verifies("S12")
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_once_the_commit_landed_no_cut_brings_the_old_system_back(good_story: Story, seed: int) -> None:
@@ -157,6 +159,7 @@ def test_once_the_commit_landed_no_cut_brings_the_old_system_back(good_story: St
             assert_at_rest(board)
 
 
+@pytest.mark.verifies("S4")
 def test_both_copies_call_the_target_bad_before_its_first_byte_changes() -> None:
     with TemporaryDirectory(dir=memory()) as directory:
         newer = SmallImage("4.0", 40)
@@ -196,6 +199,7 @@ def test_a_cut_at_any_call_of_a_sick_update_ends_in_the_old_system(sick_story: S
                 assert board.environment()["ts_failed"] == str(SICK.sequence)
 
 
+@pytest.mark.verifies("S3")
 @pytest.mark.slow
 def test_a_second_cut_during_the_recovery_changes_nothing(good_story: Story) -> None:
     checked = 0

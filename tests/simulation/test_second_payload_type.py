@@ -127,6 +127,7 @@ def test_a_rollback_to_a_committed_slot_takes_its_file() -> None:
         assert board.system() == OLD
 
 
+@pytest.mark.verifies("S12")
 def test_a_way_back_that_was_not_taken_after_all_stays_as_it_is() -> None:
     with boards() as board:
         board.install(NEW)
@@ -150,6 +151,7 @@ def test_a_file_that_did_not_change_is_copied_from_the_running_slot_and_not_fetc
         assert board.system() == same
 
 
+@pytest.mark.verifies("S5", "REQ-OPS-05")
 def test_a_cut_at_any_call_leaves_one_whole_release_of_root_and_file() -> None:
     cut = 0
     while True:

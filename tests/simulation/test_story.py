@@ -25,6 +25,7 @@ def board(tmp_path: Path) -> SimulatedBoard:
     return board
 
 
+@pytest.mark.verifies("S10")
 def test_a_good_update_is_tried_and_committed(board: SimulatedBoard) -> None:
     board.install(NEW)
     assert board.wants_reboot
@@ -43,6 +44,7 @@ def no_trial(board: SimulatedBoard) -> bool:
     return board.no_trial
 
 
+@pytest.mark.verifies("S6")
 def test_a_start_says_that_nothing_is_on_trial_unless_it_is_one_also_when_the_record_is_lost(
     board: SimulatedBoard,
 ) -> None:
@@ -59,6 +61,7 @@ def test_a_start_says_that_nothing_is_on_trial_unless_it_is_one_also_when_the_re
     assert no_trial(board)
 
 
+@pytest.mark.verifies("S6", "S8")
 def test_an_update_that_is_not_well_is_left_and_the_reason_is_kept(board: SimulatedBoard) -> None:
     board.install(SICK)
     board.live()
@@ -71,6 +74,7 @@ def test_an_update_that_is_not_well_is_left_and_the_reason_is_kept(board: Simula
         assert record.floors().sequence == 10
 
 
+@pytest.mark.verifies("S13")
 def test_a_release_that_rolled_back_is_refused_until_a_user_says_retry(board: SimulatedBoard) -> None:
     board.install(SICK)
     board.live()
@@ -90,6 +94,7 @@ def test_back_and_forth_between_two_committed_slots(board: SimulatedBoard) -> No
     assert board.environment()["ts_sequence"] == "20"  # going back lowers nothing
 
 
+@pytest.mark.verifies("S7")
 def test_the_way_back_is_not_overwritten_while_a_system_is_on_trial(board: SimulatedBoard) -> None:
     board.install(NEW)
     board.start()
@@ -99,6 +104,7 @@ def test_the_way_back_is_not_overwritten_while_a_system_is_on_trial(board: Simul
     assert board.holds(SlotName.A) is OLD
 
 
+@pytest.mark.verifies("S10")
 def test_nothing_is_called_a_success_before_the_commit(board: SimulatedBoard) -> None:
     board.install(NEW)
     board.start()
@@ -111,6 +117,7 @@ def test_nothing_is_called_a_success_before_the_commit(board: SimulatedBoard) ->
         assert [transaction.outcome for transaction in record.history()] == [Outcome.COMMITTED]
 
 
+@pytest.mark.verifies("S14")
 def test_an_installed_slot_may_wait_and_is_read_back_before_it_is_armed_in_a_later_boot(board: SimulatedBoard) -> None:
     board.install(NEW, activate=False)
     board.live()
@@ -126,6 +133,7 @@ def test_an_installed_slot_may_wait_and_is_read_back_before_it_is_armed_in_a_lat
     assert board.system() is NEW
 
 
+@pytest.mark.verifies("S8")
 def test_an_armed_update_gives_way_to_a_newer_one_and_can_be_dropped(board: SimulatedBoard) -> None:
     board.install(SICK, reboot=False)
     board.install(NEW, reboot=False)
@@ -183,6 +191,7 @@ def test_an_update_that_waits_leaves_no_row_for_each_verb(board: SimulatedBoard)
         assert [row.event for row in record.audit_rows()] == before
 
 
+@pytest.mark.verifies("S1")
 def test_what_the_kernels_command_line_says_otherwise_is_audited_once_in_each_boot(board: SimulatedBoard) -> None:
     board.running_notes = ("the kernel command line says slot 'b', but 'a' runs",)
     for _ in range(2):
@@ -197,6 +206,7 @@ def test_what_the_kernels_command_line_says_otherwise_is_audited_once_in_each_bo
     assert len(told) == len(set(told)) == 2
 
 
+@pytest.mark.verifies("S8")
 def test_floors_that_sank_in_the_environment_are_restored_from_the_record(board: SimulatedBoard) -> None:
     board.install(NEW)
     board.live()
@@ -210,6 +220,7 @@ def test_floors_that_sank_in_the_environment_are_restored_from_the_record(board:
         board.install(SmallImage("1.5", 15))
 
 
+@pytest.mark.verifies("S12")
 def test_a_disagreement_leaves_a_row_whatever_verb_finds_it(board: SimulatedBoard) -> None:
     board.lose_environment(0, 1)
     with pytest.raises(RefusedError):
@@ -260,6 +271,7 @@ def test_leaving_a_trial_by_hand_is_told_as_the_operators_wish(board: SimulatedB
         assert any(row.body.get("why") == "the display flickers" for row in record.audit_rows())
 
 
+@pytest.mark.verifies("S10")
 def test_a_forced_commit_is_audited_with_its_reason(board: SimulatedBoard) -> None:
     board.install(SICK)
     board.start()
@@ -283,6 +295,7 @@ def test_going_back_to_a_slot_below_the_security_epoch_is_refused(board: Simulat
     assert board.environment()["slot_a"] == "bad"
 
 
+@pytest.mark.verifies("S12")
 def test_a_trial_whose_data_partition_cannot_be_opened_is_still_committed(board: SimulatedBoard) -> None:
     board.install(NEW)
     board.record_broken = True
@@ -297,6 +310,7 @@ def test_a_trial_whose_data_partition_cannot_be_opened_is_still_committed(board:
         assert record.floors().sequence == 20
 
 
+@pytest.mark.verifies("S6")
 def test_a_sick_system_whose_data_partition_cannot_be_opened_still_goes_back(board: SimulatedBoard) -> None:
     board.install(SICK)
     board.record_broken = True

@@ -73,6 +73,7 @@ def test_the_payload_beside_the_root_is_read_back_too_before_a_rollback(name: st
         assert board.holds(SlotName.A) is None
 
 
+@pytest.mark.verifies("REQ-OPS-05")
 @pytest.mark.parametrize("name", NAMES)
 def test_a_cut_at_any_call_leaves_one_whole_release_of_both_payloads(name: str) -> None:
     _, new, _ = releases(name)
@@ -84,6 +85,7 @@ def test_a_cut_at_any_call_leaves_one_whole_release_of_both_payloads(name: str) 
         assert (board.system() == new) == (Outcome.COMMITTED in ended), f"cut {cut}"
 
 
+@pytest.mark.verifies("S5")
 @pytest.mark.parametrize("name", NAMES)
 def test_with_the_environment_lost_no_root_starts_beside_a_payload_that_is_not_whole(name: str) -> None:
     """U-Boot's default takes slot a first: so an update into slot a is cut, and the environment lost with it."""

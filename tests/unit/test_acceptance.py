@@ -30,6 +30,7 @@ def test_a_release_made_for_this_device_is_welcome() -> None:
     assert check(MANIFEST, WELCOMING, POLICY) == ()
 
 
+@pytest.mark.verifies("S11")
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
@@ -250,6 +251,7 @@ def test_the_floor_itself_is_not_below_the_floor() -> None:
     assert check(MANIFEST, replace(WELCOMING, floors=Floors(FACTS.sequence, FACTS.epoch)), POLICY) == ()
 
 
+@pytest.mark.verifies("S11")
 def test_a_payload_of_another_type_is_for_a_place_of_that_type_alone() -> None:
     rootfs, firmware = MANIFEST.payload("rootfs"), replace(MANIFEST.payload("firmware"), type="file")
     manifest = replace(MANIFEST, payloads=(firmware, rootfs))

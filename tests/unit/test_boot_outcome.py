@@ -109,6 +109,7 @@ def test_a_lost_environment_is_none_of_the_loader_s_traits() -> None:
         assert classify_boot(lost, B, ID, traits) is (Event.BOOTED_NEW if running is B else Event.BOOTED_OLD)
 
 
+@pytest.mark.verifies("S13")
 def test_no_loader_leaves_an_armed_update_waiting_for_ever_or_forgotten() -> None:
     """Whatever a loader does to a trial that failed, the next start of the client closes it as rolled back."""
     for traits in TRAITS:

@@ -106,6 +106,7 @@ def test_every_method_names_its_right_and_only_looking_is_for_everybody() -> Non
     assert marked == {"retry", "ignore_expiry", "force"}
 
 
+@pytest.mark.verifies("S21")
 def test_a_method_without_a_right_is_open_to_those_alone_who_may_override() -> None:
     assert description._method(ET.fromstring('<method name="New"/>')).right is Right.OVERRIDE
 

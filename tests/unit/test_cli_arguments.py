@@ -98,6 +98,7 @@ def test_a_switch_and_its_opposite_exclude_each_other() -> None:
         cli_parser.parse(["install", "x", "--reboot", "--no-reboot"])
 
 
+@pytest.mark.verifies("REQ-CLI-04")
 @pytest.mark.parametrize(
     ("argv", "meant"),
     [

@@ -67,6 +67,7 @@ def run(world: BoardWorld, tmp_path: Path, *argv: str) -> int:
     return main([*argv, "--config-root", str(tmp_path)], world.host)
 
 
+@pytest.mark.verifies("REQ-CLI-01")
 @pytest.mark.parametrize(("error", "exit_status"), ERRORS, ids=lambda value: getattr(value, "code", ""))
 def test_each_family_has_its_status_and_the_same_words_on_both_outputs(
     world: BoardWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str], error: TwinslotError, exit_status: int
@@ -102,6 +103,7 @@ def test_several_refusals_stand_one_on_a_line_with_their_hints(
     ]
 
 
+@pytest.mark.verifies("REQ-CLI-02")
 @pytest.mark.parametrize(
     ("error", "exit_status", "sentence"),
     [
@@ -137,6 +139,7 @@ def test_a_fault_shows_its_place_only_when_asked(
     assert "in fail" in err
 
 
+@pytest.mark.verifies("REQ-CLI-03")
 def test_what_others_said_does_not_steer_the_terminal(
     world: BoardWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

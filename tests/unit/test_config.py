@@ -101,6 +101,7 @@ def test_without_any_file_the_places_are_named(tmp_path: Path) -> None:
     assert str(tmp_path / "run/twinslot/config.toml") in str(error.expected)
 
 
+@pytest.mark.verifies("REQ-CLI-04")
 def test_an_unknown_key_names_its_file_its_table_and_the_nearest_key(tmp_path: Path) -> None:
     put(tmp_path, "usr/lib/twinslot/config.toml", SMALL)
     put(tmp_path, "etc/twinslot/config.d/50-mine.toml", "[trial]\ndead-line = 5\n")
@@ -184,6 +185,7 @@ def test_one_device_in_both_slots_is_refused(tmp_path: Path) -> None:
     assert "stands twice" in refused(tmp_path, "config-value").message
 
 
+@pytest.mark.verifies("S11", "FLAW-MEN-9056")
 @pytest.mark.parametrize("name", ["../x", "A", "", "x y", "é", "x" * 64, "/dev"])
 def test_a_payload_name_that_could_be_a_path_is_refused(tmp_path: Path, name: str) -> None:
     text = SMALL.replace("[slots.a]", f'[slots.a]\n"{name}" = "/dev/x"')
@@ -233,6 +235,7 @@ def test_a_huge_file_is_refused_before_it_is_parsed(tmp_path: Path) -> None:
     assert "too large" in refused(tmp_path, "config-syntax").message
 
 
+@pytest.mark.verifies("REQ-CLI-02")
 @given(data=st.one_of(st.binary(max_size=200), st.text(max_size=200).map(lambda text: text.encode())))
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_any_bytes_end_in_our_own_error(tmp_path: Path, data: bytes) -> None:
@@ -270,6 +273,7 @@ def test_the_manual_is_the_one_that_the_code_prints() -> None:
     )
 
 
+@pytest.mark.verifies("REQ-CLI-07")
 def test_every_number_in_the_manual_has_bounds() -> None:
     for line in config_reference.reference().splitlines():
         if "| integer |" in line or "| number |" in line:
@@ -364,6 +368,7 @@ def test_on_trial_what_is_not_needed_is_left_out_and_told(tmp_path: Path, name: 
     assert loaded.slots.a["rootfs"] == Path("/dev/disk/by-partlabel/slot_a")
 
 
+@pytest.mark.verifies("S6")
 @pytest.mark.parametrize(
     "text",
     [

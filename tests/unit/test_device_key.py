@@ -70,6 +70,7 @@ def cut_at(directory: Path, number: int) -> bool:
     return off
 
 
+@pytest.mark.verifies("S22")
 def test_a_power_cut_at_any_call_leaves_a_whole_key_or_none_and_the_next_init_ends_it(tmp_path: Path) -> None:
     number, kept = 0, 0
     while True:
@@ -99,6 +100,7 @@ def test_a_second_init_shows_the_key_that_is_there(tmp_path: Path) -> None:
     assert first.public == second.public
 
 
+@pytest.mark.verifies("S22")
 def test_the_key_is_its_users_alone_and_the_public_part_everybodys(tmp_path: Path) -> None:
     before = os.umask(0)
     try:

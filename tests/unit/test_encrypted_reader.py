@@ -133,6 +133,7 @@ def test_each_recipient_reads_the_whole(cipher: Cipher, key: DecryptionKey) -> N
     ]
 
 
+@pytest.mark.verifies("S2")
 @pytest.mark.parametrize("cipher", Cipher)
 @pytest.mark.parametrize("key", [FLEET, DEVICE], ids=["x25519", "p256"])
 def test_a_reader_written_from_the_page_alone_reads_the_same(cipher: Cipher, key: DecryptionKey) -> None:
@@ -148,6 +149,7 @@ def test_any_chunking_gives_the_same_events(chunk: int) -> None:
     assert list(read(SAMPLE.data, chunk)) == list(read(SAMPLE.data))
 
 
+@pytest.mark.verifies("S2")
 def test_a_flip_of_every_byte_is_refused_and_nothing_unverified_comes_out() -> None:
     """One in 16 of the groups' bytes. Trust is the trust process's to judge, and a recipient's record its own."""
     groups = SAMPLE.header.offset(Section.GROUPS)

@@ -45,6 +45,7 @@ def test_every_code_can_be_read_from_the_source() -> None:
     assert len(FOUND) > 100
 
 
+@pytest.mark.verifies("REQ-CLI-01")
 def test_every_code_has_a_line_in_errors_toml_and_every_line_a_code() -> None:
     assert sorted(FOUND.keys() - ENTRIES.keys()) == [], "add them to docs/errors.toml: meaning, and what to do"
     assert sorted(ENTRIES.keys() - FOUND.keys()) == [], "nothing raises these any more"

@@ -49,6 +49,7 @@ def test_each_event_says_what_it_means_and_each_of_its_fields_too() -> None:
     assert len({event.message_id for event in AuditEvent}) == len(AuditEvent)
 
 
+@pytest.mark.verifies("REQ-CMP-02")
 def test_message_ids_do_not_change() -> None:
     assert AuditEvent.ACCEPTED.message_id == "ae10bea4ec7154139a7433efeb85988b"
     assert AuditEvent.REFUSED.message_id == "ba4c9e2d656359df95194221f1330f3a"
@@ -70,6 +71,7 @@ def keys_of(argument: ast.expr) -> list[ast.Constant]:
     return [key for key in keys if isinstance(key, ast.Constant)]
 
 
+@pytest.mark.verifies("S19")
 def test_nothing_is_audited_beside_the_one_place_that_announces() -> None:
     allowed = {"engine/announce.py", "storage/record/audit_trail.py", "storage/record/record.py"}
     for path in CLIENT.rglob("*.py"):
@@ -135,6 +137,7 @@ def test_page_and_catalog_are_printed_from_the_table() -> None:
     assert (ROOT / "systemd" / "twinslot.catalog").read_text() == printer["catalog"](), "run 'make docs'"
 
 
+@pytest.mark.verifies("REQ-OPS-02")
 def test_the_journal_itself_takes_the_catalog_and_finds_each_event(tmp_path: Path) -> None:
     directory = tmp_path / "usr/lib/systemd/catalog"
     directory.mkdir(parents=True)

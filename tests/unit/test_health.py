@@ -91,6 +91,7 @@ def test_retries_end(clock: Clock) -> None:
     assert (result.passed, result.tries, result.seconds) == (False, 3, 5.0)
 
 
+@pytest.mark.verifies("S16")
 def test_no_try_gets_more_time_than_the_deadline_leaves(clock: Clock) -> None:
     check = Scripted("a", clock, [True], takes=50, terms=CheckOptions(timeout=30, retries=9, delay=0))
     (result,) = Runner([check], clock, clock.sleep).run(clock.now + 70)

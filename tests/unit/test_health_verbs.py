@@ -57,6 +57,7 @@ def on_trial(shell: Shell) -> None:
     assert shell("boot") == 0
 
 
+@pytest.mark.verifies("S6", "REQ-OPS-04")
 @pytest.mark.parametrize(
     "name", ["10-motor", "10-motor@left", "10 motor", "10-motor+2", "_10-motor", ".10-motor", "10-pr\u00fcfung", "-"]
 )
@@ -104,6 +105,7 @@ def test_a_check_that_the_release_asks_for_by_name_must_be_asked(shell: Shell, r
     assert not results[required[0]].passed
 
 
+@pytest.mark.verifies("REQ-OPS-04")
 def test_after_a_rollback_every_text_names_the_check_that_failed(shell: Shell) -> None:
     put(shell, "10-motor")
     on_trial(shell)

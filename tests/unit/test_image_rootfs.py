@@ -68,6 +68,7 @@ def reasons(image: Path, *foreign: str) -> tuple[Refusal, ...]:
     return check_rootfs(image, "arm64", foreign).reasons
 
 
+@pytest.mark.verifies("REQ-IMG-09")
 @pytest.mark.parametrize("make", [make_ext4, pytest.param(make_erofs, marks=needs_erofs)])
 def test_a_good_root_file_system_passes_and_a_foreign_one_is_counted_and_named(tmp_path: Path, make: object) -> None:
     tree = make_tree(tmp_path / "tree")
@@ -107,6 +108,7 @@ def spoil(tree: Path, unit: str, how: str) -> None:
             (tree / "etc/systemd/system" / unit).symlink_to("/dev/null")
 
 
+@pytest.mark.verifies("REQ-IMG-09")
 @pytest.mark.parametrize("unit", UNITS)
 @pytest.mark.parametrize("how", ["missing", "disabled", "masked"])
 def test_a_system_without_its_way_back_is_refused(tmp_path: Path, unit: str, how: str) -> None:
@@ -232,6 +234,7 @@ def test_efi_programs_and_kernels_are_checked_and_windows_programs_are_not() -> 
     assert mismatch("boot/zImage", bytes(0x24) + b"\x18\x28\x6f\x01" + bytes(100)) == "kernel for armel or armhf"
 
 
+@pytest.mark.verifies("REQ-IMG-09")
 def test_what_was_looked_at_and_what_not_is_counted(tmp_path: Path) -> None:
     tree = make_tree(tmp_path / "tree")
     for name, content in (

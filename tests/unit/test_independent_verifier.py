@@ -85,6 +85,7 @@ def test_good_documents_are_good_to_both(authority: Authority) -> None:
         assert agree(authority.request(policy=TrustPolicy((role,)))) != "refused"
 
 
+@pytest.mark.verifies("REQ-IMG-08")
 def test_the_trust_section_of_a_whole_image_is_judged_from_the_page(authority: Authority) -> None:
     sample = make_sample(trust=load_trust(authority.directory))
     contents = read_image(sample.data)

@@ -11,6 +11,7 @@ from twinslot.core.errors import LifecycleError
 from twinslot.core.lifecycle import BOOT_EVENTS, CLOSING, TABLE, Effect, Event, State, step
 
 
+@pytest.mark.verifies("S3")
 @pytest.mark.parametrize("state", State)
 def test_power_may_return_in_any_state(state: State) -> None:
     assert TABLE[state].keys() >= BOOT_EVENTS
@@ -29,16 +30,19 @@ def test_a_transaction_that_comes_to_rest_is_closed_and_the_closing_stands_last(
         assert closing == [] or effects[-1] in CLOSING
 
 
+@pytest.mark.verifies("S10")
 def test_only_a_trial_that_was_found_well_is_committed() -> None:
     commits = [(s, e) for s, row in TABLE.items() for e, (_, effects) in row.items() if Effect.COMMIT in effects]
     assert commits == [(State.TRIAL, Event.HEALTHY)]
 
 
+@pytest.mark.verifies("S3")
 def test_only_a_target_that_was_read_back_is_armed() -> None:
     arms = {(s, e) for s, row in TABLE.items() for e, (_, effects) in row.items() if Effect.ARM in effects}
     assert arms == {(State.WRITTEN, Event.ACTIVATE), (State.CHECKING, Event.VERIFIED)}
 
 
+@pytest.mark.verifies("S7")
 def test_nothing_is_written_while_a_system_is_on_trial() -> None:
     for state in (State.ARMED, State.TRIAL, State.COMMITTING, State.LEAVING):
         for _, effects in TABLE[state].values():

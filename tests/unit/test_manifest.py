@@ -61,6 +61,7 @@ def test_a_manifest_says_what_the_image_was_built_from() -> None:
         parsed.payload("rootfs").group_length(10)
 
 
+@pytest.mark.verifies("REQ-IMG-06")
 def test_hardware_and_variants_are_read_and_an_image_for_any_says_nothing_of_them() -> None:
     narrow = parse_manifest(changed("signed/x-twinslot/hardware", ["rev-b", "rev-c"]))
     assert (narrow.hardware, narrow.variants) == (("rev-b", "rev-c"), ())
@@ -68,6 +69,7 @@ def test_hardware_and_variants_are_read_and_an_image_for_any_says_nothing_of_the
     assert not {"hardware", "variants"} & document(SAMPLE)["signed"]["x-twinslot"].keys()  # type: ignore[index]
 
 
+@pytest.mark.verifies("REQ-IMG-05")
 def test_what_a_later_version_may_have_added_is_ignored_and_signed_all_the_same() -> None:
     for path in ("signed/x-twinslot/later", f"{ROOTFS}/custom/later", "signed/targets/release-notes.md/custom/later"):
         newer = parse_manifest(changed(path, {"any": [1, "x"]}))
@@ -75,6 +77,7 @@ def test_what_a_later_version_may_have_added_is_ignored_and_signed_all_the_same(
         assert newer.digest != SAMPLE.manifest.digest
 
 
+@pytest.mark.verifies("REQ-IMG-05")
 def test_a_feature_that_this_version_lacks_is_one_refusal_whatever_else_is_new() -> None:
     data = document(SAMPLE)
     data["signed"]["x-twinslot"]["requires"] = ["magic", "more"]  # type: ignore[index]
@@ -110,6 +113,7 @@ def test_our_form_is_the_canonical_json_that_signatures_cover(value: object) -> 
     assert encode(value).decode() == encode_canonical(cast("dict[str, object]", value))
 
 
+@pytest.mark.verifies("REQ-IMG-04")
 @given(st.dictionaries(TEXT, JSON, max_size=4))
 def test_a_canonical_document_comes_back_and_any_other_spelling_is_refused(value: dict[str, object]) -> None:
     assert parse_document(encode(value), "manifest") == value
@@ -119,6 +123,7 @@ def test_a_canonical_document_comes_back_and_any_other_spelling_is_refused(value
             parse_document(other, "manifest")
 
 
+@pytest.mark.verifies("REQ-IMG-04")
 @pytest.mark.parametrize(
     ("data", "code"),
     [
@@ -159,6 +164,7 @@ def every_path(value: object, path: str = "") -> list[str]:
 REQUIRED = [p for p in every_path(document(SAMPLE)) if not (p.startswith("signed/targets/") and p.count("/") == 2)]
 
 
+@pytest.mark.verifies("CVE-2025-67903", "REQ-IMG-04")
 @pytest.mark.parametrize("path", REQUIRED)
 def test_no_key_of_the_manifest_is_optional(path: str) -> None:
     with pytest.raises(ImageError) as caught:
@@ -166,6 +172,7 @@ def test_no_key_of_the_manifest_is_optional(path: str) -> None:
     assert path.rsplit("/", maxsplit=1)[-1] in caught.value.message
 
 
+@pytest.mark.verifies("CVE-2025-67903")
 @pytest.mark.parametrize(
     "path", [p for p in REQUIRED if p.rsplit("/", maxsplit=1)[-1] in ("sha256", "plain_list", "stored_table")]
 )
@@ -268,6 +275,7 @@ def test_a_value_outside_its_bounds_is_refused(path: str, value: object) -> None
     assert caught.value.code == "image.manifest"
 
 
+@pytest.mark.verifies("S11", "CVE-2023-7216", "FLAW-MEN-9056")
 @pytest.mark.parametrize(
     "name", ["../rootfs", "/dev/sda", "a/b", "", ".hidden", "A", "a" * 65, "a\0b", "rootfs\n", "-o", "x" * 4096]
 )

@@ -28,6 +28,7 @@ def test_a_unit_without_a_person_is_named(tmp_path: Path) -> None:
     assert found == Origin(OriginKind.UNIT, uid=os.getuid(), unit="twinslot-boot.service")
 
 
+@pytest.mark.verifies("S19")
 def test_behind_sudo_the_user_who_logged_in_is_named(tmp_path: Path) -> None:
     found = this_process(proc(tmp_path, "0::/user.slice/user-1000.slice/session-1.scope\n", "65534"))
     assert found == Origin(OriginKind.CLI, uid=os.getuid(), login=name_of(65534))

@@ -26,6 +26,7 @@ def test_every_state_and_every_outcome_has_its_word() -> None:
     assert set(OPEN.values()) | set(ENDED.values()) | UNSUCCESSFUL == set(JobOutcome)
 
 
+@pytest.mark.verifies("S10")
 @pytest.mark.parametrize("state", State)
 def test_no_open_update_counts_as_a_success(state: State) -> None:
     transaction = Transaction("a" * 32, state, SlotName.B, Release("2.0", 20))

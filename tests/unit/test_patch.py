@@ -119,6 +119,7 @@ def test_a_base_that_cannot_be_read_costs_the_groups_that_used_it(kind: str) -> 
     assert found == {1: None, 3: group(3), 4: group(4), 5: group(5)}
 
 
+@pytest.mark.verifies("S2")
 def test_nothing_leaves_that_is_not_in_the_list_even_when_the_patch_vouches_for_it() -> None:
     other = NEW[: 3 * GROUP] + b"evil".ljust(GROUP, b"!") + NEW[4 * GROUP :]
     recipes: list[list[Recipe]] = [[(1, RECIPES[0][0][1]), (3, [(Op.LITERAL, 0)])], RECIPES[1]]
@@ -311,6 +312,7 @@ def test_ops_at_random_stay_inside_base_and_group(ops: list[int], jumps: list[in
     assert hostile(Streams(4, build_varints(ops), build_varints(jumps), data, data)) == NOTHING
 
 
+@pytest.mark.verifies("S9")
 def test_a_piece_that_would_unpack_to_very_much_takes_less_than_a_mebibyte() -> None:
     size, groups = 64 * 1024, 8
     old, new = bytes(size), bytes(size * groups)

@@ -169,6 +169,7 @@ def test_a_group_that_moved_within_the_target_is_read_before_it_is_overwritten()
     assert disk.content() == IMAGE.content.ljust(SIZE, b"\0")
 
 
+@pytest.mark.verifies("S2")
 def test_a_moved_group_that_is_not_what_the_list_says_is_fetched() -> None:
     shifted = (b"\xee" * GROUP + IMAGE.content).ljust(SIZE, b"\0")
     disk = disk_with(shifted[: 3 * GROUP] + b"\xdd" * GROUP + shifted[4 * GROUP :])

@@ -19,6 +19,7 @@ def said(verdict: Verdict) -> str:
     return "go" if isinstance(verdict, Go) else f"{type(verdict).__name__.lower()} {verdict.why.code}"
 
 
+@pytest.mark.verifies("S7")
 @pytest.mark.parametrize("gate", [Gate.FETCH, Gate.WRITE])
 def test_nothing_is_fetched_or_written_while_the_other_slot_is_the_way_back(gate: Gate) -> None:
     for state in State:

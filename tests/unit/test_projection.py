@@ -95,6 +95,7 @@ def test_parts_of_an_op_are_predicted_one_after_another(kind: int) -> None:
     assert made[39_108:] == base[39_108:]
 
 
+@pytest.mark.verifies("S9")
 @pytest.mark.parametrize(
     ("areas", "shifts", "why"),
     [

@@ -67,6 +67,7 @@ def sweep_of(disk: CountingDisk, run: Executor | None) -> ReadBehind:
     )
 
 
+@pytest.mark.verifies("S5")
 def test_a_region_is_read_back_once_enough_came_together_and_only_behind_a_flush() -> None:
     disk = CountingDisk()
     sweep = sweep_of(disk, Now())

@@ -64,6 +64,7 @@ PLACES = [*range(GROUPS_AT + 300), *range(GROUPS_AT + 300, len(SAMPLE.data), 16)
 TRUST_BYTES = SAMPLE.data[64 : SAMPLE.header.offset(Section.MANIFEST)]
 
 
+@pytest.mark.verifies("REQ-IMG-01")
 def test_an_image_comes_out_whole_and_in_order() -> None:
     assert_verified(WHOLE)
     kinds = [type(event).__name__ for event in WHOLE]
@@ -76,6 +77,7 @@ def test_an_image_comes_out_whole_and_in_order() -> None:
     assert WHOLE[-1] == EndOfImage(len(SAMPLE.data))
 
 
+@pytest.mark.verifies("REQ-IMG-01")
 @settings(deadline=None)
 @given(st.lists(st.integers(0, len(SAMPLE.data)), max_size=40))
 def test_any_chunking_gives_the_same_events(cuts: list[int]) -> None:
@@ -86,6 +88,7 @@ def test_one_byte_at_a_time_gives_the_same_events() -> None:
     assert read([SAMPLE.data[i : i + 1] for i in range(len(SAMPLE.data))]) == WHOLE
 
 
+@pytest.mark.verifies("REQ-IMG-02")
 def test_truncation_at_every_byte_is_an_error_that_names_the_section() -> None:
     starts = [(SAMPLE.header.offset(section), section) for section in Section]
     for end in PLACES:
@@ -122,6 +125,7 @@ def iterate(data: bytes, chunk: int, seen: list[Event | EndOfImage]) -> list[End
     return [reader.close()]
 
 
+@pytest.mark.verifies("S2", "FLAW-MEN-1412")
 def test_a_flip_of_every_byte_is_refused_and_nothing_unverified_comes_out() -> None:
     for at in PLACES:
         data = bytearray(SAMPLE.data)
@@ -132,6 +136,7 @@ def test_a_flip_of_every_byte_is_refused_and_nothing_unverified_comes_out() -> N
             assert "group" in error.message
 
 
+@pytest.mark.verifies("REQ-IMG-02")
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_random_damage_is_an_image_error_and_nothing_unverified_comes_out(data: st.DataObject) -> None:
@@ -164,6 +169,7 @@ def test_trailing_bytes_are_refused_whether_they_come_at_once_or_later(extra: by
         reader.close()
 
 
+@pytest.mark.verifies("S9", "REQ-IMG-03")
 @pytest.mark.parametrize("field", range(6))
 @pytest.mark.parametrize("length", [0, 1, 2**31 - 1, 2**31 + 1, 2**32 - 1, 2**32 + 1, 2**63])
 def test_a_forged_length_in_the_header_is_an_error_and_never_an_allocation(field: int, length: int) -> None:
@@ -182,6 +188,7 @@ def test_a_header_that_disagrees_with_the_signed_manifest_is_refused() -> None:
         assert f"'{name.replace('_', '-')}'" in error.message
 
 
+@pytest.mark.verifies("CVE-2025-67903")
 @pytest.mark.parametrize("name", sorted(document(SAMPLE)["signed"]["targets"]))  # type: ignore[index]
 def test_an_image_whose_manifest_misses_a_part_is_refused(name: str) -> None:
     data = document(SAMPLE)
@@ -195,6 +202,7 @@ def test_an_image_whose_manifest_misses_a_part_is_refused(name: str) -> None:
         read([image], trusted=None)
 
 
+@pytest.mark.verifies("S2")
 def test_nothing_past_the_manifest_is_touched_before_proceed() -> None:
     reader = Reader()
     garbage = SAMPLE.data[: SAMPLE.header.offset(Section.ATTACHMENTS)] + b"\xff" * 100
@@ -228,6 +236,7 @@ def test_the_devices_own_limits_are_kept() -> None:
             list(reader.proceed(SAMPLE.manifest))
 
 
+@pytest.mark.verifies("REQ-IMG-10")
 def test_a_gigabyte_of_zeros_comes_out_group_by_group() -> None:
     """Twelve KiB of image stand for a gigabyte; the reader must not make it all at once."""
     size, group = 1 << 30, 1 << 20
@@ -253,6 +262,7 @@ def test_a_gigabyte_of_zeros_comes_out_group_by_group() -> None:
         assert len(event.data) == group
 
 
+@pytest.mark.verifies("CVE-2026-34155")
 def test_every_byte_of_a_payload_beyond_two_and_four_gibibytes_is_covered() -> None:
     """A length that wraps around at 2 or 4 GiB would leave the rest unread, or read it as another part."""
     size, group = (1 << 32) + 1, 1 << 20
@@ -291,6 +301,7 @@ class NoDecoder(Decoder):
         raise AssertionError("damaged bytes reached the decoder")
 
 
+@pytest.mark.verifies("S2", "CVE-2024-3094")
 def test_damaged_stored_bytes_never_reach_the_decoder() -> None:
     payload, table = FRAME.manifest.payload("p"), layout(FRAME.header, FRAME.manifest).groups["p"]
     stored = bytearray(FRAME.data[table.offset : table.end])

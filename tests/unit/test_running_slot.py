@@ -40,6 +40,7 @@ def test_the_topmost_root_mount_counts() -> None:
     assert running_slot(SLOTS, table, lookup).slot is A
 
 
+@pytest.mark.verifies("S1")
 def test_command_line_and_environment_never_decide_but_are_reported() -> None:
     found = running_slot(SLOTS, line("179:2"), lookup, cmdline="quiet twinslot.slot=b\n", environment="b")
     assert found.slot is A
@@ -54,6 +55,7 @@ def test_agreement_is_no_disagreement() -> None:
     assert found.disagreements == ()
 
 
+@pytest.mark.verifies("S1")
 def test_a_foreign_root_is_no_slot_even_if_everything_else_says_so() -> None:
     found = running_slot(SLOTS, line("8:1"), lookup, cmdline="twinslot.slot=a", environment="a")
     assert found.slot is None
@@ -102,6 +104,7 @@ LOWEST = {
 }
 
 
+@pytest.mark.verifies("S1")
 @pytest.mark.parametrize("name", LOWEST)
 def test_the_lowest_layer_of_an_overlay_decides_however_the_kernel_writes_it(name: str) -> None:
     options, point = LOWEST[name]
@@ -130,6 +133,7 @@ def test_of_two_mounts_in_one_place_the_topmost_holds_the_layer() -> None:
     assert running_slot(SLOTS, table, lookup).slot is B
 
 
+@pytest.mark.verifies("S1")
 @pytest.mark.parametrize("separator", ["\u2028", "\x0b", "\x0c", "\x1c", "\x85", "\r"])
 def test_no_path_of_a_mount_makes_a_line_of_its_own(separator: str) -> None:
     forged = line("179:2").rstrip("\n").replace("25 1", "99 1")

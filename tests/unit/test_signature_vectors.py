@@ -39,6 +39,7 @@ def counts(key: dict[str, Any], signature: bytes) -> bool:
     return True
 
 
+@pytest.mark.verifies("CVE-2022-24884")
 @pytest.mark.parametrize(("curve", "order"), [(ec.SECP256R1(), P256), (ec.SECP384R1(), P384)], ids=["p256", "p384"])
 def test_no_odd_ecdsa_signature_counts(curve: ec.EllipticCurve, order: int) -> None:
     signer = EcdsaKey(ec.generate_private_key(curve))
@@ -72,6 +73,7 @@ def test_no_odd_ecdsa_signature_counts(curve: ec.EllipticCurve, order: int) -> N
         assert not counts(key, spelled), spelled.hex()
 
 
+@pytest.mark.verifies("CVE-2022-24884")
 def test_no_odd_ed25519_signature_counts() -> None:
     key, whole = ed25519_pair()
     point, scalar = whole[:32], int.from_bytes(whole[32:], "little")
@@ -105,6 +107,7 @@ def ed25519_pair() -> tuple[dict[str, Any], bytes]:
     return {"keytype": "ed25519", "keyval": {"public": public}, "scheme": "ed25519"}, private.sign(MESSAGE)
 
 
+@pytest.mark.verifies("CVE-2022-24884")
 def test_no_point_of_small_order_is_a_key_and_each_that_is_refused_is_one() -> None:
     points = [bytes.fromhex(text) for text in SMALL_ORDER]
     encodings = [bytes([*point[:31], point[31] | sign]) for point in points for sign in (0, 128)]

@@ -71,6 +71,7 @@ def test_a_commit_marks_each_other_slot_below_the_new_epoch_bad() -> None:
         assert bootenv.commit(state, B, "0" * 32, floors, epochs, 20).get("slot_a") == said
 
 
+@pytest.mark.verifies("S7")
 def test_a_slot_on_trial_that_the_loader_moved_back_from_is_still_no_place_to_keep() -> None:
     state = read_state({"slot": "a", "slot_a": "good", "slot_b": "trial", "upgrade_available": "1"})
     assert state.trial is None

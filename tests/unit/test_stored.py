@@ -72,6 +72,7 @@ def test_every_stored_class_is_tried_here() -> None:
     assert {kind.__name__ for kind in Kept.__subclasses__()} == {kind.__name__ for kind in STORED}
 
 
+@pytest.mark.verifies("S18")
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", STORED, ids=lambda kind: kind.__name__)
 @given(data=st.data())
@@ -173,6 +174,7 @@ def test_a_floor_that_only_a_newer_client_knows_never_sinks_either() -> None:
     assert stored.write(Floors(9).highest(high))["mirror"] == 7
 
 
+@pytest.mark.verifies("S18")
 def test_an_error_of_a_newer_process_keeps_its_code_and_its_further_keys_in_each_reason_too() -> None:
     newer = {"family": "policy", "code": "policy.waiting", "message": "not now", "until": "18:00"}
     assert TwinslotError.from_dict(dict(newer)).as_dict() == newer

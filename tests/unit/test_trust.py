@@ -64,6 +64,7 @@ def role(delegations: dict[str, Any], name: str) -> dict[str, Any]:
 # Granted
 
 
+@pytest.mark.verifies("REQ-KEY-01")
 def test_two_roles_over_the_same_manifest_are_believed_with_their_counts(authority: Authority) -> None:
     verdict = verify(authority.request())
     assert [(r.role, r.threshold, len(r.key_ids)) for r in verdict.roles] == [("engineering", 1, 1), ("clinical", 2, 2)]
@@ -113,6 +114,7 @@ def test_an_ecdsa_key_from_a_hardware_module_may_hold_a_role(fresh: Authority) -
 # Signatures: refused with the role and the counts
 
 
+@pytest.mark.verifies("S2", "CVE-2020-10759", "REQ-KEY-01")
 def test_an_unsigned_manifest_is_refused_with_every_role_and_its_counts(authority: Authority) -> None:
     assert refused(authority.request(manifest=authority.signed_manifest([]))) == [
         "signatures: role 'engineering': expected '1 valid signature', found '0'",
@@ -120,6 +122,7 @@ def test_an_unsigned_manifest_is_refused_with_every_role_and_its_counts(authorit
     ]
 
 
+@pytest.mark.verifies("REQ-KEY-01")
 def test_one_of_two_clinical_signatures_is_too_few(authority: Authority) -> None:
     manifest = json.loads(authority.signed_manifest())
     gone = authority.signers("clinical")[0].public_key.keyid
@@ -143,6 +146,7 @@ def test_a_signature_under_anothers_key_id_counts_for_none(authority: Authority)
     assert "found '1'" in refused(authority.request(manifest=encode(manifest)))[0]
 
 
+@pytest.mark.verifies("FLAW-JETKVM-1262")
 @pytest.mark.parametrize("sig", ["00", "00" * 64, "ff" * 64, "00" * 63, "00" * 65])
 def test_a_signature_of_zeros_or_of_the_wrong_length_is_no_signature(authority: Authority, sig: str) -> None:
     manifest = json.loads(authority.signed_manifest())
@@ -188,6 +192,7 @@ def set_role(name: str, key: str, value: object) -> Any:
     return change
 
 
+@pytest.mark.verifies("CVE-2020-10759", "CVE-2026-23992")
 @pytest.mark.parametrize("threshold", [0, -1, 3, 2**31, 2**53])
 def test_a_threshold_below_one_or_above_the_distinct_keys_is_refused(authority: Authority, threshold: int) -> None:
     targets = with_delegations(authority, set_role("clinical", "threshold", threshold))
@@ -196,6 +201,7 @@ def test_a_threshold_below_one_or_above_the_distinct_keys_is_refused(authority: 
     ]
 
 
+@pytest.mark.verifies("CVE-2026-23992")
 @pytest.mark.parametrize("threshold", [True, 1.0, "1", None, [], 10**20])
 def test_a_threshold_that_is_no_whole_number_is_an_image_error(authority: Authority, threshold: object) -> None:
     document = json.loads(targets_of(authority))
@@ -251,6 +257,7 @@ def test_one_ecdsa_key_in_two_spellings_is_still_one_key(fresh: Authority) -> No
         verify(fresh.request(targets=with_delegations(fresh, double)))
 
 
+@pytest.mark.verifies("CVE-2024-47534")
 @pytest.mark.parametrize(
     ("key", "value"),
     [
@@ -354,6 +361,7 @@ def test_a_stolen_targets_key_that_ran_the_version_up_is_recovered_from_by_repla
 # Root chain
 
 
+@pytest.mark.verifies("REQ-KEY-03")
 def test_a_device_that_slept_through_three_rotations_follows_the_chain(fresh: Authority) -> None:
     for name in ("root", "targets", "root"):
         rotate_keys(fresh.directory, name, MADE)
@@ -439,6 +447,7 @@ def test_a_document_expires_at_its_very_second(authority: Authority) -> None:
     assert "the manifest has expired" in refused(authority.request(time=replace(before, clock=end)))[0]
 
 
+@pytest.mark.verifies("S16", "REQ-KEY-04")
 def test_a_clock_at_1970_is_held_up_by_what_was_verified_before(authority: Authority) -> None:
     long_ago = datetime(1970, 1, 1, tzinfo=UTC)
     build, verified = datetime(2026, 10, 1, tzinfo=UTC), datetime(2026, 11, 2, tzinfo=UTC)
@@ -458,6 +467,7 @@ def test_an_override_of_dates_overrides_nothing_else(authority: Authority) -> No
     assert len(refused(authority.request(manifest=authority.signed_manifest([]), policy=policy))) == 2
 
 
+@pytest.mark.verifies("S16", "REQ-KEY-03")
 def test_an_expired_root_still_leads_to_the_newer_one_in_the_chain(fresh: Authority) -> None:
     late = datetime(2032, 1, 1, tzinfo=UTC)
     assert "root version 1" in refused(fresh.request(time=at(2032)))[0]
@@ -468,6 +478,7 @@ def test_an_expired_root_still_leads_to_the_newer_one_in_the_chain(fresh: Author
     assert verify(replace(request, policy=TrustPolicy(ROLES, ignore_expiry=True))).overridden == ("manifest",)
 
 
+@pytest.mark.verifies("S16", "REQ-KEY-04")
 def test_one_bad_clock_cannot_push_the_verified_date(authority: Authority) -> None:
     assert verify(authority.request()).verified_date == MADE
     wrong = at(2106)
@@ -504,6 +515,7 @@ def test_garbage_on_the_pipe_is_our_own_mistake_and_no_traceback(data: bytes) ->
             decode(data)
 
 
+@pytest.mark.verifies("CVE-2024-47534", "REQ-CLI-02")
 @settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=400))
 def test_any_bytes_as_documents_are_refused_and_never_a_traceback(authority: Authority, junk: bytes) -> None:
@@ -555,6 +567,7 @@ def test_a_key_of_a_later_kind_is_skipped_and_the_others_of_its_role_count(autho
     assert agree(request) != "refused"
 
 
+@pytest.mark.verifies("S24")
 def test_a_key_of_a_later_kind_does_not_help_to_reach_a_threshold(authority: Authority) -> None:
     for threshold, alone in ((3, False), (1, True)):
         targets = with_new_kind(authority, "clinical", threshold=threshold, **({"keyids": [NEW_ID]} if alone else {}))

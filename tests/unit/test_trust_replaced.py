@@ -76,6 +76,7 @@ def attack(authority: Authority, keys: int) -> TrustRequest:
     return authority.request(targets=targets, manifest=manifest, kept_targets=targets_of(authority))
 
 
+@pytest.mark.verifies("S24")
 def test_one_targets_key_does_not_outrank_engineering_and_two_clinical_people(weak: Authority) -> None:
     request = attack(weak, 1)
     (reason,) = reasons(request)
@@ -110,6 +111,7 @@ def another_path(signed: Object) -> None:
     roles_in(signed)["clinical"]["paths"].append("firmware")
 
 
+@pytest.mark.verifies("S24")
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -143,6 +145,7 @@ def test_a_key_less_a_higher_threshold_and_a_new_date_replace_nothing(weak: Auth
         assert reasons(weak.request(targets=now, kept_targets=kept)) == []
 
 
+@pytest.mark.verifies("S24")
 def test_a_root_that_one_key_signs_does_not_put_the_keys_in_place_that_outrank_a_role(tmp_path: Path) -> None:
     authority = make_authority(tmp_path / "keys")
     loosen(authority, "root", "targets")
@@ -171,6 +174,7 @@ def test_a_root_with_nothing_but_a_new_date_is_followed_with_as_many_signatures_
     assert reasons(authority.request(roots=(root,), kept_targets=targets_of(authority))) == []
 
 
+@pytest.mark.verifies("S24")
 def test_a_device_that_slept_through_every_rotation_compares_with_what_it_kept(tmp_path: Path) -> None:
     authority = make_authority(tmp_path / "keys")
     kept, first = targets_of(authority), authority.root()

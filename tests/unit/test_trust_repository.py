@@ -217,6 +217,7 @@ def test_a_new_device_finds_the_target_and_keeps_each_document_once(world: World
     assert source.asked == ["3.root.json", "timestamp.json"]
 
 
+@pytest.mark.verifies("S29")
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32), name=st.sampled_from(FILES[1:]), again=st.booleans(), known=st.booleans())
 def test_a_changed_document_is_judged_as_by_python_tufs_client(
@@ -269,6 +270,7 @@ def test_damaged_bytes_are_refused_with_a_code_and_keep_nothing(
     assert damaged not in source.kept.values() or json.loads(damaged)["signed"] == json.loads(whole)["signed"]
 
 
+@pytest.mark.verifies("S29")
 @pytest.mark.parametrize(("days", "role"), [(8, "timestamp"), (4000, "root")])
 def test_what_has_expired_is_refused_by_name(world: World, days: int, role: str) -> None:
     with pytest.raises(RefusedError) as caught:
@@ -277,6 +279,7 @@ def test_what_has_expired_is_refused_by_name(world: World, days: int, role: str)
     assert f"'{role}'" in caught.value.message
 
 
+@pytest.mark.verifies("S29")
 @pytest.mark.parametrize("name", ["timestamp.json", "1.snapshot.json", "1.offers.json"])
 def test_an_older_document_than_the_kept_one_is_refused(world: World, name: str) -> None:
     """The device has seen version 2 of one document, each other one is as the server has it."""
@@ -314,6 +317,7 @@ def _hashes(data: bytes) -> dict[str, str]:
     return {"sha256": hashlib.sha256(data).hexdigest()}
 
 
+@pytest.mark.verifies("S29")
 def test_one_key_under_two_ids_counts_once(world: World) -> None:
     document = json.loads(world.files["2.root.json"])
     root = document["signed"]

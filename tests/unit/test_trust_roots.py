@@ -63,6 +63,7 @@ def test_an_image_without_the_chain_is_good_for_a_device_that_kept_it(rotated: A
     assert judged(rotated.request(roots=(rotated.root(4),)))[0] is None
 
 
+@pytest.mark.verifies("S24")
 def test_a_foreign_root_in_the_record_is_dropped_and_its_images_are_refused(
     rotated: Authority, foreign: Authority
 ) -> None:
@@ -104,6 +105,7 @@ def test_a_system_with_a_newer_root_built_in_goes_on_from_there(rotated: Authori
     assert (verdict.new_roots, told) == ((), [])
 
 
+@pytest.mark.verifies("S24")
 def test_the_floor_of_targets_falls_when_its_keys_are_replaced_and_not_each_time_after(rotated: Authority) -> None:
     """Of what was kept the newest root is the one to compare with, not the one that was built in."""
     floors = TrustFloors(targets=2**50)

@@ -71,6 +71,7 @@ def test_any_bytes_as_header_are_a_header_or_an_image_error(data: bytes) -> None
     assert wire.build_header(header) == data[: wire.HEADER_SIZE]
 
 
+@pytest.mark.verifies("CVE-2026-34155", "REQ-IMG-03")
 @pytest.mark.parametrize("section", wire.SECTION_MAX)
 @pytest.mark.parametrize("length", LENGTHS)
 def test_a_length_outside_its_bounds_is_refused_by_the_sections_name(section: Section, length: int) -> None:

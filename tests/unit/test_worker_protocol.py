@@ -115,6 +115,7 @@ def test_noise_is_an_error_with_a_code(data: bytes) -> None:
     assert error.value.code in ("device.worker", "transport.worker-gone")
 
 
+@pytest.mark.verifies("S9")
 @pytest.mark.parametrize("kind", list(Kind))
 def test_a_length_above_the_bound_is_refused_before_its_bytes_come(kind: Kind) -> None:
     with channels() as (channel, raw):
@@ -313,6 +314,7 @@ def test_a_request_that_is_none_is_refused(payload: bytes) -> None:
     assert error.value.code in ("device.worker", "transport.url")
 
 
+@pytest.mark.verifies("S18")
 @pytest.mark.parametrize(
     "request_",
     [

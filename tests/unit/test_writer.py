@@ -48,6 +48,7 @@ def test_whole_and_in_order_it_ends_as_signed_with_a_zero_tail(disk: SimulatedDi
     assert disk.content() == IMAGE.content.ljust(SIZE, b"\0")
 
 
+@pytest.mark.verifies("S2")
 def test_a_worker_that_lies_about_the_list_writes_nothing(disk: SimulatedDisk) -> None:
     writer = PayloadWriter(disk, PAYLOAD)
     with pytest.raises(ImageError, match="not the one that was signed"):
@@ -65,6 +66,7 @@ def test_a_worker_that_says_its_list_for_ever_is_left() -> None:
     assert error.value.code == "image.order"
 
 
+@pytest.mark.verifies("S2")
 @pytest.mark.parametrize("index", [0, 1, 5])
 def test_a_worker_that_lies_about_a_group_does_not_get_it_written(disk: SimulatedDisk, index: int) -> None:
     writer = PayloadWriter(disk, PAYLOAD)
@@ -85,6 +87,7 @@ def test_a_group_out_of_order_is_refused(disk: SimulatedDisk, index: int) -> Non
         writer.take_group(index, groups()[1])
 
 
+@pytest.mark.verifies("S5")
 def test_a_group_that_never_came_leaves_the_slot_unloadable(disk: SimulatedDisk) -> None:
     with pytest.raises(ImageError, match="ends early: expected '6 groups', found '5 groups'"):
         written(disk, last=False).read_back(lambda _: None)
@@ -133,6 +136,7 @@ class Forgetful(SimulatedDisk):
         return bytes(data)
 
 
+@pytest.mark.verifies("S5")
 @pytest.mark.parametrize("where", [0, 100, GROUP + 7, len(IMAGE.content) - 1, len(IMAGE.content) + 1, SIZE - 1])
 def test_a_medium_that_changes_one_byte_anywhere_is_noticed(where: int) -> None:
     disk = Forgetful("slot", SIZE)
@@ -158,6 +162,7 @@ def test_an_image_whose_groups_and_whole_disagree_is_blamed_not_the_medium(disk:
         writer.read_back(lambda _: None)
 
 
+@pytest.mark.verifies("S14")
 def test_a_slot_is_found_again_by_its_digest_and_its_tail_counts(disk: SimulatedDisk) -> None:
     writer = written(disk)
     writer.read_back(lambda _: None)

@@ -54,6 +54,7 @@ def left_to_the_deadline(error: BaseException, arguments: argparse.Namespace) ->
     return passes(error) or (isinstance(error, TwinslotError) and error.code.startswith(_OF_CONFIGURATION))
 
 
+# keeps: S6
 def patiently(verb: Callable[[], int], arguments: argparse.Namespace, host: Host) -> int:
     """Run the verb until it ends otherwise than by what may pass, or its time is over.
 

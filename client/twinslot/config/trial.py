@@ -26,6 +26,7 @@ _STAND_INS: Final[dict[str, dict[str, Any]]] = {
 }
 
 
+# keeps: S6
 def load_for_trial(root: str | Path = "/") -> tuple[Config, tuple[DeviceError, ...]]:
     """Read the configuration, leaving out what is at fault and not needed.
 

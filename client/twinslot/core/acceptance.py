@@ -73,6 +73,7 @@ def check(manifest: Manifest, facts: DeviceFacts, policy: AcceptancePolicy) -> t
     )
 
 
+# keeps: S7
 def _check_state(facts: DeviceFacts) -> Iterator[Refusal]:
     if facts.on_trial:
         hint = "wait for its health checks, or run 'twinslot commit' or 'twinslot rollback'"
@@ -91,6 +92,7 @@ def _check_device_type(manifest: Manifest, facts: DeviceFacts) -> Iterator[Refus
     )
 
 
+# keeps: S11
 def _check_narrowing(key: str, what: str, own: str | None, named: tuple[str, ...]) -> Iterator[Refusal]:
     """An image that names some is for these alone; a device that does not know what it is could be another."""
     if named and own not in named:
@@ -98,6 +100,7 @@ def _check_narrowing(key: str, what: str, own: str | None, named: tuple[str, ...
         yield Refusal(key, what, own or "(none configured)", ", ".join(named), hint)
 
 
+# keeps: S11
 def _check_payloads(manifest: Manifest, facts: DeviceFacts, policy: AcceptancePolicy) -> Iterator[Refusal]:
     known = ", ".join(sorted(facts.room))
     for payload in manifest.payloads:
@@ -117,6 +120,7 @@ def _check_payloads(manifest: Manifest, facts: DeviceFacts, policy: AcceptancePo
         yield Refusal("payload-missing", "the image lacks a payload that this device needs", name, "nothing")
 
 
+# keeps: S13
 def _check_age(manifest: Manifest, facts: DeviceFacts, policy: AcceptancePolicy) -> Iterator[Refusal]:
     release, floors = manifest.release, facts.floors
     if release.sequence < floors.sequence:
@@ -154,6 +158,7 @@ def _check_same(manifest: Manifest, facts: DeviceFacts, policy: AcceptancePolicy
         yield Refusal("already-installed", what, hint="use '--reinstall' to write it again")
 
 
+# keeps: S8
 def _check_room(manifest: Manifest, facts: DeviceFacts) -> Iterator[Refusal]:
     """A release takes at most half of the numbers that are left: else one mistyped number is the device's last."""
     release, floors = manifest.release, facts.floors
@@ -167,6 +172,7 @@ def _check_room(manifest: Manifest, facts: DeviceFacts) -> Iterator[Refusal]:
             yield Refusal("number-room", what, f"at most {most}", str(found), f"build it with a smaller {name}")
 
 
+# keeps: S11
 def _check_health(manifest: Manifest, facts: DeviceFacts) -> Iterator[Refusal]:
     for name in sorted(set(manifest.checks) - facts.checks):
         yield Refusal(

@@ -31,6 +31,7 @@ class BootFacts:
     environment: BootState | None
 
 
+# keeps: S3, S12, S13
 def classify_boot(
     facts: BootFacts,
     target: SlotName | None,
@@ -101,6 +102,7 @@ def why_left(env: BootState, traits: LoaderTraits, stored: str, boots: int) -> s
     return Reason.RESETS if innocent else Reason.NOT_BOOTED
 
 
+# keeps: S12
 def disagreements(facts: BootFacts, target: SlotName | None, traits: LoaderTraits = UBOOT) -> tuple[str, ...]:
     """Sentences for the audit: where the environment and what runs contradict each other or the record."""
     env = facts.environment

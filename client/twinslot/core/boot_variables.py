@@ -66,6 +66,7 @@ class BootState:
         """Where this slot, when it is left, goes back to."""
         return slots_from(slot).back(self.back)
 
+    # keeps: S7
     def is_kept(self, running: SlotName) -> bool:
         """Whether this slot, which runs, is neither on trial nor given up: only then the others may change (S7)."""
         return not self.on_trial(running) and self.states[running] is not SlotState.BAD
@@ -98,6 +99,7 @@ def prepare(state: BootState, target: SlotName, transaction: str) -> Changes:
     return _decision(state, transaction) | {f"slot_{target}": SlotState.BAD} | _NO_TRIAL
 
 
+# keeps: S4
 def arm(state: BootState, target: SlotName, transaction: str, release: Release, back: SlotName) -> Changes:
     """Start the target on trial at the next boot; `back` is the slot that runs now, where a failed trial ends."""
     return _decision(state, transaction) | {
@@ -112,6 +114,7 @@ def arm(state: BootState, target: SlotName, transaction: str, release: Release, 
     }
 
 
+# keeps: S4, S8
 def commit(
     state: BootState,
     target: SlotName,
@@ -144,6 +147,7 @@ def commit(
     return changes
 
 
+# keeps: S13
 def give_up(state: BootState, target: SlotName, transaction: str, failed: int | None, reason: str) -> Changes:
     """Leave the target for good and start the slot that it came from, counting its tries.
 
@@ -178,6 +182,7 @@ def disarm(state: BootState, target: SlotName, running: SlotName, transaction: s
     return prepare(state, target, transaction) | _quiet() | {"slot": running} | kept
 
 
+# keeps: S13
 def stop_counting(state: BootState, running: SlotName, transaction: str, reason: str = "") -> Changes:
     """The running slot came up after a rollback or a loss: keep it, stop counting. The reason stays for readers.
 
@@ -192,6 +197,7 @@ def stop_counting(state: BootState, running: SlotName, transaction: str, reason:
     return changes | {f"slot_{name}": SlotState.BAD for name in left} | told
 
 
+# keeps: S8
 def catch_up(state: BootState, generation: int, floors: Floors) -> Changes:
     """The environment is older than the record: no floor stays below the record's (S8), and it counts as the newest.
 

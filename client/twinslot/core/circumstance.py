@@ -24,6 +24,7 @@ def is_shortage(error: OSError) -> bool:
     return error.errno in SHORTAGES
 
 
+# keeps: S6
 def may_pass(error: BaseException | None) -> bool:
     """Whether the error, or one that it was made of, is such a circumstance."""
     while error is not None:

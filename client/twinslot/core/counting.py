@@ -10,6 +10,7 @@ KINDS_MAX: Final = 64  # with those that are only told apart by kind
 REST: Final = "rest"  # all others
 
 
+# keeps: S19
 def counted(counts: Mapping[str, int], exact: str, kind: str) -> tuple[dict[str, int], int]:
     """One more of this, and how many there are now.
 

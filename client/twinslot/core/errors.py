@@ -70,6 +70,7 @@ class TwinslotError(Exception):
         """The error as JSON-ready data: the keys of `FIELDS`, the same on every surface."""
         return _shape(self, self.code)
 
+    # keeps: S18
     @staticmethod
     def from_dict(data: dict[str, object]) -> TwinslotError:
         """Rebuild an error that crossed a process border.

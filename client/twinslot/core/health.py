@@ -8,6 +8,7 @@ from dataclasses import replace
 from twinslot.core.model import CheckResult
 
 
+# keeps: S6
 def judged(results: Sequence[CheckResult], demanded: Collection[str]) -> tuple[CheckResult, ...]:
     """The results with what the manifest demands by name.
 
@@ -26,6 +27,7 @@ def judged(results: Sequence[CheckResult], demanded: Collection[str]) -> tuple[C
     )
 
 
+# keeps: S6
 def failed(results: Iterable[CheckResult]) -> tuple[CheckResult, ...]:
     """The required checks that did not pass: one is enough to leave a trial; a wanted check never decides.
 

@@ -191,6 +191,7 @@ TABLE: Final[Mapping[State, Mapping[Event, Transition]]] = {
 }
 
 
+# keeps: S3, S7, S10
 def step(state: State, event: Event) -> Transition:
     """What the event leads to.
 

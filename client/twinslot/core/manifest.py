@@ -203,6 +203,7 @@ class Manifest:
         raise KeyError(name)
 
 
+# keeps: S2, S11
 def parse_manifest(data: bytes) -> Manifest:
     """Read a manifest strictly: canonical bytes, every value in its bounds, unknown keys only where later ones may be.
 

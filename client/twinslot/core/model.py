@@ -86,6 +86,7 @@ class Floors(Kept):
     epoch: int = 0
     root: int = 1
 
+    # keeps: S18
     def highest(self, other: Floors) -> Floors:
         """The higher of each, since the floors stand in two places and losing one lowers nothing.
 

@@ -146,6 +146,7 @@ def _waves(fields: Fields) -> tuple[Wave, ...]:
     return tuple(waves)
 
 
+# keeps: S29
 def choose(offers: tuple[Offer, ...], facts: OfferFacts) -> Choice:
     """The newest release that is newer than what runs, and what stands in its way."""
     newer = [each for each in offers if each.sequence > facts.sequence and each.epoch >= facts.epoch]

@@ -39,6 +39,7 @@ class Origin(Kept):
     unit: str = ""
     action: str = ""
 
+    # keeps: S19
     def as_dict(self) -> dict[str, object]:
         """JSON-ready, for audit rows: only what is known."""
         return {name: value for name, value in write(self).items() if value not in (None, "")}

@@ -55,6 +55,7 @@ ENDED: Final[Mapping[Outcome, JobOutcome]] = {
 }
 
 
+# keeps: S10
 def outcome_of(transaction: Transaction | None) -> JobOutcome:
     """The word for a request that gave this transaction; None: it gave none."""
     if transaction is None:

@@ -89,6 +89,7 @@ class Refuse:
 Verdict: TypeAlias = Go | Wait | Refuse
 
 
+# keeps: S7
 def decide(gate: Gate, wish: Wish, facts: PolicyFacts) -> Verdict:
     """Whether the step behind this gate may be done."""
     return _RULES[gate](wish, facts)

@@ -70,6 +70,7 @@ class RollbackOptions:
     reboot: bool = True
 
 
+# keeps: S21 (in the service's process)
 def overriding(options: Any) -> tuple[str, ...]:
     """Names of the options that override a check, of those that are given."""
     marked = (each for each in fields(options) if each.metadata.get("right") is Right.OVERRIDE)

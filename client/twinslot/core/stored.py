@@ -40,6 +40,7 @@ class Kept:
     unknown: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
+# keeps: S18
 def write(stored: object) -> dict[str, Any]:
     """JSON-ready data of a dataclass, with whatever was kept at each level."""
     assert dataclasses.is_dataclass(stored)
@@ -47,6 +48,7 @@ def write(stored: object) -> dict[str, Any]:
     return dict(getattr(stored, _UNKNOWN, {})) | known
 
 
+# keeps: S18
 def read(kind: type[T], data: object) -> T:
     """Rebuild what `write` made, by this version or another.
 
@@ -67,6 +69,7 @@ def read(kind: type[T], data: object) -> T:
         raise ValueError(f"'{kind.__name__}' lacks a key: {e}") from e
 
 
+# keeps: S18
 def word(kind: type[WordT], text: str) -> WordT:
     """The member, or the word itself when this version has no such member."""
     try:

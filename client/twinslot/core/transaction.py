@@ -103,6 +103,7 @@ class Transaction(Kept):
         """
         return stored.read(Transaction, data)
 
+    # keeps: S18
     def in_known_state(self) -> Transaction:
         """The same in a state of this version's table.
 

@@ -38,6 +38,7 @@ class Announcer:
         self.stopped_by: Callable[[], Origin | None] = lambda: None
         self._origin = origin
 
+    # keeps: S19
     def announce(self, event: AuditEvent, transaction: Transaction | None = None, **fields: Any) -> None:
         """Store a row, with the transaction if one is given, and write the line.
 
@@ -83,6 +84,7 @@ class Announcer:
         for name in self.record.set_aside if self.record else ():
             write_line(AuditEvent.RECORD_SET_ASIDE, {"file": name} | self._stamp())
 
+    # keeps: S19
     def ended(self, verb: str, error: TwinslotError) -> None:
         """A request ended with this error: announced once, and counted when it comes again and again (S19)."""
         if error.announced:

@@ -65,6 +65,7 @@ def open_engine(config: Config, *, service_workers: bool, origin: Origin | None 
     return Engine(open_device(config, get_worker, origin or this_process()))
 
 
+# keeps: S28
 def open_stream(config: Config, source: str | int, *, service_workers: bool) -> ImageStream:
     """A stream of an image from a URL or an open descriptor; the caller keeps and closes its descriptor.
 
@@ -142,6 +143,7 @@ def open_device(config: Config, get_worker: GetWorker, origin: Origin) -> Device
     )
 
 
+# keeps: S24 (in the command's process)
 def verify_head(
     config: Config,
     head: ImageHead,

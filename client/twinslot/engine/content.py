@@ -96,6 +96,7 @@ class ImageInstall:
         """What would have saved a part of the download, and why it did not; the first reason counts."""
         return {note.what: note.why for note in reversed(self._stream.unused)}
 
+    # keeps: S5
     def wipe(self) -> None:
         """Make every place of the target count for nothing; what was known of it is forgotten first."""
         self._meter.begin(Phase.PREPARE)
@@ -181,6 +182,7 @@ class ImageInstall:
             sink.read_back(lambda done, before=before: self._tick(before + done))  # type: ignore[misc]
             before += sink.extent
 
+    # keeps: S5
     def finish(self) -> None:
         """Make every payload count in its place: the target loads from here on."""
         self._stop_if_cancelled()

@@ -65,6 +65,7 @@ class Effects:
 
     # Filling the target
 
+    # keeps: S4
     def prepare(self) -> None:
         """Mark the target bad in both copies, then wipe its first groups (S4, S5)."""
         transaction, job = self._update.open, self._need_job()
@@ -130,6 +131,7 @@ class Effects:
         if may(Gate.RESTART, self.wish, self._device, self._update.state):
             self._device.reboot()
 
+    # keeps: S8
     def commit(self) -> Event:
         """The one write that keeps the target and raises the floors (S6, S8), then the other copy."""
         transaction, state = self._update.open, self._environment(anew=True)
@@ -141,6 +143,7 @@ class Effects:
         self._try_settle()
         return Event.COMMITTED
 
+    # keeps: S6
     def give_up(self) -> None:
         """Leave the target for good; the next boot is the other slot, its tries counted."""
         transaction, state = self._update.open, self._environment(anew=True)
@@ -158,6 +161,7 @@ class Effects:
 
     # Telling what happened
 
+    # keeps: S10
     def close_committed(self) -> None:
         """Record what the slot now holds, raise the record's floors, migrate the record, forget old failures."""
         transaction, record = self._update.open, self._update.record
@@ -173,6 +177,7 @@ class Effects:
         if record is not None:
             self._tolerate(record.migrate)
 
+    # keeps: S6
     def close_rolled_back(self) -> None:
         """Record why the target was left, and never try that release again unasked (S13).
 
@@ -195,6 +200,7 @@ class Effects:
         """Of the target, whatever types of payloads they keep."""
         return self._device.places[self._update.open.target].values()
 
+    # keeps: S12
     def _revert(self) -> None:
         """Of a target that the environment calls bad: one that is good is the way back, and stays as it is."""
         target = self._update.open.target
@@ -274,6 +280,7 @@ class Effects:
         """After the decision has landed, a failure to settle is only worth a note: the next start settles."""
         self._tolerate(self._known.settle)
 
+    # keeps: S12
     def _tolerate(self, do: Callable[[], object]) -> None:
         """The environment has decided; what only explains may fail (S12)."""
         try:

@@ -109,6 +109,7 @@ class Engine:
             self._device.tell_no_trial(session.update.state in _NO_TRIAL and not on_trial)
             return BootReport(session.event, session.update.state, session.update.transaction, session.notes)
 
+    # keeps: S6
     def check(self, observer: Observer = quiet) -> Transaction | None:
         """Run the health checks. On trial, a failed required check leaves the new system at once.
 
@@ -143,6 +144,7 @@ class Engine:
         """Run the health checks of this device and say what they found; nothing is stored and nothing follows."""
         return self._checked(observer)
 
+    # keeps: S6
     def commit(self, *, force: str = "", if_trial: bool = False, observer: Observer = quiet) -> Transaction | None:
         """Keep the system on trial, after its checks.
 

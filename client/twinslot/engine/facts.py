@@ -132,18 +132,21 @@ class Facts:
             return ()
         return disagreements(boot, transaction.target if transaction else None, self.traits) + self._went_back
 
+    # keeps: S7
     @property
     def on_trial(self) -> bool:
         """The running system is on trial or given up, by the environment or by the record: the other is needed (S7)."""
         kept = self.running is None or self.state is None or self.state.is_kept(self.running)
         return not kept or self.under_way in ON_TRIAL
 
+    # keeps: S8
     @property
     def floors(self) -> Floors:
         """The higher of environment and record (S8)."""
         known = self.record.floors if self.record else Floors()
         return self.state.floors.highest(known) if self.state else known
 
+    # keeps: S13
     @property
     def failed(self) -> frozenset[int]:
         """Sequences that rolled back here; one is remembered in two places (S13)."""
@@ -212,6 +215,7 @@ class View:
     loader_problem: str = ""
 
 
+# keeps: S26
 @contextlib.contextmanager
 def look(config: Config, find: Callable[..., RunningSlot] | None = None) -> Iterator[View]:
     """Gather the facts for a query: no lock, any user; the record stays open for reading within the block.
@@ -231,6 +235,7 @@ def look(config: Config, find: Callable[..., RunningSlot] | None = None) -> Iter
         yield View(where, facts, bootloader, record, environment_problem, record_problem, loader_problem)
 
 
+# keeps: S26
 def open_record(config: Config) -> Record | Published:
     """The record, for reading; for whoever may not read it, what is published of it.
 

@@ -14,6 +14,7 @@ from twinslot.engine.edges import Device
 log = logging.getLogger(__name__)
 
 
+# keeps: S7
 def require(gate: Gate, wish: Wish, device: Device, under_way: State, state: BootState) -> None:
     """Go on only if the step may be done now.
 

@@ -37,6 +37,7 @@ from twinslot.system.cancellation import Cancellation
 log = logging.getLogger(__name__)
 
 
+# keeps: S19
 def install(
     session: Session, stream: ImageStream, options: InstallOptions, observer: Observer, cancelled: Cancellation
 ) -> Transaction:

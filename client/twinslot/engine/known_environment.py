@@ -48,6 +48,7 @@ class KnownEnvironment:
         self._last = self._bootloader.read()
         return self._last
 
+    # keeps: S4
     def write(self, changes: Mapping[str, str], since: Environment | None = None) -> Environment:
         """See `Bootloader`."""
         since, self._last = since or self._last, None

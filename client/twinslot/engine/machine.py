@@ -28,6 +28,7 @@ class Machine:
     def __init__(self, update: OpenUpdate, effects: Mapping[Effect, Perform]) -> None:
         self._update, self._effects = update, effects
 
+    # keeps: S3
     def feed(self, event: Event, **detail: Any) -> None:
         """Drive the table from one event until no effect reports another.
 

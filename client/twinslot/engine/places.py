@@ -69,6 +69,7 @@ def _unfinished(record: Record, target: SlotName) -> bool:
     return last is not None and last.outcome is Outcome.ABANDONED
 
 
+# keeps: S14
 def check_target(device: Device, transaction: Transaction) -> None:
     """Read a slot back against the digests stored when it was installed.
 

@@ -53,6 +53,7 @@ class PollReport:
     error: TwinslotError | None = None
 
 
+# keeps: S29
 def poll(config: Config, get_worker: GetWorker, open_engine: Callable[[], Engine], *, if_due: bool) -> PollReport:
     """Ask the repository once.
 

@@ -84,6 +84,7 @@ class Session:
         return _gather(self.device, self._known, self.update.record)
 
 
+# keeps: S3, S17, S19, S26
 @contextlib.contextmanager
 def recovered(device: Device, what: str) -> Iterator[Session]:
     """Take the lock, gather the facts, and bring record and environment forward.
@@ -132,6 +133,7 @@ def _gather(device: Device, known: KnownEnvironment, record: Record | None) -> F
     return Facts(device.running, known.last, said, device.running_notes, device.boot_id, known.describe())
 
 
+# keeps: S12
 def _recovered(device: Device, announcer: Announcer, known: KnownEnvironment) -> Session:
     """With the record, or where it opens and then cannot be read, without it: it only explains (S12)."""
     try:
@@ -229,6 +231,7 @@ def _count_boot(device: Device, update: OpenUpdate, event: Event) -> None:
         update.change(boots=update.transaction.boots | {device.boot_id: "client"})
 
 
+# keeps: S8
 def _rebuild(device: Device, update: OpenUpdate, facts: Facts) -> None:
     """Write a new environment from the record and from what runs (boot contract, section 3, built-in default)."""
     transaction, record, running = update.transaction, facts.record, device.running
@@ -273,6 +276,7 @@ def _vouched_for(facts: Facts, slot: SlotName) -> bool:
     return bool(known and facts.record and known.release.epoch >= facts.record.floors.epoch)
 
 
+# keeps: S8
 def _bring_forward(environment: KnownEnvironment, update: OpenUpdate) -> None:
     """Repair what can be repaired, and let the record learn what the environment knows."""
     broken = any(copy.state in (CopyState.CORRUPT, CopyState.UNREADABLE) for copy in environment.last.copies)

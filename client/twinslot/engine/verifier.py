@@ -66,6 +66,7 @@ class Verifier:
             documents |= write_chain([*roots, *verdict.new_roots])
         return Verified(verdict.root_version, documents, {"trust": verdict.summary()})
 
+    # keeps: S24
     def ask(
         self,
         head: ImageHead,

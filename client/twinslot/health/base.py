@@ -109,6 +109,7 @@ class Runner:
                 )
         self._checks, self._clock, self._sleep = tuple(checks), clock, sleep
 
+    # keeps: S6, S16
     def run(self, deadline: float, asked: Callable[[int], None] = lambda _: None) -> tuple[CheckResult, ...]:
         """Ask all; one result each, in order. When the clock reaches `deadline`, whatever is left has failed.
 

@@ -47,6 +47,7 @@ class NotAsked:
         return CheckVerdict(passed=False, detail=f"not asked: {self.why}")
 
 
+# keeps: S6
 def discover(directories: Iterable[Path], terms: CheckOptions, optional: Iterable[Path] = ()) -> tuple[Check, ...]:
     """One check per entry of the directories, sorted by name.
 

@@ -12,6 +12,7 @@ from twinslot.health.directory import NotAsked, discover
 from twinslot.health.systemd import NoFailedUnits, UnitCheck
 
 
+# keeps: S11
 def configured_checks(health: HealthConfig) -> tuple[Check, ...]:
     """All checks in the order in which they are asked: units, directories, commands, HTTP, and last the failed units.
 

@@ -60,6 +60,7 @@ def check_attachment(attachment: Attachment, data: bytes) -> bytes:
     return data
 
 
+# keeps: S2
 def open_group(
     payload: Payload, index: int, entry: StoredEntry, stored: bytes, plain_digest: bytes, decoder: Decoder
 ) -> bytes:

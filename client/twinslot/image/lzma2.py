@@ -34,6 +34,7 @@ class Unpacker:
         filters = [_PARAMETERS | {"dict_size": window}]
         self._decoder = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=filters) if len(stored) else None
 
+    # keeps: S9
     def take(self, length: int) -> bytes:
         """The next bytes; never makes more.
 

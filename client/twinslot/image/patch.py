@@ -83,6 +83,7 @@ class PatchDecoder:
         self._plain_list = plain_list
         self._read_base = read_base
 
+    # keeps: S2
     def piece(self, number: int, stored: bytes) -> Iterator[tuple[int, bytes | None]]:
         """The groups of one piece, each as (index, plain content).
 

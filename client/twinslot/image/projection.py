@@ -90,6 +90,7 @@ def _sound(numbers: Iterator[int]) -> Iterator[int]:
         raise PackedError("areas or shifts that are no numbers") from e
 
 
+# keeps: S9
 def read_shifts(data: bytes) -> Shifts:
     """The shifts of a piece.
 

@@ -113,6 +113,7 @@ class Reader:
         self._waits_for = None
         return self._events()
 
+    # keeps: S2
     def proceed(self, manifest: Manifest) -> Iterator[Event]:
         """Go on past the head. The caller has verified these manifest bytes against the device's trust.
 
@@ -219,6 +220,7 @@ class Reader:
         sealed = yield from self._take(length + self._tag)
         return self._opener.open(place, sealed)
 
+    # keeps: S9
     def _take(self, length: int) -> Generator[Event | _Wait, None, bytes]:
         while len(self._buffer) < length:
             yield _Wait.DATA

@@ -169,6 +169,7 @@ def parse_header(data: bytes) -> Header:
     return header
 
 
+# keeps: S9
 def check_bounds(header: Header) -> None:
     """Hold every length to its bound.
 

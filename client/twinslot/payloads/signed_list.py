@@ -25,6 +25,7 @@ class SignedList:
         self._coming: Iterator[int] = iter(())
         self.data = b""
 
+    # keeps: S2
     def take(self, data: bytes) -> None:
         """Take the list of digests, once; from now on all groups may come, in order.
 
@@ -64,6 +65,7 @@ class SignedList:
         """Whether this is the group's content."""
         return hashlib.sha256(data).digest() == self._digest(index)
 
+    # keeps: S2
     def check(self, index: int, data: bytes | memoryview) -> None:
         """Hold a group that was received to the list.
 

@@ -51,6 +51,7 @@ class Exchange:
         self._at_hand = dict(at_hand or {})
         self._given: tuple[DocumentRequest, bytes] | None = None
 
+    # keeps: S29
     def refresh(self, question: RepositoryQuestion) -> FreshMetadata:
         """One question, and all that it takes to answer it.
 

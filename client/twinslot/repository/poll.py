@@ -79,6 +79,7 @@ class Poll:
         self._setting, self._fetcher, self._get_trust = setting, fetcher, get_trust
         self._store = DocumentStore(directory / DOCUMENTS)
 
+    # keeps: S29
     def run(self, state: PollState) -> tuple[PollState, TwinslotError | None]:
         """Ask, and say what is known from here on, and what went wrong."""
         now = _written(self._setting.time.reference)

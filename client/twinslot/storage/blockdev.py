@@ -39,6 +39,7 @@ _GONE: Final = (errno.ENXIO, errno.ENODEV, errno.ENOMEDIUM)
 _READ_ONLY: Final = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
+# keeps: S1
 def open_target(path: str | Path, forbidden: Iterable[Device], *, allow_files: bool = False) -> BlockTarget:
     """Open a partition for writing, exclusively. The caller closes it.
 
@@ -181,6 +182,7 @@ class BlockTarget:
             )
             raise self._poison from e
 
+    # keeps: S5
     def read_direct(self, offset: int, length: int) -> bytes:
         """Read past the page cache; offset and length in whole sectors."""
         self._check("read", offset, length)

@@ -102,6 +102,7 @@ class DeviceKeyFiles:
                 Path(fresh).unlink()
             raise _unusable(f"'{self.public_path}' cannot be written", e) from e
 
+    # keeps: S22
     def _require_private(self, status: os.stat_result) -> None:
         mode = stat.S_IMODE(status.st_mode)
         if stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and not mode & 0o077:

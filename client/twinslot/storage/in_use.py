@@ -9,6 +9,7 @@ from twinslot.storage import mounts
 from twinslot.storage.mounts import Device
 
 
+# keeps: S1
 def refuse_in_use(path: Path, device: Device, forbidden: frozenset[Device]) -> None:
     """Refuse a device that is, holds or stands on a forbidden one, and one that is mounted or carries a mount.
 

@@ -137,6 +137,7 @@ class UpdateLock:
             except FileNotFoundError:
                 raise e from None  # what is missing is room for it
 
+    # keeps: S17, S27
     def _take(self, fd: int) -> None:
         until = self._clock() + self._wait
         while True:
@@ -150,6 +151,7 @@ class UpdateLock:
                 raise DeviceError(f"the lock '{self._path}' cannot be taken", code="lock", found=e) from e
             self._sleep(POLL)
 
+    # keeps: S12
     def _sign(self, fd: int) -> None:
         """Who holds the lock, for the loser's message only: /run may be full or read-only, and the lock holds."""
         with contextlib.suppress(OSError):

@@ -73,6 +73,7 @@ def find_running_slot(slots: SlotDevices, environment: str | None = None) -> Run
     )
 
 
+# keeps: S1
 def running_slot(
     slots: SlotDevices,
     mountinfo: str,
@@ -147,6 +148,7 @@ def _covering(table: tuple[Mount, ...], layer: str, seen: set[Mount]) -> Mount |
     return max(candidates, key=lambda each: each[:2])[2] if candidates else None
 
 
+# keeps: S1
 def overlay_layers(mount: Mount) -> tuple[str, ...]:
     """Directories of the lower layers, the topmost first, without those that hold only data.
 

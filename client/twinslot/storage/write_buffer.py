@@ -61,6 +61,7 @@ class WriteBuffer:
                 if self._length == WRITE_BUFFER:
                     self._hand_over()
 
+    # keeps: S5
     def hand_over(self) -> None:
         """Hand over what is held back.
 

@@ -14,6 +14,7 @@ _PROC: Final = Path("/proc/self")
 _NO_LOGIN: Final = 2**32 - 1  # nobody logged in: AUDIT_UID_UNSET of include/uapi/linux/audit.h
 
 
+# keeps: S19
 def this_process(proc: Path = _PROC) -> Origin:
     """The unit whose process this is, when nobody logged in; otherwise the user, by the name that logged in.
 

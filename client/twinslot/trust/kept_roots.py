@@ -15,6 +15,7 @@ NEWEST: Final = "root"
 KEPT_MAX: Final = 1024 * 1024  # bytes, together; a chain that came in images is no longer than one trust section
 
 
+# keeps: S24
 def read_chain(chain: str | None, newest: str | None) -> tuple[bytes, ...]:
     """The kept roots, oldest first. A list that is none, or too long, is one root that follows from nothing.
 

@@ -32,6 +32,7 @@ class Authority:
     def __str__(self) -> str:
         return f"{self.threshold} of {len(self.keys)}"
 
+    # keeps: S24
     def replaces(self, before: Authority) -> bool:
         """Whether this lets sign who could not before."""
         return self.threshold < before.threshold or not (self.keys <= before.keys and self.paths <= before.paths)
@@ -105,6 +106,7 @@ def signatures_needed(
     return max((role.threshold for role in roles), default=0)
 
 
+# keeps: S24
 def refuse_outranked(step: Step) -> tuple[Refusal, ...]:
     """Why too few have signed this document for what it replaces: one reason for each role that they would outrank."""
     replaced = replaced_roles(step.before, step.after)

@@ -76,6 +76,7 @@ class DocumentSource(Protocol):
         ...
 
 
+# keeps: S29
 def refresh(question: RepositoryQuestion, source: DocumentSource) -> FreshMetadata:
     """Bring the metadata up to date, and look for targets.
 

@@ -32,6 +32,7 @@ class Walk:
     stopped: TwinslotError | None
 
 
+# keeps: S24
 def walk(built_in: bytes, kept: tuple[bytes, ...]) -> Walk:
     """Start at the built-in root, and go as far as the kept ones lead.
 
@@ -71,6 +72,7 @@ def _read_anchor(data: bytes) -> Document:
     return anchor
 
 
+# keeps: S16
 def follow_chain(anchor: Document, chain: list[Document]) -> list[Document]:
     """The roots of an image that are newer than the anchor, each verified by the one before.
 

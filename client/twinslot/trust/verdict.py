@@ -45,6 +45,7 @@ class TrustTime:
     build: datetime
     verified: datetime
 
+    # keeps: S16
     @property
     def reference(self) -> datetime:
         """The latest of the three; expiry dates are compared with it."""

@@ -62,6 +62,7 @@ def _untold(_fit: int, _why: TwinslotError) -> None:
     pass
 
 
+# keeps: S2, S24
 def verify(request: TrustRequest, tell: TellDropped = _untold) -> Verdict:
     """Follow the rules above.
 
@@ -223,6 +224,7 @@ def _check_paths(targets: Document, required: tuple[str, ...], names: list[str])
 # 3, 4 and 8. The dates, all at once
 
 
+# keeps: S16
 def _compare_dates(
     request: TrustRequest, root: Document, targets: Document, manifest_expires: datetime
 ) -> tuple[DateCheck, ...]:

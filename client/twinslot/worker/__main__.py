@@ -44,6 +44,7 @@ USAGE: Final = f"usage: python3 -m twinslot.worker {'|'.join(KINDS)}, with a soc
 STACK: Final = 128 * 1024  # bytes of a thread that only waits
 
 
+# keeps: S9 (in the worker's process)
 def drop(start: Callable[[], None] = lambda: None) -> None:
     """No new privileges, no tracing, no core dumps, no files, no children, bounded memory.
 
@@ -63,6 +64,7 @@ def drop(start: Callable[[], None] = lambda: None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the engine decides what Ctrl-C means
 
 
+# keeps: S28 (in the worker's process)
 def leave_with(descriptor: int) -> None:
     """End this process as soon as the other end of a socket is closed; there is nothing to put in order."""
 

@@ -23,6 +23,7 @@ from twinslot.worker.unlock import KEY_MAX
 FILES: Final = 8  # of one update: the image, a patch and a block list
 
 
+# keeps: S22 (in a process of its own)
 def answer(channel: Channel) -> None:
     """One conversation.
 

@@ -164,6 +164,7 @@ def _started(kind: str) -> Worker:
     return Worker(Channel(ours), process)
 
 
+# keeps: S22
 def without_privileges(kind: str) -> list[str]:
     """The programs that take a worker's privileges away, when there are any to take.
 

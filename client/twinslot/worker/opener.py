@@ -72,6 +72,7 @@ class OpenerLink:
         self._channel = Channel(sock, SILENCE)
         self._open: deque[_Question] = deque()
 
+    # keeps: S22 (in the worker's process)
     def ask(self, file_id: bytes, place: UnitPlace, sealed: bytes) -> _Question:
         """Send a unit; answers to earlier ones are taken in if too much is on its way."""
         if len(sealed) < TAG_SIZE:

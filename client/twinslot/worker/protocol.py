@@ -324,6 +324,7 @@ def make_room(sock: socket.socket) -> None:
                 sock.setsockopt(socket.SOL_SOCKET, option, ROOM)
 
 
+# keeps: S9
 def _judge(head: bytes, expected: tuple[Kind, ...]) -> tuple[Kind, int]:
     """Kind and length of a frame that may be taken, before anything is allocated for it."""
     number, length = _HEADER.unpack(head)

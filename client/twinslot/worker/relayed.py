@@ -80,6 +80,7 @@ class RelayedDialer:
     ) -> None:
         self._relay, self._settings, self._policy, self._tick = relay, settings, policy, tick
 
+    # keeps: S22 (in the worker's process)
     def dial(self, address: Address) -> Line:
         """See `Dialer.dial`."""
         left = self._policy.left()

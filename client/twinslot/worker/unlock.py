@@ -44,6 +44,7 @@ class Decryption:
     get_worker: Callable[[str], Worker]
     key: Path | None = None
 
+    # keeps: S22
     def unlock(self, envelope: bytes) -> Unlocked:
         """Have the envelope opened, and start what opens the units.
 
@@ -89,6 +90,7 @@ class Decryption:
 NO_KEY: Final = Decryption(start)
 
 
+# keeps: S22
 def open_private(path: Path) -> int:
     """The file of a private key, open for reading; the caller's.
 

@@ -16,6 +16,7 @@ START: Final = 120.0  # seconds until a relay takes its task; starting Python ta
 _OF_THE_RELAY: Final = ("ca_file", "client_cert", "client_key", "pins", "proxy", "no_proxy")
 
 
+# keeps: S22
 @contextlib.contextmanager
 def relay_for(
     get: Callable[[str], Worker], url: str, http: Mapping[str, Any], nice: int = 0
@@ -47,6 +48,7 @@ def relay_for(
         raise
 
 
+# keeps: S22
 def for_the_worker(http: Mapping[str, Any]) -> dict[str, Any]:
     """The settings without what is the relay's alone: who is believed, our key, the proxy."""
     return {name: value for name, value in http.items() if name not in _OF_THE_RELAY}

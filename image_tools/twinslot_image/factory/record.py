@@ -21,6 +21,7 @@ from twinslot_image.outputs import Target
 from twinslot_image.replacement import workspace
 
 
+# keeps: S24
 def provision(image: Path, slot: SlotName, record: Target, built: datetime) -> dict[str, str]:
     """Write the record of a device that leaves the factory with this image in one slot.
 

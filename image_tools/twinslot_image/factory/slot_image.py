@@ -9,6 +9,7 @@ from twinslot_image.factory.layout import MIB, fixed_id
 from twinslot_image.factory.programs import TIME, run
 
 
+# keeps: S14 (where boards are built)
 def make_slot_image(tree: Path, out: Path, *, limit_mib: int = 0) -> Path:
     """An uncompressed erofs image of a tree: sorted, fixed id, fixed times, owners and modes kept.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from twinslot_lab.errors import LabError
 from twinslot_lab.matrix.join import Matrix, join
 from twinslot_lab.matrix.load import DataError
-from twinslot_lab.matrix.marks import find_marks
+from twinslot_lab.matrix.marks import MarkError, find_marks
 from twinslot_lab.matrix.model import Requirements, Run
 from twinslot_lab.matrix.page import as_html
 from twinslot_lab.matrix.reach import digest_of
@@ -35,7 +35,10 @@ def made(
     named = {r.evidence for r in data.requirements.values()}
     named |= {page for standard in data.standards for clause in standard.clauses for page in clause.pages}
     files = {name for name in named if name and (root / name).is_file()}
-    marks = find_marks(root, [root / path for path in sources])
+    try:
+        marks = find_marks(root, [root / path for path in sources])
+    except MarkError as e:
+        raise DataError(str(e)) from None
     return join(data, marks, runs, digest_of(root, [root / each for each in subject]), files)
 
 

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from twinslot_lab.errors import LabError
 from twinslot_lab.matrix.model import ID, Mark
 
 WORD: Final = "# keeps:"
@@ -29,8 +28,8 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 Block = list[ast.stmt]
 
 
-class MarkError(LabError):
-    """A mark names nothing, or belongs to no statement."""
+class MarkError(ValueError):
+    """A mark names nothing, or belongs to no statement. No `LabError`: this module is there before the client is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +90,7 @@ def _marked(
             if node.col_offset == column:
                 return block, at, function
             break
-    raise MarkError(f"{place}: the mark belongs to no statement", hint="put it beside one, or above it in its column")
+    raise MarkError(f"{place}: the mark belongs to no statement (hint: put it beside one, or above it in its column)")
 
 
 def _statements(block: Block, inside: str) -> Iterator[tuple[Block, int, str]]:
@@ -150,7 +149,7 @@ def _lines(text: str, name: str) -> Iterator[Mark]:
 def _ids(text: str, place: str) -> list[str]:
     ids = [each.strip() for each in text.split(",")]
     if wrong := [each for each in ids if not ID.fullmatch(each)]:
-        raise MarkError(f"{place}: '{wrong[0]}' is no id of a requirement", hint="write '# keeps: S5, REQ-IMG-12'")
+        raise MarkError(f"{place}: '{wrong[0]}' is no id of a requirement (hint: write '# keeps: S5, REQ-IMG-12')")
     return ids
 
 

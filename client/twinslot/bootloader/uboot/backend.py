@@ -216,6 +216,7 @@ def _check_writable(before: Environment, *, fresh: bool) -> None:
             )
 
 
+# keeps: S4
 def _judge(before: Environment, now: Environment, wanted: dict[str, str], asked: set[str], ended: str) -> Environment:
     """Exactly one copy changed, it was not the current one, and it now counts and says what was asked."""
     changed = [index for index, raw in enumerate(now.raw) if raw != before.raw[index]]

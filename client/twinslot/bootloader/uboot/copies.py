@@ -14,6 +14,7 @@ from twinslot.core.errors import DeviceError
 READS: Final = 3  # tries before a copy counts as unreadable
 
 
+# keeps: S6
 def read_copies(medium: Medium) -> Environment:
     """Read and judge every place, past the page cache.
 

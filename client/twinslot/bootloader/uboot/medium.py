@@ -42,6 +42,7 @@ class Medium:
         self._stack.close()
         self._fds.clear()
 
+    # keeps: S4
     def read(self, index: int, size: int | None = None) -> bytes:
         """One place, `size` bytes (default: its own size); shorter at the end of the device.
 

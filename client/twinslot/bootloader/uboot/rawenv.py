@@ -77,6 +77,7 @@ def encode(variables: Mapping[str, str], size: int, flags: int | None) -> bytes:
     return struct.pack("<I", zlib.crc32(data)) + (b"" if flags is None else bytes([flags])) + data
 
 
+# keeps: S4
 def current(first: int | None, second: int | None) -> int | None:
     """Which copy counts, from the flags bytes of those with a good CRC: 0, 1, or None when none does.
 

@@ -53,6 +53,7 @@ def fault(path: Path) -> str | None:
     return None
 
 
+# keeps: S27
 def make_private(
     paths: tuple[Path, ...] = TOOL_LOCKS,
     *,

@@ -32,6 +32,7 @@ class Caller:
         self.origin = origin
         self._bus, self._user, self._groups = bus, user, groups
 
+    # keeps: S21 (in the service's process)
     async def require(self, right: Right) -> None:
         """Refuse unless the caller has the right.
 
@@ -63,6 +64,7 @@ class Callers:
         self._watched: dict[str, Callable[[], None]] = {}
         bus.add_message_handler(self._notice)
 
+    # keeps: S19 (in the service's process)
     async def identify(self, sender: str) -> Caller:
         """Who calls.
 

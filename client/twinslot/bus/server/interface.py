@@ -190,6 +190,7 @@ class Update:
             self._exporter.changed(names.PATH, names.UPDATE, changed)
 
 
+# keeps: S21 (in the service's process)
 async def _options(kind: type[T], given: Mapping[str, Variant], call: Call) -> T:
     """The options of a call, if the caller may choose them: those that override a check need a right of their own."""
     options = unpack(kind, given)

@@ -18,6 +18,7 @@ _ABSENT: Final = frozenset(f"org.freedesktop.DBus.Error.{name}" for name in ("Se
 _NO_INTERACTION: Final = 0  # a device has nobody to type a password: polkit says no at once
 
 
+# keeps: S21 (in the service's process)
 async def has_right(bus: MessageBus, sender: str, right: Right) -> bool | None:
     """Whether the caller has the right; None: polkit is not installed.
 

@@ -18,6 +18,7 @@ PAGE: Final = 4096  # bytes; the largest logical sector size in use (NVMe and UF
 _ZEROS: Final = bytes(GROUP_SIZE_MAX)
 
 
+# keeps: S14
 def digest_on(device: TargetDevice, stored: StoredPayload, tick: Tick) -> str:
     """SHA-256 of a payload as the medium holds it, 64 hex digits; the tail must be zeros.
 
@@ -33,6 +34,7 @@ def digest_on(device: TargetDevice, stored: StoredPayload, tick: Tick) -> str:
     return whole.hexdigest()
 
 
+# keeps: S14
 def check_tail(device: TargetDevice, size: int, tick: Tick) -> None:
     """The partition after the payload must read as zeros, so that its whole content is defined (S14).
 

@@ -74,6 +74,7 @@ class PayloadWriter:
         self.lasting = False
         self.written = self.copied = self.skipped = self.zeroed = 0
 
+    # keeps: S5
     def wipe(self) -> None:
         """Make the partition unloadable, durably: first the sector that makes it a file system, then the group."""
         length = padded(self._device, self._payload.group_length(0))
@@ -109,6 +110,7 @@ class PayloadWriter:
                 raise
             return b""
 
+    # keeps: S9 (in the process whose memory is measured)
     def take_list(self, data: bytes) -> None:
         """Take the list of digests, once.
 
@@ -122,6 +124,7 @@ class PayloadWriter:
         """Say which groups will come through `take_group`, and in which order; at first: all of them, in order."""
         self._signed.expect(indices)
 
+    # keeps: S2
     def take_group(self, index: int, data: bytes | memoryview, *, look: bool = False) -> None:
         """Check one group that arrived, and write it. Groups come in the order that was asked for, each once.
 
@@ -213,6 +216,7 @@ class PayloadWriter:
         """Every group is in its place, or held back."""
         return bool(self._done) and all(self._done)
 
+    # keeps: S5
     def read_back(self, tick: Tick) -> None:
         """Zero the tail, flush, and compare the whole partition but the first group with what was signed.
 
@@ -262,6 +266,7 @@ class PayloadWriter:
             if index:
                 self._check_read_back(index, data)
 
+    # keeps: S5
     def finish(self) -> None:
         """Write the first group, and last in it the sector that makes it a file system: from here on it loads."""
         at = _mark(self._first)

@@ -51,6 +51,7 @@ class AuditTrail(Store):
         self.audit(event, **detail)
         return True
 
+    # keeps: S19
     def audit_counted(self, event: str, exact: str, kind: str, detail: dict[str, Any]) -> int:
         """Count what a hostile image or server can bring about without end, and add a row for some of them (S19).
 

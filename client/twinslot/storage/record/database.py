@@ -36,6 +36,7 @@ class BusyTimeout:
     def __init__(self, seconds: float = PATIENCE) -> None:
         self.left = seconds
 
+    # keeps: S27
     def heard(self, error: sqlite3.Error, connection: sqlite3.Connection) -> None:
         """A statement failed: if it has waited in vain, the next one shall not."""
         if _primary(error) in _LOCKED:
@@ -84,6 +85,7 @@ class Opened:
     busy: BusyTimeout = field(default_factory=BusyTimeout)
 
 
+# keeps: S15, S27
 def open_for_writing(path: Path, *, on_trial: bool, busy: BusyTimeout) -> Opened:
     """Open, or set aside and create.
 
@@ -148,6 +150,7 @@ def open_for_reading(path: Path) -> Opened:
     return Opened(path, connection)
 
 
+# keeps: S15
 def migrate(opened: Opened) -> bool:
     """Step the database up to this client's version; False when it is there already.
 

@@ -29,6 +29,7 @@ _LIMIT: Final = 1 << 20  # bytes; 50 transactions are some 100 kB, and more with
 _TAIL: Final = b"]}\n"
 
 
+# keeps: S27
 def publish(directory: Path, slots: Mapping[str, str], history: Sequence[str], meta: Mapping[str, Any]) -> None:
     """Write the file whole, readable for all. A failure is logged: nothing depends on it.
 

@@ -119,6 +119,7 @@ class Record(AuditTrail):
             state: dict[str, Any] = {"transaction": transaction.id, "state": str(transaction.state)}
             self._append_audit(event, state | detail)
 
+    # keeps: S18
     def current(self) -> Transaction | None:
         """The open transaction, if there is one.
 
@@ -200,6 +201,7 @@ class Record(AuditTrail):
                     if text is not None:
                         self._execute("INSERT INTO meta (key, value) VALUES (?, ?)", (key, text))
 
+    # keeps: S18
     def pending_documents(self, transaction: str) -> dict[str, str]:
         """Documents kept under a transaction's id (`ID.name`), by name: also those that only a newer client knows."""
         head = f"document.{transaction}."
@@ -213,6 +215,7 @@ class Record(AuditTrail):
 
     # Migration
 
+    # keeps: S15
     def migrate(self) -> bool:
         """Bring an old database to this client's version, with a copy kept beside. Call only after commit (S15)."""
         with as_device_error(self._opened.path):

@@ -187,6 +187,7 @@ class Dialer:
                 hint="see 'http.proxy' and 'http.no_proxy'",
             )
 
+    # keeps: S22 (in the relay's process)
     def _encrypt(self, sock: TimedSocket, address: Address, tls: ssl.SSLContext) -> None:
         sock.bound(self._settings.connect_timeout)
         try:

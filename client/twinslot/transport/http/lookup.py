@@ -81,6 +81,7 @@ def prepare() -> None:
     _resolver.start()
 
 
+# keeps: S28
 def look_up(host: str, port: int, seconds: float, tick: Callable[[], None]) -> Places:
     """The socket addresses of a server.
 

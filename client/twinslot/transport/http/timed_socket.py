@@ -40,6 +40,7 @@ class TimedSocket:
         self._socket, self._left, self._tick = sock, left, tick
         self._until, self._room, self._seconds = 0.0, _LIMITLESS, 0.0
 
+    # keeps: S28
     def bound(self, seconds: float, size: int = _LIMITLESS) -> None:
         """Whatever is done from here on, until the next call, takes so many seconds and received bytes at most."""
         self._seconds, self._room = min(seconds, self._left()), size

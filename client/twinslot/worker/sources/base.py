@@ -79,6 +79,7 @@ class GroupSource(ABC):
             yield index, b""
 
 
+# keeps: S28 (in the worker's process)
 def not_used(what: str, error: ImageError | TransportError | RangesRefused, note: Tell) -> None:
     """A file beside the image fails: say so, and go on without it. Whatever is wrong with it, the image may be had.
 

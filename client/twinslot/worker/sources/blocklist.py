@@ -103,6 +103,7 @@ class BlockListSource(GroupSource):
             log.warning("group %d of the block list cannot be unpacked: %s", index, e)
             return b""
 
+    # keeps: S2 (in the worker's process)
     def _checked(self, index: int, plain: bytes) -> bytes | None:
         digest = self._plain_list[index * DIGEST_SIZE : (index + 1) * DIGEST_SIZE]
         return plain if hashlib.sha256(plain).digest() == digest else None
