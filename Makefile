@@ -64,7 +64,7 @@ check: $(STAMP) ## the fast part: linters and tests that take seconds
 	$(PYTEST) -q -n 2 --dist worksteal -m "not slow and not board $(UNPRIVILEGED)"
 
 test-host: $(STAMP) ## unit tests, components, simulation: all tests but the boards
-	$(AS_ROOT) $(PYTEST) -q -n 2 --dist worksteal -m "not board" --durations=10 --run-file build/run/host.json
+	$(AS_ROOT) $(PYTEST) -q -n 2 --dist worksteal -m "not board" --durations=10 --run-file=build/run/host.json
 
 test-debian13: $(STAMP) ## the tests of the client with Debian 13's own Python and libraries
 	tests/debian13.sh
@@ -72,7 +72,7 @@ test-debian13: $(STAMP) ## the tests of the client with Debian 13's own Python a
 test-board: $(STAMP) ## the tests on emulated boards, but those of `make test-long`
 	$(AS_ROOT) $(BIN)/python -m twinslot_lab stories
 	$(AS_ROOT) env COLUMNS=250 $(PYTEST) -q -m "board and not long" -n 2 --dist worksteal --durations=20 --tb=short \
-		--run-file build/run/board.json
+		--run-file=build/run/board.json
 
 test-long: packages $(STAMP) ## board tests that `make test` leaves out for time (docs/guide-developer.md has their names)
 	$(AS_ROOT) $(PYTEST) -q -m "board and long" -n 2 --dist worksteal --durations=0
