@@ -6,6 +6,7 @@ import ast
 import functools
 import os
 import re
+import runpy
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,6 +94,11 @@ def test_every_link_inside_the_project_leads_somewhere(page: str) -> None:
 def test_the_safety_page_has_each_rule_once_and_in_order() -> None:
     assert sorted(set(RULES), key=lambda rule: int(rule[1:])) == RULES
     assert RULES[:17] == [f"S{number}" for number in range(1, 18)]
+
+
+def test_the_rules_are_printed_from_requirements_and_marks() -> None:
+    make_safety = runpy.run_path(str(ROOT / "docs/make_safety.py"))
+    assert SAFETY.read_text() == make_safety["page"](), "print it anew: make pages"
 
 
 @pytest.mark.parametrize("rule", RULES)
