@@ -46,11 +46,11 @@ def rules() -> Iterator[str]:
 
 
 def listed(name: str, values: list[str]) -> str:
-    """One item of a list, in lines of at most `WIDTH` columns."""
+    """One item of a list, in lines of at most `WIDTH` columns, but for a first word that is longer."""
     lines = [f"- {name}:"]
     for at, value in enumerate(values):
         word = f"`{value}`{',' if at < len(values) - 1 else '.'}"
-        if len(lines[-1]) + 1 + len(word) > WIDTH:
+        if at and len(lines[-1]) + 1 + len(word) > WIDTH:
             lines.append(" ")
         lines[-1] += f" {word}"
     return "\n".join(lines) + "\n"
@@ -100,7 +100,7 @@ def mutants_by_rule() -> dict[str, list[str]]:
     """Files of tests/mutants by the rule in their first line."""
     found: dict[str, list[str]] = defaultdict(list)
     for patch in sorted((ROOT / "tests/mutants").glob("*.patch")):
-        first = patch.open().readline()
+        first = patch.read_text().partition("\n")[0]
         found[first.removeprefix("Rule: ").split()[0]].append(patch.name)
     return found
 

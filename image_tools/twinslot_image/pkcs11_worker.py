@@ -122,14 +122,18 @@ def _find_key(session: Any, request: Mapping[str, Any], token: Any) -> Any:
 
 
 def _named(request: Mapping[str, Any]) -> dict[Any, Any]:
-    named: dict[Any, Any] = {} if request["label"] is None else {Attribute.LABEL: request["label"]}
-    return named if request["key_id"] is None else named | {Attribute.ID: bytes.fromhex(request["key_id"])}
+    named: dict[Any, Any] = {}
+    if request["label"] is not None:
+        named[Attribute.LABEL] = request["label"]
+    if request["key_id"] is not None:
+        named[Attribute.ID] = bytes.fromhex(request["key_id"])
+    return named
 
 
 def _public_half(session: Any, private: Any, request: Mapping[str, Any]) -> PublicKey:
     """From the private key's own attributes, or from the public key of the same id, or of the same name."""
     key_id = _get(private, Attribute.ID, otherwise=b"")
-    same = {Attribute.ID: key_id} if key_id else _named(request)
+    same = _named({"label": None, "key_id": key_id.hex()} if key_id else request)
     publics = list(session.get_objects({Attribute.CLASS: ObjectClass.PUBLIC_KEY} | same))
     for key in (private, *publics):
         try:

@@ -32,7 +32,9 @@ def main() -> None:
         try:
             url = f"http://{FAR}:{listener.getsockname()[1]}/{image.name}"
             began = time.monotonic()
-            transaction = device.install(url, connect_timeout=20.0, read_timeout=10.0, retries=20, retry_wait=1.0)
+            transaction = device.install(
+                url, schemes=("http",), connect_timeout=20.0, read_timeout=10.0, retries=20, retry_wait=1.0
+            )
             seconds = time.monotonic() - began
         finally:
             server.shutdown()

@@ -49,7 +49,7 @@ def value_for(action: argparse.Action) -> list[str]:
     """Something that the option takes."""
     if action.nargs == 0:
         return []
-    usual = "key=7" if action.metavar == "KEY=VALUE" else "7"
+    usual = {"KEY=VALUE": "key=7", "K/N": "2/3", "ROLE=N": "offers=7"}.get(str(action.metavar), "7")
     return [str(next(iter(action.choices)))] if action.choices else [usual]
 
 

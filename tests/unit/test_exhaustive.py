@@ -31,6 +31,7 @@ SOME = {
         Section.STORED_TABLES,
         Section.GROUPS,
     },
+    ("twinslot_image.pkcs11_worker", "Attribute.CLASS"): None,  # what is looked for in a token
     ("twinslot.image.wire", "Section.TRUST"): set(Section) - {Section.HEADER},  # its length is fixed
     ("twinslot.cli.verbs.trial", "Event.BOOTED_OLD"): BOOT_EVENTS,  # what `boot` may find
     ("twinslot.queries.doctor", "Event.BOOTED_OLD"): BOOT_EVENTS,

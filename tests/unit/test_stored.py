@@ -25,8 +25,9 @@ from twinslot.core.model import CheckResult, Floors, Release, SlotName, SlotReco
 from twinslot.core.origin import Origin
 from twinslot.core.stored import Kept
 from twinslot.core.transaction import Outcome, Transaction
+from twinslot.repository.state import PollState
 
-STORED = (CheckResult, Floors, Origin, Pause, Release, SlotRecord, StoredPayload, Transaction)
+STORED = (CheckResult, Floors, Origin, Pause, PollState, Release, SlotRecord, StoredPayload, Transaction)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=5),
     lambda each: st.lists(each, max_size=2) | st.dictionaries(st.text(max_size=5), each, max_size=2),
@@ -46,6 +47,8 @@ def as_newer(kind: type) -> st.SearchStrategy[dict[str, Any]]:
 
 
 def of_hint(hint: Any) -> st.SearchStrategy[Any]:
+    if hint is Any:
+        return JSON
     inner, kind = typing.get_args(hint), typing.get_origin(hint) or hint
     if isinstance(hint, types.UnionType):
         return st.none() | of_hint(inner[0])

@@ -55,7 +55,8 @@ def layout(header: Header, manifest: Manifest) -> Layout:
                 expected=f"{expected} bytes",
                 found=f"{found} bytes",
             )
-    starts = {section: header.offset(section) for section in sizes} | {Section.ATTACHMENTS: envelope.end}
+    starts = {section: header.offset(section) for section in sizes}
+    starts[Section.ATTACHMENTS] = envelope.end
     return Layout(tag, envelope, *(_spans(starts[section], parts) for section, parts in sizes.items()))
 
 

@@ -179,6 +179,8 @@ def predict_table(run: bytes, table: Table, offset: int, area: Area, shifts: Shi
     """
     skip, (starts, moved), out = -offset % table.size, shifts, None
     count = max(len(run) - skip, 0) // table.size
+    if not count:
+        return None
     words = struct.unpack_from(f"<{count}{'Q' if table.size == 8 else 'i'}", run, skip)
     first, mask = (offset + skip) // table.size, (1 << 8 * table.size) - 1
     bias, change = area.old_bias, area.old_bias - area.new_bias
