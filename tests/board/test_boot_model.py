@@ -30,6 +30,7 @@ pytestmark = pytest.mark.board
 
 SIZE = 0x4000  # bytes of one copy on this board
 SAMPLES = 50
+STATES = 20  # at least, of the copies and what is whole, that the writes of a short update leave
 NOISE = random.Random(1).randbytes(SIZE)
 QUIET = {
     "slot": "a",
@@ -122,7 +123,7 @@ def each_sampled_state() -> Iterator[Case]:
         first, second = (drives.card.read(offset, SIZE, state) for offset in board.environment.offsets)
         broken = (name for name, slot in slots.items() if slot.content(0, state)[1024:1028] != MAGIC)
         found[Case(first, second, frozenset(broken))] = None
-    assert len(found) > SAMPLES / 2
+    assert len(found) >= STATES
     cases = random.Random(3).sample(list(found), min(SAMPLES, len(found)))
     yield from cases
 
@@ -200,4 +201,4 @@ def test_the_model_agrees_on_wrapped_flags_lost_copies_and_odd_variables(uboot: 
 
 
 def test_the_model_agrees_on_states_that_a_real_update_could_leave(uboot: RealUBoot) -> None:
-    assert compare(uboot, each_sampled_state()) >= SAMPLES
+    assert compare(uboot, each_sampled_state()) >= STATES

@@ -144,8 +144,8 @@ def test_a_server_that_wants_a_certificate_and_gets_none_ends_the_encrypted_conn
     with serving(parts(DATA), tls=certificates.context(asks=True)) as web, relay(web.url, settings) as way:
         with contextlib.closing(source(way, f"{web.url}/x.twin")) as download, pytest.raises(TwinslotError) as error:
             download.read(0, 10)
-    assert error.value.found is not None
-    assert error.value.found.startswith("the encrypted connection failed")
+    assert error.value.found is not None  # by TLS 1.3 the server may be gone before its alert is read
+    assert error.value.found.startswith(("the encrypted connection failed", "broken pipe", "connection reset"))
 
 
 def test_a_server_of_another_authority_is_refused_by_the_relay(certificates: Certificates) -> None:

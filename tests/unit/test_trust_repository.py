@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import inspect
 import json
 import random
 import tempfile
@@ -120,7 +121,10 @@ class Fetcher(FetcherInterface):
 
 def theirs(world: World, files: dict[str, bytes], kept: Path) -> bool:
     """Whether python-tuf's client finds the target."""
-    updater = Updater(str(kept), "http://server/", fetcher=Fetcher(files), bootstrap=world.root)
+    first: dict[str, Any] = {"bootstrap": world.root}
+    if "bootstrap" not in inspect.signature(Updater).parameters:  # before python-tuf 6 it lay where the rest is kept
+        (kept / "root.json").write_bytes(first.pop("bootstrap"))
+    updater = Updater(str(kept), "http://server/", fetcher=Fetcher(files), **first)
     try:
         updater.refresh()
         return updater.get_targetinfo(world.target) is not None
