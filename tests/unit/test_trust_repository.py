@@ -121,10 +121,7 @@ class Fetcher(FetcherInterface):
 
 def theirs(world: World, files: dict[str, bytes], kept: Path) -> bool:
     """Whether python-tuf's client finds the target."""
-    first: dict[str, Any] = {"bootstrap": world.root}
-    if "bootstrap" not in inspect.signature(Updater).parameters:  # before python-tuf 6 it lay where the rest is kept
-        (kept / "root.json").write_bytes(first.pop("bootstrap"))
-    updater = Updater(str(kept), "http://server/", fetcher=Fetcher(files), **first)
+    updater = Updater(str(kept), "http://server/", fetcher=Fetcher(files), bootstrap=world.root)
     try:
         updater.refresh()
         return updater.get_targetinfo(world.target) is not None
@@ -221,6 +218,10 @@ def test_a_new_device_finds_the_target_and_keeps_each_document_once(world: World
     assert source.asked == ["3.root.json", "timestamp.json"]
 
 
+@pytest.mark.skipif(
+    "bootstrap" not in inspect.signature(Updater).parameters,
+    reason="before python-tuf 6 its client begins at the root that was kept, not at the one that was built in",
+)
 @pytest.mark.verifies("S29")
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32), name=st.sampled_from(FILES[1:]), again=st.booleans(), known=st.booleans())
