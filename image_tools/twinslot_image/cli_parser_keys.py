@@ -154,6 +154,11 @@ def _add_ceremony(actions: _Verbs, anywhere: Parser) -> None:
     propose.add_argument("-o", "--output", required=True, metavar="CHANGE.json", help="where it goes")
     propose.add_argument("--force", action="store_true", help="replace whatever stands where the output goes")
     propose.set_defaults(run=cli_key_change.propose)
+    _add_signing(actions, anywhere)
+
+
+def _add_signing(actions: _Verbs, anywhere: Parser) -> None:
+    """What becomes of a change that was proposed."""
     sign = _action(
         actions,
         anywhere,
