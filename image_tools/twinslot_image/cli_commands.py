@@ -17,6 +17,7 @@ from twinslot.image.layout import layout
 from twinslot.image.units import Opener, PlainUnits, UnitKind, UnitPlace
 from twinslot.trust.verdict import TrustPolicy
 from twinslot_image import replaceable
+from twinslot_image.approvals_beside import find_approvals
 from twinslot_image.blocks_inspect import describe_blocks, is_blocks, read_blocks_head, render_blocks
 from twinslot_image.build import build_image, build_time
 from twinslot_image.cli_keys import words
@@ -88,7 +89,7 @@ def _inspected(path: Path) -> tuple[str, dict[str, Any], list[str]]:
     if parse_manifest(front.manifest).encrypted:
         with path.open("rb") as file:
             envelope = read_envelope(file)[1]
-    data = describe_image(front, envelope)
+    data = describe_image(front, envelope, find_approvals(path))
     return "image", data, render_image(data)
 
 

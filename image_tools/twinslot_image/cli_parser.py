@@ -12,6 +12,7 @@ from twinslot.core.manifest import SEQUENCE_MAX
 from twinslot_image import PROGRAM, __version__, cli_blocks, cli_factory, cli_patch, cli_provision, cli_sign
 from twinslot_image import cli_commands as commands
 from twinslot_image.cli_parser_encryption import add_encryption, add_identity
+from twinslot_image.cli_parser_evidence import add_evidence
 from twinslot_image.cli_parser_keys import add_keys
 from twinslot_image.cli_parser_repository import add_repository
 
@@ -50,6 +51,7 @@ def make_parser() -> Parser:
     add_keys(verbs, anywhere)
     _add_build(verbs, anywhere)
     _add_sign(verbs, anywhere)
+    add_evidence(verbs, anywhere)
     add_encryption(verbs, anywhere)
     _add_deltas(verbs, anywhere)
     _add_readers(verbs, anywhere)

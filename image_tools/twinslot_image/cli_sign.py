@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]
+
 from twinslot.cli.output import Output
 from twinslot.core.errors import Refusal, RefusedError
 from twinslot.core.manifest import parse_manifest
@@ -32,7 +34,7 @@ def sign(arguments: argparse.Namespace, output: Output) -> None:
         return
     if not arguments.role:
         raise RefusedError(Refusal("role-missing", "'--key' and '--attach' need a role", hint="add '--role ROLE'"))
-    add = _attaching(arguments) if arguments.attach else _signing(arguments)
+    add = _attaching(arguments) if arguments.attach else _signing(arguments.role, open_signer(arguments.key, arguments))
     known: list[str] = []
 
     def change(front: Front) -> bytes:
@@ -60,6 +62,11 @@ def _write_bytes_to_sign(arguments: argparse.Namespace, output: Output) -> None:
     say(arguments, output, {"file": str(target.path), "size": len(data)}, [text], target)
 
 
+def add_signature(image: Path, role: str, signer: CryptoSigner) -> None:
+    """A signature that a device counts, by a key that is open already."""
+    replace_manifest(image, _signing(role, signer))
+
+
 def _attaching(arguments: argparse.Namespace) -> Callable[[Front], bytes]:
     signature = read_signature(arguments.attach)
 
@@ -69,11 +76,9 @@ def _attaching(arguments: argparse.Namespace) -> Callable[[Front], bytes]:
     return add
 
 
-def _signing(arguments: argparse.Namespace) -> Callable[[Front], bytes]:
-    signer = open_signer(arguments.key, arguments)
-
+def _signing(role: str, signer: CryptoSigner) -> Callable[[Front], bytes]:
     def add(front: Front) -> bytes:
-        return signing.sign_manifest(front.manifest, parse_trust(front.trust).targets, arguments.role, signer)
+        return signing.sign_manifest(front.manifest, parse_trust(front.trust).targets, role, signer)
 
     return add
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from twinslot.core.describe import TIME, describe_manifest, source_lines
@@ -9,13 +11,14 @@ from twinslot.core.manifest import Manifest, parse_manifest
 from twinslot.image.envelope import Envelope
 from twinslot.image.layout import layout
 from twinslot.image.wire import Section, parse_trust
+from twinslot_image.approvals_beside import describe_approvals, render_approvals
 from twinslot_image.compose import Front
 from twinslot_image.envelope_inspect import describe_envelope, render_envelope
 from twinslot_image.progress import size_text
 from twinslot_image.signing import describe_document, role_key_ids
 
 
-def describe_image(front: Front, envelope: Envelope | None = None) -> dict[str, Any]:
+def describe_image(front: Front, envelope: Envelope | None = None, approvals: Iterable[Path] = ()) -> dict[str, Any]:
     """The image as JSON-ready data; stable keys, sizes in bytes, `encryption` null where no envelope is given.
 
     Raises:
@@ -32,6 +35,7 @@ def describe_image(front: Front, envelope: Envelope | None = None) -> dict[str, 
         "sections": {str(section): front.header.length(section) for section in Section},
         "documents": [_describe_document(data) for data in (*trust.roots, trust.targets)],
         "roles": [_describe_role(name, *roles[name], manifest) for name in sorted(roles)],
+        "approvals": describe_approvals(front, approvals),
         "unknown_signatures": sorted(set(manifest.key_ids) - {key for _, keys in roles.values() for key in keys}),
     }
 
@@ -71,6 +75,8 @@ def render_image(data: dict[str, Any]) -> list[str]:
     if data["unknown_signatures"]:
         count = len(data["unknown_signatures"])
         lines.append(f"  and {count} {'signature' if count == 1 else 'signatures'} by keys of no role")
+    if data["approvals"]:
+        lines += ["", "  approvals", *(f"    {line}" for line in render_approvals(data["approvals"]))]
     documents = ", ".join(f"{d['type']} {d['version']} (until {d['expires'][:10]})" for d in data["documents"])
     lines += ["", f"  trust        {documents}", "  Nothing above is verified; 'twinslot-image verify' does that."]
     return lines

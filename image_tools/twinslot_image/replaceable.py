@@ -14,6 +14,7 @@ from twinslot.image.wire_patch import PATCH_MAGIC
 from twinslot_image.compose import read_front
 
 _TO_SIGN = b'{"_type":"targets"'  # how the bytes begin that a signature covers: canonical JSON sorts by key
+_PAE = b"DSSEv1 "
 
 
 def nothing(_file: BinaryIO) -> str | None:
@@ -45,6 +46,11 @@ def block_list(file: BinaryIO) -> str | None:
 def bytes_to_sign(file: BinaryIO) -> str | None:
     """What was written to be signed elsewhere may be replaced."""
     return None if _first(file, len(_TO_SIGN)) == _TO_SIGN else "a file that holds no bytes to be signed"
+
+
+def approval_to_sign(file: BinaryIO) -> str | None:
+    """What was written of an approval to be signed elsewhere may be replaced."""
+    return None if _first(file, len(_PAE)) == _PAE else "a file that holds no approval to be signed"
 
 
 def _first(file: BinaryIO, length: int) -> bytes:

@@ -21,11 +21,7 @@ def sign_manifest(manifest: bytes, targets: bytes, role: str, signer: CryptoSign
     Raises:
         RefusedError: `refused.role-unknown` or `refused.wrong-key`: the key is not one of this role's.
     """
-    keys = _role_keys(targets, role)
-    if signer.public_key.keyid not in keys:
-        known = ", ".join(key_id[:ID_SHOWN] for key_id in sorted(keys))
-        what, hint = f"this key does not belong to role '{role}'", "'twinslot-image keys list' shows whose key it is"
-        raise RefusedError(Refusal("wrong-key", what, known, signer.public_key.keyid[:ID_SHOWN], hint))
+    role_keys(targets, role, signer.public_key.keyid)
     return _add_signature(manifest, signer.sign(signed_bytes(manifest)))
 
 
@@ -35,7 +31,7 @@ def attach_signature(manifest: bytes, targets: bytes, role: str, signature: byte
     Raises:
         RefusedError: `refused.role-unknown`, or `refused.bad-signature`: it is by none of the role's keys.
     """
-    for key_id, key in _role_keys(targets, role).items():
+    for key_id, key in role_keys(targets, role).items():
         candidate = Signature(key_id, signature.hex())
         try:
             key.verify_signature(candidate, signed_bytes(manifest))
@@ -75,9 +71,24 @@ def describe_document(data: bytes) -> tuple[str, int, datetime]:
     return signed.type, signed.version, signed.expires
 
 
-def _role_keys(targets: bytes, role: str) -> dict[str, Any]:
+def role_keys(targets: bytes, role: str, key_id: str | None = None) -> dict[str, Any]:
+    """The public keys of a role, by id; for signing, unverified.
+
+    Args:
+        targets: The image's targets document.
+        role: Its name.
+        key_id: Of a key that must be one of them.
+
+    Raises:
+        RefusedError: `refused.role-unknown`, or `refused.wrong-key`: the key is not one of this role's.
+    """
     signed = parse_metadata(targets, "the targets document").signed
     if not signed.delegations or role not in (signed.delegations.roles or {}):
         known = ", ".join(signed.delegations.roles or {}) if signed.delegations else ""
         raise RefusedError(Refusal("role-unknown", f"the image has no role '{role}'", known, role))
-    return {key_id: signed.delegations.keys[key_id] for key_id in signed.delegations.roles[role].keyids}
+    keys = {each: signed.delegations.keys[each] for each in signed.delegations.roles[role].keyids}
+    if key_id is not None and key_id not in keys:
+        known = ", ".join(each[:ID_SHOWN] for each in sorted(keys))
+        what, hint = f"this key does not belong to role '{role}'", "'twinslot-image keys list' shows whose key it is"
+        raise RefusedError(Refusal("wrong-key", what, known, key_id[:ID_SHOWN], hint))
+    return keys
