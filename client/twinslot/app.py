@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from twinslot.core.stream import ImageStream
     from twinslot.core.transaction import Transaction
     from twinslot.engine.engine import BootReport, Engine
+    from twinslot.engine.fallback import ScrubReport
     from twinslot.engine.poll import PollReport
     from twinslot.queries.diagnosis import Diagnosis
     from twinslot.queries.preview import Preview
@@ -93,6 +94,10 @@ class DeviceUpdater(Updater, Protocol):
             if_due: See there.
             service_workers: Workers behind systemd's sockets; otherwise they are started as children.
         """
+        ...
+
+    def scrub(self, observer: Observer) -> ScrubReport:
+        """Read the slot to go back to whole, at low priority."""
         ...
 
     def doctor(self) -> Diagnosis:
@@ -217,6 +222,13 @@ class LocalUpdater:
 
         get_worker = launch.connect if service_workers else launch.start
         return poll(self.config, get_worker, self.engine, if_due=if_due)
+
+    def scrub(self, observer: Observer) -> ScrubReport:
+        """See `DeviceUpdater`; lowers the priority of this thread."""
+        from twinslot.system.priority import lower_priority
+
+        lower_priority(self.config.install.nice, self.config.install.io_priority)
+        return self.engine().scrub(observer)
 
     def doctor(self) -> Diagnosis:
         """See `DeviceUpdater`."""

@@ -6,7 +6,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -128,7 +128,8 @@ def ward(tmp_path: Path, bench: ReleaseBench, monkeypatch: pytest.MonkeyPatch) -
     device = HostDevice(tmp_path, bench)
     with device.record() as record:
         payload = {"rootfs": StoredPayload(8192, 4096, "0" * 64)}
-        record.save_slot(SlotRecord(SlotName.B, Release("2026.10", 9), payload))
+        dates: dict[str, Any] = {"read_at": "2026-05-20T00:00:00Z", "started_at": "2026-05-10T00:00:00Z"}
+        record.save_slot(SlotRecord(SlotName.B, Release("2026.10", 9), payload, **dates))
         record.saw_generation(1)
     device.rig.boot.write({"slot_b": "good", "ts_generation": "2"})
     device.rig.boot.settle()
@@ -384,6 +385,25 @@ def device_key_open(ward: Ward) -> None:
     (ward.directory / "data/device-key.pem").chmod(0o444)
 
 
+def never_read(ward: Ward) -> None:
+    _change_other_slot(ward, read_at="")
+
+
+def never_started(ward: Ward) -> None:
+    _change_other_slot(ward, started_at="")
+
+
+def unsound(ward: Ward) -> None:
+    _change_other_slot(ward, unsound="payload 'rootfs' in slot 'b' is not what was installed")
+
+
+def _change_other_slot(ward: Ward, **fields: str) -> None:
+    with Record(ward.directory / "data", lambda: "") as record:
+        known = record.slot(SlotName.B)
+        assert known is not None
+        record.save_slot(replace(known, **fields))  # type: ignore[arg-type]
+
+
 def repository(ward: Ward, **state: Any) -> None:
     """One is configured, and polls have found this."""
     (ward.directory / "repository-root.json").write_text("{}")
@@ -459,6 +479,9 @@ FINDINGS: list[tuple[Callable[[Ward], None], str, str, str]] = [
     (no_partition, "partitions", "fault", "slot_b' (rootfs of slot b) does not exist"),
     (other_slot_changed, "other-slot", "fault", "slot b is good, and payload 'rootfs' no longer begins as installed"),
     (other_slot_not_known, "other-slot", "warning", "slot b is good, and the record does not know what it holds"),
+    (never_read, "fallback", "warning", "slot b was never read whole"),
+    (never_started, "fallback", "warning", "no system is known to have started from slot b"),
+    (unsound, "fallback", "fault", "slot b was read and is not sound: payload 'rootfs' in slot 'b' is not what was"),
     (no_checks, "health-checks", "warning", "no required health check is configured"),
     (only_wanted_checks, "health-checks", "warning", "no required health check is configured"),
     (check_without_x, "health-checks", "warning", "'20-pump' is not asked: the file is not executable"),

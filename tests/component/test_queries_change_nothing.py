@@ -39,7 +39,19 @@ from twinslot.storage.running_slot import RunningSlot
 pytestmark = pytest.mark.slow
 
 CONTENT = b"superblock".ljust(4096, b"\1") + bytes(100_000)
-CHANGING = {"install", "poll", "device-key", "activate", "cancel", "commit", "rollback", "boot", "check", "service"}
+CHANGING = {
+    "install",
+    "poll",
+    "device-key",
+    "scrub",
+    "activate",
+    "cancel",
+    "commit",
+    "rollback",
+    "boot",
+    "check",
+    "service",
+}
 WHERE = RunningSlot(SlotName.A, frozenset(), ("said by the test",))
 
 

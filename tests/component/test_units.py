@@ -38,6 +38,7 @@ EXPOSURE = {
     "twinslot-poll.service": 9,
     "twinslot-read@.service": 3,
     "twinslot-relay@.service": 12,
+    "twinslot-scrub.service": 9,
     "twinslot-verify@.service": 2,
     "twinslot-decrypt@.service": 2,
 }
@@ -54,6 +55,7 @@ ENABLED = {
     "sockets.target.wants/twinslot-verify.socket",
     "sysinit.target.wants/twinslot-deadline.service",
     "timers.target.wants/twinslot-poll.timer",
+    "timers.target.wants/twinslot-scrub.timer",
 }
 
 

@@ -16,8 +16,9 @@ from twinslot.bootloader.base import CopyState, Environment, EnvironmentCopy
 from twinslot.cli.render import doctor_lines, history_lines, reason_text, status_lines
 from twinslot.config.options import load
 from twinslot.core import stored
+from twinslot.core.fallback import Fallback, judge_fallback
 from twinslot.core.lifecycle import State
-from twinslot.core.model import CheckResult, Floors, Reason, Release, SlotName
+from twinslot.core.model import CheckResult, Floors, Reason, Release, SlotName, SlotRecord, SlotState, StoredPayload
 from twinslot.core.transaction import Outcome, Transaction
 from twinslot.engine.facts import Facts
 from twinslot.queries import status as report
@@ -49,6 +50,9 @@ def slot(state: str | None, *, running: bool = False, release: Release | None = 
         "running": running,
         "release": stored.write(release) if release else None,
         "installed_at": "2026-05-04T03:02:01+00:00" if release else None,
+        "read_at": None,
+        "started_at": None,
+        "unsound": None,
     }
 
 
@@ -68,6 +72,7 @@ def status(**changes: Any) -> dict[str, Any]:
         "failed": {},
         "environment": {"settled": True, "lost": False, "copies": []},
         "device_key": None,
+        "fallback": Fallback(None, why="what runs, or the boot environment, is not known").as_dict(),
         "repository": None,
     }
     return quiet | changes
@@ -82,6 +87,25 @@ def test_a_device_on_which_nothing_happens() -> None:
         "floors    sequence 10, security epoch 1, trust root 2",
         "update    nothing is under way",
     ]
+
+
+def test_whether_the_way_back_is_proven_has_a_line() -> None:
+    known = SlotRecord(SlotName.B, Release("2026.05", 10), {"rootfs": StoredPayload(1, 1, "0" * 64)})
+    assert _fallback_line(known) == "fallback  not proven: slot b was never read whole"
+    read = replace(known, read_at="2026-05-04T03:02:01Z")
+    assert _fallback_line(read) == "fallback  not proven: no system is known to have started from slot b"
+    proven = replace(read, started_at="2026-04-04T03:02:01Z")
+    told = "slot b was read whole 2026-05-04 03:02:01 UTC, last start 2026-04-04 03:02:01 UTC"
+    assert _fallback_line(proven) == f"fallback  {told}"
+    unsound = replace(proven, unsound="payload 'rootfs' is another")
+    assert _fallback_line(unsound).endswith("slot b was read and is not sound: payload 'rootfs' is another")
+    assert _fallback_line(proven, SlotState.BAD) == "fallback  not proven: slot b is bad"
+    damaged = replace(proven, read_at="2026-02-31T00:00:00Z")
+    assert _fallback_line(damaged) == "fallback  not proven: slot b was never read whole"
+
+
+def _fallback_line(known: SlotRecord, state: SlotState = SlotState.GOOD) -> str:
+    return list(status_lines(status(fallback=judge_fallback(SlotName.B, state, known).as_dict())))[-1]
 
 
 @pytest.mark.parametrize(

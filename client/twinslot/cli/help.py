@@ -95,6 +95,17 @@ VERBS: Final[Mapping[str, Help]] = {
             "sudo twinslot poll --json",
         ),
     ),
+    "scrub": Help(
+        (
+            "Read the slot that this device goes back to, every byte of it, and compare it with what was installed. "
+            "'twinslot status' shows when that was done last. twinslot-scrub.timer does so once a week. Ends with 6 "
+            "when the slot is not sound."
+        ),
+        (
+            "sudo twinslot scrub",
+            "sudo twinslot scrub --json",
+        ),
+    ),
     "info": Help(
         (
             "Show what an image says of itself, who signed it, and whether this device would take it, with every "

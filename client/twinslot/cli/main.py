@@ -36,6 +36,7 @@ _VERBS: Final = {  # module below `cli.verbs` -> verbs in it; imported when one 
     "device_key": ("device-key",),
     "install": ("install",),
     "poll": ("poll",),
+    "scrub": ("scrub",),
     "operate": ("activate", "commit", "rollback", "cancel"),
     "trial": ("boot", "check"),
     "service": ("service",),

@@ -122,6 +122,7 @@ def _add_looking(verbs: _Verbs, anywhere: Parser) -> None:
     poll = verbs.add_parser("poll", parents=[anywhere], help="ask the repository what there is for this device")
     due = "ask nobody without a repository, or while the server wants to be left alone (for the timer)"
     poll.add_argument("--if-due", action="store_true", help=due)
+    verbs.add_parser("scrub", parents=[anywhere], help="read the slot to go back to, and say whether it is sound")
     verbs.add_parser("doctor", parents=[anywhere], help="find what is wrong with what updates depend on")
     key = verbs.add_parser(
         "device-key", parents=[anywhere], help="show the public part of this device's own key, or make it"

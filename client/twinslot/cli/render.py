@@ -61,9 +61,18 @@ def status_lines(status: dict[str, Any]) -> Iterator[str]:
         named = ", ".join(f"sequence {sequence} ({reason_text(reason)})" for sequence, reason in failed.items())
         yield f"refused   {named}: rolled back here; '--retry' allows {'it' if len(failed) == 1 else 'them'}"
     yield from _environment_lines(status)
+    if (fallback := status.get("fallback")) and fallback["slot"]:
+        yield f"fallback  {fallback_text(fallback)}"
     if key := status.get("device_key"):
         yield f"key       {key['algorithm']} {key['fingerprint']}"
     yield from repository_lines(status.get("repository"))
+
+
+def fallback_text(fallback: dict[str, Any]) -> str:
+    """Whether the way back is proven, in a line."""
+    if fallback["proven"] is None:
+        return f"not proven: {fallback['why']}"
+    return f"slot {fallback['slot']} was read whole {when(fallback['proven'])}, last start {when(fallback['started'])}"
 
 
 def repository_lines(repository: dict[str, Any] | None) -> Iterator[str]:

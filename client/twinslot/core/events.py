@@ -135,6 +135,18 @@ class AuditEvent(enum.StrEnum):
         "roots of trust in the record do not follow from the built-in one and are not used",
         {"fit": "how many of them do follow", "dropped": "SHA-256 of each of the others"} | _FAILURE,
     )
+    SLOT_READ = (
+        "slot-read",
+        INFO,
+        "the slot to go back to was read whole and holds what was installed",
+        {"slot": "which one", "release": "what it holds"},
+    )
+    SLOT_UNSOUND = (
+        "slot-unsound",
+        ERROR,
+        "the slot to go back to was read and does not hold what was installed",
+        {"slot": "which one", "release": "what was installed"} | _FAILURE,
+    )
     DEVICE_KEY_MADE = "device-key-made", INFO, "the device's own key was made", {"fingerprint": "of its public part"}
     # What a poll of the repository found, each time that it changes
     REPOSITORY_STALE = (

@@ -136,13 +136,29 @@ class StoredPayload(Kept):
 
 @dataclass(frozen=True, slots=True)
 class SlotRecord(Kept):
-    """What the record knows of one slot."""
+    """What the record knows of one slot.
+
+    Attributes:
+        slot: Which one.
+        release: What it holds.
+        payloads: With their digests.
+        transaction: Of the update that brought it.
+        installed_at: When it was committed; this and the dates below by the device's clock, UTC, ISO 8601 (S16).
+        read_at: When all of it was last read from the medium and was what was installed; empty: not known.
+        started_at: When a system that is kept last started from it; empty: not known.
+        started_in: The kernel's id of that boot.
+        unsound: What the last reading found, where that was something else; empty: nothing.
+    """
 
     slot: SlotName
     release: Release
     payloads: dict[str, StoredPayload] = field(default_factory=dict)
     transaction: str = ""
     installed_at: str = ""
+    read_at: str = ""
+    started_at: str = ""
+    started_in: str = ""
+    unsound: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -215,12 +215,16 @@ class Effects:
     def _slot_record(self, record: Record) -> SlotRecord:
         """What the slot holds from now on. An older entry is still there only if the slot was not written (S18)."""
         transaction, before = self._update.open, record.slot(self._update.open.target)
+        now = timestamp(self._device.now())
         return SlotRecord(
             transaction.target,
             transaction.release,
             transaction.payloads,
             transaction.id,
-            timestamp(self._device.now()),
+            now,
+            read_at=transaction.started,  # it was read back since, before it was armed
+            started_at=now,
+            started_in=self._device.boot_id,
             unknown=before.unknown if before else {},
         )
 

@@ -17,6 +17,7 @@ from twinslot.core.requests import InstallOptions
 from twinslot.core.stream import ImageStream
 from twinslot.core.transaction import Transaction
 from twinslot.engine.edges import Device
+from twinslot.engine.fallback import ScrubReport, note_start, scrub
 from twinslot.engine.gates import may, require
 from twinslot.engine.install import install
 from twinslot.engine.open_update import timestamp
@@ -107,6 +108,7 @@ class Engine:
         with recovered(self._device, "boot") as session:
             on_trial = session.environment().trial is self._device.running
             self._device.tell_no_trial(session.update.state in _NO_TRIAL and not on_trial)
+            note_start(session)
             return BootReport(session.event, session.update.state, session.update.transaction, session.notes)
 
     # keeps: S6
@@ -139,6 +141,10 @@ class Engine:
         """
         with recovered(self._device, what) as session:
             session.update.announcer.announce(event, None, **fields)
+
+    def scrub(self, observer: Observer = quiet) -> ScrubReport:
+        """Read the way back whole: see `engine.fallback.scrub`."""
+        return scrub(self._device, observer)
 
     def examine(self, observer: Observer = quiet) -> tuple[CheckResult, ...]:
         """Run the health checks of this device and say what they found; nothing is stored and nothing follows."""

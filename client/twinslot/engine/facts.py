@@ -17,6 +17,7 @@ from twinslot.config.options import Config
 from twinslot.core.boot_outcome import BootFacts, classify_boot, disagreements
 from twinslot.core.boot_variables import BootState, read_state
 from twinslot.core.errors import DeviceError
+from twinslot.core.fallback import Fallback, judge_fallback
 from twinslot.core.lifecycle import ON_TRIAL, Event, State, step
 from twinslot.core.model import UBOOT, Floors, LoaderTraits, SlotName, SlotRecord, SlotState
 from twinslot.core.slotset import slots_from
@@ -164,6 +165,12 @@ class Facts:
     def way_back(self) -> SlotName | None:
         """Where the running system goes back to; None: not known."""
         return self.state.way_back(self.running) if self.state and self.running else None
+
+    @property
+    def fallback(self) -> Fallback:
+        """Whether that way is proven: read whole, and started from."""
+        back = self.way_back
+        return judge_fallback(back, self.state.states[back] if self.state and back else None, self.holds(back))
 
     def holds(self, slot: SlotName | None) -> SlotRecord | None:
         """What the record knows of a slot."""

@@ -141,6 +141,14 @@ LOOKS: Final = (
         looks_device.other_slot,
     ),
     Look(
+        "fallback",
+        "slots",
+        _FAULT,
+        "when the slot to go back to was last read whole, and when it last started",
+        "it was never read, or never started (warning); its last reading found something else than what was installed",
+        looks_device.fallback,
+    ),
+    Look(
         "health-checks",
         "health checks",
         _FAULT,

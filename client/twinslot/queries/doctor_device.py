@@ -86,6 +86,23 @@ def other_slot(scene: Scene) -> Looked:
         yield Severity.FINE, f"slot {other} is {state} and holds {known.release.name}", ""
 
 
+def fallback(scene: Scene) -> Looked:
+    """Whether the whole of it was read since it was installed, and how that ended."""
+    facts = scene.view.facts
+    if facts.state is None or facts.record is None or facts.way_back is None:
+        return
+    found = facts.fallback
+    known = facts.holds(found.slot)
+    if facts.state.states[facts.way_back] is SlotState.BAD or known is None:  # `other_slot` tells
+        return
+    if known.unsound:
+        yield Severity.FAULT, found.why, "do not roll back to it; install a release into it"
+    elif found.proven is None:
+        yield Severity.WARNING, found.why, "'twinslot scrub' reads it; twinslot-scrub.timer does so now and then"
+    else:
+        yield Severity.FINE, f"slot {found.slot} was read whole at {known.read_at}", ""
+
+
 def _changed(scene: Scene, slot: SlotName) -> str:
     """The first payload whose first group is not the one on its plain list; empty: none, as far as can be seen."""
     store = ListStore(scene.config.record.directory / "lists")

@@ -49,6 +49,7 @@ def _told(view: View, config: Config) -> dict[str, Any]:
         "failed": {str(sequence): reason for sequence, reason in (said.failed if said else {}).items()},
         "environment": _environment(facts.environment),
         "device_key": _device_key(config),
+        "fallback": facts.fallback.as_dict(),
     }
 
 
@@ -81,6 +82,9 @@ def _slot(facts: Facts, name: SlotName) -> dict[str, Any]:
         "running": facts.running is name,
         "release": stored.write(known.release) if known else None,
         "installed_at": known.installed_at if known else None,
+        "read_at": known.read_at or None if known else None,
+        "started_at": known.started_at or None if known else None,
+        "unsound": known.unsound or None if known else None,
     }
 
 

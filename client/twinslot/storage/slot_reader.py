@@ -29,6 +29,17 @@ class SlotReader:
         """Bytes of the whole partition."""
         return os.lseek(self.descriptor, 0, os.SEEK_END)
 
+    def forget(self) -> None:
+        """Drop what the kernel kept of it, so that what is read next comes from the medium.
+
+        Raises:
+            DeviceError: `device.read`.
+        """
+        try:
+            os.posix_fadvise(self.descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        except OSError as e:
+            raise DeviceError(f"cannot read '{self.path}'", code="read", found=e.strerror) from e
+
     def read(self, offset: int, length: int) -> bytes:
         """At most `length` bytes; fewer at the end.
 
