@@ -9,7 +9,8 @@ cd "$(dirname "$0")/.."
 source_tree=$PWD
 packages=python3,python3-construct,python3-cryptography,python3-dbus-next,python3-hypothesis,python3-numpy
 packages+=,python3-pyelftools,python3-pytest,python3-pytest-xdist,python3-securesystemslib,python3-tuf,python3-zstandard
-packages+=,dbus,e2fsprogs,erofs-utils,fdisk,grub-common,iproute2,libubootenv-tool,mount,systemd,u-boot-tools,util-linux
+packages+=,dbus,e2fsprogs,erofs-utils,fdisk,grub-common,iproute2,libubootenv-tool,mount,opensc,openssl,pkcs11-provider,softhsm2
+packages+=,systemd,u-boot-tools,util-linux
 key=$(sha256sum <<<"$packages" | cut -c1-16)
 tree=$source_tree/build/cache/debian13-$key
 sudo=""

@@ -11,10 +11,10 @@ from pathlib import Path
 from securesystemslib.signer import CryptoSigner, SSlibKey  # type: ignore[attr-defined]
 
 from twinslot.core.errors import DeviceError
+from twinslot.core.pkcs11_uri import is_pkcs11, parse_uri
 from twinslot_image.key_files import check_kind, load_public, load_signer
 from twinslot_image.named_file import read_small
 from twinslot_image.pkcs11_token import TokenSigner, open_token
-from twinslot_image.pkcs11_uri import is_pkcs11, parse_uri
 
 
 @dataclass(frozen=True, slots=True)

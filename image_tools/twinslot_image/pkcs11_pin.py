@@ -5,11 +5,12 @@ from __future__ import annotations
 import getpass
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from twinslot.core.errors import DeviceError
+from twinslot.core.pkcs11_uri import Pkcs11Uri
 from twinslot_image import PIN
 from twinslot_image.named_file import read_small
-from twinslot_image.pkcs11_uri import Pkcs11Uri
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class Pins:
             DeviceError: `device.pkcs11-pin`: there is none, and no terminal to ask at.
         """
         if uri.pin_file is not None:
-            return read_small(uri.pin_file).decode(errors="replace").rstrip("\r\n")
+            return read_small(Path(uri.pin_file)).decode(errors="replace").rstrip("\r\n")
         if self.given is not None:
             return self.given.decode(errors="replace")
         name = uri.token_name

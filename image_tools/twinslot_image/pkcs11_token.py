@@ -16,8 +16,8 @@ from securesystemslib.exceptions import UnverifiedSignatureError
 from securesystemslib.signer import CryptoSigner, Signature, SSlibKey  # type: ignore[attr-defined]
 
 from twinslot.core.errors import DeviceError, TwinslotError
+from twinslot.core.pkcs11_uri import Pkcs11Uri, parse_uri
 from twinslot_image.pkcs11_pin import Pins
-from twinslot_image.pkcs11_uri import Pkcs11Uri, parse_uri
 
 MODULE: Final = "TWINSLOT_PKCS11_MODULE"
 LONGEST: Final = 300.0  # seconds for one request: some tokens wait for a finger, and an RSA key takes some

@@ -48,7 +48,7 @@ def data(tmp_path: Path) -> Path:
         data = tmp_path / "device/data"
         data.chmod(0o755)  # as systemd-tmpfiles makes it
         (data / "record.sqlite").write_bytes(b"damaged" * 1000)
-        make_device_key(DeviceKeyFiles(data))
+        make_device_key(DeviceKeyFiles(data, ""))
         device.install(image)
         device.running, device.boots = SlotName.B, 2
         device.engine().boot()

@@ -128,5 +128,5 @@ def test_only_root_makes_the_key_and_any_user_is_shown_it(call: Call, data: Path
     assert "only root" in refused.stderr
     made = shown(call, "device-key", "init")
     assert json.loads(call("device-key", "show", "--json", as_user=user).stdout) == made | {"made": False}
-    signature = open_device_key(DeviceKeyFiles(data)).sign("text/plain", b"what")
-    assert verifies(DeviceKeyFiles(data).public(), "text/plain", b"what", signature)  # type: ignore[arg-type]
+    signature = open_device_key(DeviceKeyFiles(data, "")).sign("text/plain", b"what")
+    assert verifies(DeviceKeyFiles(data, "").public(), "text/plain", b"what", signature)  # type: ignore[arg-type]

@@ -137,7 +137,7 @@ def ward(tmp_path: Path, bench: ReleaseBench, monkeypatch: pytest.MonkeyPatch) -
     (tmp_path / "etc/twinslot").mkdir(parents=True)
     (tmp_path / "etc/twinslot/config.toml").write_text(CONFIG.format(tmp_path))
     (tmp_path / "health.d").mkdir()
-    make_device_key(DeviceKeyFiles(tmp_path / "data"))
+    make_device_key(DeviceKeyFiles(tmp_path / "data", ""))
     (tmp_path / "bin").mkdir()
     program = tmp_path / "bin/systemctl"
     program.write_text(f"#!/bin/sh\ncat {tmp_path}/watchdog\n")
@@ -377,7 +377,7 @@ def no_device_key(ward: Ward) -> None:
 
 def device_key_of_another(ward: Ward) -> None:
     (ward.directory / "data/device-key.pem").unlink()
-    make_device_key(DeviceKeyFiles(ward.directory / "another"))
+    make_device_key(DeviceKeyFiles(ward.directory / "another", ""))
     (ward.directory / "another/device-key.pem").rename(ward.directory / "data/device-key.pem")
 
 

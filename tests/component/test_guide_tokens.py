@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from twinslot_image.pkcs11_uri import parse_uri
+from twinslot.core.pkcs11_uri import parse_uri
 
 pytest.importorskip("pkcs11", reason="the library is an extra of the image tool, and not in Debian's packages")
 PAGE = Path(__file__).parents[2] / "docs/guide-tokens.md"

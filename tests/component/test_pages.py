@@ -67,6 +67,7 @@ HELD = {
     ("docs/guide-developer.md", "make fuzz"): "commands; tests/component/test_lab_fuzz.py",
     ("docs/guide-device.md", "make deb"): "commands; tests/component/test_units.py builds the package",
     ("docs/guide-device.md", "[device]"): "test_the_configuration_of_the_guide_loads",
+    ("docs/guide-device.md", "[http]"): "test_the_configuration_of_the_guide_loads",
     ("docs/guide-device.md", "[install]"): "test_the_configuration_of_the_guide_loads",
     ("docs/guide-device.md", "[decryption]"): "test_the_configuration_of_the_guide_loads",
     ("docs/guide-device.md", "twinslot device-key"): "commands; tests/component/test_device_key_command.py",
@@ -441,7 +442,7 @@ def test_no_page_installs_from_a_registry_what_none_has() -> None:
 # Configuration and data of the other pages
 
 
-CONFIGURATION = ("[device]", "[install]", "[decryption]")
+CONFIGURATION = ("[device]", "[install]", "[decryption]", "[http]")
 
 
 def test_the_configuration_of_the_guide_loads(tmp_path: Path) -> None:

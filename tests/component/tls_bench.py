@@ -25,6 +25,21 @@ class Certificates:
         """Another certificate and key for the device, in the place of the old ones."""
         self._make("device", *self._ca)
 
+    def of_public(self, name: str, public: bytes) -> Path:
+        """A certificate over a public key (SubjectPublicKeyInfo in DER) whose private half is somewhere else."""
+        (self.directory / f"{name}.der").write_bytes(public)
+        key, certificate = self.directory / f"{name}.pub", self.directory / f"{name}.pem"
+        openssl = ["openssl", "pkey", "-pubin", "-inform", "der", "-in", str(self.directory / f"{name}.der")]
+        subprocess.run([*openssl, "-out", str(key)], check=True, capture_output=True)
+        command = ["openssl", "x509", "-new", "-force_pubkey", str(key), "-subj", f"/CN={name}", "-days", "2"]
+        (self.directory / "leaf.cnf").write_text(
+            "basicConstraints=critical,CA:FALSE\nkeyUsage=critical,digitalSignature\n"
+        )
+        signing = ["-CA", str(self.authority), "-CAkey", str(self.directory / "ca.key")]
+        command += [*signing, "-extfile", str(self.directory / "leaf.cnf"), "-out", str(certificate)]
+        subprocess.run(command, check=True, capture_output=True)
+        return certificate
+
     def pin(self) -> str:
         """SHA-256 of the server's public key."""
         shell = f"openssl x509 -in {self.server} -noout -pubkey | openssl pkey -pubin -outform der | sha256sum"

@@ -170,6 +170,7 @@ KEYS: dict[str, tuple[str, str, Callable[[Config], object]]] = {
     "device.compatible": ("", '"acme,pump-9"', judgement),
     "device.hardware": ("", '"rev-c"', judgement),
     "device.variant": ("", '"icu"', judgement),
+    "device.key": ("", '"pkcs11:object=k?module-path=/lib/a.so&pin-source=/pin"', diagnosis),
     "slots.a": ("", '{ rootfs = "/elsewhere/a" }', diagnosis),
     "slots.b": ("", '{ rootfs = "/elsewhere/b" }', diagnosis),
     "slots.types": ("", '{ rootfs = "file" }', types),

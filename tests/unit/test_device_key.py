@@ -63,7 +63,7 @@ def cut_at(directory: Path, number: int) -> bool:
     with pytest.MonkeyPatch.context() as patch:
         medium = Medium(directory, patch, number)
         with contextlib.suppress(PowerCutError):
-            make_device_key(DeviceKeyFiles(directory))
+            make_device_key(DeviceKeyFiles(directory, ""))
         off = medium.is_off
     if off:
         medium.lose()
@@ -78,7 +78,7 @@ def test_a_power_cut_at_any_call_leaves_a_whole_key_or_none_and_the_next_init_en
         directory.mkdir()
         if not cut_at(directory, number):
             break
-        left = DeviceKeyFiles(directory)
+        left = DeviceKeyFiles(directory, "")
         before = open_device_key(left).public if left.key.exists() else None
         key, made = make_device_key(left)
         assert made is (before is None)
@@ -93,7 +93,7 @@ def test_a_power_cut_at_any_call_leaves_a_whole_key_or_none_and_the_next_init_en
 
 
 def test_a_second_init_shows_the_key_that_is_there(tmp_path: Path) -> None:
-    files = DeviceKeyFiles(tmp_path)
+    files = DeviceKeyFiles(tmp_path, "")
     first, made = make_device_key(files)
     second, again = make_device_key(files)
     assert (made, again) == (True, False)
@@ -104,7 +104,7 @@ def test_a_second_init_shows_the_key_that_is_there(tmp_path: Path) -> None:
 def test_the_key_is_its_users_alone_and_the_public_part_everybodys(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
-        make_device_key(DeviceKeyFiles(tmp_path))
+        make_device_key(DeviceKeyFiles(tmp_path, ""))
     finally:
         os.umask(before)
     assert (tmp_path / "device-key.pem").stat().st_mode & 0o7777 == 0o400
@@ -113,7 +113,7 @@ def test_the_key_is_its_users_alone_and_the_public_part_everybodys(tmp_path: Pat
 
 @pytest.mark.parametrize("mode", [0o440, 0o404, 0o604, 0o666, 0o420])
 def test_a_key_that_others_may_read_or_write_signs_nothing(tmp_path: Path, mode: int) -> None:
-    files = DeviceKeyFiles(tmp_path)
+    files = DeviceKeyFiles(tmp_path, "")
     make_device_key(files)
     files.key.chmod(mode)
     for ask in (open_device_key, make_device_key):
@@ -124,8 +124,8 @@ def test_a_key_that_others_may_read_or_write_signs_nothing(tmp_path: Path, mode:
 
 
 def test_neither_a_link_nor_a_pipe_counts_as_the_key(tmp_path: Path) -> None:
-    files = DeviceKeyFiles(tmp_path)
-    elsewhere = DeviceKeyFiles(tmp_path / "elsewhere")
+    files = DeviceKeyFiles(tmp_path, "")
+    elsewhere = DeviceKeyFiles(tmp_path / "elsewhere", "")
     make_device_key(elsewhere)
     files.key.symlink_to(elsewhere.key)
     with pytest.raises(DeviceError, match="cannot be opened"):
@@ -139,7 +139,7 @@ def test_neither_a_link_nor_a_pipe_counts_as_the_key(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", [b"", b"-----BEGIN PRIVATE KEY-----\n", b"\0" * 119, b"x" * 100_000])
 def test_a_damaged_key_is_named_and_never_replaced_by_itself(tmp_path: Path, damage: bytes) -> None:
-    files = DeviceKeyFiles(tmp_path)
+    files = DeviceKeyFiles(tmp_path, "")
     files.key.write_bytes(damage)
     files.key.chmod(0o400)
     with pytest.raises(DeviceError, match="damaged or of another kind") as caught:
@@ -150,7 +150,7 @@ def test_a_damaged_key_is_named_and_never_replaced_by_itself(tmp_path: Path, dam
 
 def test_a_key_of_another_kind_is_no_device_key(tmp_path: Path) -> None:
     argv = ["openssl", "genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"]
-    files = DeviceKeyFiles(tmp_path)
+    files = DeviceKeyFiles(tmp_path, "")
     files.key.write_bytes(subprocess.run(argv, check=True, capture_output=True).stdout)
     files.key.chmod(0o400)
     with pytest.raises(DeviceError, match="Ed25519"):
@@ -159,23 +159,23 @@ def test_a_key_of_another_kind_is_no_device_key(tmp_path: Path) -> None:
 
 def test_without_a_key_nothing_is_signed_and_the_hint_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match="device-key init") as caught:
-        open_device_key(DeviceKeyFiles(tmp_path))
+        open_device_key(DeviceKeyFiles(tmp_path, ""))
     assert caught.value.code == "device.device-key-missing"
 
 
 def test_what_was_signed_as_one_thing_counts_as_no_other(tmp_path: Path) -> None:
-    key, _ = make_device_key(DeviceKeyFiles(tmp_path))
+    key, _ = make_device_key(DeviceKeyFiles(tmp_path, ""))
     signature = key.sign(REPORT, b"{}")
     assert verifies(key.public, REPORT, b"{}", signature)
     assert not verifies(key.public, "application/vnd.twinslot.audit+json", b"{}", signature)
     assert not verifies(key.public, REPORT, b"{} ", signature)
     assert not verifies(key.public, REPORT, b"{}", signature[:-1])
-    other, _ = make_device_key(DeviceKeyFiles(tmp_path / "other"))
+    other, _ = make_device_key(DeviceKeyFiles(tmp_path / "other", ""))
     assert not verifies(other.public, REPORT, b"{}", signature)
 
 
 def test_openssl_verifies_what_the_key_signed_and_finds_the_same_fingerprint(tmp_path: Path) -> None:
-    files = DeviceKeyFiles(tmp_path)
+    files = DeviceKeyFiles(tmp_path, "")
     key, _ = make_device_key(files)
     for name, data in {"signed": signed_bytes(REPORT, b"{}"), "signature": key.sign(REPORT, b"{}")}.items():
         (tmp_path / name).write_bytes(data)
@@ -209,5 +209,5 @@ def test_any_bytes_as_a_public_part_are_an_error_of_the_device(data: bytes) -> N
 
 def test_a_public_part_is_read_as_it_was_written() -> None:
     with tempfile.TemporaryDirectory() as directory:
-        key, _ = make_device_key(DeviceKeyFiles(Path(directory)))
+        key, _ = make_device_key(DeviceKeyFiles(Path(directory), ""))
     assert PublicPart.from_pem(key.public.pem.encode()) == key.public

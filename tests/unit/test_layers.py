@@ -16,7 +16,7 @@ ALLOWED = {
     "core": set(),
     "image": set(),
     "crypto": {"image"},
-    "trust": {"image", "storage"},  # of storage: where the device key stands
+    "trust": {"image", "storage", "system"},  # of storage and system: where the device key stands, and a token
     "system": set(),
     "config": set(),
     "bootloader": {"system"},

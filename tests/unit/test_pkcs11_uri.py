@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from twinslot.core.errors import DeviceError, RefusedError, TwinslotError
-from twinslot_image.pkcs11_uri import is_pkcs11, parse_uri
+from twinslot.core.pkcs11_uri import is_pkcs11, parse_uri
 
 
 def test_what_other_programs_print_is_read_whole() -> None:
@@ -25,13 +23,13 @@ def test_what_other_programs_print_is_read_whole() -> None:
         "serial": "7ec2b1b6c3a1f84d",
     }
     assert (uri.label, uri.key_id, uri.slot) == ("clinical;1", b"\x01\xab", None)
-    assert (uri.module, uri.pin_file) == (Path("/usr/lib/a.so"), Path("/run/pin"))
+    assert (uri.module, uri.pin_file) == ("/usr/lib/a.so", "/run/pin")
     assert uri.key_name == "label 'clinical;1', id 01ab"
 
 
 @pytest.mark.parametrize("source", ["file:/run/pin", "file:///run/pin", "/run/pin", "file:%2Frun%2Fpin"])
 def test_a_pin_may_stand_in_a_file(source: str) -> None:
-    assert parse_uri(f"pkcs11:object=a?pin-source={source}").pin_file == Path("/run/pin")
+    assert parse_uri(f"pkcs11:object=a?pin-source={source}").pin_file == "/run/pin"
 
 
 @pytest.mark.parametrize(
@@ -96,3 +94,10 @@ def test_every_label_and_id_can_be_written(label: str, key_id: bytes) -> None:
         assert any(0xD800 <= ord(char) < 0xE000 for char in label)
         return
     assert (uri.label, uri.key_id) == (label, key_id)
+    assert parse_uri(uri.text) == uri, "and is written so that it names the same key"
+
+
+def test_what_a_uri_says_of_token_and_pin_is_written_again() -> None:
+    text = "pkcs11:token=a%20b;serial=1;slot-id=7;object=k;id=%01?module-path=/lib/a.so&pin-source=/run/my%20pin"
+    written = parse_uri(text).text
+    assert written == "pkcs11:token=a%20b;serial=1;slot-id=7;object=k;id=%01;type=private?pin-source=file:/run/my%20pin"

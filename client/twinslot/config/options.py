@@ -17,9 +17,11 @@ from typing import Final
 
 from twinslot.config.fields import build, option
 from twinslot.config.files import DIRECTORIES, find, merge
-from twinslot.core.errors import DeviceError
+from twinslot.core.errors import DeviceError, TwinslotError
 from twinslot.core.loaders import BACKENDS, Reach
 from twinslot.core.model import PARTITION, SlotName
+from twinslot.core.pkcs11_provider import device_uri
+from twinslot.core.pkcs11_uri import is_pkcs11
 
 KIB: Final = 1 << 10
 MIB: Final = 1 << 20
@@ -45,6 +47,11 @@ class DeviceConfig:
         'Variant of the device type, e.g. "icu". An image that names variants must name this one; absent: such an '
         "image is refused.",
         default=None,
+    )
+    key: str = option(
+        "The device's own key, where it is in a token: a PKCS #11 URI with `module-path` and `pin-source`. Empty: it "
+        "is made at the first start, in a file beside the record.",
+        default="",
     )
 
 
@@ -184,7 +191,8 @@ class HttpConfig:
         default="",
     )
     client_key: str = option(
-        "PEM file of its key, for the user `twinslot-relay` alone (mode 0400); empty: it stands with the certificate.",
+        "PEM file of its key, for the user `twinslot-relay` alone (mode 0400), or the PKCS #11 URI of a key in a "
+        "token, with `module-path` and `pin-source`; empty: it stands with the certificate.",
         default="",
     )
     pins: tuple[str, ...] = option(
@@ -338,6 +346,19 @@ def check_config(config: Config) -> None:
     _check_slots(config.slots)
     _ = config.boot.executable
     _check_pins(config.http.pins)
+    _check_token("device.key", config.device.key, files=False)
+    _check_token("http.client_key", config.http.client_key)
+
+
+def _check_token(name: str, key: str, *, files: bool = True) -> None:
+    """A key in a token is named by a URI with which a device can reach it."""
+    if not key or (files and not is_pkcs11(key)):
+        return
+    try:
+        device_uri(key)
+    except TwinslotError as e:
+        what = f"'{name}' is wrong: {e.message}"
+        raise DeviceError(what, code="config-value", expected=e.expected, found=e.found, hint=e.hint) from e
 
 
 def _check_pins(pins: tuple[str, ...]) -> None:

@@ -19,7 +19,7 @@ def made_device_key(config: Config, origin: Origin | None) -> dict[str, Any]:
     Raises:
         DeviceError: `device.device-key`, `device.device-key-rights`.
     """
-    key, made = make_device_key(DeviceKeyFiles(config.record.directory))
+    key, made = make_device_key(DeviceKeyFiles(config.record.directory, config.device.key))
     if made:
         asked = origin or this_process()
         fingerprint = key.public.fingerprint

@@ -11,6 +11,7 @@ from twinslot.queries.doctor_boot import NOT_READABLE
 from twinslot.storage.device_key import DeviceKeyFiles
 
 _PROBE: Final = ("application/vnd.twinslot.doctor", b"")  # a signature that says nothing
+_NONE: Final = "this device has no key of its own, or no public part of it"
 _INIT: Final = "'twinslot device-key init' makes it, or writes its public part anew"
 
 
@@ -20,7 +21,7 @@ def device_key(config: Config) -> dict[str, Any]:
     Raises:
         DeviceError: `device.device-key-missing`: none was made yet; `device.device-key`: it is damaged.
     """
-    files = DeviceKeyFiles(config.record.directory)
+    files = DeviceKeyFiles(config.record.directory, config.device.key)
     public = files.public()
     if public is None:
         hint = "as root, 'twinslot device-key init' makes it, or shows the one that is there"
@@ -32,13 +33,14 @@ def device_key_works(scene: Scene) -> Looked:
     """Whether the key signs, and what stands beside it is its public part."""
     from twinslot.trust.device_key import open_device_key, verifies
 
-    files = DeviceKeyFiles(scene.config.record.directory)
+    files = DeviceKeyFiles(scene.config.record.directory, scene.config.device.key)
     try:
         public = files.public()
-        if not scene.is_root:
+        if public is None:
+            kind = "the public part of the device's key in its token is not written yet" if files.in_token else _NONE
+            yield Severity.WARNING, kind, _INIT
+        elif not scene.is_root:
             yield Severity.UNKNOWN, f"the device key is {NOT_READABLE}", ""
-        elif public is None:
-            yield Severity.WARNING, "this device has no key of its own, or no public part of it", _INIT
         elif verifies(public, *_PROBE, open_device_key(files).sign(*_PROBE)):
             yield Severity.FINE, f"the device key signs; its fingerprint is {public.fingerprint}", ""
         else:

@@ -91,7 +91,7 @@ def _slot(facts: Facts, name: SlotName) -> dict[str, Any]:
 def _device_key(config: Config) -> dict[str, str] | None:
     """Algorithm and fingerprint of its public part; None: there is none, or it is damaged, which `doctor` tells."""
     try:
-        public = DeviceKeyFiles(config.record.directory).public()
+        public = DeviceKeyFiles(config.record.directory, config.device.key).public()
     except DeviceError:
         return None
     return {"algorithm": public.algorithm, "fingerprint": public.fingerprint} if public else None

@@ -1,7 +1,8 @@
 """Where the device's own key stands: two files beside the record, on the data partition.
 
 `device-key.pem` is the private key, PKCS 8, mode 0400, root's: no worker's user can open it (S22), and in the units of
-the workers the whole directory is out of sight. `device-key.pub` is the public part, for everybody.
+the workers the whole directory is out of sight. `device-key.pub` is the public part, for everybody. Of a key in a token
+there is the public part alone.
 
 A power cut leaves the key whole or not at all: it is written and flushed under a name of its own, then gets its name by
 link(2), which never replaces one that is there; the directory is flushed before anything is said of it. A cut between
@@ -31,10 +32,11 @@ class DeviceKeyFiles:
 
     Args:
         directory: `record.directory`.
+        in_token: `device.key`, the URI of a key in a token: then the first file is not there; empty: it is.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    def __init__(self, directory: Path, in_token: str) -> None:
+        self._directory, self.in_token = directory, in_token
         self.key, self.public_path = directory / KEY, directory / PUBLIC
 
     def private(self) -> bytes | None:
@@ -66,7 +68,6 @@ class DeviceKeyFiles:
             DeviceError: `device.device-key`: it cannot be written.
         """
         try:
-            make_directory(self._directory, 0o755)
             return self._placed(pem)
         except OSError as e:
             raise _unusable(f"the device key '{self.key}' cannot be written", e) from e
@@ -93,6 +94,7 @@ class DeviceKeyFiles:
         """
         fresh = ""
         try:
+            make_directory(self._directory, 0o755)
             self._forget_fresh()
             fresh = self._written(public.pem.encode(), 0o444)
             Path(fresh).rename(self.public_path)
@@ -121,6 +123,7 @@ class DeviceKeyFiles:
         Raises:
             OSError: As the system says it; the caller names what was meant.
         """
+        make_directory(self._directory, 0o755)
         fresh = Path(self._written(pem, 0o400))
         try:
             os.link(fresh, self.key)

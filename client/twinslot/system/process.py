@@ -8,7 +8,7 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Final
 
@@ -46,12 +46,20 @@ def last_line(data: bytes, limit: int = 200) -> str:
 
 
 def run(
-    argv: Sequence[str], *, timeout: float, stdin: bytes = b"", limit: int = OUTPUT_LIMIT, umask: int = 0o022
+    argv: Sequence[str],
+    *,
+    timeout: float,
+    stdin: bytes = b"",
+    limit: int = OUTPUT_LIMIT,
+    umask: int = 0o022,
+    environment: Mapping[str, str] | None = None,
+    descriptors: Sequence[int] = (),
 ) -> ProgramResult:
     """Run a program in a process group of its own and wait at most `timeout` seconds; then kill the group.
 
     Children that it leaves behind in its group are killed too. `stdin` comes from memory, so that a program which does
-    not read cannot block us. `umask` is for the files that it makes: the units' own would hide a product's.
+    not read cannot block us. `umask` is for the files that it makes: the units' own would hide a product's. It has our
+    environment, with what `environment` says beside, and of our open files those of `descriptors`.
 
     Raises:
         OSError: The program could not be started.
@@ -63,7 +71,8 @@ def run(
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
-            env=os.environ | {"LC_ALL": "C"},
+            env=os.environ | {"LC_ALL": "C"} | dict(environment or {}),
+            pass_fds=descriptors,
             umask=umask,
         )
     with process.stdout as stdout, process.stderr as stderr:  # type: ignore[union-attr] # both are pipes

@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.serialization import (
 from twinslot.core.device_key import PublicPart, signed_bytes
 from twinslot.core.errors import DeviceError
 from twinslot.storage.device_key import DeviceKeyFiles
+from twinslot.system.token import Token
 
 
 class DeviceKey(Protocol):
@@ -81,12 +82,39 @@ class FileKey:
         return self._key.sign(signed_bytes(payload_type, payload))
 
 
+class TokenKey:
+    """A key that stays in a token. Each signature is seen to verify.
+
+    Args:
+        token: Which.
+
+    Raises:
+        TwinslotError: `device.pkcs11-...`: the token does not give it; `device.device-key`: it is of another kind.
+    """
+
+    def __init__(self, token: Token) -> None:
+        self._token = token
+        self.public = PublicPart.from_der(token.public())
+
+    # keeps: S22 (the key is in a token)
+    def sign(self, payload_type: str, payload: bytes) -> bytes:
+        """See `DeviceKey`."""
+        signature = self._token.sign(signed_bytes(payload_type, payload))
+        if not verifies(self.public, payload_type, payload, signature):
+            what, hint = "the token does not sign as this device", "its public key may be of another private key"
+            raise DeviceError(what, code="device-key", found=self._token.uri.key_name, hint=hint)
+        return signature
+
+
 def open_device_key(files: DeviceKeyFiles) -> DeviceKey:
     """The key of this device.
 
     Raises:
-        DeviceError: `device.device-key-missing`: none was made yet; `device.device-key`, `device.device-key-rights`.
+        DeviceError: `device.device-key-missing`: none was made yet; `device.device-key`, `device.device-key-rights`;
+            `device.pkcs11-...`: it is in a token that does not answer.
     """
+    if files.in_token:
+        return TokenKey(Token.of(files.in_token))
     pem = files.private()
     if pem is None:
         hint = "'twinslot device-key init' makes it; twinslot-device-key.service does so at the first start"
@@ -97,13 +125,15 @@ def open_device_key(files: DeviceKeyFiles) -> DeviceKey:
 def make_device_key(files: DeviceKeyFiles) -> tuple[DeviceKey, bool]:
     """The key of this device, made now if there is none; and whether it was made. Its public part stands beside it.
 
+    A key in a token is made by who makes the device: then the public part alone is written.
+
     Random bytes are OpenSSL's, which waits until the kernel's generator was seeded (getrandom(2)).
 
     Raises:
         DeviceError: `device.device-key`, `device.device-key-rights`.
     """
     made = False
-    if files.private() is None:
+    if not files.in_token and files.private() is None:
         fresh = Ed25519PrivateKey.generate()
         made = files.keep(fresh.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     key = open_device_key(files)  # as everybody will find it

@@ -14,7 +14,9 @@ from typing import Final
 
 from twinslot.core.address import Address
 from twinslot.core.errors import DeviceError, TransportError
+from twinslot.core.pkcs11_uri import is_pkcs11
 from twinslot.transport.http.options import HttpSettings
+from twinslot.transport.http.token_key import as_file
 
 # RFC 9325, section 4.2: forward secrecy and AEAD only. TLS 1.3 has no others.
 CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AESCCM:DHE+AESGCM:DHE+CHACHA20:!aNULL:!aDSS"
@@ -30,7 +32,7 @@ def context(settings: HttpSettings, *, ours: bool) -> ssl.SSLContext:
         ours: Show our own certificate to a server that asks for one.
 
     Raises:
-        DeviceError: `device.tls-files`.
+        DeviceError: `device.tls-files`; `device.pkcs11-...`: the key is in a token, and nothing to reach it is there.
     """
     return _made(settings, ours, tuple(map(_state, (settings.ca_file, settings.client_cert, settings.client_key))))
 
@@ -58,10 +60,13 @@ def _made(settings: HttpSettings, ours: bool, _files: tuple[tuple[int, ...], ...
         made.minimum_version = ssl.TLSVersion.TLSv1_2
         made.set_ciphers(CIPHERS)
         if settings.client_cert and ours:
-            made.load_cert_chain(settings.client_cert, settings.client_key or None)
+            with as_file(settings.client_key) as key:
+                made.load_cert_chain(settings.client_cert, key)
     except (OSError, ssl.SSLError) as e:
         files = ", ".join(filter(None, (settings.ca_file, settings.client_cert, settings.client_key)))
         found = e.strerror if not isinstance(e, ssl.SSLError) and e.strerror else "no certificate, or no key to it"
+        if is_pkcs11(settings.client_key):
+            found += "; no such key in the token, or another PIN"
         raise DeviceError(f"the certificates '{files}' cannot be used", code="tls-files", found=found) from e
     return made
 

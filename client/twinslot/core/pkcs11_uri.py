@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from twinslot.core.errors import DeviceError, Refusal, RefusedError
 
@@ -40,14 +39,25 @@ class Pkcs11Uri:
     slot: int | None
     label: str | None
     key_id: bytes | None
-    module: Path | None
-    pin_file: Path | None
+    module: str | None
+    pin_file: str | None
 
     @property
     def token_name(self) -> str:
         """The token, for people."""
         named = [f"{what} '{value}'" for what, value in self.token.items()]
         return ", ".join([*named, *([f"slot {self.slot}"] if self.slot is not None else [])]) or "any"
+
+    @property
+    def text(self) -> str:
+        """The URI again, as one string that names the same private key; without the module."""
+        named = [(name, self.token[field].encode()) for name, field in _TOKEN.items() if field in self.token]
+        named += [("slot-id", str(self.slot).encode())] if self.slot is not None else []
+        named += [("object", self.label.encode())] if self.label is not None else []
+        named += [("id", self.key_id)] if self.key_id is not None else []
+        path = ";".join(f"{name}={quote_from_bytes(value, safe='')}" for name, value in [*named, ("type", b"private")])
+        pin = f"?pin-source=file:{quote_from_bytes(self.pin_file.encode())}" if self.pin_file is not None else ""
+        return f"{SCHEME}{path}{pin}"
 
     @property
     def key_name(self) -> str:
@@ -86,7 +96,7 @@ def parse_uri(text: str) -> Pkcs11Uri:
         slot=_slot(given.get("slot-id")),
         label=_text(given["object"]) if "object" in given else None,
         key_id=unquote_to_bytes(given["id"]) if "id" in given else None,
-        module=Path(_text(asked["module-path"])) if "module-path" in asked else None,
+        module=_text(asked["module-path"]) if "module-path" in asked else None,
         pin_file=_pin_file(asked.get("pin-source")),
     )
 
@@ -118,13 +128,13 @@ def _slot(value: str | None) -> int | None:
     return int(value)
 
 
-def _pin_file(value: str | None) -> Path | None:
+def _pin_file(value: str | None) -> str | None:
     """`file:/path`, or a path alone; RFC 7512 leaves to the reader what else may stand there."""
     if value is None:
         return None
     text = _text(value)
-    path = Path(text.removeprefix("file:").removeprefix("//"))
-    if not path.is_absolute() or "\0" in text:
+    path = text.removeprefix("file:").removeprefix("//")
+    if not path.startswith("/") or "\0" in text:
         raise _bad("pin-source=file:/PATH", text[:40])
     return path
 
