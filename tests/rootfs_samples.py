@@ -34,10 +34,10 @@ def elf_header(abi: str, kind: int = SHARED, *, big: bool = False) -> bytes:
     return ident + rest
 
 
-def make_tree(tree: Path, abi: str = "arm64") -> Path:
+def make_tree(tree: Path, abi: str = "arm64", *, exist_ok: bool = False) -> Path:
     """A tree that passes: two programs, a script, firmware, and both units enabled."""
     for directory in ("etc/systemd/system", "usr/bin", "usr/lib/firmware", "usr/lib/systemd/system", "usr/lib/arch"):
-        (tree / directory).mkdir(parents=True)
+        (tree / directory).mkdir(parents=True, exist_ok=exist_ok)
     (tree / "usr/bin/init").write_bytes(elf_header(abi, EXECUTABLE))
     (tree / "usr/lib/arch/libc.so.6").write_bytes(elf_header(abi))
     (tree / "usr/lib/firmware/dsp.elf").write_bytes(elf_header("i386"))

@@ -25,6 +25,7 @@ from twinslot_image.progress import ProgressLine
 from twinslot_image.recipients import read_encryption
 from twinslot_image.replacement import spool
 from twinslot_image.rootfs import Checked, check_rootfs
+from twinslot_image.sbom.attach import make_sboms, sbom_names
 
 _BUILD_TIME_MAX: Final = 250246627200 - 1  # seconds to the year 9900: dates that count from it still have four digits
 
@@ -47,17 +48,19 @@ def build_image(description: Description, target: Target, now: datetime) -> Buil
 
     Raises:
         ImageError: Something in the description cannot be made into an image.
-        RefusedError: A root file system is for another architecture, or lacks a unit that brings the device back;
-            every reason at once.
+        RefusedError: A root file system is for another architecture, or lacks a library that a program needs or a unit
+            that brings the device back; every reason at once.
         DeviceError: No keys, or a program is missing.
     """
     trust = load_trust(description.trust)
-    attachments = [AttachedFile(a.name, a.media_type, _attached(a.file)) for a in description.attachments]
+    attachments = [AttachedFile(a.name, a.media_type, _attached(a.file), a.type) for a in description.attachments]
     encryption = read_encryption(description.recipients, description.cipher) if description.recipients else None
     facts = _facts(description, now)
     # Mistakes in names and numbers show before minutes go into packing.
-    compose_manifest(facts, [_placeholder(source.name) for source in description.payloads], attachments)
+    names = [_placeholder(source.name) for source in description.payloads]
+    compose_manifest(facts, names, [*attachments, *(AttachedFile(n, "a/b", b"-") for n in sbom_names(description))])
     looked = _check_payloads(description)
+    attachments += make_sboms(description, now)
     with ExitStack() as stack:
         packed, groups = [], []
         for source in description.payloads:

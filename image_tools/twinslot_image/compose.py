@@ -50,10 +50,12 @@ class AttachedFile:
     name: str
     media_type: str
     data: bytes = field(repr=False)
+    type: str = ""
 
     def target(self) -> dict[str, object]:
-        """Its entry among the manifest's targets (docs/image-format.md section 5.3)."""
+        """Its entry among the manifest's targets (docs/image-format.md section 5.4)."""
         custom = {"kind": "attachment", "media_type": self.media_type}
+        custom |= {"type": self.type} if self.type else {}
         return {
             "custom": custom,
             "hashes": {"sha256": hashlib.sha256(self.data).hexdigest()},

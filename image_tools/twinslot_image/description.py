@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from twinslot.core.attachments import MEDIA_TYPES
 from twinslot.core.errors import ImageError
 from twinslot.core.manifest import (
     ATTACHMENTS_MAX,
@@ -65,11 +66,12 @@ class PayloadSource:
 
 @dataclass(frozen=True, slots=True)
 class AttachmentSource:
-    """One attachment: its file and media type."""
+    """One attachment: its file, media type and type; empty: of none."""
 
     name: str
     file: Path
     media_type: str
+    type: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,8 @@ class Description:
     level: int
     payloads: tuple[PayloadSource, ...]
     attachments: tuple[AttachmentSource, ...]
+    sbom: str  # "auto": a bill of materials of each root file system is made and attached
+    spdx: Path | None  # names more packages for it
     recipients: tuple[Path, ...]  # public keys; none: not encrypted
     cipher: Cipher
 
@@ -102,16 +106,17 @@ class Description:
     def files(self) -> tuple[Path, ...]:
         """Every file that the image is made of, beside the documents of the key directory."""
         payloads, attachments = (each.file for each in self.payloads), (each.file for each in self.attachments)
-        return (*payloads, *attachments, *self.recipients)
+        return (*payloads, *attachments, *self.recipients, *([self.spdx] if self.spdx else []))
 
 
 TOP_KEYS = (
     *("product", "release", "sequence", "epoch", "type", "compatible", "hardware", "variants", "from", "checks"),
     *("source", "architecture", "trust", "valid_days", "expires", "group_size", "level", "payloads", "attachments"),
-    "encryption",
+    *("encryption", "sbom", "spdx"),
 )
 PAYLOAD_KEYS = ("file", "check", "foreign", "type", "kind")
-ATTACHMENT_KEYS = ("file", "media_type")
+ATTACHMENT_KEYS = ("file", "media_type", "type")
+SBOMS = ("none", "auto")
 ENCRYPTION_KEYS = ("recipients", "cipher")
 CIPHER_DEFAULT = Cipher.CHACHA20_POLY1305  # as fast on a processor without instructions for AES, which many boards have
 CIPHERS = {"aes-256-gcm": Cipher.AES_256_GCM, "chacha20-poly1305": Cipher.CHACHA20_POLY1305}
@@ -201,9 +206,13 @@ def _describe(top: Table) -> Description:
         level=top.number("level", 1, LEVEL_MAX, LEVEL_DEFAULT),
         payloads=sources,
         attachments=tuple(_attachment(table, name) for name, table in attachments.items()),
+        sbom=top.choice("sbom", SBOMS, "none"),
+        spdx=top.path("spdx") if top.has("spdx") else None,
         recipients=recipients,
         cipher=cipher,
     )
+    if description.spdx and description.sbom != "auto":
+        raise top.bad("spdx", 'sbom = "auto" beside it', description.sbom)
     for key, count, high in (
         ("payloads", len(sources), PAYLOADS_MAX),
         ("attachments", len(attachments), ATTACHMENTS_MAX),
@@ -269,8 +278,10 @@ def _source(top: Table) -> Source:
 
 
 def _attachment(table: Table, name: str) -> AttachmentSource:
-    media_type = table.text("media_type", MEDIA_TYPE, "a media type such as text/markdown", "text/markdown")
-    return AttachmentSource(name, table.path("file"), media_type)
+    type_ = table.choice("type", MEDIA_TYPES, "")
+    default = MEDIA_TYPES.get(type_, "text/markdown")
+    media_type = table.text("media_type", MEDIA_TYPE, "a media type such as text/markdown", default)
+    return AttachmentSource(name, table.path("file"), media_type, type_)
 
 
 def _in_utc(top: Table, moment: datetime) -> datetime:

@@ -15,6 +15,7 @@ from twinslot_image.compose import read_front
 
 _TO_SIGN = b'{"_type":"targets"'  # how the bytes begin that a signature covers: canonical JSON sorts by key
 _PAE = b"DSSEv1 "
+_SBOM_LOOK = 512  # bytes; ours say in the first hundred what they are
 
 
 def nothing(_file: BinaryIO) -> str | None:
@@ -51,6 +52,12 @@ def bytes_to_sign(file: BinaryIO) -> str | None:
 def approval_to_sign(file: BinaryIO) -> str | None:
     """What was written of an approval to be signed elsewhere may be replaced."""
     return None if _first(file, len(_PAE)) == _PAE else "a file that holds no approval to be signed"
+
+
+def sbom(file: BinaryIO) -> str | None:
+    """A bill of materials may be replaced."""
+    head = _first(file, _SBOM_LOOK)
+    return None if head.startswith(b"{") and b"CycloneDX" in head else "a file that is no bill of materials"
 
 
 def _first(file: BinaryIO, length: int) -> bytes:

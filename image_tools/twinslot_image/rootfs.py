@@ -17,7 +17,9 @@ from typing import Final
 from twinslot.core.errors import ImageError, Refusal
 from twinslot_image import fs_erofs, fs_ext4
 from twinslot_image.binaries import FileKind, Looked, examine
+from twinslot_image.elf_links import Links, read_links
 from twinslot_image.fs_tree import LINKS_MAX, FileSystemImage, FoundFile, Node, Tree, show
+from twinslot_image.libraries import Linked, refusals
 
 # Design rule S6: without both, a release that hangs would not come back. The names are systemd/'s.
 REQUIRED_UNITS = ("twinslot-commit.service", "twinslot-deadline.service")
@@ -25,7 +27,7 @@ NAMED_FILES = 10  # how many offending files are named; the count is always give
 # In systemd's order (systemd.unit(5)).
 _UNIT_DIRECTORIES = ("etc/systemd/system", *(f"{top}/systemd/system" for top in ("usr/local/lib", "usr/lib", "lib")))
 # Firmware is for other processors by its nature.
-_FIRMWARE = ("lib/firmware/*", "usr/lib/firmware/*")
+FIRMWARE: Final = ("lib/firmware/*", "usr/lib/firmware/*")
 _NEEDED: Final = ("etc", "usr")  # directories without which it is no system
 # Offset, magic and name of what people name by mistake; each from the format's own documentation.
 _OTHERS: Final = (
@@ -55,7 +57,7 @@ class Checked:
 def check_rootfs(
     image: Path, architecture: str, foreign: tuple[str, ...] = (), on_progress: OnProgress = lambda *_: None
 ) -> Checked:
-    """Executables for another architecture or ABI, missing or disabled units: every reason against it.
+    """Executables for another architecture or ABI, missing libraries, missing or disabled units: every reason.
 
     Args:
         image: An ext4 or uncompressed erofs file system image.
@@ -71,9 +73,10 @@ def check_rootfs(
     with image.open("rb") as file:
         tree = open_tree(FileSystemImage(file, str(image)))
         _check_system(tree, image)
-        looked = Looked()
-        offending = sorted(_offending(tree, architecture, foreign, looked, on_progress))
-        return Checked((*_architecture(offending, architecture), *_check_units(tree)), looked)
+        looked, programs = Looked(), _Programs(tree)
+        offending = sorted(_offending(tree, architecture, foreign, looked, programs, on_progress))
+        reasons = (*_architecture(offending, architecture), *programs.lacking(), *_check_units(tree))
+        return Checked(reasons, looked)
 
 
 def open_tree(image: FileSystemImage) -> Tree:
@@ -103,20 +106,53 @@ def _check_system(tree: Tree, image: Path) -> None:
 
 
 def _offending(
-    tree: Tree, architecture: str, foreign: tuple[str, ...], looked: Looked, on_progress: OnProgress
+    tree: Tree,
+    architecture: str,
+    foreign: tuple[str, ...],
+    looked: Looked,
+    programs: _Programs,
+    on_progress: OnProgress,
 ) -> Iterator[str]:
     for number, found in enumerate(tree.walk(), 1):
         on_progress(number, tree.files)
-        if stat.S_ISREG(found.node.mode):
+        if stat.S_ISLNK(found.node.mode):
+            programs.add_link(found)
+        elif stat.S_ISREG(found.node.mode):
             kind, reason = _look(tree, found, architecture, foreign)
             looked.counts[kind] += 1
             if reason:
                 yield f"{show(found.path)} ({reason})"
+            elif kind is FileKind.PROGRAM:
+                programs.add(found)
+
+
+class _Programs:
+    """Programs and libraries for the architecture, to ask in the end which libraries they lack."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree, self._linked = tree, Linked()
+        self._by_inode: dict[int, Links] = {}
+
+    def add_link(self, found: FoundFile) -> None:
+        self._linked.add_link(found.path.decode("utf-8", "surrogateescape"))
+
+    def add(self, found: FoundFile) -> None:
+        with self._tree.open(found.node) as file:
+            if links := read_links(file):
+                self._linked.files[found.path.decode("utf-8", "surrogateescape")] = links
+                self._by_inode[found.node.number] = links
+
+    def lacking(self) -> tuple[Refusal, ...]:
+        return refusals(self._linked.missing(self._reach))
+
+    def _reach(self, path: str) -> Links | None:
+        node = self._tree.look_up(path)
+        return self._by_inode.get(node.number) if node else None
 
 
 def _look(tree: Tree, found: FoundFile, architecture: str, foreign: tuple[str, ...]) -> tuple[FileKind, str | None]:
     path = found.path.decode("utf-8", "surrogateescape")
-    if any(fnmatchcase(path, pattern) for pattern in _FIRMWARE):
+    if any(fnmatchcase(path, pattern) for pattern in FIRMWARE):
         return FileKind.FIRMWARE, None
     kind, reason = examine(path, tree.open(found.node), architecture)
     if reason and any(fnmatchcase(path, pattern) for pattern in foreign):

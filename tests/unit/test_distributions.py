@@ -51,10 +51,11 @@ def test_a_distribution_needs_the_same_version_of_the_others(part: str) -> None:
 def test_a_distribution_needs_what_it_imports(part: str) -> None:
     """A library that only comes along with another one may stay away with the next version of that one."""
     names = {"dbus_next": "dbus-next", "elftools": "pyelftools", "qemu": "qemu.qmp", "serial": "pyserial"}
+    names |= {"cyclonedx": "cyclonedx-python-lib", "packageurl": "packageurl-python"}
     wanted = {re.split(r"[><=]", each)[0] for each in project(part)["dependencies"]}
     text = "\n".join(path.read_text() for path in (ROOT / part).rglob("*.py"))
-    known = ["construct", "cryptography", "dbus_next", "elftools", "numpy", "pytest", "qemu", "securesystemslib"]
-    known += ["serial", "tuf", "zstandard"]
+    known = ["construct", "cryptography", "cyclonedx", "dbus_next", "elftools", "numpy", "packageurl", "pytest", "qemu"]
+    known += ["securesystemslib", "serial", "tuf", "zstandard"]
     imported = {name for name in known if re.search(rf"^\s*(?:from|import) {name}\b", text, re.MULTILINE)}
     assert {names.get(name, name) for name in imported} == {each for each in wanted if not each.startswith("twinslot")}
 

@@ -31,7 +31,7 @@ def describe_manifest(manifest: Manifest) -> dict[str, Any]:
         "manifest": manifest.digest,
         "payloads": [_payload(payload) for payload in manifest.payloads],
         "attachments": [
-            {"name": a.name, "size": a.size, "media_type": a.media_type, "sha256": a.digest}
+            {"name": a.name, "type": a.type or None, "size": a.size, "media_type": a.media_type, "sha256": a.digest}
             for a in manifest.attachments
         ],
         "signatures": list(manifest.key_ids),

@@ -138,12 +138,14 @@ class Attachment:
         size: Bytes.
         digest: SHA-256.
         media_type: For example `text/markdown`.
+        type: What it is (`core.attachments.MEDIA_TYPES`, or a word that came later); empty where nobody says.
     """
 
     name: str
     size: int
     digest: str
     media_type: str
+    type: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,9 +341,11 @@ def _kind(target: Fields) -> object:
 
 
 def _parse_attachment(name: str, target: Fields, digest: str) -> Attachment:
-    custom = Fields(target.get("custom"), f"{target.where}.custom", ("kind", "media_type"), extensible=True)
+    keys = ("kind", "media_type")
+    custom = Fields(target.get("custom"), f"{target.where}.custom", keys, optional=("type",), extensible=True)
     size = target.integer("length", 1, ATTACHMENT_SIZE_MAX)
-    return Attachment(name, size, digest, custom.text("media_type", MEDIA_TYPE))
+    type_ = custom.text("type", NAME) if custom.has("type") else ""
+    return Attachment(name, size, digest, custom.text("media_type", MEDIA_TYPE), type_)
 
 
 def _parse_payload(name: str, target: Fields, digest: str) -> Payload:

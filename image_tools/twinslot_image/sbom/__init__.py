@@ -1,0 +1,1 @@
+"""What is in a root file system, as a bill of materials in CycloneDX."""
