@@ -13,7 +13,7 @@ from twinslot_image.build import build_time
 from twinslot_image.cli_commands import counted, say
 from twinslot_image.outputs import Target
 from twinslot_image.progress import ProgressLine
-from twinslot_image.sbom.document import Subject, make_sbom
+from twinslot_image.sbom.document import BillSubject, make_sbom
 from twinslot_image.sbom.files import open_root
 from twinslot_image.sbom.inventory import Inventory, take_inventory
 from twinslot_image.sbom.spdx import read_spdx
@@ -35,12 +35,12 @@ def sbom(arguments: argparse.Namespace, output: Output) -> None:
     say(arguments, output, {"file": str(target.path), "size": len(data)} | counts, [f"{target.path}: {said}"], target)
 
 
-def _subject(arguments: argparse.Namespace, inventory: Inventory) -> Subject:
+def _subject(arguments: argparse.Namespace, inventory: Inventory) -> BillSubject:
     """Named on the command line, or as the system calls itself; a directory has no digest."""
     name = arguments.name or inventory.os.get("NAME") or arguments.rootfs.resolve().name
     release = arguments.release or inventory.os.get("VERSION_ID") or ""
     moment = build_time(os.environ) if "SOURCE_DATE_EPOCH" in os.environ else None
-    return Subject(name, release, _digests(arguments.rootfs), moment)
+    return BillSubject(name, release, _digests(arguments.rootfs), moment)
 
 
 def _digests(rootfs: Path) -> dict[str, str]:

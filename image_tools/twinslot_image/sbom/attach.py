@@ -13,7 +13,7 @@ from twinslot.core.manifest import ATTACHMENT_SIZE_MAX
 from twinslot_image.compose import AttachedFile
 from twinslot_image.description import Description, PayloadSource
 from twinslot_image.progress import ProgressLine
-from twinslot_image.sbom.document import Subject, make_sbom
+from twinslot_image.sbom.document import BillSubject, make_sbom
 from twinslot_image.sbom.files import open_root
 from twinslot_image.sbom.inventory import take_inventory
 from twinslot_image.sbom.spdx import read_spdx
@@ -46,7 +46,7 @@ def make_sboms(description: Description, now: datetime) -> Iterator[AttachedFile
         label = f"listing {source.name}"
         with open_root(source.file) as root, ProgressLine(label, 0, "files") as progress:
             inventory = take_inventory(root, source.foreign, progress.update)
-        data = make_sbom(inventory, Subject(description.product, description.release, digests, now), others)
+        data = make_sbom(inventory, BillSubject(description.product, description.release, digests, now), others)
         if len(data) > ATTACHMENT_SIZE_MAX:
             what = f"the bill of materials of payload '{source.name}' is too large to be attached"
             raise ImageError(what, code="sbom", expected=f"at most {ATTACHMENT_SIZE_MAX} bytes", found=len(data))

@@ -31,7 +31,7 @@ _LICENCE_MAX: Final = 256  # characters
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class BillSubject:
     """What the bill is of.
 
     Attributes:
@@ -46,7 +46,7 @@ class Subject:
     moment: datetime | None = None
 
 
-def make_sbom(inventory: Inventory, subject: Subject, others: Iterable[InstalledPackage] = ()) -> bytes:
+def make_sbom(inventory: Inventory, subject: BillSubject, others: Iterable[InstalledPackage] = ()) -> bytes:
     """The bill as JSON, ending with a line end.
 
     Args:
@@ -83,7 +83,7 @@ def _one_line_each(whole: dict[str, Any]) -> str:
     return "{" + ",\n".join(parts) + "}"
 
 
-def _bill(inventory: Inventory, subject: Subject, others: tuple[InstalledPackage, ...]) -> Bom:
+def _bill(inventory: Inventory, subject: BillSubject, others: tuple[InstalledPackage, ...]) -> Bom:
     from cyclonedx.model.bom import Bom, BomMetaData
 
     packages = {each.reference: each for each in (*inventory.packages, *_unknown(inventory, others))}
@@ -120,7 +120,7 @@ def _needs(packages: Mapping[str, InstalledPackage]) -> dict[str, list[str]]:
     return found
 
 
-def _system(inventory: Inventory, subject: Subject) -> Component:
+def _system(inventory: Inventory, subject: BillSubject) -> Component:
     from cyclonedx.model import HashAlgorithm, HashType, Property
     from cyclonedx.model.component import Component, ComponentType
 
