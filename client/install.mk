@@ -27,7 +27,7 @@ MODULES = $(DESTDIR)$(PYTHONDIR)
 DOC := $(DESTDIR)$(PREFIX)/share/doc/twinslot
 MANUALS := docs/man/twinslot.1 docs/man/twinslot-config.5
 # What manual pages and hints refer to.
-PAGES := $(addprefix docs/,terminology.md lifecycle.md config.md doctor.md errors.md dbus.md events.md guide-device.md boot-contract.md)
+PAGES := $(addprefix docs/,terminology.md lifecycle.md config.md doctor.md errors.md dbus.md events.md guide-device.md guide-policy.md boot-contract.md)
 EXAMPLES := bootloader_hooks/README.md bootloader_hooks/grub-once/grub.cfg docs/example/config.toml
 # Programs that a unit or the launcher names: here /usr, there PREFIX and TARGET_PYTHON.
 PLACED := sed -e 's|/usr/bin/twinslot|$(PREFIX)/bin/twinslot|' -e 's|=/usr/lib/twinslot/deadline|=$(PREFIX)/lib/twinslot/deadline|' \
@@ -41,7 +41,7 @@ install: ## the client's files below DESTDIR, for packages: PREFIX, PYTHONDIR, C
 	$(if $(COMPILE),$(COMPILE) -I -m compileall -q -f --invalidation-mode unchecked-hash -s '$(DESTDIR)' -p / $(MODULES)/twinslot)
 	$(PLACED) client/twinslot.launcher > $(DESTDIR)$(PREFIX)/bin/twinslot
 	chmod 755 $(DESTDIR)$(PREFIX)/bin/twinslot
-	for unit in systemd/twinslot*.service systemd/*.socket systemd/*.timer; do \
+	for unit in systemd/twinslot*.service systemd/*.socket systemd/*.timer systemd/*.path; do \
 		$(PLACED) $$unit > $(DESTDIR)$(UNITDIR)/$${unit##*/} && chmod 644 $(DESTDIR)$(UNITDIR)/$${unit##*/} || exit 1; done
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/lib/twinslot systemd/deadline
 	install -D -m 644 -t $(DESTDIR)/usr/lib/twinslot systemd/deadline.env  # configuration: not below PREFIX

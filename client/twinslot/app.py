@@ -120,6 +120,10 @@ class DeviceUpdater(Updater, Protocol):
         """What an install would fetch: `queries.forecast.Forecast.as_dict`."""
         ...
 
+    def go_on(self) -> Transaction | None:
+        """Ask policy again for an update that waits; None: nothing is under way."""
+        ...
+
     def boot(self) -> BootReport:
         """After each start: find out what happened, repair, record."""
         ...
@@ -263,6 +267,10 @@ class LocalUpdater:
         from twinslot.queries.forecast import forecast_here
 
         return forecast_here(self.config, source, options).as_dict()
+
+    def go_on(self) -> Transaction | None:
+        """See `DeviceUpdater`."""
+        return self.engine().go_on()
 
     def boot(self) -> BootReport:
         """See `DeviceUpdater`."""

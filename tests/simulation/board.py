@@ -23,11 +23,14 @@ from twinslot.bootloader.base import Bootloader
 from twinslot.cli.main import main
 from twinslot.cli.trial import UNDECIDED
 from twinslot.core.errors import DeviceError, Refusal, RefusedError
+from twinslot.core.inhibitors import Inhibitor
+from twinslot.core.inhibitors import obstacles as in_use
 from twinslot.core.model import SECTOR, CheckResult, Floors, Release, SlotName, SlotRecord, StoredPayload
+from twinslot.core.policy import Obstacle, Question
 from twinslot.core.progress import Observer
 from twinslot.core.requests import InstallOptions
 from twinslot.core.stream import ImageHead
-from twinslot.engine.edges import Device, Verified
+from twinslot.engine.edges import Device, RememberedWait, Verified
 from twinslot.engine.engine import Engine
 from twinslot.payloads.base import PayloadPlace
 from twinslot.payloads.partition.handler import PartitionPlace
@@ -103,6 +106,10 @@ class SimulatedBoard:
         self.may_check = True
         self.running_notes: tuple[str, ...] = ()  # what the kernel's command line says of the running slot
         self.record_broken = False
+        self.inhibitors: tuple[Inhibitor, ...] = ()  # who uses it
+        self.obstacles: tuple[Obstacle, ...] = ()  # what else stands against every step
+        self.questions: list[Question] = []  # that policy was asked
+        self.waits = RememberedWait()  # a file in /run
         self.faults = Faults()
         self.shortages = Shortages()
         self.gave_up = False  # twinslot-giveup.service was started
@@ -143,6 +150,7 @@ class SimulatedBoard:
         A slot loads if its first sector, where these images' superblock stands, has something in it.
         """
         self.wants_reboot = self.no_trial = self.gave_up = False
+        self.waits.tell(None)
         self.running = None
         self.starts += 1
         slot = self.power_on(lambda name: any(self.disks[SlotName(name)].content()[:SECTOR]))
@@ -242,7 +250,13 @@ class SimulatedBoard:
             tell_no_trial=self._note_no_trial,
             running_notes=self.running_notes,
             root_payload="rootfs",
+            obstacles=self._obstacles,
+            waits=self.waits,
         )
+
+    def _obstacles(self, question: Question) -> tuple[Obstacle, ...]:
+        self.questions.append(question)
+        return in_use(self.inhibitors, question.gate) + self.obstacles
 
     @contextlib.contextmanager
     def _lock(self, what: str) -> Iterator[None]:

@@ -11,10 +11,13 @@ import pytest
 from simulation.board import SimulatedBoard
 from simulation.bootloader import SimulatedBootloader
 from simulation.image import SmallImage, SmallStream
-from twinslot.core.errors import RefusedError
+from twinslot.core.errors import Refusal, RefusedError
+from twinslot.core.inhibitors import WORDS, Inhibitor
 from twinslot.core.model import SlotName
+from twinslot.core.policy import Gate, Obstacle, ObstacleKind
 from twinslot.core.requests import InstallOptions
 from twinslot.core.stream import ImageHead
+from twinslot.core.waiting import Waiting
 from twinslot.engine.engine import Engine
 
 OLD = SmallImage("1.0", 10)
@@ -81,3 +84,172 @@ def test_a_trial_that_is_left_restarts_whatever_the_configuration_says(tmp_path:
     board.engine().check()
     assert not board.device().restarts
     assert board.wants_reboot
+
+
+THERAPY = Inhibitor("therapy", "an infusion runs")
+EVERYTHING = Inhibitor("surgery", "do not touch", frozenset(WORDS))
+
+
+def events(board: SimulatedBoard) -> list[str]:
+    """Names of the rows of the audit."""
+    with board.open_record() as record:
+        return [row.event for row in record.audit_rows(1000)]
+
+
+@pytest.mark.verifies("S20")
+def test_while_the_device_is_in_use_an_update_is_written_and_nothing_is_armed_or_restarted(
+    board: SimulatedBoard,
+) -> None:
+    board.inhibitors = (THERAPY,)
+    written = board.engine().install(SmallStream(NEW), InstallOptions(reboot=True))
+    assert (written.state, board.wants_reboot) == ("written", False)
+    assert board.environment()["slot"] == "a"
+    assert board.environment()["slot_b"] == "bad"
+    waits = board.waits.told()
+    assert waits
+    assert waits.gate == "activate"
+    assert [reason["message"] for reason in waits.reasons] == ["'therapy' uses the device"]
+    for _ in range(3):  # the timer
+        again = board.engine().go_on()
+        assert again
+        assert (again.state, board.wants_reboot) == ("written", False)
+    assert events(board).count("waits") == 1
+
+    board.inhibitors = ()
+    armed = board.engine().go_on()
+    assert armed
+    assert (armed.state, board.wants_reboot) == ("armed", True)
+    assert not board.waits.told()
+    board.live()
+    assert board.system() is NEW
+
+
+@pytest.mark.verifies("S20")
+def test_a_device_that_is_used_again_between_arming_and_restart_is_not_restarted(board: SimulatedBoard) -> None:
+    engine = board.engine()
+    armed = engine.install(SmallStream(NEW), InstallOptions(reboot=False))
+    board.inhibitors = (THERAPY,)
+    assert armed.state == "armed"
+    assert engine.activate(reboot=True).state == "armed"
+    assert not board.wants_reboot
+    engine.go_on()
+    assert not board.wants_reboot
+    board.inhibitors = ()
+    engine.go_on()
+    assert board.wants_reboot
+
+
+@pytest.mark.verifies("S20")
+def test_no_command_arms_or_leaves_while_the_device_is_in_use(board: SimulatedBoard) -> None:
+    board.install(NEW)
+    board.live()
+    board.inhibitors = (THERAPY,)
+    before = board.environment()
+    with pytest.raises(RefusedError, match="'therapy' uses the device"):
+        board.engine().rollback()
+    assert board.environment() == before
+    assert not board.wants_reboot
+
+
+@pytest.mark.verifies("S20")
+def test_a_person_who_leaves_a_trial_waits_for_whoever_uses_the_device_and_the_nets_of_the_trial_do_not(
+    tmp_path: Path,
+) -> None:
+    sick = SmallImage("3.0", 30, well=False)
+    board = SimulatedBoard(tmp_path, OLD, sick)
+    board.live()
+    board.install(sick)
+    board.start()
+    board.engine().boot()
+    board.inhibitors = (EVERYTHING,)
+    with pytest.raises(RefusedError, match="'surgery' uses the device"):
+        board.engine().rollback(reason="too loud")
+    assert (board.wants_reboot, board.environment()["slot"]) == (False, "b")
+    board.engine().check()
+    assert board.wants_reboot
+    board.live()
+    assert board.system() is OLD
+
+
+@pytest.mark.verifies("S20")
+def test_a_device_that_must_not_be_written_keeps_the_update_that_waits(tmp_path: Path) -> None:
+    newer = SmallImage("3.0", 30)
+    board = SimulatedBoard(tmp_path, OLD, NEW, newer)
+    board.live()
+    board.inhibitors = (THERAPY,)
+    board.engine().install(SmallStream(NEW), InstallOptions())
+    board.inhibitors = (EVERYTHING,)
+    for remote in (True, False):
+        with pytest.raises(RefusedError, match="'surgery' uses the device"):
+            board.engine().install(SmallStream(newer, ranged=remote), InstallOptions())
+    assert board.holds(SlotName.B) is NEW
+    board.inhibitors = (Inhibitor("backup", "the bus is busy", frozenset({"write"})),)
+    with pytest.raises(RefusedError, match="'backup' uses the device"):
+        board.engine().install(SmallStream(newer), InstallOptions())
+    assert board.holds(SlotName.B) is NEW
+    board.inhibitors = ()
+    armed = board.engine().go_on()
+    assert armed
+    assert armed.release.name == "2.0"
+
+
+def test_what_was_written_without_being_activated_does_not_go_on_by_itself(board: SimulatedBoard) -> None:
+    board.engine().install(SmallStream(NEW), InstallOptions(activate=False))
+    again = board.engine().go_on()
+    assert again
+    assert again.state == "written"
+    board.inhibitors = (THERAPY,)
+    assert board.engine().activate(reboot=True).state == "written"
+    board.inhibitors = ()
+    again = board.engine().go_on()
+    assert again
+    assert (again.state, board.wants_reboot) == ("armed", True)
+
+
+def test_an_update_that_waits_outlives_a_power_cut_and_is_read_back_before_it_is_armed(board: SimulatedBoard) -> None:
+    board.inhibitors = (THERAPY,)
+    board.engine().install(SmallStream(NEW), InstallOptions(reboot=True))
+    board.lose_power()
+    board.live()
+    assert board.waits.told() == Waiting()  # until the timer asks
+    board.engine().go_on()
+    waits = board.waits.told()
+    assert waits
+    assert waits.codes == {"refused.in-use"}
+    board.inhibitors = ()
+    board.engine().go_on()
+    assert "recheck" in events(board)
+    board.live()
+    assert board.system() is NEW
+
+
+def test_nothing_is_asked_of_a_device_where_nothing_waits(board: SimulatedBoard) -> None:
+    board.inhibitors = (EVERYTHING,)
+    assert board.engine().go_on() is None
+    assert board.questions == []
+
+
+def test_policy_is_asked_about_the_release_that_it_is_about(board: SimulatedBoard) -> None:
+    board.install(NEW)
+    asked = [(each.gate, each.release, each.change) for each in board.questions]
+    about = ("2.0", "feature")
+    assert asked == [(Gate.FETCH, "", ""), (Gate.WRITE, "", ""), (Gate.ACTIVATE, *about), (Gate.RESTART, *about)]
+
+
+def test_reasons_that_change_are_told_anew(board: SimulatedBoard) -> None:
+    board.inhibitors = (THERAPY,)
+    board.engine().install(SmallStream(NEW), InstallOptions())
+    board.obstacles = (Obstacle(ObstacleKind.WINDOW, Refusal("window-closed", "no window is open")),)
+    board.engine().go_on()
+    board.engine().go_on()
+    assert events(board).count("waits") == 2
+    waits = board.waits.told()
+    assert waits
+    assert [reason["code"] for reason in waits.reasons] == ["refused.in-use", "refused.window-closed"]
+
+
+def test_an_update_that_is_dropped_waits_no_more(board: SimulatedBoard) -> None:
+    board.inhibitors = (THERAPY,)
+    board.engine().install(SmallStream(NEW), InstallOptions())
+    board.engine().cancel()
+    assert board.waits.told() is None

@@ -24,7 +24,7 @@ from twinslot.engine.facts import Facts
 from twinslot.queries import status as report
 from twinslot.queries.diagnosis import Diagnosis, Finding, Severity
 
-OURS_MAX, MODULES_MAX = 66, 225  # of the client, and in all with those of Python 3.11 to 3.13
+OURS_MAX, MODULES_MAX = 77, 236  # of the client, and in all with those of Python 3.11 to 3.13
 PATHS = f"import sys; sys.path[:] = {sys.path!r}\n"
 HEAVY = {"asyncio", "dbus_next", "tuf", "securesystemslib", "construct", "zstandard", "cryptography", "http", "ssl"}
 
@@ -58,7 +58,7 @@ def slot(state: str | None, *, running: bool = False, release: Release | None = 
 
 def status(**changes: Any) -> dict[str, Any]:
     """A device on which nothing happens, changed."""
-    quiet = {
+    quiet: dict[str, Any] = {
         "version": "0.1.0",
         "running": "a",
         "state": "idle",
@@ -73,6 +73,12 @@ def status(**changes: Any) -> dict[str, Any]:
         "environment": {"settled": True, "lost": False, "copies": []},
         "device_key": None,
         "fallback": Fallback(None, why="what runs, or the boot environment, is not known").as_dict(),
+        "policy": {
+            "waits": None,
+            "inhibitors": [],
+            "windows": {"fetch": None, "restart": None},
+            "clock_known": True,
+        },
         "repository": None,
     }
     return quiet | changes

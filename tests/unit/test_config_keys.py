@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import typing
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -21,11 +22,13 @@ from twinslot.config.options import Config, load
 from twinslot.core.errors import DeviceError
 from twinslot.core.model import Floors, SlotName
 from twinslot.core.origin import Origin
+from twinslot.core.policy import Gate, Question, Wish
 from twinslot.core.requests import InstallOptions
 from twinslot.core.stream import ImageHead
 from twinslot.engine import assemble, facts, poll, trust_time, verifier
 from twinslot.health.selection import configured_checks
 from twinslot.payloads.select import find_places
+from twinslot.policy.local import LocalPolicy
 from twinslot.queries import offers, preview
 from twinslot.queries.doctor import doctor
 from twinslot.storage.running_slot import RunningSlot
@@ -53,7 +56,16 @@ argv = ["true"]
 [[health.http]]
 name = "web"
 url = "http://127.0.0.1:9/"
+[[policy.fetch_window]]
+calendar = "*-*-* 11:00"
+duration = 7200
+timezone = "UTC"
+[[policy.restart_window]]
+calendar = "*-*-* 11:00"
+duration = 7200
+timezone = "UTC"
 """
+LISTS = ("health.command", "health.http", "policy.fetch_window", "policy.restart_window")
 WHERE = RunningSlot(SlotName.A, frozenset(), ("said by the test",))
 MANIFEST = make_sample(facts=dataclasses.replace(FACTS, hardware=("rev-c",), variants=("icu",), checks=()))
 
@@ -122,6 +134,16 @@ def trust_request(config: Config) -> object:
 def asks(config: Config) -> object:
     """What a poll goes by, and which device this is in a wave."""
     return poll._setting(config).silence, offers._device_id(config)
+
+
+def waits(config: Config) -> object:
+    """What policy says on a day at noon, of a device whose clock no server has set, and of one in 1970."""
+    found: list[object] = []
+    for now in (datetime(2026, 5, 5, 12, tzinfo=UTC), datetime(1970, 1, 1, 12, tzinfo=UTC)):
+        here = LocalPolicy(config, itertools.repeat(now).__next__, Path("/nonexistent"))
+        found += [here.window(step, "2026-01-01T00:00:00+00:00") for step in ("fetch", "restart")]
+        found += [here.obstacles(Question(gate, Wish(remote=True))) for gate in Gate]
+    return found
 
 
 def gives_way(config: Config) -> object:
@@ -230,6 +252,14 @@ KEYS: dict[str, tuple[str, str, Callable[[Config], object]]] = {
     "health.http.delay": ("", "5", checks),
     "health.http.required": ("", "false", checks),
     "trial.deadline": ("", "77", diagnosis),
+    "policy.clock": ("", '"synchronized"', waits),
+    "policy.clock_unknown": ("", '"open"', waits),
+    "policy.fetch_window.calendar": ("", '"*-*-* 13:00"', waits),
+    "policy.fetch_window.duration": ("", "5400", waits),
+    "policy.fetch_window.timezone": ("", '"Asia/Tokyo"', waits),
+    "policy.restart_window.calendar": ("", '"*-*-* 13:00"', waits),
+    "policy.restart_window.duration": ("", "5400", waits),
+    "policy.restart_window.timezone": ("", '"Asia/Tokyo"', waits),
     "record.directory": ("", '"/proc"', diagnosis),
 }
 
@@ -270,7 +300,7 @@ def test_changing_a_key_changes_what_is_done(tmp_path: Path, key: str) -> None:
     before = seen(load(tmp_path))
     table, _, name = key.rpartition(".")
     text = f"[{table}]\n{name} = {value}\n"
-    if table in ("health.command", "health.http"):  # lists of tables are replaced whole
+    if table in LISTS:  # they are replaced whole
         whole = BASE.partition(f"[[{table}]]")[2].partition("[[")[0]
         lines = [line for line in whole.strip().splitlines() if not line.startswith(f"{name} =")]
         text = "\n".join([f"[[{table}]]", *lines, f"{name} = {value}", ""])

@@ -28,6 +28,7 @@ CALLED_BY_OTHERS = {
     "_lost": "asyncio: a task that no name holds may vanish",
     "builder": "dataclasses.fields: each field of Source is a key of the manifest",
     "can_fua": "nbdkit's Python plugin",
+    "continue_": "cli.main: the verb, with a line below it since the word is Python's",
     "config_complete": "nbdkit's Python plugin",
     "emit": "logging",
     "find_spec": "the import system",
@@ -56,7 +57,7 @@ CALLED_BY_OTHERS = {
     "write_callback": "dbus-next",
 }
 
-ABOUT_TO_BE_USED = {"SERVER"}  # stored with an update since the first release; no server asks yet
+ABOUT_TO_BE_USED = {"SERVER", "CONSENT"}  # stored with an update since the first release; no server asks yet
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,9 @@ ALLOWED = {
     "health": {"config", "system"},
     "worker": {"image", "trust", "crypto", "transport", "system"},
     "repository": {"worker", "transport", "trust", "storage"},
+    "policy": {"config"},
     "engine": {
+        "policy",
         "repository",
         "bootloader",
         "storage",
@@ -39,6 +41,7 @@ ALLOWED = {
         "system",
     },
     "queries": {
+        "policy",
         "crypto",
         "repository",
         "bootloader",

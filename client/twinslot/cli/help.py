@@ -54,6 +54,17 @@ VERBS: Final[Mapping[str, Help]] = {
         ),
         ("twinslot cancel",),
     ),
+    "continue": Help(
+        (
+            "Ask the device's own policy again for an update that waits: it is armed, and the device restarts into it, "
+            "when it is not in use, a window is open and nothing else of '[policy]' stands against it. A timer does "
+            "this by itself; 'twinslot status' says what an update waits for."
+        ),
+        (
+            "sudo twinslot continue",
+            "sudo twinslot continue --json",
+        ),
+    ),
     "commit": Help(
         (
             "On trial: run the health checks and keep the new system when the required ones pass; when one fails, "

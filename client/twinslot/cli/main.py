@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
+import keyword
 import logging
 import os
 import signal
@@ -37,6 +38,7 @@ _VERBS: Final = {  # module below `cli.verbs` -> verbs in it; imported when one 
     "install": ("install",),
     "poll": ("poll",),
     "scrub": ("scrub",),
+    "policy": ("continue",),
     "operate": ("activate", "commit", "rollback", "cancel"),
     "trial": ("boot", "check"),
     "service": ("service",),
@@ -105,7 +107,8 @@ def _run(arguments: argparse.Namespace, host: Host | None, output: Output) -> in
 
     def verb() -> int:
         module = importlib.import_module(_MODULES[arguments.verb])
-        status: int = getattr(module, arguments.verb.replace("-", "_"))(arguments, here, output)
+        name = arguments.verb.replace("-", "_")
+        status: int = getattr(module, f"{name}_" if keyword.iskeyword(name) else name)(arguments, here, output)
         return status
 
     return patiently(verb, arguments, here) if of_a_unit(arguments) else verb()

@@ -92,6 +92,10 @@ def _add_changing(verbs: _Verbs, anywhere: Parser) -> None:
     install.add_argument("--ignore-expiry", action="store_true", help="accept expired documents; recorded")
     _add_reboot(verbs.add_parser("activate", parents=[anywhere], help="start the written slot at the next boot"))
     verbs.add_parser("cancel", parents=[anywhere], help="drop an update that was not booted yet, or stop an install")
+    again = verbs.add_parser("continue", parents=[anywhere], help="ask policy again for an update that waits")
+    again.add_argument(
+        "--if-waiting", action="store_true", help="it is fine when another command is at the device (for the timer)"
+    )
     commit = verbs.add_parser("commit", parents=[anywhere], help="keep the system on trial, after its health checks")
     commit.add_argument("--force", metavar="REASON", type=_reason, help="run no checks; the reason is recorded")
     commit.add_argument("--if-trial", action="store_true", help="do nothing without a trial (for the systemd unit)")

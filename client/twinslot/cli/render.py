@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
+from twinslot.core.errors import Refusal
 from twinslot.core.health import failed_checks
 from twinslot.core.lifecycle import State
 from twinslot.core.model import CheckResult, Reason
@@ -53,6 +54,7 @@ def status_lines(status: dict[str, Any]) -> Iterator[str]:
     floors = status["floors"]
     yield f"floors    sequence {floors['sequence']}, security epoch {floors['epoch']}, trust root {floors['root']}"
     yield f"update    {_under_way(status)}"
+    yield from policy_lines(status.get("policy"))
     if (last := status["last"]) and last["outcome"]:
         first, *more = ended_lines(Transaction.from_dict(last))
         yield f"last      {first}"
@@ -90,6 +92,30 @@ def repository_lines(repository: dict[str, Any] | None) -> Iterator[str]:
         yield f"source    stale ({repository['stale']}): last fresh {when(repository['fresh'] or '') or 'never'}"
     elif repository["error"]:
         yield f"source    the last poll failed: {repository['error']['message']}"
+
+
+def policy_lines(policy: dict[str, Any] | None) -> Iterator[str]:
+    """What the update waits for, who uses the device, and when windows open; None: a client that knows of none."""
+    if policy is None:
+        return
+    waits = policy["waits"]
+    if waits is not None:
+        until = f"; until {when(waits['until'])}" if waits["until"] else ""
+        reasons = waits["reasons"] or [{"message": "it is asked in a moment"}]
+        yield from (f"waits     {Refusal.from_dict(reason)}{until}" for reason in reasons)
+    for each in policy["inhibitors"]:
+        yield f"in use    by {each['who']}: {each['why']} (no {', '.join(each['what'])})"
+    for name, window in policy["windows"].items():
+        if window is not None:
+            yield f"window    to {name}: {_window_text(window)}"
+    if any(policy["windows"].values()) and not policy["clock_known"]:
+        yield "clock     it is not known, so that windows go by 'policy.clock_unknown'"
+
+
+def _window_text(window: dict[str, Any]) -> str:
+    if window["open"]:
+        return f"open until {when(window['until'])}" if window["until"] else "open"
+    return f"closed until {when(window['next'])}" if window["next"] else "closed"
 
 
 def slot_table(status: dict[str, Any]) -> Iterator[str]:

@@ -17,6 +17,7 @@ from typing import Final
 
 from twinslot.config.fields import build, option
 from twinslot.config.files import DIRECTORIES, find, merge
+from twinslot.config.policy import PolicyConfig, check_policy
 from twinslot.core.errors import DeviceError, TwinslotError
 from twinslot.core.loaders import BACKENDS, Reach
 from twinslot.core.model import PARTITION, SlotName
@@ -322,6 +323,7 @@ class Config:
     repository: RepositoryConfig = option("Where new releases are announced.", factory=RepositoryConfig)
     health: HealthConfig = option("What a healthy device is.", factory=HealthConfig)
     trial: TrialConfig = option("The trial boot.", factory=TrialConfig)
+    policy: PolicyConfig = option("When an update may go on.", factory=PolicyConfig)
     record: RecordConfig = option("Where state lives.", factory=RecordConfig)
 
 
@@ -346,6 +348,7 @@ def check_config(config: Config) -> None:
     _check_slots(config.slots)
     _ = config.boot.executable
     _check_pins(config.http.pins)
+    check_policy(config.policy)
     _check_token("device.key", config.device.key, files=False)
     _check_token("http.client_key", config.http.client_key)
 

@@ -98,6 +98,12 @@ class AuditEvent(enum.StrEnum):
         "a check of policy was overridden on request",
         {"options": "names of the options", "release": "name of the release"},
     )
+    WAITS = (
+        "waits",
+        INFO,
+        "the update waits, by the device's own policy",
+        {"gate": "before which step: `activate` or `restart`"} | _FAILURE,
+    )
     REFUSED = "refused", ERROR, "a request was refused; nothing changed", _FAILURE | _IMAGE
     VERB_FAILED = "verb-failed", ERROR, "a request ended with an error", _FAILURE | _IMAGE
     # What a start found and repaired

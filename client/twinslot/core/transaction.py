@@ -50,6 +50,9 @@ class Transaction(Kept):
         outcome: How it ended; None while open.
         reason: Why it did not commit; empty when it did.
         origin: Who asked for it (S19).
+        change: What kind of change the release is, as its manifest says; empty: not known.
+        activate: It is to be armed once policy lets it.
+        restart: The device is to restart into it once policy lets it; None: as local configuration says.
         armed: It was made the next thing to boot at least once; only then can a failure be held against its release.
         forced: Somebody overrode a check; who and what is in the audit.
     """
@@ -78,6 +81,9 @@ class Transaction(Kept):
     reason: str = ""
     forced: bool = False
     armed: bool = False
+    change: str = ""
+    activate: bool = False
+    restart: bool | None = None
     origin: Origin = NOBODY
 
     @property

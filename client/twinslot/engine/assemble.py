@@ -27,6 +27,8 @@ from twinslot.engine.verifier import GetWorker, TellDropped, Verifier
 from twinslot.health.run import ConfiguredChecks
 from twinslot.health.selection import check_names, configured_checks
 from twinslot.payloads.select import find_places
+from twinslot.policy.local import LocalPolicy
+from twinslot.policy.waits import WaitsFile
 from twinslot.storage.known_lists import ListStore
 from twinslot.storage.lock import UpdateLock, this_boot
 from twinslot.storage.record.database import BusyTimeout
@@ -138,6 +140,8 @@ def open_device(config: Config, get_worker: GetWorker, origin: Origin) -> Device
         hardware=config.device.hardware,
         variant=config.device.variant,
         origin=origin,
+        obstacles=LocalPolicy(config, utc_now).obstacles,
+        waits=WaitsFile(),
         running_notes=running.disagreements,
         root_payload=running.root,
     )

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
 from twinslot.bootloader.base import Bootloader
 from twinslot.core.model import CheckResult, Floors, SlotName
 from twinslot.core.origin import NOBODY, Origin
+from twinslot.core.policy import Obstacle, Question
 from twinslot.core.progress import Observer
 from twinslot.core.stream import ImageHead
+from twinslot.core.waiting import Waiting
 from twinslot.payloads.select import Places
 from twinslot.storage.known_lists import ListStore
 from twinslot.storage.record.record import Record
@@ -69,8 +71,39 @@ class DeltaPolicy:
     insist: bool = False
 
 
+class WaitStore(Protocol):
+    """Where it stands what an update waits for, for whoever looks; it need not outlive the boot."""
+
+    def tell(self, waiting: Waiting | None) -> None:
+        """Replace it; None: nothing waits."""
+        ...
+
+    def told(self) -> Waiting | None:
+        """What was told last; None: nothing waits."""
+        ...
+
+
+class RememberedWait:
+    """Implements `WaitStore` in this process."""
+
+    def __init__(self) -> None:
+        self._waiting: Waiting | None = None
+
+    def tell(self, waiting: Waiting | None) -> None:
+        """See `WaitStore`."""
+        self._waiting = waiting
+
+    def told(self) -> Waiting | None:
+        """See `WaitStore`."""
+        return self._waiting
+
+
 def _not_told(_: bool) -> None:
     pass
+
+
+def _nothing_against(_: Question) -> tuple[Obstacle, ...]:
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +140,8 @@ class Device:
         tell_no_trial: Told after each start whether nothing is on trial, so that what judges a trial need not start.
         hardware: This device's hardware revision, and
         variant: its variant; None where local configuration names none.
+        obstacles: Gathers what stands against a step beside the update itself (`core.policy`).
+        waits: Where it is told what an update waits for.
         expecting: Entered while an image's head is on its way and until it is verified: the trust process may start
             meanwhile, which takes longer than its answer.
     """
@@ -138,3 +173,5 @@ class Device:
     root_payload: str = ""
     restarts: bool = False
     origin: Origin = NOBODY
+    obstacles: Callable[[Question], tuple[Obstacle, ...]] = _nothing_against
+    waits: WaitStore = field(default_factory=RememberedWait)

@@ -72,7 +72,7 @@ class Effects:
         if transaction.target is self._device.running:
             raise LifecycleError("the running slot was chosen as target", code="target", found=transaction.target)
         state = self._environment()
-        require(Gate.WRITE, self.wish, self._device, self._update.state, state)
+        require(Gate.WRITE, self.wish, self._device, self._update, state, obstacles=False)  # asked before
         self._decide(bootenv.prepare(state, transaction.target, transaction.id), settle=True)
         if self._update.record:  # only now: until the environment says bad, the old release there is the way back
             self._update.record.forget_slot(transaction.target)
@@ -128,7 +128,7 @@ class Effects:
 
     def reboot(self) -> None:
         """Ask for a reboot, unless policy says that it waits."""
-        if may(Gate.RESTART, self.wish, self._device, self._update.state):
+        if may(Gate.RESTART, self.wish, self._device, self._update):
             self._device.reboot()
 
     # keeps: S8

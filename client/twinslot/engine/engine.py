@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from twinslot.core.errors import Refusal, RefusedError, TwinslotError
@@ -16,6 +16,7 @@ from twinslot.core.progress import Meter, Observer, Phase, quiet
 from twinslot.core.requests import InstallOptions
 from twinslot.core.stream import ImageStream
 from twinslot.core.transaction import Transaction
+from twinslot.core.waiting import Waiting
 from twinslot.engine.edges import Device
 from twinslot.engine.fallback import ScrubReport, note_start, scrub
 from twinslot.engine.gates import may, require
@@ -42,6 +43,7 @@ class BootReport:
     notes: tuple[str, ...]
 
 
+_WAITING: Final = (State.WRITTEN, State.ARMED)  # what is not started yet waits in one of them
 _NO_TRIAL: Final = (State.IDLE, State.WRITTEN, State.ARMED)  # none of them is left without another boot
 
 
@@ -91,13 +93,34 @@ class Engine:
             RefusedError: Nothing was written.
         """
         with recovered(self._device, "activate") as session:
-            wish = session.effects.wish = Wish(restart=reboot)
-            if session.update.state is State.ARMED:  # done already, but perhaps for the reboot
-                session.effects.reboot()
-            elif may(Gate.ACTIVATE, wish, self._device, session.update.state):
-                fresh = session.update.open.boot_id == self._device.boot_id
-                session.machine.feed(Event.ACTIVATE if fresh else Event.RECHECK)
-            return session.update.open
+            if session.update.state in _WAITING:
+                session.update.change(activate=True, restart=reboot)
+            return self._gone_on(session, Wish(restart=reboot))
+
+    # keeps: S20
+    def go_on(self) -> Transaction | None:
+        """Ask policy again for an update that waits by it, and do what may be done now. Safe to repeat at any time.
+
+        Returns:
+            The open update; None when there is none.
+        """
+        with recovered(self._device, "continue") as session:
+            update = session.update
+            if not _waits(update.transaction):
+                self._device.waits.tell(None)
+                return update.transaction
+            wish = Wish(restart=update.open.restart, revert=update.open.kind == "rollback")
+            return self._gone_on(session, wish)
+
+    def _gone_on(self, session: Session, wish: Wish) -> Transaction:
+        """Arm what was written, as far as policy goes; of what is armed already, only the restart is asked for."""
+        session.effects.wish = wish
+        if session.update.state is State.ARMED:
+            session.effects.reboot()
+        elif may(Gate.ACTIVATE, wish, self._device, session.update):
+            fresh = session.update.open.boot_id == self._device.boot_id
+            session.machine.feed(Event.ACTIVATE if fresh else Event.RECHECK)
+        return session.update.open
 
     def boot(self) -> BootReport:
         """After each start of the system: find out what happened, repair, record. Safe to repeat.
@@ -109,6 +132,7 @@ class Engine:
             on_trial = session.environment().trial is self._device.running
             self._device.tell_no_trial(session.update.state in _NO_TRIAL and not on_trial)
             note_start(session)
+            self._device.waits.tell(Waiting() if _waits(session.update.transaction) else None)
             return BootReport(session.event, session.update.state, session.update.transaction, session.notes)
 
     # keeps: S6
@@ -195,11 +219,13 @@ class Engine:
             wish = session.effects.wish = Wish(restart=reboot, revert=True)
             update, machine = session.update, session.machine
             if update.state is State.TRIAL:
+                if reboot:
+                    require(Gate.RESTART, wish, self._device, update, session.environment())
                 update.change(reason=Reason.OPERATOR)
                 machine.feed(Event.GO_BACK, why=reason)
                 return update.open
-            require(Gate.ACTIVATE, wish, self._device, update.state, session.environment())
-            update.begin(_revert(session))
+            require(Gate.ACTIVATE, wish, self._device, update, session.environment())
+            update.begin(replace(_revert(session), activate=True, restart=reboot))
             machine.feed(Event.REVERT, why=reason)
             return update.open
 
@@ -211,6 +237,7 @@ class Engine:
             session.update.change(reason=Reason.CANCELLED)
             dropped = session.update.open
             session.machine.feed(Event.CANCELLED)
+            self._device.waits.tell(None)
             return _finished(session, dropped)
 
     def _passed(self, session: Session, *, if_trial: bool) -> bool:
@@ -247,6 +274,11 @@ def _judge(session: Session, results: tuple[CheckResult, ...]) -> Transaction:
             e.unhealthy = True
             raise
     return update.open
+
+
+def _waits(transaction: Transaction | None) -> bool:
+    """An update that is to go on by itself once policy lets it."""
+    return transaction is not None and transaction.activate and transaction.state in _WAITING
 
 
 def _require_trial(session: Session) -> None:

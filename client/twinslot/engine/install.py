@@ -50,8 +50,8 @@ def install(
     announcer.about["source"] = stream.source
     announcer.stopped_by = lambda: cancelled.by
     facts = session.facts()
-    wish = session.effects.wish = Wish(options.activate, options.reboot)
-    require(Gate.FETCH, wish, session.device, session.update.state, session.environment())
+    wish = session.effects.wish = Wish(options.activate, options.reboot, remote=stream.remote)
+    require(Gate.FETCH, wish, session.device, session.update, session.environment())
     target = facts.target
     meter = Meter(observer, session.device.monotonic)
     meter.begin(Phase.VERIFY)
@@ -67,7 +67,8 @@ def install(
                 _accept(session, facts, manifest, targets, options)
                 stream.unlock(manifest)
                 session.forget_environment()  # the head may have been long in coming
-                transaction = _transaction(session, target, manifest, verified, meter)
+                require(Gate.WRITE, wish, session.device, session.update, session.environment())
+                transaction = _transaction(session, target, manifest, verified, meter, options)
                 _drop_waiting(session)
                 _remember(session, transaction, verified, options)
                 session.update.begin(transaction)
@@ -93,7 +94,7 @@ def install(
         session.update.change(reason=cancelled.reason)
         session.machine.feed(Event.CANCELLED)
         raise cancelled.error()
-    if may(Gate.ACTIVATE, wish, session.device, session.update.state):
+    if may(Gate.ACTIVATE, wish, session.device, session.update):
         meter.begin(Phase.ARM)
         session.machine.feed(Event.ACTIVATE)
     return session.update.open
@@ -161,7 +162,12 @@ def _accept(
 
 
 def _transaction(
-    session: Session, target: SlotName, manifest: Manifest, verified: Verified, meter: Meter
+    session: Session,
+    target: SlotName,
+    manifest: Manifest,
+    verified: Verified,
+    meter: Meter,
+    options: InstallOptions,
 ) -> Transaction:
     release = manifest.release
     return Transaction(
@@ -174,6 +180,9 @@ def _transaction(
         required_checks=manifest.checks,
         started=timestamp(session.device.now()),
         origin=session.device.origin,
+        change=manifest.type,
+        activate=options.activate,
+        restart=options.reboot,
     ).with_seconds("verify", meter.seconds)
 
 

@@ -55,6 +55,11 @@ class OpenUpdate:
             raise DeviceError("there is no open transaction", code="record")
         return self.transaction
 
+    @property
+    def unsaved(self) -> bool:
+        """It was changed since it was stored last."""
+        return self.transaction != self._stored
+
     def begin(self, transaction: Transaction) -> None:
         """Take a new transaction; it is stored by the event that follows."""
         self.transaction = transaction

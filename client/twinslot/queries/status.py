@@ -16,13 +16,17 @@ from twinslot.core.errors import DeviceError
 from twinslot.core.lifecycle import State
 from twinslot.core.model import SlotName
 from twinslot.engine.facts import Facts, View, look, open_record
+from twinslot.queries.policy import policy_status
 from twinslot.storage.device_key import DeviceKeyFiles
 
 
 def status(config: Config) -> dict[str, Any]:
     """Everything a person or a monitor asks first, JSON-ready. Missing knowledge is null, never an error."""
     with look(config) as view:
-        return _told(view, config) | {"repository": _repository(config, view)}
+        return _told(view, config) | {
+            "policy": policy_status(config, view),
+            "repository": _repository(config, view),
+        }
 
 
 def _repository(config: Config, view: View) -> dict[str, Any] | None:

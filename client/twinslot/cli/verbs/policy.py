@@ -1,0 +1,24 @@
+"""`continue`: policy is asked again for the update that waits."""
+
+from __future__ import annotations
+
+import argparse
+
+from twinslot.cli.host import Host, require_root
+from twinslot.cli.output import Output
+from twinslot.cli.result import show
+from twinslot.core.errors import RefusedError
+from twinslot.core.transaction import Transaction
+
+
+def continue_(arguments: argparse.Namespace, host: Host, output: Output) -> int:
+    """Arm or restart into what waits, if that may be done now. Never by the bus: programs of the product are asked."""
+    require_root(host, "only root may let an update go on", "use 'sudo'")
+    device = host.local(host.config(arguments.config_root))
+    try:
+        found: Transaction | None = device.go_on()
+    except RefusedError as e:
+        if not arguments.if_waiting or e.code != "refused.locked":
+            raise
+        return 0  # whoever holds the lock passes the gates, too
+    return show(found, output)

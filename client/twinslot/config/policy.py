@@ -1,0 +1,55 @@
+"""`[policy]`: when an update may go on."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Final
+
+from twinslot.config.fields import option
+
+WEEK: Final = 604_800
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class WindowConfig:
+    """A time in which the step may be done; several add up. Without any, it may be done at any time."""
+
+    calendar: str = option('When it begins, as systemd.time(7) has calendar events: "Mon..Fri *-*-* 22:00".')
+    duration: float = option("How long it is open.", unit="seconds", low=60, high=WEEK)
+    timezone: str = option(
+        'In which zone the calendar is meant, such as "Europe/Berlin"; empty: the one that stands at its end, or else '
+        "that of /etc/localtime.",
+        default="",
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyConfig:
+    """When an update may go on; what has to wait goes on by itself (guide-policy.md)."""
+
+    clock: str = option(
+        "When windows may go by the clock: once it is not before what is known to have passed, or once a server has "
+        "set it since the start, too.",
+        default="dated",
+        choices=("dated", "synchronized"),
+    )
+    clock_unknown: str = option(
+        "What windows are while the clock is not known.", default="closed", choices=("closed", "open")
+    )
+    fetch_window: tuple[WindowConfig, ...] = option("When an image may be fetched over a network.", default=())
+    restart_window: tuple[WindowConfig, ...] = option(
+        "When an update may be armed, and the device restarted into it.", default=()
+    )
+
+
+def check_policy(policy: PolicyConfig) -> None:
+    """What no single key can say.
+
+    Raises:
+        DeviceError: `device.config-value`.
+    """
+    if policy.fetch_window or policy.restart_window:
+        from twinslot.config.windows import windows_of
+
+        windows_of(policy.fetch_window, "fetch_window")
+        windows_of(policy.restart_window, "restart_window")

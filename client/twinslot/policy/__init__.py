@@ -1,0 +1,1 @@
+"""What stands against a step of an update beside the update itself, looked up on this device."""

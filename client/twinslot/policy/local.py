@@ -1,0 +1,83 @@
+"""Gathers what stands against a step on this device: in use, no window. The one place that asks all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from twinslot.config.options import Config
+from twinslot.core.inhibitors import Inhibitor
+from twinslot.core.inhibitors import obstacles as in_use
+from twinslot.core.policy import Gate, Obstacle, Question
+from twinslot.policy.clock import clock_is_known
+from twinslot.policy.inhibitors import DIRECTORY, file_inhibitors
+
+if TYPE_CHECKING:
+    from twinslot.core.windows import WindowState
+
+
+@dataclass(frozen=True, slots=True)
+class LocalPolicy:
+    """The policy of this device.
+
+    Attributes:
+        config: Of this device.
+        now: Its clock.
+        root: Where the files of the system stand.
+    """
+
+    config: Config
+    now: Callable[[], datetime]
+    root: Path = Path("/")
+
+    # keeps: S20
+    def obstacles(self, question: Question) -> tuple[Obstacle, ...]:
+        """What stands against a step now."""
+        return (*in_use(self.inhibitors(), question.gate), *self._windows(question))
+
+    def inhibitors(self) -> tuple[Inhibitor, ...]:
+        """Who says that the device is in use."""
+        return file_inhibitors(self.root / DIRECTORY.relative_to("/"))
+
+    def clock_known(self, verified: str) -> bool:
+        """Whether windows may go by the clock.
+
+        Args:
+            verified: The date that was verified last, ISO 8601; empty: none was.
+        """
+        known = [datetime.fromisoformat(verified)] if verified else []
+        build = self.config.trust.build_time
+        earliest = max([*known, *([build.astimezone(UTC)] if build else [])], default=None)
+        synchronized = self.config.policy.clock == "synchronized"
+        return clock_is_known(self.now(), earliest, synchronized=synchronized, root=self.root)
+
+    def window(self, step: str, verified: str) -> WindowState | None:
+        """Whether a window is open, by an unknown clock the configured side; None: there are none, it always is.
+
+        Args:
+            step: `fetch` or `restart`.
+            verified: As for `clock_known`.
+        """
+        tables = self.config.policy.fetch_window if step == "fetch" else self.config.policy.restart_window
+        if not tables:
+            return None
+        from twinslot.config.windows import windows_of
+        from twinslot.core.windows import WindowState, window_state
+
+        if not self.clock_known(verified):
+            return WindowState(open=self.config.policy.clock_unknown == "open")
+        return window_state(windows_of(tables, f"{step}_window"), self.now())
+
+    def _windows(self, question: Question) -> tuple[Obstacle, ...]:
+        if question.gate is Gate.WRITE or (question.gate is Gate.FETCH and not question.wish.remote):
+            return ()
+        step = "fetch" if question.gate is Gate.FETCH else "restart"
+        state = self.window(step, question.verified)
+        if state is None or state.open:
+            return ()
+        from twinslot.core.windows import closed
+
+        return (closed(step, state, known=self.clock_known(question.verified)),)
