@@ -107,6 +107,7 @@ def _facts(description: Description, now: datetime) -> ReleaseFacts:
         variants=description.variants,
         taken_from=description.taken_from,
         source=description.source,
+        change=description.change,
         requires=(ENCRYPTION,) if description.recipients else (),
     )
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from twinslot.core.canonical import encode
+from twinslot.core.change import Change
 from twinslot.core.errors import ImageError
 from twinslot.core.manifest import FORMAT, SEQUENCE_MAX, SequenceRange, Source, parse_manifest
 from twinslot.image.wire import HEADER_SIZE, Header, Section, TrustDocuments, build_header, build_trust, parse_header
@@ -40,6 +41,7 @@ class ReleaseFacts:
     variants: tuple[str, ...] = ()
     taken_from: SequenceRange | None = None
     source: Source = field(default_factory=Source)
+    change: Change = field(default_factory=Change)
     requires: tuple[str, ...] = ()
 
 
@@ -93,6 +95,8 @@ def compose_manifest(
         ours["from"] = _range(facts.taken_from)
     if source := {key: value for key, value in asdict(facts.source).items() if value}:
         ours["source"] = source
+    if change := facts.change.as_dict():
+        ours["change"] = change
     signed = {
         "_type": "targets",
         "expires": _time(facts.expires),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from twinslot.core.attachments import MEDIA_TYPES
+from twinslot.core.change import CLASSES, MARKETS_MAX, NUMBER, REGULATORY_MAX, WORD, Change
 from twinslot.core.errors import ImageError
 from twinslot.core.manifest import (
     ATTACHMENTS_MAX,
@@ -50,6 +51,7 @@ _CONTROL = re.compile(r"illegal character '\\x(?P<code>[0-9a-f]{2})'")
 _TITLE_FORM = "1 to 64 letters, digits, blanks and . _ + ~ -, the first and last a letter or digit"
 _NAME_FORM = "1 to 64 of a-z 0-9 . _ -, the first a letter or digit"
 _SOURCE_FORM = "1 to 256 printable ASCII characters, the first and last no blank"
+_NUMBER_FORM = "1 to 128 printable ASCII characters, the first and last no blank"
 _DEVICE_FORM = "1 to 64 of a-z 0-9 . _ , -, the first a letter or digit"
 
 
@@ -88,6 +90,7 @@ class Description:
     variants: tuple[str, ...]
     taken_from: SequenceRange | None
     source: Source
+    change: Change
     checks: tuple[str, ...]
     architecture: str
     trust: Path
@@ -112,11 +115,12 @@ class Description:
 TOP_KEYS = (
     *("product", "release", "sequence", "epoch", "type", "compatible", "hardware", "variants", "from", "checks"),
     *("source", "architecture", "trust", "valid_days", "expires", "group_size", "level", "payloads", "attachments"),
-    *("encryption", "sbom", "spdx"),
+    *("change", "encryption", "sbom", "spdx"),
 )
 PAYLOAD_KEYS = ("file", "check", "foreign", "type", "kind")
 ATTACHMENT_KEYS = ("file", "media_type", "type")
 SBOMS = ("none", "auto")
+CHANGE_KEYS = ("class", "markets", "regulatory")
 ENCRYPTION_KEYS = ("recipients", "cipher")
 CIPHER_DEFAULT = Cipher.CHACHA20_POLY1305  # as fast on a processor without instructions for AES, which many boards have
 CIPHERS = {"aes-256-gcm": Cipher.AES_256_GCM, "chacha20-poly1305": Cipher.CHACHA20_POLY1305}
@@ -197,6 +201,7 @@ def _describe(top: Table) -> Description:
         variants=top.names("variants", COMPATIBLE, _DEVICE_FORM, NAMES_MAX, ()),
         taken_from=_taken_from(top),
         source=_source(top),
+        change=_change(top),
         checks=top.names("checks", NAME, _NAME_FORM, NAMES_MAX, ()),
         architecture=top.choice("architecture", ARCHITECTURES, None if rootfs else ""),
         trust=top.path("trust"),
@@ -275,6 +280,27 @@ def _source(top: Table) -> Source:
     forms = dict.fromkeys(SOURCE_KEYS, _SOURCE_FORM) | {"commit": "40 or 64 hex digits, lower case"}
     given = [key for key in SOURCE_KEYS if table is not None and table.has(key)]
     return Source(**{key: table.text(key, source_form(key), forms[key]) for key in given if table is not None})
+
+
+def _change(top: Table) -> Change:
+    table = top.table("change", CHANGE_KEYS)
+    if table is None:
+        return Change()
+    kind = table.choice("class", CLASSES, "")
+    if kind == "security" != top.choice("type", TYPES, "feature"):
+        raise table.bad("class", 'another one, or type = "security" beside it', kind)
+    numbers = table.get("regulatory", dict, {})
+    for scheme, number in numbers.items():
+        if not WORD.fullmatch(scheme):
+            raise table.bad("regulatory", _NAME_FORM, scheme)
+        if not isinstance(number, str) or not NUMBER.fullmatch(number):
+            raise table.bad(f"regulatory.{scheme}", _NUMBER_FORM, number)
+    if len(numbers) > REGULATORY_MAX:
+        raise table.bad("regulatory", f"at most {REGULATORY_MAX} numbers", len(numbers))
+    change = Change(kind, table.names("markets", WORD, _NAME_FORM, MARKETS_MAX, ()), numbers)
+    if change == Change():
+        raise top.bad("change", "'class', 'markets' or 'regulatory'", "a table that says nothing")
+    return change
 
 
 def _attachment(table: Table, name: str) -> AttachmentSource:

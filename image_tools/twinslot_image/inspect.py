@@ -68,8 +68,8 @@ def render_image(data: dict[str, Any]) -> list[str]:
         *_rows(["payload", "type", "size", "stored", "ratio", "groups"], [_payload_row(p) for p in data["payloads"]]),
     ]
     if data["attachments"]:
-        rows = [[a["name"], size_text(a["size"]), a["media_type"]] for a in data["attachments"]]
-        lines += ["", *_rows(["attachment", "size", "type"], rows)]
+        rows = [[a["name"], a["type"] or "-", size_text(a["size"]), a["media_type"]] for a in data["attachments"]]
+        lines += ["", *_rows(["attachment", "type", "size", "media type"], rows)]
     rows = [[r["role"], signature_count(r), _key_names(r)] for r in data["roles"]]
     lines += ["", *_rows(["role", "signatures", "keys"], rows)]
     if data["unknown_signatures"]:

@@ -8,7 +8,7 @@ import pytest
 
 from rootfs_samples import elf_header, make_ext4, make_tree
 from twinslot_image.cli import main
-from twinslot_image.description import ATTACHMENT_KEYS, FROM_KEYS, PAYLOAD_KEYS, SOURCE_KEYS, TOP_KEYS
+from twinslot_image.description import ATTACHMENT_KEYS, CHANGE_KEYS, FROM_KEYS, PAYLOAD_KEYS, SOURCE_KEYS, TOP_KEYS
 
 BASE = """
 product = "Pump"
@@ -46,6 +46,10 @@ CHANGES = {
     "lowest": ("[payloads.firmware]", "[from]\nlowest = 4\n[payloads.firmware]"),
     "highest": ("[payloads.firmware]", "[from]\nhighest = 6\n[payloads.firmware]"),
     "source": ("[payloads.firmware]", '[source]\ntag = "v1"\n[payloads.firmware]'),
+    "change": ("[payloads.firmware]", '[change]\nclass = "model"\n[payloads.firmware]'),
+    "class": ("[payloads.firmware]", '[change]\nclass = "corrective"\n[payloads.firmware]'),
+    "markets": ("[payloads.firmware]", '[change]\nmarkets = ["us", "eu"]\n[payloads.firmware]'),
+    "regulatory": ("[payloads.firmware]", '[change]\nregulatory = { 510k = "K261234" }\n[payloads.firmware]'),
     "commit": ("[payloads.firmware]", f'[source]\ncommit = "{"c" * 40}"\n[payloads.firmware]'),
     "tag": ("[payloads.firmware]", '[source]\ntag = "v2"\n[payloads.firmware]'),
     "build": ("[payloads.firmware]", '[source]\nbuild = "job 17"\n[payloads.firmware]'),
@@ -96,7 +100,7 @@ def test_every_key_is_tried_here() -> None:
     # Below, in test_encrypted_install.py, and in test_sbom.py.
     elsewhere = {"architecture", "encryption", "sbom", "spdx"}
     assert CHANGES.keys() | GATES.keys() | elsewhere == {
-        *(*TOP_KEYS, *PAYLOAD_KEYS, *ATTACHMENT_KEYS, *FROM_KEYS, *SOURCE_KEYS)
+        *(*TOP_KEYS, *PAYLOAD_KEYS, *ATTACHMENT_KEYS, *FROM_KEYS, *SOURCE_KEYS, *CHANGE_KEYS)
     }
 
 

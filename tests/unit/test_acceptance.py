@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from image_samples import FACTS, PAYLOADS, make_sample
 from twinslot.core.acceptance import AcceptancePolicy, DeviceFacts, check
+from twinslot.core.change import Change, Demands
 from twinslot.core.manifest import EPOCH_MAX, SEQUENCE_MAX, SequenceRange
 from twinslot.core.model import Floors, Release
 
@@ -28,6 +29,28 @@ POLICY = AcceptancePolicy()
 def test_a_release_made_for_this_device_is_welcome() -> None:
     assert check(MANIFEST, WELCOMING, POLICY) == ()
     assert check(MANIFEST, WELCOMING, POLICY) == ()
+
+
+@pytest.mark.verifies("REQ-IMG-27", "S21")
+def test_a_device_takes_only_the_changes_that_its_configuration_demands() -> None:
+    said = Change("corrective", ("eu",), {"pccp": "PCCP-3"})
+    image = make_sample(facts=replace(FACTS, change=said)).manifest
+    for demands in (
+        Demands(),
+        Demands(("corrective", "security")),
+        Demands(market="eu"),
+        Demands(regulatory=("pccp",)),
+    ):
+        assert check(image, WELCOMING, AcceptancePolicy(demands=demands)) == ()
+    everything = AcceptancePolicy(demands=Demands(("security",), "us", ("510k", "pccp")))
+    assert [str(reason).partition(" (hint")[0] for reason in check(image, WELCOMING, everything)] == [
+        "the image is a change of a class that this device does not take: expected 'security', found 'corrective'",
+        "the image is not for the market of this device: expected 'us', found 'eu'",
+        "the image lacks a regulatory number that this device demands: expected '510k', found 'pccp'",
+    ]
+    assert [reason.code for reason in check(MANIFEST, WELCOMING, everything)] == [
+        *("change-class", "market", "regulatory", "regulatory")
+    ]
 
 
 @pytest.mark.verifies("S11")

@@ -89,7 +89,7 @@ def policy(config: Config) -> object:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(assemble, "find_running_slot", lambda *_: WHERE)
         device = assemble.open_device(config, lambda _: pytest.fail("no worker is needed"), Origin())
-        return device.reinstall, device.delta, device.group_size_max
+        return device.reinstall, device.delta, device.group_size_max, device.demands
 
 
 def request(config: Config) -> object:
@@ -212,6 +212,9 @@ KEYS: dict[str, tuple[str, str, Callable[[Config], object]]] = {
     "install.allow_reinstall": ("", "true", policy),
     "install.nice": ("", "7", gives_way),
     "install.io_priority": ("", '"idle"', gives_way),
+    "acceptance.classes": ("", '["security"]', judgement),
+    "acceptance.market": ("", '"eu"', policy),
+    "acceptance.regulatory": ("", '["510k"]', judgement),
     "delta.reuse": ("", "false", policy),
     "delta.patches": ("", "false", request),
     "delta.budget": ("", "1000", request),

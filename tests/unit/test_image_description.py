@@ -12,6 +12,7 @@ from twinslot.core.errors import ImageError
 from twinslot_image.build import build_time
 from twinslot_image.description import (
     ATTACHMENT_KEYS,
+    CHANGE_KEYS,
     ENCRYPTION_KEYS,
     FROM_KEYS,
     PAYLOAD_KEYS,
@@ -207,7 +208,7 @@ def test_the_page_lists_each_key_and_no_other() -> None:
     page = (Path(__file__).parents[2] / "docs/image-toml.md").read_text()
     listed = re.findall(r"^\| `(\w+)` \|", page, flags=re.MULTILINE)
     tables = {"payloads", "attachments"}
-    below = (*PAYLOAD_KEYS, *ATTACHMENT_KEYS, *FROM_KEYS, *SOURCE_KEYS, *ENCRYPTION_KEYS)
+    below = (*PAYLOAD_KEYS, *ATTACHMENT_KEYS, *CHANGE_KEYS, *FROM_KEYS, *SOURCE_KEYS, *ENCRYPTION_KEYS)
     assert sorted(listed) == sorted([*(set(TOP_KEYS) - tables), *below])
 
 

@@ -15,6 +15,8 @@ from securesystemslib.formats import encode_canonical
 from image_samples import FACTS, PAYLOADS, document, make_sample
 from twinslot.core import manifest as m
 from twinslot.core.canonical import DEPTH_MAX, encode, parse_document
+from twinslot.core.change import Change
+from twinslot.core.describe import describe_manifest
 from twinslot.core.errors import ImageError, RefusedError
 from twinslot.core.manifest import parse_manifest
 
@@ -106,6 +108,41 @@ def test_source_and_from_and_the_type_of_a_payload_are_read() -> None:
         assert not any(number in found for number in outside)
     assert SAMPLE.manifest.source == m.Source()
     assert SAMPLE.manifest.taken_from is None
+
+
+@pytest.mark.verifies("REQ-IMG-27")
+def test_what_kind_of_change_a_release_is_is_read_and_later_words_are_taken() -> None:
+    said = {"class": "later", "markets": ["eu", "us"], "regulatory": {"510k": "K261234"}, "more": 1}
+    found = parse_manifest(changed("signed/x-twinslot/change", said)).change
+    assert found == Change("later", ("eu", "us"), {"510k": "K261234"})
+    assert describe_manifest(parse_manifest(changed("signed/x-twinslot/change", {})))["change"] == {
+        "class": None,
+        "markets": [],
+        "regulatory": {},
+    }
+    assert SAMPLE.manifest.change == Change()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "model",
+        {"class": ""},
+        {"class": "Model"},
+        {"markets": []},
+        {"markets": ["us", "eu"]},
+        {"markets": "eu"},
+        {"regulatory": ["510k"]},
+        {"regulatory": {"510k": ""}},
+        {"regulatory": {"510k": "K\x1b[2J"}},
+        {"regulatory": {"510k": 5}},
+        {"regulatory": {"510K": "K1"}},
+        {"regulatory": {f"s{n}": "1" for n in range(17)}},
+    ],
+)
+def test_a_change_of_another_form_is_refused_by_its_place(said: object) -> None:
+    with pytest.raises(ImageError, match=r"x-twinslot\.change"):
+        parse_manifest(changed("signed/x-twinslot/change", said))
 
 
 @given(JSON)

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from twinslot.config.acceptance import AcceptanceConfig, check_acceptance
 from twinslot.config.fields import build, option
 from twinslot.config.files import DIRECTORIES, find, merge
 from twinslot.config.policy import PolicyConfig, check_policy
@@ -318,6 +319,7 @@ class Config:
     decryption: DecryptionConfig = option("Opening encrypted images.", factory=DecryptionConfig)
     boot: BootConfig = option("How the boot environment is reached.", factory=BootConfig)
     install: InstallConfig = option("Limits and policy.", factory=InstallConfig)
+    acceptance: AcceptanceConfig = option("What an image must say of its change.", factory=AcceptanceConfig)
     delta: DeltaConfig = option("Fetching only what is needed.", factory=DeltaConfig)
     http: HttpConfig = option("Time limits, retries and rates of a download.", factory=HttpConfig)
     repository: RepositoryConfig = option("Where new releases are announced.", factory=RepositoryConfig)
@@ -349,6 +351,7 @@ def check_config(config: Config) -> None:
     _ = config.boot.executable
     _check_pins(config.http.pins)
     check_policy(config.policy)
+    check_acceptance(config.acceptance)
     _check_token("device.key", config.device.key, files=False)
     _check_token("http.client_key", config.http.client_key)
 

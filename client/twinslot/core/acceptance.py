@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from twinslot.core.change import Demands, unmet
 from twinslot.core.errors import Refusal
 from twinslot.core.manifest import EPOCH_MAX, GROUP_SIZE_MAX, SEQUENCE_MAX, Manifest
 from twinslot.core.model import PARTITION, Floors, Release
@@ -53,11 +54,13 @@ class AcceptancePolicy:
         reinstall: Take the release that runs already.
         retry: Take a release that rolled back here before.
         group_size: Bytes; the largest group that this device decodes.
+        demands: What the image must say of the change that it is.
     """
 
     reinstall: bool = False
     retry: bool = False
     group_size: int = GROUP_SIZE_MAX
+    demands: Demands = field(default_factory=Demands)
 
 
 def check(manifest: Manifest, facts: DeviceFacts, policy: AcceptancePolicy) -> tuple[Refusal, ...]:
@@ -65,6 +68,7 @@ def check(manifest: Manifest, facts: DeviceFacts, policy: AcceptancePolicy) -> t
     return (
         *_check_state(facts),
         *_check_device_type(manifest, facts),
+        *unmet(manifest.change, policy.demands),
         *_check_payloads(manifest, facts, policy),
         *_check_age(manifest, facts, policy),
         *_check_from(manifest, facts),

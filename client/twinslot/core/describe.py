@@ -25,6 +25,7 @@ def describe_manifest(manifest: Manifest) -> dict[str, Any]:
         "from": {"lowest": limits.lowest, "highest": limits.highest} if limits else None,
         "requires": list(manifest.requires),
         "checks": list(manifest.checks),
+        "change": {"class": None, "markets": [], "regulatory": {}} | manifest.change.as_dict(),
         "source": {key: value for key, value in asdict(manifest.source).items() if value},
         "built": manifest.built.strftime(TIME),
         "expires": manifest.expires.strftime(TIME),
@@ -51,8 +52,15 @@ def _payload(payload: Payload) -> dict[str, Any]:
 
 
 def source_lines(described: dict[str, Any]) -> list[tuple[str, str]]:
-    """Labels and texts for people: what the release was built from, and after which releases it may come."""
+    """Labels and texts for people: what the release was built from, what it is, and which releases it may follow."""
     lines = [(key, text) for key, text in described["source"].items()]
+    lines += _change_lines(described["change"])
     if limits := described["from"]:
         lines.insert(0, ("follows", f"sequences {limits['lowest']} to {limits['highest']}"))
     return lines
+
+
+def _change_lines(change: dict[str, Any]) -> list[tuple[str, str]]:
+    lines = [("change", change["class"])] if change["class"] else []
+    lines += [("markets", ", ".join(change["markets"]))] if change["markets"] else []
+    return lines + list(change["regulatory"].items())

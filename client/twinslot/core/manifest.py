@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Final
 
 from twinslot.core.canonical import parse_document
+from twinslot.core.change import Change, parse_change
 from twinslot.core.errors import Refusal, RefusedError
 from twinslot.core.fields import Fields, bad, form
 from twinslot.core.model import PARTITION, Release
@@ -164,6 +165,7 @@ class Manifest:
         requires: Features that a client must have to read it, sorted; all of them are known here (`FEATURES`).
         taken_from: Running releases that may take it, by sequence (`from` in the manifest); None: any.
         source: What it was built from.
+        change: What kind of change it is, for which markets, under which numbers.
         built: When it was built, by the build host.
         expires: After this it is stale.
         payloads: Sorted by name; their sections follow this order.
@@ -187,6 +189,7 @@ class Manifest:
     requires: tuple[str, ...] = ()
     taken_from: SequenceRange | None = None
     source: Source = field(default_factory=Source)
+    change: Change = field(default_factory=Change)
 
     @property
     def encrypted(self) -> bool:
@@ -230,7 +233,7 @@ def parse_manifest(data: bytes) -> Manifest:
         signed.get("x-twinslot"),
         "signed.x-twinslot",
         ("built", "checks", "compatible", "epoch", "format", "product", "release", "type"),
-        optional=("from", "hardware", "requires", "source", "variants"),
+        optional=("change", "from", "hardware", "requires", "source", "variants"),
         extensible=True,
     )
     ours.integer("format", FORMAT, FORMAT)
@@ -258,6 +261,7 @@ def parse_manifest(data: bytes) -> Manifest:
         requires=requires,
         taken_from=_taken_from(ours),
         source=_source(ours),
+        change=parse_change(ours),
     )
 
 

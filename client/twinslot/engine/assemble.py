@@ -130,6 +130,7 @@ def open_device(config: Config, get_worker: GetWorker, origin: Origin) -> Device
         check_names=check_names(checks),
         group_size_max=config.install.max_group_size,
         reinstall=config.install.allow_reinstall,
+        demands=config.acceptance.demands,
         restarts=config.install.reboot == "automatic",
         monotonic=time.monotonic,
         now=utc_now,

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Protocol
 
 from twinslot.bootloader.base import Bootloader
+from twinslot.core.change import Demands
 from twinslot.core.model import CheckResult, Floors, SlotName
 from twinslot.core.origin import NOBODY, Origin
 from twinslot.core.policy import Obstacle, Question
@@ -131,6 +132,7 @@ class Device:
         group_size_max: Bytes; the largest group that this device decodes.
         restarts: Whether local configuration wants a restart into the trial (`install.reboot`).
         reinstall: Whether policy accepts the release that runs.
+        demands: What an image must say of the change that it is.
         monotonic: Seconds that only rise.
         now: The device's clock, for people (S16).
         read_back_with: Makes the thread that reads back while the engine writes; None inside: all is read back at the
@@ -172,6 +174,7 @@ class Device:
     running_notes: tuple[str, ...] = ()
     root_payload: str = ""
     restarts: bool = False
+    demands: Demands = field(default_factory=Demands)
     origin: Origin = NOBODY
     obstacles: Callable[[Question], tuple[Obstacle, ...]] = _nothing_against
     waits: WaitStore = field(default_factory=RememberedWait)

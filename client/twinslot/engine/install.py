@@ -154,7 +154,10 @@ def _accept(
         room={name: target.size for name, target in targets.items()},
     )
     policy = AcceptancePolicy(
-        reinstall=options.reinstall or device.reinstall, retry=options.retry, group_size=device.group_size_max
+        reinstall=options.reinstall or device.reinstall,
+        retry=options.retry,
+        group_size=device.group_size_max,
+        demands=device.demands,
     )
     reasons = check(manifest, wanted, policy)
     if reasons:

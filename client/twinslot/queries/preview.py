@@ -90,6 +90,7 @@ def judge(config: Config, view: View, head: ImageHead, options: InstallOptions) 
         reinstall=options.reinstall or config.install.allow_reinstall,
         retry=options.retry,
         group_size=config.install.max_group_size,
+        demands=config.acceptance.demands,
     )
     places = find_places(config.slots, view.where)[facts.target]
     wanted = device_facts(

@@ -10,7 +10,7 @@ import argparse
 import base64
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from twinslot.app import Front, JsonObject
@@ -152,8 +152,13 @@ def _lines(image: dict[str, Any]) -> Iterator[str]:
     rows = [[p["name"], p["type"], size_text(p["size"]), size_text(p["stored_size"])] for p in image["payloads"]]
     yield from ("", *table(("payload", "type", "size", "stored"), rows))
     if image["attachments"]:
-        rows = [[a["name"], size_text(a["size"]), a["media_type"]] for a in image["attachments"]]
-        yield from ("", *table(("attachment", "size", "type"), rows))
+        yield from ("", *attachment_table(image["attachments"]))
+
+
+def attachment_table(attachments: Iterable[JsonObject]) -> Iterator[str]:
+    """Documents of a release, as `describe_manifest` has them."""
+    rows = [[a["name"], a["type"] or "-", size_text(a["size"]), a["media_type"]] for a in attachments]
+    yield from table(("attachment", "type", "size", "media type"), rows)
 
 
 def _opinion_lines(preview: Preview | None) -> Iterator[str]:
