@@ -18,9 +18,9 @@ from twinslot.core.fields import Fields, form
 from twinslot.core.manifest import NAME, RELEASE_NAME, SEQUENCE_MAX, Manifest, parse_manifest
 from twinslot_image.dsse import (
     TEXT,
+    ResourceDescriptor,
     SignedStatement,
     Statement,
-    Subject,
     digest_of,
     enclose,
     encoding,
@@ -65,7 +65,7 @@ class Approval:
     product: str
     release: str
     sequence: int
-    looked_at: tuple[Subject, ...]
+    looked_at: tuple[ResourceDescriptor, ...]
 
     def statement(self) -> Statement:
         """As it is signed."""
@@ -78,7 +78,7 @@ class Approval:
             "time": self.signed.time.strftime(TIME),
             "timeSource": self.signed.source,
         }
-        return Statement((Subject(SUBJECT, self.manifest),), APPROVAL_TYPE, predicate)
+        return Statement((ResourceDescriptor(SUBJECT, self.manifest),), APPROVAL_TYPE, predicate)
 
     def file_name(self, image: str, key_id: str) -> str:
         """What its file is called beside an image."""
@@ -99,7 +99,7 @@ class Approval:
 
 
 def approval_of(
-    manifest: bytes, role: str, person: str, meaning: str, signed: SigningTime, looked_at: Iterable[Subject]
+    manifest: bytes, role: str, person: str, meaning: str, signed: SigningTime, looked_at: Iterable[ResourceDescriptor]
 ) -> Approval:
     """What a person is about to say of a manifest.
 

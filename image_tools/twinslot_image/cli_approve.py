@@ -18,7 +18,7 @@ from twinslot_image.approval import Approval
 from twinslot_image.cli_commands import say
 from twinslot_image.cli_sign import add_signature, read_signature
 from twinslot_image.compose import Front
-from twinslot_image.dsse import Subject, digest_of
+from twinslot_image.dsse import ResourceDescriptor, digest_of
 from twinslot_image.file_kind import read_image_front, require_lasting
 from twinslot_image.key_files import ID_SHOWN
 from twinslot_image.key_source import open_signer
@@ -85,13 +85,13 @@ def _approval(arguments: argparse.Namespace, front: Front) -> Approval:
     return approvals.approval_of(front.manifest, arguments.role, person, arguments.meaning, signing_time(), looked_at)
 
 
-def _looked_at(given: Iterable[str], front: Front) -> list[Subject]:
+def _looked_at(given: Iterable[str], front: Front) -> list[ResourceDescriptor]:
     """Attachments by their names, and files."""
     attached = {each.name: each.digest for each in parse_manifest(front.manifest).attachments}
     return [
-        Subject(name, attached[name])
+        ResourceDescriptor(name, attached[name])
         if name in attached
-        else Subject(Path(name).name, digest_of(read_small(Path(name))))
+        else ResourceDescriptor(Path(name).name, digest_of(read_small(Path(name))))
         for name in given
     ]
 

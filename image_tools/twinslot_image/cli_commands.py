@@ -12,12 +12,10 @@ from twinslot.cli.output import Output
 from twinslot.core.errors import Refusal, RefusedError, UsageError
 from twinslot.core.manifest import parse_manifest
 from twinslot.core.text import printable
-from twinslot.image.groups import check_attachment
-from twinslot.image.layout import layout
-from twinslot.image.units import Opener, PlainUnits, UnitKind, UnitPlace
 from twinslot.trust.verdict import TrustPolicy
 from twinslot_image import replaceable
 from twinslot_image.approvals_beside import find_approvals
+from twinslot_image.attachments import read_attachment
 from twinslot_image.blocks_inspect import describe_blocks, is_blocks, read_blocks_head, render_blocks
 from twinslot_image.build import build_image, build_time
 from twinslot_image.cli_keys import words
@@ -30,7 +28,7 @@ from twinslot_image.inspect import describe_image, render_image
 from twinslot_image.outputs import Target
 from twinslot_image.patch_inspect import describe_patch, is_patch, read_patch_head, render_patch
 from twinslot_image.progress import ProgressLine, size_text
-from twinslot_image.recipients import units_of, unlock_with
+from twinslot_image.recipients import unlock_with
 from twinslot_image.sequence import check_sequence
 from twinslot_image.skeleton import write_skeletons
 from twinslot_image.verify import VerifiedImage, naming_root, read_root, read_targets, verify_image
@@ -124,14 +122,8 @@ def extract(arguments: argparse.Namespace, output: Output) -> None:
         if arguments.name not in found:
             names = ", ".join(found) or "(none)"
             raise RefusedError(Refusal("attachment-unknown", "the image has no such attachment", names, arguments.name))
-        where = layout(front.header, manifest)
-        opener: Opener = PlainUnits()
-        if manifest.encrypted:
-            unlock = unlock_with(arguments.identity, arguments.passphrase)
-            opener = units_of(unlock(file.read(where.envelope.length)))
-        span, place = where.attachments[arguments.name], UnitPlace(UnitKind.ATTACHMENT, [*found].index(arguments.name))
-        file.seek(span.offset)
-        data = check_attachment(found[arguments.name], opener.open(place, file.read(span.length)))
+        unlock = unlock_with(arguments.identity, arguments.passphrase)
+        data = read_attachment(file, front, manifest, arguments.name, unlock)
     given, name = arguments.output or "-", arguments.name
     target = Target(given, replaceable.nothing, inputs=(arguments.image,), force=arguments.force, name=name)
     with target, target.writing() as sink:

@@ -11,8 +11,8 @@ from twinslot.cli.arguments import Parser, read, whole_number
 from twinslot.core.manifest import SEQUENCE_MAX
 from twinslot_image import PROGRAM, __version__, cli_blocks, cli_factory, cli_patch, cli_provision, cli_sign
 from twinslot_image import cli_commands as commands
+from twinslot_image.cli_parser_dossier import add_evidence
 from twinslot_image.cli_parser_encryption import add_encryption, add_identity
-from twinslot_image.cli_parser_evidence import add_evidence
 from twinslot_image.cli_parser_keys import add_keys
 from twinslot_image.cli_parser_release import add_sbom
 from twinslot_image.cli_parser_repository import add_repository

@@ -28,7 +28,7 @@ TEXT: Final = form(r"[^\x00-\x1f\x7f-\x9f]{1,2000}", "1 to 2000 characters, none
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class ResourceDescriptor:
     """What a statement is about: a name, and the SHA-256 of its bytes in hex."""
 
     name: str
@@ -43,7 +43,7 @@ class Subject:
 class Statement:
     """One statement; `predicate` is of the form that `predicate_type` names."""
 
-    subjects: tuple[Subject, ...]
+    subjects: tuple[ResourceDescriptor, ...]
     predicate_type: str
     predicate: Mapping[str, Any]
 
@@ -149,11 +149,11 @@ def parse_statement(payload: bytes, section: str) -> Statement:
     )
 
 
-def parse_subject(value: object, where: str, section: str) -> Subject:
+def parse_subject(value: object, where: str, section: str) -> ResourceDescriptor:
     """One subject, or another document that is named with its digest."""
     fields = Fields(value, where, ("digest", "name"), section)
     digest = Fields(fields.get("digest"), f"{where}.digest", ("sha256",), section)
-    return Subject(fields.text("name", TEXT), digest.digest("sha256"))
+    return ResourceDescriptor(fields.text("name", TEXT), digest.digest("sha256"))
 
 
 def digest_of(data: bytes) -> str:

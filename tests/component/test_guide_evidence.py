@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -10,7 +11,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from dossier_bench import matrix, power_cuts
 from release_bench import ReleaseBench
+
+from twinslot_image import dossier_verify
+from twinslot_image.dossier import request
 
 PAGE = Path(__file__).parents[2] / "docs/guide-evidence.md"
 BLOCKS = dict(re.findall(r"^```[a-z]+ ([a-z-]+)\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL))
@@ -48,3 +53,26 @@ def test_the_page_works_from_the_release_guides_directory(place: Path) -> None:
     assert re.search(pattern, shown), shown
     assert "engineering: B. Ohm, review of the code" in shown
     assert "DOES NOT COUNT" not in shown
+    (place / "dossier.toml").write_text(BLOCKS["dossier"])
+    for name, content in {
+        "summary.md": "# 2026.11\n",
+        "matrix.json": json.dumps(matrix()),
+        "matrix-before.json": json.dumps(matrix("0" * 64)),
+        "report.json": json.dumps(power_cuts()),
+        "anomalies.md": "None.\n",
+    }.items():
+        (place / name).write_text(content)
+    shutil.copyfile(place / "pump.twin", place / "pump-second-build.twin")
+    run(place, BLOCKS["make"])
+    found = run(place, BLOCKS["verify"])
+    assert "missing: sbom: no bill of materials is attached or given" in found
+    assert not re.search("^(stale|forged|not passed)", found, re.MULTILINE)
+    shutil.copyfile(dossier_verify.__file__, place / "dossier_verify.py")
+    alone = BLOCKS["alone"].replace("python3", shlex.quote(sys.executable))
+    assert run(place, f"{alone.strip()} || [ $? = 1 ]") == found
+
+
+def test_the_page_names_each_key_of_a_dossier_s_description() -> None:
+    page = PAGE.read_text()
+    for key in (*request.ONE, *request.MANY, *request.PCCP_FILES, "client", "class", "modification", "first", "second"):
+        assert re.search(rf"[`.]{key}`|^{key} = ", page, re.MULTILINE), key

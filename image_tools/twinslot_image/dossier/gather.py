@@ -1,0 +1,343 @@
+"""Reads every file that a dossier is made of, and refuses what is of another client or another image: all at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from twinslot.core.errors import ImageError, Refusal, RefusedError
+from twinslot_image.approvals_beside import find_approvals
+from twinslot_image.dossier import figures
+from twinslot_image.dossier.image_part import (
+    ImagePart,
+    approvals_section,
+    build_digest,
+    keys_section,
+    read_image_part,
+)
+from twinslot_image.dossier.model import (
+    PCCP_CLASSES,
+    SECTIONS,
+    Body,
+    DossierSection,
+    DossierTable,
+    Figure,
+    FigureResult,
+    SectionState,
+)
+from twinslot_image.dossier.request import PCCP_FILES, DossierRequest
+from twinslot_image.evidence_file import parse_json, read_evidence, reading, text
+from twinslot_image.matrix_diff import requirement_changes, risks_touched
+from twinslot_image.matrix_file import MatrixFile, parse_matrix
+from twinslot_image.recipients import Unlock
+
+_MISSING: Final[Mapping[str, str]] = {
+    "summary": "no summary of the change is given",
+    "changes": "no difference to the release before is given",
+    "touched": "it takes this matrix and that of the release before",
+    "matrix": "no matrix is given",
+    "coverage": "no coverage is given",
+    "power-cuts": "no cuts are given",
+    "crash-states": "no crash states are given",
+    "sbom": "no bill of materials is attached or given",
+    "vulnerabilities": "no vulnerability document is attached or given",
+    "provenance": "no provenance is attached or given",
+    "reproducibility": "no second build is given",
+    "approvals": "nobody approved this release",
+    "anomalies": "no list of open anomalies is attached or given",
+    "deployment": "no deployment is given",
+    "keys": "there is no image, whose documents name the keys",
+    "pccp": "the class of the change has a plan, and no section of it is given",
+}
+# Section -> type of attachment that it is taken from where no file is given.
+_ATTACHED: Final[Mapping[str, str]] = {
+    "summary": "release-notes",
+    "sbom": "sbom",
+    "vulnerabilities": "vex",
+    "provenance": "provenance",
+    "anomalies": "known-anomalies",
+}
+_COMPARED: Final = ("criterion", "baseline", "modified", "limit")
+_SHOWN_MAX: Final = 200_000  # characters of a document on the page; the file has all of it
+
+
+class Gathered:
+    """Sections, and what the whole is about.
+
+    Args:
+        request: What to gather.
+        unlock: Opens an encrypted image.
+
+    Raises:
+        ImageError: `image.evidence`, `image.approval`, or the image is damaged.
+        RefusedError: Every file that is of another client (`refused.other-client`), another image
+            (`refused.other-image`) or does not count (`refused.approval`).
+        OSError: A file cannot be read.
+    """
+
+    def __init__(self, request: DossierRequest, unlock: Unlock) -> None:
+        self.request = request
+        self.image: ImagePart | None = read_image_part(request.image, unlock) if request.image else None
+        self._reasons: list[Refusal] = []
+        self._data = {key: {path: _read(path) for path in paths} for key, paths in request.documents.items()}
+        self._matrices = {key: self._matrix(key) for key in ("matrix", "previous_matrix")}
+        matrix = self._matrices["matrix"]
+        self.client = request.client or (matrix.subject if matrix else "")
+        made = [self._section(id_) for id_ in SECTIONS]
+        self.sections = [section for section in made if section is not None]
+        if self._reasons:
+            raise RefusedError(tuple(self._reasons))
+
+    @property
+    def product(self) -> str:
+        """Of the image, or as the request says."""
+        return self.image.manifest.product if self.image else self.request.product
+
+    @property
+    def release(self) -> str:
+        """Its name."""
+        return self.image.manifest.release.name if self.image else self.request.release
+
+    def _matrix(self, key: str) -> MatrixFile | None:
+        for path, data in self._data.get(key, {}).items():
+            return parse_matrix(data, path)
+        return None
+
+    def _section(self, id_: str) -> DossierSection | None:
+        makers: Mapping[str, Callable[[], DossierSection | None]] = {
+            "touched": self._touched,
+            "matrix": self._matrix_section,
+            "coverage": self._coverage,
+            "power-cuts": self._power_cuts,
+            "crash-states": self._crash_states,
+            "sbom": self._sbom,
+            "reproducibility": self._reproducibility,
+            "approvals": self._approvals,
+            "keys": lambda: keys_section(self.image) if self.image else self._missing("keys"),
+            "pccp": self._pccp,
+        }
+        return makers[id_]() if id_ in makers else self._documents(id_)
+
+    def _missing(self, id_: str) -> DossierSection:
+        return DossierSection(id_, SectionState.MISSING, _MISSING[id_])
+
+    def _given(self, id_: str) -> dict[str, bytes]:
+        """Files of a section by their path in the dossier: those that were named, else those that are attached."""
+        given = self._data.get(id_.replace("-", "_"), {})
+        if given:
+            return _placed(id_, given)
+        if self.image is None or id_ not in _ATTACHED:
+            return {}
+        types = {each.name: _type_of(each) for each in self.image.manifest.attachments}
+        names = [name for name in self.image.attachments if types[name] == _ATTACHED[id_]]
+        return {f"image/attachments/{name}": self.image.attachments[name] for name in names}
+
+    def _documents(self, id_: str) -> DossierSection:
+        files = self._given(id_)
+        if not files:
+            return self._missing(id_)
+        if id_ == "deployment":
+            self._check_deployment(files)
+        names = [f"{path}\n\n" if len(files) > 1 else "" for path in files]
+        texts = [figures.shown_json(data)[:_SHOWN_MAX] for data in files.values()]
+        shown = [name + text for name, text in zip(names, texts, strict=True)]
+        return DossierSection(id_, SectionState.THERE, files=files, body=Body(text="\n\n".join(shown)))
+
+    def _touched(self) -> DossierSection:
+        old, new = self._matrices["previous_matrix"], self._matrices["matrix"]
+        if old is None or new is None:
+            return self._missing("touched")
+        rows = [[r["id"], r["title"], " ".join(r["risks"]), r["change"]] for r in requirement_changes(old, new)]
+        risks = [[r["id"], r["title"], r["change"]] for r in risks_touched(old, new)]
+        tables = [
+            DossierTable("Requirements", ["id", "requirement", "risks", "change"], rows),
+            DossierTable("Risks", ["id", "risk", "change"], risks),
+        ]
+        files = _placed("previous-matrix", self._data["previous_matrix"])
+        facts = [["requirements that differ", str(len(rows))], ["risks touched", str(len(risks))]]
+        return DossierSection("touched", SectionState.THERE, files=files, body=Body(facts, tables))
+
+    # keeps: REQ-EVI-03
+    def _figure(self, id_: str, figure: Figure, files: Mapping[Path, bytes]) -> DossierSection:
+        """A figure of this client; one that is of another is refused, one that does not say is called unbound."""
+        if figure.client and figure.client != self.client:
+            what = f"the figures of '{SECTIONS[id_]}' are of another client"
+            hint = "run the tests of this client, and give what they wrote"
+            self._reasons.append(Refusal("other-client", what, self.client or "(none is named)", figure.client, hint))
+        state, note = SectionState.THERE, ""
+        if figure.result is FigureResult.FAILED:
+            state, note = SectionState.NOT_PASSED, "not every test passed"
+        elif not figure.client:
+            state, note = SectionState.UNBOUND, "the file does not say which client was tested"
+        return DossierSection(id_, state, note, _placed(id_, files), figure.body, figure)
+
+    def _matrix_section(self) -> DossierSection:
+        matrix = self._matrices["matrix"]
+        if matrix is None:
+            return self._missing("matrix")
+        return self._figure("matrix", figures.matrix_figure(matrix), self._data["matrix"])
+
+    def _coverage(self) -> DossierSection:
+        for path, data in self._data.get("coverage", {}).items():
+            return self._figure("coverage", figures.coverage_figure(path, data), {path: data})
+        return self._missing("coverage")
+
+    def _power_cuts(self) -> DossierSection:
+        files = self._data.get("power_cuts", {})
+        if not files:
+            return self._missing("power-cuts")
+        figure = figures.power_cut_figure(files, self.client)
+        if not figure.passed and not figure.failed:
+            note = "no cut was made with this client"
+            return DossierSection("power-cuts", SectionState.MISSING, note, body=figure.body)
+        return self._figure("power-cuts", figure, files)
+
+    def _crash_states(self) -> DossierSection:
+        files = self._data.get("crash_states", {})
+        return (
+            self._figure("crash-states", figures.crash_figure(files), files) if files else self._missing("crash-states")
+        )
+
+    def _sbom(self) -> DossierSection:
+        files = self._given("sbom")
+        if not files:
+            return self._missing("sbom")
+        rows = []
+        for path, data in files.items():
+            bill = parse_json(data, Path(path), "a bill of materials in CycloneDX")
+            with reading(Path(path), "a bill of materials in CycloneDX"):
+                self._check_bill(path, bill)
+                parts = [each for each in bill.get("components", []) if each.get("type") != "file"]
+                rows += [
+                    [text(each["name"]), text(each.get("version", "")), text(each.get("purl", ""))] for each in parts
+                ]
+        table = DossierTable("Components", ["name", "version", "package"], sorted(rows))
+        facts = [["components, without single files", str(len(rows))]]
+        return DossierSection("sbom", SectionState.THERE, files=files, body=Body(facts, [table]))
+
+    # keeps: REQ-EVI-03
+    def _check_bill(self, path: str, bill: Mapping[str, Any]) -> None:
+        """A bill names the SHA-256 of what it is of: a payload of this image."""
+        if self.image is None:
+            return
+        subject = bill["metadata"]["component"]
+        hashes = {text(each["content"]) for each in subject.get("hashes", [])}
+        payloads = {payload.digest: payload.name for payload in self.image.manifest.payloads}
+        if not hashes & payloads.keys():
+            found = (
+                ", ".join(sorted(hashes))
+                or f"{text(subject['name'])} {text(subject.get('version', ''))}, without a digest"
+            )
+            what, hint = (
+                f"the bill of materials '{Path(path).name}' is of another image",
+                "make it of this image's payload",
+            )
+            self._reasons.append(Refusal("other-image", what, ", ".join(payloads), found, hint))
+
+    def _check_deployment(self, files: Mapping[str, bytes]) -> None:
+        """What is deployed names the manifest of this image."""
+        if self.image is None:
+            return
+        digest = self.image.manifest.digest
+        for path, data in files.items():
+            if digest.encode() not in data:
+                what = f"the deployment '{Path(path).name}' does not offer this image"
+                self._reasons.append(Refusal("other-image", what, digest, "another digest, or none"))
+
+    def _reproducibility(self) -> DossierSection:
+        if self.request.builds is None:
+            return self._missing("reproducibility")
+        first, second = self.request.builds
+        digests = [build_digest(path) for path in (first, second)]
+        names = sorted({name for each in digests for name in each})
+        rows = [[name, digests[0].get(name, "(not there)"), digests[1].get(name, "(not there)")] for name in names]
+        equal = digests[0] == digests[1] and bool(names)
+        record = {"first": digests[0], "second": digests[1], "equal": equal}
+        data = json.dumps(record, indent=1, sort_keys=True).encode() + b"\n"
+        table = DossierTable("Two builds", ["part", first.name, second.name], rows)
+        state = SectionState.THERE if equal else SectionState.NOT_PASSED
+        note = "" if equal else "two builds of the same inputs differ"
+        facts = [["built twice, byte for byte the same", "yes" if equal else "NO"]]
+        return DossierSection(
+            "reproducibility", state, note, {"files/reproducibility/builds.json": data}, Body(facts, [table])
+        )
+
+    def _approvals(self) -> DossierSection:
+        if self.image is None:
+            return self._missing("approvals")
+        given = self._data.get("approvals")
+        paths = [*given] if given is not None else find_approvals(self.image.path)
+        return approvals_section(self.image, paths, self._reasons.append)
+
+    def _pccp(self) -> DossierSection | None:
+        """Modification, protocol, comparison and rollback (FDA, guidance on PCCPs of August 2025)."""
+        pccp = self.request.pccp
+        if pccp is None:
+            return self._missing("pccp") if self.request.change_class in PCCP_CLASSES else None
+        files = {key: {path: _read(path)} for key, path in pccp.files.items()}
+        facts = [["modification", pccp.modification]]
+        facts += [[key, f"{next(iter(files[key])).name}" if key in files else "MISSING"] for key in PCCP_FILES]
+        tables = []
+        for path, data in files.get("comparison", {}).items():
+            tables.append(_comparison(path, data))
+        met = all(row[-1] == "yes" for table in tables for row in table.rows)
+        absent = [key for key in PCCP_FILES if key not in files]
+        state, note = SectionState.THERE, ""
+        if absent:
+            state, note = SectionState.MISSING, f"without {', '.join(absent)}"
+        elif not met:
+            state, note = SectionState.NOT_PASSED, "a criterion is not met"
+        placed = {name: data for key, each in files.items() for name, data in _placed(f"pccp/{key}", each).items()}
+        shown = [
+            figures.shown_json(data)[:_SHOWN_MAX]
+            for key in ("protocol", "rollback")
+            for data in files.get(key, {}).values()
+        ]
+        return DossierSection("pccp", state, note, placed, Body(facts, tables, "\n\n".join(shown)))
+
+
+def _comparison(path: Path, data: bytes) -> DossierTable:
+    """The locked baseline beside what it was changed to: one row for each criterion of the protocol."""
+    what = 'a comparison: {"rows": [{"criterion", "baseline", "modified", "limit", "met"}]}'
+    whole = parse_json(data, path, what)
+    with reading(path, what):
+        rows = [
+            [
+                *(text(row[key]) for key in _COMPARED),
+                "yes" if row["met"] is True else "NO",
+            ]
+            for row in whole["rows"]
+        ]
+        if not rows:
+            raise ValueError("no row")
+    head = ["criterion", "locked baseline", "modified", "limit", "met"]
+    return DossierTable("Comparison with the locked baseline", head, rows)
+
+
+def _type_of(attachment: Any) -> str:
+    """The attachment's type; of an image without types, by its name."""
+    given = getattr(attachment, "type", "")
+    return given or attachment.name.partition(".")[0]
+
+
+def _placed(id_: str, files: Mapping[Path, bytes]) -> dict[str, bytes]:
+    """Paths in the dossier; two files of one name are told apart by a number."""
+    placed: dict[str, bytes] = {}
+    for path, data in files.items():
+        name, number = f"files/{id_}/{path.name}", 1
+        while name in placed:
+            number += 1
+            name = f"files/{id_}/{path.stem}-{number}{path.suffix}"
+        placed[name] = data
+    return placed
+
+
+def _read(path: Path) -> bytes:
+    try:
+        data = read_evidence(path)
+    except FileNotFoundError as e:
+        raise ImageError(f"there is no file '{path}', which the dossier's description names", code="evidence") from e
+    figures.refuse_empty(path, data)
+    return data

@@ -1,0 +1,299 @@
+"""Verifies the dossier of a release: says what is missing, stale, not passed or forged. A program of its own.
+
+    python3 -I dossier_verify.py DIR --root 1.root.json --roles engineering,clinical
+    python3 -I dossier_verify.py DIR --key quality.pub.pem
+
+It needs Python 3.11 and the library cryptography, and shares no code with what wrote the dossier. The reader brings
+what he trusts: the devices' root document, or the key of who signs dossiers. Exit status: 0 nothing was found, 1
+something is missing or not passed, 2 something is stale or forged, 3 the command line is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import hashlib
+import json
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding
+from cryptography.hazmat.primitives.hashes import SHA256, SHA384
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+SECTIONS = ["summary", "changes", "touched", "matrix", "coverage", "power-cuts", "crash-states", "sbom"]
+SECTIONS += ["vulnerabilities", "provenance", "reproducibility", "approvals", "anomalies", "deployment", "keys"]
+PLANNED = ("clinical", "model")  # classes of change that also have the section pccp
+INDEX, SIZE_MAX = "index.dsse.json", 64 * 1024 * 1024  # bytes of one file
+OUTER = ("application/vnd.in-toto+json", "https://in-toto.io/Statement/v1")
+TYPES = {"index": "tag:twinslot.org,2026:dossier/1", "approval": "tag:twinslot.org,2026:approval/1"}
+TYPES["figure"] = "https://in-toto.io/attestation/test-result/v0.1"
+BAD = (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError, OSError, UnsupportedAlgorithm)
+
+
+class Finding(NamedTuple):
+    """One thing that is not as it must be."""
+
+    kind: str  # missing, not passed, stale, forged
+    where: str
+    what: str
+
+
+def canonical(value: Any) -> str:
+    """What signatures of TUF documents cover (OLPC's canonical JSON)."""
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{canonical(key)}:{canonical(value[key])}" for key in sorted(value)) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(canonical, value)) + "]"
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"') if isinstance(value, str) else ""
+    return f'"{escaped}"' if isinstance(value, str) else json.dumps(value)
+
+
+def load(key: dict[str, Any]) -> Any:
+    """A public key as TUF documents have it."""
+    public = key["keyval"]["public"]
+    if key["scheme"] == "ed25519":
+        return ed25519.Ed25519PublicKey.from_public_bytes(bytes.fromhex(public))
+    return load_pem_public_key(public.encode())
+
+
+def good(key: Any, signature: bytes, data: bytes) -> bool:
+    """Whether the key made the signature over the data; the key says how it signs."""
+    how: tuple[Any, ...] = (padding.PSS(padding.MGF1(SHA256()), padding.PSS.AUTO), SHA256())
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        how = (ec.ECDSA(SHA384() if key.key_size == 384 else SHA256()),)
+    elif isinstance(key, ed25519.Ed25519PublicKey):
+        how = ()
+    try:
+        key.verify(signature, data, *how)
+    except InvalidSignature:
+        return False
+    return True
+
+
+def has_threshold(document: dict[str, Any], keys: dict[str, Any], role: dict[str, Any]) -> bool:
+    """Whether as many different keys of a role signed a TUF document as must."""
+    data, signers = canonical(document["signed"]).encode(), set()
+    for each in document["signatures"]:
+        if each["keyid"] in role["keyids"] and good(load(keys[each["keyid"]]), bytes.fromhex(each["sig"]), data):
+            signers.add(keys[each["keyid"]]["keyval"]["public"])
+    return 1 <= int(role["threshold"]) <= len(signers)
+
+
+def sha256(data: bytes) -> str:
+    """In hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+class Dossier:
+    """One look at a directory; `findings` has what was found. The rest is as on the command line."""
+
+    def __init__(
+        self, directory: Path, keys: list[bytes], root: bytes | None, signer: str = "", roles: Iterable[str] = ()
+    ) -> None:
+        self.root, self.signer, self.roles = root, signer, roles
+        self.findings: list[Finding] = []
+        self.accepted = [load_pem_public_key(pem) for pem in keys]  # of the index and of figures
+        self.files: dict[str, bytes] = {}
+        self.delegated: dict[str, dict[str, Any]] = {}  # role by name
+        self.held: dict[str, Any] = {}  # key by id
+        self.index: dict[str, Any] = {}
+        self.read(directory)
+        steps = (self.trust, self.check_index, self.manifest, self.sections, self.figures, self.approvals, self.bound)
+        for step in steps:
+            try:
+                step()
+            except BAD as e:
+                self.must(False, "forged", step.__name__, f"not of a dossier's form: {type(e).__name__} {str(e)[:80]}")
+
+    def must(self, holds: object, kind: str, where: str, what: str) -> None:
+        """A finding, unless it holds."""
+        if not holds:
+            self.findings.append(Finding(kind, where, what))
+
+    def read(self, directory: Path) -> None:
+        """Every file; what is none is a finding."""
+        for path in sorted(directory.rglob("*")):
+            name = path.relative_to(directory).as_posix()
+            plain = not path.is_symlink() and (path.is_dir() or (path.is_file() and path.stat().st_size <= SIZE_MAX))
+            self.must(plain, "forged", name, f"no file of at most {SIZE_MAX} bytes, and no directory")
+            if plain and path.is_file():
+                self.files[name] = path.read_bytes()
+
+    def statement(self, name: str, kind: str, keys: Iterable[Any], who: str) -> dict[str, Any]:
+        """The statement in an envelope; a finding, if none of the keys signed it."""
+        envelope = json.loads(self.files[name])
+        body, type_ = base64.b64decode(envelope["payload"], validate=True), envelope["payloadType"].encode()
+        covered = b"DSSEv1 %d %b %d %b" % (len(type_), type_, len(body), body)
+        signatures = [base64.b64decode(each["sig"], validate=True) for each in envelope["signatures"]]
+        signed = any(good(key, signature, covered) for key in keys for signature in signatures)
+        self.must(signed, "forged", name, f"signed by {who}")
+        found: dict[str, Any] = json.loads(body)
+        types = envelope["payloadType"], found["_type"], found["predicateType"]
+        self.must(types == (*OUTER, TYPES[kind]), "forged", name, f"the statement is no {kind}")
+        return found
+
+    def trust(self) -> None:
+        """From the reader's root over the newer ones to the targets document, which says who holds which role."""
+        if "image/targets.json" not in self.files:
+            return
+        targets = json.loads(self.files["image/targets.json"])
+        self.held = targets["signed"]["delegations"]["keys"]
+        self.must(self.root, "missing", "image/targets.json", "who holds which role is not verified without a root")
+        last: Any = json.loads(self.root) if self.root else None
+        roots = [data for name, data in self.files.items() if re.fullmatch(r"image/[0-9]+\.root\.json", name)]
+        for root in sorted(map(json.loads, roots), key=lambda each: int(each["signed"]["version"])) if last else ():
+            version, before = root["signed"]["version"], last["signed"]["version"]
+            if version > before:
+                both = [has_threshold(root, by["signed"]["keys"], by["signed"]["roles"]["root"]) for by in (last, root)]
+                follows = version == before + 1 and all(both)
+                self.must(follows, "forged", "image", f"root version {version} does not follow")
+                last = root if follows else last
+        if not last or has_threshold(targets, last["signed"]["keys"], last["signed"]["roles"]["targets"]):
+            self.delegated = {role["name"]: role for role in targets["signed"]["delegations"]["roles"]}
+        self.must(self.delegated, "forged", "image/targets.json", "not signed by the role targets of the root")
+
+    def keys_of(self, role: str) -> list[Any]:
+        """The keys of a role, as far as it is known who holds it."""
+        return [load(self.held[key_id]) for key_id in self.delegated.get(role, {"keyids": []})["keyids"]]
+
+    # keeps: REQ-EVI-04 (in a process of its own)
+    def check_index(self) -> None:
+        """The index is signed by who may, and every file is the one that it names."""
+        role = json.loads(base64.b64decode(json.loads(self.files[INDEX])["payload"]))["predicate"]["role"]
+        self.accepted += self.keys_of(self.signer or role) if self.root else []
+        statement = self.statement(INDEX, "index", self.accepted, "none of the keys that may")
+        self.index = statement["predicate"]
+        listed = {each["name"]: each["digest"]["sha256"] for each in statement["subject"]}
+        for name in sorted(listed.keys() | self.files.keys() - {INDEX}):
+            self.must(name in self.files, "forged", name, "removed: the index names it")
+            self.must(name in listed, "forged", name, "added: the index does not name it")
+            same = sha256(self.files.get(name, b"")) == listed.get(name) or name not in listed or name not in self.files
+            self.must(same, "forged", name, "changed: another digest than the index has")
+
+    def manifest(self) -> None:
+        """The manifest is the one that the index is of, and the roles signed it."""
+        name = "image/manifest.json"
+        self.must(name in self.files or not self.index["manifest"], "forged", name, "removed: the index is of it")
+        if name not in self.files:
+            return
+        manifest = json.loads(self.files[name])
+        of = sha256(canonical(manifest["signed"]).encode()), manifest["signed"]["version"]
+        self.must(of == (self.index["manifest"], self.index["sequence"]), "forged", name, "not the one of the index")
+        for role in self.roles:
+            signed = role in self.delegated and has_threshold(manifest, self.held, self.delegated[role])
+            self.must(signed, "missing", name, f"fewer signatures than role '{role}' must give")
+
+    def sections(self) -> None:
+        """Each section has its row; what a release lacks is said."""
+        rows = {row["id"]: row for row in self.index["sections"]}
+        told = {each["id"]: each["state"] for each in json.loads(self.files["dossier.json"])["sections"]}
+        for id_ in [*SECTIONS, *(["pccp"] if self.index["class"] in PLANNED else [])]:
+            self.must(id_ in rows, "missing", id_, "the index has no row for it")
+        for id_, row in rows.items():
+            state = row["state"]
+            kind = {"there": "", "not passed": "not passed", "missing": "missing", "unbound": "missing"}.get(state)
+            self.must(not kind, str(kind), id_, row["note"] or state)
+            there = kind is not None and (state != "there" or row["files"] or id_ == "keys")
+            self.must(there, "forged", id_, f"said to be '{state}', and without a file")
+            self.must(told.get(id_) == state, "forged", "dossier.json", f"another state of '{id_}' than in the index")
+            for name in [*row["files"], *([row["figure"]] if row["figure"] else [])]:
+                self.must(name in self.files, "forged", id_, f"its file '{name}' is not there")
+
+    def figures(self) -> None:
+        """Each figure is signed, of this client, and says what its own files say."""
+        for row in self.index["sections"]:
+            name, id_ = row["figure"], row["id"]
+            bare = id_ in ("matrix", "power-cuts", "crash-states") and row["state"] in ("there", "not passed")
+            self.must(name or not bare, "forged", id_, "a result without a signed figure")
+            if name in self.files:
+                statement = self.statement(name, "figure", self.accepted, "none of the keys that may")
+                of = statement["subject"][0]["digest"]["sha256"]
+                self.must(of == self.index["client"], "stale", name, "of another client than the dossier")
+                self.figure(row, statement["predicate"])
+
+    def figure(self, row: dict[str, Any], said: dict[str, Any]) -> None:
+        """A figure beside the files that it was made from."""
+        passed, files = said["result"] == "PASSED" and not said["failedTests"], said["configuration"]
+        for each in files:
+            same = sha256(self.files.get(each["name"], b"")) == each["digest"]["sha256"]
+            self.must(same, "stale", row["figure"], f"made from another '{each['name']}'")
+        same = files and passed == (False not in [self.result(row["id"], each["name"]) for each in files])
+        self.must(same, "forged", row["figure"], f"says {said['result']}, and its files do not")
+        self.must(passed == (row["state"] == "there"), "forged", row["id"], f"its figure says {said['result']}")
+
+    def result(self, id_: str, name: str) -> bool:
+        """Whether a file of results says that all was passed; one of another client is stale."""
+        client = self.index["client"]
+        if name.endswith(".jsonl"):
+            lines = [json.loads(line) for line in self.files[name].splitlines() if line]
+            return not [1 for line in lines if line.get("subject") == client and line["outcome"] == "BRICK"]
+        whole = json.loads(self.files[name])
+        for made in whole.get("campaigns") or [{"made_of": whole}]:
+            self.must(made["made_of"].get("subject") == client, "stale", name, "of another client than the dossier")
+        if id_ == "matrix":
+            return bool(whole["runs"]) and not whole["faults"] and not any(run["failed"] for run in whole["runs"])
+        bad, made = ("bricks", "cuts") if id_ == "power-cuts" else ("bad", "states")
+        return bool(whole[made]) and not whole[bad]
+
+    def approvals(self) -> None:
+        """Each approval is by a key of its role, of this manifest, and not older than the image."""
+        for name in (each for each in self.files if each.startswith("approvals/")):
+            role = json.loads(base64.b64decode(json.loads(self.files[name])["payload"]))["predicate"]["role"]
+            statement = self.statement(name, "approval", self.keys_of(role), f"no key of role '{role}'")
+            of = [each["digest"]["sha256"] for each in statement["subject"]]
+            self.must(of == [self.index["manifest"]], "forged", name, "of another manifest")
+            built = json.loads(self.files["image/manifest.json"])["signed"]["x-twinslot"]["built"]
+            self.must(statement["predicate"]["time"] >= built, "stale", name, "dated before the image was built")
+
+    def bound(self) -> None:
+        """What is of the image is of this image: second build, attachments, bill of materials, deployment."""
+        rows = {row["id"]: [name for name in row["files"] if name in self.files] for row in self.index["sections"]}
+        for name in rows.get("reproducibility", []):
+            builds = json.loads(self.files[name])
+            same = builds["first"] and builds["equal"] == (builds["first"] == builds["second"])
+            self.must(same, "forged", name, "says of the two builds what their digests do not")
+        if "image/manifest.json" not in self.files:
+            return
+        targets = json.loads(self.files["image/manifest.json"])["signed"]["targets"]
+        digests = {name: each["hashes"]["sha256"] for name, each in targets.items()}
+        payloads = {digests[name] for name, each in targets.items() if each["custom"]["kind"] == "payload"}
+        for name in (each for each in self.files if each.startswith("image/attachments/")):
+            of = digests.get(name.removeprefix("image/attachments/"))
+            self.must(sha256(self.files[name]) == of, "forged", name, "no attachment of this image")
+        for name in rows.get("sbom", []):
+            of = {each["content"] for each in json.loads(self.files[name])["metadata"]["component"].get("hashes", [])}
+            self.must(of & payloads, "forged", name, "the bill of materials of another image")
+        whole = sha256(self.files["image/manifest.json"]).encode()
+        for name in rows.get("deployment", []):
+            self.must(whole in self.files[name], "stale", name, "does not offer this image")
+
+
+def main() -> int:
+    """The program."""
+    parser = argparse.ArgumentParser(description="Say what of a dossier is missing, stale, not passed or forged.")
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("--key", type=Path, action="append", default=[], help="public key that may sign dossiers")
+    parser.add_argument("--root", type=Path, help="the root document that the devices trust")
+    parser.add_argument("--signer", default="", help="the role that must have signed the dossier, if not any will do")
+    parser.add_argument("--roles", default="", help="roles that must have signed the manifest, joined by commas")
+    given = parser.parse_args()
+    try:
+        if not given.directory.is_dir() or not (given.key or given.root):
+            raise ValueError("name a directory, and with --key or --root what you trust")
+        keys, root = [path.read_bytes() for path in given.key], given.root.read_bytes() if given.root else None
+        found = Dossier(given.directory, keys, root, given.signer, filter(None, given.roles.split(","))).findings
+    except BAD as e:
+        parser.exit(3, f"{e}\n")
+    for each in found:
+        sys.stdout.write(f"{each.kind}: {ascii(each.where)[1:-1]}: {ascii(each.what)[1:-1]}\n")
+    sys.stdout.write("nothing is missing, stale or forged\n" if not found else "")
+    return max((1 if each.kind in ("missing", "not passed") else 2 for each in found), default=0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,280 @@
+"""A dossier of a release: what is in it, what it says to be missing, what is refused; looked at in a real browser."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dossier_bench import CLIENT, DossierBench, bill, crash, matrix, power_cuts
+
+from twinslot_image.cli import main
+
+HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>\u202egnp.exe"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> DossierBench:
+    return DossierBench.make(tmp_path_factory.mktemp("team"))
+
+
+@pytest.fixture
+def bench(made: DossierBench, tmp_path: Path) -> DossierBench:
+    """The same inputs, to be changed."""
+    directory = tmp_path / "team"
+    shutil.copytree(made.directory, directory)
+    return DossierBench(type(made.team)(directory))
+
+
+def states(out: Path) -> dict[str, str]:
+    told = json.loads((out / "dossier.json").read_text())
+    return {section["id"]: section["state"] for section in told["sections"]}
+
+
+def refused(bench: DossierBench, out: Path, capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    """Every reason; nothing was written."""
+    capsys.readouterr()
+    assert bench.dossier(out, "--json") in (3, 4)
+    error = json.loads(capsys.readouterr().out)
+    assert not out.exists()
+    assert not [path for path in out.parent.iterdir() if path.name.startswith(".twinslot-")]
+    reasons: list[dict[str, Any]] = error.get("reasons") or [error]
+    return reasons
+
+
+@pytest.mark.verifies("REQ-EVI-02")
+def test_a_release_with_all_its_evidence_has_a_whole_dossier(bench: DossierBench, tmp_path: Path) -> None:
+    out = tmp_path / "dossier"
+    assert bench.dossier(out) == 0
+    found = states(out)
+    assert len(found) == 16
+    assert {id_ for id_, state in found.items() if state != "there"} == {"coverage"}
+    page = (out / "dossier.html").read_text()
+    for words in (
+        "A. Weber",
+        "approval for clinical use",
+        "An occlusion stops the motor",
+        CLIENT,
+        "libc6",
+        "The occlusion detector was trained anew",
+        "97.1 %",
+        "PR-120",
+        "built twice, byte for byte the same",
+    ):
+        assert words in page
+    root = ("--root", str(bench.team.root), "--signer", "engineering", "--roles", "engineering,clinical")
+    assert main(["dossier", "verify", str(out), *root]) == 0
+
+
+@pytest.mark.verifies("REQ-EVI-02")
+def test_the_same_inputs_give_the_same_bytes(bench: DossierBench, tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        assert bench.dossier(tmp_path / name) == 0
+    first, second = (
+        {
+            path.relative_to(tmp_path / name): path.read_bytes()
+            for path in (tmp_path / name).rglob("*")
+            if path.is_file()
+        }
+        for name in ("first", "second")
+    )
+    assert first == second
+
+
+@pytest.mark.verifies("REQ-EVI-02")
+def test_what_a_release_lacks_is_said_in_it(
+    bench: DossierBench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench.write("dossier.toml", 'image = "pump.twin"\nclass = "model"\n[documents]\nmatrix = "matrix.json"\n')
+    for approval in bench.directory.glob("*.approval.json"):
+        approval.unlink()
+    out = tmp_path / "dossier"
+    assert bench.dossier(out) == 0
+    assert "Approvals: missing, nobody approved this release" in capsys.readouterr().out
+    found = states(out)
+    assert {id_ for id_, state in found.items() if state == "there"} == {"matrix", "keys"}
+    assert found["pccp"] == "missing", "a model has a plan"
+    page = (out / "dossier.html").read_text()
+    assert "14 of 16 sections are not complete" in page
+    assert "no bill of materials is attached or given" in page
+    words = ["dossier", "verify", str(out), "--root", str(bench.team.root)]
+    assert main(words) == 0
+    assert main([*words, "--complete"]) == 4
+
+
+def test_results_that_are_not_good_are_shown_as_such(bench: DossierBench, tmp_path: Path) -> None:
+    bench.write("matrix.json", matrix(faults=[{"kind": "test-failed", "about": "PUMP-1", "message": "failed"}]))
+    bench.write("report.json", power_cuts(bricks=1))
+    bench.write("crash.json", crash(bad=2))
+    bench.write("second.twin", "another build\n")
+    rows = [{"criterion": "sensitivity", "baseline": "1", "modified": "0", "limit": "1", "met": False}]
+    bench.write("comparison.json", {"rows": rows})
+    bench.write("dossier.toml", (bench.directory / "dossier.toml").read_text().replace("second.twin", "summary.md"))
+    out = tmp_path / "dossier"
+    assert bench.dossier(out) == 0
+    wanted = {"matrix", "power-cuts", "crash-states", "reproducibility", "pccp"}
+    assert {id_ for id_, state in states(out).items() if state == "not passed"} == wanted
+    assert main(["dossier", "verify", str(out), "--root", str(bench.team.root), "--complete"]) == 4
+    assert main(["dossier", "verify", str(out), "--root", str(bench.team.root)]) == 0, "said, and not forged"
+
+
+@pytest.mark.verifies("REQ-EVI-03")
+def test_what_is_of_another_client_or_image_is_refused_all_at_once(
+    bench: DossierBench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench.write("report.json", power_cuts("e" * 64))
+    bench.write("crash.json", crash("e" * 64))
+    bench.write("sbom.cdx.json", bill("e" * 64))
+    bench.write("offers.json", {"offers": []})
+    other = bench.team.image("1.0", 1, b"superblock".ljust(4096, b"\1"))
+    words = ("--role", "clinical", "--as", "A. Weber", "--meaning", "review", "--key", str(bench.key("clinical")))
+    assert main(["approve", str(other), *words, "-o", str(bench.directory / "pump.twin.x.approval.json")]) == 0
+    reasons = refused(bench, tmp_path / "dossier", capsys)
+    codes = sorted(reason["code"] for reason in reasons)
+    assert codes == ["refused.approval"] + ["refused.other-client"] * 2 + ["refused.other-image"] * 2
+    assert all(reason["expected"] and reason["found"] for reason in reasons)
+
+
+@pytest.mark.verifies("REQ-EVI-03")
+def test_cuts_of_other_clients_in_the_ledger_are_not_counted(bench: DossierBench, tmp_path: Path) -> None:
+    text = (bench.directory / "dossier.toml").read_text()
+    bench.write("dossier.toml", text.replace('["report.json", "ledger.jsonl"]', '"ledger.jsonl"'))
+    out = tmp_path / "dossier"
+    assert bench.dossier(out) == 0
+    [section] = [s for s in json.loads((out / "dossier.json").read_text())["sections"] if s["id"] == "power-cuts"]
+    assert ["cuts", "1"] in section["body"]["facts"]
+    bench.write("ledger.jsonl", (bench.directory / "ledger.jsonl").read_text().splitlines()[1])
+    assert bench.dossier(tmp_path / "none") == 0
+    assert states(tmp_path / "none")["power-cuts"] == "missing"
+
+
+@pytest.mark.verifies("REQ-EVI-03")
+@pytest.mark.parametrize(
+    ("name", "content", "code"),
+    [
+        ("dossier.toml", 'image = "pump.twin"\n[documents]\nmatrx = "matrix.json"\n', "image.description"),
+        ("dossier.toml", 'image = "pump.twin"\nproduct = "Pump"\n', "image.description"),
+        ("dossier.toml", "image = [", "image.description"),
+        ("dossier.toml", 'image = "pump.twin"\n[documents]\nmatrix = "gone.json"\n', "image.evidence"),
+        ("dossier.toml", 'image = "pump.twin"\nclient = "c1"\n', "image.description"),
+        ("matrix.json", "", "image.evidence"),
+        ("matrix.json", "{", "image.evidence"),
+        ("matrix.json", "[" * 5000, "image.evidence"),
+        ("matrix.json", {"format": "twinslot-matrix/2"}, "image.evidence"),
+        ("matrix.json", {"format": "twinslot-matrix/1"}, "image.evidence"),
+        ("matrix.json", matrix(runs=[{"name": 1}]), "image.evidence"),
+        ("report.json", {"bricks": 1, "campaigns": [], "cuts": []}, "image.evidence"),
+        ("report.json", [], "image.evidence"),
+        ("ledger.jsonl", "{}\n", "image.evidence"),
+        ("crash.json", {"states": True}, "image.evidence"),
+        ("coverage.json", {"totals": {}}, "image.evidence"),
+        ("sbom.cdx.json", {"components": []}, "image.evidence"),
+        ("comparison.json", {"rows": []}, "image.evidence"),
+        ("pump.twin", "no image", "image.header"),
+    ],
+)
+def test_a_file_that_is_not_what_it_must_be_is_named(
+    bench: DossierBench, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: object, code: str
+) -> None:
+    bench.write(name, content)
+    [reason] = refused(bench, tmp_path / "dossier", capsys)
+    assert reason["code"] == code
+    assert name.partition(".")[0] in reason["message"] or "gone.json" in reason["message"]
+
+
+def test_who_signs_as_a_role_must_hold_it_and_nothing_is_replaced_unasked(
+    bench: DossierBench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "dossier"
+    words = ["dossier", "make", str(bench.directory / "dossier.toml"), "-o", str(out), "--role", "clinical"]
+    assert main([*words, "--key", str(bench.key("engineering"))]) == 4
+    assert not out.exists()
+    assert bench.dossier(out) == 0
+    capsys.readouterr()
+    assert bench.dossier(out) == 4
+    assert "replace it with '--force'" in capsys.readouterr().err
+    assert bench.dossier(out, "--force") == 0
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/thesis.txt").write_text("years of work")
+    assert bench.dossier(tmp_path / "other", "--force") == 4
+    assert (tmp_path / "other/thesis.txt").exists()
+
+
+class Loads(HTMLParser):
+    """Everything that a browser would run or fetch by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        if tag in ("script", "img", "iframe", "object", "link", "embed") or any(
+            name.startswith("on") for name in given
+        ):
+            self.found.append(tag)
+        if (address := given.get("href")) and re.match(r"[a-z]+:|//", address):
+            self.found.append(address)
+
+
+def test_what_others_wrote_stays_text_on_the_page(bench: DossierBench, tmp_path: Path) -> None:
+    hostile = matrix(
+        risks=[{"id": "RISK-1", "title": HOSTILE}], faults=[{"kind": "k", "about": "a", "message": HOSTILE}]
+    )
+    hostile["requirements"][0]["title"] = HOSTILE
+    bench.write("matrix.json", hostile)
+    bench.write("summary.md", HOSTILE)
+    bench.write("vex.json", {HOSTILE: HOSTILE})
+    named = bench.directory / "<b>x.md"
+    (bench.directory / "anomalies.md").rename(named)
+    bench.write("dossier.toml", (bench.directory / "dossier.toml").read_text().replace("anomalies.md", "<b>x.md"))
+    out = tmp_path / "dossier"
+    assert bench.dossier(out) == 0
+    page = (out / "dossier.html").read_text()
+    loads = Loads()
+    loads.feed(page)
+    assert loads.found == []
+    assert "&lt;script&gt;" in page
+    assert "\u202e" not in page
+    assert "<b>" not in page
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("chromium"), reason="needs Chromium")
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_page_fits_a_screen_in_a_real_browser(bench: DossierBench, tmp_path: Path, width: int) -> None:
+    """Chromium lays it out; a script beside it says what stands out of the screen, and what was asked of a network."""
+    out = tmp_path / "dossier"
+    assert bench.dossier(out) == 0
+    page = (out / "dossier.html").read_text()
+    page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)
+    measure = (
+        "<script>const wide=[...document.body.querySelectorAll('*')].filter(e=>!e.closest('.scroll')&&"
+        "e.getBoundingClientRect().right>innerWidth+1).map(e=>e.tagName);"
+        "document.title=JSON.stringify({wide,width:document.documentElement.scrollWidth,inner:innerWidth,"
+        "font:parseFloat(getComputedStyle(document.body).fontSize),"
+        "sections:[...document.querySelectorAll('h2')].filter(e=>e.offsetHeight>0).length,"
+        "asked:performance.getEntriesByType('resource').length})</script>"
+    )
+    # A window is never narrower than the browser's own edges; a frame is as wide as it is told.
+    (tmp_path / "page.html").write_text(page.replace("</body>", f"{measure}</body>"))
+    frame = f'<iframe id="f" src="page.html" style="width:{width}px;height:900px;border:0"></iframe>'
+    told = "<pre id=told></pre><script>f.onload=()=>{told.textContent=f.contentDocument.title}</script>"
+    (tmp_path / "frame.html").write_text(f"<body style='margin:0'>{frame}{told}")
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files"]
+    command += [f"--user-data-dir={tmp_path}/profile", "--virtual-time-budget=10000", "--dump-dom"]
+    done = subprocess.run([*command, f"file://{tmp_path}/frame.html"], capture_output=True, text=True)
+    found = re.search(r'<pre id="told">(\{.*\})</pre>', done.stdout)
+    assert found, done.stderr[-2000:]
+    seen = json.loads(found[1].replace("&quot;", '"'))
+    assert seen["inner"] == width
+    assert seen["wide"] == []
+    assert seen["width"] <= width
+    assert seen["font"] >= 15
+    assert seen["sections"] >= 18
+    assert seen["asked"] == 0
