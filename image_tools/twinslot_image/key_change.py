@@ -15,6 +15,7 @@ from typing import Any
 from securesystemslib.signer import SSlibKey  # type: ignore[attr-defined]
 from tuf.api.metadata import DelegatedRole, Root, Targets  # type: ignore[attr-defined]  # marked as export nowhere
 
+from twinslot.core.approvals import approvals_path
 from twinslot.core.errors import Refusal, RefusedError
 from twinslot.trust.documents import ROLES_MAX
 from twinslot.trust.keys import KEYS_MAX, THRESHOLD_MAX
@@ -23,7 +24,6 @@ from twinslot_image.key_files import ID_SHOWN, Documents
 
 ROOT_DAYS = 5 * 365  # an offline root outlives most service intervals; the chain renews it
 TARGETS_DAYS = 2 * 365
-EVERY_NAME = ("*",)  # what a role may sign for: the patterns of its names
 ONLINE_ROLES = ("snapshot", "timestamp")  # of a repository; the root of images has none of their keys
 TOP_ROLES = ("root", "targets")  # their keys stand in the root; those of all others in the targets document
 
@@ -105,7 +105,9 @@ def change_keys(before: Documents, role: str, keys: Sequence[SSlibKey], threshol
 
 
 def add_role(before: Documents, role: str, keys: Sequence[SSlibKey], threshold: int, now: datetime) -> KeyChange:
-    """A role that there was not, for every name. It counts on devices whose policy demands it, and on no other.
+    """A role that there was not, for every name; in a repository, for approvals alone.
+
+    It counts on devices whose policy demands it, and on no other.
 
     Raises:
         RefusedError: `refused.role-known`, `refused.threshold`, `refused.shared-key`, `refused.outranked`.
@@ -122,9 +124,15 @@ def add_role(before: Documents, role: str, keys: Sequence[SSlibKey], threshold: 
     _check_document(before.targets, role, len(keys))
     _check_rank_of(before, role, threshold)
     after = _next_targets(before, now)
-    _held_roles(after)[role] = DelegatedRole(role, [], threshold, True, paths=list(EVERY_NAME))
+    _held_roles(after)[role] = DelegatedRole(role, [], threshold, True, paths=names_of_new(before.root, role))
     set_keys(after, role, keys, threshold)
     return _possible(KeyChange(before, None, after), role)
+
+
+def names_of_new(root: Root, role: str) -> list[str]:
+    """What a role that comes may sign for; in a repository, whose root has online keys, its approvals alone."""
+    in_repository = all(root.roles[online].keyids for online in ONLINE_ROLES)
+    return [approvals_path(role)] if in_repository else ["*"]
 
 
 def remove_role(before: Documents, role: str, now: datetime) -> KeyChange:

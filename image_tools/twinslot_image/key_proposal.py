@@ -22,7 +22,7 @@ from twinslot.core.errors import DeviceError, ImageError, Refusal, RefusedError
 from twinslot.core.fields import Fields
 from twinslot.image.wire import TrustDocuments
 from twinslot.trust.verify import check_documents
-from twinslot_image.key_change import EVERY_NAME, TOP_ROLES, KeyChange, Need, roles_of
+from twinslot_image.key_change import TOP_ROLES, KeyChange, Need, names_of_new, roles_of
 from twinslot_image.key_files import Documents, KeyDirectory, NewFile, parse_metadata, write_together
 from twinslot_image.key_words import named
 from twinslot_image.named_file import read_small
@@ -132,19 +132,22 @@ def _refuse_more(before: Documents, new: Mapping[str, Any]) -> None:
         rest = [_without_keys(document.to_dict(), both) for document in (old, new[name])]
         known, held = _held_keys(old), _held_keys(new[name])
         other = [key_id for key_id in held if key_id in known and known[key_id] != held[key_id]]
-        if rest[0] != rest[1] or other or new[name].version != old.version + 1 or _odd_roles(old, new[name]):
+        if rest[0] != rest[1] or other or new[name].version != old.version + 1 or _odd_roles(before, old, new[name]):
             what = f"the new {name} document changes more than roles, keys, thresholds and its date"
             hint = "do not sign it; have it proposed again with 'twinslot-image keys propose'"
             raise RefusedError(Refusal("key-change-more", what, hint=hint))
 
 
-def _odd_roles(old: Any, new: Any) -> list[str]:
+def _odd_roles(before: Documents, old: Any, new: Any) -> list[str]:
     """Roles that there were not, and that are not what `keys propose` makes: the words say nothing of names."""
     if not isinstance(old, Targets):
         return []
     fresh = {name: role for name, role in roles_of(new).items() if name not in roles_of(old)}
-    plain = {"paths": list(EVERY_NAME), "terminating": True}
-    return [name for name, role in fresh.items() if _bare(role.to_dict()) != {"name": name, **plain}]
+    return [name for name, role in fresh.items() if _bare(role.to_dict()) != _plain(before.root, name)]
+
+
+def _plain(root: Root, role: str) -> dict[str, Any]:
+    return {"name": role, "paths": names_of_new(root, role), "terminating": True}
 
 
 def _bare(role: Mapping[str, Any]) -> dict[str, Any]:

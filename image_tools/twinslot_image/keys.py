@@ -27,7 +27,6 @@ from twinslot.core.errors import DeviceError, Refusal, RefusedError
 from twinslot.image.wire import ROOTS_MAX, TrustDocuments
 from twinslot_image.compose import SPEC_VERSION
 from twinslot_image.key_change import (
-    EVERY_NAME,
     ROOT_DAYS,
     TARGETS_DAYS,
     TOP_ROLES,
@@ -181,9 +180,7 @@ def init_keys(
     document = Root(1, SPEC_VERSION, now + timedelta(days=ROOT_DAYS), {}, empty, consistent_snapshot=False)
     for name in TOP_ROLES:
         set_keys(document, name, keys[name], plans[name].threshold)
-    delegated = {
-        name: DelegatedRole(name, [], roles[name].threshold, True, paths=list(EVERY_NAME)) for name in sorted(roles)
-    }
+    delegated = {name: DelegatedRole(name, [], roles[name].threshold, True, paths=["*"]) for name in sorted(roles)}
     lists = Targets(1, SPEC_VERSION, now + timedelta(days=TARGETS_DAYS), {}, Delegations({}, delegated))
     for name, plan in roles.items():
         set_keys(lists, name, keys[name], plan.threshold)

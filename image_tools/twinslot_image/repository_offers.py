@@ -1,25 +1,27 @@
-"""What a repository offers: releases are added, spread over waves, halted."""
+"""What a repository offers: releases are added, spread over waves, halted, made barriers, recalled."""
 
 from __future__ import annotations
 
 import hashlib
 import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 from twinslot.core.errors import ImageError, Refusal, RefusedError
 from twinslot.core.manifest import Manifest, parse_manifest
-from twinslot.core.offer import parse_offers
+from twinslot.core.offer import Offer, Offered, parse_offers
+from twinslot.core.recall import recall_of
 from twinslot.core.waves import WHOLE
 from twinslot.image.wire_blocks import BLOCKS_SUFFIX
 from twinslot_image.compose import read_front
 from twinslot_image.replacement import replacing
-from twinslot_image.repository_files import Listed, RepositoryDirectory, offers_document, read_listed, save_listed
+from twinslot_image.repository_files import Listed, RepositoryDirectory, read_listed, save_listed
 
 _CHUNK: Final = 1 << 20  # bytes
-_TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
+TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
 
 
 def add_release(directory: RepositoryDirectory, image: Path) -> tuple[Manifest, list[str]]:
@@ -37,9 +39,8 @@ def add_release(directory: RepositoryDirectory, image: Path) -> tuple[Manifest, 
         front = read_front(file)
     manifest = parse_manifest(front.manifest)
     offer = _offer(manifest, f"images/{image.name}", front.header.total)
-    parse_offers(offers_document([offer]))
     for name in manifest.compatible:
-        offers = listed.setdefault(name, [])
+        offers = listed.offers.setdefault(name, [])
         known = next((each for each in offers if each["sequence"] == offer["sequence"]), None)
         if known is None:
             offers.append(offer)
@@ -47,11 +48,12 @@ def add_release(directory: RepositoryDirectory, image: Path) -> tuple[Manifest, 
             what = f"another image with sequence {offer['sequence']} is offered to '{name}'"
             hint = "give the new one a higher sequence"
             raise RefusedError(Refusal("sequence-taken", what, known["manifest"], offer["manifest"], hint))
+    for offers in listed.offers.values():
+        offers.sort(key=lambda each: each["sequence"])
+    _check(listed)
     files = [image, *_beside(image)]
     for path in files:
         _copy(path, directory.images / path.name)
-    for offers in listed.values():
-        offers.sort(key=lambda each: each["sequence"])
     save_listed(directory, listed)
     return manifest, [path.name for path in files]
 
@@ -106,25 +108,46 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def set_waves(directory: RepositoryDirectory, release: str, waves: list[tuple[int, datetime, int]]) -> int:
+@dataclass(frozen=True, slots=True)
+class PlannedWave:
+    """One wave as the maker says it.
+
+    Attributes:
+        share: Millionths of the fleet.
+        start: In UTC.
+        spread: Seconds.
+        more: `approved_by`, `networks`, `rings` (names) and `end` (a time as text), as far as they are given.
+    """
+
+    share: int
+    start: datetime
+    spread: int
+    more: dict[str, Any]
+
+    def listed(self) -> dict[str, Any]:
+        """As devices read it."""
+        return {"share": self.share, "spread": self.spread, "start": self.start.strftime(TIME)} | self.more
+
+
+def set_waves(directory: RepositoryDirectory, release: str, waves: list[PlannedWave]) -> int:
     """Spread a release over waves, or offer it to all at once again; how many device types that is for.
 
     Args:
         directory: Of the repository.
         release: Its name.
-        waves: Share in millionths, start in UTC, spread in seconds; none: all at once.
+        waves: In their order; none: all at once.
 
     Raises:
         RefusedError: `refused.release-unknown`; `refused.waves`: more than all devices together, or not in order.
+        ImageError: `image.offers`: a wave that no device would read.
     """
-    total, starts = sum(share for share, _, _ in waves), [start for _, start, _ in waves]
+    total, starts = sum(wave.share for wave in waves), [wave.start for wave in waves]
     if total > WHOLE or starts != sorted(starts):
         found = f"{total / (WHOLE / 100):g} %" if total > WHOLE else "a wave before the one that it follows"
         raise RefusedError(
             Refusal("waves", "the waves make no sense", "100 % or less, each after the one before", found)
         )
-    written = [{"share": share, "spread": spread, "start": start.strftime(_TIME)} for share, start, spread in waves]
-    return _change(directory, release, "waves", written)
+    return _change(directory, release, "waves", [wave.listed() for wave in waves])
 
 
 def halt_release(directory: RepositoryDirectory, release: str, reason: str) -> int:
@@ -132,12 +155,102 @@ def halt_release(directory: RepositoryDirectory, release: str, reason: str) -> i
     return _change(directory, release, "halted", reason)
 
 
+def set_barrier(directory: RepositoryDirectory, release: str, *, barrier: bool) -> int:
+    """No device passes this release by, or each may again. Returns as `set_waves`."""
+    return _change(directory, release, "barrier", barrier)
+
+
+def recall_release(directory: RepositoryDirectory, release: str, reason: str, successor: str, sequence: int) -> int:
+    """No device may run this release any more; how many device types that is for.
+
+    Args:
+        directory: Of the repository.
+        release: Its name.
+        reason: Why; devices show it. Empty: the recall is lifted.
+        successor: Name of the release that takes its place; empty: none is named.
+        sequence: Of a release that was never offered here; 0: it is offered, and its image alone is meant.
+
+    Raises:
+        RefusedError: `refused.release-unknown`.
+    """
+    listed = read_listed(directory)
+    count = 0
+    for name in listed.names:
+        kept = [each for each in listed.recalls.get(name, []) if each["name"] != release]
+        lifted = len(kept) < len(listed.recalls.get(name, []))
+        offers = listed.offers.get(name, [])
+        recall = _recall(offers, release, successor, sequence)
+        if not reason:
+            count += lifted
+        elif recall:
+            kept.append(recall | {"reason": reason})
+            count += 1
+        listed.recalls[name] = sorted(kept, key=lambda each: (each["sequence"], each["name"]))
+    if not count:
+        raise _unknown(listed, release, "recalled" if not reason else "offered")
+    _check(listed)
+    save_listed(directory, listed)
+    return count
+
+
+def _recall(offers: list[dict[str, Any]], release: str, successor: str, sequence: int) -> dict[str, Any]:
+    """Empty: this type of device has no such release, or no such successor."""
+    offered = {each["name"]: each for each in offers}
+    if successor and successor not in offered:
+        return {}
+    follows = {"successor": offered[successor]["sequence"]} if successor else {}
+    if sequence:
+        return {"name": release, "sequence": sequence} | follows
+    known = offered.get(release)
+    return {"manifest": known["manifest"], "name": release, "sequence": known["sequence"]} | follows if known else {}
+
+
+def _unknown(listed: Listed, release: str, how: str) -> RefusedError:
+    names = {each["name"] for offers in listed.offers.values() for each in offers}
+    known = ", ".join(sorted(names)) or "(none)"
+    return RefusedError(Refusal("release-unknown", f"no release '{release}' is {how}", known, release))
+
+
+def dead_ends(listed: Listed) -> dict[str, list[str]]:
+    """By device type the releases that are offered and from which no way leads to the newest one that is."""
+    found: dict[str, list[str]] = {}
+    for name, document in listed.documents().items():
+        offered = parse_offers(document)
+        open_ = [each for each in offered.offers if not each.halted and not _is_recalled(each, offered)]
+        if open_:
+            newest = max(each.sequence for each in open_)
+            reached = {newest}
+            for each in sorted(offered.offers, key=lambda offer: offer.sequence, reverse=True):
+                ways = (to for to in open_ if to.sequence in reached and to.sequence > each.sequence)
+                if any(to.lowest <= each.sequence <= to.highest for to in ways):
+                    reached.add(each.sequence)
+            lost = [each.name for each in offered.offers if each.sequence < newest and each.sequence not in reached]
+            found |= {name: lost} if lost else {}
+    return found
+
+
+def _is_recalled(offer: Offer, offered: Offered) -> bool:
+    return recall_of(offered.recalls, offer.sequence, offer.manifest) is not None
+
+
+def find_offer(listed: Listed, release: str) -> dict[str, Any]:
+    """What is offered under this name.
+
+    Raises:
+        RefusedError: `refused.release-unknown`.
+    """
+    for offers in listed.offers.values():
+        for each in offers:
+            if each["name"] == release:
+                return each
+    raise _unknown(listed, release, "offered")
+
+
 def _change(directory: RepositoryDirectory, release: str, key: str, value: Any) -> int:
     listed = read_listed(directory)
-    found = [each for offers in listed.values() for each in offers if each["name"] == release]
+    found = [each for offers in listed.offers.values() for each in offers if each["name"] == release]
     if not found:
-        known = ", ".join(sorted({each["name"] for offers in listed.values() for each in offers})) or "(none)"
-        raise RefusedError(Refusal("release-unknown", f"no release '{release}' is offered", known, release))
+        raise _unknown(listed, release, "offered")
     for each in found:
         each.pop(key, None)
         if value:
@@ -154,7 +267,7 @@ def _check(listed: Listed) -> None:
         ImageError: `image.offers`.
     """
     try:
-        for offers in listed.values():
-            parse_offers(offers_document(offers))
+        for document in listed.documents().values():
+            parse_offers(document)
     except ValueError as e:
         raise ImageError("this cannot be offered", code="offers", found="text that is not UTF-8") from e

@@ -24,7 +24,9 @@ from tuf.api.metadata import (  # type: ignore[attr-defined]  # documented there
     Timestamp,
 )
 
-from twinslot.core.errors import DeviceError
+from twinslot.core.approvals import approvals_path
+from twinslot.core.canonical import encode
+from twinslot.core.errors import DeviceError, TwinslotError
 from twinslot.core.offer import OFFERS_SUFFIX
 from twinslot.trust.repository import refresh
 from twinslot.trust.repository_messages import DocumentRequest, FreshMetadata, RepositoryQuestion
@@ -32,11 +34,11 @@ from twinslot.trust.verdict import TrustTime
 from twinslot_image.compose import SPEC_VERSION
 from twinslot_image.key_files import open_role, parse_metadata
 from twinslot_image.replacement import write_whole
+from twinslot_image.repository_approvals import approvals_of, approvers, is_complete
 from twinslot_image.repository_files import (
     ROLE,
     Listed,
     RepositoryDirectory,
-    offers_document,
     read_listed,
     sign_document,
 )
@@ -47,10 +49,17 @@ TIMESTAMP: Final = "timestamp.json"
 
 @dataclass(frozen=True, slots=True)
 class PublishedRepository:
-    """What was published: versions of the documents, until when they are fresh, and files that are new."""
+    """What was published.
+
+    Attributes:
+        fresh: Versions of the documents, and until when they are fresh.
+        written: Files that are new.
+        unapproved: Roles whose approvals devices do not get or do not believe, with the reason.
+    """
 
     fresh: FreshMetadata
     written: tuple[str, ...]
+    unapproved: dict[str, str]
 
 
 def publish(
@@ -91,16 +100,47 @@ class _Publication:
         top = self._directory.keys.targets_file.read_bytes()
         targets: Targets = parse_metadata(top, "targets.json").signed
         offers = self._offers(listed, targets)
-        snapshot = self._snapshot({"targets.json": (targets.version, top), f"{ROLE}.json": offers})
+        approved, waiting = self._approved()
+        roles = {f"{role}.json": document for role, document in approved.items()}
+        snapshot = self._snapshot({"targets.json": (targets.version, top), f"{ROLE}.json": offers} | roles)
         timestamp = self._timestamp(snapshot)
         self._files[f"metadata/{targets.version}.targets.json"] = top
         self._files[f"metadata/{offers[0]}.{ROLE}.json"] = offers[1]
+        for role, (version, data) in approved.items():
+            self._files[f"metadata/{version}.{role}.json"] = data
         self._files[f"metadata/{snapshot[0]}.snapshot.json"] = snapshot[1]
         self._files[f"metadata/{TIMESTAMP}"] = timestamp
         time = TrustTime(self._now, self._now, self._now)
-        paths = tuple(f"{name}{OFFERS_SUFFIX}" for name in sorted(listed))
+        paths = tuple(f"{name}{OFFERS_SUFFIX}" for name in listed.names)
         fresh = refresh(RepositoryQuestion(self._first, time, paths), _Judged(self._files))
-        return PublishedRepository(fresh, tuple(self._write()))
+        waiting |= self._refused(approved, time)
+        return PublishedRepository(fresh, tuple(self._write()), waiting)
+
+    def _approved(self) -> tuple[dict[str, tuple[int, bytes]], dict[str, str]]:
+        """The approvals by role that are signed, and why those of other roles are left as they were published."""
+        found, waiting = {}, {}
+        for role in sorted(approvers(self._directory)):
+            known = approvals_of(self._directory, role)
+            if known is not None and is_complete(self._directory, role, known[0]):
+                digest = hashlib.sha256(known[1]).hexdigest()
+                self._files[f"targets/{digest}.{approvals_path(role)}"] = known[1]
+                found[role] = (known[0].signed.version, encode(known[0].to_dict()))
+                continue
+            if known is not None:
+                waiting[role] = "its approvals lack signatures"
+            if (published := self._before(role)) is not None:
+                found[role] = (published[1].signed.version, published[0])
+        return found, waiting
+
+    def _refused(self, approved: dict[str, Any], time: TrustTime) -> dict[str, str]:
+        """Approvals that no device would believe, by role; they keep nothing else from being published."""
+        found = {}
+        for role in approved:
+            try:
+                refresh(RepositoryQuestion(self._first, time, (approvals_path(role),)), _Judged(self._files))
+            except TwinslotError as e:
+                found[role] = str(e)
+        return found
 
     def _write(self) -> list[str]:
         written = []
@@ -114,8 +154,8 @@ class _Publication:
 
     def _offers(self, listed: Listed, targets: Targets) -> tuple[int, bytes]:
         found = {}
-        for name, offers in sorted(listed.items()):
-            data, path = offers_document(offers), f"{name}{OFFERS_SUFFIX}"
+        for name, data in sorted(listed.documents().items()):
+            path = f"{name}{OFFERS_SUFFIX}"
             digest = hashlib.sha256(data).hexdigest()
             found[path] = TargetFile(len(data), {"sha256": digest}, path)
             self._files[f"targets/{digest}.{path}"] = data
@@ -159,9 +199,11 @@ class _Publication:
         if not path.is_file():
             return None
         document = (path.read_bytes(), parse_metadata(path.read_bytes(), str(path)))
-        for step in ("snapshot", ROLE) if role != "timestamp" else ():
+        for step in ("snapshot", role) if role != "timestamp" else ():
             signed = document[1].signed
-            meta = signed.snapshot_meta if step == "snapshot" else signed.meta[f"{step}.json"]
+            meta = signed.snapshot_meta if step == "snapshot" else signed.meta.get(f"{step}.json")
+            if meta is None:
+                return None
             path = self._directory.metadata / f"{meta.version}.{step}.json"
             document = (path.read_bytes(), parse_metadata(path.read_bytes(), str(path)))
             if step == role:

@@ -14,6 +14,9 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from release_bench import ReleaseBench
 from repository_bench import CONTENT, RepositoryBench, repository_bench
 
 from twinslot.cli.parser import make_parser
@@ -177,7 +180,8 @@ def test_a_server_that_wants_to_be_left_alone_is_by_the_timer_over_restarts_and_
 
 def test_without_a_repository_the_timer_does_nothing_and_a_user_is_told(bench: RepositoryBench) -> None:
     bench.configure(url="")
-    assert bench.poll("--if-due") == (0, {"type": "poll", "asked": False, "wait": 0.0, "repository": None})
+    nothing = {"type": "poll", "asked": False, "wait": 0.0, "repository": None, "recall": None}
+    assert bench.poll("--if-due") == (0, nothing)
     status, error = bench.poll()
     assert (status, error["code"]) == (4, "refused.no-repository")
 
@@ -277,12 +281,21 @@ def test_the_guide_works_from_an_empty_directory(
     shutil.copy(bench.maker.image("2026.11", 42, CONTENT), place / "pump-2026.11.twin")
     monkeypatch.chdir(place)
     for name in ("init", "offer", "halt"):
-        for line in named[name].splitlines():
-            program, *argv = shlex.split(line)
-            assert (program, image_main(argv)) == ("twinslot-image", 0)
+        _run(named[name])
     (found,) = json.loads((place / "fleet/repository.json").read_text())["offers"]["acme,pump-3"]
     assert (found["halted"], len(found["waves"])) == ("alarm too quiet", 2)
+    shutil.copy(bench.maker.image("2026.12", 43, CONTENT), place / "pump-2026.12.twin")
+    assert image_main(["repository", "add", "fleet", "pump-2026.12.twin"]) == 0
+    _run(named["recall"])
+    shutil.rmtree("fleet")
+    _run(named["approve"])
     assert RepositoryConfig(**tomllib.loads(named["device"])["repository"]).url == "https://updates.example/fleet"
+
+
+def _run(lines: str) -> None:
+    for line in lines.splitlines():
+        program, *argv = shlex.split(line)
+        assert (program, image_main(argv)) == ("twinslot-image", 0)
 
 
 def test_with_the_keys_of_snapshot_and_timestamp_alone_the_same_is_published_again(bench: RepositoryBench) -> None:
@@ -330,3 +343,226 @@ def test_the_command_of_the_unit_is_one_that_the_parser_takes() -> None:
     unit = (Path(__file__).parents[2] / "systemd/twinslot-poll.service").read_text()
     (line,) = (line for line in unit.splitlines() if line.startswith("ExecStart="))
     assert make_parser().parse_args(line.split()[1:]).if_due
+
+
+# Approvals
+
+
+def _wait_for_clinical(bench: RepositoryBench) -> None:
+    past = (datetime.now(UTC) - timedelta(days=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    bench.image("wave", "1.1", f"0%,{past},ring=ward-7", f"100%,{past},approved-by=clinical")
+    bench.publish()
+
+
+def _add_approver(bench: RepositoryBench) -> None:
+    keys, change = bench.fleet / "keys", bench.maker.directory / "change.json"
+    pem = bench.maker.directory / "clinical.pem"
+    key = Ed25519PrivateKey.generate()
+    pem.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    propose = ["keys", "propose", str(keys), "clinical", "--add-role", "1/1", "--add", str(pem), "-o", str(change)]
+    assert image_main(propose) == 0
+    assert image_main(["keys", "sign", str(keys), str(change), "--yes"]) == 0
+    assert image_main(["keys", "finish", str(keys), str(change)]) == 0
+    roles = json.loads((keys / "targets.json").read_bytes())["signed"]["delegations"]["roles"]
+    key_id = next(role["keyids"][0] for role in roles if role["name"] == "clinical")
+    private = keys / "private" / f"clinical.{key_id[:16]}.pem"
+    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    private.chmod(0o600)
+
+
+@pytest.mark.verifies("REQ-REP-01")
+def test_a_wave_that_a_role_must_approve_waits_for_its_signature_and_stops_when_it_is_taken_back(
+    bench: RepositoryBench,
+) -> None:
+    _add_approver(bench)
+    _wait_for_clinical(bench)
+    assert bench.poll()[0] == 0
+    assert _why_not(bench) == "wave 2 is not approved by clinical"
+    bench.image("approve", "1.1", "--role", "clinical", "--by", "A. Meyer", "--meaning", "pilots read")
+    assert bench.poll()[0] == 0
+    assert _why_not(bench), "it was not published yet"
+    bench.publish()
+    bench.web.asked.clear()
+    assert bench.poll()[0] == 0
+    assert _why_not(bench) is None
+    assert len([name for name in bench.web.asked if "root.json" in name]) == 1, "each document is asked for once"
+    bench.image("approve", "1.1", "--role", "clinical", "--undo")
+    bench.publish()
+    bench.poll()
+    assert _why_not(bench) == "wave 2 is not approved by clinical"
+    bench.configure(ring="ward-7")
+    assert _why_not(bench) is None, "its wave needs no approval"
+    bench.configure(ring="ward-7", approved_by=("clinical",))
+    assert _why_not(bench) == "wave 1 is not approved by clinical", "the device's own policy wants one"
+
+
+@pytest.mark.verifies("REQ-REP-01")
+def test_an_approval_that_has_expired_approves_nothing_and_keeps_no_halt_from_coming(
+    bench: RepositoryBench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _add_approver(bench)
+    _wait_for_clinical(bench)
+    bench.image("approve", "1.1", "--role", "clinical")
+    bench.publish()
+    later = datetime.now(UTC) + timedelta(days=400)  # the approvals have expired
+    bench.image("halt", "1.1", "--reason", "alarm too quiet")
+    capsys.readouterr()
+    bench.publish(later)
+    assert "role 'clinical' approves nothing new" in capsys.readouterr().out
+    bench.later(later)
+    assert bench.poll()[0] == 0
+    assert "alarm too quiet" in str(_why_not(bench))
+    bench.image("halt", "1.1", "--undo")
+    bench.publish(later)
+    bench.poll()
+    assert _why_not(bench) == "wave 2 is not approved by clinical"
+    findings = [each["text"] for each in bench.run("doctor")[1]["findings"] if each["name"] == "repository"]
+    assert any("role 'clinical' approves nothing" in text for text in findings)
+
+
+@pytest.mark.verifies("REQ-REP-01")
+def test_of_two_who_must_approve_one_is_not_enough(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fleet = tmp_path / "fleet"
+    plan = ["--root", "2/3", "--targets", "2/3", "--approver", "clinical=2/2"]
+    assert image_main(["repository", "init", str(fleet), *plan]) == 0
+    (tmp_path / "maker").mkdir()
+    maker = ReleaseBench.make(tmp_path / "maker")
+    assert image_main(["repository", "add", str(fleet), str(maker.image("1.1", 11, CONTENT))]) == 0
+    one, other = sorted((fleet / "keys/private").glob("clinical.*"))
+    away = other.rename(tmp_path / other.name)
+    approve = ["repository", "approve", str(fleet), "1.1", "--role", "clinical"]
+    assert image_main(approve) == 0
+    assert "1 of 2 signatures" in capsys.readouterr().out
+    assert image_main(["repository", "publish", str(fleet)]) == 0
+    assert "its approvals lack signatures" in capsys.readouterr().out
+    away.rename(other)
+    one.unlink()
+    assert image_main(approve) == 0
+    assert "2 of 2 signatures" in capsys.readouterr().out
+    assert image_main(["repository", "publish", str(fleet)]) == 0
+    assert "lack" not in capsys.readouterr().out
+
+
+def _why_not(bench: RepositoryBench) -> str | None:
+    offer = bench.offered()
+    assert offer is not None
+    why: str | None = offer["why_not"]
+    return why
+
+
+def test_who_approves_has_to_be_known_and_so_has_the_wave(
+    bench: RepositoryBench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench.image("approve", "1.1", "--role", "clinical", status=4)
+    assert "no role 'clinical' approves here" in capsys.readouterr().err
+    _add_approver(bench)
+    bench.image("approve", "1.1", "--role", "clinical", "--wave", "3", status=4)
+    assert "has no wave 3" in capsys.readouterr().err
+    bench.image("approve", "1.9", "--role", "clinical", status=4)
+    for path in (bench.fleet / "keys/private").glob("clinical.*"):
+        path.unlink()
+    bench.image("approve", "1.1", "--role", "clinical", status=6)
+
+
+# Recalls
+
+
+@pytest.mark.verifies("REQ-REP-02")
+def test_a_device_that_runs_a_recalled_release_says_so_at_once_and_once(bench: RepositoryBench) -> None:
+    bench.image("recall", "1.0", "--sequence", "10", "--reason", "alarm too quiet", "--successor", "1.1")
+    bench.publish()
+    for _ in range(2):
+        status, said = bench.poll()
+        assert (status, said["recall"]["action"]) == (0, "nothing")
+    assert bench.audit().count("release-recalled") == 1
+    (told,) = bench.run("status")[1]["repository"]["recalled"]
+    assert (told["running"], told["reason"], told["successor"]) == (True, "alarm too quiet", 11)
+    findings = [each for each in bench.run("doctor")[1]["findings"] if each["name"] == "repository"]
+    assert any(each["severity"] == "fault" and "recalled 1.0" in each["text"] for each in findings)
+    bench.image("recall", "1.0", "--undo")
+    bench.publish()
+    bench.poll()
+    assert bench.audit()[-1] == "recall-lifted"
+    assert bench.run("status")[1]["repository"]["recalled"] == []
+
+
+@pytest.mark.verifies("REQ-REP-02")
+def test_by_policy_the_successor_is_installed_once_it_may_be(bench: RepositoryBench) -> None:
+    bench.configure(on_recall="successor")
+    bench.image("halt", "1.1", "--reason", "not yet")
+    bench.image("recall", "1.0", "--sequence", "10", "--reason", "alarm too quiet", "--successor", "1.1")
+    bench.publish()
+    status, said = bench.poll()
+    assert (status, said["recall"]["action"]) == (0, "nothing")
+    assert "not yet" in said["repository"]["recall_answer"]["why_not"]
+    bench.image("halt", "1.1", "--undo")
+    bench.publish()
+    status, said = bench.poll()
+    assert (status, said["recall"]["action"], said["recall"]["outcome"]) == (0, "install", "armed")
+
+
+@pytest.mark.verifies("REQ-REP-02")
+def test_by_policy_a_device_goes_back_from_a_recalled_release_and_stays_when_there_is_no_way_back(
+    bench: RepositoryBench,
+) -> None:
+    bench.configure(on_recall="back")
+    bench.image("recall", "1.0", "--sequence", "10", "--reason", "alarm too quiet")
+    bench.publish()
+    _, said = bench.poll()
+    assert said["repository"]["recall_answer"]["why_not"] == "the other slot holds no committed release"
+    bench.image("recall", "1.0", "--undo")
+    bench.publish()
+    bench.poll()
+    bench.device.install(bench.maker.directory / "1.1.twin")
+    bench.image("recall", "1.1", "--reason", "alarm too quiet")
+    bench.publish()
+    _, said = bench.poll()
+    assert (said["recall"]["action"], said["recall"]["outcome"]) == ("cancel", "abandoned")
+
+
+def test_a_release_that_was_never_offered_is_recalled_by_its_sequence_alone(
+    bench: RepositoryBench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench.image("recall", "0.9", "--reason", "alarm too quiet", status=4)
+    assert "no release '0.9' is offered" in capsys.readouterr().err
+    bench.image("recall", "0.9", "--undo", status=4)
+    bench.image("recall", "0.9", "--sequence", "9", "--reason", "x", "--successor", "7.7", status=4)
+
+
+# The graph
+
+
+@pytest.mark.verifies("REQ-REP-03")
+def test_no_device_passes_a_barrier_by_and_a_dead_end_is_told_to_maker_and_device(
+    bench: RepositoryBench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench.offer("1.2", 12)
+    bench.poll()
+    assert (bench.offered() or {})["release"]["sequence"] == 12
+    bench.image("barrier", "1.1")
+    bench.publish()
+    bench.poll()
+    assert (bench.offered() or {})["release"]["sequence"] == 11
+    bench.image("recall", "1.1", "--reason", "it does not start on rev-c")
+    capsys.readouterr()
+    bench.publish()
+    assert "dead end" not in capsys.readouterr().out, "what is recalled is no barrier"
+    bench.image("recall", "1.1", "--undo")
+    bench.image("halt", "1.1", "--reason", "not yet")
+    bench.publish()
+    bench.poll()
+    assert (bench.offered() or {})["why_not"] == "it cannot follow the release that runs"
+    bench.image("barrier", "1.1", "--undo")
+    bench.publish()
+    bench.poll()
+    assert (bench.offered() or {})["release"]["sequence"] == 12
+
+
+def test_a_device_whose_id_became_another_says_so(bench: RepositoryBench) -> None:
+    bench.poll()
+    (bench.device.directory / "machine-id").write_text("fedcba9876543210\n")
+    findings = [each["text"] for each in bench.run("doctor")[1]["findings"] if each["name"] == "repository"]
+    assert any("the id of this device is another one" in text for text in findings)
+    bench.poll()
+    bench.poll()
+    assert bench.audit().count("identity-changed") == 1

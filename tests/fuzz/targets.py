@@ -25,6 +25,7 @@ import trust_samples
 from twinslot.bootloader.uboot import rawenv
 from twinslot.config.options import load
 from twinslot.core.address import follow, parse_address
+from twinslot.core.approvals import parse_approvals
 from twinslot.core.boot_variables import read_state
 from twinslot.core.canonical import encode, parse_document
 from twinslot.core.errors import TransportError, TwinslotError
@@ -228,9 +229,11 @@ def stored(data: bytes) -> None:
 
 
 def offers(data: bytes) -> None:
-    """What a repository offers."""
+    """What a repository offers, and what a role has approved."""
     with suppress(TwinslotError):
         parse_offers(data)
+    with suppress(TwinslotError):
+        parse_approvals(data)
 
 
 @cache

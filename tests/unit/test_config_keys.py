@@ -19,18 +19,22 @@ from twinslot.app import LocalUpdater
 from twinslot.bootloader.select import open_bootloader
 from twinslot.cli import options as cli_options
 from twinslot.config.options import Config, load
+from twinslot.core.canonical import encode
 from twinslot.core.errors import DeviceError
 from twinslot.core.model import Floors, SlotName
 from twinslot.core.origin import Origin
 from twinslot.core.policy import Gate, Question, Wish
+from twinslot.core.recall import Holding, OnRecall, answer_to
 from twinslot.core.requests import InstallOptions
 from twinslot.core.stream import ImageHead
 from twinslot.engine import assemble, facts, poll, trust_time, verifier
+from twinslot.engine.offered import chosen
 from twinslot.health.selection import configured_checks
 from twinslot.payloads.select import find_places
 from twinslot.policy.local import LocalPolicy
-from twinslot.queries import offers, preview
+from twinslot.queries import preview
 from twinslot.queries.doctor import doctor
+from twinslot.repository.state import PollState
 from twinslot.storage.running_slot import RunningSlot
 from twinslot.system import priority
 from twinslot.transport.http.options import HttpSettings
@@ -132,8 +136,24 @@ def trust_request(config: Config) -> object:
 
 
 def asks(config: Config) -> object:
-    """What a poll goes by, and which device this is in a wave."""
-    return poll._setting(config).silence, offers._device_id(config)
+    """What a poll goes by."""
+    setting = poll._setting(config)
+    return setting.silence, setting.roles, setting.identity
+
+
+def offered(config: Config) -> object:
+    """Why a device that runs nothing known, at 2026, takes an offer or does not."""
+    names = {"networks": ["wifi"], "rings": ["ward-7"], "share": 0, "spread": 0, "start": "2026-01-01T00:00:00Z"}
+    entry: dict[str, Any] = {"epoch": 0, "image": "images/x.twin", "manifest": "0" * 64, "name": "x", "size": 1}
+    entry |= {"sequence": 2}
+    document = encode({"format": 1, "offers": [entry | {"waves": [names]}]}).decode()
+    state = PollState(offers={"acme,pump-3": document})
+    return chosen(config, facts.Facts(SlotName.A, None, None), state, datetime(2026, 2, 1, tzinfo=UTC)).why
+
+
+def recalled(config: Config) -> object:
+    """What is done about a recall of what waits."""
+    return answer_to(OnRecall(config.repository.on_recall), Holding(None, waits_recalled=True))
 
 
 def waits(config: Config) -> object:
@@ -237,6 +257,10 @@ KEYS: dict[str, tuple[str, str, Callable[[Config], object]]] = {
     "repository.root": ('[repository]\nurl = "https://server/fleet"', '"/elsewhere/root.json"', diagnosis),
     "repository.silence": ('[repository]\nroot = "/proc/version"', "7200", asks),
     "repository.device_id": ('[repository]\nroot = "/proc/version"', '"/proc/version"', asks),
+    "repository.ring": ("", '"ward-7"', offered),
+    "repository.network_class": ("[repository]\nring = 'ward-7'", "'{0}/network'", offered),
+    "repository.approved_by": ('[repository]\nroot = "/proc/version"', '["clinical"]', asks),
+    "repository.on_recall": ("", '"back"', recalled),
     "health.units": ("", '["dbus.service"]', checks),
     "health.no_failed_units": ("", "true", checks),
     "health.timeout": ("[health]\nunits = ['dbus.service']", "5", checks),
@@ -289,6 +313,7 @@ def test_every_key_is_seen_somewhere() -> None:
 def test_changing_a_key_changes_what_is_done(tmp_path: Path, key: str) -> None:
     beside, value, seen = KEYS[key]
     (tmp_path / "health.d").mkdir()
+    (tmp_path / "network").write_text("wifi\n")
     (tmp_path / "health.d/10-motor").write_text("#!/bin/sh\n")
     (tmp_path / "health.d/10-motor").chmod(0o755)
     (tmp_path / "root.json").write_text("{}")

@@ -33,8 +33,12 @@ def chosen(*offers: dict[str, Any], **facts: Any) -> tuple[int | None, str]:
     return choice.offer.sequence if choice.offer else None, choice.why
 
 
-def wave(share: int = WHOLE, days: float = 0, spread: int = 0) -> dict[str, Any]:
-    return {"share": share, "spread": spread, "start": f"{NOW + timedelta(days=days):%Y-%m-%dT%H:%M:%SZ}"}
+def wave(share: int = WHOLE, days: float = 0, spread: int = 0, **more: Any) -> dict[str, Any]:
+    return more | {"share": share, "spread": spread, "start": f"{NOW + timedelta(days=days):%Y-%m-%dT%H:%M:%SZ}"}
+
+
+def recall(sequence: int, **more: Any) -> dict[str, Any]:
+    return {"name": f"r{sequence}", "reason": "alarm too quiet", "sequence": sequence} | more
 
 
 def test_the_newest_that_may_be_taken_is() -> None:
@@ -88,6 +92,10 @@ def test_a_wave_that_began_is_open_and_stays_so() -> None:
         offer(11, waves=[wave(share=WHOLE), wave(share=1)]),
         offer(11, waves=[wave(share=0)]),
         offer(11, waves=[wave(spread=10**9)]),
+        offer(11, waves=[wave(days=1) | {"end": "2026-12-01T00:00:00Z"}]),
+        offer(11, waves=[wave(rings=[])]),
+        offer(11, waves=[wave(approved_by=["Clinical"])]),
+        offer(11, barrier="yes"),
         offer(11, halted="two\nlines"),
         offer(11, size=-1),
         offer(11, **{"from": {"lowest": 5, "highest": 4}}),
@@ -99,6 +107,78 @@ def test_an_offer_that_makes_no_sense_is_refused_with_its_place(broken: dict[str
         parse_offers(document(broken))
     assert caught.value.code == "image.offers"
     assert caught.value.expected
+
+
+@pytest.mark.verifies("REQ-REP-01")
+def test_a_wave_waits_for_the_approval_of_each_role_that_it_or_the_device_names() -> None:
+    waves = [wave(share=10_000, approved_by=["quality"]), wave(share=WHOLE - 10_000, approved_by=["clinical"])]
+    release = offer(11, waves=waves)
+    digest = release["manifest"]
+
+    def why(**facts: Any) -> str:
+        return chosen(release, device_id="x", **facts)[1]
+
+    assert why() == "wave 2 is not approved by clinical"
+    assert why(approvals={"clinical": {digest: WHOLE}}) == ""
+    assert why(approvals={"clinical": {digest: 10_000}}) == "wave 2 is not approved by clinical"
+    assert why(approvals={"clinical": {"0" * 64: WHOLE}}) == "wave 2 is not approved by clinical"
+    assert why(approvals={"quality": {digest: WHOLE}}) == "wave 2 is not approved by clinical"
+    assert why(ring="canary", approvals={"quality": {digest: 10_000}}) == ""
+    assert why(roles=("site",), approvals={"clinical": {digest: WHOLE}}) == "wave 2 is not approved by site"
+
+
+@pytest.mark.verifies("REQ-REP-01")
+def test_without_waves_a_role_that_the_device_names_must_have_approved_all_of_the_fleet() -> None:
+    digest = offer(11)["manifest"]
+    assert chosen(offer(11), roles=("site",)) == (11, "it is not approved by site")
+    assert chosen(offer(11), roles=("site",), approvals={"site": {digest: WHOLE - 1}})[1]
+    assert chosen(offer(11), roles=("site",), approvals={"site": {digest: WHOLE}}) == (11, "")
+
+
+def test_a_pinned_device_takes_its_turn_whatever_its_place() -> None:
+    waves = [wave(share=1, days=-2), wave(share=0, days=-1, rings=["ward-7"]), wave(share=WHOLE - 1, days=2)]
+    release = offer(11, waves=waves)
+    assert chosen(release, device_id="x")[1] == "its turn comes at 2026-12-03 00:00 UTC"
+    for ring in ("canary", "ward-7"):
+        assert chosen(release, device_id="x", ring=ring) == (11, "")
+    late = offer(11, waves=[wave(share=WHOLE, days=-1, spread=3 * 86_400)])
+    assert chosen(late, device_id="x", ring="last")[1] == "its turn comes at 2026-12-02 23:59 UTC"
+
+
+def test_a_wave_for_other_networks_is_not_taken_over_this_one() -> None:
+    release = offer(11, waves=[wave(networks=["ethernet", "wifi"])])
+    told = "its wave is for networks of class ethernet or wifi, and this one's is "
+    assert chosen(release)[1] == f"{told}not known"
+    assert chosen(release, network="lte")[1] == f"{told}lte"
+    assert chosen(release, network="wifi") == (11, "")
+
+
+@pytest.mark.verifies("REQ-REP-02")
+def test_what_was_recalled_is_not_taken_and_the_digest_decides_where_there_is_one() -> None:
+    def why(**more: Any) -> str:
+        recalls = [recall(12, **more)]
+        found = parse_offers(encode({"format": 1, "offers": [offer(12)], "recalls": recalls}))
+        return choose(found, OfferFacts(NOW, 10)).why
+
+    assert why() == why(manifest=offer(12)["manifest"]) == "the maker has recalled it: alarm too quiet"
+    assert why(manifest="0" * 64) == ""
+
+
+@pytest.mark.verifies("REQ-REP-03")
+def test_a_device_that_nothing_leads_away_from_is_told_so() -> None:
+    def ends(*offers: dict[str, Any], sequence: int = 10) -> bool:
+        return choose(parse_offers(document(*offers)), OfferFacts(NOW, sequence)).dead_end
+
+    assert ends(offer(20, **{"from": {"lowest": 15}}))
+    assert not ends(offer(20, **{"from": {"lowest": 15}}), offer(15, waves=[wave(share=1)]))
+    assert not ends(offer(20), sequence=20)
+
+
+@pytest.mark.parametrize("broken", [recall(0), recall(5, manifest="x"), recall(5, reason="two\nlines"), {"name": "x"}])
+def test_a_recall_that_makes_no_sense_is_refused(broken: dict[str, Any]) -> None:
+    with pytest.raises(ImageError) as caught:
+        parse_offers(encode({"format": 1, "offers": [], "recalls": [broken]}))
+    assert caught.value.code == "image.offers"
 
 
 def test_keys_of_a_newer_repository_are_ignored() -> None:

@@ -7,11 +7,16 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twinslot.core.waves import PLACES, WHOLE, Wave, bounds, place_of, start_of
+from twinslot.core.waves import PLACES, WHOLE, Wave, bounds, place_of, turn_of
 
 START = datetime(2026, 12, 1, tzinfo=UTC)
 RELEASE = "ab" * 32
 shares = st.lists(st.integers(1, WHOLE // 12), min_size=1, max_size=12)
+
+
+def start_of(waves: list[Wave], place: int) -> datetime | None:
+    turn = turn_of(waves, place)
+    return turn.start if turn else None
 
 
 def waves_of(parts: list[int], spread: int = 0) -> list[Wave]:

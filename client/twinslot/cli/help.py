@@ -98,8 +98,8 @@ VERBS: Final[Mapping[str, Help]] = {
     "poll": Help(
         (
             "Ask the repository of '[repository]' what there is for this device, and whether that is trusted and "
-            "fresh. Nothing is installed; 'twinslot status' shows what is offered. Ends with the status of the error "
-            "when there is no trusted, fresh answer."
+            "fresh. Nothing is installed, unless what runs is recalled and 'repository.on_recall' says so; 'twinslot "
+            "status' shows what is offered. Ends with the status of the error when there is no trusted, fresh answer."
         ),
         (
             "sudo twinslot poll",

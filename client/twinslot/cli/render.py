@@ -86,8 +86,15 @@ def repository_lines(repository: dict[str, Any] | None) -> Iterator[str]:
         release = f"{offer['release']['name']} (sequence {offer['release']['sequence']})"
         waits = f", not yet: {offer['why_not']}" if offer["why_not"] else f"; 'twinslot install {offer['image']}'"
         yield f"offered   {release}{waits}"
+        if offer.get("dead_end"):
+            yield "          dead end: no release that is offered can follow the one that runs; ask the maker"
     elif repository["fresh"]:
         yield "offered   nothing newer"
+    for each in repository.get("recalled") or ():
+        where = "runs" if each["running"] else f"is in slot {each['slot']}"
+        yield f"RECALLED  {each['release']['name']} (sequence {each['sequence']}), which {where}: {each['reason']}"
+    if answer := repository.get("recall_answer"):
+        yield from _recall_lines(answer)
     if repository["stale"]:
         yield f"source    stale ({repository['stale']}): last fresh {when(repository['fresh'] or '') or 'never'}"
     elif repository["error"]:
@@ -116,6 +123,23 @@ def _window_text(window: dict[str, Any]) -> str:
     if window["open"]:
         return f"open until {when(window['until'])}" if window["until"] else "open"
     return f"closed until {when(window['next'])}" if window["next"] else "closed"
+
+
+def _recall_lines(answer: dict[str, Any]) -> Iterator[str]:
+    """What the device does about it."""
+    if answer["why_not"]:
+        yield f"          it stays for now: {answer['why_not']}"
+    elif answer["action"] == "nothing":
+        yield "          'repository.on_recall' leaves it to you: 'twinslot rollback', or install another release"
+    else:
+        yield f"          the next poll will try to {_RECALLED[answer['action']]}"
+
+
+_RECALLED: Final = {
+    "back": "go back to the other slot",
+    "cancel": "drop the update that waits",
+    "install": "install the successor",
+}
 
 
 def slot_table(status: dict[str, Any]) -> Iterator[str]:

@@ -241,6 +241,26 @@ class RepositoryConfig:
         "File whose first line, alike on no two devices, draws this device's place in a wave.",
         default=Path("/etc/machine-id"),
     )
+    ring: str = option(
+        'Pins this device: "canary" begins with the first wave of each release, "last" ends the last one, another name '
+        "begins with the wave that names it; empty: as its place says.",
+        default="",
+    )
+    network_class: Path = option(
+        'File whose first line is the class of the network in use, e.g. "wifi": a wave may be for some classes only. '
+        "The product keeps it; absent: not known.",
+        default=Path("/run/twinslot/network-class"),
+    )
+    approved_by: tuple[str, ...] = option(
+        "Roles of the repository that must have approved what this device is offered, beside those that a wave names.",
+        default=(),
+    )
+    on_recall: str = option(
+        "What the device does by itself when the maker recalls the release that runs: only say so; go back to the "
+        "other slot's release; or install the successor that the recall names.",
+        default="tell",
+        choices=("tell", "back", "successor"),
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -163,6 +163,26 @@ class AuditEvent(enum.StrEnum):
         | _FAILURE,
     )
     REPOSITORY_FRESH = "repository-fresh", INFO, "the repository is fresh again", {"source": "its address"}
+    RELEASE_RECALLED = (
+        "release-recalled",
+        ERROR,
+        "the maker has recalled a release that this device holds: it must not run",
+        {
+            "slot": "where it is",
+            "running": "whether it is the one that runs",
+            "release": "its name",
+            "sequence": "its sequence",
+            "why": "the maker's reason",
+            "successor": "sequence of the release that takes its place; 0: none",
+        },
+    )
+    RECALL_LIFTED = "recall-lifted", INFO, "the maker's recall concerns this device no more", {"slot": "where it was"}
+    IDENTITY_CHANGED = (
+        "identity-changed",
+        WARNING,
+        "the id that draws this device's place in a wave is another one than before",
+        {"before": "its fingerprint", "now": "the same of the new one"},
+    )
     TOLERATED = "tolerated", WARNING, "an error that stops nothing", _FAILURE
 
     level: int

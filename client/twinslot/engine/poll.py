@@ -20,10 +20,13 @@ from twinslot.config.options import Config
 from twinslot.core.backoff import Moment, left_of
 from twinslot.core.errors import DeviceError, Refusal, RefusedError, TwinslotError
 from twinslot.core.events import AuditEvent
+from twinslot.core.model import SlotName
 from twinslot.engine.assemble import http_settings
 from twinslot.engine.engine import Engine
-from twinslot.engine.facts import open_record
+from twinslot.engine.facts import look, open_record
+from twinslot.engine.identity import device_id, fingerprint_of
 from twinslot.engine.naming import source_name
+from twinslot.engine.offered import recalls_here
 from twinslot.engine.trust_time import trust_time
 from twinslot.engine.verifier import GetWorker
 from twinslot.repository.poll import DOCUMENTS, Poll, PollSetting
@@ -93,7 +96,8 @@ def _polled(config: Config, get_worker: GetWorker, open_engine: Callable[[], Eng
     fetcher = FileFetcher(get_worker, http)
     with contextlib.closing(fetcher):
         after, error = Poll(setting, directory, fetcher, lambda: get_worker("verify")).run(state)
-    write_state(directory, replace(after, told=_tell(after, open_engine)))
+    after = replace(after, told=_tell(after, open_engine))
+    write_state(directory, _tell_identity(_tell_recalls(config, after, open_engine), setting.identity, open_engine))
     return PollReport(asked=True, error=error)
 
 
@@ -102,16 +106,52 @@ def _tell(state: PollState, open_engine: Callable[[], Engine]) -> str:
     if state.stale == state.told:
         return state.told
     source = source_name(state.url)
-    try:
-        if state.stale:
-            fields: dict[str, Any] = dict(state.error) | {"why": state.stale, "source": source, "since": state.fresh}
-            open_engine().tell(AuditEvent.REPOSITORY_STALE, "poll", **fields)
+    if state.stale:
+        fields: dict[str, Any] = dict(state.error) | {"why": state.stale, "source": source, "since": state.fresh}
+        done = _told(open_engine, AuditEvent.REPOSITORY_STALE, fields)
+    else:
+        done = _told(open_engine, AuditEvent.REPOSITORY_FRESH, {"source": source})
+    return state.stale if done else state.told
+
+
+# keeps: REQ-REP-02
+def _tell_recalls(config: Config, state: PollState, open_engine: Callable[[], Engine]) -> PollState:
+    """Tell the audit of each recall of a release that a slot holds, once; and once when it is over."""
+    with look(config) as view:
+        found, running = recalls_here(config, view.facts, state), view.facts.running
+    told = dict(state.recalled)
+    for slot in SlotName:
+        release, recall = found.get(slot, (None, None))
+        key = f"{release.sequence} {recall.reason}" if release and recall else ""
+        if key == told.get(slot, ""):
+            continue
+        if release and recall:
+            fields: dict[str, Any] = {"slot": slot, "running": slot is running, "release": release.name}
+            fields |= {"sequence": release.sequence, "why": recall.reason, "successor": recall.successor}
+            done = _told(open_engine, AuditEvent.RELEASE_RECALLED, fields)
         else:
-            open_engine().tell(AuditEvent.REPOSITORY_FRESH, "poll", source=source)
+            done = _told(open_engine, AuditEvent.RECALL_LIFTED, {"slot": slot})
+        if done:
+            told[slot] = key
+    return replace(state, recalled={slot: key for slot, key in told.items() if key})
+
+
+def _tell_identity(state: PollState, identity: str, open_engine: Callable[[], Engine]) -> PollState:
+    """Tell the audit when the device's id is another one than at the last poll."""
+    if state.identity == identity:
+        return state
+    fields = {"before": state.identity, "now": identity}
+    return replace(state, identity=identity) if _told(open_engine, AuditEvent.IDENTITY_CHANGED, fields) else state
+
+
+def _told(open_engine: Callable[[], Engine], event: AuditEvent, fields: dict[str, Any]) -> bool:
+    """Whether the audit was told; what it could not be told now is told by a later poll."""
+    try:
+        open_engine().tell(event, "poll", **fields)
     except TwinslotError as e:
-        log.warning("the audit could not be told about the repository: %s", e)
-        return state.told
-    return state.stale
+        log.warning("the audit could not be told of '%s': %s", event, e)
+        return False
+    return True
 
 
 def _setting(config: Config) -> PollSetting:
@@ -126,6 +166,8 @@ def _setting(config: Config) -> PollSetting:
         url=config.repository.url.rstrip("/"),
         root=root,
         names=config.device.compatible,
+        roles=config.repository.approved_by,
+        identity=fingerprint_of(device_id(config)),
         time=trust_time(config, _verified_date(config)),
         moment=Moment(time.time(), this_boot(), time.clock_gettime(time.CLOCK_BOOTTIME)),
         silence=config.repository.silence,

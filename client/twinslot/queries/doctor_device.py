@@ -13,6 +13,8 @@ from typing import Final
 from twinslot.config.options import DROP_INS
 from twinslot.core.errors import DeviceError
 from twinslot.core.model import SlotName, SlotState
+from twinslot.engine.identity import device_id, fingerprint_of
+from twinslot.engine.offered import chosen, recalls_here
 from twinslot.health.directory import shown
 from twinslot.health.selection import configured_checks, left_out
 from twinslot.health.systemd import is_pattern
@@ -20,6 +22,7 @@ from twinslot.payloads.select import HANDLERS
 from twinslot.queries.diagnosis import Looked, Scene, Severity
 from twinslot.queries.doctor_boot import NOT_READABLE, denied
 from twinslot.queries.offers import poll_state, silent_since
+from twinslot.repository.state import PollState
 from twinslot.storage.known_lists import ListStore
 from twinslot.storage.record.published import Published
 from twinslot.storage.record.record import Record
@@ -295,5 +298,25 @@ def repository(scene: Scene) -> Looked:
         yield Severity.WARNING, text, "'twinslot poll' asks again"
     else:
         yield Severity.FINE, f"the repository is fresh until {state.expires}", ""
+    yield from _offered(scene, state)
     if not config.root.is_file():
         yield Severity.FAULT, f"there is no '{config.root}'", "put the first root of the repository there"
+
+
+# keeps: REQ-REP-02
+def _offered(scene: Scene, state: PollState) -> Looked:
+    """What the repository says of the releases that are here."""
+    for slot, (release, recall) in recalls_here(scene.config, scene.view.facts, state).items():
+        runs = slot is scene.view.facts.running
+        text = f"the maker has recalled {release.name} in slot {slot}{', which runs' if runs else ''}: {recall.reason}"
+        hint = "'twinslot status' says what becomes of it" if runs else "install another release before one goes back"
+        yield Severity.FAULT if runs else Severity.WARNING, text, hint
+    choice = chosen(scene.config, scene.view.facts, state, scene.now)
+    if choice.dead_end and choice.offer is not None:
+        text = f"a dead end: {choice.offer.name} and whatever else is offered cannot follow the release that runs"
+        yield Severity.WARNING, text, "ask the maker for a release that can"
+    for role, why in state.unapproved.items():
+        yield Severity.WARNING, f"role '{role}' approves nothing: {why}", "the maker's 'repository approve' does it"
+    if state.identity and state.identity != fingerprint_of(device_id(scene.config)):
+        text = "the id of this device is another one than at the last poll, and so is its place in each wave"
+        yield Severity.WARNING, text, "is 'repository.device_id' a file that stays the same over updates?"

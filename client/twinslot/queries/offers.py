@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any
 
 from twinslot.config.options import Config
-from twinslot.core.errors import TwinslotError
-from twinslot.core.model import Floors
-from twinslot.core.offer import Choice, Offer, OfferFacts, choose, parse_offers
-from twinslot.engine.facts import Facts, View
+from twinslot.core import stored
+from twinslot.core.offer import Choice
+from twinslot.engine.facts import View
+from twinslot.engine.offered import chosen, recall_answer, recalls_here
 from twinslot.engine.trust_time import trust_time
 from twinslot.repository.state import PollState, describe_poll, moment_of, read_state
 
@@ -19,7 +18,8 @@ def repository_status(config: Config, view: View) -> dict[str, Any]:
     """For `status`, JSON-ready."""
     state = poll_state(config)
     verified = view.record.document("verified-date") if view.record else None
-    choice = chosen(config, view.facts, state, trust_time(config, verified).reference)
+    now = trust_time(config, verified).reference
+    choice = chosen(config, view.facts, state, now)
     offer = choice.offer
     told = None
     if offer is not None:
@@ -30,46 +30,30 @@ def repository_status(config: Config, view: View) -> dict[str, Any]:
             "manifest": offer.manifest,
             "start": f"{choice.start:%Y-%m-%dT%H:%M:%S+00:00}" if choice.start else None,
             "why_not": choice.why or None,
+            "wave": _wave(choice),
+            "dead_end": choice.dead_end,
         }
-    return describe_poll(state) | {"offer": told}
+    recalled = [
+        {"slot": name, "running": name is view.facts.running, "release": stored.write(release)} | stored.write(recall)
+        for name, (release, recall) in recalls_here(config, view.facts, state).items()
+    ]
+    answer = recall_answer(config, view.facts, state, now) if recalled else None
+    said = {"action": answer.action, "image": f"{state.url}/{answer.image}" if answer.image else None} if answer else {}
+    why = {"why_not": answer.why_not or None} if answer else {}
+    return describe_poll(state) | {"offer": told, "recalled": recalled, "recall_answer": said | why or None}
+
+
+def _wave(choice: Choice) -> dict[str, Any] | None:
+    """Which wave, and by when its success must be told."""
+    turn = choice.turn
+    if turn is None:
+        return None
+    return {"number": turn.number, "end": f"{turn.wave.end:%Y-%m-%dT%H:%M:%S+00:00}" if turn.wave.end else None}
 
 
 def poll_state(config: Config) -> PollState:
     """What the last poll left."""
     return read_state(config.record.directory, config.repository.url.rstrip("/"))
-
-
-def chosen(config: Config, facts: Facts, state: PollState, now: datetime) -> Choice:
-    """Of all offers for the names of this device the one that it would take.
-
-    Args:
-        config: Of this device.
-        facts: What is true of it.
-        state: What the last poll left.
-        now: By the device's notion of time (S16): a wave does not begin because a clock fell back.
-    """
-    offers: list[Offer] = []
-    for name in config.device.compatible:
-        with contextlib.suppress(TwinslotError):  # the poll has read it; a file that was damaged since offers nothing
-            offers += parse_offers(state.offers.get(name, _NONE).encode())
-    floors = facts.state.floors if facts.state else Floors()
-    if facts.record is not None:
-        floors = floors.highest(facts.record.floors)
-    known = facts.holds(facts.running) if facts.running else None
-    failed = frozenset(facts.record.failed) if facts.record else frozenset[int]()
-    sequence = known.release.sequence if known else floors.sequence
-    return choose(tuple(offers), OfferFacts(now, sequence, floors.epoch, failed, _device_id(config)))
-
-
-_NONE: Final = '{"format":1,"offers":[]}'
-
-
-def _device_id(config: Config) -> str:
-    try:
-        with config.repository.device_id.open("rb") as file:
-            return file.readline(256).decode(errors="replace").strip()
-    except OSError:
-        return ""
 
 
 def silent_since(config: Config, state: PollState, now: datetime) -> datetime | None:

@@ -50,6 +50,7 @@ class Exchange:
         self._url, self._store, self._fetcher, self._get_worker = url, store, fetcher, get_worker
         self._at_hand = dict(at_hand or {})
         self._given: tuple[DocumentRequest, bytes] | None = None
+        self._absent: set[str] = set()
 
     # keeps: S29
     def refresh(self, question: RepositoryQuestion) -> FreshMetadata:
@@ -88,10 +89,16 @@ class Exchange:
         self._store.save(request, self._given[1])
 
     def _fetch(self, request: DocumentRequest) -> bytes | None:
-        data = self._at_hand.pop(request.file_name, None)
+        name = request.file_name
+        if name in self._absent:  # asked a moment ago, by the refresh before this one
+            return None
+        data = self._at_hand.get(name)
         if data is not None and len(data) <= request.limit:
             return data
-        return content_of(self._fetcher.get(self._url + request.file_name, request.limit))
+        data = content_of(self._fetcher.get(self._url + name, request.limit))
+        if data is None:
+            self._absent.add(name)
+        return data
 
 
 def content_of(file: SmallFile) -> bytes | None:

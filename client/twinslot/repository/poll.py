@@ -6,8 +6,10 @@ Rules:
    metadata expires, is the whole answer: one request, no trust process.
 2. Otherwise all of the metadata is judged anew, roots first, and then the offers for this type of device are fetched:
    small signed documents, held to length and digest.
-3. A poll that fails leaves all that was trusted before, and begins a pause that outlives restarts (core/backoff.py).
-4. A repository is stale when what it gives has expired (`frozen`), when it has given nothing trusted for too long
+3. Where offers or configuration name roles that must have approved a wave, what these have approved is looked for in
+   the same metadata. What is not found, or not trusted, approves nothing, and keeps no halt and no recall from coming.
+4. A poll that fails leaves all that was trusted before, and begins a pause that outlives restarts (core/backoff.py).
+5. A repository is stale when what it gives has expired (`frozen`), when it has given nothing trusted for too long
    (`silent`), or when what it gives is not trusted (`refused`).
 """
 
@@ -20,8 +22,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+from twinslot.core.approvals import APPROVALS_LIMIT, approvals_path, parse_approvals
 from twinslot.core.backoff import Moment, pause_after
-from twinslot.core.errors import RefusedError, TransportError, TwinslotError
+from twinslot.core.errors import ImageError, RefusedError, TransportError, TwinslotError
 from twinslot.core.offer import OFFERS_LIMIT, OFFERS_SUFFIX, parse_offers
 from twinslot.core.text import printable
 from twinslot.repository.exchange import Exchange, content_of
@@ -48,6 +51,8 @@ class PollSetting:
         url: Of the repository, without '/' at the end.
         root: The root of trust that the device was built with.
         names: Of this type of device.
+        roles: Roles that must have approved what this device takes.
+        identity: Fingerprint of the device's id.
         time: What time it may be.
         moment: The same for pauses.
         silence: Seconds without a fresh answer after which the repository counts as silent.
@@ -57,6 +62,8 @@ class PollSetting:
     url: str
     root: bytes
     names: tuple[str, ...]
+    roles: tuple[str, ...]
+    identity: str
     time: TrustTime
     moment: Moment
     silence: float
@@ -84,6 +91,7 @@ class Poll:
         """Ask, and say what is known from here on, and what went wrong."""
         now = _written(self._setting.time.reference)
         state = replace(state, first=state.first or now)
+        state = replace(state, identity=state.identity or self._setting.identity)
         try:
             after = self._asked(state, now)
         except TwinslotError as e:
@@ -104,14 +112,18 @@ class Poll:
         exchange = Exchange(url, self._store, self._fetcher, self._get_trust, at_hand)
         paths = {f"{name}{OFFERS_SUFFIX}": name for name in self._setting.names}
         fresh = exchange.refresh(RepositoryQuestion(self._setting.root, self._setting.time, tuple(paths)))
+        offers = self._offers(paths, fresh)
+        approvals, unapproved, again = self._approvals(exchange, offers)
         return replace(
             state,
-            whole=now,
+            approvals=approvals,
+            unapproved=unapproved,
+            whole="" if again else now,
             expires=_written(fresh.expires),
             versions=dict(fresh.versions),
             etag=file.etag,
             modified=file.modified,
-            offers=self._offers(paths, fresh),
+            offers=offers,
         )
 
     def _judged_lately(self, state: PollState) -> bool:
@@ -133,12 +145,37 @@ class Poll:
                 found[name] = data.decode()
         return found
 
-    def _target(self, target: FoundTarget) -> bytes:
-        if target.length > OFFERS_LIMIT:
-            expected, found = f"at most {OFFERS_LIMIT} bytes", f"{target.length} bytes"
-            raise TransportError(
-                "the repository's offers are too long", code="too-long", expected=expected, found=found
-            )
+    # keeps: REQ-REP-01
+    def _approvals(self, exchange: Exchange, offers: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str], bool]:
+        """The approvals by role, for the roles that have none why, and whether the next poll should look again."""
+        found: dict[str, str] = {}
+        lacking: dict[str, str] = {}
+        again = False
+        for role in sorted(self._wanted_roles(offers)):
+            try:
+                target = self._fresh_target(exchange, approvals_path(role))
+                if target is None:
+                    lacking[role] = "the repository has no approvals of this role"
+                    continue
+                data = self._target(target, APPROVALS_LIMIT)
+                parse_approvals(data)
+                found[role] = data.decode()
+            except (RefusedError, ImageError, TransportError) as e:
+                lacking[role], again = str(e), again or isinstance(e, TransportError)
+        return found, lacking, again
+
+    def _wanted_roles(self, offers: Mapping[str, str]) -> set[str]:
+        documents = [parse_offers(data.encode()).offers for data in offers.values()]
+        named = {role for each in documents for offer in each for wave in offer.waves for role in wave.roles}
+        return named | set(self._setting.roles)
+
+    def _fresh_target(self, exchange: Exchange, path: str) -> FoundTarget | None:
+        return exchange.refresh(RepositoryQuestion(self._setting.root, self._setting.time, (path,))).targets.get(path)
+
+    def _target(self, target: FoundTarget, limit: int = OFFERS_LIMIT) -> bytes:
+        if target.length > limit:
+            what, found = f"'{printable(target.path)}' in the repository is too long", f"{target.length} bytes"
+            raise TransportError(what, code="too-long", expected=f"at most {limit} bytes", found=found)
         content = content_of(self._fetcher.get(f"{self._setting.url}/targets/{target.file_path}", target.length or 1))
         if content is None or len(content) != target.length or not _matches(content, target.hashes):
             hint = "try again later; if it stays, the maker must publish the repository anew"

@@ -37,11 +37,15 @@ class PollState(Kept):
         etag: Validator of the timestamp that was judged last; empty: none.
         modified: Its date, likewise.
         offers: The offers for this device, one document for each name of its type, as they were signed.
+        approvals: The approvals that were found, one document for each role, as they were signed.
+        unapproved: Roles whose approvals were asked for and not found, with the reason.
+        identity: Fingerprint of the device's id at the last poll; empty: none yet.
         failures: Polls that failed in a row.
         error: Why the last one did; empty: it did not.
         pause: Until when the server is left alone.
         stale: Why there is nothing fresh: `frozen`, `silent`, `refused`; empty: there is, or it is not known yet.
         told: The value of `stale` that the audit has.
+        recalled: Of the recalls that concern this device, those that the audit has, by slot.
     """
 
     url: str = ""
@@ -53,11 +57,15 @@ class PollState(Kept):
     etag: str = ""
     modified: str = ""
     offers: Mapping[str, str] = field(default_factory=dict)
+    approvals: Mapping[str, str] = field(default_factory=dict)
+    unapproved: Mapping[str, str] = field(default_factory=dict)
+    identity: str = ""
     failures: int = 0
     error: Mapping[str, Any] = field(default_factory=dict)
     pause: Pause = field(default_factory=Pause)
     stale: str = ""
     told: str = ""
+    recalled: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_state(directory: Path, url: str) -> PollState:
