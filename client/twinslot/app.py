@@ -108,6 +108,10 @@ class DeviceUpdater(Updater, Protocol):
         """The public part of this device's own key as `PublicPart.as_dict`, and whether it was `made` by this call."""
         ...
 
+    def decryption_key(self, *, make: bool) -> JsonObject:
+        """The public half of the key that opens encrypted images, and whether it was `made` by this call."""
+        ...
+
     def head(self, url: str) -> Front:
         """The beginning of an image behind a URL."""
         ...
@@ -249,6 +253,14 @@ class LocalUpdater:
         from twinslot.queries.device_key import device_key
 
         return device_key(self.config)
+
+    def decryption_key(self, *, make: bool) -> JsonObject:
+        """See `DeviceUpdater`."""
+        from twinslot.engine.decryption_key import make_decryption_key
+        from twinslot.queries.decryption_key import public_key
+
+        made = make and make_decryption_key(self.config)
+        return public_key(self.config) | {"made": made}
 
     def head(self, url: str) -> Front:
         """See `DeviceUpdater`."""

@@ -25,7 +25,7 @@ def blocks(arguments: argparse.Namespace, output: Output) -> None:
     target = Target(
         arguments.output or beside, replaceable.block_list, inputs=(image,), force=arguments.force, name=beside.name
     )
-    unlock = unlock_with(arguments.identity, arguments.passphrase)
+    unlock = unlock_with(arguments)
     with target, Steps() as steps:
         head = make_blocks(image, target, steps.report, unlock)
     data, path = describe_blocks(head), target.path

@@ -98,7 +98,7 @@ def verify(arguments: argparse.Namespace, output: Output) -> None:
     require_image(arguments.image)
     root = read_root(arguments.root)
     kept = read_targets(arguments.targets) if arguments.targets else None
-    unlock = unlock_with(arguments.identity, arguments.passphrase)
+    unlock = unlock_with(arguments)
     with ProgressLine("verifying", arguments.image.stat().st_size) as progress, naming_root(arguments.root):
         verified = verify_image(
             arguments.image, root, policy, datetime.now(UTC), progress.update, kept=kept, unlock=unlock
@@ -122,7 +122,7 @@ def extract(arguments: argparse.Namespace, output: Output) -> None:
         if arguments.name not in found:
             names = ", ".join(found) or "(none)"
             raise RefusedError(Refusal("attachment-unknown", "the image has no such attachment", names, arguments.name))
-        unlock = unlock_with(arguments.identity, arguments.passphrase)
+        unlock = unlock_with(arguments)
         data = read_attachment(file, front, manifest, arguments.name, unlock)
     given, name = arguments.output or "-", arguments.name
     target = Target(given, replaceable.nothing, inputs=(arguments.image,), force=arguments.force, name=name)

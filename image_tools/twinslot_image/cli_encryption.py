@@ -6,7 +6,7 @@ import argparse
 
 from twinslot.cli.output import Output
 from twinslot.core.errors import Refusal, RefusedError
-from twinslot.crypto.keys import make_private
+from twinslot.crypto.keys import KINDS, make_private
 from twinslot.image.envelope import Envelope
 from twinslot_image.cli_commands import counted, say
 from twinslot_image.description import CIPHERS
@@ -16,7 +16,7 @@ from twinslot_image.encryption import (
     read_envelope,
     remove_recipients,
 )
-from twinslot_image.envelope_inspect import KINDS, describe_envelope, render_envelope
+from twinslot_image.envelope_inspect import describe_envelope, render_envelope
 from twinslot_image.file_kind import require_image, require_lasting
 from twinslot_image.key_encryption import encrypt_key
 from twinslot_image.progress import size_text
@@ -29,7 +29,7 @@ def encrypt(arguments: argparse.Namespace, output: Output) -> None:
     path = arguments.image
     require_lasting(path)
     require_image(path)
-    encryption = read_encryption(tuple(arguments.recipient), CIPHERS[arguments.cipher])
+    encryption = read_encryption(arguments.recipient, CIPHERS[arguments.cipher])
     size = encrypt_image(path, encryption)
     data = {"file": str(path), "size": size, "cipher": arguments.cipher, "recipients": len(encryption.recipients)}
     line = f"{path}: {size_text(size)}, encrypted for {counted(len(encryption.recipients), 'recipient')}; sign it now"
@@ -68,7 +68,7 @@ def add(arguments: argparse.Namespace, output: Output) -> None:
     require_lasting(arguments.image)
     require_image(arguments.image)
     keys = [read_public(path) for path in arguments.public]
-    unlock = unlock_with(arguments.identity, arguments.passphrase)
+    unlock = unlock_with(arguments)
     _tell(arguments, output, add_recipients(arguments.image, keys, unlock))
 
 

@@ -32,7 +32,7 @@ def make_factory_disk(arguments: argparse.Namespace, output: Output) -> None:
         found = f"environment.card_mib = {board.layout.environment.card_mib}"
         raise UsageError(what, code="missing", found=found)
     inputs = (image, arguments.board, arguments.root, *board.files)
-    unlock = unlock_with(arguments.identity, arguments.passphrase)
+    unlock = unlock_with(arguments)
     with ExitStack() as stack:
         paths = [path for path in (arguments.output, given) if path is not None]
         targets = [Target(path, replaceable.nothing, inputs=inputs, force=arguments.force) for path in paths]

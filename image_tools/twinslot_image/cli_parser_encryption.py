@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from twinslot.cli.arguments import Parser
+from twinslot.crypto.keys import KINDS
 from twinslot_image import cli_encryption
 from twinslot_image.description import CIPHER_DEFAULT, CIPHERS, cipher_name
-from twinslot_image.envelope_inspect import KINDS
 
 if TYPE_CHECKING:
     _Verbs: TypeAlias = argparse._SubParsersAction[Parser]  # argparse has no public name for it
@@ -30,9 +30,8 @@ def add_encryption(verbs: _Verbs, anywhere: Parser) -> None:
         "--recipient",
         action="append",
         required=True,
-        type=Path,
         metavar="PUBLIC.pem",
-        help="public key, X25519 or P-256, of one who can open it; may be given again",
+        help="public key, X25519 or P-256, or the pkcs11: URI of one (P-256), of who can open it; may be given again",
     )
     default = cipher_name(CIPHER_DEFAULT)
     encrypt.add_argument("--cipher", choices=[*CIPHERS], default=default, help="how (default: %(default)s)")
@@ -49,8 +48,8 @@ def add_encryption(verbs: _Verbs, anywhere: Parser) -> None:
 
 def add_identity(verb: Parser) -> None:
     """For every verb that reads what stands behind the manifest of an image."""
-    what = "private key of a recipient, for an encrypted image"
-    verb.add_argument("--identity", type=Path, metavar="PRIVATE.pem", help=what)
+    what = "private key of a recipient, or its pkcs11: URI, for an encrypted image"
+    verb.add_argument("--identity", metavar="PRIVATE.pem", help=what)
 
 
 def _add_actions(actions: _Verbs, anywhere: Parser) -> None:
@@ -84,7 +83,8 @@ def _add_actions(actions: _Verbs, anywhere: Parser) -> None:
         examples=("twinslot-image recipients add pump.twin device-7.pub.pem --identity fleet.pem",),
     )
     add.add_argument("image", type=Path, metavar="NAME.twin", help="the image, which is replaced")
-    add.add_argument("public", type=Path, nargs="+", metavar="PUBLIC.pem", help="public key, X25519 or P-256")
+    what = "public key, X25519 or P-256, or the pkcs11: URI of one (P-256)"
+    add.add_argument("public", nargs="+", metavar="PUBLIC.pem", help=what)
     add_identity(add)
     add.set_defaults(run=cli_encryption.add)
     remove = actions.add_parser(

@@ -32,7 +32,7 @@ def patch(arguments: argparse.Namespace, output: Output) -> None:
     for path in (old, new):
         require_lasting(path)
     require_image(new)
-    unlock = unlock_with(arguments.identity, arguments.passphrase)
+    unlock = unlock_with(arguments)
     name = patch_name(new.name, "0" * 64)  # until the base's digest is known
     target = Target(arguments.output, replaceable.patch, inputs=(old, new), force=arguments.force, name=name)
     with target, Steps() as steps:

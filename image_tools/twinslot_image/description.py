@@ -31,6 +31,7 @@ from twinslot.core.manifest import (
     source_form,
 )
 from twinslot.core.model import PARTITION
+from twinslot.core.pkcs11_uri import is_pkcs11
 from twinslot.image.codec import LEVEL_DEFAULT, LEVEL_MAX
 from twinslot.image.envelope import RECIPIENTS_MAX, Cipher
 from twinslot_image.elf import ARCHITECTURES
@@ -102,14 +103,15 @@ class Description:
     attachments: tuple[AttachmentSource, ...]
     sbom: str  # "auto": a bill of materials of each root file system is made and attached
     spdx: Path | None  # names more packages for it
-    recipients: tuple[Path, ...]  # public keys; none: not encrypted
+    recipients: tuple[str, ...]  # files or URIs of public keys; none: not encrypted
     cipher: Cipher
 
     @property
     def files(self) -> tuple[Path, ...]:
         """Every file that the image is made of, beside the documents of the key directory."""
         payloads, attachments = (each.file for each in self.payloads), (each.file for each in self.attachments)
-        return (*payloads, *attachments, *self.recipients, *([self.spdx] if self.spdx else []))
+        keys = (Path(each) for each in self.recipients if not is_pkcs11(each))
+        return (*payloads, *attachments, *keys, *([self.spdx] if self.spdx else []))
 
 
 TOP_KEYS = (
@@ -262,12 +264,12 @@ def _taken_from(top: Table) -> SequenceRange | None:
     return limits
 
 
-def _encryption(top: Table) -> tuple[tuple[Path, ...], Cipher]:
+def _encryption(top: Table) -> tuple[tuple[str, ...], Cipher]:
     table = top.table("encryption", ENCRYPTION_KEYS)
     if table is None:
         return (), CIPHER_DEFAULT
     name = table.choice("cipher", tuple(CIPHERS), cipher_name(CIPHER_DEFAULT))
-    return table.paths("recipients", RECIPIENTS_MAX), CIPHERS[name]
+    return table.keys("recipients", RECIPIENTS_MAX), CIPHERS[name]
 
 
 def cipher_name(cipher: Cipher) -> str:

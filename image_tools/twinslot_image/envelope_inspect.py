@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from twinslot.core.errors import ImageError
-from twinslot.image.envelope import Envelope, Kem
+from twinslot.crypto.keys import KINDS
+from twinslot.image.envelope import Envelope
 from twinslot.image.sealed_file import SEALED_HEADER_SIZE, SEALED_MAGIC, parse_sealed_head
 from twinslot_image.description import cipher_name
 from twinslot_image.progress import size_text
 
-KINDS: Final = {"x25519": Kem.X25519, "p256": Kem.P256}
 SHOWN: Final = 16  # digits of a key id in what people read and type
 
 

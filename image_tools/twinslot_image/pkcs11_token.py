@@ -39,7 +39,7 @@ class TokenSigner(CryptoSigner):
 
     def __init__(self, uri: Pkcs11Uri, pin: str) -> None:
         self._uri, self._pin = uri, pin
-        answer = _ask_worker(uri, pin, _PROOF)
+        answer = _ask_worker(uri, pin, "sign", _PROOF)
         self._public = SSlibKey.from_crypto(load_pem_public_key(answer["public"].encode()))
         self._seen_to_verify(answer, _PROOF)
 
@@ -54,7 +54,7 @@ class TokenSigner(CryptoSigner):
         Raises:
             DeviceError: As the class; and `device.pkcs11-key`: what the token gave does not verify.
         """
-        return self._seen_to_verify(_ask_worker(self._uri, self._pin, payload), payload)
+        return self._seen_to_verify(_ask_worker(self._uri, self._pin, "sign", payload), payload)
 
     def _seen_to_verify(self, answer: Mapping[str, str], payload: bytes) -> Signature:
         signature = Signature(self._public.keyid, answer["signature"])
@@ -73,13 +73,39 @@ def open_token(where: str, pins: Pins) -> TokenSigner:
         DeviceError: `device.pkcs11-...`, see `TokenSigner`.
         RefusedError: `refused.pin-in-uri`.
     """
+    uri = _uri(where)
+    return TokenSigner(uri, pins.of(uri))
+
+
+def public_pem(where: str) -> bytes:
+    """The public half of a key that a URI names, for which no PIN is needed.
+
+    Raises:
+        DeviceError: `device.pkcs11-...`: no such module, token or key.
+        RefusedError: `refused.pin-in-uri`.
+    """
+    return str(_ask_worker(_uri(where), "", "public")["public"]).encode()
+
+
+def exchanged(where: str, pins: Pins, point: bytes) -> bytes:
+    """The secret that the key in a token makes with a point of its curve (Diffie-Hellman).
+
+    Raises:
+        DeviceError: `device.pkcs11-...`: no such module, token or key, or it does not do this.
+        RefusedError: `refused.pin-in-uri`.
+    """
+    uri = _uri(where)
+    return bytes.fromhex(_ask_worker(uri, pins.of(uri), "exchange", point)["secret"])
+
+
+def _uri(where: str) -> Pkcs11Uri:
     uri = parse_uri(where)
     try:
         importlib.metadata.version("python-pkcs11")
     except importlib.metadata.PackageNotFoundError as e:
         what, hint = "keys in tokens need the library python-pkcs11", "install twinslot-image's extra 'pkcs11'"
         raise DeviceError(what, code="pkcs11-library", hint=hint) from e
-    return TokenSigner(uri, pins.of(uri))
+    return uri
 
 
 def _module_of(uri: Pkcs11Uri) -> str:
@@ -90,8 +116,8 @@ def _module_of(uri: Pkcs11Uri) -> str:
     return module
 
 
-def _ask_worker(uri: Pkcs11Uri, pin: str, data: bytes) -> dict[str, Any]:
-    """One signature by a fresh process, and the public half of the key that made it.
+def _ask_worker(uri: Pkcs11Uri, pin: str, do: str, data: bytes = b"") -> dict[str, Any]:
+    """One thing done by a fresh process, and the public half of the key that did it.
 
     Raises:
         DeviceError: What the process says, or `device.pkcs11-module`: it crashed, or did not end.
@@ -106,6 +132,7 @@ def _ask_worker(uri: Pkcs11Uri, pin: str, data: bytes) -> dict[str, Any]:
         "key_id": None if uri.key_id is None else uri.key_id.hex(),
         "key_name": uri.key_name,
         "pin": pin,
+        "do": do,
         "data": data.hex(),
     }
     answer = _answer_of(module, json.dumps(request).encode())

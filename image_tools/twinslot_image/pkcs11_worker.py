@@ -17,7 +17,7 @@ import pkcs11
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384, Hash
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from pkcs11 import MGF, Attribute, KeyType, Mechanism, ObjectClass, TokenFlag, exceptions
+from pkcs11 import KDF, MGF, Attribute, KeyType, Mechanism, ObjectClass, TokenFlag, exceptions
 
 from twinslot.core.errors import DeviceError, TwinslotError
 from twinslot_image.pkcs11_public import PublicKey, ec_public, rsa_public
@@ -27,18 +27,28 @@ _LOCKS: Final = "a token locks itself after a few wrong PINs: see which one it i
 
 
 def answer(request: Mapping[str, Any]) -> dict[str, Any]:
-    """The key's public half in PEM, and a signature over `data` as documents have it, both in hex but the PEM.
+    """The key's public half in PEM, and in hex what `do` asks for.
+
+    That is a signature over `data` as documents have it (`sign`), the secret that Diffie-Hellman makes with the point
+    `data` (`exchange`), or nothing more (`public`).
 
     Raises:
         DeviceError: `device.pkcs11-module`, `device.pkcs11-token`, `device.pkcs11-key` or `device.pkcs11-pin`.
     """
-    token = _find_token(_load(request["module"]), request)
+    token, data = _find_token(_load(request["module"]), request), bytes.fromhex(request["data"])
+    said: dict[str, Any] = {}
     with _open(token, request) as session:
-        private = _find_key(session, request, token)
-        public = _public_half(session, private, request)
-        signature = _sign(private, bytes.fromhex(request["data"]), request)
+        if request["do"] == "public":  # for which no PIN is asked, so that private halves are not seen
+            public = _public_half(session, None, request)
+        else:
+            private = _find_key(session, request, token)
+            public = _public_half(session, private, request)
+            if request["do"] == "sign":
+                said["signature"] = _sign(private, data, request).hex()
+            else:
+                said["secret"] = _exchange(private, data, request).hex()
     pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    return {"public": pem.decode(), "signature": signature.hex()}
+    return said | {"public": pem.decode()}
 
 
 def _load(module: str) -> Any:
@@ -97,7 +107,7 @@ def _trimmed(value: str | bytes) -> str:
 def _open(token: Any, request: Mapping[str, Any]) -> Any:
     name = request["token_name"]
     try:
-        return token.open(user_pin=request["pin"])
+        return token.open(user_pin=request["pin"]) if request["do"] != "public" else token.open()
     except (exceptions.PinIncorrect, exceptions.PinInvalid, exceptions.PinLenRange) as e:
         what = f"the PIN is not that of the token with {name}"
         raise DeviceError(what, code="pkcs11-pin", found=_words(e), hint=_LOCKS) from e
@@ -115,8 +125,9 @@ def _find_key(session: Any, request: Mapping[str, Any], token: Any) -> Any:
         hint = "see 'pkcs11-tool --login --list-objects'" if not found else "add 'id=' to the URI"
         ids = ", ".join(_get(key, Attribute.ID, otherwise=b"").hex() for key in found) or None
         raise DeviceError(what, code="pkcs11-key", expected=request["key_name"], found=ids, hint=hint)
-    if not _get(found[0], Attribute.SIGN, otherwise=True):
-        what, hint = f"the key may not sign {where}", "make a key whose attribute CKA_SIGN is true"
+    may, verb = (Attribute.SIGN, "sign") if request["do"] == "sign" else (Attribute.DERIVE, "derive")
+    if not _get(found[0], may, otherwise=True):
+        what, hint = f"the key may not {verb} {where}", f"make a key whose attribute CKA_{verb.upper()} is true"
         raise DeviceError(what, code="pkcs11-key", found=request["key_name"], hint=hint)
     return found[0]
 
@@ -132,10 +143,13 @@ def _named(request: Mapping[str, Any]) -> dict[Any, Any]:
 
 def _public_half(session: Any, private: Any, request: Mapping[str, Any]) -> PublicKey:
     """From the private key's own attributes, or from the public key of the same id, or of the same name."""
-    key_id = _get(private, Attribute.ID, otherwise=b"")
+    key_id = _get(private, Attribute.ID, otherwise=b"") if private is not None else b""
     same = _named({"label": None, "key_id": key_id.hex()} if key_id else request)
     publics = list(session.get_objects({Attribute.CLASS: ObjectClass.PUBLIC_KEY} | same))
-    for key in (private, *publics):
+    if private is None and len(publics) > 1:
+        what, hint = "several public keys are meant", "add 'id=' to the URI"
+        raise DeviceError(what, code="pkcs11-key", expected=request["key_name"], found=len(publics), hint=hint)
+    for key in filter(None, (private, *publics)):
         try:
             if key.key_type is KeyType.RSA:
                 return rsa_public(key[Attribute.MODULUS], key[Attribute.PUBLIC_EXPONENT])
@@ -143,7 +157,7 @@ def _public_half(session: Any, private: Any, request: Mapping[str, Any]) -> Publ
         except exceptions.PKCS11Error:
             continue
         except ValueError as e:
-            what, expected = "no device takes this key", "Ed25519, ECDSA on P-256 or P-384, or RSA from 3072 bits"
+            what, expected = "no device takes this key", "Ed25519, P-256 or P-384, or RSA from 3072 bits"
             raise DeviceError(what, code="pkcs11-key", expected=expected, found=_words(e)) from e
     what, hint = "the token keeps no public half of this key", "import it beside the private one, with the same id"
     raise DeviceError(what, code="pkcs11-key", found=request["key_name"], hint=hint)
@@ -157,22 +171,45 @@ def _get(key: Any, attribute: Attribute, *, otherwise: Any) -> Any:
 
 
 def _sign(private: Any, data: bytes, request: Mapping[str, Any]) -> bytes:
-    """What it signs of ECDSA and RSA is a digest, which every module takes; how it is made is the key's scheme."""
+    """What it signs of ECDSA and RSA is a digest, which every module takes; how it is made is the key's scheme.
+
+    A key may want the PIN again for each signature (`CKA_ALWAYS_AUTHENTICATE`, the signature slot of PIV cards).
+    """
+    pin = request["pin"] if _get(private, Attribute.ALWAYS_AUTHENTICATE, otherwise=False) else None
     try:
         if private.key_type is KeyType.RSA:
             parameter = (Mechanism.SHA256, MGF.SHA256, _SALT)
             digest = _digest(SHA256(), data)
-            return bytes(private.sign(digest, mechanism=Mechanism.RSA_PKCS_PSS, mechanism_param=parameter))
+            return bytes(private.sign(digest, mechanism=Mechanism.RSA_PKCS_PSS, mechanism_param=parameter, pin=pin))
         if private.key_type is KeyType.EC_EDWARDS:
-            return bytes(private.sign(data, mechanism=Mechanism.EDDSA))
+            return bytes(private.sign(data, mechanism=Mechanism.EDDSA, pin=pin))
         wide = private[Attribute.EC_PARAMS] == bytes.fromhex("06052b81040022")
-        raw = bytes(private.sign(_digest(SHA384() if wide else SHA256(), data), mechanism=Mechanism.ECDSA))
+        digest = _digest(SHA384() if wide else SHA256(), data)
+        raw = bytes(private.sign(digest, mechanism=Mechanism.ECDSA, pin=pin))
     except exceptions.PKCS11Error as e:
         what, hint = "the token did not sign", "see what the key may be used for: 'pkcs11-tool --login --list-objects'"
         found = f"{_words(e)}, {request['key_name']}"
         raise DeviceError(what, code="pkcs11-key", found=found, hint=hint) from e
     half = len(raw) // 2
     return encode_dss_signature(int.from_bytes(raw[:half], "big"), int.from_bytes(raw[half:], "big"))
+
+
+def _exchange(private: Any, point: bytes, request: Mapping[str, Any]) -> bytes:
+    """CKM_ECDH1_DERIVE (PKCS #11 3.0, section 2.3.11) without a derivation of its own: the x coordinate, 32 bytes."""
+    template = {Attribute.SENSITIVE: False, Attribute.EXTRACTABLE: True, Attribute.TOKEN: False}
+    try:
+        secret = private.derive_key(
+            KeyType.GENERIC_SECRET,
+            256,
+            mechanism=Mechanism.ECDH1_DERIVE,
+            mechanism_param=(KDF.NULL, None, point),
+            template=template,
+        )
+        return bytes(secret[Attribute.VALUE])
+    except (exceptions.PKCS11Error, AttributeError) as e:  # a kind of key that the library knows no derivation for
+        what, hint = "the token does not open it", "it takes a key on P-256 that may derive (CKA_DERIVE)"
+        found = f"{_words(e)}, {request['key_name']}"
+        raise DeviceError(what, code="pkcs11-key", found=found, hint=hint) from e
 
 
 def _digest(algorithm: Any, data: bytes) -> bytes:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from twinslot.core.errors import ImageError
+from twinslot.core.pkcs11_uri import is_pkcs11
 
 _REQUIRED: Final[Any] = object()
 _PATH: Final = re.compile(r"[^\0]+")
@@ -118,9 +119,10 @@ class Table:
             raise self.bad(key, "the path of a file", value)
         return self._file.parent / value
 
-    def paths(self, key: str, high: int) -> tuple[Path, ...]:
-        """One to `high` paths, relative to the file."""
-        return tuple(self._file.parent / name for name in self.names(key, _PATH, "the path of a file", high))
+    def keys(self, key: str, high: int) -> tuple[str, ...]:
+        """Where one to `high` keys are: in files, relative to this one, or in tokens, by PKCS #11 URIs."""
+        names = self.names(key, _PATH, "the path of a file, or a PKCS #11 URI", high)
+        return tuple(name if is_pkcs11(name) else str(self._file.parent / name) for name in names)
 
     def tables(self, key: str, keys: Sequence[str], pattern: re.Pattern[str], form: str) -> dict[str, Table]:
         """The tables below a key, by name and sorted."""

@@ -64,7 +64,7 @@ class ReleaseBench:
         expires: datetime = datetime(2099, 1, 1, tzinfo=UTC),
         group_size: int = 65536,
         trust: str = "keys",
-        recipients: tuple[Path, ...] = (),
+        recipients: tuple[Path | str, ...] = (),
         cipher: str = "chacha20-poly1305",
     ) -> Path:
         """One image, signed by these roles with the keys of the directory `trust`."""
@@ -91,7 +91,11 @@ class ReleaseBench:
                 file.write(f"[encryption]\ncipher = '{cipher}'\nrecipients = {[str(each) for each in recipients]}\n")
         image = self.directory / f"{name}.twin"
         assert main(["build", str(description), "-o", str(image), "--force"]) == 0
+        self.sign(image, roles, trust)
+        return image
+
+    def sign(self, image: Path, roles: tuple[str, ...] = ("engineering", "clinical"), trust: str = "keys") -> None:
+        """By these roles, with the keys of the directory `trust`."""
         for role in roles:
             (key,) = (self.directory / trust / "private").glob(f"{role}.*.pem")
             assert main(["sign", str(image), "--role", role, "--key", str(key)]) == 0
-        return image

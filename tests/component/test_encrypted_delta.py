@@ -52,7 +52,7 @@ def web(bench: ReleaseBench) -> Iterator[FileWeb]:
 @pytest.fixture
 def device(tmp_path: Path, bench: ReleaseBench) -> HostDevice:
     device = HostDevice(tmp_path, bench)
-    device.config = replace(device.config, decryption=DecryptionConfig(key=bench.directory / "fleet.pem"))
+    device.config = replace(device.config, decryption=DecryptionConfig(key=str(bench.directory / "fleet.pem")))
     device.slots[SlotName.A].write_bytes(OLD.ljust(SLOT_SIZE, b"\0"))
     return device
 
@@ -207,7 +207,7 @@ def test_a_recipient_that_was_added_later_takes_image_and_patch(
 ) -> None:
     image, late = bench.directory / "2.0.twin", bench.directory / "late.pem"
     before = image.read_bytes()
-    knows_its_base.config = replace(knows_its_base.config, decryption=DecryptionConfig(key=late))
+    knows_its_base.config = replace(knows_its_base.config, decryption=DecryptionConfig(key=str(late)))
     with pytest.raises(RefusedError, match="encrypted for other keys"):
         install(knows_its_base, web.url("2.0.twin"))
     made(bench, "recipients", "add", str(image), str(late.with_suffix(".pub.pem")))

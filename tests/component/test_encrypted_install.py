@@ -52,7 +52,7 @@ def device(tmp_path: Path, bench: ReleaseBench) -> HostDevice:
 
 
 def with_key(device: HostDevice, key: Path | None) -> HostDevice:
-    device.config = replace(device.config, decryption=DecryptionConfig(key=key))
+    device.config = replace(device.config, decryption=DecryptionConfig(key=str(key or "")))
     return device
 
 

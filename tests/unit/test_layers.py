@@ -28,6 +28,7 @@ ALLOWED = {
     "repository": {"worker", "transport", "trust", "storage"},
     "policy": {"config"},
     "engine": {
+        "crypto",
         "policy",
         "repository",
         "bootloader",

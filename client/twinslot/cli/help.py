@@ -168,6 +168,17 @@ VERBS: Final[Mapping[str, Help]] = {
             "sudo twinslot device-key init",
         ),
     ),
+    "decryption-key": Help(
+        (
+            "Show the public half of the key that '[decryption] key' names, for which images can be encrypted, or make "
+            "the key. 'init' makes an X25519 key where there is no file, and shows one that is there already. A key in "
+            "a token is made elsewhere. Only root may."
+        ),
+        (
+            "sudo twinslot decryption-key show --json",
+            "sudo twinslot decryption-key init",
+        ),
+    ),
     "check": Help(
         (
             "Run the health checks and show what they found. On trial, a failed required check ends the trial; "

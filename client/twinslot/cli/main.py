@@ -35,6 +35,7 @@ _VERBS: Final = {  # module below `cli.verbs` -> verbs in it; imported when one 
     "info": ("info",),
     "log": ("log",),
     "device_key": ("device-key",),
+    "decryption_key": ("decryption-key",),
     "install": ("install",),
     "poll": ("poll",),
     "scrub": ("scrub",),

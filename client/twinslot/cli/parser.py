@@ -132,6 +132,10 @@ def _add_looking(verbs: _Verbs, anywhere: Parser) -> None:
         "device-key", parents=[anywhere], help="show the public part of this device's own key, or make it"
     )
     key.add_argument("action", choices=("show", "init"), help="show it, or make it where there is none")
+    key = verbs.add_parser(
+        "decryption-key", parents=[anywhere], help="show the public half of the key for encrypted images, or make it"
+    )
+    key.add_argument("action", choices=("show", "init"), help="show it, or make it where there is none")
 
 
 def _add_units(verbs: _Verbs, anywhere: Parser) -> None:

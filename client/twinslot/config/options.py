@@ -125,10 +125,11 @@ class TrustConfig:
 class DecryptionConfig:
     """Opening encrypted images."""
 
-    key: Path | None = option(
-        "File with the private key, X25519 or P-256 in PEM without a passphrase, mode 0400: images that are encrypted "
-        "for it can be installed. Absent: none can.",
-        default=None,
+    key: str = option(
+        "File with the private key, X25519 or P-256 in PEM without a passphrase, mode 0400, or the PKCS #11 URI of one "
+        "in a token, P-256, with `module-path` and `pin-source`: images that are encrypted for it can be installed. "
+        "Empty: none can.",
+        default="",
     )
 
 
@@ -373,6 +374,7 @@ def check_config(config: Config) -> None:
     check_policy(config.policy)
     check_acceptance(config.acceptance)
     _check_token("device.key", config.device.key, files=False)
+    _check_token("decryption.key", config.decryption.key)
     _check_token("http.client_key", config.http.client_key)
 
 

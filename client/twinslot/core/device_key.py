@@ -74,13 +74,18 @@ class PublicPart:
     @property
     def pem(self) -> str:
         """As `openssl pkey -pubin` reads it."""
-        text = base64.b64encode(self.der).decode()
-        lines = [text[at : at + 64] for at in range(0, len(text), 64)]
-        return "\n".join(["-----BEGIN PUBLIC KEY-----", *lines, "-----END PUBLIC KEY-----", ""])
+        return pem_of(self.der)
 
     def as_dict(self) -> dict[str, str]:
         """JSON-ready."""
         return {"algorithm": self.algorithm, "fingerprint": self.fingerprint, "public": self.pem}
+
+
+def pem_of(der: bytes) -> str:
+    """A SubjectPublicKeyInfo as `openssl pkey -pubin` reads it."""
+    text = base64.b64encode(der).decode()
+    lines = [text[at : at + 64] for at in range(0, len(text), 64)]
+    return "\n".join(["-----BEGIN PUBLIC KEY-----", *lines, "-----END PUBLIC KEY-----", ""])
 
 
 def signed_bytes(payload_type: str, payload: bytes) -> bytes:

@@ -10,6 +10,7 @@ import re
 import textwrap
 from typing import Final
 
+from twinslot.core.device_key import pem_of
 from twinslot.core.errors import DeviceError
 from twinslot.core.pkcs11_uri import Pkcs11Uri, parse_uri
 
@@ -17,6 +18,8 @@ NAME: Final = "pkcs11"  # of the provider, and of its shared library
 _PLAIN: Final = re.compile(r"/[A-Za-z0-9/_.,:@+~-]{1,1000}")  # nothing that config(5ssl) gives a meaning to
 _DESCRIPTION: Final = b"PKCS#11 Provider URI v1.0"
 _SEQUENCE, _UTF8, _VISIBLE = 0x30, 0x0C, 0x1A  # X.690 tags
+_POINT, _UNCOMPRESSED = 65, 4  # bytes, and their first (SEC 1, section 2.3.3)
+_P256: Final = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d030107034200")  # what stands before it (RFC 5480)
 # Some modules, SoftHSM among them, crash when they are ended while OpenSSL ends, or give states that they cannot take
 # back; nothing here ends a module before its process ends, or copies an operation.
 _QUIRKS: Final = "no-deinit no-operation-state"
@@ -72,6 +75,18 @@ def device_uri(text: str) -> Pkcs11Uri:
         what, hint = "the PIN of the token is not known", "add '&pin-source=file:/...' to the URI"
         raise DeviceError(what, code="pkcs11-pin", expected="pin-source=file:/PATH", found=uri.token_name, hint=hint)
     return uri
+
+
+def point_pem(point: bytes) -> bytes:
+    """A public key on P-256 as OpenSSL reads it, from its point as RFC 9180 serializes it.
+
+    Raises:
+        DeviceError: `device.worker`: it has another length. Whether the point is one of the curve is OpenSSL's to say.
+    """
+    if len(point) != _POINT or point[0] != _UNCOMPRESSED:
+        found = f"{len(point)} bytes"
+        raise DeviceError("the decrypting worker sent no point", code="worker", expected=f"{_POINT} bytes", found=found)
+    return pem_of(_P256 + point).encode()
 
 
 def _der(tag: int, content: bytes) -> bytes:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import (
@@ -30,6 +31,9 @@ _Private: TypeAlias = X25519PrivateKey | EllipticCurvePrivateKey
 _Public: TypeAlias = X25519PublicKey | EllipticCurvePublicKey
 
 
+KINDS: Final[Mapping[str, Kem]] = {"x25519": Kem.X25519, "p256": Kem.P256}
+
+
 class KeyFormError(ValueError):
     """No key of a kind that images can be encrypted for; `what` says what was found."""
 
@@ -44,6 +48,11 @@ class RecipientKey:
 
     kem: Kem
     raw: bytes
+
+    @property
+    def kind(self) -> str:
+        """Its kind, as people name it."""
+        return next(name for name, kem in KINDS.items() if kem is self.kem)
 
     @property
     def key_id(self) -> bytes:
@@ -124,6 +133,15 @@ def load_public(pem: bytes) -> RecipientKey:
     if isinstance(key, X25519PublicKey) or (isinstance(key, EllipticCurvePublicKey) and _on_curve(key.curve)):
         return _described(key)
     raise KeyFormError("a public key of another kind")
+
+
+def require_point(raw: bytes) -> None:
+    """A point of P-256, as the RFC serializes it; whoever keeps the private half may not look.
+
+    Raises:
+        ValueError: It is none.
+    """
+    EllipticCurvePublicKey.from_encoded_point(SECP256R1(), raw)
 
 
 def _on_curve(curve: object) -> bool:

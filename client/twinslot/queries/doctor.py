@@ -16,9 +16,9 @@ from twinslot.config.options import Config
 from twinslot.core.lifecycle import Event
 from twinslot.core.model import SlotState
 from twinslot.engine.facts import look
+from twinslot.queries import decryption_key as looks_decryption
 from twinslot.queries import device_key as looks_key
 from twinslot.queries import doctor_boot as looks_boot
-from twinslot.queries import doctor_decryption as looks_decryption
 from twinslot.queries import doctor_device as looks_device
 from twinslot.queries.diagnosis import Diagnosis, Look, Scene, Severity
 from twinslot.storage.running_slot import RunningSlot

@@ -4,9 +4,8 @@
 the workers the whole directory is out of sight. `device-key.pub` is the public part, for everybody. Of a key in a token
 there is the public part alone.
 
-A power cut leaves the key whole or not at all: it is written and flushed under a name of its own, then gets its name by
-link(2), which never replaces one that is there; the directory is flushed before anything is said of it. A cut between
-key and public part leaves the key alone, and the next `init` writes the public part from it.
+A power cut leaves the key whole or not at all (key_file.py). A cut between key and public part leaves the key alone,
+and the next `init` writes the public part from it.
 """
 
 from __future__ import annotations
@@ -14,17 +13,16 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-import tempfile
 from pathlib import Path
 from typing import Final
 
 from twinslot.core.device_key import PEM_MAX, PublicPart
 from twinslot.core.errors import DeviceError
+from twinslot.storage.key_file import forget_fresh, place, write_fresh
 from twinslot.storage.sync import make_directory, sync_directory
 
 KEY: Final = "device-key.pem"
 PUBLIC: Final = "device-key.pub"
-_FRESH: Final = ".device-key-"  # of a file that has no name yet
 
 
 class DeviceKeyFiles:
@@ -68,7 +66,7 @@ class DeviceKeyFiles:
             DeviceError: `device.device-key`: it cannot be written.
         """
         try:
-            return self._placed(pem)
+            return place(self.key, pem)
         except OSError as e:
             raise _unusable(f"the device key '{self.key}' cannot be written", e) from e
 
@@ -92,16 +90,18 @@ class DeviceKeyFiles:
         Raises:
             DeviceError: `device.device-key`: it cannot be written.
         """
-        fresh = ""
+        fresh = self.public_path
         try:
             make_directory(self._directory, 0o755)
-            self._forget_fresh()
-            fresh = self._written(public.pem.encode(), 0o444)
-            Path(fresh).rename(self.public_path)
+            forget_fresh(self.key)
+            forget_fresh(self.public_path)
+            fresh = write_fresh(self.public_path, public.pem.encode(), 0o444)
+            fresh.rename(self.public_path)
             sync_directory(self._directory)
         except OSError as e:
-            with contextlib.suppress(OSError):
-                Path(fresh).unlink()
+            if fresh != self.public_path:
+                with contextlib.suppress(OSError):
+                    fresh.unlink()
             raise _unusable(f"'{self.public_path}' cannot be written", e) from e
 
     # keeps: S22
@@ -116,46 +116,6 @@ class DeviceKeyFiles:
             found=f"{stat.filemode(status.st_mode)} of user {status.st_uid}",
             hint="who could read it may sign as this device: remove it, and 'twinslot device-key init' makes another",
         )
-
-    def _placed(self, pem: bytes) -> bool:
-        """Give it its name.
-
-        Raises:
-            OSError: As the system says it; the caller names what was meant.
-        """
-        make_directory(self._directory, 0o755)
-        fresh = Path(self._written(pem, 0o400))
-        try:
-            os.link(fresh, self.key)
-        except FileExistsError:
-            return False
-        finally:
-            fresh.unlink(missing_ok=True)
-        sync_directory(self._directory)
-        return True
-
-    def _written(self, data: bytes, mode: int) -> str:
-        """A flushed file without a name that counts.
-
-        Raises:
-            OSError: As the system says it; the caller names what was meant.
-        """
-        descriptor, name = tempfile.mkstemp(prefix=_FRESH, dir=self._directory)  # mode 0600 from the first moment
-        with open(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fchmod(descriptor, mode)
-            os.fsync(descriptor)
-        return name
-
-    def _forget_fresh(self) -> None:
-        """Remove what a power cut left: a key that nobody was told of, or a second name of the one that counts.
-
-        Raises:
-            OSError: As the system says it; the caller names what was meant.
-        """
-        for left in self._directory.glob(f"{_FRESH}*"):
-            left.unlink(missing_ok=True)
 
 
 def _unusable(message: str, error: OSError) -> DeviceError:

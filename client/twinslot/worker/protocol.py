@@ -32,7 +32,9 @@ relay say to each other (DIAL, LINE, BROKEN, WHY) stands in relay.py.
 | worker | FRESH | the answer to a QUESTION |
 | engine | FILE | JSON: address, bound and validators of a small file (worker/small_files.py) |
 | worker | CONTENT | length of a head (4 bytes), head in JSON, the file |
-| engine | UNWRAP | the envelope; a descriptor of the file with the private key |
+| engine | UNWRAP | the envelope; a descriptor of the file with the private key, or with the public half of a token's |
+| worker | EXCHANGE | the sender's share of the envelope, for the key in the token |
+| engine | SHARED | what the token made of it |
 | worker | CONTENT_KEY | cipher (1), id of the image (16), content key (32) |
 | engine | SERVE | the same; a descriptor of the other end of the socket that OPENER handed out |
 | fetching worker | SEALED | over that socket: id of the file (16), place (7), sealed unit |
@@ -118,6 +120,8 @@ class Kind(enum.IntEnum):
     LINE = 32
     BROKEN = 33
     WHY = 34
+    EXCHANGE = 35
+    SHARED = 36
 
 
 MAX: Final = {  # bytes of payload
@@ -155,6 +159,8 @@ MAX: Final = {  # bytes of payload
     Kind.LINE: JSON_MAX,
     Kind.BROKEN: JSON_MAX,
     Kind.WHY: LINE_NUMBER.size,
+    Kind.EXCHANGE: 65,  # bytes of a point of P-256 (RFC 9180 section 7.1)
+    Kind.SHARED: 32,  # bytes of its x coordinate
 }
 _WITH_DESCRIPTOR: Final = frozenset({Kind.OPEN, Kind.BASE, Kind.FILE, Kind.OPENER, Kind.UNWRAP, Kind.SERVE, Kind.LINE})
 

@@ -11,11 +11,16 @@ from pathlib import Path
 from typing import Final
 
 from twinslot.core.circumstance import is_shortage, shortage
+from twinslot.core.device_key import pem_of
 from twinslot.core.errors import DeviceError
+from twinslot.core.pkcs11_provider import point_pem
+from twinslot.core.pkcs11_uri import is_pkcs11
+from twinslot.system.token import Token
 from twinslot.worker.launch import Worker, start
 from twinslot.worker.protocol import Kind
 
 KEY_MAX: Final = 16 * 1024  # bytes of a key file; the longest in use have some hundred
+PUBLIC_PEM: Final = b"-----BEGIN PUBLIC KEY-----"  # how the public half of a key in a token begins
 START: Final = 120.0  # seconds until a worker answers: importing cryptography takes some on a slow core
 
 
@@ -38,11 +43,11 @@ class Decryption:
 
     Attributes:
         get_worker: A fresh worker of a kind.
-        key: File with the private key; None: there is none.
+        key: File with the private key, or the URI of one in a token; empty: there is none.
     """
 
     get_worker: Callable[[str], Worker]
-    key: Path | None = None
+    key: str = ""
 
     # keeps: S22
     def unlock(self, envelope: bytes) -> Unlocked:
@@ -50,7 +55,7 @@ class Decryption:
 
         Raises:
             RefusedError: `refused.recipient`: the image is for other keys.
-            DeviceError: `device.decryption-key`: this device has none, or it cannot be used.
+            DeviceError: `device.decryption-key`, `device.pkcs11-...`: this device has none, or it cannot be used.
             ImageError: The envelope is damaged.
             TransportError: A worker died.
         """
@@ -71,15 +76,19 @@ class Decryption:
 
     def _content_key(self, envelope: bytes) -> bytes:
         """As the worker says it; this process only hands it on."""
-        if self.key is None:
+        if not self.key:
             what, hint = "the image is encrypted, and this device has no decryption key", "set '[decryption] key'"
             raise DeviceError(what, code="decryption-key", hint=hint)
-        descriptor = open_private(self.key)
+        token = Token.of(self.key) if is_pkcs11(self.key) else None
+        descriptor = open_private(Path(self.key)) if token is None else _public_file(token)
         try:
             worker = self.get_worker("decrypt")
             try:
                 worker.channel.silence = START
                 worker.send(Kind.UNWRAP, envelope, descriptor=descriptor)
+                if token is not None:
+                    shares = worker.receive(Kind.EXCHANGE).payload
+                    worker.send(Kind.SHARED, token.exchange(point_pem(shares)))
                 return worker.receive(Kind.CONTENT_KEY).payload
             finally:
                 worker.close()
@@ -88,6 +97,18 @@ class Decryption:
 
 
 NO_KEY: Final = Decryption(start)
+
+
+def _public_file(token: Token) -> int:
+    """A file without a name that holds the public half of a key in a token; the caller's."""
+    pem = pem_of(token.public()).encode()
+    try:
+        descriptor = os.memfd_create("public", os.MFD_CLOEXEC)
+        os.write(descriptor, pem)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+    except OSError as e:
+        raise shortage("the decryption key cannot be asked now", e) from e
+    return descriptor
 
 
 # keeps: S22

@@ -1,0 +1,64 @@
+"""A private key as a file of root's: whole or not there, and never replaced.
+
+It is written and flushed under a name of its own, then gets its name by link(2), which replaces nothing; the directory
+is flushed before anything is said of it. A power cut leaves the key whole or not at all, and perhaps the name of its
+own, which `forget_fresh` removes.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from twinslot.storage.sync import make_directory, sync_directory
+
+PRIVATE: Final = 0o400  # of a private key's file
+
+
+def place(path: Path, data: bytes) -> bool:
+    """Store a new private key; False: there is a file already, and it stays. After True it survives a power cut.
+
+    Raises:
+        OSError: As the system says it; the caller names what was meant.
+    """
+    make_directory(path.parent, 0o755)
+    fresh = write_fresh(path, data, PRIVATE)
+    try:
+        os.link(fresh, path)
+    except FileExistsError:
+        return False
+    finally:
+        fresh.unlink(missing_ok=True)
+    sync_directory(path.parent)
+    return True
+
+
+def write_fresh(path: Path, data: bytes, mode: int) -> Path:
+    """A flushed file beside this one, without a name that counts.
+
+    Raises:
+        OSError: As the system says it; the caller names what was meant.
+    """
+    descriptor, name = tempfile.mkstemp(prefix=_prefix(path), dir=path.parent)  # mode 0600 from the first moment
+    with open(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fchmod(descriptor, mode)
+        os.fsync(descriptor)
+    return Path(name)
+
+
+def forget_fresh(path: Path) -> None:
+    """Remove what a power cut left: a key that nobody was told of, or a second name of the one that counts.
+
+    Raises:
+        OSError: As the system says it; the caller names what was meant.
+    """
+    for left in path.parent.glob(f"{_prefix(path)}*"):
+        left.unlink(missing_ok=True)
+
+
+def _prefix(path: Path) -> str:
+    return f".{path.name}-"
