@@ -30,7 +30,7 @@ def make(arguments: argparse.Namespace, output: Output) -> None:
     """`dossier make`."""
     refuse_existing(arguments.output, INDEX, force=arguments.force)
     request = read_request(arguments.description)
-    gathered = Gathered(request, unlock_with(arguments.identity, arguments.passphrase))
+    gathered = Gathered(request, unlock_with(arguments))
     signer = open_signer(arguments.key, arguments)
     _check_role(gathered, arguments.role, signer)
     files = dossier_files(gathered, signer, arguments.role or "")

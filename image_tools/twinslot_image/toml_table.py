@@ -119,6 +119,10 @@ class Table:
             raise self.bad(key, "the path of a file", value)
         return self._file.parent / value
 
+    def paths(self, key: str, high: int) -> tuple[Path, ...]:
+        """One to `high` paths, relative to the file."""
+        return tuple(self._file.parent / name for name in self.names(key, _PATH, "the path of a file", high))
+
     def keys(self, key: str, high: int) -> tuple[str, ...]:
         """Where one to `high` keys are: in files, relative to this one, or in tokens, by PKCS #11 URIs."""
         names = self.names(key, _PATH, "the path of a file, or a PKCS #11 URI", high)
