@@ -14,7 +14,7 @@ from twinslot_image import cli_commands as commands
 from twinslot_image.cli_parser_dossier import add_evidence
 from twinslot_image.cli_parser_encryption import add_encryption, add_identity
 from twinslot_image.cli_parser_keys import add_keys
-from twinslot_image.cli_parser_release import add_sbom
+from twinslot_image.cli_parser_release import add_provenance, add_sbom
 from twinslot_image.cli_parser_repository import add_repository
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def make_parser() -> Parser:
     _add_build(verbs, anywhere)
     add_sbom(verbs, anywhere)
     _add_sign(verbs, anywhere)
+    add_provenance(verbs, anywhere)
     add_evidence(verbs, anywhere)
     add_encryption(verbs, anywhere)
     _add_deltas(verbs, anywhere)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +23,7 @@ from twinslot_image.inspect import describe_image, signature_count
 from twinslot_image.key_source import open_signer
 from twinslot_image.outputs import Target
 from twinslot_image.progress import ProgressLine
+from twinslot_image.signing_time import refuse_before
 
 _SIGNATURE_MAX: Final = 4096  # bytes of a detached signature file
 
@@ -71,6 +73,7 @@ def _attaching(arguments: argparse.Namespace) -> Callable[[Front], bytes]:
     signature = read_signature(arguments.attach)
 
     def add(front: Front) -> bytes:
+        _refuse_early(front)
         return signing.attach_signature(front.manifest, parse_trust(front.trust).targets, arguments.role, signature)
 
     return add
@@ -78,9 +81,15 @@ def _attaching(arguments: argparse.Namespace) -> Callable[[Front], bytes]:
 
 def _signing(role: str, signer: CryptoSigner) -> Callable[[Front], bytes]:
     def add(front: Front) -> bytes:
+        _refuse_early(front)
         return signing.sign_manifest(front.manifest, parse_trust(front.trust).targets, role, signer)
 
     return add
+
+
+# keeps: REQ-IMG-28
+def _refuse_early(front: Front) -> None:
+    refuse_before(datetime.now(UTC), parse_manifest(front.manifest).built)
 
 
 def read_signature(path: Path) -> bytes:

@@ -15,6 +15,7 @@ from twinslot_image.compose import read_front
 
 _TO_SIGN = b'{"_type":"targets"'  # how the bytes begin that a signature covers: canonical JSON sorts by key
 _PAE = b"DSSEv1 "
+_ENVELOPE = b'{"payload":'  # DSSE, in the one form of ours
 _SBOM_LOOK = 512  # bytes; ours say in the first hundred what they are
 
 
@@ -58,6 +59,11 @@ def sbom(file: BinaryIO) -> str | None:
     """A bill of materials may be replaced."""
     head = _first(file, _SBOM_LOOK)
     return None if head.startswith(b"{") and b"CycloneDX" in head else "a file that is no bill of materials"
+
+
+def envelope(file: BinaryIO) -> str | None:
+    """A signed statement of the same kind may be replaced: it is made anew from what it is about."""
+    return None if _first(file, len(_ENVELOPE)) == _ENVELOPE else "a file that holds no signed statement"
 
 
 def _first(file: BinaryIO, length: int) -> bytes:

@@ -109,7 +109,7 @@ def test_bash_completes_every_verb_action_and_option_of_the_image_tool() -> None
     first = {verb.split()[0] for verb in verbs}
     everywhere = {option for option in options_of(parser) if option.startswith("--")} | {"--help"}
     assert completed("", program="twinslot-image") == first | everywhere
-    assert completed("--json", "pr", program="twinslot-image") == {"provision"}
+    assert completed("--json", "provi", program="twinslot-image") == {"provision"}
     for group in {verb.split()[0] for verb in verbs if " " in verb}:
         actions = {verb.split()[1] for verb in verbs if verb.startswith(f"{group} ")}
         assert completed(group, "", program="twinslot-image") == actions | {"--help"}

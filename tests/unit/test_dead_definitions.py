@@ -26,7 +26,6 @@ CALLED_BY_OTHERS = {
     "_fill_text": "argparse",
     "_writer": "dbus-next",
     "_lost": "asyncio: a task that no name holds may vanish",
-    "builder": "dataclasses.fields: each field of Source is a key of the manifest",
     "can_fua": "nbdkit's Python plugin",
     "continue_": "cli.main: the verb, with a line below it since the word is Python's",
     "config_complete": "nbdkit's Python plugin",
