@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from twinslot.engine.engine import BootReport, Engine
     from twinslot.engine.fallback import ScrubReport
     from twinslot.engine.poll import PollReport
+    from twinslot.policy.held import HeldInhibitors
     from twinslot.queries.diagnosis import Diagnosis
     from twinslot.queries.preview import Preview
     from twinslot.system.cancellation import Cancellation
@@ -77,6 +78,16 @@ class Updater(Protocol):
 
     def cancel(self) -> Transaction | None:
         """Drop what waits; None: an install that runs was stopped."""
+        ...
+
+    def inhibit(self, what: str, who: str, why: str) -> int:
+        """Say that the device is in use, until the descriptor that this returns and all copies of it are closed.
+
+        Args:
+            what: What must not happen: words of `core.inhibitors.WORDS` with colons between; empty: `restart`.
+            who: Name of who uses it, for people.
+            why: A clause, for people.
+        """
         ...
 
     def close(self) -> None:
@@ -219,6 +230,19 @@ class LocalUpdater:
     def cancel(self) -> Transaction:
         """See `Updater`."""
         return self.engine().cancel()
+
+    def inhibit(self, what: str, who: str, why: str) -> int:
+        """See `Updater`."""
+        from twinslot.core.inhibitors import asked_for
+        from twinslot.system.caller import this_process
+
+        return self.held().hold(asked_for(what, who, why), self._origin or this_process())
+
+    def held(self) -> HeldInhibitors:
+        """Inhibitors of this machine; tests give others."""
+        from twinslot.policy.held import HeldInhibitors
+
+        return HeldInhibitors()
 
     def close(self) -> None:
         """Holds nothing."""

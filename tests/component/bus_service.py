@@ -40,6 +40,7 @@ from twinslot.core.requests import InstallOptions
 from twinslot.core.stream import Base, Cost, ImageHead, ImageStream, Part
 from twinslot.core.transaction import Outcome, Transaction
 from twinslot.engine.engine import Engine
+from twinslot.policy.held import HeldInhibitors
 from twinslot.system.cancellation import Cancellation
 
 NEVER = Path("/nonexistent/end")
@@ -181,6 +182,7 @@ class Paper:
     """A device on paper: what it is in, how often it was looked at, and who asked for something."""
 
     end: Path = NEVER
+    run: Path = NEVER
     state: str = "idle"
     looks: int = 0
     asked: list[Origin] = field(default_factory=list)
@@ -231,6 +233,9 @@ class PretendUpdater(LocalUpdater):
     def history(self, limit: int) -> list[JsonObject]:
         return [transaction().as_dict()] * min(limit, 2)
 
+    def held(self) -> HeldInhibitors:
+        return HeldInhibitors(self._paper.run)
+
     def log(self, after: int, since: str, limit: int) -> JsonObject:
         """Rows that name who asked for what."""
         rows = [{"number": n, "fields": {"origin": asked.as_dict()}} for n, asked in enumerate(self._paper.asked, 1)]
@@ -245,13 +250,14 @@ def main() -> None:
     parser.add_argument(
         "--end", type=Path, default=NEVER, metavar="FILE", help="what cannot be stopped ends when there is this file"
     )
+    parser.add_argument("--run", type=Path, default=NEVER, metavar="DIR", help="where inhibitors are held")
     parser.add_argument("--group", help="one that this host has, in place of the device's own")
     arguments = parser.parse_args()
     if arguments.group:
         vars(callers)["GROUP"] = arguments.group
     logging.basicConfig(level=logging.INFO)
     serve(
-        functools.partial(PretendUpdater, Paper(arguments.end)),
+        functools.partial(PretendUpdater, Paper(arguments.end, arguments.run)),
         address=arguments.address,
         idle=arguments.idle,
         grace=arguments.grace,

@@ -27,6 +27,8 @@ NOBODY = 65534  # Debian policy, section 9.2.2: user `nobody`, and the group `no
 GROUP = "nogroup"
 OFFER = {"log", "install", "install from a file", "reinstall"}
 OPERATE = {"activate", "commit", "rollback", "cancel"}
+INHIBIT = {"inhibit"}
+MEMBERS = OFFER | OPERATE | INHIBIT
 OVERRIDE = {"retry", "ignore_expiry", "force"}
 
 pytestmark = [
@@ -61,6 +63,7 @@ with connect({address!r}) as it:
         "force": lambda: it.commit(CommitOptions(force="a reason")),
         "rollback": lambda: it.rollback(RollbackOptions()),
         "cancel": lambda: it.cancel(),
+        "inhibit": lambda: os.close(it.inhibit("", "therapy", "an infusion runs")),
     }}
     codes = {{}}
     for name, attempt in attempts.items():
@@ -87,8 +90,11 @@ def codes_of(address: str, directory: Path, *, user: int = NOBODY, groups: tuple
 
 
 def allowed(codes: dict[str, str]) -> set[str]:
-    """What was not refused for want of a right: a commit without checks is refused by the device itself."""
-    assert set(codes.values()) <= {"done", "refused.not-allowed", "refused.unhealthy"}
+    """What was not refused for want of a right: a commit without checks is refused by the device itself.
+
+    Nor has that device a place for inhibitors.
+    """
+    assert set(codes.values()) <= {"done", "refused.not-allowed", "refused.unhealthy", "device.inhibitors"}
     return {name for name, code in codes.items() if code != "refused.not-allowed"}
 
 
@@ -125,6 +131,7 @@ def authority(address: str, rules: dict[str, list[int]]) -> Iterator[subprocess.
         ("operate override", OPERATE | {"force"}),
         ("override", set()),
         ("offer operate override", OFFER | OPERATE | OVERRIDE),
+        ("inhibit", INHIBIT),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -136,7 +143,7 @@ def test_polkit_decides_on_each_right_alone(tmp_path: Path, rules: str, may: set
 
 def test_root_is_not_asked_for_and_a_rule_for_another_user_does_not_help(tmp_path: Path) -> None:
     with private_bus() as address, service_on(address), authority(address, {"offer": [1]}):
-        assert allowed(codes_of(address, tmp_path, user=0)) == OFFER | OPERATE | OVERRIDE
+        assert allowed(codes_of(address, tmp_path, user=0)) == MEMBERS | OVERRIDE
         assert allowed(codes_of(address, tmp_path)) == set()
 
 
@@ -148,7 +155,7 @@ def test_without_polkit_the_group_has_all_but_override_and_others_have_nothing(t
     policy.write_text(shipped.replace('group="twinslot"', f'group="{GROUP}"'))
     assert policy.read_text() != shipped
     with private_bus(policy if system else None) as address, service_on(address, "--group", GROUP):
-        assert allowed(codes_of(address, tmp_path, user=1, groups=(NOBODY,))) == OFFER | OPERATE
+        assert allowed(codes_of(address, tmp_path, user=1, groups=(NOBODY,))) == MEMBERS
         assert allowed(codes_of(address, tmp_path, user=1)) == set()
 
 
@@ -279,7 +286,11 @@ def test_polkit_itself_gives_the_group_what_the_shipped_rules_say_and_a_products
     )
     shipped = SYSTEMD / "org.twinslot.update1.rules"
     for number, (rules, may) in enumerate(
-        [((), set()), ((shipped,), OFFER | OPERATE), ((shipped, product), OFFER | OPERATE | OVERRIDE)]
+        [
+            ((), set()),
+            ((shipped,), OFFER | OPERATE | INHIBIT),
+            ((shipped, product), OFFER | OPERATE | INHIBIT | OVERRIDE),
+        ]
     ):
         with (
             private_bus() as address,

@@ -61,6 +61,7 @@ with connect({address!r}) as it:
         lambda: it.rollback(RollbackOptions()),
         lambda: it.cancel(),
         lambda: it.log(0, "", 0),
+        lambda: it.inhibit("", "a game", "it is being played"),
     ):
         try:
             change()
@@ -88,7 +89,7 @@ def as_stranger(address: str, job: str) -> list[str]:
 def test_a_stranger_may_look_but_the_service_itself_refuses_to_change() -> None:
     with private_bus() as address, service_on(address):
         (job,) = Caller(address).call("Install", "sa{sv}", "http://server/wait", {})
-        assert as_stranger(address, job) == ["refused.not-allowed"] * 7 + ["org.twinslot.Error.Refused"]
+        assert as_stranger(address, job) == ["refused.not-allowed"] * 8 + ["org.twinslot.Error.Refused"]
         assert Caller(address).get("CurrentJob") == job
 
 
@@ -97,7 +98,7 @@ def test_a_stranger_may_look_but_the_service_itself_refuses_to_change() -> None:
 def test_a_stranger_is_stopped_by_the_policy_of_the_bus_and_hears_the_same() -> None:
     with private_bus(policy=POLICY) as address, service_on(address):
         (job,) = Caller(address).call("Install", "sa{sv}", "http://server/wait", {})
-        assert as_stranger(address, job) == ["refused.not-allowed"] * 7 + ["AccessDenied"]
+        assert as_stranger(address, job) == ["refused.not-allowed"] * 8 + ["AccessDenied"]
         assert Caller(address).get("CurrentJob") == job
 
 

@@ -310,7 +310,7 @@ def test_anybody_may_look_and_only_root_and_the_group_may_change() -> None:
         for interface in ElementTree.parse(DESCRIPTION).getroot().findall("interface")
         for method in interface.findall("method")
     }
-    closed = {"Install", "InstallFile", "Activate", "Commit", "Rollback", "Cancel", "GetLog"}
+    closed = {"Install", "InstallFile", "Activate", "Commit", "Rollback", "Cancel", "GetLog", "Inhibit"}
     assert {member for interface, member in methods - opened} == closed
 
 

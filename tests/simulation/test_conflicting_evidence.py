@@ -175,7 +175,7 @@ def test_a_flipped_bit_in_the_record_is_never_a_fault_of_the_program(board: Simu
     board.install(NEW, activate=False)
     path = board.data / "record.sqlite"
     whole = path.read_bytes()
-    at = whole.index(b'{"armed"')
+    at = whole.index(b'{"activate"')
     path.write_bytes(whole[:at] + b"[" + whole[at + 1 :])
     board.engine().boot()
 

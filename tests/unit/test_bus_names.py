@@ -114,7 +114,7 @@ def test_a_method_without_a_right_is_open_to_those_alone_who_may_override() -> N
 def test_the_actions_are_those_of_the_rights_and_no_user_has_one_by_default() -> None:
     policy = (ROOT / "systemd/org.twinslot.update1.policy").read_text()
     rights = [right for right in Right if right is not Right.READ]
-    assert policy.count("<action id=") == len(rights) == 3
+    assert policy.count("<action id=") == len(rights) == 4
     for right in rights:
         assert f'<action id="org.twinslot.update1.{right}">' in policy
     assert policy.count(">no</allow_") == 3 * len(rights)

@@ -21,6 +21,7 @@ from twinslot.cli import options as cli_options
 from twinslot.config.options import Config, load
 from twinslot.core.canonical import encode
 from twinslot.core.errors import DeviceError
+from twinslot.core.inhibitors import Inhibitor
 from twinslot.core.model import Floors, SlotName
 from twinslot.core.origin import Origin
 from twinslot.core.policy import Gate, Question, Wish
@@ -31,6 +32,7 @@ from twinslot.engine import assemble, facts, poll, trust_time, verifier
 from twinslot.engine.offered import chosen
 from twinslot.health.selection import configured_checks
 from twinslot.payloads.select import find_places
+from twinslot.policy import local
 from twinslot.policy.local import LocalPolicy
 from twinslot.queries import preview
 from twinslot.queries.doctor import doctor
@@ -160,10 +162,23 @@ def waits(config: Config) -> object:
     """What policy says on a day at noon, of a device whose clock no server has set, and of one in 1970."""
     found: list[object] = []
     for now in (datetime(2026, 5, 5, 12, tzinfo=UTC), datetime(1970, 1, 1, 12, tzinfo=UTC)):
-        here = LocalPolicy(config, itertools.repeat(now).__next__, Path("/nonexistent"))
+        here = LocalPolicy(config, itertools.repeat(now).__next__, root=Path("/nonexistent"))
         found += [here.window(step, "2026-01-01T00:00:00+00:00") for step in ("fetch", "restart")]
         found += [here.obstacles(Question(gate, Wish(remote=True))) for gate in Gate]
     return found
+
+
+def asks_programs(config: Config) -> object:
+    """What programs of the product have to say."""
+    here = LocalPolicy(config, itertools.repeat(datetime(2026, 5, 5, 12, tzinfo=UTC)).__next__)
+    return here.obstacles(Question(Gate.RESTART, Wish()))
+
+
+def uses(config: Config) -> object:
+    """Who uses a device whose logind does not answer."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(local, "logind_inhibitors", lambda _: (Inhibitor("logind", "it does not answer"),))
+        return LocalPolicy(config, itertools.repeat(datetime(2026, 5, 5, tzinfo=UTC)).__next__).inhibitors()
 
 
 def gives_way(config: Config) -> object:
@@ -279,6 +294,9 @@ KEYS: dict[str, tuple[str, str, Callable[[Config], object]]] = {
     "health.http.delay": ("", "5", checks),
     "health.http.required": ("", "false", checks),
     "trial.deadline": ("", "77", diagnosis),
+    "policy.in_use.directories": ("", '["{0}/busy.d"]', asks_programs),
+    "policy.in_use.timeout": ("[policy.in_use]\ndirectories = ['{0}/slow.d']", "0.1", asks_programs),
+    "policy.in_use.logind": ("", "false", uses),
     "policy.clock": ("", '"synchronized"', waits),
     "policy.clock_unknown": ("", '"open"', waits),
     "policy.fetch_window.calendar": ("", '"*-*-* 13:00"', waits),
@@ -319,6 +337,9 @@ def test_changing_a_key_changes_what_is_done(tmp_path: Path, key: str) -> None:
     (tmp_path / "root.json").write_text("{}")
     (tmp_path / "slow").write_text("#!/bin/sh\nsleep 1.5\n")
     (tmp_path / "slow").chmod(0o755)
+    for name, program in (("slow.d", "../slow"), ("busy.d", "/bin/false")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "program").symlink_to(program)
     (tmp_path / "card").write_bytes(bytes(0x8000))
     UBootRig(tmp_path, tmp_path / "card").boot.reset({"slot": "a", "slot_a": "good", "slot_b": "bad"})
     place = tmp_path / "etc/twinslot"

@@ -26,7 +26,7 @@ ALLOWED = {
     "health": {"config", "system"},
     "worker": {"image", "trust", "crypto", "transport", "system"},
     "repository": {"worker", "transport", "trust", "storage"},
-    "policy": {"config"},
+    "policy": {"config", "health", "system"},
     "engine": {
         "crypto",
         "policy",
@@ -55,7 +55,7 @@ ALLOWED = {
         "system",
         "engine",
     },
-    "app": {"engine", "queries", "worker", "config", "system"},
+    "app": {"engine", "policy", "queries", "worker", "config", "system"},
     "bus": {"app", "system"},
     "service": {"app", "bus", "config", "system"},
     "cli": {"app", "bus", "config", "service", "image", "queries", "system"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 from collections.abc import Awaitable
 from typing import Any, Final
@@ -45,7 +46,7 @@ async def open_bus(address: str | None, largest: int = 0) -> MessageBus:
         _release(bus)
         found = str(e) or type(e).__name__
         raise DeviceError("there is no message bus", code="bus", found=found, hint=WITHOUT_SERVICE) from e
-    bus.add_message_handler(_drop_uncalled)
+    bus.add_message_handler(functools.partial(_drop_uncalled, bus))
     return bus
 
 
@@ -56,9 +57,13 @@ def close_descriptors(message: Message) -> None:
             os.close(message.unix_fds.pop())
 
 
-def _drop_uncalled(message: Message) -> bool:
-    """Only calls may bring descriptors: the bus' own answers do (`ProcessFD`), and anybody can put some in a signal."""
-    if message.message_type is not MessageType.METHOD_CALL:
+def _drop_uncalled(bus: BoundedBus, message: Message) -> bool:
+    """Only calls may bring descriptors, and answers that are waited for with some (`ask_for_descriptors`).
+
+    The bus' own answers bring some (`ProcessFD`), and anybody can put some in a signal.
+    """
+    awaited = message.message_type is MessageType.METHOD_RETURN and message.reply_serial in bus.with_descriptors
+    if message.message_type is not MessageType.METHOD_CALL and not awaited:
         close_descriptors(message)
     return False
 
@@ -101,6 +106,21 @@ async def ask(bus: MessageBus, message: Message) -> Message:
     if reply is None:
         raise DeviceError("the connection to the bus was lost", code="bus", hint=WITHOUT_SERVICE)
     return reply
+
+
+async def ask_for_descriptors(bus: MessageBus, message: Message) -> Message:
+    """As `ask`; descriptors of the answer are the receiver's to close.
+
+    Raises:
+        DeviceError: `device.bus`: no answer came.
+    """
+    assert isinstance(bus, BoundedBus)
+    message.serial = bus.next_serial()
+    bus.with_descriptors.add(message.serial)
+    try:
+        return await ask(bus, message)
+    finally:
+        bus.with_descriptors.discard(message.serial)
 
 
 async def ask_daemon(bus: MessageBus, member: str, signature: str = "", *body: Any) -> list[Any]:

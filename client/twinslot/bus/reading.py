@@ -32,10 +32,14 @@ class BoundedBus(MessageBus):
     Args:
         largest: Bytes of the largest message that is read; 0: as large as the bus passes on.
         arguments: As the library's.
+
+    Attributes:
+        with_descriptors: Serials of our calls whose answers may bring descriptors.
     """
 
     def __init__(self, *, largest: int = 0, **arguments: Any) -> None:
         self._largest = largest
+        self.with_descriptors: set[int] = set()
         super().__init__(**arguments)
         self._writer = PatientWriter(self)  # type: ignore[no-untyped-call]
 

@@ -1,13 +1,16 @@
 """`[policy]`: when an update may go on."""
 
+# ruff: noqa: RUF009 - `option` makes dataclass fields, it does not make values
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Final
 
 from twinslot.config.fields import option
 
 WEEK: Final = 604_800
+READY_DIRECTORIES: Final = (Path("/etc/twinslot/ready.d"), Path("/usr/lib/twinslot/ready.d"))  # need not exist
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,9 +27,23 @@ class WindowConfig:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class InUseConfig:
+    """Who is asked whether the device is in use, beside files in /run/twinslot/inhibit.d and callers of `Inhibit`."""
+
+    directories: tuple[Path, ...] = option(
+        "Every executable in these is asked before arming and before a restart: any exit status but 0, and no end in "
+        "time, mean in use. Names hide each other as those of health checks do.",
+        default=READY_DIRECTORIES,
+    )
+    timeout: float = option("Of one program.", default=10.0, unit="seconds", low=0.1, high=600)
+    logind: bool = option("Heed who blocks a shutdown by systemd-inhibit(1) or logind.", default=True)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyConfig:
     """When an update may go on; what has to wait goes on by itself (guide-policy.md)."""
 
+    in_use: InUseConfig = option("Who is asked whether the device is in use.", factory=InUseConfig)
     clock: str = option(
         "When windows may go by the clock: once it is not before what is known to have passed, or once a server has "
         "set it since the start, too.",

@@ -18,7 +18,7 @@ def reference() -> str:
     lines = list(_REFERENCE_HEAD)
     for title, kind in _tables(Config, ()):
         lines += ["", f"## `{title}`", "", str(kind.__doc__), "", "| key | type | default | allowed | meaning |"]
-        lines += ["|---|---|---|---|---|", *(_row(kind, field) for field in dataclasses.fields(kind))]
+        lines += ["|---|---|---|---|---|", *(_row(kind, field) for field in _keys(kind))]
     return "\n".join(lines) + "\n"
 
 
@@ -47,6 +47,12 @@ def _tables(kind: type[Any], at: tuple[str, ...]) -> Iterator[tuple[str, type[An
             yield from _tables(table, path)
         elif items and dataclasses.is_dataclass(items[0]):
             yield f"[[{'.'.join(path)}]]", typing.cast(type[Any], items[0])
+
+
+def _keys(kind: type[Any]) -> Iterator[dataclasses.Field[Any]]:
+    """Its fields but for tables, which have a section of their own."""
+    hints = typing.get_type_hints(kind)
+    return (field for field in dataclasses.fields(kind) if not dataclasses.is_dataclass(hints[field.name]))
 
 
 def _row(kind: type[Any], field: dataclasses.Field[Any]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from twinslot.core.errors import Refusal
+from twinslot.core.errors import Refusal, RefusedError
 from twinslot.core.policy import Gate, Obstacle, ObstacleKind
 from twinslot.core.text import printable
 
@@ -16,6 +16,14 @@ WORDS: Final[Mapping[str, frozenset[Gate]]] = {
     "restart": frozenset({Gate.ACTIVATE, Gate.RESTART}),  # what is armed starts at any reset
 }
 USUAL: Final = "restart"
+NOT_ASKED: Final = Obstacle(
+    ObstacleKind.IN_USE,
+    Refusal(
+        "not-asked",
+        "programs that say whether the device is in use have to be asked outside of the service",
+        hint="twinslot-continue.service does it in a moment",
+    ),
+)
 TEXT_LIMIT: Final = 200  # characters that are shown of who and why
 FILE_LIMIT: Final = 4096  # bytes of a file that are looked at
 
@@ -54,6 +62,23 @@ def parse_what(text: str) -> frozenset[str]:
     if not words:
         return frozenset({USUAL})
     return words if words <= WORDS.keys() else frozenset(WORDS)
+
+
+def asked_for(what: str, who: str, why: str) -> Inhibitor:
+    """What a caller asks for, who can be told that it is wrong.
+
+    Raises:
+        RefusedError: `refused.inhibitor`: a word is not known, or who or why is missing.
+    """
+    words = frozenset(what.split(":")) if what else frozenset({USUAL})
+    if not words <= WORDS.keys():
+        hint = "words with colons between"
+        raise RefusedError(
+            Refusal("inhibitor", "it is not known what must not happen", ", ".join(WORDS), what[:TEXT_LIMIT], hint)
+        )
+    if not who.strip() or not why.strip():
+        raise RefusedError(Refusal("inhibitor", "who uses the device and why must be said"))
+    return Inhibitor(shown(who), shown(why), words, "bus")
 
 
 def of_file(name: str, data: bytes) -> Inhibitor:

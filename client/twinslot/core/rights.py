@@ -12,6 +12,7 @@ class Right(enum.StrEnum):
     READ = "read", "look at this device"
     OFFER = "offer", "offer images to this device"
     OPERATE = "operate", "activate, commit, roll back or cancel on this device"
+    INHIBIT = "inhibit", "say that this device is in use"
     OVERRIDE = "override", "override a check of this device"
 
     meaning: str

@@ -37,7 +37,7 @@ from twinslot.storage.record.record import Record
 from twinslot.storage.running_slot import find_running_slot
 from twinslot.storage.sync import make_directory
 from twinslot.system.caller import this_process
-from twinslot.system.power import reboot
+from twinslot.system.power import ask_again, reboot
 from twinslot.transport.http.options import SCHEMES
 from twinslot.transport.http.places import Near, nearness
 from twinslot.trust.verdict import Verdict
@@ -49,7 +49,7 @@ log = logging.getLogger(__name__)
 
 LOCK_WAIT: Final = 15.0  # seconds that a boot, check or commit waits for another
 NO_TRIAL: Final = Path("/run/twinslot/no-trial")
-_PATIENT: Final = frozenset({"boot", "check", "commit"})
+_PATIENT: Final = frozenset({"boot", "check", "commit", "continue"})
 
 
 def open_engine(config: Config, *, service_workers: bool, origin: Origin | None = None) -> Engine:
@@ -141,8 +141,9 @@ def open_device(config: Config, get_worker: GetWorker, origin: Origin) -> Device
         hardware=config.device.hardware,
         variant=config.device.variant,
         origin=origin,
-        obstacles=LocalPolicy(config, utc_now).obstacles,
+        obstacles=LocalPolicy(config, utc_now, may_ask=get_worker is launch.start).obstacles,
         waits=WaitsFile(),
+        ask_elsewhere=ask_again,
         running_notes=running.disagreements,
         root_payload=running.root,
     )

@@ -144,6 +144,7 @@ class Device:
         variant: its variant; None where local configuration names none.
         obstacles: Gathers what stands against a step beside the update itself (`core.policy`).
         waits: Where it is told what an update waits for.
+        ask_elsewhere: Has policy asked again outside of this process, where programs of the product may run.
         expecting: Entered while an image's head is on its way and until it is verified: the trust process may start
             meanwhile, which takes longer than its answer.
     """
@@ -178,3 +179,4 @@ class Device:
     origin: Origin = NOBODY
     obstacles: Callable[[Question], tuple[Obstacle, ...]] = _nothing_against
     waits: WaitStore = field(default_factory=RememberedWait)
+    ask_elsewhere: Callable[[], None] = lambda: None

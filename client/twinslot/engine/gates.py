@@ -9,6 +9,7 @@ from dataclasses import replace
 from twinslot.core.boot_variables import BootState
 from twinslot.core.errors import DeviceError, RefusedError
 from twinslot.core.events import AuditEvent
+from twinslot.core.inhibitors import NOT_ASKED
 from twinslot.core.lifecycle import ON_TRIAL
 from twinslot.core.policy import Gate, Go, PolicyFacts, Question, Refuse, Verdict, Wait, Wish, decide
 from twinslot.core.slotset import slots_from
@@ -74,6 +75,8 @@ def _tell(gate: Gate, verdict: Verdict, device: Device, update: OpenUpdate) -> N
     device.waits.tell(waiting)
     if told is None or told.codes != waiting.codes or update.unsaved:
         update.save(AuditEvent.WAITS, {"gate": str(gate)} | RefusedError(verdict.why).as_dict())
+    if NOT_ASKED.why in verdict.why:
+        device.ask_elsewhere()
 
 
 def _ask(

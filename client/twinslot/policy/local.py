@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twinslot.config.options import Config
-from twinslot.core.inhibitors import Inhibitor
+from twinslot.core.inhibitors import NOT_ASKED, WORDS, Inhibitor
 from twinslot.core.inhibitors import obstacles as in_use
 from twinslot.core.policy import Gate, Obstacle, Question
 from twinslot.policy.clock import clock_is_known
+from twinslot.policy.held import DIRECTORY as HELD
+from twinslot.policy.held import HeldInhibitors
 from twinslot.policy.inhibitors import DIRECTORY, file_inhibitors
+from twinslot.policy.logind import logind_inhibitors
 
 if TYPE_CHECKING:
     from twinslot.core.windows import WindowState
@@ -26,21 +29,38 @@ class LocalPolicy:
     Attributes:
         config: Of this device.
         now: Its clock.
+        may_ask: False in the sandboxed service, where a program of the product would fail and hold an update for ever:
+            then it counts as in use until somebody else has asked.
         root: Where the files of the system stand.
     """
 
     config: Config
     now: Callable[[], datetime]
+    may_ask: bool = True
     root: Path = Path("/")
 
     # keeps: S20
     def obstacles(self, question: Question) -> tuple[Obstacle, ...]:
-        """What stands against a step now."""
-        return (*in_use(self.inhibitors(), question.gate), *self._windows(question))
+        """What stands against a step now. What is cheap comes first: programs are asked when nothing else does."""
+        found = (*in_use(self.inhibitors(), question.gate), *self._windows(question))
+        return found or (self._programs() if question.gate in WORDS["restart"] else ())
 
     def inhibitors(self) -> tuple[Inhibitor, ...]:
-        """Who says that the device is in use."""
-        return file_inhibitors(self.root / DIRECTORY.relative_to("/"))
+        """Who says that the device is in use, without asking a program."""
+        held = HeldInhibitors(self._below(HELD)).inhibitors()
+        logind = logind_inhibitors(self.root) if self.config.policy.in_use.logind else ()
+        return (*held, *file_inhibitors(self._below(DIRECTORY)), *logind)
+
+    def _programs(self) -> tuple[Obstacle, ...]:
+        from twinslot.policy.ready import busy, programs
+
+        asked = self.config.policy.in_use
+        if not self.may_ask and programs(asked.directories, asked.timeout):
+            return (NOT_ASKED,)
+        return in_use(busy(asked.directories, asked.timeout), Gate.RESTART)
+
+    def _below(self, path: Path) -> Path:
+        return self.root / path.relative_to("/")
 
     def clock_known(self, verified: str) -> bool:
         """Whether windows may go by the clock.

@@ -1,4 +1,4 @@
-"""Restarting the device."""
+"""What is asked of the system manager: a restart of the device, and to start a unit of ours."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from twinslot.system import process
 
 log = logging.getLogger(__name__)
 
+CONTINUE: Final = "twinslot-continue.service"
 TRIES: Final = 5  # a second between two
 
 
@@ -22,11 +23,23 @@ def reboot() -> None:
         DeviceError: `device.reboot`: it cannot be asked for, or was refused.
     """
     try:
-        ended = _started_in_the_end(["systemctl", "--no-block", "reboot"])
+        # Who blocks a shutdown was asked by policy, and the nets of a trial ask nobody.
+        ended = _started_in_the_end(["systemctl", "--no-block", "--check-inhibitors=no", "reboot"])
     except OSError as e:
         raise DeviceError("the reboot cannot be asked for", code="reboot", found=e, hint="reboot by hand") from e
     if ended.status != 0:
         raise DeviceError("the reboot was refused", code="reboot", found=ended.complaint(), hint="reboot by hand")
+
+
+def ask_again() -> None:
+    """Have systemd start what asks policy again; where that fails, the timer does it later."""
+    try:
+        ended = process.run(["systemctl", "--no-block", "start", CONTINUE], timeout=60)
+    except OSError as e:
+        log.warning("'%s' cannot be started: %s", CONTINUE, e.strerror)
+        return
+    if ended.status != 0:
+        log.warning("'%s' cannot be started: %s", CONTINUE, ended.complaint())
 
 
 def _started_in_the_end(argv: list[str]) -> process.ProgramResult:

@@ -117,6 +117,15 @@ class BusUpdater:
         except CancelledError:
             return None
 
+    def inhibit(self, what: str, who: str, why: str) -> int:
+        """See `Updater`."""
+        texts = [names.text(each) for each in (what, who, why)]
+        reply = self._link.call(names.PATH, names.UPDATE, "Inhibit", "sss", texts, [])
+        index = reply.body[0] if reply.body else 0
+        if index >= len(reply.unix_fds):
+            raise DeviceError("the bus passes no descriptors", code="bus", hint="do client and service differ?")
+        return int(reply.unix_fds.pop(index))
+
     def _asked(self, member: str, signature: str = "", *body: object) -> Any:
         """What a method answers in JSON."""
         return json.loads(self._link.call(names.PATH, names.UPDATE, member, signature, list(body), []).body[0])

@@ -18,6 +18,7 @@ from twinslot.bus.library import (
     MessageType,
     ask,
     ask_daemon,
+    ask_for_descriptors,
     close_bus,
     open_bus,
     until_lost,
@@ -25,6 +26,8 @@ from twinslot.bus.library import (
 from twinslot.core.progress import Phase, Progress
 
 _T = TypeVar("_T")
+
+_GIVE_DESCRIPTORS = frozenset({"Inhibit"})  # methods with `h` in their answer
 
 _RULES = (
     f"type='signal',sender='{names.SERVICE}',path_namespace='{names.JOB_PATH}'",
@@ -137,7 +140,7 @@ class Link:
         self, path: str, interface: str, member: str, signature: str, body: list[Any], descriptors: list[int]
     ) -> Message:
         message = Message(names.SERVICE, path, interface, member, signature=signature, body=body, unix_fds=descriptors)
-        reply = await ask(self._bus, message)
+        reply = await (ask_for_descriptors if member in _GIVE_DESCRIPTORS else ask)(self._bus, message)
         if reply.message_type is MessageType.ERROR:
             words = reply.body[0] if reply.signature.startswith("s") else ""
             raise names.error_from(reply.error_name, words)

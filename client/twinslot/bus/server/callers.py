@@ -15,7 +15,7 @@ from twinslot.core.origin import Origin, OriginKind
 from twinslot.core.rights import Right
 from twinslot.system.caller import name_of
 
-MEMBERS_MAY: Final = frozenset({Right.READ, Right.OFFER, Right.OPERATE})  # where polkit is not installed
+MEMBERS_MAY: Final = frozenset({Right.READ, Right.OFFER, Right.OPERATE, Right.INHIBIT})  # where polkit is not installed
 
 
 class Caller:

@@ -56,6 +56,7 @@ class Update:
         self._telling = asyncio.Lock()
         self._status = SharedLook(lambda: asyncio.to_thread(self._looking.status))
         self._one_history = asyncio.Lock()
+        self._one_inhibit = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         exporter.add(names.PATH, self)
 
@@ -69,6 +70,7 @@ class Update:
             "Commit": self._commit,
             "Rollback": self._rollback,
             "Cancel": self._cancel,
+            "Inhibit": self._inhibit,
             "GetStatus": self._get_status,
             "GetHistory": self._get_history,
             "GetLog": self._get_log,
@@ -136,6 +138,12 @@ class Update:
             return [running.path]
         updater = self._updater_of(call.origin)
         return [self.jobs.start("cancel", lambda _: updater.cancel(), call.origin).path]
+
+    async def _inhibit(self, call: Call) -> list[Any]:
+        what, who, why = call.body
+        async with self._one_inhibit:  # one after the other, since each looks for the next free name
+            call.answered.append(await asyncio.to_thread(self._updater_of(call.origin).inhibit, what, who, why))
+        return [0]
 
     async def _get_status(self, _: Call) -> list[Any]:
         return [json.dumps(await self._status(), default=str)]

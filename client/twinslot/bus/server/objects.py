@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from twinslot.bus import description, names
@@ -38,6 +38,7 @@ class Call:
         body: Arguments, of the declared types.
         descriptors: What an argument of type `h` is an index into.
         require: Asks for a right beside that of the method; raises `RefusedError`.
+        answered: Takes descriptors that the answer has indexes into; they are closed once it was sent.
     """
 
     sender: str
@@ -45,6 +46,7 @@ class Call:
     body: list[Any]
     descriptors: list[int]
     require: Callable[[Right], Awaitable[None]]
+    answered: list[int] = field(default_factory=list)
 
 
 Method = Callable[[Call], Awaitable[list[Any]]]
@@ -164,8 +166,13 @@ class Exporter:
         self._send(message, reply)
 
     def _send(self, message: Message, reply: Message) -> None:
+        sent = None
         if not message.flags & MessageFlag.NO_REPLY_EXPECTED and self._bus.connected:
-            self._bus.send(reply)
+            sent = self._bus.send(reply)
+        if sent is None:
+            close_descriptors(reply)
+        elif reply.unix_fds:
+            sent.add_done_callback(lambda _: close_descriptors(reply))
 
     async def _reply(self, message: Message) -> Message:
         if message.interface == "org.freedesktop.DBus.Introspectable" and message.member == "Introspect":
@@ -195,7 +202,7 @@ class Exporter:
                 raise
             ended_outside(message.member, e, origin)
             raise
-        return Message.new_method_return(message, declared.gives, body)
+        return Message.new_method_return(message, declared.gives, body, call.answered)
 
     def _introspect(self, path: str) -> str:
         prefix = "/" if path == "/" else path + "/"
