@@ -17,6 +17,9 @@ from twinslot.image.wire import Header
 from twinslot_image.binaries import Looked
 from twinslot_image.compose import AttachedFile, ReleaseFacts, compose_manifest, write_image
 from twinslot_image.description import Description, PayloadSource
+from twinslot_image.file_digest import file_digest
+from twinslot_image.gate.bound import bound
+from twinslot_image.gate.judge import Contents, judge
 from twinslot_image.keys import load_trust
 from twinslot_image.named_file import NamedFile, read_small
 from twinslot_image.outputs import Target
@@ -49,7 +52,7 @@ def build_image(description: Description, target: Target, now: datetime) -> Buil
     Raises:
         ImageError: Something in the description cannot be made into an image.
         RefusedError: A root file system is for another architecture, or lacks a library that a program needs or a unit
-            that brings the device back; every reason at once.
+            that brings the device back; every reason at once. Or its policy is not met, with every reason.
         DeviceError: No keys, or a program is missing.
     """
     trust = load_trust(description.trust)
@@ -61,6 +64,7 @@ def build_image(description: Description, target: Target, now: datetime) -> Buil
     compose_manifest(facts, names, [*attachments, *(AttachedFile(n, "a/b", b"-") for n in sbom_names(description))])
     looked = _check_payloads(description)
     attachments += make_sboms(description, now)
+    _require_policy(description, attachments)
     with ExitStack() as stack:
         packed, groups = [], []
         for source in description.payloads:
@@ -109,7 +113,19 @@ def _facts(description: Description, now: datetime) -> ReleaseFacts:
         source=description.source,
         change=description.change,
         requires=(ENCRYPTION,) if description.recipients else (),
+        policy=bound(description.policy) if description.policy else {},
     )
+
+
+def _require_policy(description: Description, attachments: list[AttachedFile]) -> None:
+    """A policy that names roles is asked when they sign; one that names none is asked here."""
+    policy = description.policy
+    if policy is None or policy.roles:
+        return
+    payloads = {source.name: file_digest(source.file) for source in description.payloads}
+    contents = Contents(description.product, description.release, payloads, tuple(attachments))
+    if reasons := judge(policy, contents):
+        raise RefusedError(reasons)
 
 
 def _placeholder(name: str) -> PackedPayload:

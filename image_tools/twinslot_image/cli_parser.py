@@ -150,6 +150,8 @@ def _add_sign(verbs: _Verbs, anywhere: Parser) -> None:
     ways.add_argument("--key", metavar="FILE|env:VARIABLE|pkcs11:URI", help=key)
     ways.add_argument("--detached-payload", metavar="FILE", help="write the bytes to be signed elsewhere")
     ways.add_argument("--attach", type=Path, metavar="FILE", help="add a signature made elsewhere, raw or hex")
+    what = "description whose [policy] must be met; without it a role that the image's own policy names cannot sign"
+    sign.add_argument("--policy", type=Path, metavar="IMAGE.toml", help=what)
     _add_force(sign)
     sign.set_defaults(run=cli_sign.sign)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from twinslot.cli.output import Output
 from twinslot_image import replaceable
 from twinslot_image.build import build_time
 from twinslot_image.cli_commands import counted, say
+from twinslot_image.file_digest import file_digest
 from twinslot_image.outputs import Target
 from twinslot_image.progress import ProgressLine
 from twinslot_image.sbom.document import BillSubject, make_sbom
@@ -46,5 +46,4 @@ def _subject(arguments: argparse.Namespace, inventory: Inventory) -> BillSubject
 def _digests(rootfs: Path) -> dict[str, str]:
     if rootfs.is_dir():
         return {}
-    with rootfs.open("rb") as file:
-        return {rootfs.name: hashlib.file_digest(file, "sha256").hexdigest()}
+    return {rootfs.name: file_digest(rootfs)}

@@ -18,7 +18,9 @@ from twinslot.image.wire import parse_trust
 from twinslot_image import replaceable, signing
 from twinslot_image.cli_commands import say
 from twinslot_image.compose import Front, replace_manifest
+from twinslot_image.description import read_policy
 from twinslot_image.file_kind import read_image_front, require_image
+from twinslot_image.gate.bound import require
 from twinslot_image.inspect import describe_image, signature_count
 from twinslot_image.key_source import open_signer
 from twinslot_image.outputs import Target
@@ -36,10 +38,12 @@ def sign(arguments: argparse.Namespace, output: Output) -> None:
         return
     if not arguments.role:
         raise RefusedError(Refusal("role-missing", "'--key' and '--attach' need a role", hint="add '--role ROLE'"))
+    policy = read_policy(arguments.policy) if arguments.policy else None
     add = _attaching(arguments) if arguments.attach else _signing(arguments.role, open_signer(arguments.key, arguments))
     known: list[str] = []
 
     def change(front: Front) -> bytes:
+        require(front, arguments.image, arguments.role, policy)
         known.extend(parse_manifest(front.manifest).key_ids)
         return add(front)
 
@@ -66,7 +70,13 @@ def _write_bytes_to_sign(arguments: argparse.Namespace, output: Output) -> None:
 
 def add_signature(image: Path, role: str, signer: CryptoSigner) -> None:
     """A signature that a device counts, by a key that is open already."""
-    replace_manifest(image, _signing(role, signer))
+    sign = _signing(role, signer)
+
+    def change(front: Front) -> bytes:
+        require(front, image, role, None)
+        return sign(front)
+
+    replace_manifest(image, change)
 
 
 def _attaching(arguments: argparse.Namespace) -> Callable[[Front], bytes]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import io
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from twinslot.core.canonical import encode
 from twinslot.core.change import Change
@@ -43,6 +43,7 @@ class ReleaseFacts:
     source: Source = field(default_factory=Source)
     change: Change = field(default_factory=Change)
     requires: tuple[str, ...] = ()
+    policy: Mapping[str, Any] = field(default_factory=dict)  # `gate.bound`; no device looks at it
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,8 @@ def compose_manifest(
         ours["source"] = source
     if change := facts.change.as_dict():
         ours["change"] = change
+    if facts.policy:
+        ours["policy"] = dict(facts.policy)
     signed = {
         "_type": "targets",
         "expires": _time(facts.expires),

@@ -35,6 +35,7 @@ from twinslot.core.pkcs11_uri import is_pkcs11
 from twinslot.image.codec import LEVEL_DEFAULT, LEVEL_MAX
 from twinslot.image.envelope import RECIPIENTS_MAX, Cipher
 from twinslot_image.elf import ARCHITECTURES
+from twinslot_image.gate.policy import POLICY_KEYS, ReleasePolicy, policy_of
 from twinslot_image.named_file import read_small
 from twinslot_image.toml_table import Table
 
@@ -103,13 +104,15 @@ class Description:
     attachments: tuple[AttachmentSource, ...]
     sbom: str  # "auto": a bill of materials of each root file system is made and attached
     spdx: Path | None  # names more packages for it
+    policy: ReleasePolicy | None
     recipients: tuple[str, ...]  # files or URIs of public keys; none: not encrypted
     cipher: Cipher
 
     @property
     def files(self) -> tuple[Path, ...]:
         """Every file that the image is made of, beside the documents of the key directory."""
-        payloads, attachments = (each.file for each in self.payloads), (each.file for each in self.attachments)
+        payloads, attachments = (each.file for each in self.payloads), [each.file for each in self.attachments]
+        attachments += self.policy.files if self.policy else ()
         keys = (Path(each) for each in self.recipients if not is_pkcs11(each))
         return (*payloads, *attachments, *keys, *([self.spdx] if self.spdx else []))
 
@@ -117,7 +120,7 @@ class Description:
 TOP_KEYS = (
     *("product", "release", "sequence", "epoch", "type", "compatible", "hardware", "variants", "from", "checks"),
     *("source", "architecture", "trust", "valid_days", "expires", "group_size", "level", "payloads", "attachments"),
-    *("change", "encryption", "sbom", "spdx"),
+    *("change", "encryption", "policy", "sbom", "spdx"),
 )
 PAYLOAD_KEYS = ("file", "check", "foreign", "type", "kind")
 ATTACHMENT_KEYS = ("file", "media_type", "type")
@@ -215,6 +218,7 @@ def _describe(top: Table) -> Description:
         attachments=tuple(_attachment(table, name) for name, table in attachments.items()),
         sbom=top.choice("sbom", SBOMS, "none"),
         spdx=top.path("spdx") if top.has("spdx") else None,
+        policy=_policy(top),
         recipients=recipients,
         cipher=cipher,
     )
@@ -282,6 +286,22 @@ def _source(top: Table) -> Source:
     forms = dict.fromkeys(SOURCE_KEYS, _SOURCE_FORM) | {"commit": "40 or 64 hex digits, lower case"}
     given = [key for key in SOURCE_KEYS if table is not None and table.has(key)]
     return Source(**{key: table.text(key, source_form(key), forms[key]) for key in given if table is not None})
+
+
+def read_policy(path: Path) -> ReleasePolicy:
+    """The table `[policy]` of a description; the rest of the file is not looked at.
+
+    Raises:
+        ImageError: `image.description`; also when the file has none.
+    """
+    policy = _policy(Table({"policy": read_toml(path).get("policy")}, path, "", ("policy",)))
+    assert policy is not None  # the key is there
+    return policy
+
+
+def _policy(top: Table) -> ReleasePolicy | None:
+    table = top.table("policy", POLICY_KEYS)
+    return None if table is None else policy_of(table, top.get("policy", dict))
 
 
 def _change(top: Table) -> Change:

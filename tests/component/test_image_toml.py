@@ -97,8 +97,8 @@ def build(bench: Path, text: str) -> tuple[int, bytes]:
 
 
 def test_every_key_is_tried_here() -> None:
-    # Below, in test_encrypted_install.py, and in test_sbom.py.
-    elsewhere = {"architecture", "encryption", "sbom", "spdx"}
+    # Below, in test_encrypted_install.py, in test_release_gate.py and in test_sbom.py.
+    elsewhere = {"architecture", "encryption", "policy", "sbom", "spdx"}
     assert CHANGES.keys() | GATES.keys() | elsewhere == {
         *(*TOP_KEYS, *PAYLOAD_KEYS, *ATTACHMENT_KEYS, *FROM_KEYS, *SOURCE_KEYS, *CHANGE_KEYS)
     }

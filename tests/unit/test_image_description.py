@@ -21,6 +21,7 @@ from twinslot_image.description import (
     Description,
     read_description,
 )
+from twinslot_image.gate.policy import POLICY_KEYS
 from twinslot_image.toml_table import KINDS
 
 GOOD = """
@@ -208,7 +209,7 @@ def test_the_page_lists_each_key_and_no_other() -> None:
     page = (Path(__file__).parents[2] / "docs/image-toml.md").read_text()
     listed = re.findall(r"^\| `(\w+)` \|", page, flags=re.MULTILINE)
     tables = {"payloads", "attachments"}
-    below = (*PAYLOAD_KEYS, *ATTACHMENT_KEYS, *CHANGE_KEYS, *FROM_KEYS, *SOURCE_KEYS, *ENCRYPTION_KEYS)
+    below = (*PAYLOAD_KEYS, *ATTACHMENT_KEYS, *CHANGE_KEYS, *POLICY_KEYS, *FROM_KEYS, *SOURCE_KEYS, *ENCRYPTION_KEYS)
     assert sorted(listed) == sorted([*(set(TOP_KEYS) - tables), *below])
 
 

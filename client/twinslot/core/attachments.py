@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 SBOM: Final = "sbom"
+VEX: Final = "vex"
 # Type of attachment -> the media type that the image tool gives it where the description names none.
 MEDIA_TYPES: Final[Mapping[str, str]] = {
     # What is new, for whoever decides whether to install.
@@ -19,7 +20,7 @@ MEDIA_TYPES: Final[Mapping[str, str]] = {
     # From which sources, by whom and how it was built.
     "provenance": "application/vnd.dsse.envelope.v1+json",
     # Which known vulnerabilities concern it, and which do not.
-    "vex": "application/json",
+    VEX: "application/json",
     # Why it was changed: problem reports, and where the risk file speaks of it (IEC 62304, 6.2 and 8.2).
     "change-record": "text/markdown",
     # Who approved it, in what capacity.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Final
@@ -12,6 +11,7 @@ from twinslot.core.errors import ImageError
 from twinslot.core.manifest import ATTACHMENT_SIZE_MAX
 from twinslot_image.compose import AttachedFile
 from twinslot_image.description import Description, PayloadSource
+from twinslot_image.file_digest import file_digest
 from twinslot_image.progress import ProgressLine
 from twinslot_image.sbom.document import BillSubject, make_sbom
 from twinslot_image.sbom.files import open_root
@@ -41,8 +41,7 @@ def make_sboms(description: Description, now: datetime) -> Iterator[AttachedFile
     """
     others = read_spdx(description.spdx) if description.spdx else []
     for source, name in zip(_sources(description), sbom_names(description), strict=True):
-        with source.file.open("rb") as file:
-            digests = {source.name: hashlib.file_digest(file, "sha256").hexdigest()}
+        digests = {source.name: file_digest(source.file)}
         label = f"listing {source.name}"
         with open_root(source.file) as root, ProgressLine(label, 0, "files") as progress:
             inventory = take_inventory(root, source.foreign, progress.update)

@@ -1,0 +1,84 @@
+"""How an image says that it was built for a policy: signed, so that nobody signs for its roles without it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from twinslot.core.canonical import parse_document
+from twinslot.core.errors import Refusal, RefusedError
+from twinslot.core.manifest import parse_manifest
+from twinslot.image.groups import check_attachment
+from twinslot.image.layout import layout
+from twinslot_image.compose import AttachedFile, Front
+from twinslot_image.gate.judge import Contents, judge
+from twinslot_image.gate.policy import ReleasePolicy
+
+KEY: Final = "policy"  # of `x-twinslot`; no device looks at it
+
+
+def bound(policy: ReleasePolicy) -> dict[str, Any]:
+    """What stands in the manifest."""
+    return {"roles": sorted(policy.roles), "sha256": policy.digest}
+
+
+# keeps: REQ-IMG-29
+def require(front: Front, image: Path, role: str, policy: ReleasePolicy | None) -> None:
+    """Refuse a signature for a role before the policy is met.
+
+    Args:
+        front: Of the image.
+        image: Its file.
+        role: Whose signature is to be added.
+        policy: The one that whoever signs brings; None: none.
+
+    Raises:
+        RefusedError: `refused.policy-missing`, `refused.policy-other`, `refused.policy-encrypted`; or every reason of
+            the policy.
+    """
+    said = _said(front.manifest)
+    if policy is None:
+        if role in said["roles"]:
+            what = f"the image was built to be signed for role '{role}' under a policy"
+            hint = "'--policy' with the image.toml that it was built from"
+            raise RefusedError(Refusal("policy-missing", what, said["sha256"], "no policy", hint))
+        return
+    if role in said["roles"] and policy.digest != said["sha256"]:
+        what = "the policy is another one than the image was built for"
+        raise RefusedError(Refusal("policy-other", what, said["sha256"], policy.digest, "take its own image.toml"))
+    if reasons := judge(policy, contents_of(front, image)):
+        raise RefusedError(reasons)
+
+
+def _said(manifest: bytes) -> dict[str, Any]:
+    """What the image says of a policy; nothing, in the same form, where it says nothing that is understood."""
+    parse_manifest(manifest)
+    document: dict[str, Any] = parse_document(manifest, "manifest")
+    said = document["signed"]["x-twinslot"].get(KEY)
+    roles = said.get("roles") if isinstance(said, dict) else None
+    if not isinstance(said, dict) or not isinstance(roles, list) or not isinstance(said.get("sha256"), str):
+        return {"roles": [], "sha256": ""}
+    return {"roles": roles, "sha256": said["sha256"]}
+
+
+def contents_of(front: Front, image: Path) -> Contents:
+    """What an image holds, its attachments held to their digests.
+
+    Raises:
+        ImageError: It is damaged.
+        RefusedError: `refused.policy-encrypted`: what is attached cannot be read.
+    """
+    manifest = parse_manifest(front.manifest)
+    if manifest.encrypted:
+        what, hint = "the policy reads attachments, and the image is encrypted", "sign it first, then encrypt"
+        raise RefusedError(Refusal("policy-encrypted", what, "an image in plain", "an encrypted one", hint))
+    where = layout(front.header, manifest)
+    attached = []
+    with image.open("rb") as file:
+        for each in manifest.attachments:
+            span = where.attachments[each.name]
+            file.seek(span.offset)
+            data = check_attachment(each, file.read(span.length))
+            attached.append(AttachedFile(each.name, each.media_type, data, each.type))
+    payloads = {each.name: each.digest for each in manifest.payloads}
+    return Contents(manifest.product, manifest.release.name, payloads, tuple(attached))
