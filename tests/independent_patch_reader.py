@@ -9,12 +9,17 @@ import struct
 Read = dict[int, bytes]
 
 
-def unpack(data: bytes, length: int, window: int) -> bytes:
-    """Section 3."""
+def unpack(data: bytes, length: int, window: int, before: bytes = b"") -> bytes:
+    """Section 3; `before`: section 5.1."""
     if not length:
         return b""
+    chunks = b""
+    for at in range(0, len(before), 65536):
+        chunk = before[at : at + 65536]
+        chunks += bytes([2 if at else 1]) + struct.pack(">H", len(chunk) - 1) + chunk
     filters = [{"id": lzma.FILTER_LZMA2, "lc": 2, "lp": 2, "pb": 2, "dict_size": window}]
-    return lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=filters).decompress(data, length)
+    reader = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=filters)
+    return reader.decompress(chunks + data, len(before) + length)[len(before) :]
 
 
 def varints(data: bytes) -> list[int]:
@@ -71,14 +76,18 @@ def expected(part: bytes, place: int, distance: int, op: range, moves: Moves) ->
     """Section 6.2 for one part of an add. `op`: places in the base."""
     out = bytearray(part)
     for start, end, kind, old_bias, new_bias in moves.areas:
+        step = {2: 2, 3: 1}.get(kind, 4)
         first, last = max(start, place), min(end, place + len(part))
-        first, last = first + -first % 4, last - last % 4
-        if first >= last or distance % 4:
+        first, last = first + -first % step, last - last % step
+        if first >= last or distance % step:
             continue
         run = part[first - place : last - place]
         near = range(op.start + old_bias, op.stop + old_bias)
         if kind in (0, 4):
             made = code(kind, run, first + distance + old_bias, first + new_bias, near, moves)
+        elif kind in (1, 2, 3, 5):
+            rule = {1: a32, 2: t32, 3: x86, 5: index}[kind]
+            made = rule(run, first + distance + old_bias, first + new_bias, near, moves)
         else:
             made = table(kind, run, first - start, old_bias, new_bias, moves)
         out[first - place : last - place] = made
@@ -174,11 +183,156 @@ def pages(
     return first or (page, shift_of(page))
 
 
+def by(target: int, old: int, new: int, near: range, moves: Moves) -> int:
+    """By how much a word that counts from its own place changes."""
+    shift = moves.shift(target)
+    return 0 if target in near or shift is None else shift - (new - old)
+
+
+def x86(run: bytes, old: int, new: int, near: range, moves: Moves) -> bytes:
+    out, at = bytearray(run), 0
+    while at < len(run):
+        one, two = run[at], run[at + 1] if at + 1 < len(run) else 0
+        size = 0
+        if one in (0xE8, 0xE9):
+            size = 1
+        elif (one == 0x0F and two >> 4 == 8) or (one in MODRM and two & 0xC7 == 5):
+            size = 2
+        field_ = at + size
+        if not size or field_ + 4 > len(run) or run[field_ + 3] not in (0, 255):
+            at += 1
+            continue
+        value = int.from_bytes(run[field_ : field_ + 4], "little", signed=True)
+        step = by(old + field_ + 4 + value, old, new, near, moves)
+        if step:
+            out[field_ : field_ + 4] = ((value + step) % 2**32).to_bytes(4, "little")
+        at = field_
+    return bytes(out)
+
+
+MODRM = bytes.fromhex(
+    "00010203 08090a0b 10111213 20212223 28292a2b 30313233 38393a3b 63 69 6b 6f 7f"
+    "808182838485868788898a8b 8d b6b7 bebf c0c1 c6c7 d6 f6f7 ff"
+)
+
+
+def literal(out: bytearray, run: bytes, at: int, counted: int, old: int, new: int, near: range, moves: Moves) -> None:
+    """The word at `at`, which counts from `counted`, both in bytes of the run."""
+    if 0 <= at <= len(run) - 4:
+        value = int.from_bytes(run[at : at + 4], "little", signed=True)
+        step = by(old + counted + value, old, new, near, moves)
+        if step:
+            out[at : at + 4] = ((value + step) % 2**32).to_bytes(4, "little")
+
+
+def t32(run: bytes, old: int, new: int, near: range, moves: Moves) -> bytes:
+    halves = struct.unpack(f"<{len(run) // 2}H", run)
+    out, i = bytearray(run), 0
+    while i < len(halves):
+        one, two = halves[i], halves[i + 1] if i + 1 < len(halves) else 0
+        if one & 0xFF78 == 0x4478:
+            register = one & 7 | (one & 128) >> 4
+            for j in range(i - 1, max(i - 17, -1), -1):
+                pc = (old + 2 * j + 4) // 4 * 4 - old
+                if halves[j] >> 11 == 9 and halves[j] >> 8 & 7 == register:
+                    literal(out, run, pc + 4 * (halves[j] & 255), 2 * i + 4, old, new, near, moves)
+                    break
+                if halves[j] == 0xF8DF and halves[j + 1] >> 12 == register:
+                    literal(out, run, pc + (halves[j + 1] & 4095), 2 * i + 4, old, new, near, moves)
+                    break
+        if one >> 11 == 30 and two >> 15:
+            sign, j1, j2, last = one >> 10 & 1, two >> 13 & 1, two >> 11 & 1, two & 0x7FF
+            form = (two >> 14 & 1, two >> 12 & 1)
+            short = form == (0, 0)
+            if short and one >> 7 & 7 == 7:
+                i += 2
+                continue
+            pc, pc_new = old + 2 * i + 4, new + 2 * i + 4
+            if form == (1, 0):
+                pc, pc_new = pc // 4 * 4, pc_new // 4 * 4
+            if short:
+                number, size = sign << 19 | j2 << 18 | j1 << 17 | (one & 63) << 11 | last, 20
+            else:
+                i1, i2 = 1 - (j1 ^ sign), 1 - (j2 ^ sign)
+                number, size = sign << 23 | i1 << 22 | i2 << 21 | (one & 0x3FF) << 11 | last, 24
+            target = pc + 2 * field(number, 0, size)
+            shift = moves.shift(target)
+            if target not in near and shift not in (None, new - old):
+                number = (target + shift - pc_new) // 2
+                sign = number >> size - 1 & 1
+                if short:
+                    j2, j1 = number >> 18 & 1, number >> 17 & 1
+                    one = one & ~0x43F | sign << 10 | number >> 11 & 63
+                else:
+                    j1, j2 = 1 - (number >> 22 & 1 ^ sign), 1 - (number >> 21 & 1 ^ sign)
+                    one = one & ~0x7FF | sign << 10 | number >> 11 & 0x3FF
+                two = two & ~0x2FFF | j1 << 13 | j2 << 11 | number & 0x7FF
+                out[2 * i : 2 * i + 4] = struct.pack("<HH", one, two)
+            i += 1
+        i += 1
+    return bytes(out)
+
+
+def a32(run: bytes, old: int, new: int, near: range, moves: Moves) -> bytes:
+    words = struct.unpack(f"<{len(run) // 4}I", run)
+    out = bytearray(run)
+    for i, word in enumerate(words):
+        if word >> 25 & 7 == 5:
+            step = by(old + 4 * i + 8 + 4 * field(word, 0, 24), old, new, near, moves)
+            made = word & 0xFF000000 | (word + step // 4) % 2**24
+            if step:
+                out[4 * i : 4 * i + 4] = made.to_bytes(4, "little")
+        elif word & 0x0FFF0FF0 == 0x008F0000 and word >> 28 == 14:
+            for j in range(i - 1, max(i - 17, -1), -1):
+                if words[j] & 0x0F7F0000 == 0x051F0000 and words[j] >> 12 & 15 == word & 15:
+                    offset = (words[j] & 4095) * (1 if words[j] >> 23 & 1 else -1)
+                    literal(out, run, 4 * j + 8 + offset, 4 * i + 8, old, new, near, moves)
+                    break
+    return bytes(out)
+
+
+def index(run: bytes, old: int, new: int, near: range, moves: Moves) -> bytes:
+    words = list(struct.unpack(f"<{len(run) // 4}I", run))
+    for i, word in enumerate(words):
+        if word >> 30 == 1:
+            words[i] = (word + by(old + 4 * i + word - 2**31, old, new, near, moves)) % 2**31
+    return struct.pack(f"<{len(words)}I", *words)
+
+
+def replaced(piece: Piece, base_size: int, places: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Section 5.1: runs of the base."""
+    ops, jumps, distance = list(piece.ops), list(piece.jumps), 0
+    found, literal_, behind, room = list[tuple[int, int]](), 0, -1, 786432
+    sources = list[tuple[int, int, int]]()
+    for place, length in places:
+        at = place
+        while at < place + length:
+            op = ops.pop(0)
+            size, kind = op // 4 or place + length - at, op % 4
+            if kind < 2:
+                distance += signed(jumps.pop(0))
+            sources.append((kind, at + distance, size))
+            at += size
+    for kind, source, size in [*sources, (0, -1, 0)]:
+        if kind == 2:
+            literal_ += size
+        if kind >= 2:
+            continue
+        if literal_ and behind >= 0:
+            length = source - behind if 0 < source - behind <= 32768 else min(literal_, 32768)
+            length = min(length, base_size - behind, room)
+            if length > 0:
+                found.append((behind, length))
+                room -= length
+        behind, literal_ = source + size, 0
+    return found
+
+
 def apply_patch(data: bytes, base: bytes) -> dict[int, bytes]:
     """The changed groups of a patch for one payload, each of the digest that the patch says."""
     assert data[:8] == bytes.fromhex("89545750540D0A1A")
     version, packed, length, changed, pieces = struct.unpack_from("<IIIIQ", data, 8)
-    assert version in (1, 2)
+    assert version in (1, 2, 3)
     columns = 6 if version == 1 else 8
     table_ = unpack(data[32 : 32 + packed], length, 65536)
     digests = data[32 + packed : 32 + packed + 32 * changed]
@@ -214,10 +368,16 @@ def apply_patch(data: bytes, base: bytes) -> dict[int, bytes]:
             varints(plain[ops:end]),
             Moves(plain[end : end + areas], plain[end + areas :]),
             unpack(stored[control : control + residual], 1 << 26, 262144) if residual else b"",
-            unpack(stored[control + residual :], 1 << 26, 262144) if literal else b"",
+            b"",
         )
-        for index in indexes[done : done + groups]:
-            made[index] = piece.group(base, index * group, min(group, size - index * group))
+        places = [(one * group, min(group, size - one * group)) for one in indexes[done : done + groups]]
+        where_from = replaced(piece, base_size, places) if version == 3 else list[tuple[int, int]]()
+        before = b"".join(base[first : first + count] for first, count in where_from)
+        if literal:
+            window = 1048576 if version == 3 else 262144
+            piece.literal = unpack(stored[control + residual :], 1 << 26, window, before)
+        for place, count in places:
+            made[place // group] = piece.group(base, place, count)
         done += groups
     for position, index in enumerate(indexes):
         assert hashlib.sha256(made[index]).digest() == digests[32 * position : 32 * position + 32], index

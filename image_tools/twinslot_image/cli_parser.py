@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from twinslot.cli.arguments import Parser, read, whole_number
 from twinslot.core.manifest import SEQUENCE_MAX
+from twinslot.image.wire_patch import PATCH_VERSION, PIECE_COLUMNS
 from twinslot_image import PROGRAM, __version__, cli_blocks, cli_factory, cli_patch, cli_provision, cli_sign
 from twinslot_image import cli_commands as commands
 from twinslot_image.cli_parser_dossier import add_evidence
@@ -168,6 +169,14 @@ def _add_deltas(verbs: _Verbs, anywhere: Parser) -> None:
     patch.add_argument("old", type=Path, metavar="OLD", help="the base: an image, or the content of its partition")
     patch.add_argument("new", type=Path, metavar="NEW.twin", help="the image that the devices are to have")
     patch.add_argument("-o", "--output", required=True, metavar="FILE|DIR/", help="where it goes")
+    patch.add_argument(
+        "--format",
+        type=int,
+        choices=tuple(PIECE_COLUMNS),
+        default=PATCH_VERSION,
+        dest="newest",
+        help="the newest format that the devices read (default: %(default)s)",
+    )
     _add_force(patch)
     add_identity(patch)
     patch.set_defaults(run=cli_patch.patch)

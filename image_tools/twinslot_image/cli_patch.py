@@ -36,7 +36,7 @@ def patch(arguments: argparse.Namespace, output: Output) -> None:
     name = patch_name(new.name, "0" * 64)  # until the base's digest is known
     target = Target(arguments.output, replaceable.patch, inputs=(old, new), force=arguments.force, name=name)
     with target, Steps() as steps:
-        head = make_patch(old, new, target, steps.report, _stored(new), unlock)
+        head = make_patch(old, new, target, steps.report, _stored(new), unlock, arguments.newest)
     data, path = describe_patch(head), target.path
     base, release, size = _name(old), _name(new), new.stat().st_size
     lines = [f"{path}: {base} -> {release}: {size_text(head.total)} instead of {size_text(size)}"]

@@ -80,7 +80,7 @@ class Section:
     """A section that is in memory when the program runs, and in the file.
 
     Attributes:
-        kind: `data`, `rela`, `rel`, `symbols`, or `pointers` for one that holds nothing else.
+        kind: `data`, `rela`, `rel`, `symbols`, `index` of exceptions, or `pointers` for one that holds nothing else.
         executable: Whether it may be run.
         writable: Whether it may be written.
         address: In the program.
@@ -122,6 +122,7 @@ class Layout:
 _KINDS: Final = {
     "SHT_PROGBITS": "data",
     "SHT_X86_64_UNWIND": "data",
+    "SHT_ARM_EXIDX": "index",
     "SHT_RELA": "rela",
     "SHT_REL": "rel",
     "SHT_DYNSYM": "symbols",

@@ -58,6 +58,7 @@ def make_patch(
     report: Report = lambda *_: None,
     limit: int | None = None,
     unlock: Unlock = LOCKED,
+    newest: int = PATCH_VERSION,
 ) -> PatchHead:
     """Make a patch, and apply it once before it appears under its name. The same inputs give the same bytes.
 
@@ -68,6 +69,7 @@ def make_patch(
         report: Called now and then.
         limit: Bytes that the patch must stay below to be worth it; None: whatever it takes.
         unlock: Opens encrypted images. The patch of one is sealed with its content key.
+        newest: Format that the patch may be of; it gets the oldest that can say it.
 
     Returns:
         The head of the finished patch.
@@ -81,7 +83,7 @@ def make_patch(
         pairs = _open_pair(old, new, folder, report, unlock)
         target.rename(patch_name(new.name, pairs[0][0].digest))
         with (folder / "pieces").open("w+b") as spool:
-            searches = [(*pair, PatchSearch(*pair, folder)) for pair in pairs]
+            searches = [(*pair, PatchSearch(*pair, folder, newest)) for pair in pairs]
             if limit is not None and all(search.has_nothing() for _, _, search in searches):
                 raise _useless(old, limit, "a base that has nothing of it")
             parts = [_make_part(*search, spool, report) for search in searches]
@@ -158,7 +160,7 @@ def _changed_groups(base: Content, target: Content) -> Iterator[int]:
 def _pack(space: Workspace, recipes: Sequence[GroupRecipe], run: Map, report: Report) -> Iterator[EncodedPiece]:
     batches = [recipes[at : at + 64] for at in range(0, len(recipes), 64)]
     estimates = list(itertools.chain.from_iterable(run(bound(measure, space), batches)))
-    pieces = list(cut(recipes, estimates, space.group_size))
+    pieces = list(cut(recipes, estimates, space.form.group_size))
     total, done = sum(group.length for group in recipes), 0
     for piece, encoded in zip(pieces, run(bound(pack_piece, space), pieces), strict=True):
         yield from encoded
@@ -188,9 +190,9 @@ def _entry(part: _Part, version: int) -> PayloadEntry:
 
 
 def _write(sink: BinaryIO, parts: Sequence[_Part], spool: BinaryIO) -> None:
-    """In format 1 if that can say it, which older clients read, too."""
+    """In the oldest format that can say it, which older clients read, too."""
     pieces = [piece for part in parts for piece in part.pieces]
-    version = PATCH_VERSION if any(piece.areas for piece in pieces) else PLAIN_VERSION
+    version = max((piece.version for piece in pieces), default=PLAIN_VERSION)
     table = build_patch_table(_entry(part, version) for part in parts)
     packed, digests = pack(table, CONTROL_WINDOW), b"".join(part.digests for part in parts)
     stored = sum(piece.length for piece in pieces)

@@ -6,9 +6,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from twinslot.image.codec import Encoder
-from twinslot.image.lzma2 import CONTROL_WINDOW, PRESET_BEST, pack
-from twinslot.image.patch import Op
-from twinslot.image.wire_patch import CONTROL_MAX, PLAIN_VERSION, build_varints, from_signed, piece_max
+from twinslot.image.lzma2 import CONTROL_WINDOW, PRESET_BEST, WIDE_WINDOW, pack
+from twinslot.image.replaced import Op, PlacedOp, replaced_runs
+from twinslot.image.wire_patch import (
+    CONTROL_MAX,
+    PATCH_VERSION,
+    PLAIN_VERSION,
+    build_varints,
+    from_signed,
+    piece_max,
+)
+from twinslot_image.liblzma import pack_after
 from twinslot_image.patch_pages import Bytes
 from twinslot_image.patch_path import ComparedContent, GroupRecipe, Stretch, residual_words
 from twinslot_image.patch_project import Knowledge, Projected, project
@@ -21,14 +29,27 @@ FAST_ABOVE = 128 * 1024 * 1024  # bytes of residuals and literals
 
 
 @dataclass(frozen=True, slots=True)
+class Form:
+    """What a piece may be: bytes of a group, the newest format that may be used, and the preset of packing."""
+
+    group_size: int
+    newest: int = PATCH_VERSION
+    preset: int = PRESET_BEST
+
+
+@dataclass(frozen=True, slots=True)
 class EncodedPiece:
-    """A piece as it stands in the patch, and its numbers in the table (section 4.2)."""
+    """A piece as it stands in the patch, and its numbers in the table (section 4.2).
+
+    `version` is the oldest format that has what it needs.
+    """
 
     groups: int
     ops: int
     jumps: int
     areas: int
     shifts: int
+    version: int
     control: bytes = field(repr=False)
     residual: bytes = field(repr=False)
     literal: bytes = field(repr=False)
@@ -83,6 +104,13 @@ def contents_of(old: ComparedContent, new: ComparedContent, groups: Sequence[Gro
     return bytes(residual), bytes(literal)
 
 
+def replaced_of(old: Bytes, groups: Sequence[GroupRecipe]) -> bytes:
+    """What the literals of a piece may repeat of the base (section 5.1)."""
+    stretches = (one for group in groups for one in group.stretches)
+    ops = (PlacedOp(one.op, one.end - one.start, one.start + one.distance) for one in stretches)
+    return b"".join(old[start : start + size].tobytes() for start, size in replaced_runs(ops, len(old)))
+
+
 def estimate(old: ComparedContent, new: ComparedContent, group: GroupRecipe) -> int:
     """About how many bytes a group will take."""
     residual, literal = contents_of(old, new, [group])
@@ -107,7 +135,7 @@ def cut(groups: Sequence[GroupRecipe], estimates: Sequence[int], group_size: int
 
 
 def encode(
-    sides: tuple[Bytes, Bytes], known: Knowledge | None, groups: Sequence[GroupRecipe], group_size: int, *, fast: bool
+    sides: tuple[Bytes, Bytes], known: Knowledge | None, groups: Sequence[GroupRecipe], form: Form
 ) -> list[EncodedPiece]:
     """The piece; several when it came out larger than was aimed at.
 
@@ -115,25 +143,35 @@ def encode(
         sides: The base and the new content.
         known: Of the ELF files in them; None: format 1.
         groups: Of the piece.
-        group_size: Bytes.
-        fast: Less packing.
+        form: What it may be.
     """
     ops, jumps = control_of(groups)
     if len(ops) + len(jumps) > CONTROL_MAX:  # of one group: `cut` has split all others
-        return encode(sides, known, [_as_literal(group) for group in groups], group_size, fast=fast)
-    preset = PRESET_FAST if fast else PRESET_BEST
+        return encode(sides, known, [_as_literal(group) for group in groups], form)
     residual, literal = contents_of(*sides, groups)
-    made = Projected(b"", b"", residual) if known is None else project(known, *sides, groups)
+    made = Projected(b"", b"", residual, PLAIN_VERSION) if known is None else project(known, *sides, groups)
     control = pack(ops + jumps + made.areas + made.shifts, CONTROL_WINDOW)
-    streams = control, *(pack(data, preset=preset) for data in (made.residual, literal))
-    piece = EncodedPiece(len(groups), len(ops), len(jumps), len(made.areas), len(made.shifts), *streams)
-    if len(groups) == 1 and piece.length > piece_max(group_size):
-        return encode(sides, known, [_as_literal(groups[0])], group_size, fast=fast)
-    if len(groups) == 1 or piece.length <= max(PIECE_AIM, group_size):
+    replaced = replaced_of(sides[0], groups) if form.newest >= PATCH_VERSION and literal else b""
+    preset = form.preset
+    packed = pack_after(replaced, literal, WIDE_WINDOW, preset=preset) if replaced else pack(literal, preset=preset)
+    piece = EncodedPiece(
+        groups=len(groups),
+        ops=len(ops),
+        jumps=len(jumps),
+        areas=len(made.areas),
+        shifts=len(made.shifts),
+        version=PATCH_VERSION if replaced else made.version,
+        control=control,
+        residual=pack(made.residual, preset=preset),
+        literal=packed,
+    )
+    if len(groups) == 1 and piece.length > piece_max(form.group_size):
+        return encode(sides, known, [_as_literal(groups[0])], form)
+    if len(groups) == 1 or piece.length <= max(PIECE_AIM, form.group_size):
         return [piece]
     half = len(groups) // 2
     parts = groups[:half], groups[half:]
-    return [one for part in parts for one in encode(sides, known, part, group_size, fast=fast)]
+    return [one for part in parts for one in encode(sides, known, part, form)]
 
 
 def _as_literal(group: GroupRecipe) -> GroupRecipe:

@@ -34,7 +34,8 @@ def read_patch_head(file: BinaryIO) -> PatchHead:
 
 def describe_patch(head: PatchHead) -> dict[str, Any]:
     """The patch as JSON-ready data; stable keys, sizes in bytes."""
-    return {"size": head.total, "head": head.length, "payloads": [_describe_payload(part) for part in head.payloads]}
+    payloads = [_describe_payload(part) for part in head.payloads]
+    return {"format": head.version, "size": head.total, "head": head.length, "payloads": payloads}
 
 
 def _describe_payload(part: PayloadPatch) -> dict[str, Any]:
@@ -56,7 +57,7 @@ def _describe_payload(part: PayloadPatch) -> dict[str, Any]:
 
 def render_patch(data: dict[str, Any]) -> list[str]:
     """The same for people, line by line; a name in it may still hold anything."""
-    lines = [f"patch of {size_text(data['size'])}"]
+    lines = [f"patch of {size_text(data['size'])}, format {data['format']}"]
     for part in data["payloads"]:
         lines += [
             f"  payload '{part['name']}', {size_text(part['size'])}",

@@ -9,16 +9,20 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from twinslot.image.projection import since
+from twinslot_image.patch_finders import find_references
 from twinslot_image.patch_pages import map_file
 from twinslot_image.patch_project import Knowledge
-from twinslot_image.patch_references import Followed, References, find_references
+from twinslot_image.patch_references import Followed, References
 from twinslot_image.patch_sections import find_parts
 from twinslot_image.patch_shifts import ShiftMap
 
 _SIDES = ("old", "new")
 
 
-def look(path: Path, old: Path, new: Path, orphans: npt.NDArray[np.bool_], hard: npt.NDArray[np.bool_]) -> bool:
+def look(
+    path: Path, old: Path, new: Path, orphans: npt.NDArray[np.bool_], hard: npt.NDArray[np.bool_], newest: int
+) -> bool:
     """Find the ELF files that differ, and all references in them.
 
     Args:
@@ -27,13 +31,14 @@ def look(path: Path, old: Path, new: Path, orphans: npt.NDArray[np.bool_], hard:
         new: The new content.
         orphans: Pages that only the base has.
         hard: Pages that only the new content has.
+        newest: Format that may be used: kinds of references that it does not have are passed over.
 
     Returns:
         Whether there are any on both sides.
     """
     found = []
     for side, content, pages in zip(_SIDES, (old, new), (orphans, hard), strict=True):
-        parts = find_parts(content, pages)
+        parts = [part for part in find_parts(content, pages) if since(part.kind) <= newest]
         if not parts:
             return False
         find_references(map_file(content), parts).save(_place(path, side))

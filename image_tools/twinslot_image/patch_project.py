@@ -10,8 +10,8 @@ from operator import attrgetter
 import numpy as np
 
 from twinslot.image.patch import Op
-from twinslot.image.projection import PART, SHIFTS_MAX, TABLES, Projection
-from twinslot.image.wire_patch import PROJECTION_MAX, build_varints, from_signed
+from twinslot.image.projection import PART, SHIFTS_MAX, TABLES, Projection, since
+from twinslot.image.wire_patch import PLAIN_VERSION, PROJECTION_MAX, build_varints, from_signed
 from twinslot_image.patch_pages import Bytes, as_words
 from twinslot_image.patch_path import GroupRecipe, Stretch, residual_words
 from twinslot_image.patch_references import References
@@ -60,11 +60,12 @@ class AreaRun:
 
 @dataclass(frozen=True, slots=True)
 class Projected:
-    """The areas and shifts of a piece as its control stream has them, and its residuals."""
+    """The areas and shifts of a piece as its control stream has them, its residuals, and the oldest format for them."""
 
     areas: bytes
     shifts: bytes
     residual: bytes
+    version: int
 
 
 def project(known: Knowledge, old: Bytes, new: Bytes, groups: Sequence[GroupRecipe]) -> Projected:
@@ -80,7 +81,7 @@ def project(known: Knowledge, old: Bytes, new: Bytes, groups: Sequence[GroupReci
     raw = b"".join(residual_words(old, new, stretch).tobytes() for stretch in stretches)
     areas = list(_areas(known, stretches))
     if not areas:
-        return Projected(b"", b"", raw)
+        return Projected(b"", b"", raw, PLAIN_VERSION)
     shifts = fit(pair_up(known.old, known.new, stretches), SHIFTS_MAX)
     while areas:
         made = _residual(areas, shifts, old, new, stretches)
@@ -88,11 +89,11 @@ def project(known: Knowledge, old: Bytes, new: Bytes, groups: Sequence[GroupReci
         if paying == areas:
             encoded = _encoded(areas)
             if len(encoded) + len(shifts.encoded()) <= PROJECTION_MAX:
-                return Projected(encoded, shifts.encoded(), made)
+                return Projected(encoded, shifts.encoded(), made, max(since(area.kind) for area in areas))
             shifts = fit(pair_up(known.old, known.new, stretches), len(shifts.shifts) // 2)
             paying = paying[: (PROJECTION_MAX // 2) // _AREA_BYTES]
         areas = paying
-    return Projected(b"", b"", raw)
+    return Projected(b"", b"", raw, PLAIN_VERSION)
 
 
 def _areas(known: Knowledge, stretches: Sequence[Stretch]) -> Iterator[AreaRun]:

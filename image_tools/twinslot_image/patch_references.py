@@ -6,21 +6,19 @@ same thing: that is what the search compares, and where it learns by how much ea
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from twinslot.image.projection import TABLES
 from twinslot_image.patch_pages import Bytes
-from twinslot_image.patch_sections import ARM64, RELATIVE, Part
+from twinslot_image.patch_sections import Part
 
 Numbers = npt.NDArray[np.int64]
-BRANCH, CONDITION, ADR, PAGE, LOW, WHOLE = 0, 1, 2, 3, 4, 9  # forms of a field; LOW + scale for 0 to 4
-_AHEAD = 8  # words; as the device looks, `projection_code`
-_POINTER_MAX = 1 << 40  # what a word of eight bytes may hold to be taken for an address in a program
+BRANCH, CONDITION, ADR, PAGE, LOW, WHOLE, NEXT = 0, 1, 2, 3, 4, 9, 10  # forms of a field; LOW + scale for 0 to 4
+ARM_BRANCH, THUMB_BRANCH, THUMB_CONDITION = 11, 12, 13
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +50,13 @@ class References:
         for form, bits in (
             (BRANCH, target >> 2 & 0x3FFFFFF),
             (CONDITION, (target >> 2 & 0x7FFFF) << 5),
-            (ADR, _split(target)),
-            (PAGE, _split(target >> 12)),
+            (ADR, split_field(target)),
+            (PAGE, split_field(target >> 12)),
             (WHOLE, target & 0xFFFFFFFF),
+            (NEXT, target & 0xFFFFFFFF),
+            (ARM_BRANCH, target >> 2 & 0xFFFFFF),
+            (THUMB_BRANCH, (target >> 1 & 0x7FF) << 16 | target >> 12 & 0x7FF),
+            (THUMB_CONDITION, (target >> 1 & 0x7FF) << 16 | target >> 12 & 0x3F),
         ):
             out |= np.where(self.forms == form, bits, 0)
         scale = np.clip(self.forms.astype(np.int64) - LOW, 0, 4)
@@ -94,19 +96,6 @@ class Followed:
         return data
 
 
-def find_references(content: Bytes, parts: Iterable[Part]) -> References:
-    """All of some parts, which are sorted."""
-    found: list[References] = []
-    for part in parts:
-        if part.kind == ARM64:
-            found.append(_arm64(content, part))
-        elif part.kind == RELATIVE:
-            found.append(_relative(content, part))
-        else:
-            found.append(_table(content, part))
-    return join_references(found)
-
-
 def join_references(found: Sequence[References]) -> References:
     """Of several, sorted."""
     one = np.empty(0, np.int64)
@@ -116,7 +105,7 @@ def join_references(found: Sequence[References]) -> References:
     return References(*(column[order] for column in columns))
 
 
-def _words(content: Bytes, part: Part, kind: str, size: int = 4) -> tuple[int, Numbers]:
+def words_of(content: Bytes, part: Part, kind: str, size: int = 4) -> tuple[int, Numbers]:
     """The first place that is a multiple of four (in an entry: of its words), and the words from there on."""
     skip = -(part.start - (part.origin if size == 8 else 0)) % size
     count = max(part.end - part.start - skip, 0) // size
@@ -124,80 +113,18 @@ def _words(content: Bytes, part: Part, kind: str, size: int = 4) -> tuple[int, N
     return part.start + skip, np.frombuffer(data.tobytes(), kind).astype(np.int64)
 
 
-def _made(part: Part, places: Numbers, targets: Numbers, rests: Numbers, form: int) -> References:
+def made_of(part: Part, places: Numbers, targets: Numbers, rests: Numbers, form: int) -> References:
+    """References of one form in one part."""
     forms, biases = np.full(places.shape, form, np.uint8), np.full(places.shape, part.bias, np.int64)
     return References(places, biases, targets, (rests & 0xFFFFFFFF).astype(np.uint32), forms)
 
 
-def _signed(values: Numbers, bits: int) -> Numbers:
+def signed(values: Numbers, bits: int) -> Numbers:
+    """The lowest bits as numbers with a sign."""
     sign = 1 << bits - 1
     return (values & 2 * sign - 1 ^ sign) - sign
 
 
-def _adr(words: Numbers) -> Numbers:
-    return _signed(words >> 3 & 0x1FFFFC | words >> 29 & 3, 21)
-
-
-def _split(value: Numbers) -> Numbers:
+def split_field(value: Numbers) -> Numbers:
+    """Bits of ADR and ADRP where they stand in the word."""
     return (value & 0x1FFFFC) << 3 | (value & 3) << 29
-
-
-def _arm64(content: Bytes, part: Part) -> References:
-    first, words = _words(content, part, "<u4")
-    places = first + 4 * np.arange(len(words), dtype=np.int64)
-    found = []
-    for form, wanted, mask, field, shift, bits in (
-        (BRANCH, 0x14000000, 0x7C000000, 0x3FFFFFF, 0, 26),
-        (CONDITION, 0x34000000, 0x7E000000, 0x7FFFF << 5, 5, 19),
-        (CONDITION, 0x54000000, 0xFF000010, 0x7FFFF << 5, 5, 19),
-    ):
-        at = np.flatnonzero(words & mask == wanted)
-        targets = places[at] + part.bias + 4 * _signed(words[at] >> shift, bits)
-        found.append(_made(part, places[at], targets, words[at] & ~field, form))
-    at = np.flatnonzero(words & 0x9F000000 == 0x10000000)
-    found.append(_made(part, places[at], places[at] + part.bias + _adr(words[at]), words[at] & 0x9F00001F, ADR))
-    return join_references([*found, *_pages(part, words, places)])
-
-
-def _pages(part: Part, words: Numbers, places: Numbers) -> list[References]:
-    at = np.flatnonzero(words & 0x9F000000 == 0x90000000)
-    page = (places[at] + part.bias & ~4095) + (_adr(words[at]) << 12)
-    target, open_, seen = page.copy(), np.ones(len(at), np.bool_), np.zeros(len(at), np.bool_)
-    lows: dict[int, list[Numbers]] = {scale: [] for scale in range(5)}
-    where: dict[int, list[Numbers]] = {scale: [] for scale in range(5)}
-    for ahead in range(1, _AHEAD + 1):
-        other = words[np.minimum(at + ahead, len(words) - 1)]
-        add = other & 0xFFC00000 == 0x91000000
-        load = other & 0x3B000000 == 0x39000000
-        scale = np.where(add, 0, np.where(other & 0x04800000 == 0x04800000, 4, other >> 30))
-        hit = open_ & (at + ahead < len(words)) & (add | load) & (other >> 5 & 31 == words[at] & 31)
-        address = page + ((other >> 10 & 4095) << scale)
-        target = np.where(hit & ~seen, address, target)
-        seen |= hit
-        open_ &= ~(hit & (other & 31 == words[at] & 31))
-        for size in range(5):
-            chosen = np.flatnonzero(hit & (scale == size))
-            lows[size].append(address[chosen])
-            where[size].append(at[chosen] + ahead)
-    found = [_made(part, places[at], target, words[at] & 0x9F00001F, PAGE)]
-    for size in range(5):
-        index = np.concatenate(where[size])
-        index, keep = np.unique(index, return_index=True)
-        rests = words[index] & 0xFFC003FF
-        found.append(_made(part, places[index], np.concatenate(lows[size])[keep], rests, LOW + size))
-    return found
-
-
-def _relative(content: Bytes, part: Part) -> References:
-    first, words = _words(content, part, "<i4")
-    at = np.flatnonzero(words < 0)
-    places = first + 4 * at
-    return _made(part, places, places + part.bias + words[at], np.zeros(len(at), np.int64), WHOLE)
-
-
-def _table(content: Bytes, part: Part) -> References:
-    table = TABLES[part.kind]
-    first, words = _words(content, part, "<i8" if table.size == 8 else "<i4", table.size)
-    entry = ((first - part.origin) // table.size + np.arange(len(words))) % table.entry
-    at = np.flatnonzero(np.isin(entry, table.members) & (words != 0) & (np.abs(words) < _POINTER_MAX))
-    return _made(part, first + table.size * at, words[at] + part.bias, np.zeros(len(at), np.int64), WHOLE)

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from twinslot.image.lzma2 import PRESET_BEST
 from twinslot.image.patch import Op
-from twinslot_image.patch_encode import FAST_ABOVE, merge
+from twinslot.image.wire_patch import PATCH_VERSION
+from twinslot_image.patch_encode import FAST_ABOVE, PRESET_FAST, Form, merge
 from twinslot_image.patch_index import Index, candidates
 from twinslot_image.patch_known import follow, look
 from twinslot_image.patch_moved import UNIT, find_moved, without
@@ -46,8 +48,15 @@ class PatchSearch:
         space: What the workers need.
     """
 
-    def __init__(self, base: Content, target: Content, folder: Path) -> None:
-        """`folder` takes the indexes: 6 bytes for each position, 300 MB at most."""
+    def __init__(self, base: Content, target: Content, folder: Path, newest: int = PATCH_VERSION) -> None:
+        """Prepare it.
+
+        Args:
+            base: What devices have.
+            target: What they are to have.
+            folder: Takes the indexes: 6 bytes for each position, 300 MB at most.
+            newest: Format that the patch may be of.
+        """
         self._target = target
         self._base = base
         self._pages = PageMap(base.file, target.file)
@@ -64,9 +73,8 @@ class PatchSearch:
             old=base.file,
             new=target.file,
             limit=CANDIDATES if self.work <= MANY else CANDIDATES_FEW,
-            group_size=target.group_size,
-            fast=self.work > FAST_ABOVE,
-            known=self._look(folder / f"{base.name}.known") if self.work else None,
+            form=Form(target.group_size, newest, PRESET_FAST if self.work > FAST_ABOVE else PRESET_BEST),
+            known=self._look(folder / f"{base.name}.known", newest) if self.work else None,
             indexes=tuple(self._indexes(folder / f"{base.name}.index")) if self.work else (),
         )
 
@@ -93,10 +101,11 @@ class PatchSearch:
         for group, members in itertools.groupby(stretches, lambda stretch: stretch.start // size):
             yield GroupRecipe(group * size, min(size, self._target.size - group * size), tuple(merge(members)))
 
-    def _look(self, path: Path) -> Path | None:
+    def _look(self, path: Path, newest: int) -> Path | None:
         """What is known of ELF files that differ."""
         pages = self._pages
-        return path if look(path, self._base.file, self._target.file, pages.orphans, pages.hard) else None
+        found = look(path, self._base.file, self._target.file, pages.orphans, pages.hard, newest)
+        return path if found else None
 
     def _indexes(self, path: Path) -> Iterator[tuple[Path, int]]:
         orphans = [*self._orphans, (len(self._pages.orphans) * PAGE, self._base.size)]

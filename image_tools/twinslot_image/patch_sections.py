@@ -10,6 +10,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +22,11 @@ from twinslot_image.fs_tree import Extent, FileSystemImage, Node, Tree, open_nod
 from twinslot_image.patch_pages import PAGE, map_file
 from twinslot_image.rootfs import open_tree
 
-ARM64, RELATIVE, POINTERS64, RELA64, SYMBOLS64 = 0, 4, 6, 7, 8  # kinds of areas, docs/patch-format.md section 6.2
+ARM64, ARM, THUMB, X86, RELATIVE, INDEX = 0, 1, 2, 3, 4, 5  # kinds of areas, docs/patch-format.md section 6.2
+POINTERS64, RELA64, SYMBOLS64 = 6, 7, 8
 POINTERS32, REL32, SYMBOLS32 = 9, 10, 11
 _LOOSE_MAX = 1 << 30  # bytes of a file that is found without a file system
+_VOTERS = 256  # words that are taken for instructions of one set
 _FRAME_GAP = 64  # bytes at most between `.eh_frame_hdr` and `.eh_frame`, for alignment
 
 
@@ -58,12 +61,12 @@ def find_parts(path: Path, pages: npt.NDArray[np.bool_]) -> list[Part]:
     if not pages.any():
         return found
     with path.open("rb") as file:
-        image = FileSystemImage(file, str(path))
+        image, whole = FileSystemImage(file, str(path)), map_file(path)
         for node in _files(image, path, pages):
             with open_node(image, node) as content:
                 layout = read_layout(content)
             if layout is not None:
-                found += _parts(layout, [span for span in node.spans if span.at is not None])
+                found += _split(whole, _parts(layout, [span for span in node.spans if span.at is not None]))
     found.sort()
     kept = list[Part]()
     for part in found:
@@ -124,22 +127,45 @@ def _parts(layout: Layout, spans: list[Extent]) -> Iterator[Part]:
             start = span.at + first - span.start
             skipped = first - section.offset
             bias = base
-            if kind in (ARM64, RELATIVE):
+            if kind <= INDEX:
                 bias += section.address + skipped - start
             elif section.offset == layout.frame_header[0]:
                 bias += section.address
             yield Part(start, start + last - first, kind, bias, start - skipped)
 
 
+def _split(content: npt.NDArray[np.uint8], parts: Iterator[Part]) -> Iterator[Part]:
+    """Code for EM_ARM by its two sets of instructions: most words of A32 begin with the condition "always"."""
+    for part in parts:
+        if part.kind != THUMB:
+            yield part
+            continue
+        first = part.start + -part.start % 4
+        last = max(part.end - part.end % 4, first)
+        always = content[first:last][3::4] >> 4 == 14
+        votes = np.add.reduceat(always, np.arange(0, len(always), _VOTERS)) if len(always) else np.zeros(1)
+        kinds = np.where(votes > _VOTERS * 2 // 5, ARM, THUMB)
+        cuts = [0, *(np.flatnonzero(np.diff(kinds)) + 1).tolist(), len(kinds)]
+        for begin, end in pairwise(cuts):
+            start = part.start if begin == 0 else first + 4 * _VOTERS * begin
+            stop = part.end if end == len(kinds) else first + 4 * _VOTERS * end
+            yield Part(start, stop, int(kinds[begin]), part.bias, part.origin)
+
+
 def _kind(layout: Layout, section: Section) -> int | None:
     wide = layout.bits == 64
     begin, size = layout.frame_header
     if section.kind == "data" and section.executable:
-        return {"EM_AARCH64": ARM64}.get(layout.machine)
+        return {"EM_AARCH64": ARM64, "EM_ARM": THUMB, "EM_X86_64": X86}.get(layout.machine)
     if section.kind == "data" and size and section.offset == begin:
         return POINTERS32
     if section.kind == "data" and size and 0 <= section.offset - (begin + size) < _FRAME_GAP:
         return RELATIVE
+    if section.kind == "index":
+        return INDEX
+    if section.kind == "data" and not section.writable:
+        # Tables of jumps, which count from their own beginning: nearly from themselves. What unwinding needs.
+        return {"EM_X86_64": RELATIVE, "EM_ARM": INDEX}.get(layout.machine)
     if section.kind in ("pointers", "data"):
         return (POINTERS64 if wide else POINTERS32) if section.kind == "pointers" or section.writable else None
     return {"rela": RELA64 if wide else None, "rel": None if wide else REL32}.get(

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from twinslot.image.patch import Op
-from twinslot_image.patch_encode import EncodedPiece, encode, estimate
+from twinslot_image.patch_encode import EncodedPiece, Form, encode, estimate
 from twinslot_image.patch_index import Index, candidates
 from twinslot_image.patch_known import load_followed, load_known
 from twinslot_image.patch_pages import map_file
@@ -37,8 +37,7 @@ class Workspace:
         new: The new content.
         indexes: Each as (path, bits), made by `Index`.
         limit: Candidates for each span.
-        group_size: Bytes.
-        fast: Less packing, for very large patches.
+        form: What a piece may be.
         known: Where `patch_known` keeps what is known of ELF files; None: nothing is.
     """
 
@@ -46,8 +45,7 @@ class Workspace:
     new: Path
     indexes: tuple[tuple[Path, int], ...]
     limit: int
-    group_size: int
-    fast: bool = False
+    form: Form
     known: Path | None = None
 
 
@@ -86,7 +84,7 @@ def measure(space: Workspace, groups: Sequence[GroupRecipe]) -> list[int]:
 def pack_piece(space: Workspace, groups: Sequence[GroupRecipe]) -> list[EncodedPiece]:
     """One piece, or several."""
     sides = map_file(space.old), map_file(space.new)
-    return encode(sides, load_known(space.known) if space.known else None, groups, space.group_size, fast=space.fast)
+    return encode(sides, load_known(space.known) if space.known else None, groups, space.form)
 
 
 def _followed(space: Workspace) -> Pair | None:

@@ -23,6 +23,7 @@ CALLED_BY_OTHERS = {
     "API_VERSION": "nbdkit's Python plugin",
     "_check_value": "argparse",
     "_create_unmarshaller": "dbus-next",
+    "_fields_": "ctypes",
     "_fill_text": "argparse",
     "_writer": "dbus-next",
     "_lost": "asyncio: a task that no name holds may vanish",

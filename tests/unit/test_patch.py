@@ -173,8 +173,8 @@ def test_lengths_of_a_header_are_bounded_before_anything_is_allocated(a: int, b:
 
 
 def test_another_format_is_refused_with_a_hint() -> None:
-    with pytest.raises(ImageError, match=r"version: expected '1 or 2', found '3' \(hint: install from the image"):
-        parse_patch_head(SAMPLE[:8] + b"\3" + SAMPLE[9:])
+    with pytest.raises(ImageError, match=r"version: expected '1 to 3', found '4' \(hint: install from the image"):
+        parse_patch_head(SAMPLE[:8] + b"\4" + SAMPLE[9:])
     with pytest.raises(ImageError, match="not a patch"):
         parse_patch_head(b"\x89TWIN\r\n\x1a" + SAMPLE[8:])
 

@@ -16,7 +16,7 @@ from patch_samples import plain_list
 from twinslot.image.lzma2 import PackedError
 from twinslot.image.patch import PatchDecoder, parse_patch_head
 from twinslot.image.projection import CODES, PART, SHIFTS_MAX, TABLES, Projection
-from twinslot.image.wire_patch import build_varints, from_signed
+from twinslot.image.wire_patch import PATCH_VERSION, PIECE_COLUMNS, build_varints, from_signed
 from twinslot_image import patch_search
 from twinslot_image.outputs import Target
 from twinslot_image.patch import make_patch
@@ -43,6 +43,35 @@ a64_words = st.one_of(
     ),
     st.integers(-4000, 4000).map(lambda value: value % 2**32),
 )
+small = st.integers(-40, 40)
+arm_words = st.one_of(
+    st.builds(lambda top, value: top << 24 | value % 2**24, st.sampled_from([0xEA, 0xEB, 0x0A, 0xFB]), small),
+    st.builds(lambda register: 0xE08F0000 | register << 12 | register, st.integers(0, 3)),
+    st.builds(
+        lambda up, register, offset: 0xE51F0000 | up << 23 | register << 12 | 4 * offset,
+        st.integers(0, 1),
+        st.integers(0, 3),
+        st.integers(0, 20),
+    ),
+    small.map(lambda value: 2**31 + value if value < 0 else value),
+)
+THUMBS = st.sampled_from([0x4478, 0x4479, 0x44FB, 0x4802, 0x4903, 0x4A01, 0xF8DF, 0x0008, 0xB00C, 0xF000, 0xBF00])
+thumb_words = st.one_of(
+    st.builds(
+        lambda one, sign, two, j, value: one << 11 | sign << 10 | 1023 * sign | (two | j << 11 | value % 2048) << 16,
+        st.just(30),
+        st.integers(0, 1),
+        st.sampled_from([0x8000, 0x9000, 0xC000, 0xD000]),
+        st.sampled_from([0, 1, 4, 5]),
+        st.integers(0, 2047),
+    ),
+    st.builds(lambda one, two: two << 16 | one, THUMBS, THUMBS),
+)
+x86_words = st.one_of(
+    st.integers(-300, 300).map(lambda value: value % 2**32),
+    st.sampled_from([0xE8, 0xE9 << 24, 0x850F, 0x058D48, 0x3D8B0000, 0x05C6E8E8, 0x0FE9800F, 0xFF000515]),
+)
+all_words = st.one_of(a64_words, arm_words, thumb_words, x86_words)
 numbers = st.one_of(st.integers(0, 40_000), st.integers(0, HUGE))
 steps = st.one_of(st.integers(-5000, 5000), st.integers(-(2**40), 2**40)).map(from_signed)
 
@@ -62,14 +91,14 @@ def shift_lists(draw: st.DrawFn) -> bytes:
 
 
 @given(
-    st.lists(a64_words, min_size=1, max_size=120),
+    st.lists(all_words, min_size=1, max_size=120),
     st.integers(0, 200),
     st.integers(0, 9),
     st.integers(-100, 3000),
     area_lists(),
     shift_lists(),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=400, deadline=None)
 def test_a_device_predicts_what_the_page_says(
     words: list[int], place: int, cut: int, distance: int, areas: bytes, shifts: bytes
 ) -> None:
@@ -100,7 +129,7 @@ def test_parts_of_an_op_are_predicted_one_after_another(kind: int) -> None:
     ("areas", "shifts", "why"),
     [
         ([0, 0, 0, 0, 0], [], "an area that cannot be"),
-        ([0, 8, 5, 0, 0], [], "an area that cannot be"),
+        ([0, 8, 12, 0, 0], [], "an area that cannot be"),
         ([0, 8, 0, 0], [], "the areas end too early"),
         ([0, 8, 0, 0, 0], [1, 2], "shifts without an end"),
         ([0, 8, 0, 0, 0], [1, *[2, 1] * (SHIFTS_MAX + 1)], "more shifts than a piece may have"),
@@ -112,7 +141,7 @@ def test_areas_and_shifts_that_make_no_sense_are_refused(areas: list[int], shift
         Projection(build_varints(areas), build_varints(shifts)).predict(bytes(64), 0, 0, (0, 64))
 
 
-@given(st.binary(max_size=60), st.binary(max_size=60), st.lists(a64_words, min_size=20, max_size=20))
+@given(st.binary(max_size=60), st.binary(max_size=60), st.lists(all_words, min_size=20, max_size=20))
 @settings(max_examples=150, deadline=None)
 @example(build_varints([0, HUGE, 0, from_signed(-HUGE // 2), 0]), build_varints([0, from_signed(HUGE // 2), HUGE]), [0])
 @example(build_varints([0, HUGE, 6, from_signed(HUGE // 2), 0]), b"\0\1\1", [2**32 - 1] * 8)
@@ -133,11 +162,11 @@ def payload(*programs: bytes) -> bytes:
     return b"".join(files)
 
 
-def patch(folder: Path, old: bytes, new: bytes) -> bytes:
+def patch(folder: Path, old: bytes, new: bytes, newest: int = PATCH_VERSION) -> bytes:
     folder.mkdir(exist_ok=True)
     (folder / "old.img").write_bytes(old)
     (folder / "new.twin").write_bytes(make_sample({"rootfs": new}, group_size=GROUP).data)
-    make_patch(folder / "old.img", folder / "new.twin", Target(folder / "patch"))
+    make_patch(folder / "old.img", folder / "new.twin", Target(folder / "patch"), newest=newest)
     return (folder / "patch").read_bytes()
 
 
@@ -160,18 +189,25 @@ def test_code_whose_targets_moved_costs_less_than_half(tmp_path: Path, monkeypat
     old, new = payload(a64_program(1, {}).build()), payload(a64_program(1, INSERTED).build())
     data = patch(tmp_path / "new", old, new)
     apply(data, old, new)
-    assert parse_patch_head(data).version == 2
+    assert parse_patch_head(data).version == PATCH_VERSION
     monkeypatch.setattr(patch_search, "look", lambda *_: False)
     plain = patch(tmp_path / "plain", old, new)
     apply(plain, old, new)
-    assert parse_patch_head(plain).version == 1, "what needs no areas is read by older clients, too"
     assert len(data) < 0.5 * len(plain)
 
 
-def test_a_patch_without_programs_is_of_format_1(tmp_path: Path) -> None:
+def test_what_an_old_client_can_read_is_of_its_format(tmp_path: Path) -> None:
     old = bytes(range(256)) * 1000
-    data = patch(tmp_path, old, old[:500] + b"something else" + old[500:])
+    data = patch(tmp_path, old, bytes(PAGE) + old)
     assert parse_patch_head(data).version == 1
+
+
+@pytest.mark.parametrize("newest", PIECE_COLUMNS)
+def test_a_fleet_with_old_clients_gets_a_format_that_they_read(tmp_path: Path, newest: int) -> None:
+    old, new = (payload(a64_program(1, place).build(), b"new" * length) for place, length in (({}, 0), (INSERTED, 99)))
+    data = patch(tmp_path, old, new, newest)
+    apply(data, old, new)
+    assert parse_patch_head(data).version == newest
 
 
 header_numbers = st.one_of(st.integers(0, 300), st.integers(0, 20_000), st.sampled_from([2**31, 2**63, 2**64 - 1]))

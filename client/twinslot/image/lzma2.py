@@ -6,15 +6,17 @@ The parameters are constants, so that no stream can ask for more memory. Standar
 from __future__ import annotations
 
 import lzma
+from collections.abc import Iterable
 from typing import Any, Final
 
 # The longest distance of a match, in bytes, which is what a decoder allocates. 1 MiB would save 1.3 percent of a patch.
 WINDOW: Final = 256 * 1024
+WIDE_WINDOW: Final = 1024 * 1024  # of literals in format 3, which may repeat what they replace
 CONTROL_WINDOW: Final = 64 * 1024
 PRESET_BEST: Final = lzma.PRESET_EXTREME | 9
 _FEED: Final = 4096  # bytes handed over at once; the library copies what it does not take
 # Two bits of position and two of the byte before: words of four bytes, as in code and tables.
-_PARAMETERS: Final[dict[str, Any]] = {"id": lzma.FILTER_LZMA2, "lc": 2, "lp": 2, "pb": 2}
+PARAMETERS: Final[dict[str, Any]] = {"id": lzma.FILTER_LZMA2, "lc": 2, "lp": 2, "pb": 2}
 
 
 class PackedError(ValueError):
@@ -31,8 +33,22 @@ class Unpacker:
 
     def __init__(self, stored: bytes | memoryview, window: int = WINDOW) -> None:
         self._stored = memoryview(stored)
-        filters = [_PARAMETERS | {"dict_size": window}]
+        filters = [PARAMETERS | {"dict_size": window}]
         self._decoder = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=filters) if len(stored) else None
+
+    def put_before(self, runs: Iterable[bytes]) -> None:
+        """Let the stream repeat what stands in these runs, as if it had begun with them; before anything is taken.
+
+        They go in as LZMA2 chunks that are not packed: 1, or 2 behind the first one, and their length minus one.
+
+        Args:
+            runs: Each of 1 to 65,536 bytes; together less than the window.
+        """
+        kind = 1
+        for run in runs:
+            if self._decoder is not None:
+                self._decoder.decompress(bytes([kind]) + (len(run) - 1).to_bytes(2, "big") + run)
+            kind = 2
 
     # keeps: S9
     def take(self, length: int) -> bytes:
@@ -67,5 +83,5 @@ def pack(data: bytes, window: int = WINDOW, *, preset: int = PRESET_BEST) -> byt
     """One stream; nothing for nothing. The same bytes for the same input and version of liblzma."""
     if not data:
         return b""
-    filters = [_PARAMETERS | {"dict_size": window, "preset": preset}]
+    filters = [PARAMETERS | {"dict_size": window, "preset": preset}]
     return lzma.compress(data, lzma.FORMAT_RAW, filters=filters)

@@ -17,12 +17,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable, Iterable, Iterator
-from enum import IntEnum
 from itertools import accumulate
 
 from twinslot.core.errors import LifecycleError
 from twinslot.core.model import DIGEST_SIZE
-from twinslot.image.lzma2 import CONTROL_WINDOW, PackedError, Unpacker
+from twinslot.image.lzma2 import CONTROL_WINDOW, WIDE_WINDOW, WINDOW, PackedError, Unpacker
 from twinslot.image.patch_head import (
     ChangedGroup,
     PatchHead,
@@ -33,7 +32,8 @@ from twinslot.image.patch_head import (
     patch_name,
 )
 from twinslot.image.projection import PART, Projection
-from twinslot.image.wire_patch import PATCH_HEADER_SIZE, read_varints, to_signed, truncated
+from twinslot.image.replaced import Op, PlacedOp, replaced_runs
+from twinslot.image.wire_patch import PATCH_HEADER_SIZE, PROJECTED_VERSION, read_varints, to_signed, truncated
 
 __all__ = [
     "PATCH_HEADER_SIZE",
@@ -54,20 +54,12 @@ ReadBase = Callable[[int, int], bytes]  # (offset, length), both in bytes of the
 _SLICE = 64 * 1024  # bytes of an op that are worked on at once
 
 
-class Op(IntEnum):
-    """What an op does with the next bytes of a group (section 6)."""
-
-    COPY = 0  # the base's bytes
-    ADD = 1  # the base's words, as they are expected to have become, plus those of the residual stream
-    LITERAL = 2  # bytes of the literal stream
-    ZERO = 3  # zero bytes
-
-
 class PatchDecoder:
     """Makes the changed groups of one payload.
 
     Memory stays below 1 MiB for groups of 64 KiB, whatever the patch says: two windows of 256 KiB, one of 64 KiB, a
-    piece, its control, and a few times a group. What is predicted takes up to 0.4 MiB more (`image.projection`).
+    piece, its control, and a few times a group. In format 3 the window of literals takes 0.75 MiB more, and what is
+    predicted up to 0.4 MiB (`image.projection`).
 
     Args:
         part: From the head.
@@ -133,9 +125,19 @@ class PatchDecoder:
         if len(stored) != piece.length:
             raise LifecycleError("patch: a piece of another length", code="patch")
         try:
-            return _Recipe(piece, memoryview(stored), self._part.base_size, self._read_base)
+            recipe = _Recipe(piece, memoryview(stored), self._part, self._read_base)
+            if self._part.version > PROJECTED_VERSION and piece.literal:
+                recipe.look_at_replaced(self._places(piece))
         except PackedError:
             return None
+        return recipe
+
+    def _places(self, piece: Piece) -> Iterator[tuple[int, int]]:
+        """Where each group of a piece starts in the new payload, and its length."""
+        part = self._part
+        for position in range(piece.first, piece.first + piece.count):
+            index = part.changed[position].index
+            yield index * part.group_size, part.group_length(index)
 
     def _is_good(self, index: int, plain: bytes) -> bool:
         digest = self._plain_list[index * DIGEST_SIZE : (index + 1) * DIGEST_SIZE]
@@ -145,21 +147,44 @@ class PatchDecoder:
 class _Recipe:
     """The three streams of a piece, read in step (sections 5 and 6)."""
 
-    def __init__(self, piece: Piece, stored: memoryview, base_size: int, read_base: ReadBase) -> None:
+    def __init__(self, piece: Piece, stored: memoryview, part: PayloadPatch, read_base: ReadBase) -> None:
         lengths = piece.ops, piece.jumps, piece.areas, piece.shifts
         control = Unpacker(stored[: piece.control], CONTROL_WINDOW).take(sum(lengths))
         ends = tuple(accumulate(lengths))
-        self._ops = read_varints(control[: ends[0]])
-        self._jumps = read_varints(control[ends[0] : ends[1]])
+        self._control = control[: ends[0]], control[ends[0] : ends[1]]
+        self._ops, self._jumps = (read_varints(column) for column in self._control)
         self._projection = None
         if piece.areas:
             self._projection = Projection(control[ends[1] : ends[2]], control[ends[2] :])
         literal = piece.control + piece.residual
         self._residual = Unpacker(stored[piece.control : literal])
-        self._literal = Unpacker(stored[literal:])
-        self._base_size = base_size
+        self._literal = Unpacker(stored[literal:], WIDE_WINDOW if part.version > PROJECTED_VERSION else WINDOW)
+        self._base_size = part.base_size
         self._read_base = read_base
         self._distance = 0  # from a byte of the new payload to its source in the base
+
+    def look_at_replaced(self, groups: Iterable[tuple[int, int]]) -> None:
+        """Let the literals repeat what they replace (section 5.1).
+
+        Args:
+            groups: Where each starts in the new payload, and its length.
+
+        Raises:
+            PackedError: The recipe makes no sense.
+        """
+        runs = replaced_runs(self._placed(groups), self._base_size)
+        self._literal.put_before(self._read(*run).ljust(run[1], b"\0") for run in runs)
+
+    def _placed(self, groups: Iterable[tuple[int, int]]) -> Iterator[PlacedOp]:
+        (ops, jumps), distance = map(read_varints, self._control), 0
+        for offset, length in groups:
+            done = 0
+            while done < length:
+                kind, size = _next_op(ops, length - done)
+                if kind in (Op.COPY, Op.ADD):
+                    distance += to_signed(_take(jumps))
+                yield PlacedOp(kind, size, offset + done + distance)
+                done += size
 
     def group(self, offset: int, length: int) -> bytes | None:
         """One group, which starts at `offset` of the new payload; None if the base cannot be read.
@@ -169,7 +194,7 @@ class _Recipe:
         """
         out, whole = bytearray(), True
         while len(out) < length:
-            kind, size = self._next_op(length - len(out))
+            kind, size = _next_op(self._ops, length - len(out))
             if kind in (Op.COPY, Op.ADD):
                 self._distance += to_signed(_take(self._jumps))
             step, op = PART if kind == Op.ADD else _SLICE, offset + len(out)
@@ -180,13 +205,6 @@ class _Recipe:
                 out += part.ljust(wanted, b"\0")
         return bytes(out) if whole else None
 
-    def _next_op(self, room: int) -> tuple[int, int]:
-        number = _take(self._ops)
-        size = number >> 2 or room
-        if size > room:
-            raise PackedError("an op goes beyond its group")
-        return number & 3, size
-
     def _make(self, kind: int, at: int, size: int, op: tuple[int, int]) -> bytes:
         if kind == Op.ZERO:
             return bytes(size)
@@ -195,14 +213,17 @@ class _Recipe:
         source = at + self._distance
         if not 0 <= source <= self._base_size - size:
             raise PackedError("a source outside the base")
-        try:
-            base = self._read_base(source, size)
-        except OSError:
-            base = b""
+        base = self._read(source, size)
         if kind == Op.ADD:
             residual = self._residual.take(size)
             return add_words(self._expected(base, at, op), residual) if len(base) == size else b""
         return base
+
+    def _read(self, source: int, size: int) -> bytes:
+        try:
+            return self._read_base(source, size)
+        except OSError:
+            return b""
 
     def _expected(self, base: bytes, at: int, op: tuple[int, int]) -> bytes | bytearray:
         """What the base's bytes are expected to have become, where a piece says how to know."""
@@ -222,6 +243,14 @@ def add_words(base: bytes | bytearray, residual: bytes) -> bytes:
     x, y = int.from_bytes(base, "little"), int.from_bytes(residual, "little")
     total = ((x & low) + (y & low)) ^ ((x ^ y) & ~low)
     return total.to_bytes(4 * words, "little")[:size]
+
+
+def _next_op(ops: Iterator[int], room: int) -> tuple[int, int]:
+    number = _take(ops)
+    size = number >> 2 or room
+    if size > room:
+        raise PackedError("an op goes beyond its group")
+    return number & 3, size
 
 
 def _take(numbers: Iterator[int]) -> int:

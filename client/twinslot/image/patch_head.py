@@ -138,6 +138,7 @@ class PayloadPatch:
             to another image.
         size: Bytes of the new payload.
         group_size: Bytes.
+        version: Of the patch's format.
         changed: In ascending order; all groups beyond the end of the base are among them.
         pieces: In the order of the file, without gaps.
     """
@@ -148,6 +149,7 @@ class PayloadPatch:
     plain_list: str
     size: int
     group_size: int
+    version: int
     changed: Sequence[ChangedGroup] = field(repr=False)
     pieces: Sequence[Piece] = field(repr=False)
 
@@ -266,6 +268,7 @@ def _payload(entry: PayloadEntry, digests: bytes, offset: int, version: int) -> 
         plain_list=entry.plain_list.hex(),
         size=entry.size,
         group_size=entry.group_size,
+        version=version,
         changed=_changed(entry, digests),
         pieces=_pieces(entry, offset, version),
     )

@@ -18,8 +18,10 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from twinslot.image.lzma2 import PackedError
+from twinslot.image.projection_arm import predict_arm, predict_index, predict_thumb
 from twinslot.image.projection_code import NOWHERE, Code, RunAddresses, Shifts, predict_arm64, predict_relative
-from twinslot.image.wire_patch import read_varints, to_signed
+from twinslot.image.projection_x86 import predict_x86
+from twinslot.image.wire_patch import PATCH_VERSION, PROJECTED_VERSION, read_varints, to_signed
 
 PART: Final = 16 * 1024  # bytes of an op, from its start, that are predicted at once
 SHIFTS_MAX: Final = 8192  # of a piece; the bench's largest piece has 1,300
@@ -53,7 +55,15 @@ class Table(NamedTuple):
     members: tuple[int, ...]
 
 
-CODES: Final[dict[int, Code]] = {0: predict_arm64, 4: predict_relative}
+CODES: Final[dict[int, Code]] = {
+    0: predict_arm64,
+    1: predict_arm,
+    2: predict_thumb,
+    3: predict_x86,
+    4: predict_relative,
+    5: predict_index,
+}
+STEPS: Final = {2: 2, 3: 1}  # bytes whose multiples instructions begin at, where these are not `WORD`
 TABLES: Final[dict[int, Table]] = {
     6: Table(8, 1, (0,)),  # pointers
     7: Table(8, 3, (0, 2)),  # Elf64_Rela: r_offset, r_addend
@@ -62,6 +72,13 @@ TABLES: Final[dict[int, Table]] = {
     10: Table(4, 2, (0,)),  # Elf32_Rel: r_offset
     11: Table(4, 4, (1,)),  # Elf32_Sym: st_value
 }
+
+_FIRST_KINDS: Final = (0, 4, *TABLES)
+
+
+def since(kind: int) -> int:
+    """The oldest format of a patch that has areas of a kind."""
+    return PROJECTED_VERSION if kind in _FIRST_KINDS else PATCH_VERSION
 
 
 def read_areas(data: bytes) -> Iterator[Area]:
@@ -153,9 +170,10 @@ class Projection:
     def _apply(
         self, area: Area, base: bytes | bytearray, place: int, distance: int, op: tuple[int, int]
     ) -> bytes | bytearray:
-        first = -(-max(place, area.start) // WORD) * WORD
-        last = min(place + len(base), area.end) // WORD * WORD
-        if first >= last or distance % WORD:
+        step = STEPS.get(area.kind, WORD)
+        first = -(-max(place, area.start) // step) * step
+        last = min(place + len(base), area.end) // step * step
+        if first >= last or distance % step:
             return base
         run = bytes(base[first - place : last - place])
         source, old_bias = first + distance, area.old_bias

@@ -20,13 +20,15 @@ from twinslot.core.text import in_words
 # As an image's (image-format.md section 2), with other letters.
 PATCH_MAGIC: Final = b"\x89TWPT\r\n\x1a"
 PLAIN_VERSION: Final = 1  # of a patch whose pieces have no areas and shifts
-PATCH_VERSION: Final = 2  # the newest that is known
+PROJECTED_VERSION: Final = 2  # without literals that may repeat what they replace, and with the first kinds of areas
+PATCH_VERSION: Final = 3  # the newest that is known
 PATCH_HEADER_SIZE: Final = 32  # bytes: 8 magic + 4 version + 4 + 4 + 4 lengths and count + 8 length
 TABLE_MAX: Final = 1024 * 1024  # bytes of the table, packed or not; 6,000 shifted groups of a real pair take 1 KiB
 PIECE_EXTRA: Final = 192 * 1024  # bytes that a piece may take above one group's
 CONTROL_MAX: Final = 128 * 1024  # bytes of one piece's ops and jumps, unpacked
 PROJECTION_MAX: Final = 64 * 1024  # bytes of one piece's areas and shifts, unpacked
-PIECE_COLUMNS: Final = {PLAIN_VERSION: 6, PATCH_VERSION: 8}  # numbers that the table has for each piece
+# Numbers that the table has for each piece.
+PIECE_COLUMNS: Final = {PLAIN_VERSION: 6, PROJECTED_VERSION: 8, PATCH_VERSION: 8}
 VARINT_MAX: Final = 9  # bytes: 63 bits
 
 PATCH_HEADER = c.Struct(
@@ -100,7 +102,7 @@ def parse_patch_header(data: bytes) -> PatchHeader:
     if len(data) < PATCH_HEADER_SIZE:
         raise truncated("header", PATCH_HEADER_SIZE, len(data))
     fields = PATCH_HEADER.parse(data[:PATCH_HEADER_SIZE])
-    known = " or ".join(map(str, PIECE_COLUMNS))
+    known = f"1 to {PATCH_VERSION}"
     for what, good, expected in (
         ("magic", fields.magic == PATCH_MAGIC, in_words(PATCH_MAGIC)),
         ("version", fields.version in PIECE_COLUMNS, known),
