@@ -143,11 +143,15 @@ def _make_part(base: Content, target: Content, search: PatchSearch, spool: Binar
     pieces = list[EncodedPiece]()
     if changed:
         with workers(search.work) as run:
-            recipes = list(search.recipes(changed, run, report))
-            for piece in _pack(search.space, recipes, run, report):
-                spool.writelines((piece.control, piece.residual, piece.literal))
-                pieces.append(piece)
+            tries = (_try(search, space, changed, run, report) for space in search.ways())
+            pieces = min(tries, key=lambda found: sum(piece.length for piece in found))
+    for piece in pieces:
+        spool.writelines((piece.control, piece.residual, piece.literal))
     return _Part(base, target, changed, pieces)
+
+
+def _try(search: PatchSearch, space: Workspace, changed: Sequence[int], run: Map, report: Report) -> list[EncodedPiece]:
+    return list(_pack(space, list(search.recipes(space, changed, run, report)), run, report))
 
 
 def _changed_groups(base: Content, target: Content) -> Iterator[int]:

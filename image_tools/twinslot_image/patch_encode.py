@@ -149,8 +149,14 @@ def encode(
     if len(ops) + len(jumps) > CONTROL_MAX:  # of one group: `cut` has split all others
         return encode(sides, known, [_as_literal(group) for group in groups], form)
     residual, literal = contents_of(*sides, groups)
-    made = Projected(b"", b"", residual, PLAIN_VERSION) if known is None else project(known, *sides, groups)
-    control = pack(ops + jumps + made.areas + made.shifts, CONTROL_WINDOW)
+    made = Projected(b"", b"", residual, PLAIN_VERSION)
+    control, added = pack(ops + jumps, CONTROL_WINDOW), pack(residual, preset=form.preset)
+    if known is not None:
+        better = project(known, *sides, groups)
+        other = pack(ops + jumps + better.areas + better.shifts, CONTROL_WINDOW)
+        others = pack(better.residual, preset=form.preset) if better.areas else added
+        if len(other) + len(others) < len(control) + len(added):
+            made, control, added = better, other, others
     replaced = replaced_of(sides[0], groups) if form.newest >= PATCH_VERSION and literal else b""
     preset = form.preset
     packed = pack_after(replaced, literal, WIDE_WINDOW, preset=preset) if replaced else pack(literal, preset=preset)
@@ -162,7 +168,7 @@ def encode(
         shifts=len(made.shifts),
         version=PATCH_VERSION if replaced else made.version,
         control=control,
-        residual=pack(made.residual, preset=preset),
+        residual=added,
         literal=packed,
     )
     if len(groups) == 1 and piece.length > piece_max(form.group_size):

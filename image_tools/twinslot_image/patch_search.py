@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ SPAN = 64 * 1024  # bytes at most that are searched as one
 CANDIDATES = 48  # distances for each span
 CANDIDATES_FEW = 8  # when more than `MANY` bytes have to be searched
 MANY = 128 * 1024 * 1024
+BOTH_WAYS_MAX = 4 * 1024 * 1024  # bytes of work that are done twice
 ORPHAN_STRIDE = 4  # bytes between indexed positions of pages that only the base has: the older half of changed files
 STRIDE = 64  # bytes, for all of the base: only when orphans are few beside what is new; finds next to nothing otherwise
 INDEX_BITS_MIN, INDEX_BITS_MAX = 12, 24  # of a table of 6 bytes each
@@ -88,11 +90,17 @@ class PatchSearch:
         known = sum(bool(candidates(new, span, old_indexes, 1)) for span in sample)
         return known <= (1 - UNKNOWN_PART) * len(sample)
 
-    def recipes(self, changed: Sequence[int], run: Map, report: Report) -> Iterator[GroupRecipe]:
-        """For each changed group in order what it is made of."""
+    def ways(self) -> list[Workspace]:
+        """How it may be done: for little work without references, too, since what ELF files say may be wrong."""
+        if self.space.known and self.work <= BOTH_WAYS_MAX:
+            return [self.space, replace(self.space, known=None)]
+        return [self.space]
+
+    def recipes(self, space: Workspace, changed: Sequence[int], run: Map, report: Report) -> Iterator[GroupRecipe]:
+        """For each changed group in order what it is made of; `space`: one of `ways`."""
         size = self._target.group_size
         wanted = set(changed)
-        stretches = [stretch for stretch in self._hard(run, report) if stretch.start // size in wanted]
+        stretches = [stretch for stretch in self._hard(space, run, report) if stretch.start // size in wanted]
         stretches += self._easy(changed)
         stretches += [one for moved in self._moved for one in _by_group(moved, size) if one.start // size in wanted]
         if self._target.size > self._end and self._end // size in wanted:
@@ -119,22 +127,22 @@ class PatchSearch:
             Index(place, bits, create=True).fill(self._base.file, spans, stride)
             yield place, bits
 
-    def _hard(self, run: Map, report: Report) -> list[Stretch]:
+    def _hard(self, space: Workspace, run: Map, report: Report) -> list[Stretch]:
         """What the base does not have page by page: two passes, the second knows what residuals cost."""
         batches = [self._spans[at : at + BATCH] for at in range(0, len(self._spans), BATCH)]
         sizes = [sum(end - start for start, end in batch) for batch in batches]
         counts, found, samples, done = no_counts(), list[list[list[int]]](), list[Samples](), 0
-        for size, one in zip(sizes, run(bound(first_pass, self.space), batches), strict=True):
+        for size, one in zip(sizes, run(bound(first_pass, space), batches), strict=True):
             counts += one.counts
             found.append(one.distances)
             samples.append(one.samples)
             done += size
             report("searching", done, 2 * self.work)
-        if self.space.known:
-            follow(self.space.known, fit(Samples.joined(samples), _SHIFTS_MAX))
+        if space.known:
+            follow(space.known, fit(Samples.joined(samples), _SHIFTS_MAX))
         tasks = [(*task, learn_costs(counts)) for task in zip(batches, found, strict=True)]
         stretches = list[Stretch]()
-        for size, chosen in zip(sizes, run(bound(second_pass, self.space), tasks), strict=True):
+        for size, chosen in zip(sizes, run(bound(second_pass, space), tasks), strict=True):
             stretches += itertools.chain.from_iterable(chosen)
             done += size
             report("searching", done, 2 * self.work)
