@@ -54,11 +54,11 @@ def arm_slot(place: int, function: int, item: int, noise: int) -> bytes:
     return struct.pack("<IIII", 0xE1A00000 | noise & 7, 0xE2800000 | noise & 0xFFF, 0xE1A01000, 0xE1A02003)
 
 
-def code_program(machine: int, emit: Emit, seed: int, insert: dict[int, int]) -> Program:
-    """400 functions that call each other and point at 300 objects; `insert` adds bytes before functions by number."""
+def code_program(machine: int, emit: Emit, seed: int, insert: dict[int, int], count: int = 400) -> Program:
+    """`count` functions that call each other and point at 300 objects; `insert` adds bytes before some of them."""
     source = random.Random(seed)
-    slots = [source.randrange(4, 15) for _ in range(400)]
-    plan = [[(source.randrange(400), source.randrange(300), source.getrandbits(31)) for _ in range(n)] for n in slots]
+    slots = [source.randrange(4, 15) for _ in range(count)]
+    plan = [[(source.randrange(count), source.randrange(300), source.getrandbits(31)) for _ in range(n)] for n in slots]
     text, starts, at = 0x1000, list[int](), 0x1000
     for number, count in enumerate(slots):
         at += insert.get(number, 0)

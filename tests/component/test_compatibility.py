@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import lzma
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -13,11 +15,14 @@ from xml.etree import ElementTree
 import pytest
 
 from data.make_samples import words
+from independent_patch_reader import apply_patch
+from patch_samples import plain_list
 from twinslot.bootloader.uboot import rawenv
 from twinslot.bus.names import DESCRIPTION
 from twinslot.core.boot_variables import read_state
 from twinslot.core.manifest import SequenceRange, Source
 from twinslot.core.model import SlotName, SlotState
+from twinslot.image.patch import PatchDecoder, parse_patch_head
 from twinslot.storage.record.published import Published
 from twinslot.storage.record.record import Record
 from twinslot.trust.verdict import TrustPolicy
@@ -78,6 +83,21 @@ def test_a_patch_and_a_block_list_of_an_earlier_version_fit_the_image_as_they_di
     names = sorted(contents[1])
     head = check_patch(patch, [(contents[0][name], contents[1][name]) for name in names], lambda *_: None)
     assert [part.name for part in head.payloads] == names
+
+
+@pytest.mark.verifies("REQ-CMP-01")
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_patch_of_each_format_makes_what_it_made(version: Path, number: int) -> None:
+    base = lzma.decompress((version / "patches/programs.xz").read_bytes())
+    data = (version / f"patches/format-{number}.twinpatch").read_bytes()
+    head = parse_patch_head(data)
+    part = head.payload("rootfs")
+    new_list = part.new_plain_list(plain_list(base, part.group_size))
+    assert (head.version, hashlib.sha256(new_list).hexdigest()) == (number, part.plain_list)
+    made = dict(PatchDecoder(part, new_list, lambda at, size: base[at : at + size]).groups([data[head.length :]]))
+    assert len(made) == len(part.changed)
+    assert None not in made.values()
+    assert made == apply_patch(data, base)
 
 
 @pytest.mark.verifies("REQ-CMP-01")

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import enum
 import json
+import lzma
 import os
 import random
 import shutil
@@ -21,6 +22,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from data import hook_calls, json_lines
+from elf_samples import a64_program
+from elf_samples_code import ARM, X86_64, arm_slot, code_program, thumb_slot, x86_slot
+from image_samples import make_sample
 from twinslot.bootloader.uboot import rawenv
 from twinslot.bus.names import DESCRIPTION
 from twinslot.cli.parser import make_parser
@@ -30,9 +34,12 @@ from twinslot.core.boot_variables import arm, read_state, rebuild
 from twinslot.core.model import CheckResult, Floors, Release, SlotName, SlotRecord, SlotState, StoredPayload
 from twinslot.core.origin import Origin, OriginKind
 from twinslot.core.transaction import Outcome, Transaction
+from twinslot.image.wire_patch import PIECE_COLUMNS
 from twinslot.storage.record.record import Record
 from twinslot_image.cli import main
 from twinslot_image.cli_parser import make_parser as make_image_parser
+from twinslot_image.outputs import Target
+from twinslot_image.patch import make_patch
 
 HERE: Final = Path(__file__).parent
 MADE: Final = "1795910400"  # seconds: 2026-11-29T00:00:00Z
@@ -101,6 +108,31 @@ def write_images(target: Path) -> None:
         run("patch", old, new, "-o", target)
         run("blocks", new, "-o", target)
         shutil.copy(bench / "keys/1.root.json", target / "root.json")
+
+
+def write_patches(target: Path) -> None:
+    """A patch of each format, from programs of all machines to the same programs after something moved."""
+    folder = target / "patches"
+    folder.mkdir()
+    with tempfile.TemporaryDirectory() as name:
+        bench = Path(name)
+        old, new = (b"".join(_programs(insert)) for insert in ({}, {9: 24, 21: 8, 40: 64}))
+        (bench / "old").write_bytes(old)
+        (bench / "new.twin").write_bytes(make_sample({"rootfs": new}, group_size=65536).data)
+        (folder / "programs.xz").write_bytes(lzma.compress(old))
+        for newest in PIECE_COLUMNS:
+            make_patch(bench / "old", bench / "new.twin", Target(folder / f"format-{newest}.twinpatch"), newest=newest)
+
+
+def _programs(insert: Mapping[int, int]) -> Iterator[bytes]:
+    """At pages; with some code that is compiled anew where something is inserted."""
+    a64 = a64_program(1, dict(insert))
+    others = ((ARM, arm_slot), (ARM, thumb_slot), (X86_64, x86_slot))
+    for program in (a64, *(code_program(*one, 1, dict(insert), 60) for one in others)):
+        content = bytearray(program.build())
+        if insert:
+            content[0x3000:0x3400] = bytes(byte ^ (index % 7 == 0) for index, byte in enumerate(content[0x3000:0x3400]))
+        yield bytes(content) + bytes(-len(content) % 4096)
 
 
 def write_record(target: Path) -> None:
@@ -221,6 +253,7 @@ if __name__ == "__main__":
     directory = Path(sys.argv[1])
     directory.mkdir()
     write_images(directory)
+    write_patches(directory)
     write_record(directory)
     write_environment(directory)
     write_descriptions(directory)
