@@ -90,6 +90,18 @@ class Updater(Protocol):
         """
         ...
 
+    def decline(self, action: str, why: str) -> None:
+        """Leave a row of a server's order that cannot be carried out as it stands.
+
+        Args:
+            action: Name of the order, as for `InstallOptions.action`.
+            why: A sentence.
+
+        Raises:
+            RefusedError: `refused.order`: always, since that is what the row says.
+        """
+        ...
+
     def close(self) -> None:
         """Give back what the way to the device holds; a job that runs goes on."""
         ...
@@ -243,6 +255,10 @@ class LocalUpdater:
         from twinslot.policy.held import HeldInhibitors
 
         return HeldInhibitors()
+
+    def decline(self, action: str, why: str) -> None:
+        """See `Updater`."""
+        self.engine().decline(action, why)
 
     def close(self) -> None:
         """Holds nothing."""

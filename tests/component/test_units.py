@@ -35,6 +35,8 @@ EXPOSURE = {
     "twinslot-deadline.service": 33,
     "twinslot-device-key.service": 5,
     "twinslot-fetch@.service": 3,
+    "twinslot-fleet.service": 2,
+    "twinslot-fleet-relay@.service": 12,
     "twinslot-giveup.service": 33,
     "twinslot-poll.service": 9,
     "twinslot-read@.service": 3,
@@ -57,6 +59,7 @@ ENABLED = {
     "sockets.target.wants/twinslot-verify.socket",
     "sysinit.target.wants/twinslot-deadline.service",
     "timers.target.wants/twinslot-continue.timer",
+    "timers.target.wants/twinslot-fleet.timer",
     "timers.target.wants/twinslot-poll.timer",
     "timers.target.wants/twinslot-scrub.timer",
 }

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from copy import deepcopy
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from simulation import rawcopy
 from simulation.bootloader import SimulatedBootloader, power_on
@@ -104,6 +105,7 @@ class SimulatedBoard:
         self.no_trial = False  # a file in /run
         self.fails_every_check = False
         self.may_check = True
+        self.restarts = False  # `install.reboot`: whether it restarts itself into a trial unless told otherwise
         self.running_notes: tuple[str, ...] = ()  # what the kernel's command line says of the running slot
         self.record_broken = False
         self.inhibitors: tuple[Inhibitor, ...] = ()  # who uses it
@@ -217,7 +219,7 @@ class SimulatedBoard:
         assert good, f"{words}: {complained.getvalue()}"
         return said.getvalue()
 
-    def install(self, image: SmallImage, **options: bool) -> None:
+    def install(self, image: SmallImage, **options: Any) -> None:
         """Install and, as the device does, reboot into the trial."""
         self.engine().install(SmallStream(image), InstallOptions(**({"reboot": True} | options)))
 
@@ -243,6 +245,7 @@ class SimulatedBoard:
             check_names=frozenset(),
             group_size_max=1 << 20,
             reinstall=False,
+            restarts=self.restarts,
             monotonic=self.clock,
             now=lambda: datetime(2026, 1, 1, tzinfo=UTC),
             lists=self._lists(),

@@ -19,6 +19,7 @@ from twinslot.app import LocalUpdater
 from twinslot.bootloader.select import open_bootloader
 from twinslot.cli import options as cli_options
 from twinslot.config.options import Config, load
+from twinslot.core.backoff import Moment
 from twinslot.core.canonical import encode
 from twinslot.core.errors import DeviceError
 from twinslot.core.inhibitors import Inhibitor
@@ -30,6 +31,7 @@ from twinslot.core.requests import InstallOptions
 from twinslot.core.stream import ImageHead
 from twinslot.engine import assemble, facts, poll, trust_time, verifier
 from twinslot.engine.offered import chosen
+from twinslot.fleet import assemble as fleet
 from twinslot.health.selection import configured_checks
 from twinslot.payloads.select import find_places
 from twinslot.policy import local
@@ -72,6 +74,7 @@ duration = 7200
 timezone = "UTC"
 """
 LISTS = ("health.command", "health.http", "policy.fetch_window", "policy.restart_window")
+HAWKBIT = "[hawkbit]\nurl = 'https://server'\ncontroller = '/proc/sys/kernel/ostype'"
 WHERE = RunningSlot(SlotName.A, frozenset(), ("said by the test",))
 MANIFEST = make_sample(facts=dataclasses.replace(FACTS, hardware=("rev-c",), variants=("icu",), checks=()))
 
@@ -181,6 +184,12 @@ def uses(config: Config) -> object:
         return LocalPolicy(config, itertools.repeat(datetime(2026, 5, 5, tzinfo=UTC)).__next__).inhibitors()
 
 
+def serves(config: Config) -> object:
+    """What a run of the fleet process goes by."""
+    setting = fleet._setting(config, fleet._home(config))
+    return dataclasses.replace(setting, moment=Moment(0, "", 0), jitter=0.0)
+
+
 def gives_way(config: Config) -> object:
     """How the priority of an install is lowered."""
     given: list[object] = []
@@ -276,6 +285,16 @@ KEYS: dict[str, tuple[str, str, Callable[[Config], object]]] = {
     "repository.network_class": ("[repository]\nring = 'ward-7'", "'{0}/network'", offered),
     "repository.approved_by": ('[repository]\nroot = "/proc/version"', '["clinical"]', asks),
     "repository.on_recall": ("", '"back"', recalled),
+    "hawkbit.url": (HAWKBIT, '"https://hawkbit"', serves),
+    "hawkbit.tenant": (HAWKBIT, '"pumps"', serves),
+    "hawkbit.controller": (HAWKBIT, '"/proc/sys/kernel/random/boot_id"', serves),
+    "hawkbit.authentication": (HAWKBIT, '"gateway-token"', request),
+    "hawkbit.token": (HAWKBIT, '"/elsewhere/token"', request),
+    "hawkbit.downloads": (HAWKBIT, '["cdn"]', serves),
+    "hawkbit.soft": (HAWKBIT, '"write"', serves),
+    "hawkbit.confirmation": (HAWKBIT, '"deny"', serves),
+    "hawkbit.tries": (HAWKBIT, "7", serves),
+    "hawkbit.attributes": (HAWKBIT, '{ ward = "icu" }', serves),
     "health.units": ("", '["dbus.service"]', checks),
     "health.no_failed_units": ("", "true", checks),
     "health.timeout": ("[health]\nunits = ['dbus.service']", "5", checks),

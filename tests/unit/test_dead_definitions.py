@@ -26,6 +26,7 @@ CALLED_BY_OTHERS = {
     "_fields_": "ctypes",
     "_fill_text": "argparse",
     "_writer": "dbus-next",
+    "_new_conn": "urllib3",
     "_lost": "asyncio: a task that no name holds may vanish",
     "can_fua": "nbdkit's Python plugin",
     "continue_": "cli.main: the verb, with a line below it since the word is Python's",

@@ -13,7 +13,7 @@ import re
 import types
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from twinslot.config.acceptance import AcceptanceConfig, check_acceptance
 from twinslot.config.fields import build, option
@@ -31,6 +31,7 @@ GIB: Final = 1 << 30
 DAY: Final = 86_400
 DROP_INS: Final = tuple(f"{directory}/config.d" for directory in DIRECTORIES)
 HOOKS: Final = Path("/usr/lib/twinslot/hooks")  # where the packaged ones are installed (client/install.mk)
+TOKENS: Final[Mapping[str, str]] = {"target-token": "TargetToken", "gateway-token": "GatewayToken", "certificate": ""}
 _PIN: Final = re.compile(r"[0-9a-f]{64}")  # SHA-256
 HEALTH_DIRECTORIES: Final = (Path("/etc/twinslot/health.d"), Path("/usr/lib/twinslot/health.d"))  # need not exist
 
@@ -265,6 +266,58 @@ class RepositoryConfig:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class HawkbitConfig:
+    """The hawkBit server that gives this device its orders, if one does."""
+
+    url: str = option("Address of the server, https://HOST; absent: none is asked.", default="")
+    tenant: str = option("hawkBit's tenant.", default="DEFAULT")
+    controller: Path = option(
+        "File whose first line is this device's id at the server.", default=Path("/etc/machine-id")
+    )
+    authentication: str = option(
+        "How this device shows who it is: by a token of its own, by one of the whole fleet, or by `http.client_cert`.",
+        default="target-token",
+        choices=tuple(TOKENS),
+    )
+    token: Path = option(
+        "File with the token, for the user `twinslot-relay` alone (mode 0400); it goes to this server and no other.",
+        default=Path("/etc/twinslot/hawkbit.token"),
+    )
+    downloads: tuple[str, ...] = option(
+        "Hosts beside the server's own from which images may come, when the server says so; they get no token.",
+        default=(),
+    )
+    soft: str = option(
+        "What an order leads to that is not forced: `write` leaves it to an operator to activate it.",
+        default="install",
+        choices=("install", "write"),
+    )
+    confirmation: str = option(
+        "What this device answers where the server asks for consent; `wait`: somebody answers there.",
+        default="wait",
+        choices=("confirm", "deny", "wait"),
+    )
+    tries: int = option(
+        "Installs that network or device may end before the action has failed.",
+        default=5,
+        unit="tries",
+        low=1,
+        high=1000,
+    )
+    attributes: Mapping[str, str] = option(
+        'What the server is told of this device beside what Twinslot tells: name = "value".',
+        factory=lambda: types.MappingProxyType({}),
+    )
+
+    @property
+    def credential(self) -> dict[str, str]:
+        """The fields of a relay's settings that say what goes to whom."""
+        if not self.url or not (kind := TOKENS[self.authentication]):
+            return {}
+        return {"credential_for": self.url, "credential_kind": kind, "credential_file": str(self.token)}
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class HealthCommandConfig:
     """One program asked on trial; exit status 0 means well."""
 
@@ -344,10 +397,19 @@ class Config:
     delta: DeltaConfig = option("Fetching only what is needed.", factory=DeltaConfig)
     http: HttpConfig = option("Time limits, retries and rates of a download.", factory=HttpConfig)
     repository: RepositoryConfig = option("Where new releases are announced.", factory=RepositoryConfig)
+    hawkbit: HawkbitConfig = option("The server that gives orders.", factory=HawkbitConfig)
     health: HealthConfig = option("What a healthy device is.", factory=HealthConfig)
     trial: TrialConfig = option("The trial boot.", factory=TrialConfig)
     policy: PolicyConfig = option("When an update may go on.", factory=PolicyConfig)
     record: RecordConfig = option("Where state lives.", factory=RecordConfig)
+
+    @property
+    def network(self) -> dict[str, Any]:
+        """What a relay is told, as `transport.http.options.HttpSettings` has it."""
+        http = dataclasses.asdict(self.http) | self.hawkbit.credential
+        if self.trust.build_time:
+            http["earliest"] = self.trust.build_time.timestamp()
+        return http
 
 
 def load(root: str | Path = "/") -> Config:

@@ -24,6 +24,7 @@ class InstallOptions:
         retry: Accept a release that rolled back here (S13); audited.
         reinstall: Accept the release that is running; audited.
         ignore_expiry: Accept an expired manifest (S16); audited.
+        action: Name of an update server's own request, for the audit; empty: no server is behind this.
     """
 
     activate: bool = True
@@ -31,6 +32,7 @@ class InstallOptions:
     retry: bool = field(default=False, metadata=_OVERRIDES)
     reinstall: bool = False
     ignore_expiry: bool = field(default=False, metadata=_OVERRIDES)
+    action: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -81,7 +80,7 @@ def open_stream(config: Config, source: str | int, *, service_workers: bool) -> 
     if isinstance(source, int):
         return WorkerStream(get_worker("read"), request, source, source_name(source), decryption)
     _require_scheme(config, source)
-    http = http_settings(config)
+    http = config.network
     delta = {"patches": config.delta.patches, "budget": config.delta.budget}
     request |= {"url": source, "http": http, "delta": delta}
     return open_remote(get_worker, request, source_name(source), decryption)
@@ -99,14 +98,6 @@ def _require_scheme(config: Config, source: str) -> None:
     allowed = " or ".join(config.http.schemes)
     hint = "ask it by https; 'http.schemes' says what may be asked"
     raise RefusedError(Refusal("scheme", "this device asks no address of this kind", allowed, scheme, hint))
-
-
-def http_settings(config: Config) -> dict[str, Any]:
-    """What a fetching worker is told of the network."""
-    http = asdict(config.http)
-    if config.trust.build_time:
-        http["earliest"] = config.trust.build_time.timestamp()
-    return http
 
 
 def open_device(config: Config, get_worker: GetWorker, origin: Origin) -> Device:

@@ -15,6 +15,7 @@ from twinslot.core.policy import Gate, Wish
 from twinslot.core.progress import Meter, Observer, Phase, quiet
 from twinslot.core.requests import InstallOptions
 from twinslot.core.stream import ImageStream
+from twinslot.core.text import printable
 from twinslot.core.transaction import Transaction
 from twinslot.core.waiting import Waiting
 from twinslot.engine.edges import Device
@@ -44,6 +45,7 @@ class BootReport:
 
 
 _WAITING: Final = (State.WRITTEN, State.ARMED)  # what is not started yet waits in one of them
+_WHY_MAX: Final = 300  # characters that a row keeps of why an order was declined
 _NO_TRIAL: Final = (State.IDLE, State.WRITTEN, State.ARMED)  # none of them is left without another boot
 
 
@@ -239,6 +241,21 @@ class Engine:
             session.machine.feed(Event.CANCELLED)
             self._device.waits.tell(None)
             return _finished(session, dropped)
+
+    # keeps: S19
+    def decline(self, action: str, why: str) -> None:
+        """Leave a row of a server's order that cannot be carried out as it stands.
+
+        Args:
+            action: Name of the order; it stands in the origin already.
+            why: A sentence; one line of it is kept, bounded.
+
+        Raises:
+            RefusedError: `refused.order`, with the sentence.
+        """
+        with recovered(self._device, "order"):
+            hint = "correct the order at the server"
+            raise RefusedError(Refusal("order", printable(why)[:_WHY_MAX], found=action, hint=hint))
 
     def _passed(self, session: Session, *, if_trial: bool) -> bool:
         """Checks that passed in this boot count for the unit, and where they cannot be run (see `Device.may_check`).

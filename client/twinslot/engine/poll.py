@@ -21,7 +21,6 @@ from twinslot.core.backoff import Moment, left_of
 from twinslot.core.errors import DeviceError, Refusal, RefusedError, TwinslotError
 from twinslot.core.events import AuditEvent
 from twinslot.core.model import SlotName
-from twinslot.engine.assemble import http_settings
 from twinslot.engine.engine import Engine
 from twinslot.engine.facts import look, open_record
 from twinslot.engine.identity import device_id, fingerprint_of
@@ -91,7 +90,7 @@ def _polled(config: Config, get_worker: GetWorker, open_engine: Callable[[], Eng
     state = read_state(directory, setting.url)
     if if_due and (wait := left_of(state.pause, setting.moment)):
         return PollReport(asked=False, wait=wait)
-    http = http_settings(config)
+    http = config.network
     http |= {"retries": min(http["retries"], RETRIES), "retry_wait": min(http["retry_wait"], RETRY_WAIT)}
     fetcher = FileFetcher(get_worker, http)
     with contextlib.closing(fetcher):

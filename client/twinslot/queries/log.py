@@ -23,7 +23,9 @@ class LogQuery:
     Attributes:
         after: Only rows with a higher number.
         since: Only rows at or after this time: UTC, ISO 8601 as the rows have it; empty: of all times.
-        limit: At most so many, the newest; 0: all.
+        limit: At most so many: the oldest of those after a row, so that whoever reads on misses none; without one the
+        newest.
+            0: all.
     """
 
     after: int = 0
@@ -61,9 +63,11 @@ def read_log(config: Config, query: LogQuery) -> LogPage:
 
 def rows_of(record: Record, query: LogQuery) -> LogPage:
     """The rows of an open record."""
-    rows = record.audit_rows(query.limit or MOST, after=query.after, since=query.since)
-    broken = None if query.after else record.first_broken_link()
-    return LogPage([_row(row) for row in reversed(rows)], broken)
+    limit = query.limit or MOST
+    if query.after:
+        return LogPage([_row(row) for row in record.audit_from(query.after, limit, since=query.since)])
+    rows = record.audit_rows(limit, since=query.since)
+    return LogPage([_row(row) for row in reversed(rows)], record.first_broken_link())
 
 
 def _row(row: AuditRow) -> JsonObject:

@@ -29,6 +29,7 @@ from typing import Any, Final
 from twinslot.core.address import parse_address
 from twinslot.core.errors import DeviceError, TransportError, TwinslotError
 from twinslot.system.priority import lower_priority
+from twinslot.transport.http.credential import FETCHES, editor_for
 from twinslot.transport.http.dial import Dialer
 from twinslot.transport.http.options import HttpSettings
 from twinslot.transport.http.places import Near
@@ -68,10 +69,13 @@ class Relay:
         asking: Over which the worker asks; the caller's.
         url: The first address, by which what redirects may do is measured.
         settings: Of the device.
+        methods: Of requests that may have the credential.
     """
 
-    def __init__(self, asking: socket.socket, url: str, settings: HttpSettings) -> None:
-        self._first, self._settings = parse_address(url), settings
+    def __init__(
+        self, asking: socket.socket, url: str, settings: HttpSettings, methods: frozenset[str] = FETCHES
+    ) -> None:
+        self._first, self._settings, self._methods = parse_address(url), settings, methods
         self._asking, self._channel = asking, Channel(asking)
         self._near = {Near.ELSEWHERE}
         self._pairs: dict[int, LinePair] = {}
@@ -143,10 +147,12 @@ class Relay:
         settings = replace(self._settings, connect_timeout=seconds, deadline=max(float(fields["left"]), 0.001))
         policy = RetryPolicy(settings, self._first)
         policy.begin()
+        editor = editor_for(address, settings, self._methods)
         line = Dialer(self._first, settings, policy, lambda: None, self._near).dial(address)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self._number += 1
-        self._pairs[self._number] = LinePair(ours, line.socket.bare())
+        # A proxy that reads requests would be given the credential, and take it wherever the request says.
+        self._pairs[self._number] = LinePair(ours, line.socket.bare(), None if line.by_proxy else editor)
         told = json.dumps({"number": self._number, "by_proxy": line.by_proxy}).encode()
         with theirs:
             self._channel.send(Kind.LINE, told, descriptor=theirs.fileno())

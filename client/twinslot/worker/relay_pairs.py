@@ -1,7 +1,7 @@
 """Bytes between a server and the fetching worker, in both directions: what the relay does once a connection stands.
 
-Nothing is parsed here but TLS, and that by OpenSSL. Each direction holds at most `ROOM` bytes; what does not fit waits
-in the kernel, and so at the server.
+Nothing is parsed here but TLS, and that by OpenSSL; where a credential is added, the heads of the worker's own
+requests. Each direction holds at most `ROOM` bytes; what does not fit waits in the kernel, and so at the server.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import socket
 import ssl
 from typing import Final
 
+from twinslot.transport.http.credential import HeadEditor, Unfit
 from twinslot.transport.http.retry import in_words
 
 ROOM: Final = 64 * 1024  # bytes; a TLS record has 16 KiB at most (RFC 8446, section 5.1)
@@ -23,15 +24,16 @@ class LinePair:
     Args:
         near: Towards the worker, in the clear.
         far: Towards the server, connected and encrypted where it should be.
+        editor: Adds a credential to requests; None: there is none for this server.
 
     Attributes:
         reason: Why the server's side ended, for people; empty: it is open, or ended as it should.
     """
 
-    def __init__(self, near: socket.socket, far: socket.socket) -> None:
+    def __init__(self, near: socket.socket, far: socket.socket, editor: HeadEditor | None = None) -> None:
         near.setblocking(False)
         far.setblocking(False)
-        self.near, self.far, self.reason = near, far, ""
+        self.near, self.far, self.reason, self._editor = near, far, "", editor
         self._to_near, self._to_far = bytearray(), bytearray()
         self._far_ended = self._told = False
 
@@ -76,8 +78,12 @@ class LinePair:
             return False
         if not data:
             raise ConnectionResetError
-        if not self._far_ended:  # otherwise there is nobody to send it to
-            self._to_far += data
+        if self._far_ended:  # there is nobody to send it to
+            return True
+        try:
+            self._to_far += self._editor.feed(data) if self._editor else data
+        except Unfit as e:
+            return self._lost(e)
         return True
 
     def _give_near(self) -> bool:

@@ -13,7 +13,10 @@ from twinslot.worker.launch import Worker
 from twinslot.worker.protocol import Kind
 
 START: Final = 120.0  # seconds until a relay takes its task; starting Python takes many on a slow core
-_OF_THE_RELAY: Final = ("ca_file", "client_cert", "client_key", "pins", "proxy", "no_proxy")
+_OF_THE_RELAY: Final = (
+    *("ca_file", "client_cert", "client_key", "pins", "proxy", "no_proxy"),
+    *("credential_for", "credential_kind", "credential_file"),
+)
 
 
 # keeps: S22
@@ -50,7 +53,7 @@ def relay_for(
 
 # keeps: S22
 def for_the_worker(http: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings without what is the relay's alone: who is believed, our key, the proxy."""
+    """The settings without what is the relay's alone: who is believed, our key and token, the proxy."""
     return {name: value for name, value in http.items() if name not in _OF_THE_RELAY}
 
 

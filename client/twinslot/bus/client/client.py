@@ -126,6 +126,11 @@ class BusUpdater:
             raise DeviceError("the bus passes no descriptors", code="bus", hint="do client and service differ?")
         return int(reply.unix_fds.pop(index))
 
+    def decline(self, action: str, why: str) -> None:
+        """See `Updater`."""
+        body = [names.text(action), names.text(why)]
+        self._link.call(names.PATH, names.UPDATE, "Decline", "ss", body, [])
+
     def _asked(self, member: str, signature: str = "", *body: object) -> Any:
         """What a method answers in JSON."""
         return json.loads(self._link.call(names.PATH, names.UPDATE, member, signature, list(body), []).body[0])

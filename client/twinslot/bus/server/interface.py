@@ -21,14 +21,16 @@ from twinslot.bus.server.calls import SharedLook
 from twinslot.bus.server.jobs import Jobs
 from twinslot.bus.server.objects import Call, Exporter, Method
 from twinslot.core.errors import Refusal, RefusedError, TwinslotError
-from twinslot.core.origin import NOBODY, Origin
+from twinslot.core.origin import NOBODY, Origin, OriginKind
 from twinslot.core.progress import Observer
 from twinslot.core.requests import ActivateOptions, CommitOptions, InstallOptions, RollbackOptions, overriding
 from twinslot.core.rights import Right
+from twinslot.core.text import printable
 from twinslot.core.transaction import Transaction
 from twinslot.system.cancellation import Cancellation
 
 HISTORY: Final = 1000  # most transactions, or rows of the audit, in one answer
+_ACTION_MAX: Final = 100  # characters of the name of a server's order
 _ROWS: Final = (1 << 63) - 1  # the highest number that SQLite knows; a caller's may be higher
 
 T = TypeVar("T")
@@ -70,6 +72,7 @@ class Update:
             "Commit": self._commit,
             "Rollback": self._rollback,
             "Cancel": self._cancel,
+            "Decline": self._decline,
             "Inhibit": self._inhibit,
             "GetStatus": self._get_status,
             "GetHistory": self._get_history,
@@ -88,14 +91,16 @@ class Update:
     async def _install(self, call: Call) -> list[Any]:
         url, given = call.body
         wanted = await _options(InstallOptions, given, call)
-        updater, cancellation = self._updater_of(call.origin), Cancellation()
+        origin = _behind(wanted.action, call.origin)
+        updater, cancellation = self._updater_of(origin), Cancellation()
         work = lambda observer: updater.install(url, wanted, observer, cancellation)  # noqa: E731
-        return [self.jobs.start("install", work, call.origin, cancellation).path]
+        return [self.jobs.start("install", work, origin, cancellation).path]
 
     async def _install_file(self, call: Call) -> list[Any]:
         index, given = call.body
         wanted = await _options(InstallOptions, given, call)
-        updater, cancellation = self._updater_of(call.origin), Cancellation()
+        origin = _behind(wanted.action, call.origin)
+        updater, cancellation = self._updater_of(origin), Cancellation()
         self.jobs.require_idle()
         descriptor = _duplicate(call.descriptors, index)
         lasting = stat.S_IFMT(os.fstat(descriptor).st_mode) in (stat.S_IFREG, stat.S_IFBLK)
@@ -110,7 +115,7 @@ class Update:
             if not lasting:
                 self._later(self._callers.forget(call.sender))
 
-        job = self.jobs.start("install", work, call.origin, cancellation, finished)
+        job = self.jobs.start("install", work, origin, cancellation, finished)
         if not lasting:
             try:
                 await self._callers.watch(call.sender, cancellation.set)
@@ -144,6 +149,13 @@ class Update:
         async with self._one_inhibit:  # one after the other, since each looks for the next free name
             call.answered.append(await asyncio.to_thread(self._updater_of(call.origin).inhibit, what, who, why))
         return [0]
+
+    async def _decline(self, call: Call) -> list[Any]:
+        action, why = call.body
+        updater = self._updater_of(_behind(action, call.origin))
+        self.jobs.require_idle()
+        await asyncio.to_thread(updater.decline, action, why)
+        return []
 
     async def _get_status(self, _: Call) -> list[Any]:
         return [json.dumps(await self._status(), default=str)]
@@ -205,6 +217,18 @@ async def _options(kind: type[T], given: Mapping[str, Variant], call: Call) -> T
     if overriding(options):
         await call.require(Right.OVERRIDE)
     return options
+
+
+# keeps: S19 (in the service's process)
+def _behind(action: str, caller: Origin) -> Origin:
+    """Who asks, where a caller hands on what a server wants.
+
+    The caller's name on the bus, another one each time, is left out: one order that is refused again and again
+    counts as one.
+    """
+    if not action:
+        return caller
+    return Origin(OriginKind.SERVER, uid=caller.uid, login=caller.login, action=printable(action)[:_ACTION_MAX])
 
 
 def _duplicate(descriptors: list[int], index: int) -> int:

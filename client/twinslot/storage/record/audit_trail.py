@@ -72,16 +72,22 @@ class AuditTrail(Store):
                 self._append_audit(event, detail | ({"times": times} if times > 1 else {}))
         return times
 
-    def audit_rows(self, limit: int = 100, *, after: int = 0, since: str = "") -> list[AuditRow]:
+    def audit_rows(self, limit: int = 100, *, since: str = "") -> list[AuditRow]:
         """Rows, newest first.
 
         Args:
             limit: At most so many.
-            after: Only rows with a higher number.
             since: Only rows at or after this time, as `at` has it.
         """
+        return self._audit("DESC", 0, since, limit)
+
+    def audit_from(self, after: int, limit: int, *, since: str = "") -> list[AuditRow]:
+        """Rows with a higher number, oldest first; the other arguments are those of `audit_rows`."""
+        return self._audit("ASC", after, since, limit)
+
+    def _audit(self, order: str, after: int, since: str, limit: int) -> list[AuditRow]:
         columns = "SELECT number, at, boot, event, body, hash FROM audit"
-        query = f"{columns} WHERE number > ? AND at >= ? ORDER BY number DESC LIMIT ?"
+        query = f"{columns} WHERE number > ? AND at >= ? ORDER BY number {order} LIMIT ?"
         rows = self._rows(query, after, since, limit)
         return [AuditRow(n, at, b, e, json.loads(body), h) for n, at, b, e, body, h in rows]
 

@@ -31,6 +31,9 @@ class HttpSettings:
         proxy: Address of an HTTP proxy; empty: none. The environment is never asked.
         no_proxy: Hosts, domains and networks that are asked directly.
         earliest: Seconds since 1970, `[trust] build_time`: a clock before it is wrong; 0: not known.
+        credential_for: Address of the one server that gets a credential (transport/http/credential.py).
+        credential_kind: First word of the header `Authorization`.
+        credential_file: File with the rest of it, for the relay's user; empty: no credential.
     """
 
     connect_timeout: float = 20.0
@@ -48,6 +51,9 @@ class HttpSettings:
     proxy: str = ""
     no_proxy: tuple[str, ...] = ()
     earliest: float = 0.0
+    credential_for: str = ""
+    credential_kind: str = ""
+    credential_file: str = ""
 
     @staticmethod
     def from_dict(fields: Mapping[str, Any]) -> HttpSettings:
