@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from twinslot.cli.arguments import Parser
-from twinslot_image import cli_approve, cli_dossier
+from twinslot_image import cli_approve, cli_diff, cli_dossier
 from twinslot_image.cli_parser_encryption import add_identity
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 def add_evidence(verbs: _Verbs, anywhere: Parser) -> None:
     """What is said and gathered of a release."""
     _add_approve(verbs, anywhere)
+    _add_diff(verbs, anywhere)
     _add_dossier(verbs, anywhere)
 
 
@@ -55,6 +56,33 @@ def _add_approve(verbs: _Verbs, anywhere: Parser) -> None:
     approve.add_argument("-o", "--output", metavar="FILE|DIR/", help=where)
     approve.add_argument("--force", action="store_true", help="replace whatever stands where the output goes")
     approve.set_defaults(run=cli_approve.approve)
+
+
+def _add_diff(verbs: _Verbs, anywhere: Parser) -> None:
+    diff = verbs.add_parser(
+        "diff",
+        parents=[anywhere],
+        help="show what differs between two releases",
+        description="Show what differs between two releases: packages, files, sizes, what the manifests say; with the "
+        "files for it also open vulnerabilities, requirements, risks and tests. Nothing is verified, and no network is "
+        "used.",
+        examples=(
+            "twinslot-image diff pump-2026.10.twin pump.twin --html changes.html",
+            "twinslot-image diff old.ext4 new.ext4 --vulnerabilities osv.json --vulnerabilities vex.json --json",
+        ),
+    )
+    for name in ("old", "new"):
+        what = "an image, a root file system (ext4, erofs, tar), or a directory"
+        diff.add_argument(name, type=Path, metavar=name.upper(), help=what)
+    pair, what = ("OLD.json", "NEW.json"), "bills of materials in CycloneDX, in place of those that are attached"
+    diff.add_argument("--sbom", nargs=2, type=Path, metavar=pair, help=what)
+    diff.add_argument("--matrix", nargs=2, type=Path, metavar=pair, help="matrices of 'twinslot_lab matrix'")
+    what = "OSV, OpenVEX, CycloneDX or CSAF; may be given again"
+    diff.add_argument("--vulnerabilities", type=Path, action="append", metavar="FILE", help=what)
+    diff.add_argument("--html", metavar="FILE", help="write a page for people, too")
+    diff.add_argument("--force", action="store_true", help="replace whatever stands where the page goes")
+    add_identity(diff)
+    diff.set_defaults(run=cli_diff.diff)
 
 
 def _add_dossier(verbs: _Verbs, anywhere: Parser) -> None:

@@ -44,3 +44,10 @@ def risks_touched(old: MatrixFile, new: MatrixFile) -> list[dict[str, str]]:
         if change or id_ in touched:
             rows.append({"id": id_, "title": title, "change": change or "a control of it differs"})
     return rows
+
+
+def outcome_changes(old: MatrixFile, new: MatrixFile) -> list[dict[str, str]]:
+    """Tests that came, went, or have another outcome: `test`, `before`, `after`; empty where there is none."""
+    names = sorted(old.tests.keys() | new.tests.keys())
+    rows = [{"test": name, "before": old.tests.get(name, ""), "after": new.tests.get(name, "")} for name in names]
+    return [row for row in rows if row["before"] != row["after"]]

@@ -16,6 +16,7 @@ from twinslot_image.compose import read_front
 _TO_SIGN = b'{"_type":"targets"'  # how the bytes begin that a signature covers: canonical JSON sorts by key
 _PAE = b"DSSEv1 "
 _ENVELOPE = b'{"payload":'  # DSSE, in the one form of ours
+_PAGE = b"<!doctype html"
 _SBOM_LOOK = 512  # bytes; ours say in the first hundred what they are
 
 
@@ -64,6 +65,11 @@ def sbom(file: BinaryIO) -> str | None:
 def envelope(file: BinaryIO) -> str | None:
     """A signed statement of the same kind may be replaced: it is made anew from what it is about."""
     return None if _first(file, len(_ENVELOPE)) == _ENVELOPE else "a file that holds no signed statement"
+
+
+def page(file: BinaryIO) -> str | None:
+    """A page may be replaced."""
+    return None if _first(file, len(_PAGE)).lower() == _PAGE else "a file that is no page"
 
 
 def _first(file: BinaryIO, length: int) -> bytes:

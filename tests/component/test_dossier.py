@@ -107,6 +107,37 @@ def test_what_a_release_lacks_is_said_in_it(
     assert main([*words, "--complete"]) == 4
 
 
+def test_what_changed_is_read_from_the_image_before_and_documents_from_the_image(
+    bench: DossierBench, tmp_path: Path
+) -> None:
+    directory = bench.directory
+    bench.team.image("2026.10", 6, b"superblock".ljust(4096, b"\1") + bytes(30_000))
+    bench.write("notes.md", "# 2026.11\n\nThe alarm is louder.\n")
+    text = (directory / "2026.11.toml").read_text()
+    extra = '[change]\nclass = "model"\nmarkets = ["us"]\n[change.regulatory]\npccp = "K261234"\n'
+    notes = '[attachments."release-notes.md"]\nfile = "notes.md"\ntype = "release-notes"\n'
+    (directory / "2026.11.toml").write_text(text + extra + notes)
+    assert main(["build", str(directory / "2026.11.toml"), "-o", str(directory / "pump.twin"), "--force"]) == 0
+    for approval in directory.glob("*.approval.json"):
+        approval.unlink()  # of the image as it was
+    bench.write("dossier.toml", 'image = "pump.twin"\nprevious = "2026.10.twin"\n')
+    out = tmp_path / "dossier"
+    assert bench.dossier(out) == 0
+    found = states(out)
+    assert {id_ for id_, state in found.items() if state == "there"} == {"summary", "changes", "keys"}
+    assert found["pccp"] == "missing"
+    page = (out / "dossier.html").read_text()
+    assert "The alarm is louder" in page
+    assert "K261234" in page
+    assert "payload rootfs" in page
+    changes = json.loads((out / "files/changes/changes.json").read_text())
+    assert {row["field"] for row in changes["manifest"]} >= {"sequence", "change"}
+    assert str(directory) not in (out / "files/changes/changes.json").read_text()
+    assert main(["dossier", "verify", str(out), "--root", str(bench.team.root)]) == 0
+    bench.write("dossier.toml", 'image = "pump.twin"\nclass = "security"\n')
+    assert bench.dossier(tmp_path / "other") == 3, "the manifest says another class"
+
+
 def test_results_that_are_not_good_are_shown_as_such(bench: DossierBench, tmp_path: Path) -> None:
     bench.write("matrix.json", matrix(faults=[{"kind": "test-failed", "about": "PUMP-1", "message": "failed"}]))
     bench.write("report.json", power_cuts(bricks=1))

@@ -36,6 +36,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+def bench_image(place: Path) -> Path:
+    """The release before."""
+    return ReleaseBench(place).image("2026.10", 6, CONTENT + b"x")
+
+
 def run(place: Path, script: str) -> str:
     """A block, with the tool of this checkout."""
     tool = f'twinslot-image() {{ {shlex.quote(sys.executable)} -m twinslot_image "$@"; }}\n'
@@ -53,6 +58,11 @@ def test_the_page_works_from_the_release_guides_directory(place: Path) -> None:
     assert re.search(pattern, shown), shown
     assert "engineering: B. Ohm, review of the code" in shown
     assert "DOES NOT COUNT" not in shown
+    shutil.copyfile(bench_image(place), place / "pump-before.twin")
+    (place / "osv.json").write_text("[]")
+    (place / "vex.json").write_text(json.dumps({"@context": "https://openvex.dev/ns/v0.2.0", "statements": []}))
+    assert "Manifest: " in run(place, BLOCKS["diff"])
+    assert (place / "changes.html").is_file()
     (place / "dossier.toml").write_text(BLOCKS["dossier"])
     for name, content in {
         "summary.md": "# 2026.11\n",

@@ -7,8 +7,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from twinslot.core.attachments import SBOM
 from twinslot.core.errors import ImageError, Refusal, RefusedError
 from twinslot_image.approvals_beside import find_approvals
+from twinslot_image.diff.compare import compare
+from twinslot_image.diff.side import read_side
+from twinslot_image.diff.tables import tables
 from twinslot_image.dossier import figures
 from twinslot_image.dossier.image_part import (
     ImagePart,
@@ -19,6 +23,7 @@ from twinslot_image.dossier.image_part import (
 )
 from twinslot_image.dossier.model import (
     PCCP_CLASSES,
+    PLAN,
     SECTIONS,
     Body,
     DossierSection,
@@ -51,13 +56,13 @@ _MISSING: Final[Mapping[str, str]] = {
     "keys": "there is no image, whose documents name the keys",
     "pccp": "the class of the change has a plan, and no section of it is given",
 }
-# Section -> type of attachment that it is taken from where no file is given.
-_ATTACHED: Final[Mapping[str, str]] = {
-    "summary": "release-notes",
-    "sbom": "sbom",
-    "vulnerabilities": "vex",
-    "provenance": "provenance",
-    "anomalies": "known-anomalies",
+# Section -> types of attachment that it is taken from where no file is given.
+_ATTACHED: Final[Mapping[str, tuple[str, ...]]] = {
+    "summary": ("change-record", "release-notes"),
+    "sbom": (SBOM,),
+    "vulnerabilities": ("vex",),
+    "provenance": ("provenance",),
+    "anomalies": ("known-anomalies",),
 }
 _COMPARED: Final = ("criterion", "baseline", "modified", "limit")
 _SHOWN_MAX: Final = 200_000  # characters of a document on the page; the file has all of it
@@ -80,6 +85,7 @@ class Gathered:
     def __init__(self, request: DossierRequest, unlock: Unlock) -> None:
         self.request = request
         self.image: ImagePart | None = read_image_part(request.image, unlock) if request.image else None
+        self._unlock = unlock
         self._reasons: list[Refusal] = []
         self._data = {key: {path: _read(path) for path in paths} for key, paths in request.documents.items()}
         self._matrices = {key: self._matrix(key) for key in ("matrix", "previous_matrix")}
@@ -100,6 +106,21 @@ class Gathered:
         """Its name."""
         return self.image.manifest.release.name if self.image else self.request.release
 
+    @property
+    def change_class(self) -> str:
+        """Of the signed manifest, or as the request says."""
+        signed, given = self.image.manifest.change.kind if self.image else "", self.request.change_class
+        if signed and given not in ("", signed):
+            what = f"'{self.request.file}': the class of the change is another than the image's"
+            raise ImageError(what, code="description", expected=signed, found=given)
+        return signed or given
+
+    @property
+    def _planned(self) -> bool:
+        """Whether a predetermined change control plan belongs to the change."""
+        numbers = self.image.manifest.change.regulatory if self.image else {}
+        return self.change_class in PCCP_CLASSES or PLAN in numbers
+
     def _matrix(self, key: str) -> MatrixFile | None:
         for path, data in self._data.get(key, {}).items():
             return parse_matrix(data, path)
@@ -107,6 +128,7 @@ class Gathered:
 
     def _section(self, id_: str) -> DossierSection | None:
         makers: Mapping[str, Callable[[], DossierSection | None]] = {
+            "changes": self._changes,
             "touched": self._touched,
             "matrix": self._matrix_section,
             "coverage": self._coverage,
@@ -130,8 +152,8 @@ class Gathered:
             return _placed(id_, given)
         if self.image is None or id_ not in _ATTACHED:
             return {}
-        types = {each.name: _type_of(each) for each in self.image.manifest.attachments}
-        names = [name for name in self.image.attachments if types[name] == _ATTACHED[id_]]
+        types = {each.name: each.type for each in self.image.manifest.attachments}
+        names = [name for name in self.image.attachments if types[name] in _ATTACHED[id_]]
         return {f"image/attachments/{name}": self.image.attachments[name] for name in names}
 
     def _documents(self, id_: str) -> DossierSection:
@@ -144,6 +166,19 @@ class Gathered:
         texts = [figures.shown_json(data)[:_SHOWN_MAX] for data in files.values()]
         shown = [name + text for name, text in zip(names, texts, strict=True)]
         return DossierSection(id_, SectionState.THERE, files=files, body=Body(text="\n\n".join(shown)))
+
+    def _changes(self) -> DossierSection:
+        """What is given, or what the image and the one before differ in."""
+        if self.image is None or self.request.previous is None or "changes" in self._data:
+            return self._documents("changes")
+        old, new = (read_side(path, None, self._unlock) for path in (self.request.previous, self.image.path))
+        data = compare(old, new)
+        for side in ("old", "new"):
+            data[side]["name"] = Path(data[side]["name"]).name  # where it stood is no evidence
+        found = [DossierTable(each["title"], each["head"], each["rows"]) for each in tables(data)]
+        facts = [[f"{each.title.lower()} that differ", str(len(each.rows))] for each in found]
+        files = {"files/changes/changes.json": json.dumps(data, indent=1, sort_keys=True).encode() + b"\n"}
+        return DossierSection("changes", SectionState.THERE, files=files, body=Body(facts, found))
 
     def _touched(self) -> DossierSection:
         old, new = self._matrices["previous_matrix"], self._matrices["matrix"]
@@ -275,7 +310,7 @@ class Gathered:
         """Modification, protocol, comparison and rollback (FDA, guidance on PCCPs of August 2025)."""
         pccp = self.request.pccp
         if pccp is None:
-            return self._missing("pccp") if self.request.change_class in PCCP_CLASSES else None
+            return self._missing("pccp") if self._planned else None
         files = {key: {path: _read(path)} for key, path in pccp.files.items()}
         facts = [["modification", pccp.modification]]
         facts += [[key, f"{next(iter(files[key])).name}" if key in files else "MISSING"] for key in PCCP_FILES]
@@ -314,12 +349,6 @@ def _comparison(path: Path, data: bytes) -> DossierTable:
             raise ValueError("no row")
     head = ["criterion", "locked baseline", "modified", "limit", "met"]
     return DossierTable("Comparison with the locked baseline", head, rows)
-
-
-def _type_of(attachment: Any) -> str:
-    """The attachment's type; of an image without types, by its name."""
-    given = getattr(attachment, "type", "")
-    return given or attachment.name.partition(".")[0]
 
 
 def _placed(id_: str, files: Mapping[Path, bytes]) -> dict[str, bytes]:

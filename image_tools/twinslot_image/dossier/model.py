@@ -116,4 +116,5 @@ SECTIONS: Final[Mapping[str, str]] = {
     "keys": "Keys and thresholds in force",
     "pccp": "Predetermined change control plan",
 }
+PLAN: Final = "pccp"  # scheme of a number in the manifest
 PCCP_CLASSES: Final = ("clinical", "model")  # classes of change whose dossier must have the last section

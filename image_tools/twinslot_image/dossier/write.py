@@ -74,7 +74,7 @@ def _predicate(gathered: Gathered, role: str) -> dict[str, Any]:
         for section in gathered.sections
     ]
     return {
-        "class": gathered.request.change_class,
+        "class": gathered.change_class,
         "client": gathered.client,
         "manifest": image.digest if image else "",
         "product": gathered.product,
@@ -101,7 +101,7 @@ def _told(gathered: Gathered) -> dict[str, Any]:
 
 
 def _about(gathered: Gathered) -> list[list[str]]:
-    rows = [["class of the change", gathered.request.change_class or "not said"]]
+    rows = [["class of the change", gathered.change_class or "not said"]]
     if (image := gathered.image) is not None:
         manifest = image.manifest
         rows += [
@@ -110,6 +110,8 @@ def _about(gathered: Gathered) -> list[list[str]]:
             ["built", manifest.built.strftime(TIME)],
             ["manifest, signed part", image.digest],
         ]
+        rows += [["markets", ", ".join(manifest.change.markets)]] if manifest.change.markets else []
+        rows += [[key, value] for key, value in image.described["change"]["regulatory"].items()]
         rows += [[f"source {key}", value] for key, value in image.described["source"].items()]
     return [*rows, ["client that was tested", gathered.client or "not said"]]
 

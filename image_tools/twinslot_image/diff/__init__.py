@@ -1,0 +1,1 @@
+"""What differs between two releases: packages, files, sizes, vulnerabilities, requirements, tests."""
