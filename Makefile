@@ -16,6 +16,7 @@ BOARD ?= virt-arm64
 BOARDS := $(basename $(notdir $(wildcard qemu/boards/*.toml)))
 PROJECTS := client image_tools qemu
 WHEELS ?= build/wheels
+KEY ?= build/dossier/key.pem
 DEMO_LISTS := qemu/apt-packages.txt
 RUNS := build/run/host.json build/run/board.json
 BOARD_LISTS := $(DEMO_LISTS) qemu/apt-packages-all-boards.txt debian/apt-packages.txt
@@ -106,6 +107,15 @@ matrix: $(STAMP) ## join requirements, risks, code and the last runs of the test
 		--source bootloader_hooks client image_tools/twinslot_image qemu/rootfs systemd \
 		--subject bootloader_hooks client/twinslot systemd --title "Twinslot: requirements, risks, code, tests"
 .PHONY: matrix
+
+dossier: $(STAMP) ## this release's own dossier, from the last runs; KEY=FILE signs: build/dossier/out/dossier.html
+	@mkdir -p build/dossier build/log
+	@[ -e "$(KEY)" ] || (umask 077; openssl genpkey -algorithm ed25519 -out "$(KEY)")
+	rm -rf build/dossier/first build/dossier/second
+	for build in first second; do SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(MAKE) -s install \
+		DESTDIR=$(abspath build/dossier)/$$build SBOM=$(abspath $(BIN))/python > build/log/dossier-$$build.log 2>&1 || exit 1; done
+	$(BIN)/python docs/make_dossier.py "$(KEY)"
+.PHONY: dossier
 
 fuzz: $(STAMP) ## fuzz each parser that meets bytes from outside, for SECONDS in all (and SEED): build/fuzz/report.json
 	$(BIN)/python tests/fuzz --seconds $(FUZZ_SECONDS) $(if $(filter command line environment,$(origin SEED)),--seed $(SEED))

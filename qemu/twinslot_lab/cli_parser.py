@@ -161,7 +161,7 @@ def _add_matrix(verbs: _Verbs) -> None:
     printing = below.add_parser(
         "print",
         help="join requirements, code and runs: matrix.html, .csv and .json",
-        description="Write matrix.html, matrix.csv and matrix.json; ends with 1 if there is a fault.",
+        description="Write matrix.html, matrix.csv, matrix.json and matrix.reqif; ends with 1 if there is a fault.",
         examples=(f"{PROGRAM} matrix print run.json --source client --output build/matrix",),
     )
     printing.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="files that pytest --run-file wrote")

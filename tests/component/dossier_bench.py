@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from dataclasses import dataclass
@@ -94,6 +95,12 @@ def bill(digest: str) -> dict[str, Any]:
     return {"bomFormat": "CycloneDX", "specVersion": "1.6", "metadata": {"component": component}, "components": parts}
 
 
+def provenance(digest: str) -> dict[str, Any]:
+    """A statement of where a payload is from."""
+    statement = {"subject": [{"name": "payload/rootfs", "digest": {"sha256": digest}}]}
+    return {"payload": base64.b64encode(json.dumps(statement).encode()).decode(), "signatures": []}
+
+
 @dataclass(frozen=True)
 class DossierBench:
     """A directory with the inputs, and the team whose keys sign."""
@@ -155,7 +162,7 @@ class DossierBench:
             "crash.json": crash(),
             "sbom.cdx.json": bill(hashlib.sha256(CONTENT).hexdigest()),
             "vex.json": {"statements": []},
-            "provenance.json": {"payload": ""},
+            "provenance.json": provenance(hashlib.sha256(CONTENT).hexdigest()),
             "anomalies.md": "PR-120: the clock of the log is an hour late in the night of a change of summer time.\n",
             "offers.json": {"offers": [{"manifest": digest, "waves": ["5 %", "100 %"]}]},
             "protocol.md": "Sensitivity on the locked test set, one-sided, 95 %.\n",

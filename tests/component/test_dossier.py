@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
-from dossier_bench import CLIENT, DossierBench, bill, crash, matrix, power_cuts
+from dossier_bench import CLIENT, DossierBench, bill, crash, matrix, power_cuts, provenance
 
 from twinslot_image.cli import main
+from twinslot_lab.client_digest import TESTED, client_subject
 
+ROOT = Path(__file__).parents[2]
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>\u202egnp.exe"
 
 
@@ -138,6 +142,22 @@ def test_what_changed_is_read_from_the_image_before_and_documents_from_the_image
     assert bench.dossier(tmp_path / "other") == 3, "the manifest says another class"
 
 
+def test_provenance_that_stands_beside_the_image_is_taken(bench: DossierBench, tmp_path: Path) -> None:
+    words = [
+        "provenance",
+        str(bench.directory / "pump.twin"),
+        "--role",
+        "engineering",
+        "--builder",
+        "https://ci.example/p",
+    ]
+    assert main([*words, "--key", str(bench.key("engineering"))]) == 0
+    bench.write("dossier.toml", 'image = "pump.twin"\n')
+    assert bench.dossier(tmp_path / "dossier") == 0
+    assert states(tmp_path / "dossier")["provenance"] == "there"
+    assert "slsa.dev/provenance" in (tmp_path / "dossier/dossier.html").read_text()
+
+
 def test_results_that_are_not_good_are_shown_as_such(bench: DossierBench, tmp_path: Path) -> None:
     bench.write("matrix.json", matrix(faults=[{"kind": "test-failed", "about": "PUMP-1", "message": "failed"}]))
     bench.write("report.json", power_cuts(bricks=1))
@@ -162,12 +182,13 @@ def test_what_is_of_another_client_or_image_is_refused_all_at_once(
     bench.write("crash.json", crash("e" * 64))
     bench.write("sbom.cdx.json", bill("e" * 64))
     bench.write("offers.json", {"offers": []})
+    bench.write("provenance.json", provenance("e" * 64))
     other = bench.team.image("1.0", 1, b"superblock".ljust(4096, b"\1"))
     words = ("--role", "clinical", "--as", "A. Weber", "--meaning", "review", "--key", str(bench.key("clinical")))
     assert main(["approve", str(other), *words, "-o", str(bench.directory / "pump.twin.x.approval.json")]) == 0
     reasons = refused(bench, tmp_path / "dossier", capsys)
     codes = sorted(reason["code"] for reason in reasons)
-    assert codes == ["refused.approval"] + ["refused.other-client"] * 2 + ["refused.other-image"] * 2
+    assert codes == ["refused.approval"] + ["refused.other-client"] * 2 + ["refused.other-image"] * 3
     assert all(reason["expected"] and reason["found"] for reason in reasons)
 
 
@@ -206,6 +227,7 @@ def test_cuts_of_other_clients_in_the_ledger_are_not_counted(bench: DossierBench
         ("coverage.json", {"totals": {}}, "image.evidence"),
         ("sbom.cdx.json", {"components": []}, "image.evidence"),
         ("comparison.json", {"rows": []}, "image.evidence"),
+        ("provenance.json", {"payload": "?"}, "image.evidence"),
         ("pump.twin", "no image", "image.header"),
     ],
 )
@@ -309,3 +331,42 @@ def test_the_page_fits_a_screen_in_a_real_browser(bench: DossierBench, tmp_path:
     assert seen["font"] >= 15
     assert seen["sections"] >= 18
     assert seen["asked"] == 0
+
+
+@pytest.mark.slow
+def test_the_dossier_of_our_own_release_says_what_the_last_runs_left(tmp_path: Path) -> None:
+    """As `make dossier` does, in a copy of what it reads."""
+    for name in ("CHANGELOG.md", "docs/make_dossier.py", "docs/safety.md", "docs/power-cuts.jsonl", *TESTED):
+        source, target = ROOT / name, tmp_path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copyfile(source, target)
+    client = client_subject(tmp_path)
+    for name, content in {
+        "build/matrix/matrix.json": matrix(client),
+        "build/crash/report.json": crash(client),
+        "build/powercut/report.json": power_cuts(client),
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(json.dumps(content))
+    for build in ("first", "second"):
+        (tmp_path / "build/dossier" / build).mkdir(parents=True)
+        (tmp_path / "build/dossier" / build / "twinslot").write_text("the same")
+    subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", tmp_path / "key.pem"], check=True)
+    command = [sys.executable, "docs/make_dossier.py", "key.pem"]
+    environment = {**os.environ, "TWINSLOT_CHECKOUT": str(tmp_path)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = states(tmp_path / "build/dossier/out")
+    wanted = {"summary", "matrix", "power-cuts", "crash-states", "reproducibility", "anomalies"}
+    assert {id_ for id_, state in found.items() if state == "there"} == wanted
+    page = (tmp_path / "build/dossier/out/dossier.html").read_text()
+    assert "What is not covered" in page
+    assert client in page
+    module = tmp_path / "client/twinslot/core/lifecycle.py"
+    module.write_text(module.read_text() + "# another client\n")
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 4
+    assert "are of another client" in done.stderr

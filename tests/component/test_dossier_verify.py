@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
-from dossier_bench import CLIENT, DossierBench, bill, crash, cut, matrix, power_cuts
+from dossier_bench import CLIENT, DossierBench, bill, crash, cut, matrix, power_cuts, provenance
 
 from twinslot_image.cli import main
 
@@ -303,6 +303,12 @@ def an_approval_is_older_than_the_image(f: Forger) -> None:
 @forgery("forged", "files/sbom/sbom.cdx.json")
 def the_bill_of_materials_is_another_images(f: Forger) -> None:
     f.put("files/sbom/sbom.cdx.json", bill(OTHER))
+    f.seal()
+
+
+@forgery("forged", "files/provenance/provenance.json")
+def the_provenance_is_another_images(f: Forger) -> None:
+    f.put("files/provenance/provenance.json", provenance(OTHER))
     f.seal()
 
 

@@ -13,6 +13,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from reqif.parser import ReqIFParser  # type: ignore[import-untyped]
 
 from twinslot_lab.cli_parser import parse
 from twinslot_lab.errors import LabError
@@ -152,6 +153,29 @@ def test_one_run_is_a_matrix_from_risk_to_result_and_back(project: Path, run_fil
     assert whole["faults"] == []
     rows = list(csv.DictReader(io.StringIO(Path("out/matrix.csv").read_text())))
     assert [row["verdict"] for row in rows] == ["passed", "inspected"]
+
+
+def test_a_requirement_tool_reads_the_matrix(project: Path, run_file: str) -> None:
+    """By the library of StrictDoc's authors, which nothing of ours shares."""
+    assert printed(run_file) == 0
+    first = Path("out/matrix.reqif").read_bytes()
+    document = ReqIFParser.parse("out/matrix.reqif")
+    content = document.core_content.req_if_content
+    assert [each.long_name for each in content.specifications] == ["requirements", "risks", "tests"]
+    objects = {
+        values["ReqIF.ForeignID"]: (each.identifier, values)
+        for each in content.spec_objects
+        for values in [{a.definition_ref.partition("-")[2]: a.value for a in each.attributes}]
+    }
+    test = "tests/test_pump.py::test_an_occlusion_stops_the_motor"
+    assert objects.keys() == {"PUMP-1", "PUMP-2", "RISK-1", "RISK-2", test}
+    assert objects["PUMP-1"][1]["Verdict"] == "passed"
+    assert objects["PUMP-1"][1]["ReqIF.Text"] == "The motor stops once the pressure exceeds `limit`."
+    pairs = {(each.source, each.target) for each in content.spec_relations}
+    wanted = [("PUMP-1", "RISK-1"), (test, "PUMP-1")]
+    assert pairs == {(objects[source][0], objects[target][0]) for source, target in wanted}
+    assert printed(run_file) == 0
+    assert Path("out/matrix.reqif").read_bytes() == first
 
 
 class Links(HTMLParser):

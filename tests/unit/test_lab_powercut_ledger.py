@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
+from twinslot_lab.client_digest import TESTED, client_subject
 from twinslot_lab.command import ROOT
+from twinslot_lab.matrix.reach import digest_of
 from twinslot_lab.powercut import ledger
 from twinslot_lab.powercut.cut import Report
 from twinslot_lab.powercut.plan import draw
@@ -31,6 +34,16 @@ def test_a_cut_that_stands_in_the_ledger_is_not_added_again(tmp_path: Path) -> N
     other = ledger.merge(file, [ledger.entry(line(0, tmp_path), "def")])
     assert [len(first), len(again), len(other)] == [1, 2, 3], "one of another client is another cut"
     assert len(file.read_text().splitlines()) == 3
+
+
+def test_a_line_says_of_which_client_it_is_in_the_matrix_words(tmp_path: Path) -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
+    assert list(TESTED) == settings["twinslot_subject"]
+    assert f"--subject {' '.join(TESTED)}" in (ROOT / "Makefile").read_text()
+    assert client_subject() == digest_of(ROOT, [ROOT / each for each in TESTED])
+    assert client_subject(tmp_path) == "", "without a checkout nobody can say"
+    assert ledger.entry(line(0, tmp_path), "abc", "d" * 64)["subject"] == "d" * 64
+    assert "subject" not in ledger.entry(line(0, tmp_path), "abc")
 
 
 def test_the_page_counts_cuts_bricks_and_boards_of_each_client(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ ledger of power cuts (docs/power-cuts.jsonl), the reports of `twinslot_lab crash
 
 from __future__ import annotations
 
+import base64
 import json
 from collections import Counter
 from collections.abc import Mapping
@@ -175,10 +176,13 @@ def _one(clients: set[str]) -> str:
 
 
 def shown_json(data: bytes) -> str:
-    """JSON as people read it; what is none, as it is."""
+    """JSON as people read it, of a signed statement what was signed; what is no JSON, as it is."""
     try:
-        return json.dumps(json.loads(data), indent=1, ensure_ascii=False)
-    except (ValueError, RecursionError):
+        whole = json.loads(data)
+        if isinstance(whole, dict) and "payloadType" in whole:
+            whole = json.loads(base64.b64decode(whole["payload"], validate=True))
+        return json.dumps(whole, indent=1, ensure_ascii=False)
+    except (ValueError, TypeError, KeyError, RecursionError):
         return data.decode(errors="replace")
 
 

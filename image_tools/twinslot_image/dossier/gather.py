@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from twinslot.core.attachments import SBOM
 from twinslot.core.errors import ImageError, Refusal, RefusedError
@@ -14,6 +14,7 @@ from twinslot_image.diff.compare import compare
 from twinslot_image.diff.side import read_side
 from twinslot_image.diff.tables import tables
 from twinslot_image.dossier import figures
+from twinslot_image.dossier.bindings import other_bill, other_deployment, other_provenance
 from twinslot_image.dossier.image_part import (
     ImagePart,
     approvals_section,
@@ -32,7 +33,8 @@ from twinslot_image.dossier.model import (
     FigureResult,
     SectionState,
 )
-from twinslot_image.dossier.request import PCCP_FILES, DossierRequest
+from twinslot_image.dossier.plan import plan_section
+from twinslot_image.dossier.request import DossierRequest
 from twinslot_image.evidence_file import parse_json, read_evidence, reading, text
 from twinslot_image.matrix_diff import requirement_changes, risks_touched
 from twinslot_image.matrix_file import MatrixFile, parse_matrix
@@ -64,7 +66,6 @@ _ATTACHED: Final[Mapping[str, tuple[str, ...]]] = {
     "provenance": ("provenance",),
     "anomalies": ("known-anomalies",),
 }
-_COMPARED: Final = ("criterion", "baseline", "modified", "limit")
 _SHOWN_MAX: Final = 200_000  # characters of a document on the page; the file has all of it
 
 
@@ -152,6 +153,9 @@ class Gathered:
             return _placed(id_, given)
         if self.image is None or id_ not in _ATTACHED:
             return {}
+        beside = self.image.path.with_name(f"{self.image.path.name}.provenance.json")
+        if id_ == "provenance" and beside.is_file():
+            return _placed(id_, {beside: read_evidence(beside)})
         types = {each.name: each.type for each in self.image.manifest.attachments}
         names = [name for name in self.image.attachments if types[name] in _ATTACHED[id_]]
         return {f"image/attachments/{name}": self.image.attachments[name] for name in names}
@@ -160,8 +164,9 @@ class Gathered:
         files = self._given(id_)
         if not files:
             return self._missing(id_)
-        if id_ == "deployment":
-            self._check_deployment(files)
+        check = {"deployment": other_deployment, "provenance": other_provenance}.get(id_)
+        for path, data in files.items() if self.image and check else ():
+            self._refuse(check(self.image, Path(path), data))  # type: ignore[misc, arg-type]
         names = [f"{path}\n\n" if len(files) > 1 else "" for path in files]
         texts = [figures.shown_json(data)[:_SHOWN_MAX] for data in files.values()]
         shown = [name + text for name, text in zip(names, texts, strict=True)]
@@ -243,7 +248,7 @@ class Gathered:
         for path, data in files.items():
             bill = parse_json(data, Path(path), "a bill of materials in CycloneDX")
             with reading(Path(path), "a bill of materials in CycloneDX"):
-                self._check_bill(path, bill)
+                self._refuse(other_bill(self.image, Path(path), bill) if self.image else None)
                 parts = [each for each in bill.get("components", []) if each.get("type") != "file"]
                 rows += [
                     [text(each["name"]), text(each.get("version", "")), text(each.get("purl", ""))] for each in parts
@@ -252,34 +257,9 @@ class Gathered:
         facts = [["components, without single files", str(len(rows))]]
         return DossierSection("sbom", SectionState.THERE, files=files, body=Body(facts, [table]))
 
-    # keeps: REQ-EVI-03
-    def _check_bill(self, path: str, bill: Mapping[str, Any]) -> None:
-        """A bill names the SHA-256 of what it is of: a payload of this image."""
-        if self.image is None:
-            return
-        subject = bill["metadata"]["component"]
-        hashes = {text(each["content"]) for each in subject.get("hashes", [])}
-        payloads = {payload.digest: payload.name for payload in self.image.manifest.payloads}
-        if not hashes & payloads.keys():
-            found = (
-                ", ".join(sorted(hashes))
-                or f"{text(subject['name'])} {text(subject.get('version', ''))}, without a digest"
-            )
-            what, hint = (
-                f"the bill of materials '{Path(path).name}' is of another image",
-                "make it of this image's payload",
-            )
-            self._reasons.append(Refusal("other-image", what, ", ".join(payloads), found, hint))
-
-    def _check_deployment(self, files: Mapping[str, bytes]) -> None:
-        """What is deployed names the manifest of this image."""
-        if self.image is None:
-            return
-        digest = self.image.manifest.digest
-        for path, data in files.items():
-            if digest.encode() not in data:
-                what = f"the deployment '{Path(path).name}' does not offer this image"
-                self._reasons.append(Refusal("other-image", what, digest, "another digest, or none"))
+    def _refuse(self, reason: Refusal | None) -> None:
+        if reason is not None:
+            self._reasons.append(reason)
 
     def _reproducibility(self) -> DossierSection:
         if self.request.builds is None:
@@ -307,48 +287,12 @@ class Gathered:
         return approvals_section(self.image, paths, self._reasons.append)
 
     def _pccp(self) -> DossierSection | None:
-        """Modification, protocol, comparison and rollback (FDA, guidance on PCCPs of August 2025)."""
         pccp = self.request.pccp
         if pccp is None:
             return self._missing("pccp") if self._planned else None
-        files = {key: {path: _read(path)} for key, path in pccp.files.items()}
-        facts = [["modification", pccp.modification]]
-        facts += [[key, f"{next(iter(files[key])).name}" if key in files else "MISSING"] for key in PCCP_FILES]
-        tables = []
-        for path, data in files.get("comparison", {}).items():
-            tables.append(_comparison(path, data))
-        met = all(row[-1] == "yes" for table in tables for row in table.rows)
-        absent = [key for key in PCCP_FILES if key not in files]
-        state, note = SectionState.THERE, ""
-        if absent:
-            state, note = SectionState.MISSING, f"without {', '.join(absent)}"
-        elif not met:
-            state, note = SectionState.NOT_PASSED, "a criterion is not met"
-        placed = {name: data for key, each in files.items() for name, data in _placed(f"pccp/{key}", each).items()}
-        shown = [
-            figures.shown_json(data)[:_SHOWN_MAX]
-            for key in ("protocol", "rollback")
-            for data in files.get(key, {}).values()
-        ]
-        return DossierSection("pccp", state, note, placed, Body(facts, tables, "\n\n".join(shown)))
-
-
-def _comparison(path: Path, data: bytes) -> DossierTable:
-    """The locked baseline beside what it was changed to: one row for each criterion of the protocol."""
-    what = 'a comparison: {"rows": [{"criterion", "baseline", "modified", "limit", "met"}]}'
-    whole = parse_json(data, path, what)
-    with reading(path, what):
-        rows = [
-            [
-                *(text(row[key]) for key in _COMPARED),
-                "yes" if row["met"] is True else "NO",
-            ]
-            for row in whole["rows"]
-        ]
-        if not rows:
-            raise ValueError("no row")
-    head = ["criterion", "locked baseline", "modified", "limit", "met"]
-    return DossierTable("Comparison with the locked baseline", head, rows)
+        files = {key: (path, _read(path)) for key, path in pccp.files.items()}
+        placed = {f"files/pccp/{key}/{path.name}": data for key, (path, data) in files.items()}
+        return plan_section(pccp, files, placed, _SHOWN_MAX)
 
 
 def _placed(id_: str, files: Mapping[Path, bytes]) -> dict[str, bytes]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from twinslot_lab.client_digest import client_subject
 from twinslot_lab.command import BUILD
 from twinslot_lab.crash.judge import CrashVerdict, Judge, superblocks
 from twinslot_lab.crash.log import Log
@@ -112,6 +113,7 @@ def _report(tally: Tally, entries: int, seed: int, seconds: float) -> dict[str, 
         for phase, count in tally.states.items()
     }
     return {
+        "subject": client_subject(),
         "states": tally.states.total(),
         "distinct": len(tally.keys),
         "bad": tally.bad.total(),

@@ -1,4 +1,4 @@
-"""A matrix of a project's files and of runs, and its three outputs."""
+"""A matrix of a project's files and of runs, and its four outputs."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from twinslot_lab.matrix.model import Requirements, Run
 from twinslot_lab.matrix.page import as_html
 from twinslot_lab.matrix.reach import digest_of
 from twinslot_lab.matrix.render import as_csv, as_json
+from twinslot_lab.matrix.reqif import as_reqif
 
 
 def made(
@@ -43,7 +44,7 @@ def made(
 
 
 def write(matrix: Matrix, folder: Path, title: str) -> None:
-    """The three files, whole or not at all.
+    """The four files, whole or not at all.
 
     Raises:
         LabError: They cannot be written.
@@ -53,6 +54,7 @@ def write(matrix: Matrix, folder: Path, title: str) -> None:
         for name, text in (
             ("matrix.json", as_json(matrix)),
             ("matrix.csv", as_csv(matrix)),
+            ("matrix.reqif", as_reqif(matrix, title)),
             ("matrix.html", as_html(matrix, title)),
         ):
             temporary = folder / f".{name}.new"

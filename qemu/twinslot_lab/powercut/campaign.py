@@ -13,6 +13,7 @@ from typing import Any
 
 from twinslot_lab import inputs, jsonfile
 from twinslot_lab.cache import fingerprint
+from twinslot_lab.client_digest import client_subject
 from twinslot_lab.command import BUILD
 from twinslot_lab.demo import BAD, FACTORY, GOOD
 from twinslot_lab.description import BoardDescription
@@ -78,6 +79,7 @@ def prepare(board: str, *, cuts: Iterable[Cut] | None = None) -> CampaignSetup:
         "stories": {name: home.name for name, home in homes.items()},
         "images": {image.release.name: image.digest for image in (old, *new.values())},
         "client": team.deb.name,
+        "subject": client_subject(),
         "plan": fingerprint(Path(plan.__file__)),
         "phase_seconds": {s.name: s.seconds for frozen in stories.values() for s in frozen.starting_points.values()},
     }

@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from twinslot_lab.client_digest import client_subject
 from twinslot_lab.powercut import ledger
 from twinslot_lab.powercut.campaign import HOME, Campaign, Line, prepare
 
@@ -26,7 +27,7 @@ def run(chosen: argparse.Namespace) -> int:
         return 130
     if chosen.docs is not None:
         made_with = ledger.client()
-        entries = [ledger.entry(line, made_with) for line in campaign.lines]
+        entries = [ledger.entry(line, made_with, client_subject()) for line in campaign.lines]
         whole = ledger.merge(chosen.docs / "power-cuts.jsonl", entries)
         (chosen.docs / "power-cuts.md").write_text(ledger.page(whole))
     return 1 if any(line["outcome"] == "BRICK" for line in lines) else 0

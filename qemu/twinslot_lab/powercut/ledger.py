@@ -41,12 +41,18 @@ def client(root: Path = ROOT) -> str:
     return fingerprint(*(root / name for name in _CLIENT), *packaging)[:12]
 
 
-def entry(line: dict[str, Any], client_name: str) -> Entry:
-    """What is kept of a line of a campaign."""
+def entry(line: dict[str, Any], client_name: str, subject: str = "") -> Entry:
+    """What is kept of a line of a campaign.
+
+    Args:
+        line: Of the campaign.
+        client_name: As `client` has it.
+        subject: The digest that the matrix has of the same client; lines from before there was one have none.
+    """
     expected, booted = line["expected"], line["booted"] or {"slot": "", "digest": ""}
     systems = {"expected": expected["slot"], "booted": booted["slot"], "digest": booted["digest"][:12]}
     told = {name: line[name] for name in _KEPT} | systems | {name: line[name] for name in _COUNTED}
-    return {"client": client_name} | told
+    return {"client": client_name} | ({"subject": subject} if subject else {}) | told
 
 
 def merge(file: Path, new: Iterable[Entry]) -> list[Entry]:
