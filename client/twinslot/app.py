@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from twinslot.config.options import Config
+    from twinslot.core.manifest import Attachment
     from twinslot.core.model import CheckResult
     from twinslot.core.origin import Origin
     from twinslot.core.progress import Observer
@@ -133,6 +134,14 @@ class DeviceUpdater(Updater, Protocol):
 
     def decryption_key(self, *, make: bool) -> JsonObject:
         """The public half of the key that opens encrypted images, and whether it was `made` by this call."""
+        ...
+
+    def running_release(self) -> JsonObject:
+        """What came with the running release: `queries.running.running_release`."""
+        ...
+
+    def running_attachment(self, wanted: str) -> tuple[Attachment, bytes]:
+        """One attachment of the running release, by name or type."""
         ...
 
     def head(self, url: str) -> Front:
@@ -301,6 +310,18 @@ class LocalUpdater:
 
         made = make and make_decryption_key(self.config)
         return public_key(self.config) | {"made": made}
+
+    def running_release(self) -> JsonObject:
+        """See `DeviceUpdater`."""
+        from twinslot.queries.running import running_release
+
+        return running_release(self.config)
+
+    def running_attachment(self, wanted: str) -> tuple[Attachment, bytes]:
+        """See `DeviceUpdater`."""
+        from twinslot.queries.running import running_attachment
+
+        return running_attachment(self.config, wanted)
 
     def head(self, url: str) -> Front:
         """See `DeviceUpdater`."""

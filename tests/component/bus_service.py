@@ -97,6 +97,9 @@ class PretendStream:
     def unlock(self, manifest: Manifest) -> None:
         """Nothing is encrypted."""
 
+    def attach(self, names: Sequence[str]) -> None:
+        """It has no attachments."""
+
     def parts(self, manifest: Manifest, bases: Sequence[Base] = ()) -> Iterator[Part]:
         raise NotImplementedError
 

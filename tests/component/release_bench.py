@@ -66,6 +66,7 @@ class ReleaseBench:
         trust: str = "keys",
         recipients: tuple[Path | str, ...] = (),
         cipher: str = "chacha20-poly1305",
+        more: str = "",
     ) -> Path:
         """One image, signed by these roles with the keys of the directory `trust`."""
         content_file = self.directory / f"{name}.bin"
@@ -86,6 +87,8 @@ class ReleaseBench:
                 trust=trust,
             )
         )
+        with description.open("a") as file:
+            file.write(more)
         if recipients:
             with description.open("a") as file:
                 file.write(f"[encryption]\ncipher = '{cipher}'\nrecipients = {[str(each) for each in recipients]}\n")

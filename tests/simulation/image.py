@@ -126,6 +126,9 @@ class SmallStream:
     def unlock(self, manifest: Manifest) -> None:
         """Nothing is encrypted."""
 
+    def attach(self, names: Sequence[str]) -> None:
+        """It has no attachments."""
+
     def parts(self, manifest: Manifest, bases: Sequence[Base] = ()) -> Iterator[Part]:
         for payload in manifest.payloads:
             yield ListPart(payload.name, self._image.list_of(payload.name), waits=self.remote)

@@ -98,7 +98,8 @@ def policy(config: Config) -> object:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(assemble, "find_running_slot", lambda *_: WHERE)
         device = assemble.open_device(config, lambda _: pytest.fail("no worker is needed"), Origin())
-        return device.reinstall, device.delta, device.group_size_max, device.demands
+        most = device.documents._most if device.documents else None
+        return device.reinstall, device.delta, device.group_size_max, device.demands, most
 
 
 def request(config: Config) -> object:
@@ -254,6 +255,7 @@ KEYS: dict[str, tuple[str, str, Callable[[Config], object]]] = {
     "install.max_image_size": ("", "2000000", request),
     "install.max_group_size": ("", "65536", request),
     "install.allow_reinstall": ("", "true", policy),
+    "install.keep_attachments": ("", "0", policy),
     "install.nice": ("", "7", gives_way),
     "install.io_priority": ("", '"idle"', gives_way),
     "acceptance.classes": ("", '["security"]', judgement),

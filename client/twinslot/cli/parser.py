@@ -113,8 +113,10 @@ def _add_reboot(parser: argparse.ArgumentParser) -> None:
 def _add_looking(verbs: _Verbs, anywhere: Parser) -> None:
     verbs.add_parser("status", parents=[anywhere], help="show slots, releases, and what is under way")
     info = verbs.add_parser("info", parents=[anywhere], help="show an image, and whether this device would take it")
-    info.add_argument("image", metavar="FILE|URL|-", help="the image; - is standard input")
-    info.add_argument("--attachment", metavar="NAME", help="print this attachment instead")
+    info.add_argument("image", nargs="?", metavar="FILE|URL|-", help="the image; - is standard input")
+    info.add_argument("--running", action="store_true", help="show what came with the release that runs instead")
+    what = "print this attachment instead, by its name or type"
+    info.add_argument("--attachment", metavar="NAME|TYPE", help=what)
     history = verbs.add_parser("history", parents=[anywhere], help="show past updates, newest first")
     number = whole_number(1, 1_000_000)
     history.add_argument("-n", "--number", metavar="N", type=number, default=20, help="how many (default: 20)")

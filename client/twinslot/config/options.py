@@ -144,6 +144,14 @@ class InstallConfig:
         "Largest group; bounds memory. The format allows no more.", default=MIB, unit="bytes", low=64 * KIB, high=MIB
     )
     allow_reinstall: bool = option("Accept the release that already runs.", default=False)
+    keep_attachments: int = option(
+        "Attachments of each slot's release that are kept on the data partition, for 'twinslot info --running'; the "
+        "smaller ones first; 0: none.",
+        default=4 * MIB,
+        unit="bytes",
+        low=0,
+        high=16 * MIB,
+    )
     nice: int = option("CPU priority of an update, as nice(1): 19 gives way to everything.", default=0, low=0, high=19)
     io_priority: str = option(
         "How an update reads and writes beside others, as ionice(1): best-effort level 7 is low.",

@@ -208,6 +208,21 @@ class Manifest:
         raise KeyError(name)
 
 
+def find_attachments(manifest: Manifest, wanted: str) -> Attachment:
+    """An attachment by its name, or by its type where it is the only one of that.
+
+    Raises:
+        RefusedError: `refused.attachment-unknown`.
+    """
+    by_name = [each for each in manifest.attachments if each.name == wanted]
+    found = by_name or [each for each in manifest.attachments if each.type == wanted]
+    if len(found) == 1:
+        return found[0]
+    known = ", ".join(each.name for each in found or manifest.attachments) or "(it has none)"
+    what = "the image has no such attachment" if not found else "several attachments of the image are of this type"
+    raise RefusedError(Refusal("attachment-unknown", what, known, wanted))
+
+
 # keeps: S2, S11
 def parse_manifest(data: bytes) -> Manifest:
     """Read a manifest strictly: canonical bytes, every value in its bounds, unknown keys only where later ones may be.

@@ -86,7 +86,15 @@ class GroupPart:
     data: bytes | memoryview
 
 
-Part = ListPart | GroupPart
+@dataclass(frozen=True, slots=True)
+class AttachmentPart:
+    """An attachment, whole: its name and content."""
+
+    name: str
+    data: bytes = field(repr=False)
+
+
+Part = ListPart | GroupPart | AttachmentPart
 
 
 class ImageStream(Protocol):
@@ -135,6 +143,10 @@ class ImageStream(Protocol):
             RefusedError: `refused.recipient`: it is encrypted for others.
             DeviceError: `device.decryption-key`: there is no key, or it cannot be used.
         """
+        ...
+
+    def attach(self, names: Sequence[str]) -> None:
+        """Have these attachments come before all other parts; said before `parts`."""
         ...
 
     def parts(self, manifest: Manifest, bases: Sequence[Base] = ()) -> Iterator[Part]:

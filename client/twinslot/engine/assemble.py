@@ -28,6 +28,7 @@ from twinslot.health.selection import check_names, configured_checks
 from twinslot.payloads.select import find_places
 from twinslot.policy.local import LocalPolicy
 from twinslot.policy.waits import WaitsFile
+from twinslot.storage.attachments import DIRECTORY, AttachmentStore
 from twinslot.storage.known_lists import ListStore
 from twinslot.storage.lock import UpdateLock, this_boot
 from twinslot.storage.record.database import BusyTimeout
@@ -126,6 +127,7 @@ def open_device(config: Config, get_worker: GetWorker, origin: Origin) -> Device
         monotonic=time.monotonic,
         now=utc_now,
         lists=ListStore(config.record.directory / "lists"),
+        documents=AttachmentStore(config.record.directory / DIRECTORY, config.install.keep_attachments),
         delta=_delta_policy(config),
         tell_no_trial=_tell_no_trial,
         expecting=verifier.expecting,

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from twinslot.core.errors import ImageError, TransportError
 from twinslot.core.manifest import Manifest
 from twinslot.core.progress import Meter, Phase
-from twinslot.core.stream import Base, GroupPart, ImageStream, ListPart
+from twinslot.core.stream import AttachmentPart, Base, GroupPart, ImageStream, ListPart
+from twinslot.engine.documents import Documents
 from twinslot.engine.edges import DeltaPolicy
 from twinslot.payloads.base import PayloadTarget
 from twinslot.payloads.local_content import LocalContent
@@ -52,6 +53,7 @@ class ImageInstall:
         policy: How much may be fetched, and whether everything may.
         run: Where regions are read back while others are written; None: afterwards.
         monotonic: Seconds, to measure flushes with.
+        document: The manifest as it came, which is kept with its attachments.
         root: The payload that holds the root file system, from which the boot loader starts: first to go and last to
             come, so that it never starts beside another payload that is not whole (S5).
     """
@@ -68,10 +70,12 @@ class ImageInstall:
         run: Executor | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         root: str = "",
+        document: bytes = b"",
     ) -> None:
         self._stream, self._manifest, self._meter, self._cancelled = stream, manifest, meter, cancelled
         self._local, self._policy = local, policy or DeltaPolicy()
         self._sinks = {p.name: targets[p.name].sink(p, run, monotonic) for p in manifest.payloads}
+        self._documents = Documents(local, manifest, document)
         self._held: dict[str, KnownList | None] = {}  # what the target held before it was wiped
         self._known: dict[str, Known] = {}  # of the payloads whose list did not come yet
         self._installs: dict[str, PayloadInstall] = {}  # of those whose list came
@@ -99,6 +103,7 @@ class ImageInstall:
     # keeps: S5
     def wipe(self) -> None:
         """Make every place of the target count for nothing; what was known of it is forgotten first."""
+        self._documents.drop()
         self._meter.begin(Phase.PREPARE)
         for payload in self._root_first:
             self._held[payload.name] = self._local.take_target(payload.name)
@@ -115,8 +120,12 @@ class ImageInstall:
             raise
 
     def _take_parts(self, bases: Sequence[Base]) -> None:
+        self._stream.attach(self._documents.wanted)
         parts = self._stream.parts(self._manifest, bases)
         for part in parts:
+            if isinstance(part, AttachmentPart):
+                self._documents.take(part)
+                continue
             if part.payload not in self._sinks:
                 raise ImageError(
                     f"the worker sent a part of payload '{part.payload}' that was not requested", code="order"
@@ -191,6 +200,7 @@ class ImageInstall:
             sink = self._sinks[payload.name]
             sink.finish()
             self._local.complete(payload, sink.plain_list)
+        self._documents.complete()
 
     def _tick(self, done: int) -> None:
         self._stop_if_cancelled()

@@ -18,6 +18,7 @@ from twinslot.core.progress import Observer
 from twinslot.core.stream import ImageHead
 from twinslot.core.waiting import Waiting
 from twinslot.payloads.select import Places
+from twinslot.storage.attachments import AttachmentStore
 from twinslot.storage.known_lists import ListStore
 from twinslot.storage.record.record import Record
 
@@ -137,6 +138,7 @@ class Device:
         now: The device's clock, for people (S16).
         read_back_with: Makes the thread that reads back while the engine writes; None inside: all is read back at the
             end, in a fixed order of calls.
+        documents: Where what comes with the releases of both slots is kept; None: nowhere.
         lists: Where the plain lists of both slots are kept; None: nowhere.
         delta: How an update may come.
         tell_no_trial: Told after each start whether nothing is on trial, so that what judges a trial need not start.
@@ -167,6 +169,7 @@ class Device:
     now: Callable[[], datetime]
     read_back_with: Callable[[], AbstractContextManager[Executor | None]] = _one_thread
     lists: ListStore | None = None
+    documents: AttachmentStore | None = None
     delta: DeltaPolicy = DeltaPolicy()
     tell_no_trial: Callable[[bool], None] = _not_told
     expecting: Callable[[], AbstractContextManager[None]] = nullcontext

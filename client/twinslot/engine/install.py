@@ -58,7 +58,7 @@ def install(
     stream.listen(lambda note: _tell(note, meter, stream))
     with cancelled.ending(stream):
         try:
-            verified, manifest = _verify(session, facts, stream, options)
+            verified, manifest, document = _verify(session, facts, stream, options)
             with (
                 open_targets(session.device, target) as targets,
                 open_local_content(session.device, session.record, target) as local,
@@ -84,6 +84,7 @@ def install(
                     run,
                     device.monotonic,
                     device.root_payload,
+                    document,
                 )
                 session.machine.feed(Event.ACCEPTED, **verified.notes)
         except TwinslotError as e:
@@ -109,8 +110,10 @@ def _tell(note: Note, meter: Meter, stream: ImageStream) -> None:
         log.info("%s", note)
 
 
-def _verify(session: Session, facts: Facts, stream: ImageStream, options: InstallOptions) -> tuple[Verified, Manifest]:
-    """Signatures first, then the form of the very same bytes."""
+def _verify(
+    session: Session, facts: Facts, stream: ImageStream, options: InstallOptions
+) -> tuple[Verified, Manifest, bytes]:
+    """Signatures first, then the form of the very same bytes, which are handed on as well."""
     about = session.update.announcer.about
     with session.device.expecting():
         head = stream.head()
@@ -128,7 +131,7 @@ def _verify(session: Session, facts: Facts, stream: ImageStream, options: Instal
             raise
     manifest = parse_manifest(head.manifest)
     about.update(release=manifest.release.name, sequence=manifest.release.sequence)
-    return verified, manifest
+    return verified, manifest, head.manifest
 
 
 def _claims(manifest: bytes) -> dict[str, Any]:

@@ -39,12 +39,13 @@ def open_local_content(device: Device, record: Record, target: SlotName) -> Iter
     """What the device holds before an install into this slot; the places of the running slot are closed afterwards."""
     running = record.slot(device.running)
     if not device.delta.reuse:
-        yield LocalContent(target, device.running)
+        yield LocalContent(target, device.running, documents=device.documents)
         return
     with contextlib.ExitStack() as stack:
         readers = _open_sources(device, stack)
         unfinished = _unfinished(record, target)
-        yield LocalContent(target, device.running, device.lists, readers, _payloads(running), unfinished)
+        installed = _payloads(running)
+        yield LocalContent(target, device.running, device.lists, readers, installed, unfinished, device.documents)
 
 
 def _open_sources(device: Device, stack: contextlib.ExitStack) -> Mapping[str, SlotReader]:

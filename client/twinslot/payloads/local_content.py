@@ -10,6 +10,7 @@ from twinslot.core.errors import DeviceError
 from twinslot.core.manifest import Payload
 from twinslot.core.model import SlotName, StoredPayload
 from twinslot.core.stream import Base
+from twinslot.storage.attachments import AttachmentStore
 from twinslot.storage.known_lists import KnownList, ListStore
 from twinslot.storage.slot_reader import SlotReader, list_on
 
@@ -28,6 +29,7 @@ class LocalContent:
         store: Where lists are kept; None: nowhere.
         readers: The running slot's places by payload, open for reading; empty when groups are not to be reused.
         installed: The running slot's payloads as the record knows them.
+        documents: Where what comes with a release is kept; None: nowhere.
         unfinished: The last install into the target did not come to its end.
     """
 
@@ -37,6 +39,7 @@ class LocalContent:
     readers: Mapping[str, SlotReader] = field(default_factory=dict)
     installed: Mapping[str, StoredPayload] = field(default_factory=dict)
     unfinished: bool = False
+    documents: AttachmentStore | None = None
 
     def take_target(self, payload: str) -> KnownList | None:
         """The target's list, which is forgotten now: its slot is about to change."""

@@ -13,7 +13,9 @@ relay say to each other (DIAL, LINE, BROKEN, WHY) stands in relay.py.
 | engine | UNLOCK | of an encrypted image: the verified manifest; the worker answers with the envelope |
 | worker | ENVELOPE | the image's envelope, unverified |
 | engine | OPENER | none; a descriptor of a socket behind which a process opens units |
+| engine | ATTACH | numbers of attachments that are to come (2 bytes each) |
 | engine | PROCEED | the verified manifest, the same bytes |
+| worker | ATTACHMENT | number (2 bytes), content; before the first LIST |
 | worker | FETCHED | bytes fetched so far (8); at once when a fetch begins, then as a sign of life |
 | worker | LIST | payload number (2 bytes), 1 if it waits for WANT or 0 if all groups follow (1), plain list |
 | engine | WANT | payload number (2 bytes), 1 if only the cost is asked for (1), a bit for each group; none: no more |
@@ -54,7 +56,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from twinslot.core.errors import DeviceError, TransportError, TwinslotError
-from twinslot.core.manifest import GROUP_SIZE_MAX, GROUPS_MAX, MANIFEST_MAX
+from twinslot.core.manifest import ATTACHMENT_SIZE_MAX, ATTACHMENTS_MAX, GROUP_SIZE_MAX, GROUPS_MAX, MANIFEST_MAX
 from twinslot.core.model import DIGEST_SIZE
 from twinslot.image.envelope import CONTENT_KEY_SIZE, ENVELOPE_MAX
 from twinslot.image.units import FILE_ID_SIZE, PLACE_SIZE, TAG_SIZE
@@ -72,6 +74,7 @@ COST: Final = struct.Struct(">QQ")
 GROUP_PREFIX: Final = struct.Struct(">HIQ")
 TRUST_LENGTH: Final = struct.Struct(">I")
 HEAD_LENGTH: Final = struct.Struct(">I")
+ATTACHMENT_NUMBER: Final = struct.Struct(">H")
 COUNT: Final = struct.Struct(">Q")
 LINE_NUMBER: Final = struct.Struct(">I")
 FIT: Final = struct.Struct(">I")
@@ -83,6 +86,7 @@ SILENT: Final = "transport.worker-silent"  # code: it is there, and says nothing
 TRUST_MAX: Final = 1024 * 1024  # bytes; the trust section's bound (docs/image-format.md section 4)
 
 
+@enum.unique
 class Kind(enum.IntEnum):
     """What a frame carries."""
 
@@ -120,6 +124,8 @@ class Kind(enum.IntEnum):
     LINE = 32
     BROKEN = 33
     WHY = 34
+    ATTACH = 37
+    ATTACHMENT = 38
     EXCHANGE = 35
     SHARED = 36
 
@@ -159,6 +165,8 @@ MAX: Final = {  # bytes of payload
     Kind.LINE: JSON_MAX,
     Kind.BROKEN: JSON_MAX,
     Kind.WHY: LINE_NUMBER.size,
+    Kind.ATTACH: ATTACHMENT_NUMBER.size * ATTACHMENTS_MAX,
+    Kind.ATTACHMENT: ATTACHMENT_NUMBER.size + ATTACHMENT_SIZE_MAX,
     Kind.EXCHANGE: 65,  # bytes of a point of P-256 (RFC 9180 section 7.1)
     Kind.SHARED: 32,  # bytes of its x coordinate
 }

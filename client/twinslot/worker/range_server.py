@@ -74,6 +74,9 @@ class RangeServer:
         self._image.proceed(manifest)
         if manifest.encrypted:
             self._image.unlock(self._sender.unlocked)
+        for number in self._sender.attached:
+            if number < len(manifest.attachments):
+                self._sender.attachment(number, self._image.attachment(number))
         self._patches = self._beside.patches(manifest)
         self._find_blocks = functools.cache(lambda: self._beside.blocks(manifest))
         for number, payload in enumerate(manifest.payloads):

@@ -14,8 +14,8 @@ from twinslot.core.model import DIGEST_SIZE
 from twinslot.core.notes import Note, Unused
 from twinslot.core.span import Span
 from twinslot.image.codec import Decoder
-from twinslot.image.events import EnvelopeEvent, Event, Group, Head, PlainList
-from twinslot.image.groups import check_plain_list, check_stored_table, open_group
+from twinslot.image.events import AttachmentEvent, EnvelopeEvent, Event, Group, Head, PlainList
+from twinslot.image.groups import check_attachment, check_plain_list, check_stored_table, open_group
 from twinslot.image.layout import Layout, layout
 from twinslot.image.reader import Limits, Reader, check_limits
 from twinslot.image.units import Opener, PlainUnits, UnitKind, UnitPlace
@@ -148,6 +148,21 @@ class SeekableImage:
     def unlock(self, opener: Opener) -> None:
         """Go on past the envelope, with what opens the units."""
         self._opener = opener
+
+    def attachment(self, number: int) -> bytes:
+        """An attachment by its place in the manifest."""
+        assert self._manifest is not None
+        attachment = self._manifest.attachments[number]
+        span = self._spans().attachments[attachment.name]
+        try:
+            sealed = self._source.read(span.offset, span.length)
+            return check_attachment(attachment, self._opener.open(UnitPlace(UnitKind.ATTACHMENT, number), sealed))
+        except self._refused as e:
+            return next(
+                event.data
+                for event in self._from_front(e.source)  # type: ignore[attr-defined]
+                if isinstance(event, AttachmentEvent) and event.attachment.name == attachment.name
+            )
 
     def plain_list(self, payload: Payload) -> bytes:
         """The list of a payload."""

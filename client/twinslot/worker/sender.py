@@ -17,6 +17,7 @@ from twinslot.image.events import Head
 from twinslot.worker.notes import write_note
 from twinslot.worker.opener import OpenerLink, RemoteOpener
 from twinslot.worker.protocol import (
+    ATTACHMENT_NUMBER,
     BASE_PREFIX,
     COST,
     COUNT,
@@ -30,6 +31,7 @@ from twinslot.worker.protocol import (
     unpack,
 )
 
+_BEFORE: Final = (Kind.BASE, Kind.UNLOCK, Kind.ATTACH)  # what may come before the verified manifest
 QUIET: Final = 1.0  # seconds between two signs of life while bytes arrive and no part is complete
 
 
@@ -60,6 +62,7 @@ class WorkerSender:
         self._link: OpenerLink | None = None
         self.opener: RemoteOpener | None = None  # of an encrypted image, once it was unlocked
         self.bases: dict[str, Base] = {}
+        self.attached: tuple[int, ...] = ()  # numbers of attachments that the engine wants
 
     def watch(self, count: Callable[[], int]) -> None:
         """Say where the bytes are counted, and give the first sign of life."""
@@ -102,9 +105,12 @@ class WorkerSender:
             unlocked: Called when the image is encrypted and its envelope is asked for; returns it.
         """
         bases = []
-        while (frame := self._channel.receive(Kind.BASE, Kind.UNLOCK, Kind.PROCEED)).kind is not Kind.PROCEED:
+        while (frame := self._channel.receive(*_BEFORE, Kind.PROCEED)).kind is not Kind.PROCEED:
             if frame.kind is Kind.UNLOCK:
                 self._unlock(unlocked(parse_manifest(frame.payload)))
+                continue
+            if frame.kind is Kind.ATTACH:
+                self.attached = tuple(number for (number,) in ATTACHMENT_NUMBER.iter_unpack(frame.payload))
                 continue
             number, base = self._base(frame)
             bases.append((number, base))
@@ -141,6 +147,10 @@ class WorkerSender:
         if frame.descriptor < 0:
             raise DeviceError("a base came without its descriptor", code="worker")
         return number, Base("", size, group_size, digest.hex(), frame.payload[BASE_PREFIX.size :], frame.descriptor)
+
+    def attachment(self, number: int, data: bytes) -> None:
+        """Send the attachment of that number."""
+        self._channel.send(Kind.ATTACHMENT, ATTACHMENT_NUMBER.pack(number), data)
 
     def plain_list(self, number: int, data: bytes, *, waits: bool) -> None:
         """Send the list of the payload of that number."""

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from twinslot.core.errors import ImageError
 from twinslot.core.manifest import Manifest
-from twinslot.image.events import EnvelopeEvent, Event, Group, Head, PlainList
+from twinslot.image.events import AttachmentEvent, EnvelopeEvent, Event, Group, Head, PlainList
 from twinslot.image.reader import Limits, Reader
 from twinslot.worker.sender import WorkerSender
 
@@ -50,6 +50,7 @@ class SequentialImage:
         self._sender, self._image_size, self._source = sender, image_size, source
         self._reader = Reader(limits)
         self._numbers: dict[str, int] = {}  # payload name -> its place in the manifest
+        self._attachments: dict[str, int] = {}  # attachment name -> its place in the manifest
         self._before = before
         self._chunks = source.chunks()
 
@@ -91,13 +92,18 @@ class SequentialImage:
                 self._source.expect(event.header.total)
                 list(events)  # the reader waits here for `proceed`
                 manifest = self._sender.proceed(self._unlocked)
+                self._attachments = {each.name: number for number, each in enumerate(manifest.attachments)}
                 self._numbers = {payload.name: number for number, payload in enumerate(manifest.payloads)}
                 if manifest.encrypted:
                     self._handle(self._reader.unlock(self._sender.unlocked))
                 else:
                     self._handle(self._reader.proceed(manifest))
                 return
-            if isinstance(event, PlainList):
+            if isinstance(event, AttachmentEvent):
+                number = self._attachments[event.attachment.name]
+                if number in self._sender.attached:
+                    self._sender.attachment(number, event.data)
+            elif isinstance(event, PlainList):
                 self._sender.plain_list(self._numbers[event.payload.name], event.data, waits=False)
             elif isinstance(event, Group):
                 self._sender.group(self._numbers[event.payload.name], event.index, event.data)

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from twinslot.core.errors import DeviceError, ImageError, TransportError, TwinslotError
-from twinslot.core.manifest import MANIFEST_MAX, Manifest, Payload
+from twinslot.core.manifest import MANIFEST_MAX, Attachment, Manifest, Payload
 from twinslot.core.notes import Note, Unused
-from twinslot.core.stream import Base, Cost, GroupPart, ImageHead, ListPart, Part
+from twinslot.core.stream import AttachmentPart, Base, Cost, GroupPart, ImageHead, ListPart, Part
 from twinslot.transport.budget import check_budget
 from twinslot.trust.verdict import TrustRequest, Verdict, decode_verdict, encode_request
 from twinslot.worker.error_codec import read_error
@@ -21,6 +21,7 @@ from twinslot.worker.launch import Worker
 from twinslot.worker.liveness import StallDetector
 from twinslot.worker.notes import read_note
 from twinslot.worker.protocol import (
+    ATTACHMENT_NUMBER,
     BASE_PREFIX,
     COST,
     COUNT,
@@ -80,6 +81,7 @@ class WorkerStream:
         self._fetched = 0
         self._unused: list[Unused] = []
         self._listener: Callable[[Note], None] = lambda _: None
+        self._attach: tuple[str, ...] = ()
         self._numbers: dict[str, int] = {}  # payload name -> its place in the manifest
         self.remote = "url" in request
         self._budget = int(request.get("delta", {}).get("budget", 0)) if self.remote else 0
@@ -129,6 +131,10 @@ class WorkerStream:
         finally:
             os.close(unlocked.descriptor)
 
+    def attach(self, names: Sequence[str]) -> None:
+        """Attachments that are to come; see `ImageStream`."""
+        self._attach = tuple(names)
+
     def parts(self, manifest: Manifest, bases: Sequence[Base] = ()) -> Iterator[Part]:
         """Lists and groups; see `ImageStream`."""
         self._numbers = {payload.name: number for number, payload in enumerate(manifest.payloads)}
@@ -136,9 +142,12 @@ class WorkerStream:
             number = self._numbers[base.payload]
             prefix = BASE_PREFIX.pack(number, base.size, base.group_size, bytes.fromhex(base.digest))
             self._worker.send(Kind.BASE, prefix, base.plain_list, descriptor=base.descriptor)
+        numbers = [number for number, each in enumerate(manifest.attachments) if each.name in self._attach]
+        if numbers:
+            self._worker.send(Kind.ATTACH, b"".join(map(ATTACHMENT_NUMBER.pack, numbers)))
         self._worker.send(Kind.PROCEED, self._manifest)
         self._stall.brought(self._fetched)
-        while (frame := self._receive(Kind.LIST, Kind.GROUP, Kind.END)).kind is not Kind.END:
+        while (frame := self._receive(Kind.LIST, Kind.GROUP, Kind.ATTACHMENT, Kind.END)).kind is not Kind.END:
             yield self._part(frame, manifest)
         self._count(*unpack(COUNT, frame.payload))
 
@@ -189,6 +198,9 @@ class WorkerStream:
         if frame.kind is Kind.LIST:
             number, waits = unpack(LIST_PREFIX, frame.payload)
             return ListPart(_payload(manifest, number).name, frame.payload[LIST_PREFIX.size :], bool(waits))
+        if frame.kind is Kind.ATTACHMENT:
+            (number,) = unpack(ATTACHMENT_NUMBER, frame.payload)
+            return AttachmentPart(_attachment(manifest, number).name, frame.payload[ATTACHMENT_NUMBER.size :])
         number, index, fetched = unpack(GROUP_PREFIX, frame.payload)
         self._count(fetched)
         return GroupPart(_payload(manifest, number).name, index, frame.content)
@@ -263,6 +275,12 @@ def _stall(request: Mapping[str, Any]) -> StallDetector:
     one = _silence(request) + float(http.get("retry_wait", 0))
     floors = [float(http[name]) for name in ("rate_floor", "rate_limit") if http.get(name)]
     return StallDetector((int(http.get("retries", 0)) + 1) * one, min(floors, default=0.0))
+
+
+def _attachment(manifest: Manifest, number: int) -> Attachment:
+    if number >= len(manifest.attachments):
+        raise ImageError("the image holds an attachment that its manifest does not name", code="order", found=number)
+    return manifest.attachments[number]
 
 
 def _payload(manifest: Manifest, number: int) -> Payload:

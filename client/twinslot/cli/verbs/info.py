@@ -20,8 +20,8 @@ from twinslot.cli.progress import size_text
 from twinslot.cli.render import table
 from twinslot.cli.source import opened
 from twinslot.core.describe import describe_manifest, source_lines
-from twinslot.core.errors import DeviceError, Refusal, RefusedError, TransportError
-from twinslot.core.manifest import Manifest, parse_manifest
+from twinslot.core.errors import DeviceError, Refusal, RefusedError, TransportError, UsageError
+from twinslot.core.manifest import Attachment, Manifest, find_attachments, parse_manifest
 from twinslot.core.text import printable
 
 if TYPE_CHECKING:
@@ -36,6 +36,11 @@ UNCHECKED: Final = "this machine has no Twinslot configuration, so trust is not 
 
 def info(arguments: argparse.Namespace, host: Host, output: Output) -> int:
     """Show an image or one of its attachments; ends with 4 when this device would refuse it."""
+    if (arguments.image is None) is not arguments.running:
+        what = "an image, or '--running', is expected"
+        raise UsageError(what, code="missing", found="both" if arguments.running else "neither")
+    if arguments.running:
+        return _running(arguments, host, output)
     config = _configuration(host, arguments.config_root)
     with opened(arguments.image) as source:
         if isinstance(source, int):
@@ -49,6 +54,23 @@ def info(arguments: argparse.Namespace, host: Host, output: Output) -> int:
     else:
         _show_attachment(manifest, arguments.attachment, data, preview, output)
     return RefusedError.exit_status if preview and preview.refusals else 0
+
+
+def _running(arguments: argparse.Namespace, host: Host, output: Output) -> int:
+    """What came with the release that runs, from the data partition."""
+    device = host.local(host.config(arguments.config_root))
+    if arguments.attachment is not None:
+        attachment, data = device.running_attachment(arguments.attachment)
+        _print_attachment(attachment, data, {}, output)
+        return 0
+    found = device.running_release()
+    if output.as_json:
+        output.line({"type": "info"} | found)
+        return 0
+    output.text(map(printable, _lines(found["image"])))
+    missing = [name for name, kept in found["kept"].items() if not kept]
+    output.text([printable(f"not kept on this device: {', '.join(missing)}")] if missing else [])
+    return 0
 
 
 def _configuration(host: Host, root: str) -> Config | None:
@@ -82,11 +104,11 @@ def _read(descriptor: int, attachment: str | None) -> tuple[Front, bytes]:
     if attachment is None:
         return front, b""
     manifest = parse_manifest(head.manifest)
-    _require_attachment(manifest, attachment)
+    wanted = _require_attachment(manifest, attachment)
     found = reader.proceed(manifest)
     while True:
         for event in found:
-            if isinstance(event, AttachmentEvent) and event.attachment.name == attachment:
+            if isinstance(event, AttachmentEvent) and event.attachment.name == wanted.name:
                 return front, event.data
         found = reader.feed(_chunk(reader, descriptor))
 
@@ -107,14 +129,12 @@ def _chunk(reader: Reader, descriptor: int) -> bytes:
     return data
 
 
-def _require_attachment(manifest: Manifest, name: str) -> None:
-    known = [attachment.name for attachment in manifest.attachments]
-    if name not in known:
-        expected = ", ".join(known) or "(it has none)"
-        raise RefusedError(Refusal("attachment-unknown", "the image has no such attachment", expected, name))
+def _require_attachment(manifest: Manifest, name: str) -> Attachment:
+    found = find_attachments(manifest, name)
     if manifest.encrypted:
         hint = "'twinslot-image extract-attachment --identity' opens it"
         raise RefusedError(Refusal("encrypted", "the image is encrypted, its attachments too", hint=hint))
+    return found
 
 
 def _show(manifest: Manifest, preview: Preview | None, output: Output) -> None:
@@ -179,18 +199,22 @@ def _opinion_lines(preview: Preview | None) -> Iterator[str]:
 
 
 def _show_attachment(manifest: Manifest, name: str, data: bytes, preview: Preview | None, output: Output) -> None:
-    attachment = next(each for each in manifest.attachments if each.name == name)
+    _print_attachment(find_attachments(manifest, name), data, _opinion(preview), output)
     if output.as_json:
-        described = {"name": name, "size": attachment.size, "media_type": attachment.media_type}
-        content = {"sha256": attachment.digest, "base64": base64.b64encode(data).decode()}
-        output.line({"type": "attachment"} | described | content | _opinion(preview))
         return
-    if sys.stdout.isatty():  # what it says must not steer a terminal
-        output.text(printable(line) for line in data.decode(errors="replace").expandtabs().splitlines())
-    else:
-        output.data(data)
     if preview is None:
         output.aside(f"twinslot: {UNCHECKED}\n")
     elif preview.verdict is None:
         output.aside("twinslot: this device does not trust whoever made this\n")
         output.aside("".join(f"{line}\n" for line in error_lines(RefusedError(preview.refusals))))
+
+
+def _print_attachment(attachment: Attachment, data: bytes, opinion: JsonObject, output: Output) -> None:
+    if output.as_json:
+        described = {"name": attachment.name, "size": attachment.size, "media_type": attachment.media_type}
+        content = {"sha256": attachment.digest, "base64": base64.b64encode(data).decode()}
+        output.line({"type": "attachment"} | described | content | opinion)
+    elif sys.stdout.isatty():  # what it says must not steer a terminal
+        output.text(printable(line) for line in data.decode(errors="replace").expandtabs().splitlines())
+    else:
+        output.data(data)
