@@ -59,7 +59,7 @@ def test_the_page_works_from_the_release_guides_directory(place: Path) -> None:
     assert "engineering: B. Ohm, review of the code" in shown
     assert "DOES NOT COUNT" not in shown
     shutil.copyfile(bench_image(place), place / "pump-before.twin")
-    (place / "osv.json").write_text("[]")
+    (place / "osv.json").write_text('{"vulns": []}')
     (place / "vex.json").write_text(json.dumps({"@context": "https://openvex.dev/ns/v0.2.0", "statements": []}))
     assert "Manifest: " in run(place, BLOCKS["diff"])
     assert (place / "changes.html").is_file()

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from twinslot_image.diff.bill import package_changes
+from twinslot_image.diff.packages import KnownVulnerabilities, open_in, package_changes
 from twinslot_image.diff.side import DiffSide
-from twinslot_image.diff.vulnerabilities import VulnerabilityStatement, open_in
 from twinslot_image.matrix_diff import outcome_changes, requirement_changes, risks_touched
 from twinslot_image.matrix_file import MatrixFile
 
@@ -18,7 +17,7 @@ def compare(
     old: DiffSide,
     new: DiffSide,
     matrices: Matrices | None = None,
-    statements: list[VulnerabilityStatement] | None = None,
+    known: KnownVulnerabilities | None = None,
 ) -> dict[str, Any]:
     """Everything that differs; `requirements`, `risks`, `tests` and `vulnerabilities` are null where nothing was given.
 
@@ -26,16 +25,16 @@ def compare(
         old: The release before.
         new: The release.
         matrices: Theirs, in this order.
-        statements: Of vulnerabilities, for both.
+        known: Vulnerabilities, for both.
     """
     return {
-        "old": {"name": old.name, "bill": old.bill},
-        "new": {"name": new.name, "bill": new.bill},
+        "old": {"name": old.name, "bill": old.listed},
+        "new": {"name": new.name, "bill": new.listed},
         "manifest": list(_facts(old, new)),
-        "packages": list(package_changes(old.parts, new.parts)),
+        "packages": list(package_changes(old.bills, new.bills)),
         "files": list(_files(old, new)),
         "sizes": list(_sizes(old, new)),
-        "vulnerabilities": None if statements is None else _vulnerabilities(old, new, statements),
+        "vulnerabilities": None if known is None else _vulnerabilities(old, new, known),
         "requirements": requirement_changes(*matrices) if matrices else None,
         "risks": risks_touched(*matrices) if matrices else None,
         "tests": outcome_changes(*matrices) if matrices else None,
@@ -72,9 +71,9 @@ def _sizes(old: DiffSide, new: DiffSide) -> Iterator[dict[str, Any]]:
             yield {"what": name, "before": before, "after": after}
 
 
-def _vulnerabilities(old: DiffSide, new: DiffSide, statements: list[VulnerabilityStatement]) -> dict[str, Any]:
+def _vulnerabilities(old: DiffSide, new: DiffSide, known: KnownVulnerabilities) -> dict[str, Any]:
     """What is open in the new one and was not, what no longer is, and what still is."""
-    before, after = (open_in(each.parts, statements, each.product) for each in (old, new))
+    before, after = (open_in(each.bills, known) for each in (old, new))
     was, is_ = {(each.id, each.package) for each in before}, {(each.id, each.package) for each in after}
     return {
         "opened": [each.as_dict() for each in after if (each.id, each.package) not in was],

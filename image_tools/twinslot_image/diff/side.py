@@ -18,15 +18,16 @@ from twinslot.core.errors import ImageError, RefusedError
 from twinslot.core.manifest import parse_manifest
 from twinslot_image.attachments import read_attachments
 from twinslot_image.compose import read_front
-from twinslot_image.diff.bill import BillPart, parse_bill
 from twinslot_image.evidence_file import read_evidence
 from twinslot_image.inspect import describe_image
 from twinslot_image.patch_sources import is_image, unpack_image
 from twinslot_image.progress import ProgressLine
 from twinslot_image.recipients import Unlock
 from twinslot_image.replacement import workspace
+from twinslot_image.sbom.document import BillSubject, make_sbom
 from twinslot_image.sbom.files import EntryKind, RootFiles, open_root
 from twinslot_image.sbom.inventory import take_inventory
+from twinslot_image.sbom.read import Bill, read_bill
 
 _BLOCK: Final = 1024 * 1024  # bytes
 _ALL: Final = ("*",)  # whose libraries need not be there: a diff judges nothing
@@ -66,21 +67,16 @@ class DiffSide:
         facts: What its manifest says; empty of what is no image.
         sizes: Bytes by what has them.
         files: By path; of an image with the payload's name before it.
-        parts: Packages, by its bill of materials or its package databases.
-        bill: Where these are from.
+        bills: Of materials, attached or given; or made from its package databases.
+        listed: Where these are from.
     """
 
     name: str
     facts: Mapping[str, Any]
     sizes: Mapping[str, int]
     files: Mapping[str, FileState]
-    parts: list[BillPart]
-    bill: str
-
-    @property
-    def product(self) -> str:
-        """What the manifest calls it; empty of what is no image."""
-        return str(self.facts.get("product", ""))
+    bills: tuple[Bill, ...]
+    listed: str
 
 
 def read_side(path: Path, bill: Path | None, unlock: Unlock) -> DiffSide:
@@ -96,14 +92,14 @@ def read_side(path: Path, bill: Path | None, unlock: Unlock) -> DiffSide:
         RefusedError: It is encrypted, and no key opens it.
         OSError: It cannot be read.
     """
-    given = parse_bill(read_evidence(bill), bill) if bill else None
+    given = (read_bill(read_evidence(bill), bill),) if bill else ()
     if path.is_dir() or not is_image(path):
         with open_root(path) as root:
-            return DiffSide(str(path), {}, {}, _files(root, ""), *_parts(given, bill, [root]))
+            return DiffSide(str(path), {}, {}, _files(root, ""), *_bills(given, bill, [root]))
     return _image(path, given, bill, unlock)
 
 
-def _image(path: Path, given: list[BillPart] | None, bill: Path | None, unlock: Unlock) -> DiffSide:
+def _image(path: Path, given: tuple[Bill, ...], bill: Path | None, unlock: Unlock) -> DiffSide:
     with path.open("rb") as file:
         front = read_front(file)
     manifest, described = parse_manifest(front.manifest), describe_image(front)
@@ -112,9 +108,9 @@ def _image(path: Path, given: list[BillPart] | None, bill: Path | None, unlock: 
     sizes |= {f"attachment {each.name}": each.size for each in manifest.attachments} | {"image": described["size"]}
     facts = {key: described[key] for key in _FACTS}
     attached = [each.name for each in manifest.attachments if each.type == SBOM]
-    if given is None and attached:
+    if not given and attached:
         documents = read_attachments(path, unlock)
-        given = [part for name in attached for part in parse_bill(documents[name], Path(name))]
+        given = tuple(read_bill(documents[name], name) for name in attached)
         bill = Path(", ".join(attached))
     with _roots(path, unlock) as roots:
         files: dict[str, FileState] = {}
@@ -122,7 +118,7 @@ def _image(path: Path, given: list[BillPart] | None, bill: Path | None, unlock: 
             root = roots[payload.name]
             whole = {payload.name: FileState("payload", payload.size, payload.digest)}
             files |= _files(root, f"{payload.name}:/") if root else whole
-        return DiffSide(str(path), facts, sizes, files, *_parts(given, bill, [root for root in roots.values() if root]))
+        return DiffSide(str(path), facts, sizes, files, *_bills(given, bill, [root for root in roots.values() if root]))
 
 
 @contextmanager
@@ -154,12 +150,13 @@ def _files(root: RootFiles, before: str) -> dict[str, FileState]:
     return found
 
 
-def _parts(given: list[BillPart] | None, bill: Path | None, roots: Iterable[RootFiles]) -> tuple[list[BillPart], str]:
-    if given is not None:
-        return given, str(bill)
-    found: list[BillPart] = []
+def _bills(given: tuple[Bill, ...], where: Path | None, roots: Iterable[RootFiles]) -> tuple[tuple[Bill, ...], str]:
+    """What was given, or a bill of each tree; a tree without a package database has none."""
+    if given:
+        return given, str(where)
+    found = []
     for root in roots:
-        for package in take_inventory(root, _ALL).packages:
-            purl = package.purl or f"pkg:{package.kind}/{package.name}@{package.version}"
-            found.append(BillPart(package.name, package.version, purl, package.source, package.reference))
-    return found, "package databases" if found else "none"
+        inventory = take_inventory(root, _ALL)
+        if inventory.packages:
+            found.append(read_bill(make_sbom(inventory, BillSubject(root.name, "")), root.name))
+    return tuple(found), "package databases" if found else "none"

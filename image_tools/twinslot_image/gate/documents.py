@@ -45,8 +45,8 @@ def read_json(data: bytes, name: object) -> dict[str, Any]:
 
 
 def no_document(name: object, expected: str, found: object) -> ImageError:
-    """The error for a file that is not what a policy needs there."""
-    what = f"'{name}' is not what the policy needs there"
+    """The error for a file that is not what is read there."""
+    what = f"'{name}' is no document that is read here"
     return ImageError(what, code="evidence", expected=expected, found=str(found)[:120])
 
 
