@@ -12,6 +12,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from twinslot.config.options import Config
     from twinslot.core.manifest import Attachment
     from twinslot.core.model import CheckResult
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from twinslot.engine.engine import BootReport, Engine
     from twinslot.engine.fallback import ScrubReport
     from twinslot.engine.poll import PollReport
+    from twinslot.engine.report import ReportRun
     from twinslot.policy.held import HeldInhibitors
     from twinslot.queries.diagnosis import Diagnosis
     from twinslot.queries.preview import Preview
@@ -122,6 +125,22 @@ class DeviceUpdater(Updater, Protocol):
 
     def scrub(self, observer: Observer) -> ScrubReport:
         """Read the slot to go back to whole, at low priority."""
+        ...
+
+    def report(self, *, if_due: bool, service_workers: bool) -> ReportRun:
+        """Tell the maker what is new: `engine.report.report`. Args as `poll`."""
+        ...
+
+    def report_to(self, directory: Path) -> ReportRun:
+        """Write what the audit has into a directory: `engine.report.report_to`."""
+        ...
+
+    def metrics(self) -> str:
+        """What `twinslot metrics` prints: `queries.metrics.metrics`."""
+        ...
+
+    def metrics_to(self, path: Path) -> None:
+        """Replace a file by it, whole or not at all."""
         ...
 
     def doctor(self) -> Diagnosis:
@@ -286,6 +305,31 @@ class LocalUpdater:
 
         lower_priority(self.config.install.nice, self.config.install.io_priority)
         return self.engine().scrub(observer)
+
+    def report(self, *, if_due: bool, service_workers: bool) -> ReportRun:
+        """See `DeviceUpdater`."""
+        from twinslot.engine.report import report
+        from twinslot.worker import launch
+
+        return report(self.config, launch.connect if service_workers else launch.start, if_due=if_due)
+
+    def report_to(self, directory: Path) -> ReportRun:
+        """See `DeviceUpdater`."""
+        from twinslot.engine.report import report_to
+
+        return report_to(self.config, directory)
+
+    def metrics(self) -> str:
+        """See `DeviceUpdater`."""
+        from twinslot.queries.metrics import metrics
+
+        return metrics(self.config)
+
+    def metrics_to(self, path: Path) -> None:
+        """See `DeviceUpdater`."""
+        from twinslot.engine.report import replace_file
+
+        replace_file(path, self.metrics().encode())
 
     def doctor(self) -> Diagnosis:
         """See `DeviceUpdater`."""

@@ -17,6 +17,7 @@ from twinslot_image.cli_parser_encryption import add_encryption, add_identity
 from twinslot_image.cli_parser_keys import add_keys
 from twinslot_image.cli_parser_release import add_provenance, add_sbom
 from twinslot_image.cli_parser_repository import add_repository
+from twinslot_image.cli_reports import add_reports
 
 if TYPE_CHECKING:
     _Verbs: TypeAlias = argparse._SubParsersAction[Parser]  # argparse has no public name for it
@@ -60,6 +61,7 @@ def make_parser() -> Parser:
     _add_deltas(verbs, anywhere)
     _add_readers(verbs, anywhere)
     _add_provision(verbs, anywhere)
+    add_reports(verbs, anywhere)
     add_repository(verbs, anywhere)
     _add_factory(verbs, anywhere)
     return parser

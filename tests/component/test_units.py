@@ -41,6 +41,7 @@ EXPOSURE = {
     "twinslot-poll.service": 9,
     "twinslot-read@.service": 3,
     "twinslot-relay@.service": 12,
+    "twinslot-report.service": 9,
     "twinslot-scrub.service": 9,
     "twinslot-verify@.service": 2,
     "twinslot-decrypt@.service": 2,
@@ -61,6 +62,7 @@ ENABLED = {
     "timers.target.wants/twinslot-continue.timer",
     "timers.target.wants/twinslot-fleet.timer",
     "timers.target.wants/twinslot-poll.timer",
+    "timers.target.wants/twinslot-report.timer",
     "timers.target.wants/twinslot-scrub.timer",
 }
 

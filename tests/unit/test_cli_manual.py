@@ -97,7 +97,7 @@ def test_bash_completes_every_verb_and_option() -> None:
     parser = cli_parser.make_parser()
     verbs = verbs_of(parser)
     assert completed("") == verbs.keys() | (options_of(parser) - {"-V"}) | {"--help"}
-    assert completed("--json", "r") == {"rollback"}
+    assert completed("--json", "ro") == {"rollback"}
     for verb, below in verbs.items():
         long = {option for option in options_of(below) if option.startswith("--")}
         assert completed("--json", verb, "--") == long | {"--help"}, verb

@@ -7,8 +7,9 @@ import dataclasses
 import itertools
 import typing
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -29,8 +30,9 @@ from twinslot.core.policy import Gate, Question, Wish
 from twinslot.core.recall import Holding, OnRecall, answer_to
 from twinslot.core.requests import InstallOptions
 from twinslot.core.stream import ImageHead
-from twinslot.engine import assemble, facts, poll, trust_time, verifier
+from twinslot.engine import assemble, facts, poll, report, trust_time, verifier
 from twinslot.engine.offered import chosen
+from twinslot.engine.report_state import ReportPlace
 from twinslot.fleet import assemble as fleet
 from twinslot.health.selection import configured_checks
 from twinslot.payloads.select import find_places
@@ -39,6 +41,7 @@ from twinslot.policy.local import LocalPolicy
 from twinslot.queries import preview
 from twinslot.queries.doctor import doctor
 from twinslot.repository.state import PollState
+from twinslot.storage.record.audit_trail import AuditRow
 from twinslot.storage.running_slot import RunningSlot
 from twinslot.system import priority
 from twinslot.transport.http.options import HttpSettings
@@ -155,6 +158,23 @@ def offered(config: Config) -> object:
     document = encode({"format": 1, "offers": [entry | {"waves": [names]}]}).decode()
     state = PollState(offers={"acme,pump-3": document})
     return chosen(config, facts.Facts(SlotName.A, None, None), state, datetime(2026, 2, 1, tzinfo=UTC)).why
+
+
+def destinations(config: Config) -> object:
+    """Whether there is anybody to tell, and what keeps it from being told here."""
+    try:
+        return report.report(config, lambda _: pytest.fail("none is needed"), if_due=True).why
+    except DeviceError as e:
+        return f"{e} {config.reports}"
+
+
+def tells(config: Config) -> object:
+    """What a device tells of 150 rows after an hour and a half."""
+    rows = [AuditRow(n, "", "", "checked", {}, f"{n}") for n in range(1, 151)]
+    record: Any = SimpleNamespace(audit_from=lambda after, _: [row for row in rows if row.number > after])
+    reporter = report.ReportMaker(config, typing.cast(Any, None), record, typing.cast(Any, None))
+    ago = ReportPlace(150, "150", f"{datetime.now(UTC) - timedelta(hours=3):%Y-%m-%dT%H:%M:%SZ}")
+    return len(reporter.waiting(ReportPlace())[0]), reporter.is_due(ago, datetime.now(UTC))
 
 
 def recalled(config: Config) -> object:
@@ -286,6 +306,10 @@ KEYS: dict[str, tuple[str, str, Callable[[Config], object]]] = {
     "repository.ring": ("", '"ward-7"', offered),
     "repository.network_class": ("[repository]\nring = 'ward-7'", "'{0}/network'", offered),
     "repository.approved_by": ('[repository]\nroot = "/proc/version"', '["clinical"]', asks),
+    "reports.url": ("", '"https://server/reports"', destinations),
+    "reports.directory": ("", "'{0}/health.d'", destinations),
+    "reports.every": ("", "7200", tells),
+    "reports.backlog": ("", "100", tells),
     "repository.on_recall": ("", '"back"', recalled),
     "hawkbit.url": (HAWKBIT, '"https://hawkbit"', serves),
     "hawkbit.tenant": (HAWKBIT, '"pumps"', serves),

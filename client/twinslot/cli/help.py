@@ -117,6 +117,28 @@ VERBS: Final[Mapping[str, Help]] = {
             "sudo twinslot scrub --json",
         ),
     ),
+    "report": Help(
+        (
+            "Tell the destinations of '[reports]' what the audit has since the last time, signed by the device's own "
+            "key: how updates ended, what runs, and figures. Nothing leaves while a system is on trial. With "
+            "'--output' it is written into a directory instead, such as on a stick; 'twinslot-image reports' reads it."
+        ),
+        (
+            "sudo twinslot report",
+            "sudo twinslot report --output /media/stick",
+        ),
+    ),
+    "metrics": Help(
+        (
+            "Print figures as OpenMetrics text: what runs, how updates ended, bytes and seconds, health checks, wear "
+            "of the medium. With '--output' a file is replaced by them, for the textfile collector of a node exporter. "
+            "Needs no rights."
+        ),
+        (
+            "twinslot metrics",
+            "twinslot metrics --output /var/lib/prometheus/node-exporter/twinslot.prom",
+        ),
+    ),
     "info": Help(
         (
             "Show what an image says of itself, who signed it, and whether this device would take it, with every "

@@ -29,7 +29,7 @@ from twinslot.system import logs
 if TYPE_CHECKING:
     from twinslot.cli.host import Host
 
-LOOKING: Final = ("status", "history", "doctor", "info", "log")  # without their output they did nothing
+LOOKING: Final = ("status", "history", "doctor", "info", "log", "metrics")  # without their output they did nothing
 _VERBS: Final = {  # module below `cli.verbs` -> verbs in it; imported when one of them is asked for
     "look": ("status", "history", "doctor"),
     "info": ("info",),
@@ -38,6 +38,7 @@ _VERBS: Final = {  # module below `cli.verbs` -> verbs in it; imported when one 
     "decryption_key": ("decryption-key",),
     "install": ("install",),
     "poll": ("poll",),
+    "report": ("report", "metrics"),
     "scrub": ("scrub",),
     "policy": ("continue",),
     "operate": ("activate", "commit", "rollback", "cancel"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from twinslot import __version__
@@ -128,6 +129,12 @@ def _add_looking(verbs: _Verbs, anywhere: Parser) -> None:
     poll = verbs.add_parser("poll", parents=[anywhere], help="ask the repository what there is for this device")
     due = "ask nobody without a repository, or while the server wants to be left alone (for the timer)"
     poll.add_argument("--if-due", action="store_true", help=due)
+    report = verbs.add_parser("report", parents=[anywhere], help="tell the maker what became of updates, signed")
+    told = "do nothing without a destination, or while the server wants to be left alone (for the timer)"
+    report.add_argument("--if-due", action="store_true", help=told)
+    report.add_argument("-o", "--output", type=Path, metavar="DIR", help="write it into this directory instead")
+    figures = verbs.add_parser("metrics", parents=[anywhere], help="print figures for a monitoring system")
+    figures.add_argument("-o", "--output", type=Path, metavar="FILE", help="replace this file by them instead, whole")
     verbs.add_parser("scrub", parents=[anywhere], help="read the slot to go back to, and say whether it is sound")
     verbs.add_parser("doctor", parents=[anywhere], help="find what is wrong with what updates depend on")
     key = verbs.add_parser(

@@ -326,6 +326,32 @@ class HawkbitConfig:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ReportConfig:
+    """To whom this device tells what became of its updates, if to anybody: signed reports ('twinslot report')."""
+
+    url: str = option("Address that takes reports by HTTP POST, https://HOST/PATH; absent: none is told.", default="")
+    directory: Path | None = option(
+        "Directory in which reports are put as files while it is there, e.g. on the stick that brings updates.",
+        default=None,
+    )
+    every: float = option(
+        "When nothing is new, an empty report leaves so often: who is silent is then known.",
+        default=1.0 * DAY,
+        unit="seconds",
+        low=3600,
+        high=366 * DAY,
+    )
+    backlog: int = option(
+        "Rows of the audit that wait for a destination at most; of more, routine ones are left out first, and how many "
+        "were is told.",
+        default=5000,
+        unit="rows",
+        low=100,
+        high=100_000,
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class HealthCommandConfig:
     """One program asked on trial; exit status 0 means well."""
 
@@ -406,6 +432,7 @@ class Config:
     http: HttpConfig = option("Time limits, retries and rates of a download.", factory=HttpConfig)
     repository: RepositoryConfig = option("Where new releases are announced.", factory=RepositoryConfig)
     hawkbit: HawkbitConfig = option("The server that gives orders.", factory=HawkbitConfig)
+    reports: ReportConfig = option("Who is told what became of updates.", factory=ReportConfig)
     health: HealthConfig = option("What a healthy device is.", factory=HealthConfig)
     trial: TrialConfig = option("The trial boot.", factory=TrialConfig)
     policy: PolicyConfig = option("When an update may go on.", factory=PolicyConfig)

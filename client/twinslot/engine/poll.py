@@ -6,14 +6,11 @@ Nothing is installed, and no slot, record or environment changes but for that ro
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
-import os
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Final
 
 from twinslot.config.options import Config
@@ -21,6 +18,7 @@ from twinslot.core.backoff import Moment, left_of
 from twinslot.core.errors import DeviceError, Refusal, RefusedError, TwinslotError
 from twinslot.core.events import AuditEvent
 from twinslot.core.model import SlotName
+from twinslot.engine.alone import alone
 from twinslot.engine.engine import Engine
 from twinslot.engine.facts import look, open_record
 from twinslot.engine.identity import device_id, fingerprint_of
@@ -31,7 +29,6 @@ from twinslot.engine.verifier import GetWorker
 from twinslot.repository.poll import DOCUMENTS, Poll, PollSetting
 from twinslot.repository.state import PollState, read_state, write_state
 from twinslot.storage.lock import this_boot
-from twinslot.storage.sync import make_directory
 from twinslot.worker.file_fetcher import FileFetcher
 
 log = logging.getLogger(__name__)
@@ -77,8 +74,8 @@ def poll(config: Config, get_worker: GetWorker, open_engine: Callable[[], Engine
         hint = "set 'repository.url' in the configuration"
         raise RefusedError(Refusal("no-repository", "this device knows no repository", hint=hint))
     directory = config.record.directory
-    with _alone(directory / DOCUMENTS) as alone:
-        if not alone:
+    with alone(directory / DOCUMENTS) as is_ours:
+        if not is_ours:
             if if_due:
                 return PollReport(asked=False)
             raise RefusedError(Refusal("poll-running", "another poll is under way", hint="see 'twinslot status'"))
@@ -181,26 +178,3 @@ def _verified_date(config: Config) -> str | None:
             return record.document("verified-date")
     except DeviceError:
         return None
-
-
-@contextlib.contextmanager
-def _alone(directory: Path) -> Iterator[bool]:
-    """Whether no other poll runs; its directory is root's alone, so nobody else can hold the lock (S27)."""
-    try:
-        make_directory(directory, 0o700)
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as e:
-        hint = "is the data partition mounted?"
-        raise DeviceError(f"'{directory}' cannot be used", code="repository", found=e.strerror, hint=hint) from e
-    try:
-        yield _locked(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _locked(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # another poll holds it
-        return False
-    return True

@@ -43,8 +43,19 @@ class FileFetcher:
             TransportError: It cannot be had; see `SmallFiles.get`.
             DeviceError: `device.worker`: the worker sent something else.
         """
-        http = for_the_worker(self._http)
-        request = json.dumps({"url": url, "limit": limit, "etag": etag, "modified": modified, "http": http}).encode()
+        return self._asked(url, {"limit": limit, "etag": etag, "modified": modified}, limit)
+
+    def post(self, url: str, body: bytes, limit: int) -> SmallFile:
+        """Send a JSON document of some 64 KiB at most; the answer, of which at most `limit` bytes are read.
+
+        Raises:
+            TransportError: It cannot be sent; see `SmallFiles.post`.
+            DeviceError: As `get`.
+        """
+        return self._asked(url, {"limit": limit, "body": body.decode()}, limit)
+
+    def _asked(self, url: str, fields: Mapping[str, Any], limit: int) -> SmallFile:
+        request = json.dumps({"url": url, "http": for_the_worker(self._http), **fields}).encode()
         if self._worker is None:
             worker = self._start(url, request)
         else:

@@ -32,7 +32,7 @@ relay say to each other (DIAL, LINE, BROKEN, WHY) stands in relay.py.
 | engine | DOCUMENT | 1 and the document, or 0: there is none |
 | worker | KEEP | the document for this request is trusted from now on |
 | worker | FRESH | the answer to a QUESTION |
-| engine | FILE | JSON: address, bound and validators of a small file (worker/small_files.py) |
+| engine | FILE | JSON: address, bound and validators of a small file, or a document to send (worker/small_files.py) |
 | worker | CONTENT | length of a head (4 bytes), head in JSON, the file |
 | engine | UNWRAP | the envelope; a descriptor of the file with the private key, or with the public half of a token's |
 | worker | EXCHANGE | the sender's share of the envelope, for the key in the token |
@@ -151,7 +151,7 @@ MAX: Final = {  # bytes of payload
     Kind.DOCUMENT: 1 + DOCUMENT_LIMIT,
     Kind.KEEP: JSON_MAX,
     Kind.FRESH: JSON_MAX,
-    Kind.FILE: JSON_MAX,
+    Kind.FILE: 3 * JSON_MAX,  # a document of JSON_MAX at most, whose quotes are escaped
     Kind.CONTENT: HEAD_LENGTH.size + JSON_MAX + DOCUMENT_LIMIT,
     Kind.UNLOCK: MANIFEST_MAX,
     Kind.ENVELOPE: ENVELOPE_MAX,

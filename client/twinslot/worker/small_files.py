@@ -1,4 +1,7 @@
-"""Small files from a server: the worker's end of FILE and CONTENT. The connection is kept between files."""
+"""Small files from a server, or a document to one: the worker's end of FILE and CONTENT.
+
+The connection is kept between files.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ def serve_small_files(channel: Channel, payload: bytes, dialing: Dialing) -> Non
                 asked.pop("http"), tick=lambda: channel.send(Kind.FETCHED, COUNT.pack(0)), dialing=dialing
             )
             asked.pop("http", None)
-            file = files.get(**asked)
+            file = files.post(**asked) if "body" in asked else files.get(**asked)
             head = {name: value for name, value in asdict(file).items() if name != "content"}
             data = json.dumps(head).encode()
             channel.send(Kind.CONTENT, HEAD_LENGTH.pack(len(data)), data, file.content)
@@ -53,11 +56,11 @@ def _read_request(payload: bytes) -> dict[str, Any]:
         limit = int(fields["limit"])
         if not 0 < limit <= DOCUMENT_LIMIT:
             raise ValueError(f"a limit of {limit} bytes")
-        names = ("url", "etag", "modified")
-        return {name: str(fields[name]) for name in names} | {
-            "limit": limit,
-            "http": HttpSettings.from_dict(fields["http"]),
-        }
+        told: dict[str, Any] = {"url": str(fields["url"]), "limit": limit}
+        told["http"] = HttpSettings.from_dict(fields["http"])
+        if "body" in fields:
+            return told | {"body": str(fields["body"]).encode()}
+        return told | {name: str(fields[name]) for name in ("etag", "modified")}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
         hint = "client and worker must be of one version; restart the service after an upgrade"
         raise DeviceError("the request to the worker has unknown or missing words", code="worker", hint=hint) from e

@@ -22,6 +22,7 @@ from typing import Final
 import twinslot
 from twinslot.core.address import Address, follow
 from twinslot.core.errors import TransportError
+from twinslot.core.text import printable
 from twinslot.transport.http.answers import require_length
 from twinslot.transport.http.dial import HEAD_MAX, Dials, Line, let_go, read_head
 from twinslot.transport.http.options import HttpSettings
@@ -117,6 +118,25 @@ class Connection:
             self.close()
         sent, self._sent = self._sent is not None, None
         self.reply = self._ask_again(headers, sent=sent) or self._ask_anew(headers)
+        return self.reply
+
+    def post(self, headers: Mapping[str, str], body: bytes) -> Reply:
+        """Hand a body over, on a new connection, and wait for the head of the answer. No redirect is followed.
+
+        Raises:
+            Broken: Another try may help; whether the body arrived is not known.
+            TransportError: `transport.redirect`, and those of `get`.
+        """
+        self.close()
+        self._there = self.address
+        self._line = self._dialer.dial(self.address)
+        self._send(self._line, self.address, {**headers, "Content-Length": str(len(body))}, "POST", body)
+        self.reply = self._wait(self._line, self.address)
+        if self.reply.response.status in REDIRECTS:
+            there = printable(self.reply.response.headers.get("Location", ""))
+            self.close()
+            what, hint = f"'{self.address}' redirects what is sent to it", "give the final address"
+            raise TransportError(what, code="redirect", expected="an answer", found=there, hint=hint)
         return self.reply
 
     def send(self, headers: Mapping[str, str]) -> None:
@@ -216,17 +236,19 @@ class Connection:
             f"'{self.address}' redirects without end", code="redirect", expected=f"at most {REDIRECTS_MAX} redirects"
         )
 
-    def _send(self, line: Line, address: Address, headers: Mapping[str, str]) -> None:
+    def _send(
+        self, line: Line, address: Address, headers: Mapping[str, str], method: str = "GET", body: bytes = b""
+    ) -> None:
         fields = {
             "Host": address.host_header,
             "User-Agent": f"twinslot/{twinslot.__version__}",
             "Accept-Encoding": "identity",
         }
-        lines = [f"GET {address.whole if line.by_proxy else address.target} HTTP/1.1"]
+        lines = [f"{method} {address.whole if line.by_proxy else address.target} HTTP/1.1"]
         lines += [f"{name}: {value}" for name, value in (fields | dict(headers)).items()]
         line.socket.bound(self._settings.read_timeout)
         try:
-            line.socket.send("\r\n".join([*lines, "", ""]).encode("latin-1"))
+            line.socket.send("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
         except OSError as e:
             raise Broken(e) from e
 

@@ -1,4 +1,4 @@
-"""Small files over HTTP(S), whole or not at all: documents of a repository.
+"""Small files over HTTP(S), whole or not at all: documents of a repository, and reports the other way.
 
 Rules, beside those of connection.py and retry.py:
 
@@ -8,6 +8,7 @@ Rules, beside those of connection.py and retry.py:
 3. What the server says of a file that it does not give (403, 404, 410) or of its wish to be left alone (429 or 503 with
    `Retry-After`) is an answer, and the caller's to judge. Everything else that is no file is an error.
 4. A longer file than expected is not read to its end.
+5. What is sent may arrive twice: where the answer is lost, it is sent again. No redirect is followed with it.
 """
 
 from __future__ import annotations
@@ -81,15 +82,27 @@ class SmallFiles:
             TransportError: `transport.url`, `transport.scheme`, `transport.too-long`, and those of `HttpSource`.
             DeviceError: `device.tls-files`, `device.proxy`.
         """
+        headers = ({"If-None-Match": etag} if etag else {}) | ({"If-Modified-Since": modified} if modified else {})
+        return self._asked(url, lambda connection: self._try(connection, headers, limit))
+
+    def post(self, url: str, body: bytes, limit: int) -> SmallFile:
+        """Send a JSON document; the answer, of which at most `limit` bytes are read.
+
+        Raises:
+            TransportError: As `get`; `transport.redirect`: the server wants it elsewhere.
+            DeviceError: As `get`.
+        """
+        return self._asked(url, lambda connection: self._send(connection, body, limit))
+
+    def _asked(self, url: str, ask: Callable[[Connection], SmallFile]) -> SmallFile:
         address = parse_address(url)
         check_scheme(address, self._settings)
         self._policy = policy = RetryPolicy(self._settings, address, self._sleep, self._clock, beside=self._policy)
         connection = self._turn_to(address, policy)
-        headers = ({"If-None-Match": etag} if etag else {}) | ({"If-Modified-Since": modified} if modified else {})
         while True:
             policy.begin()
             try:
-                return self._try(connection, headers, limit)
+                return ask(connection)
             except Broken as e:
                 connection.close()
                 for _ in policy.recover(e, 0, 0):
@@ -110,6 +123,17 @@ class SmallFiles:
         else:
             self._connection.turn_to(address)
         return self._connection
+
+    def _send(self, connection: Connection, body: bytes, limit: int) -> SmallFile:
+        reply = connection.post({"Content-Type": "application/json"}, body)
+        response = reply.response
+        wait = retry_after(response)
+        if response.status >= 500 and not (response.status in BUSY and wait):
+            connection.close()
+            raise Broken(f"status {response.status}")
+        content = connection.read(limit) if response.status < 300 else b""
+        connection.close()
+        return SmallFile(response.status, content, wait=wait)
 
     def _try(self, connection: Connection, headers: dict[str, str], limit: int) -> SmallFile:
         reply = connection.get(headers)
