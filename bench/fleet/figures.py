@@ -25,6 +25,11 @@ def figures(scenario: FleetScenario, outcome: FleetOutcome) -> dict[str, Any]:
         | {"peak_minute": _minute(outcome.requests)},
         "bandwidth": {"peak": float(outcome.bandwidth.max()), "peak_at": int(outcome.bandwidth.argmax())}
         | {"mean_of_waves": float(outcome.bandwidth[outcome.bandwidth > 0].mean())},
+        "metadata": {
+            "peak_minute": _minute(outcome.metadata),
+            "mean": float(outcome.metadata.mean()),
+            "quiet": float(np.median(outcome.metadata)),
+        },
         "halt": {
             "half": float(np.quantile(online, 0.5)),
             "most": float(np.quantile(online, 0.99)),

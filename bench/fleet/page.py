@@ -97,6 +97,8 @@ def _outcome(scenario: FleetScenario, found: Mapping[str, Any]) -> list[str]:
         ("most requests per second over a minute", f"{requests['peak_minute']:,.0f}"),
         ("requests per second, mean", f"{requests['mean']:,.0f}"),
         ("most bandwidth for images", f"{found['bandwidth']['peak'] / 1e6:,.1f} MB/s"),
+        ("metadata, the most over a minute", f"{found['metadata']['peak_minute'] / 1e3:,.0f} kB/s"),
+        ("metadata, the median second", f"{found['metadata']['quiet'] / 1e3:,.0f} kB/s"),
         ("devices that had begun B at the end", f"{finished['began']:,} ({finished['began'] / n:.2%})"),
     ]
     waiting = [f"- {count:,}: {why}" for why, count in finished["waiting"].items()]

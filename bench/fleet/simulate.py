@@ -29,7 +29,7 @@ from twinslot.trust.verdict import TrustTime
 
 SLOT: Final = 900.0  # seconds of events that are handled together, each at its own second; less than between two polls
 NEVER: Final = 1e18
-SMALL: Final = 420  # bytes of HTTP for a poll that finds nothing (`python -m bench.poll_bytes` counts them)
+SMALL: Final = 379  # bytes of HTTP for a poll that finds nothing (`python -m bench.poll_bytes` counts them)
 LIST: Final = 6000  # bytes of the documents of a new list of offers
 LIST_REQUESTS: Final = 5  # timestamp, next root, snapshot, offers, list
 _FREE: Final = PolicyFacts(SlotName.A, on_trial=False, way_back=SlotName.B, under_way=State.IDLE, restarts=True)
@@ -47,6 +47,7 @@ class FleetOutcome:
     Attributes:
         requests: By second of the story.
         bandwidth: Bytes per second of images, by second of the story.
+        metadata: Bytes of metadata, by second of the story.
         began: By release: device -> second at which it began to fetch.
         bricked: Devices that never came back.
         saw_halt: By device, when it knew of the halt; NEVER: it did not.
@@ -57,6 +58,7 @@ class FleetOutcome:
 
     requests: Whole
     bandwidth: Floats
+    metadata: Whole
     began: dict[str, Floats] = field(default_factory=dict)
     bricked: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
     saw_halt: Floats = field(default_factory=lambda: np.zeros(0))
@@ -98,6 +100,7 @@ class SimulatedFleet:
         seconds = int(scenario.days * DAY)
         self.requests = np.zeros(seconds + 1, np.int64)
         self.flow = np.zeros(seconds + 1)
+        self.metadata = np.zeros(seconds + 1, np.int64)
         self.decided = 0
 
     def run(self) -> FleetOutcome:
@@ -116,7 +119,9 @@ class SimulatedFleet:
         halted = self._scenario.halted
         away = (self.away_from < halted + 3 * HOUR) & (self.away_until > halted)
         flow = np.cumsum(self.flow)
-        return FleetOutcome(self.requests, flow, self.began, self.bricked, self.saw_halt, away, reasons, self.decided)
+        return FleetOutcome(
+            self.requests, flow, self.metadata, self.began, self.bricked, self.saw_halt, away, reasons, self.decided
+        )
 
     def _due(self, slots: dict[int, list[Whole]], slot: int) -> Iterator[Whole]:
         """Devices that poll in this slot, also those that were put into it meanwhile."""
@@ -154,6 +159,8 @@ class SimulatedFleet:
         version = np.searchsorted(np.array([when for when, _ in self.lists]), at, side="right") - 1
         fresh = version > self.seen[asking]
         np.add.at(self.requests, at[fresh].astype(np.int64), LIST_REQUESTS - 1)
+        np.add.at(self.metadata, at[~fresh].astype(np.int64), SMALL)
+        np.add.at(self.metadata, at[fresh].astype(np.int64), LIST)
         halt = fresh & (version >= 1) & (self.seen[asking] < 1)
         self.saw_halt[asking[halt]] = at[halt]
         self.seen[asking] = np.maximum(self.seen[asking], version)

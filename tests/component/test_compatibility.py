@@ -19,9 +19,11 @@ from independent_patch_reader import apply_patch
 from patch_samples import plain_list
 from twinslot.bootloader.uboot import rawenv
 from twinslot.bus.names import DESCRIPTION
+from twinslot.core.approvals import parse_approvals
 from twinslot.core.boot_variables import read_state
 from twinslot.core.manifest import SequenceRange, Source
 from twinslot.core.model import SlotName, SlotState
+from twinslot.core.offer import parse_offers
 from twinslot.image.patch import PatchDecoder, parse_patch_head
 from twinslot.storage.record.published import Published
 from twinslot.storage.record.record import Record
@@ -29,6 +31,7 @@ from twinslot.trust.verdict import TrustPolicy
 from twinslot_image.cli import main
 from twinslot_image.patch_check import check_patch
 from twinslot_image.patch_sources import unpack_image
+from twinslot_image.report_read import read_report
 from twinslot_image.verify import verify_image
 
 DATA = Path(__file__).parents[1] / "data"
@@ -83,6 +86,31 @@ def test_a_patch_and_a_block_list_of_an_earlier_version_fit_the_image_as_they_di
     names = sorted(contents[1])
     head = check_patch(patch, [(contents[0][name], contents[1][name]) for name in names], lambda *_: None)
     assert [part.name for part in head.payloads] == names
+
+
+@pytest.mark.verifies("REQ-CMP-01")
+def test_what_a_repository_offered_approved_and_recalled_is_read(version: Path) -> None:
+    offered = parse_offers((version / "repository/offers.json").read_bytes())
+    barrier, offer = offered.offers
+    assert (barrier.barrier, offer.lowest) == (True, barrier.sequence)
+    ring, first, rest = offer.waves
+    assert (ring.rings, first.roles, first.networks) == (("ward-7",), ("clinical",), ("ethernet", "wifi"))
+    assert (first.share, first.spread, rest.share) == (10_000, 21_600, 990_000)
+    assert first.end == datetime(2026, 12, 20, tzinfo=UTC)
+    (recall,) = offered.recalls
+    assert (recall.name, recall.sequence, recall.successor) == ("2026.09", 40, offer.sequence)
+    (approval,) = parse_approvals((version / "repository/approvals.json").read_bytes())
+    assert (approval.manifest, approval.reach, approval.by) == (offer.manifest, 10_000, "A. Meyer")
+
+
+@pytest.mark.verifies("REQ-CMP-01")
+def test_a_report_of_a_device_is_verified_and_says_what_it_said(version: Path) -> None:
+    report = read_report(version / "report.json", {})
+    assert (report.device["id"], report.rows[0]["event"], report.updates[0]["outcome"]) == (
+        "device-1",
+        "committed",
+        "committed",
+    )
 
 
 @pytest.mark.verifies("REQ-CMP-01")

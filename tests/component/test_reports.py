@@ -349,3 +349,17 @@ def test_a_poll_and_a_report_are_not_in_each_others_way(bench: RepositoryBench, 
         assert bench.poll()[0] == 0
     assert tell(bench)[0] == 0
     assert events(server.folder) == bench.audit()
+
+
+def test_doctor_says_when_the_maker_does_not_hear_of_the_device(bench: RepositoryBench, server: ReportServer) -> None:
+    def finding() -> dict[str, Any]:
+        findings: list[dict[str, Any]] = bench.run("doctor")[1]["findings"]
+        return next(each for each in findings if each["name"] == "reports")
+
+    assert finding()["text"] == "nothing was reported yet"
+    server.status = 404
+    tell(bench)
+    assert (finding()["severity"], "does not take reports" in finding()["text"]) == ("warning", True)
+    server.status = 200
+    tell(bench)
+    assert finding()["severity"] == "fine"

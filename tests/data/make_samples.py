@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import dataclasses
 import enum
+import hashlib
 import json
 import lzma
 import os
@@ -33,9 +34,12 @@ from twinslot.core import errors, events, lifecycle, model, outcome, transaction
 from twinslot.core.boot_variables import arm, read_state, rebuild
 from twinslot.core.model import CheckResult, Floors, Release, SlotName, SlotRecord, SlotState, StoredPayload
 from twinslot.core.origin import Origin, OriginKind
+from twinslot.core.report import PAYLOAD_TYPE, envelope, report_id
 from twinslot.core.transaction import Outcome, Transaction
 from twinslot.image.wire_patch import PIECE_COLUMNS
+from twinslot.storage.device_key import DeviceKeyFiles
 from twinslot.storage.record.record import Record
+from twinslot.trust.device_key import make_device_key
 from twinslot_image.cli import main
 from twinslot_image.cli_parser import make_parser as make_image_parser
 from twinslot_image.outputs import Target
@@ -248,6 +252,62 @@ def _options(words: str, parser: argparse.ArgumentParser) -> Iterator[str]:
             yield from (f"{words} {name}" for name in action.option_strings)
 
 
+def write_repository(target: Path) -> None:
+    """What a repository lists and devices read of it: offers, waves, approvals, recalls."""
+    folder = target / "repository"
+    folder.mkdir()
+    with tempfile.TemporaryDirectory() as place:
+        fleet = Path(place) / "fleet"
+        run("repository", "init", fleet, "--approver", "clinical")
+        run("repository", "add", fleet, target / "pump-2026.10.twin")
+        run("repository", "add", fleet, target / "pump-2026.11.twin")
+        more = "approved-by=clinical,end=2026-12-20T00:00:00Z,network=ethernet+wifi"
+        waves = (
+            "0%,2026-12-01T00:00:00Z,ring=ward-7",
+            f"1%,2026-12-01T08:00:00Z,6h,{more}",
+            "99%,2026-12-08T08:00:00Z,5d",
+        )
+        run("repository", "wave", fleet, "2026.11", *waves)
+        run("repository", "barrier", fleet, "2026.10")
+        run(
+            "repository",
+            "recall",
+            fleet,
+            "2026.09",
+            "--sequence",
+            40,
+            "--reason",
+            "alarm too quiet",
+            "--successor",
+            "2026.11",
+        )
+        run("repository", "approve", fleet, "2026.11", "--role", "clinical", "--wave", 2, "--by", "A. Meyer")
+        run("repository", "publish", fleet)
+        shutil.copy(fleet / "repository.json", folder)
+        shutil.copy(fleet / "approvals/clinical.json", folder / "approvals-signed.json")
+        for kind in ("approvals", "offers"):
+            shutil.copy(min((fleet / "public/targets").glob(f"*.{kind}.json")), folder / f"{kind}.json")
+
+
+def write_report(target: Path) -> None:
+    """One signed report of a device."""
+    with tempfile.TemporaryDirectory() as place:
+        key, _ = make_device_key(DeviceKeyFiles(Path(place), ""))
+    fields = {"transaction": "0" * 32, "outcome": "committed", "reason": "", "release": "2026.11"}
+    body = json.dumps(fields, sort_keys=True)
+    link = hashlib.sha256(f"{'0' * 64}\n{AT}\nboot\ncommitted\n{body}".encode()).hexdigest()
+    row = {"number": 1, "at": AT, "boot": "boot", "event": "committed", "fields": fields, "hash": link}
+    release = {"name": "2026.11", "sequence": 42, "epoch": 1, "manifest": "ab" * 32}
+    device = {"id": "device-1", "key": key.public.fingerprint, "public": key.public.pem, "compatible": ["acme,pump-3"]}
+    status = {"running": "b", "state": "idle", "slots": {"b": {"release": release, "state": "good"}}}
+    update = {"id": "0" * 32, "outcome": "committed", "release": release, "checks": []}
+    document = {"format": 1, "at": AT, "device": device, "status": status, "before": "", "dropped": 0, "telemetry": {}}
+    document |= {"id": report_id(key.public.fingerprint, [row], AT), "rows": [row], "updates": [update]}
+    payload = json.dumps(document, sort_keys=True).encode()
+    signature = key.sign(PAYLOAD_TYPE, payload)
+    (target / "report.json").write_bytes(envelope(payload, key.public.fingerprint, signature))
+
+
 if __name__ == "__main__":
     os.environ["SOURCE_DATE_EPOCH"] = MADE
     directory = Path(sys.argv[1])
@@ -259,6 +319,8 @@ if __name__ == "__main__":
     write_descriptions(directory)
     hook_calls.write_calls(directory / "hooks")
     write_json(directory)
+    write_repository(directory)
+    write_report(directory)
     shutil.copy(DESCRIPTION, directory)
     (directory / "record/record.sqlite-journal").unlink()
     (directory / "words.json").write_text(json.dumps(dict(words()), indent=1) + "\n")

@@ -213,6 +213,22 @@ LOOKS: Final = (
         looks_decryption.decryption_key,
     ),
     Look(
+        "wear",
+        "storage",
+        _WARNING,
+        "the life-time registers of each eMMC below /sys/class/mmc_host",
+        "nine tenths of its life are used, or its spare blocks run short",
+        looks_device.wear,
+    ),
+    Look(
+        "reports",
+        "network",
+        _WARNING,
+        "'[reports]' and what the last runs came to",
+        "the server did not take what was to be told",
+        looks_device.reports,
+    ),
+    Look(
         "repository",
         "network",
         _FAULT,

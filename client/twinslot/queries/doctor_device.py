@@ -15,6 +15,7 @@ from twinslot.core.errors import DeviceError
 from twinslot.core.model import SlotName, SlotState
 from twinslot.engine.identity import device_id, fingerprint_of
 from twinslot.engine.offered import chosen, recalls_here
+from twinslot.engine.report_state import read_state as read_reported
 from twinslot.health.directory import shown
 from twinslot.health.selection import configured_checks, left_out
 from twinslot.health.systemd import is_pattern
@@ -26,6 +27,7 @@ from twinslot.repository.state import PollState
 from twinslot.storage.known_lists import ListStore
 from twinslot.storage.record.published import Published
 from twinslot.storage.record.record import Record
+from twinslot.storage.wear import read_wear
 
 SPACE: Final = 32 << 20  # bytes: lists of up to 8 MiB for each slot (core/manifest.py), twice while replaced
 NEAR: Final = timedelta(days=60)  # time to make a new root and ship it with a release
@@ -320,3 +322,36 @@ def _offered(scene: Scene, state: PollState) -> Looked:
     if state.identity and state.identity != fingerprint_of(device_id(scene.config)):
         text = "the id of this device is another one than at the last poll, and so is its place in each wave"
         yield Severity.WARNING, text, "is 'repository.device_id' a file that stays the same over updates?"
+
+
+USED_UP: Final = 90  # hundredths of its life after which a medium is worth a warning
+
+
+def wear(scene: Scene) -> Looked:
+    """Whether the flash memory lasts."""
+    found = read_wear(scene.root / "sys")
+    for each in found:
+        used = max(each.used_a or 0, each.used_b or 0)
+        text = f"'{each.name}' ({each.product}) says that {used} % of its life are used"
+        text += f", spare blocks: {each.spare}" if each.spare else ""
+        if used >= USED_UP or each.spare in ("warning", "urgent"):
+            yield Severity.WARNING, text, "plan to replace the medium: writes may begin to fail"
+        else:
+            yield Severity.FINE, text, ""
+    if not found:
+        yield Severity.FINE, "no medium says how much of its life is used", ""
+
+
+def reports(scene: Scene) -> Looked:
+    """Whether the maker hears of this device."""
+    config = scene.config.reports
+    if not config.url and config.directory is None:
+        yield Severity.FINE, "no destination is configured: nobody is told what becomes of updates", ""
+        return
+    state = read_reported(scene.config.record.directory)
+    if state.failures:
+        text = f"the last {state.failures} runs were not taken: {state.error.get('message', 'no reason is known')}"
+        yield Severity.WARNING, text, "'twinslot report' tries again; is 'reports.url' right?"
+        return
+    last = max((place.at for place in state.places.values()), default="")
+    yield Severity.FINE, f"the last report was taken at {last}" if last else "nothing was reported yet", ""
