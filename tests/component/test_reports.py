@@ -77,6 +77,7 @@ def start(bench: RepositoryBench, slot: SlotName, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.verifies("REQ-REP-04")
+@pytest.mark.verifies("S23")
 def test_success_is_told_after_the_commit_and_nothing_while_the_system_is_on_trial(
     bench: RepositoryBench, server: ReportServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,6 +102,7 @@ def test_success_is_told_after_the_commit_and_nothing_while_the_system_is_on_tri
 
 
 @pytest.mark.verifies("REQ-REP-04")
+@pytest.mark.verifies("S23")
 def test_a_power_cut_between_any_two_steps_loses_no_row_and_tells_none_early(
     bench: RepositoryBench, server: ReportServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,6 +150,7 @@ def test_a_power_cut_between_any_two_steps_loses_no_row_and_tells_none_early(
 
 
 @pytest.mark.verifies("REQ-REP-04")
+@pytest.mark.verifies("S23")
 def test_an_answer_that_is_lost_or_an_error_leaves_the_rows_for_the_next_run(
     bench: RepositoryBench, server: ReportServer
 ) -> None:

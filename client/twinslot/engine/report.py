@@ -182,6 +182,7 @@ class _Run:
         return state, count, error
 
     # keeps: REQ-REP-04
+    # keeps: S23
     def _told(
         self, state: ReportState, reporter: ReportMaker, name: str, deliver: Deliver
     ) -> tuple[ReportState, int, TwinslotError | None]:
