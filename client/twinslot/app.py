@@ -50,6 +50,14 @@ class Updater(Protocol):
         """Rows of the audit as `queries.log.LogPage.as_dict`; the arguments are those of `queries.log.LogQuery`."""
         ...
 
+    def running_release(self) -> JsonObject:
+        """What came with the running release: `queries.running.running_release`."""
+        ...
+
+    def running_attachment(self, wanted: str) -> tuple[Attachment, bytes]:
+        """One attachment of the running release, by name or type."""
+        ...
+
     def install(
         self,
         source: str | int,
@@ -153,14 +161,6 @@ class DeviceUpdater(Updater, Protocol):
 
     def decryption_key(self, *, make: bool) -> JsonObject:
         """The public half of the key that opens encrypted images, and whether it was `made` by this call."""
-        ...
-
-    def running_release(self) -> JsonObject:
-        """What came with the running release: `queries.running.running_release`."""
-        ...
-
-    def running_attachment(self, wanted: str) -> tuple[Attachment, bytes]:
-        """One attachment of the running release, by name or type."""
         ...
 
     def head(self, url: str) -> Front:
@@ -356,13 +356,13 @@ class LocalUpdater:
         return public_key(self.config) | {"made": made}
 
     def running_release(self) -> JsonObject:
-        """See `DeviceUpdater`."""
+        """See `Updater`."""
         from twinslot.queries.running import running_release
 
         return running_release(self.config)
 
     def running_attachment(self, wanted: str) -> tuple[Attachment, bytes]:
-        """See `DeviceUpdater`."""
+        """See `Updater`."""
         from twinslot.queries.running import running_attachment
 
         return running_attachment(self.config, wanted)

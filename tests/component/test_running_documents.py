@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import json
+import multiprocessing
 import random
 import stat
 import subprocess
@@ -15,11 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from host_device import CONFIG, HostDevice
+from bus_bench import Caller, private_bus
+from host_device import CONFIG, HostDevice, HostUpdater
 from release_bench import ReleaseBench
 
+import waits
+from twinslot.bus.client.client import connect
+from twinslot.bus.server.server import serve
 from twinslot.cli.main import main
-from twinslot.core.errors import ImageError
+from twinslot.core.errors import ImageError, RefusedError
 from twinslot.core.manifest import Attachment, parse_manifest
 from twinslot.core.model import SlotName
 from twinslot.core.stream import AttachmentPart
@@ -178,6 +184,33 @@ def test_what_does_not_fit_is_left_out_and_told(
     device.most = 0
     device.install(bench.directory / "3.0.twin")
     assert not list((device.directory / "data/attachments").glob("a*"))
+
+
+@pytest.mark.verifies("REQ-IMG-30")
+def test_the_service_reads_them_for_a_caller(
+    device: Documented, bench: ReleaseBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device.install(bench.directory / "2.0.twin")
+    start(device)
+    where = RunningSlot(device.running, frozenset(), ("said by the test",))
+    monkeypatch.setattr(facts, "find_running_slot", lambda *_: where)
+    with private_bus() as address:
+        updater_of = functools.partial(HostUpdater, device)
+        service = multiprocessing.get_context("fork").Process(
+            target=serve, args=(updater_of,), kwargs={"address": address}
+        )
+        service.start()
+        try:
+            waits.until(lambda: Caller(address).owned())
+            with connect(address) as client:
+                assert client.running_release()["image"]["release"] == "2.0"
+                attachment, content = client.running_attachment("release-notes")
+                assert (attachment.name, attachment.media_type, content) == ("notes.md", "text/markdown", NOTES)
+                with pytest.raises(RefusedError, match="no such attachment"):
+                    client.running_attachment("sbom")
+        finally:
+            service.kill()
+            service.join(waits.HANG)
 
 
 @pytest.mark.parametrize(

@@ -309,13 +309,25 @@ def test_anybody_may_look_and_only_root_and_the_group_may_change() -> None:
         (f"{standard}.Properties", "GetAll"),
         ("org.twinslot.Update1", "GetStatus"),
         ("org.twinslot.Update1", "GetHistory"),
+        ("org.twinslot.Update1", "GetRunningRelease"),
     }
     methods = {
         (interface.get("name"), method.get("name"))
         for interface in ElementTree.parse(DESCRIPTION).getroot().findall("interface")
         for method in interface.findall("method")
     }
-    closed = {"Install", "InstallFile", "Activate", "Commit", "Rollback", "Cancel", "GetLog", "Inhibit"}
+    closed = {
+        "Install",
+        "InstallFile",
+        "Activate",
+        "Commit",
+        "Rollback",
+        "Cancel",
+        "Decline",
+        "GetLog",
+        "Inhibit",
+        "ReadAttachment",
+    }
     assert {member for interface, member in methods - opened} == closed
 
 

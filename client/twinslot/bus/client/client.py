@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import queue
@@ -16,6 +17,7 @@ from twinslot.bus.client.link import JobEnded, JobGone, Link
 from twinslot.bus.descriptors import duplicate
 from twinslot.bus.options import pack
 from twinslot.core.errors import CancelledError, DeviceError, RefusedError, TwinslotError
+from twinslot.core.manifest import Attachment
 from twinslot.core.outcome import UNSUCCESSFUL
 from twinslot.core.progress import Observer, quiet
 from twinslot.core.requests import ActivateOptions, CommitOptions, InstallOptions, RollbackOptions
@@ -77,6 +79,18 @@ class BusUpdater:
         """See `Updater`; the service gives at most 1000 rows."""
         found: JsonObject = self._asked("GetLog", "tsu", after, names.text(since), limit or LOG_ROWS)
         return found
+
+    def running_release(self) -> JsonObject:
+        """See `Updater`."""
+        found: JsonObject = self._asked("GetRunningRelease")
+        return found
+
+    def running_attachment(self, wanted: str) -> tuple[Attachment, bytes]:
+        """See `Updater`; the caller needs the right `offer`."""
+        asked = [names.text(wanted)]
+        name, media_type, content = self._link.call(names.PATH, names.UPDATE, "ReadAttachment", "s", asked, []).body
+        data = bytes(content)
+        return Attachment(name, len(data), hashlib.sha256(data).hexdigest(), media_type), data
 
     def install(
         self,

@@ -77,6 +77,8 @@ class Update:
             "GetStatus": self._get_status,
             "GetHistory": self._get_history,
             "GetLog": self._get_log,
+            "GetRunningRelease": self._get_running_release,
+            "ReadAttachment": self._read_attachment,
         }
 
     async def properties(self) -> dict[str, Any]:
@@ -170,6 +172,15 @@ class Update:
         async with self._one_history:
             page = await asyncio.to_thread(self._looking.log, min(after, _ROWS), since, min(limit or HISTORY, HISTORY))
             return [json.dumps(page)]
+
+    async def _get_running_release(self, _: Call) -> list[Any]:
+        async with self._one_history:
+            return [json.dumps(await asyncio.to_thread(self._looking.running_release))]
+
+    async def _read_attachment(self, call: Call) -> list[Any]:
+        async with self._one_history:  # one after the other: each is up to 4 MiB
+            attachment, content = await asyncio.to_thread(self._looking.running_attachment, call.body[0])
+            return [attachment.name, attachment.media_type, content]
 
     async def _of_the_device(self) -> dict[str, Any]:
         status = await self._status()
