@@ -334,6 +334,25 @@ def test_the_page_fits_a_screen_in_a_real_browser(bench: DossierBench, tmp_path:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("chromium"), reason="needs Chromium")
+def test_a_printed_page_has_the_rows_that_are_folded_on_the_screen(bench: DossierBench, tmp_path: Path) -> None:
+    many = matrix()
+    many["requirements"] = [many["requirements"][0] | {"id": f"PUMP-{number}"} for number in range(200)]
+    bench.write("matrix.json", many)
+    assert bench.dossier(tmp_path / "dossier") == 0
+    page = (tmp_path / "dossier/dossier.html").read_text()
+    assert "<details>" in page
+    counts = []
+    for name, text in (("folded", page), ("open", page.replace("<details>", "<details open>"))):
+        (tmp_path / f"{name}.html").write_text(text)
+        command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/profile"]
+        command += [f"--print-to-pdf={tmp_path}/{name}.pdf", f"file://{tmp_path}/{name}.html"]
+        subprocess.run(command, check=True, capture_output=True)
+        counts.append(len(re.findall(rb"/Type\s*/Page[^s]", (tmp_path / f"{name}.pdf").read_bytes())))
+    assert counts[0] == counts[1] > 5
+
+
+@pytest.mark.slow
 def test_the_dossier_of_our_own_release_says_what_the_last_runs_left(tmp_path: Path) -> None:
     """As `make dossier` does, in a copy of what it reads."""
     for name in ("CHANGELOG.md", "docs/make_dossier.py", "docs/safety.md", "docs/power-cuts.jsonl", *TESTED):

@@ -208,7 +208,7 @@ class Gathered:
             self._reasons.append(Refusal("other-client", what, self.client or "(none is named)", figure.client, hint))
         state, note = SectionState.THERE, ""
         if figure.result is FigureResult.FAILED:
-            state, note = SectionState.NOT_PASSED, "not every test passed"
+            state, note = SectionState.NOT_PASSED, "something was not passed, or does not fit"
         elif not figure.client:
             state, note = SectionState.UNBOUND, "the file does not say which client was tested"
         return DossierSection(id_, state, note, _placed(id_, files), figure.body, figure)
