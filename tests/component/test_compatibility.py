@@ -70,6 +70,21 @@ def test_an_image_of_an_earlier_version_verifies_and_says_what_it_said(version: 
     assert [attachment.name for attachment in manifest.attachments] == ["release-notes.md"]
 
 
+def test_an_approval_and_a_dossier_of_an_earlier_version_still_count(
+    version: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evidence = version / "evidence"
+    assert main(["inspect", "--json", str(evidence / "pump.twin")]) == 0
+    [approval] = json.loads(capsys.readouterr().out)["image"]["approvals"]
+    assert (approval["problem"], approval["name"], approval["role"]) == (None, "A. Weber", "clinical")
+    roles = ("--signer", "engineering", "--roles", "engineering,clinical")
+    words = ["--json", "dossier", "verify", str(evidence / "dossier"), "--root", str(evidence / "root.json"), *roles]
+    assert main(words) == 0
+    found = json.loads(capsys.readouterr().out)["findings"]
+    assert {each["kind"] for each in found} == {"missing"}
+    assert not {"summary", "approvals", "keys"} & {each["where"] for each in found}
+
+
 def test_a_patch_and_a_block_list_of_an_earlier_version_fit_the_image_as_they_did(
     version: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

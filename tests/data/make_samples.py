@@ -139,6 +139,30 @@ def _programs(insert: Mapping[int, int]) -> Iterator[bytes]:
         yield bytes(content) + bytes(-len(content) % 4096)
 
 
+def write_evidence(target: Path) -> None:
+    """An image, an approval of it, and a dossier, with the root document that both are verified with."""
+    with tempfile.TemporaryDirectory() as directory:
+        bench = Path(directory)
+        run("keys", "init", bench / "keys", "--roles", "engineering,clinical")
+        (bench / "rootfs").write_bytes(content(1)[:20_000])
+        head = 'product = "Pump"\nrelease = "2026.11"\nsequence = 42\ncompatible = ["acme,pump-3"]\ntrust = "keys"\n'
+        payload = 'expires = 2035-01-01T00:00:00Z\n[payloads.rootfs]\nfile = "rootfs"\ncheck = "none"\n'
+        (bench / "image.toml").write_text(head + payload)
+        (bench / "summary.md").write_text("The alarm is louder.\n")
+        (bench / "dossier.toml").write_text('image = "pump.twin"\n[documents]\nsummary = "summary.md"\n')
+        run("build", bench / "image.toml", "-o", bench / "pump.twin")
+        keys = {role: next((bench / "keys/private").glob(f"{role}.*.pem")) for role in ("engineering", "clinical")}
+        approved = ("--role", "clinical", "--as", "A. Weber", "--meaning", "approval", "--sign")
+        run("approve", bench / "pump.twin", *approved, "--key", keys["clinical"])
+        signed = ("--role", "engineering", "--key", keys["engineering"])
+        run("sign", bench / "pump.twin", *signed)
+        (target / "evidence").mkdir()
+        run("dossier", "make", bench / "dossier.toml", "-o", target / "evidence/dossier", *signed)
+        for path in (bench / "pump.twin", *bench.glob("*.approval.json")):
+            shutil.copy(path, target / "evidence")
+        shutil.copy(bench / "keys/1.root.json", target / "evidence/root.json")
+
+
 def write_record(target: Path) -> None:
     """A device that took two releases, of which the second rolled back, and that is installing a third."""
     payload = StoredPayload(size=100_000, group_size=4096, digest="a" * 64)
@@ -314,6 +338,7 @@ if __name__ == "__main__":
     directory.mkdir()
     write_images(directory)
     write_patches(directory)
+    write_evidence(directory)
     write_record(directory)
     write_environment(directory)
     write_descriptions(directory)
