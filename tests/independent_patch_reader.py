@@ -17,7 +17,7 @@ def unpack(data: bytes, length: int, window: int, before: bytes = b"") -> bytes:
     for at in range(0, len(before), 65536):
         chunk = before[at : at + 65536]
         chunks += bytes([2 if at else 1]) + struct.pack(">H", len(chunk) - 1) + chunk
-    filters = [{"id": lzma.FILTER_LZMA2, "lc": 2, "lp": 2, "pb": 2, "dict_size": window}]
+    filters = [{"id": lzma.FILTER_LZMA2, "dict_size": window}]
     reader = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=filters)
     return reader.decompress(chunks + data, len(before) + length)[len(before) :]
 
@@ -367,7 +367,9 @@ def apply_patch(data: bytes, base: bytes) -> dict[int, bytes]:
             varints(plain[:ops]),
             varints(plain[ops:end]),
             Moves(plain[end : end + areas], plain[end + areas :]),
-            unpack(stored[control : control + residual], 1 << 26, 262144) if residual else b"",
+            unpack(stored[control : control + residual], 1 << 26, 65536 if version == 3 else 262144)
+            if residual
+            else b"",
             b"",
         )
         places = [(one * group, min(group, size - one * group)) for one in indexes[done : done + groups]]

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final
 
 from twinslot.core.errors import DeviceError
-from twinslot.image.lzma2 import PARAMETERS, PRESET_BEST
+from twinslot.image.lzma2 import PRESET_BEST, WORDS
 
 _NAMES: Final = ("liblzma.so.5", "liblzma.5.dylib")  # since version 5.0 of 2010, with one interface
 _LZMA2: Final = 0x21  # LZMA_FILTER_LZMA2, lzma/lzma12.h
@@ -43,7 +44,9 @@ class _Filter(ctypes.Structure):
     _fields_ = (("id", ctypes.c_uint64), ("options", ctypes.c_void_p))
 
 
-def pack_after(before: bytes, data: bytes, window: int, *, preset: int = PRESET_BEST) -> bytes:
+def pack_after(
+    before: bytes, data: bytes, window: int, *, preset: int = PRESET_BEST, bits: Mapping[str, int] = WORDS
+) -> bytes:
     """One stream for a reader whose window already holds `before`; nothing for nothing.
 
     Args:
@@ -51,6 +54,7 @@ def pack_after(before: bytes, data: bytes, window: int, *, preset: int = PRESET_
         data: What the stream is to hold.
         window: Bytes.
         preset: As in Python's `lzma`.
+        bits: lc, lp and pb.
 
     Raises:
         DeviceError: `device.program`: the library is not there, or has no room.
@@ -60,7 +64,7 @@ def pack_after(before: bytes, data: bytes, window: int, *, preset: int = PRESET_
     library, options = _library(), _Options()
     library.lzma_lzma_preset(ctypes.byref(options), ctypes.c_uint32(preset))
     options.dict_size, options.preset_dict, options.preset_dict_size = window, before, len(before)
-    options.lc, options.lp, options.pb = (PARAMETERS[name] for name in ("lc", "lp", "pb"))
+    options.lc, options.lp, options.pb = (bits[name] for name in ("lc", "lp", "pb"))
     filters = (_Filter * 2)(_Filter(_LZMA2, ctypes.cast(ctypes.pointer(options), ctypes.c_void_p)), _Filter(_END, None))
     room = len(data) + len(data) // 1024 + 64  # a chunk that cannot be packed takes 3 bytes in 64 KiB
     out, length = ctypes.create_string_buffer(room), ctypes.c_size_t(0)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from twinslot.image.codec import Encoder
-from twinslot.image.lzma2 import CONTROL_WINDOW, PRESET_BEST, WIDE_WINDOW, pack
+from twinslot.image.lzma2 import CONTROL_WINDOW, PRESET_BEST, VARINTS, WIDE_WINDOW, pack
 from twinslot.image.replaced import Op, PlacedOp, replaced_runs
 from twinslot.image.wire_patch import (
     CONTROL_MAX,
@@ -150,11 +150,11 @@ def encode(
         return encode(sides, known, [_as_literal(group) for group in groups], form)
     residual, literal = contents_of(*sides, groups)
     made = Projected(b"", b"", residual, PLAIN_VERSION)
-    control, added = pack(ops + jumps, CONTROL_WINDOW), pack(residual, preset=form.preset)
+    control, added = _pack_numbers(ops + jumps), pack(residual, CONTROL_WINDOW, preset=form.preset)
     if known is not None:
         better = project(known, *sides, groups)
-        other = pack(ops + jumps + better.areas + better.shifts, CONTROL_WINDOW)
-        others = pack(better.residual, preset=form.preset) if better.areas else added
+        other = _pack_numbers(ops + jumps + better.areas + better.shifts)
+        others = pack(better.residual, CONTROL_WINDOW, preset=form.preset) if better.areas else added
         if len(other) + len(others) < len(control) + len(added):
             made, control, added = better, other, others
     replaced = replaced_of(sides[0], groups) if form.newest >= PATCH_VERSION and literal else b""
@@ -178,6 +178,10 @@ def encode(
     half = len(groups) // 2
     parts = groups[:half], groups[half:]
     return [one for part in parts for one in encode(sides, known, part, form)]
+
+
+def _pack_numbers(data: bytes) -> bytes:
+    return pack(data, CONTROL_WINDOW, bits=VARINTS)
 
 
 def _as_literal(group: GroupRecipe) -> GroupRecipe:

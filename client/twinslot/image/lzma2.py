@@ -1,12 +1,12 @@
 """LZMA2 without a container, with fixed parameters: the streams of a patch (docs/patch-format.md section 5).
 
-The parameters are constants, so that no stream can ask for more memory. Standard library only.
+The windows are constants, so that no stream can ask for more memory. Standard library only.
 """
 
 from __future__ import annotations
 
 import lzma
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 # The longest distance of a match, in bytes, which is what a decoder allocates. 1 MiB would save 1.3 percent of a patch.
@@ -15,8 +15,11 @@ WIDE_WINDOW: Final = 1024 * 1024  # of literals in format 3, which may repeat wh
 CONTROL_WINDOW: Final = 64 * 1024
 PRESET_BEST: Final = lzma.PRESET_EXTREME | 9
 _FEED: Final = 4096  # bytes handed over at once; the library copies what it does not take
-# Two bits of position and two of the byte before: words of four bytes, as in code and tables.
-PARAMETERS: Final[dict[str, Any]] = {"id": lzma.FILTER_LZMA2, "lc": 2, "lp": 2, "pb": 2}
+# A stream says itself by which bits of the byte before and of the position its literals are told apart; a reader needs
+# no more than the window. Two and two: words of four bytes, as in code and tables. One and none: varints.
+WORDS: Final = {"lc": 2, "lp": 2, "pb": 2}
+VARINTS: Final = {"lc": 1, "lp": 0, "pb": 0}
+_PARAMETERS: Final[dict[str, Any]] = {"id": lzma.FILTER_LZMA2} | WORDS
 
 
 class PackedError(ValueError):
@@ -33,7 +36,7 @@ class Unpacker:
 
     def __init__(self, stored: bytes | memoryview, window: int = WINDOW) -> None:
         self._stored = memoryview(stored)
-        filters = [PARAMETERS | {"dict_size": window}]
+        filters = [_PARAMETERS | {"dict_size": window}]
         self._decoder = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=filters) if len(stored) else None
 
     def put_before(self, runs: Iterable[bytes]) -> None:
@@ -79,9 +82,9 @@ class Unpacker:
             raise PackedError(str(e)) from e
 
 
-def pack(data: bytes, window: int = WINDOW, *, preset: int = PRESET_BEST) -> bytes:
+def pack(data: bytes, window: int = WINDOW, *, preset: int = PRESET_BEST, bits: Mapping[str, int] = WORDS) -> bytes:
     """One stream; nothing for nothing. The same bytes for the same input and version of liblzma."""
     if not data:
         return b""
-    filters = [PARAMETERS | {"dict_size": window, "preset": preset}]
+    filters = [{**_PARAMETERS, **bits, "dict_size": window, "preset": preset}]
     return lzma.compress(data, lzma.FORMAT_RAW, filters=filters)

@@ -58,8 +58,8 @@ class PatchDecoder:
     """Makes the changed groups of one payload.
 
     Memory stays below 1 MiB for groups of 64 KiB, whatever the patch says: two windows of 256 KiB, one of 64 KiB, a
-    piece, its control, and a few times a group. In format 3 the window of literals takes 0.75 MiB more, and what is
-    predicted up to 0.4 MiB (`image.projection`).
+    piece, its control, and a few times a group. In format 3 the windows take 0.6 MiB more: 1 MiB, and twice 64 KiB.
+    What is predicted takes up to 0.4 MiB (`image.projection`).
 
     Args:
         part: From the head.
@@ -157,8 +157,9 @@ class _Recipe:
         if piece.areas:
             self._projection = Projection(control[ends[1] : ends[2]], control[ends[2] :])
         literal = piece.control + piece.residual
-        self._residual = Unpacker(stored[piece.control : literal])
-        self._literal = Unpacker(stored[literal:], WIDE_WINDOW if part.version > PROJECTED_VERSION else WINDOW)
+        small, wide = (CONTROL_WINDOW, WIDE_WINDOW) if part.version > PROJECTED_VERSION else (WINDOW, WINDOW)
+        self._residual = Unpacker(stored[piece.control : literal], small)
+        self._literal = Unpacker(stored[literal:], wide)
         self._base_size = part.base_size
         self._read_base = read_base
         self._distance = 0  # from a byte of the new payload to its source in the base
