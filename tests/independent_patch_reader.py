@@ -333,7 +333,7 @@ def apply_patch(data: bytes, base: bytes) -> dict[int, bytes]:
     assert data[:8] == bytes.fromhex("89545750540D0A1A")
     version, packed, length, changed, pieces = struct.unpack_from("<IIIIQ", data, 8)
     assert version in (1, 2, 3)
-    columns = 6 if version == 1 else 8
+    columns, small = 6 if version == 1 else 8, 65536 if version == 3 else 262144
     table_ = unpack(data[32 : 32 + packed], length, 65536)
     digests = data[32 + packed : 32 + packed + 32 * changed]
     body = data[32 + packed + 32 * changed :]
@@ -367,9 +367,7 @@ def apply_patch(data: bytes, base: bytes) -> dict[int, bytes]:
             varints(plain[:ops]),
             varints(plain[ops:end]),
             Moves(plain[end : end + areas], plain[end + areas :]),
-            unpack(stored[control : control + residual], 1 << 26, 65536 if version == 3 else 262144)
-            if residual
-            else b"",
+            unpack(stored[control : control + residual], 1 << 26, small) if residual else b"",
             b"",
         )
         places = [(one * group, min(group, size - one * group)) for one in indexes[done : done + groups]]
