@@ -50,7 +50,7 @@ RIVALS: Final[dict[str, MakePatch]] = {"bsdiff4": bsdiff, "hdiffpatch": hdiff, "
 
 
 @dataclass(frozen=True)
-class Row:
+class RivalSum:
     """One tool: its release, how many files it made patches of, and the bytes of these."""
 
     name: str
@@ -72,11 +72,11 @@ def read_files(path: Path) -> dict[bytes, bytes]:
 
 def compare(
     old: Mapping[bytes, bytes], new: Mapping[bytes, bytes], rivals: Mapping[str, MakePatch] = RIVALS
-) -> Iterator[Row]:
+) -> Iterator[RivalSum]:
     """A row for each tool."""
     changed = [(old[path], content) for path, content in sorted(new.items()) if old.get(path, content) != content]
     for name, make in rivals.items():
-        yield Row(name, version(name), len(changed), sum(len(make(*pair)) for pair in changed))
+        yield RivalSum(name, version(name), len(changed), sum(len(make(*pair)) for pair in changed))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
