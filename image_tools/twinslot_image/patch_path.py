@@ -19,7 +19,7 @@ from twinslot_image.patch_pages import Bytes, as_words
 
 BLOCK = 8  # bytes decided together: two instructions
 BATCH = 32  # spans that walk together; bounds the memory
-LITERAL = 14 * 4  # of one word, which may repeat what it replaces; measured on Debian's arm64 programs, as all of these
+LITERAL = 12 * 4  # of one word, which may repeat what it replaces; measured on Debian's arm64 programs, as all of these
 LITERAL_ZERO = 3 * 4
 SWITCH = 32 * 4  # one op and one jump
 UNKNOWN = 26 * 4  # a residual word that came at most twice
