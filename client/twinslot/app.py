@@ -92,6 +92,14 @@ class Updater(Protocol):
         """Drop what waits; None: an install that runs was stopped."""
         ...
 
+    def approve(self, release: str) -> Transaction:
+        """Agree to the update of this name that waits."""
+        ...
+
+    def hold(self, seconds: float) -> Transaction:
+        """Put the update that waits off for so long, as far as the device allows."""
+        ...
+
     def inhibit(self, what: str, who: str, why: str) -> int:
         """Say that the device is in use, until the descriptor that this returns and all copies of it are closed.
 
@@ -270,6 +278,14 @@ class LocalUpdater:
     def cancel(self) -> Transaction:
         """See `Updater`."""
         return self.engine().cancel()
+
+    def approve(self, release: str) -> Transaction:
+        """See `Updater`."""
+        return self.engine().approve(release)
+
+    def hold(self, seconds: float) -> Transaction:
+        """See `Updater`."""
+        return self.engine().hold(seconds)
 
     def inhibit(self, what: str, who: str, why: str) -> int:
         """See `Updater`."""

@@ -119,7 +119,7 @@ class HostDevice:
             monotonic=time.monotonic,
             now=lambda: self.clock or utc_now(),
             lists=ListStore(self.directory / "data/lists"),
-            delta=assemble._delta_policy(self.config),
+            delta=assemble._delta_policy(self.config, self.config.delta.budget),
             hardware=self.config.device.hardware,
             variant=self.config.device.variant,
             origin=self.origin,

@@ -327,6 +327,8 @@ def test_anybody_may_look_and_only_root_and_the_group_may_change() -> None:
         "GetLog",
         "Inhibit",
         "ReadAttachment",
+        "Approve",
+        "Hold",
     }
     assert {member for interface, member in methods - opened} == closed
 

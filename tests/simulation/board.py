@@ -23,8 +23,10 @@ from simulation.updater import board_host
 from twinslot.bootloader.base import Bootloader
 from twinslot.cli.main import main
 from twinslot.cli.trial import UNDECIDED
+from twinslot.config.policy import ConsentConfig
+from twinslot.core.backoff import Moment
 from twinslot.core.errors import DeviceError, Refusal, RefusedError
-from twinslot.core.inhibitors import Inhibitor
+from twinslot.core.inhibitors import WORDS, Inhibitor
 from twinslot.core.inhibitors import obstacles as in_use
 from twinslot.core.model import SECTOR, CheckResult, Floors, Release, SlotName, SlotRecord, StoredPayload
 from twinslot.core.policy import Obstacle, Question
@@ -35,6 +37,7 @@ from twinslot.engine.edges import Device, RememberedWait, Verified
 from twinslot.engine.engine import Engine
 from twinslot.payloads.base import PayloadPlace
 from twinslot.payloads.partition.handler import PartitionPlace
+from twinslot.policy.consent import LocalConsent
 from twinslot.storage.known_lists import ListStore
 from twinslot.storage.record.record import Record
 from twinslot.storage.slot_reader import SlotReader, open_reader
@@ -112,6 +115,7 @@ class SimulatedBoard:
         self.obstacles: tuple[Obstacle, ...] = ()  # what else stands against every step
         self.questions: list[Question] = []  # that policy was asked
         self.waits = RememberedWait()  # a file in /run
+        self.consent = LocalConsent(ConsentConfig(), self.data, self.moment)
         self.faults = Faults()
         self.shortages = Shortages()
         self.gave_up = False  # twinslot-giveup.service was started
@@ -255,11 +259,21 @@ class SimulatedBoard:
             root_payload="rootfs",
             obstacles=self._obstacles,
             waits=self.waits,
+            consent=self.consent,
         )
 
     def _obstacles(self, question: Question) -> tuple[Obstacle, ...]:
         self.questions.append(question)
-        return in_use(self.inhibitors, question.gate) + self.obstacles
+        people = self.consent.obstacle(question.release, question.change) if question.gate in WORDS["restart"] else None
+        return in_use(self.inhibitors, question.gate) + self.obstacles + ((people,) if people else ())
+
+    def ask_people(self) -> None:
+        """From now on an update waits until somebody approves it."""
+        self.consent = LocalConsent(ConsentConfig(mode="required"), self.data, self.moment)
+
+    def moment(self) -> Moment:
+        """What time it is."""
+        return Moment(self._seconds, f"{self.starts:032x}", self._seconds)
 
     @contextlib.contextmanager
     def _lock(self, what: str) -> Iterator[None]:

@@ -248,6 +248,54 @@ def test_reasons_that_change_are_told_anew(board: SimulatedBoard) -> None:
     assert [reason["code"] for reason in waits.reasons] == ["refused.in-use", "refused.window-closed"]
 
 
+@pytest.mark.verifies("REQ-POL-02")
+def test_people_hold_and_approve_an_update_and_the_next_one_asks_them_again(tmp_path: Path) -> None:
+    newer = SmallImage("3.0", 30)
+    board = SimulatedBoard(tmp_path, OLD, NEW, newer)
+    board.live()
+    board.ask_people()
+    assert board.engine().install(SmallStream(NEW), InstallOptions(reboot=True)).state == "written"
+    with pytest.raises(RefusedError, match="does not wait to be armed"):
+        board.engine().approve("3.0")
+    assert board.engine().hold(3600).state == "written"
+    waits = board.waits.told()
+    assert waits
+    assert waits.codes == {"refused.held"}
+    armed = board.engine().approve("2.0")
+    assert (armed.state, board.wants_reboot) == ("armed", True)
+    with pytest.raises(RefusedError, match="does not wait to be armed"):
+        board.engine().hold(3600)
+    board.live()
+    assert board.system() is NEW
+    assert {"approved", "held"} <= set(events(board))
+    assert board.engine().install(SmallStream(newer), InstallOptions(reboot=True)).state == "written"
+    waits = board.waits.told()
+    assert waits
+    assert waits.codes == {"refused.not-approved"}
+
+
+def test_a_device_that_asks_no_one_takes_no_approval(board: SimulatedBoard) -> None:
+    board.inhibitors = (THERAPY,)
+    board.engine().install(SmallStream(NEW), InstallOptions())
+    with pytest.raises(RefusedError) as approved:
+        board.engine().approve("2.0")
+    with pytest.raises(RefusedError) as held:
+        board.engine().hold(60)
+    assert (approved.value.code, held.value.code) == ("refused.no-consent", "refused.no-consent")
+
+
+@pytest.mark.verifies("S20")
+def test_an_approval_lets_nothing_interrupt_a_device_that_is_in_use(board: SimulatedBoard) -> None:
+    board.ask_people()
+    board.inhibitors = (THERAPY,)
+    board.engine().install(SmallStream(NEW), InstallOptions(reboot=True))
+    assert board.engine().approve("2.0").state == "written"
+    board.inhibitors = ()
+    again = board.engine().go_on()
+    assert again
+    assert again.state == "armed"
+
+
 def test_an_update_that_is_dropped_waits_no_more(board: SimulatedBoard) -> None:
     board.inhibitors = (THERAPY,)
     board.engine().install(SmallStream(NEW), InstallOptions())

@@ -77,6 +77,7 @@ def status(**changes: Any) -> dict[str, Any]:
             "waits": None,
             "inhibitors": [],
             "windows": {"fetch": None, "restart": None},
+            "consent": None,
             "clock_known": True,
         },
         "repository": None,

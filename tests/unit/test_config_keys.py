@@ -36,7 +36,8 @@ from twinslot.engine.report_state import ReportPlace
 from twinslot.fleet import assemble as fleet
 from twinslot.health.selection import configured_checks
 from twinslot.payloads.select import find_places
-from twinslot.policy import local
+from twinslot.policy import conditions, local
+from twinslot.policy.consent import LocalConsent
 from twinslot.policy.local import LocalPolicy
 from twinslot.queries import preview
 from twinslot.queries.doctor import doctor
@@ -192,6 +193,21 @@ def waits(config: Config) -> object:
     return found
 
 
+def agrees(config: Config) -> object:
+    """What is missing of an update that nobody has said anything of."""
+    asked = LocalConsent(config.policy.consent, config.record.directory, itertools.repeat(Moment(0, "1", 0)).__next__)
+    found = [asked.obstacle("2026.11", change) for change in ("feature", "security")]
+    return [(each.why, each.until) if each else None for each in found]
+
+
+def costs(config: Config) -> object:
+    """What becomes of a download over a modem."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(conditions, "ways_out", lambda _: ("wwan0",))
+        here = LocalPolicy(config, itertools.repeat(datetime(2026, 5, 5, 12, tzinfo=UTC)).__next__)
+        return here.budget(), here.obstacles(Question(Gate.FETCH, Wish(remote=True)))
+
+
 def asks_programs(config: Config) -> object:
     """What programs of the product have to say."""
     here = LocalPolicy(config, itertools.repeat(datetime(2026, 5, 5, 12, tzinfo=UTC)).__next__)
@@ -342,6 +358,17 @@ KEYS: dict[str, tuple[str, str, Callable[[Config], object]]] = {
     "policy.in_use.directories": ("", '["{0}/busy.d"]', asks_programs),
     "policy.in_use.timeout": ("[policy.in_use]\ndirectories = ['{0}/slow.d']", "0.1", asks_programs),
     "policy.in_use.logind": ("", "false", uses),
+    "policy.consent.mode": ("", '"required"', agrees),
+    "policy.consent.notice": ("[policy.consent]\nmode = 'notify'", "7200", agrees),
+    "policy.consent.limit": ("[policy.consent]\nmode = 'required'", "86400", agrees),
+    "policy.consent.limit_security": ("[policy.consent]\nmode = 'required'", "86400", agrees),
+    "policy.power.mains": ("", "true", waits),
+    "policy.power.battery": ("", "50", waits),
+    "policy.network.metered": ("[policy.network]\non_metered = 'wait'", '["wwan*"]', costs),
+    "policy.network.on_metered": ("[policy.network]\nmetered = ['wwan*']", '"wait"', costs),
+    "policy.network.budget": ("[policy.network]\nmetered = ['wwan*']\non_metered = 'budget'", "1000", costs),
+    "policy.free_space": ("", "1000000000000", waits),
+    "policy.fallback_proven": ("", "86400", waits),
     "policy.clock": ("", '"synchronized"', waits),
     "policy.clock_unknown": ("", '"open"', waits),
     "policy.fetch_window.calendar": ("", '"*-*-* 13:00"', waits),

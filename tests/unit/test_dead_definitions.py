@@ -58,7 +58,7 @@ CALLED_BY_OTHERS = {
     "write_callback": "dbus-next",
 }
 
-ABOUT_TO_BE_USED = {"SERVER", "CONSENT"}  # stored with an update since the first release; no server asks yet
+ABOUT_TO_BE_USED = {"SERVER"}  # stored with an update since the first release; no server asks yet
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ ALLOWED = {
     "health": {"config", "system"},
     "worker": {"image", "trust", "crypto", "transport", "system"},
     "repository": {"worker", "transport", "trust", "storage"},
-    "policy": {"config", "health", "system"},
+    "policy": {"config", "health", "storage", "system"},
     "engine": {
         "crypto",
         "policy",

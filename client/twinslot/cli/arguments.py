@@ -209,6 +209,23 @@ def since(text: str) -> Since:
     return 0, moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def until(text: str) -> float:
+    """A converter for `type=`: seconds from now to a time, or those of 15m, 2h, 3d."""
+    now = datetime.now(UTC)
+    try:
+        if later := _AGO.fullmatch(text):
+            moment = now + timedelta(**{_UNITS[later[2]]: int(later[1])})
+        else:
+            moment = datetime.fromisoformat(text)
+            moment = moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+    except (ValueError, OverflowError):
+        moment = now
+    if moment <= now:
+        expected = "a time to come such as 2026-11-21T08:00Z, or 15m, 2h, 3d"
+        raise argparse.ArgumentTypeError(f"expected '{expected}', found '{text}'")
+    return (moment - now).total_seconds()
+
+
 _REWORDED: Final = {
     "expected one argument": "needs a value",
     "expected at least one argument": "needs a value",

@@ -54,6 +54,23 @@ VERBS: Final[Mapping[str, Help]] = {
         ),
         ("twinslot cancel",),
     ),
+    "approve": Help(
+        (
+            "Agree to the update that waits, where '[policy.consent]' asks people. It is armed at once if nothing else "
+            "stands against it. Its name has to be given, so that nobody agrees to another one than they mean."
+        ),
+        ("twinslot approve 2026.11",),
+    ),
+    "hold": Help(
+        (
+            "Put the update that waits off, where '[policy.consent]' asks people. All holds together end after the "
+            "days that the configuration allows, whoever approves in between and whatever newer release comes."
+        ),
+        (
+            "twinslot hold --until 2d",
+            "twinslot hold --until 12h",
+        ),
+    ),
     "continue": Help(
         (
             "Ask the device's own policy again for an update that waits: it is armed, and the device restarts into it, "

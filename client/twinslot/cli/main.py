@@ -40,7 +40,7 @@ _VERBS: Final = {  # module below `cli.verbs` -> verbs in it; imported when one 
     "poll": ("poll",),
     "report": ("report", "metrics"),
     "scrub": ("scrub",),
-    "policy": ("continue",),
+    "policy": ("continue", "approve", "hold"),
     "operate": ("activate", "commit", "rollback", "cancel"),
     "trial": ("boot", "check"),
     "service": ("service",),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from twinslot import __version__
 from twinslot.cli import help as cli_help
-from twinslot.cli.arguments import Parser, Switch, read, since, whole_number
+from twinslot.cli.arguments import Parser, Switch, read, since, until, whole_number
 
 if TYPE_CHECKING:
     _Verbs: TypeAlias = argparse._SubParsersAction["Parser"]  # argparse has no public name for it
@@ -93,6 +93,10 @@ def _add_changing(verbs: _Verbs, anywhere: Parser) -> None:
     install.add_argument("--ignore-expiry", action="store_true", help="accept expired documents; recorded")
     _add_reboot(verbs.add_parser("activate", parents=[anywhere], help="start the written slot at the next boot"))
     verbs.add_parser("cancel", parents=[anywhere], help="drop an update that was not booted yet, or stop an install")
+    approve = verbs.add_parser("approve", parents=[anywhere], help="agree to the update that waits")
+    approve.add_argument("release", metavar="RELEASE", help="its name, as 'twinslot status' shows it")
+    hold = verbs.add_parser("hold", parents=[anywhere], help="put the update that waits off")
+    hold.add_argument("--until", metavar="TIME", type=until, required=True, help="a time, or 15m, 2h, 3d from now")
     again = verbs.add_parser("continue", parents=[anywhere], help="ask policy again for an update that waits")
     again.add_argument(
         "--if-waiting", action="store_true", help="it is fine when another command is at the device (for the timer)"

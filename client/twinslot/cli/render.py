@@ -110,6 +110,8 @@ def policy_lines(policy: dict[str, Any] | None) -> Iterator[str]:
         until = f"; until {when(waits['until'])}" if waits["until"] else ""
         reasons = waits["reasons"] or [{"message": "it is asked in a moment"}]
         yield from (f"waits     {Refusal.from_dict(reason)}{until}" for reason in reasons)
+    if consent := policy.get("consent"):
+        yield f"consent   {_consent_text(consent)}"
     for each in policy["inhibitors"]:
         yield f"in use    by {each['who']}: {each['why']} (no {', '.join(each['what'])})"
     for name, window in policy["windows"].items():
@@ -117,6 +119,13 @@ def policy_lines(policy: dict[str, Any] | None) -> Iterator[str]:
             yield f"window    to {name}: {_window_text(window)}"
     if any(policy["windows"].values()) and not policy["clock_known"]:
         yield "clock     it is not known, so that windows go by 'policy.clock_unknown'"
+
+
+def _consent_text(consent: dict[str, Any]) -> str:
+    days = f"waited for {consent['counted'] / 86_400:.1f} of at most {consent['limit'] / 86_400:g} days"
+    said = f"release {consent['approved']} is approved by {consent['by']}" if consent["approved"] else ""
+    said = f"held for {consent['held'] / 3600:.1f} h by {consent['by']}" if consent["held"] else said
+    return f"{consent['mode']}; {said + ', ' if said else ''}{days}"
 
 
 def _window_text(window: dict[str, Any]) -> str:

@@ -104,6 +104,13 @@ class AuditEvent(enum.StrEnum):
         "the update waits, by the device's own policy",
         {"gate": "before which step: `activate` or `restart`"} | _FAILURE,
     )
+    APPROVED = "approved", INFO, "somebody agreed to the update", {"release": "name of the release"}
+    HELD = (
+        "held",
+        INFO,
+        "somebody put the update off",
+        {"release": "name of the release", "seconds": "for so many, by what this device allows"},
+    )
     REFUSED = "refused", ERROR, "a request was refused; nothing changed", _FAILURE | _IMAGE
     VERB_FAILED = "verb-failed", ERROR, "a request ended with an error", _FAILURE | _IMAGE
     # What a start found and repaired

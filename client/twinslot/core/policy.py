@@ -88,6 +88,7 @@ class Question:
         wish: What the caller asked for.
         release: Name of the release that the step is about; empty: not known.
         change: What kind of change it is, as its manifest says (`core.manifest.TYPES`); empty: not known.
+        proven: When the way back was last read whole, ISO 8601; empty: it is not proven.
         verified: The date that was verified last, ISO 8601: the clock cannot be before it. Empty: none was.
     """
 
@@ -96,6 +97,7 @@ class Question:
     release: str = ""
     change: str = ""
     verified: str = ""
+    proven: str = ""
 
 
 @dataclass(frozen=True, slots=True)

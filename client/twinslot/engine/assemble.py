@@ -82,7 +82,7 @@ def open_stream(config: Config, source: str | int, *, service_workers: bool) -> 
         return WorkerStream(get_worker("read"), request, source, source_name(source), decryption)
     _require_scheme(config, source)
     http = config.network
-    delta = {"patches": config.delta.patches, "budget": config.delta.budget}
+    delta = {"patches": config.delta.patches, "budget": LocalPolicy(config, utc_now).budget()}
     request |= {"url": source, "http": http, "delta": delta}
     return open_remote(get_worker, request, source_name(source), decryption)
 
@@ -106,6 +106,7 @@ def open_device(config: Config, get_worker: GetWorker, origin: Origin) -> Device
     running = find_running_slot({name: config.slots.of(name) for name in SlotName})
     boot_id = this_boot()
     verifier = Verifier(config, get_worker)
+    policy = LocalPolicy(config, utc_now, may_ask=get_worker is launch.start)
     checks, busy = configured_checks(config.health), BusyTimeout()
     return Device(
         running=running.require(),
@@ -128,13 +129,14 @@ def open_device(config: Config, get_worker: GetWorker, origin: Origin) -> Device
         now=utc_now,
         lists=ListStore(config.record.directory / "lists"),
         documents=AttachmentStore(config.record.directory / DIRECTORY, config.install.keep_attachments),
-        delta=_delta_policy(config),
+        delta=_delta_policy(config, policy.budget()),
         tell_no_trial=_tell_no_trial,
         expecting=verifier.expecting,
         hardware=config.device.hardware,
         variant=config.device.variant,
         origin=origin,
-        obstacles=LocalPolicy(config, utc_now, may_ask=get_worker is launch.start).obstacles,
+        obstacles=policy.obstacles,
+        consent=policy.consent(),
         waits=WaitsFile(),
         ask_elsewhere=ask_again,
         running_notes=running.disagreements,
@@ -174,9 +176,9 @@ def _open_record(config: Config, boot_id: str, busy: BusyTimeout, *, on_trial: b
     return Record(directory, lambda: timestamp(utc_now()), boot_id, on_trial=on_trial, busy=busy)
 
 
-def _delta_policy(config: Config) -> DeltaPolicy:
+def _delta_policy(config: Config, budget: int) -> DeltaPolicy:
     delta = config.delta
-    return DeltaPolicy(delta.reuse, delta.patches, delta.budget, insist=delta.on_failure == "fail")
+    return DeltaPolicy(delta.reuse, delta.patches, budget, insist=delta.on_failure == "fail")
 
 
 def _lock(what: str) -> AbstractContextManager[None]:

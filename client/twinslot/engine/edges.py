@@ -11,6 +11,7 @@ from typing import Protocol
 
 from twinslot.bootloader.base import Bootloader
 from twinslot.core.change import Demands
+from twinslot.core.errors import Refusal, RefusedError
 from twinslot.core.model import CheckResult, Floors, SlotName
 from twinslot.core.origin import NOBODY, Origin
 from twinslot.core.policy import Obstacle, Question
@@ -85,6 +86,37 @@ class WaitStore(Protocol):
         ...
 
 
+class ConsentEdge(Protocol):
+    """What people say of an update; `policy.consent.LocalConsent`."""
+
+    def approve(self, release: str, by: str) -> None:
+        """Somebody agrees; raises `RefusedError` where nobody is asked."""
+        ...
+
+    def hold(self, release: str, change: str, seconds: float, by: str) -> float:
+        """Somebody puts it off; gives the seconds for which it is held. Raises as `approve`, and when that is over."""
+        ...
+
+    def settle(self) -> None:
+        """An update was committed: what was said is over."""
+        ...
+
+
+class UnaskedConsent:
+    """Implements `ConsentEdge` where nobody is asked."""
+
+    def approve(self, release: str, by: str) -> None:  # noqa: ARG002
+        """See `ConsentEdge`."""
+        raise RefusedError(Refusal("no-consent", "updates of this device wait for nobody's word"))
+
+    def hold(self, release: str, change: str, seconds: float, by: str) -> float:  # noqa: ARG002
+        """See `ConsentEdge`."""
+        raise RefusedError(Refusal("no-consent", "updates of this device wait for nobody's word"))
+
+    def settle(self) -> None:
+        """See `ConsentEdge`."""
+
+
 class RememberedWait:
     """Implements `WaitStore` in this process."""
 
@@ -146,6 +178,7 @@ class Device:
         variant: its variant; None where local configuration names none.
         obstacles: Gathers what stands against a step beside the update itself (`core.policy`).
         waits: Where it is told what an update waits for.
+        consent: What people say of the update that waits.
         ask_elsewhere: Has policy asked again outside of this process, where programs of the product may run.
         expecting: Entered while an image's head is on its way and until it is verified: the trust process may start
             meanwhile, which takes longer than its answer.
@@ -183,3 +216,4 @@ class Device:
     obstacles: Callable[[Question], tuple[Obstacle, ...]] = _nothing_against
     waits: WaitStore = field(default_factory=RememberedWait)
     ask_elsewhere: Callable[[], None] = lambda: None
+    consent: ConsentEdge = field(default_factory=UnaskedConsent)

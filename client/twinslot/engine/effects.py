@@ -176,6 +176,8 @@ class Effects:
         self._update.close(AuditEvent.COMMITTED, outcome=Outcome.COMMITTED, reason="")
         if record is not None:
             self._tolerate(record.migrate)
+        if transaction.kind == "install":
+            self._device.consent.settle()
 
     # keeps: S6
     def close_rolled_back(self) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from twinslot.core.errors import Refusal, RefusedError, TwinslotError
-from twinslot.core.events import AuditEvent
+from twinslot.core.events import AuditEvent, origin_text
 from twinslot.core.health import failed, failed_checks, judged
 from twinslot.core.lifecycle import Event, State
 from twinslot.core.model import CheckResult, Reason, SlotState
@@ -98,6 +98,45 @@ class Engine:
             if session.update.state in _WAITING:
                 session.update.change(activate=True, restart=reboot)
             return self._gone_on(session, Wish(restart=reboot))
+
+    # keeps: REQ-POL-02
+    def approve(self, release: str) -> Transaction:
+        """Somebody agrees to the update that waits; it goes on at once if nothing else stands against it.
+
+        Args:
+            release: Its name, so that nobody agrees to another one than they mean.
+
+        Raises:
+            RefusedError: `refused.not-waiting`: another one waits, or none; `refused.no-consent`: nobody is asked.
+        """
+        with recovered(self._device, "approve") as session:
+            transaction = _named(session, release)
+            self._device.consent.approve(release, origin_text(self._device.origin.as_dict()))
+            session.update.announcer.note(AuditEvent.APPROVED, None, release=release)
+            if not transaction.activate:
+                return transaction
+            wish = Wish(restart=transaction.restart, revert=transaction.kind == "rollback")
+            return self._gone_on(session, wish)
+
+    # keeps: REQ-POL-02
+    def hold(self, seconds: float) -> Transaction:
+        """Somebody puts the update that waits off, at most for as long as this device allows in all.
+
+        Args:
+            seconds: For how long.
+
+        Raises:
+            RefusedError: `refused.not-waiting`: none waits to be armed; `refused.no-consent`; `refused.hold-over`.
+        """
+        with recovered(self._device, "hold") as session:
+            transaction = _named(session, None)
+            by = origin_text(self._device.origin.as_dict())
+            held = self._device.consent.hold(transaction.release.name, transaction.change, seconds, by)
+            name = transaction.release.name
+            session.update.announcer.note(AuditEvent.HELD, None, release=name, seconds=round(held))
+            if transaction.activate:
+                may(Gate.ACTIVATE, Wish(restart=transaction.restart), self._device, session.update)
+            return transaction
 
     # keeps: S20
     def go_on(self) -> Transaction | None:
@@ -296,6 +335,17 @@ def _judge(session: Session, results: tuple[CheckResult, ...]) -> Transaction:
 def _waits(transaction: Transaction | None) -> bool:
     """An update that is to go on by itself once policy lets it."""
     return transaction is not None and transaction.activate and transaction.state in _WAITING
+
+
+def _named(session: Session, release: str | None) -> Transaction:
+    """The update that is written and not armed, if it has this name; None: any."""
+    update = session.update
+    waiting = update.open if update.state is State.WRITTEN else None
+    if waiting is None or release not in (None, waiting.release.name):
+        found = waiting.release.name if waiting else "none"
+        hint = "'twinslot status' shows what waits; what is armed, 'twinslot cancel' drops"
+        raise RefusedError(Refusal("not-waiting", "this update does not wait to be armed", release, found, hint))
+    return waiting
 
 
 def _require_trial(session: Session) -> None:

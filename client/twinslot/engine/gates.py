@@ -9,8 +9,10 @@ from dataclasses import replace
 from twinslot.core.boot_variables import BootState
 from twinslot.core.errors import DeviceError, RefusedError
 from twinslot.core.events import AuditEvent
+from twinslot.core.fallback import judge_fallback
 from twinslot.core.inhibitors import NOT_ASKED
 from twinslot.core.lifecycle import ON_TRIAL
+from twinslot.core.model import SlotName
 from twinslot.core.policy import Gate, Go, PolicyFacts, Question, Refuse, Verdict, Wait, Wish, decide
 from twinslot.core.slotset import slots_from
 from twinslot.core.waiting import Waiting
@@ -91,8 +93,17 @@ def _ask(
         return verdict
     transaction = update.transaction  # asked last, since programs of the product take their time
     release, change = (transaction.release.name, transaction.change) if transaction else ("", "")
-    question = Question(gate, wish, release, change, _verified_date(update))
+    question = Question(gate, wish, release, change, _verified_date(update), _proven(way_back, state, update))
     return decide(gate, wish, replace(facts, obstacles=device.obstacles(question)))
+
+
+def _proven(way_back: SlotName, state: BootState | None, update: OpenUpdate) -> str:
+    """When the way back was last read whole, as far as environment and record say."""
+    known = None
+    with contextlib.suppress(DeviceError):
+        known = update.record.slot(way_back) if update.record and state else None
+    proven = judge_fallback(way_back, state.states[way_back] if state else None, known).proven
+    return timestamp(proven) if proven else ""
 
 
 def _verified_date(update: OpenUpdate) -> str:

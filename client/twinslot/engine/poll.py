@@ -8,13 +8,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import random
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from twinslot.config.options import Config
-from twinslot.core.backoff import Moment, left_of
+from twinslot.core.backoff import left_of
 from twinslot.core.errors import DeviceError, Refusal, RefusedError, TwinslotError
 from twinslot.core.events import AuditEvent
 from twinslot.core.model import SlotName
@@ -26,9 +25,9 @@ from twinslot.engine.naming import source_name
 from twinslot.engine.offered import recalls_here
 from twinslot.engine.trust_time import trust_time
 from twinslot.engine.verifier import GetWorker
+from twinslot.policy.moment import this_moment
 from twinslot.repository.poll import DOCUMENTS, Poll, PollSetting
 from twinslot.repository.state import PollState, read_state, write_state
-from twinslot.storage.lock import this_boot
 from twinslot.worker.file_fetcher import FileFetcher
 
 log = logging.getLogger(__name__)
@@ -165,7 +164,7 @@ def _setting(config: Config) -> PollSetting:
         roles=config.repository.approved_by,
         identity=fingerprint_of(device_id(config)),
         time=trust_time(config, _verified_date(config)),
-        moment=Moment(time.time(), this_boot(), time.clock_gettime(time.CLOCK_BOOTTIME)),
+        moment=this_moment(),
         silence=config.repository.silence,
         jitter=random.random(),  # noqa: S311 - spreading load, not a secret
     )

@@ -20,6 +20,7 @@ from twinslot.policy.logind import logind_inhibitors
 
 if TYPE_CHECKING:
     from twinslot.core.windows import WindowState
+    from twinslot.policy.consent import LocalConsent
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,12 @@ class LocalPolicy:
     # keeps: S20
     def obstacles(self, question: Question) -> tuple[Obstacle, ...]:
         """What stands against a step now. What is cheap comes first: programs are asked when nothing else does."""
-        found = (*in_use(self.inhibitors(), question.gate), *self._windows(question))
+        found = (
+            *in_use(self.inhibitors(), question.gate),
+            *self._conditions(question),
+            *self._windows(question),
+            *self._people(question),
+        )
         return found or (self._programs() if question.gate in WORDS["restart"] else ())
 
     def inhibitors(self) -> tuple[Inhibitor, ...]:
@@ -50,6 +56,64 @@ class LocalPolicy:
         held = HeldInhibitors(self._below(HELD)).inhibitors()
         logind = logind_inhibitors(self.root) if self.config.policy.in_use.logind else ()
         return (*held, *file_inhibitors(self._below(DIRECTORY)), *logind)
+
+    def consent(self) -> LocalConsent:
+        """What people have said."""
+        from twinslot.policy.consent import LocalConsent
+        from twinslot.policy.moment import this_moment
+
+        return LocalConsent(self.config.policy.consent, self.config.record.directory, this_moment)
+
+    def metered(self) -> tuple[str, ...]:
+        """The interfaces that lead out, if one of them is metered; empty: none is."""
+        patterns = self.config.policy.network.metered
+        if not patterns:
+            return ()
+        from twinslot.core.conditions import is_metered
+        from twinslot.policy.conditions import ways_out
+
+        names = ways_out(self.root)
+        return names if is_metered(names, patterns) else ()
+
+    def budget(self) -> int:
+        """Bytes that one update may fetch now; 0: no bound."""
+        bounds = [self.config.delta.budget]
+        network = self.config.policy.network
+        if network.on_metered == "budget" and network.budget and self.metered():
+            bounds.append(network.budget)
+        return min((bound for bound in bounds if bound), default=0)
+
+    def _people(self, question: Question) -> tuple[Obstacle, ...]:
+        if self.config.policy.consent.mode == "none" or question.gate not in WORDS["restart"] or question.wish.revert:
+            return ()
+        found = self.consent().obstacle(question.release, question.change)
+        return (found,) if found else ()
+
+    # keeps: REQ-POL-03
+    def _conditions(self, question: Question) -> tuple[Obstacle, ...]:
+        policy, begins = self.config.policy, question.gate in (Gate.FETCH, Gate.WRITE)
+        found: list[Obstacle | None] = []
+        if question.gate is not Gate.FETCH and (policy.power.mains or policy.power.battery):
+            from twinslot.core.conditions import power
+            from twinslot.policy.conditions import supplies
+
+            found.append(power(supplies(self.root), mains=policy.power.mains, battery=policy.power.battery))
+        if begins and policy.free_space:
+            from twinslot.core.conditions import room
+            from twinslot.policy.conditions import free_bytes
+
+            found.append(room(free_bytes(self.config.record.directory), policy.free_space))
+        if begins and policy.fallback_proven:
+            from twinslot.core.conditions import unproven
+            from twinslot.core.fallback import parse_date
+
+            found.append(unproven(parse_date(question.proven), self.now(), policy.fallback_proven))
+        names = self.metered() if policy.network.on_metered == "wait" else ()
+        if question.gate is Gate.FETCH and question.wish.remote and names:
+            from twinslot.core.conditions import metered
+
+            found.append(metered(names))
+        return tuple(each for each in found if each)
 
     def _programs(self) -> tuple[Obstacle, ...]:
         from twinslot.policy.ready import busy, programs
@@ -91,6 +155,7 @@ class LocalPolicy:
             return WindowState(open=self.config.policy.clock_unknown == "open")
         return window_state(windows_of(tables, f"{step}_window"), self.now())
 
+    # keeps: REQ-POL-01
     def _windows(self, question: Question) -> tuple[Obstacle, ...]:
         if question.gate is Gate.WRITE or (question.gate is Gate.FETCH and not question.wish.remote):
             return ()

@@ -25,10 +25,12 @@ def policy_status(config: Config, view: View) -> dict[str, Any]:
     verified = (view.record.document("verified-date") if view.record else None) or ""
     current = view.facts.record.current if view.facts.record else None
     told = WaitsFile().told() if current is not None and current.state in _WAITING else None
+    asked = config.policy.consent.mode != "none"
     return {
         "waits": _waits(told),
         "inhibitors": [each.as_dict() for each in policy.inhibitors()],
         "windows": {name: _window(policy.window(name, verified)) for name in ("fetch", "restart")},
+        "consent": policy.consent().describe(current.change if current else "") if asked else None,
         "clock_known": policy.clock_known(verified),
     }
 

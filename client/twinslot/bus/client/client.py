@@ -131,6 +131,14 @@ class BusUpdater:
         except CancelledError:
             return None
 
+    def approve(self, release: str) -> Transaction:
+        """See `Updater`."""
+        return _needed(self._watch(lambda: self._start("Approve", "s", [names.text(release)]), quiet, None))
+
+    def hold(self, seconds: float) -> Transaction:
+        """See `Updater`."""
+        return _needed(self._watch(lambda: self._start("Hold", "t", [int(seconds)]), quiet, None))
+
     def inhibit(self, what: str, who: str, why: str) -> int:
         """See `Updater`."""
         texts = [names.text(each) for each in (what, who, why)]

@@ -73,6 +73,8 @@ class Update:
             "Rollback": self._rollback,
             "Cancel": self._cancel,
             "Decline": self._decline,
+            "Approve": self._approve,
+            "Hold": self._hold,
             "Inhibit": self._inhibit,
             "GetStatus": self._get_status,
             "GetHistory": self._get_history,
@@ -145,6 +147,14 @@ class Update:
             return [running.path]
         updater = self._updater_of(call.origin)
         return [self.jobs.start("cancel", lambda _: updater.cancel(), call.origin).path]
+
+    async def _approve(self, call: Call) -> list[Any]:
+        (release,), updater = call.body, self._updater_of(call.origin)
+        return [self.jobs.start("approve", lambda _: updater.approve(release), call.origin).path]
+
+    async def _hold(self, call: Call) -> list[Any]:
+        (seconds,), updater = call.body, self._updater_of(call.origin)
+        return [self.jobs.start("hold", lambda _: updater.hold(seconds), call.origin).path]
 
     async def _inhibit(self, call: Call) -> list[Any]:
         what, who, why = call.body

@@ -1,10 +1,10 @@
-"""`continue`: policy is asked again for the update that waits."""
+"""`continue`, `approve`, `hold`: what becomes of an update that waits by the device's own policy."""
 
 from __future__ import annotations
 
 import argparse
 
-from twinslot.cli.host import Host, require_root
+from twinslot.cli.host import Host, require_root, updater
 from twinslot.cli.output import Output
 from twinslot.cli.result import show
 from twinslot.core.errors import RefusedError
@@ -21,4 +21,18 @@ def continue_(arguments: argparse.Namespace, host: Host, output: Output) -> int:
         if not arguments.if_waiting or e.code != "refused.locked":
             raise
         return 0  # whoever holds the lock passes the gates, too
+    return show(found, output)
+
+
+def approve(arguments: argparse.Namespace, host: Host, output: Output) -> int:
+    """Agree to the update that waits."""
+    with updater(arguments, host, host.config(arguments.config_root)) as device:
+        found = device.approve(arguments.release)
+    return show(found, output)
+
+
+def hold(arguments: argparse.Namespace, host: Host, output: Output) -> int:
+    """Put the update that waits off."""
+    with updater(arguments, host, host.config(arguments.config_root)) as device:
+        found = device.hold(arguments.until)
     return show(found, output)
