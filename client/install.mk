@@ -41,7 +41,7 @@ install: ## the client's files below DESTDIR, for packages: PREFIX, PYTHONDIR, C
 	$(if $(COMPILE),$(COMPILE) -I -m compileall -q -f --invalidation-mode unchecked-hash -s '$(DESTDIR)' -p / $(MODULES)/twinslot)
 	$(PLACED) client/twinslot.launcher > $(DESTDIR)$(PREFIX)/bin/twinslot
 	chmod 755 $(DESTDIR)$(PREFIX)/bin/twinslot
-	for unit in systemd/twinslot*.service systemd/*.socket systemd/*.timer systemd/*.path; do \
+	for unit in systemd/twinslot*.service systemd/*.socket systemd/*.timer systemd/*.path systemd/*.target; do \
 		$(PLACED) $$unit > $(DESTDIR)$(UNITDIR)/$${unit##*/} && chmod 644 $(DESTDIR)$(UNITDIR)/$${unit##*/} || exit 1; done
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/lib/twinslot systemd/deadline
 	install -D -m 644 -t $(DESTDIR)/usr/lib/twinslot systemd/deadline.env  # configuration: not below PREFIX

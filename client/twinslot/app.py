@@ -187,6 +187,10 @@ class DeviceUpdater(Updater, Protocol):
         """Ask policy again for an update that waits; None: nothing is under way."""
         ...
 
+    def watch(self) -> tuple[CheckResult, ...]:
+        """Look at the signals of the release that was committed last; empty: nothing is watched."""
+        ...
+
     def boot(self) -> BootReport:
         """After each start: find out what happened, repair, record."""
         ...
@@ -404,6 +408,10 @@ class LocalUpdater:
     def go_on(self) -> Transaction | None:
         """See `DeviceUpdater`."""
         return self.engine().go_on()
+
+    def watch(self) -> tuple[CheckResult, ...]:
+        """See `DeviceUpdater`."""
+        return self.engine().watch()
 
     def boot(self) -> BootReport:
         """See `DeviceUpdater`."""

@@ -44,6 +44,7 @@ EXPOSURE = {
     "twinslot-report.service": 9,
     "twinslot-scrub.service": 9,
     "twinslot-verify@.service": 2,
+    "twinslot-watch.service": 87,
     "twinslot-decrypt@.service": 2,
 }
 ENABLED = {
@@ -52,6 +53,7 @@ ENABLED = {
     "multi-user.target.wants/twinslot-boot.service",
     "multi-user.target.wants/twinslot-commit.service",
     "multi-user.target.wants/twinslot-device-key.service",
+    "multi-user.target.wants/twinslot-trial.target",
     "paths.target.wants/twinslot-continue.path",
     "sockets.target.wants/twinslot-decrypt.socket",
     "sockets.target.wants/twinslot-fetch.socket",
@@ -61,6 +63,7 @@ ENABLED = {
     "sysinit.target.wants/twinslot-deadline.service",
     "timers.target.wants/twinslot-continue.timer",
     "timers.target.wants/twinslot-fleet.timer",
+    "timers.target.wants/twinslot-watch.timer",
     "timers.target.wants/twinslot-poll.timer",
     "timers.target.wants/twinslot-report.timer",
     "timers.target.wants/twinslot-scrub.timer",

@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from copy import deepcopy
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from twinslot.bootloader.base import Bootloader
 from twinslot.cli.main import main
 from twinslot.cli.trial import UNDECIDED
 from twinslot.config.policy import ConsentConfig
+from twinslot.config.watch import WatchConfig
 from twinslot.core.backoff import Moment
 from twinslot.core.errors import DeviceError, Refusal, RefusedError
 from twinslot.core.inhibitors import WORDS, Inhibitor
@@ -33,11 +35,13 @@ from twinslot.core.policy import Obstacle, Question
 from twinslot.core.progress import Observer
 from twinslot.core.requests import InstallOptions
 from twinslot.core.stream import ImageHead
+from twinslot.core.transaction import Transaction
 from twinslot.engine.edges import Device, RememberedWait, Verified
 from twinslot.engine.engine import Engine
 from twinslot.payloads.base import PayloadPlace
 from twinslot.payloads.partition.handler import PartitionPlace
 from twinslot.policy.consent import LocalConsent
+from twinslot.policy.watch import LocalWatch
 from twinslot.storage.known_lists import ListStore
 from twinslot.storage.record.record import Record
 from twinslot.storage.slot_reader import SlotReader, open_reader
@@ -83,6 +87,32 @@ def _path(slot: SlotName, payload: str) -> str:
     return f"slot_{slot}" if payload == "rootfs" else f"slot_{slot}_{payload}"
 
 
+class ToldTrial:
+    """What a product hears of a trial, in a list."""
+
+    def __init__(self, told: list[str]) -> None:
+        self._told = told
+
+    def begins(self, transaction: Transaction) -> None:
+        self._told.append(transaction.release.name)
+
+    def is_none(self) -> None:
+        self._told.append("none")
+
+    def committed(self) -> None:
+        self._told.append("committed")
+
+
+@dataclass(frozen=True, slots=True)
+class BoardWatch(LocalWatch):
+    """The real one, with a signal that fails when the board says so."""
+
+    fails: bool = False
+
+    def signals(self) -> tuple[CheckResult, ...]:
+        return (CheckResult("pump", required=True, passed=not self.fails),)
+
+
 class SimulatedBoard:
     """A device that boots, counts, tears and forgets.
 
@@ -115,6 +145,9 @@ class SimulatedBoard:
         self.obstacles: tuple[Obstacle, ...] = ()  # what else stands against every step
         self.questions: list[Question] = []  # that policy was asked
         self.waits = RememberedWait()  # a file in /run
+        self.told_trial: list[str] = []  # what the product heard of trials
+        self.watching = WatchConfig()
+        self.signals_fail = False
         self.consent = LocalConsent(ConsentConfig(), self.data, self.moment)
         self.faults = Faults()
         self.shortages = Shortages()
@@ -260,6 +293,10 @@ class SimulatedBoard:
             obstacles=self._obstacles,
             waits=self.waits,
             consent=self.consent,
+            trial=ToldTrial(self.told_trial),
+            watch=BoardWatch(
+                self.watching, self.data, self.moment, self.data.parent / "watch", fails=self.signals_fail
+            ),
         )
 
     def _obstacles(self, question: Question) -> tuple[Obstacle, ...]:

@@ -11,6 +11,7 @@ import pytest
 from simulation.board import SimulatedBoard
 from simulation.bootloader import SimulatedBootloader
 from simulation.image import SmallImage, SmallStream
+from twinslot.config.watch import WatchConfig
 from twinslot.core.errors import Refusal, RefusedError
 from twinslot.core.inhibitors import WORDS, Inhibitor
 from twinslot.core.model import SlotName
@@ -301,3 +302,108 @@ def test_an_update_that_is_dropped_waits_no_more(board: SimulatedBoard) -> None:
     board.engine().install(SmallStream(NEW), InstallOptions())
     board.engine().cancel()
     assert board.waits.told() is None
+
+
+@pytest.mark.verifies("S20")
+def test_the_product_hears_that_it_is_on_trial_before_it_serves_anybody_and_when_that_is_over(
+    board: SimulatedBoard,
+) -> None:
+    assert board.told_trial == ["none"]
+    board.install(NEW)
+    board.start()
+    board.engine().boot()
+    assert board.told_trial[-1] == "2.0"
+    board.engine().check()
+    assert board.told_trial[-1] == "2.0"
+    board.engine().commit(if_trial=True)
+    assert (board.told_trial[-1], board.no_trial) == ("committed", True)
+    board.live()
+    assert board.told_trial[-1] == "none"
+
+
+def restarts(board: SimulatedBoard) -> bool:
+    """Whether it is about to."""
+    return board.wants_reboot
+
+
+def watched(tmp_path: Path, action: str = "rollback") -> SimulatedBoard:
+    """A board that runs an update, which is watched: two looks in a row must fail."""
+    board = SimulatedBoard(tmp_path, OLD, NEW, SmallImage("3.0", 30))
+    board.watching = WatchConfig(time=3600, failures=2, action=action)
+    board.live()
+    board.install(NEW)
+    board.live()
+    assert board.system() is NEW
+    return board
+
+
+@pytest.mark.verifies("REQ-POL-04")
+def test_signals_that_fail_after_the_commit_lead_back_once_and_no_further(tmp_path: Path) -> None:
+    board = watched(tmp_path)
+    assert [each.passed for each in board.engine().watch()] == [True]
+    board.signals_fail = True
+    board.engine().watch()
+    assert restarts(board) is False
+    board.engine().watch()
+    assert restarts(board) is True
+    board.live()
+    assert board.system() is OLD
+    assert "watch-failed" in events(board)
+    for _ in range(3):
+        assert board.engine().watch() == ()
+    assert restarts(board) is False
+    with board.open_record() as record:
+        assert record.failed() == {20: "watch"}
+    with pytest.raises(RefusedError, match="rolled back on this device before"):
+        board.engine().install(SmallStream(NEW), InstallOptions())
+
+
+@pytest.mark.verifies("REQ-POL-04", "S20")
+def test_a_watched_release_is_not_left_while_the_device_is_in_use(tmp_path: Path) -> None:
+    board = watched(tmp_path)
+    board.signals_fail = True
+    board.inhibitors = (THERAPY,)
+    board.engine().watch()
+    for _ in range(3):
+        with pytest.raises(RefusedError, match="'therapy' uses the device"):
+            board.engine().watch()
+    assert restarts(board) is False
+    assert events(board).count("watch-failed") == 1
+    board.inhibitors = ()
+    board.engine().watch()
+    assert restarts(board) is True
+
+
+@pytest.mark.verifies("REQ-POL-04")
+def test_what_is_only_to_be_told_leaves_the_release(tmp_path: Path) -> None:
+    board = watched(tmp_path, action="tell")
+    board.signals_fail = True
+    for _ in range(4):
+        board.engine().watch()
+    assert restarts(board) is False
+    assert events(board).count("watch-failed") == 1
+
+
+@pytest.mark.verifies("REQ-POL-04")
+def test_a_watched_release_is_not_left_for_one_below_the_security_epoch(tmp_path: Path) -> None:
+    raised = SmallImage("4.0", 40, epoch=2)
+    board = SimulatedBoard(tmp_path, OLD, raised)
+    board.watching = WatchConfig(time=3600, failures=1, action="rollback")
+    board.live()
+    board.install(raised)
+    board.live()
+    board.signals_fail = True
+    with pytest.raises(RefusedError):
+        board.engine().watch()
+    assert restarts(board) is False
+    board.live()
+    assert board.system() is raised
+
+
+def test_after_its_time_a_release_is_watched_no_more(tmp_path: Path) -> None:
+    board = watched(tmp_path)
+    board.engine().watch()
+    board.wait(3601)
+    board.engine().watch()
+    board.signals_fail = True
+    assert board.engine().watch() == ()

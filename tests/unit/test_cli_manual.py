@@ -272,4 +272,4 @@ def test_the_verbs_of_units_are_not_between_those_of_people() -> None:
     text = cli_parser.make_parser().format_help()
     listed = re.findall(r"^    ([a-z-]+) ", text, re.MULTILINE)
     assert set(listed) == verbs_of(cli_parser.make_parser()).keys() - set(cli_help.UNITS)
-    assert "For systemd units alone: boot, service." in " ".join(text.split())
+    assert "For systemd units alone: boot, service, watch." in " ".join(text.split())

@@ -39,6 +39,7 @@ from twinslot.payloads.select import find_places
 from twinslot.policy import conditions, local
 from twinslot.policy.consent import LocalConsent
 from twinslot.policy.local import LocalPolicy
+from twinslot.policy.watch import LocalWatch
 from twinslot.queries import preview
 from twinslot.queries.doctor import doctor
 from twinslot.repository.state import PollState
@@ -68,6 +69,12 @@ argv = ["true"]
 [[health.http]]
 name = "web"
 url = "http://127.0.0.1:9/"
+[[watch.program]]
+name = "current"
+argv = ["sh", "-c", "sleep 0.4; echo 5"]
+low = 1
+high = 9
+timeout = 30
 [[policy.fetch_window]]
 calendar = "*-*-* 11:00"
 duration = 7200
@@ -77,8 +84,8 @@ calendar = "*-*-* 11:00"
 duration = 7200
 timezone = "UTC"
 """
-LISTS = ("health.command", "health.http", "policy.fetch_window", "policy.restart_window")
 HAWKBIT = "[hawkbit]\nurl = 'https://server'\ncontroller = '/proc/sys/kernel/ostype'"
+LISTS = ("health.command", "health.http", "policy.fetch_window", "policy.restart_window", "watch.program")
 WHERE = RunningSlot(SlotName.A, frozenset(), ("said by the test",))
 MANIFEST = make_sample(facts=dataclasses.replace(FACTS, hardware=("rev-c",), variants=("icu",), checks=()))
 
@@ -191,6 +198,13 @@ def waits(config: Config) -> object:
         found += [here.window(step, "2026-01-01T00:00:00+00:00") for step in ("fetch", "restart")]
         found += [here.obstacles(Question(gate, Wish(remote=True))) for gate in Gate]
     return found
+
+
+def watches(config: Config) -> object:
+    """What is looked at, and what follows from a first look that failed."""
+    here = LocalWatch(config.watch, config.record.directory, itertools.repeat(Moment(0, "1", 0)).__next__)
+    seen = [(each.name, each.passed, each.detail) for each in here.signals()]
+    return seen, here.judge("a", failed=True), here.is_over("a")
 
 
 def agrees(config: Config) -> object:
@@ -355,6 +369,15 @@ KEYS: dict[str, tuple[str, str, Callable[[Config], object]]] = {
     "health.http.delay": ("", "5", checks),
     "health.http.required": ("", "false", checks),
     "trial.deadline": ("", "77", diagnosis),
+    "watch.time": ("", "3600", watches),
+    "watch.failures": ("[watch]\ntime = 3600\naction = 'rollback'", "1", watches),
+    "watch.action": ("[watch]\ntime = 3600\nfailures = 1", '"rollback"', watches),
+    "watch.units": ("", '["no-such-unit.service"]', watches),
+    "watch.program.name": ("", '"drain"', watches),
+    "watch.program.argv": ("", '["false"]', watches),
+    "watch.program.low": ("", "7", watches),
+    "watch.program.high": ("", "3", watches),
+    "watch.program.timeout": ("", "0.1", watches),
     "policy.in_use.directories": ("", '["{0}/busy.d"]', asks_programs),
     "policy.in_use.timeout": ("[policy.in_use]\ndirectories = ['{0}/slow.d']", "0.1", asks_programs),
     "policy.in_use.logind": ("", "false", uses),

@@ -15,7 +15,7 @@ class Help:
     examples: tuple[str, ...]
 
 
-UNITS: Final = ("boot", "service")  # called by systemd units alone; not in the list of commands
+UNITS: Final = ("boot", "service", "watch")  # called by systemd units alone; not in the list of commands
 
 TOP: Final = (
     "Update this device with a signed image, try the new system on trial, and go back when it is not well. "
@@ -233,6 +233,13 @@ VERBS: Final[Mapping[str, Help]] = {
             "record it. For twinslot-boot.service; it may be repeated."
         ),
         ("sudo twinslot boot",),
+    ),
+    "watch": Help(
+        (
+            "Look at the signals of '[watch]' once, while the release that was committed last is watched, and do what "
+            "follows from them. For twinslot-watch.timer."
+        ),
+        ("sudo twinslot watch",),
     ),
     "service": Help(
         "Be the service on the system bus until it is idle. For twinslot.service, which the bus starts.",

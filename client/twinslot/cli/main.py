@@ -40,7 +40,7 @@ _VERBS: Final = {  # module below `cli.verbs` -> verbs in it; imported when one 
     "poll": ("poll",),
     "report": ("report", "metrics"),
     "scrub": ("scrub",),
-    "policy": ("continue", "approve", "hold"),
+    "policy": ("continue", "approve", "hold", "watch"),
     "operate": ("activate", "commit", "rollback", "cancel"),
     "trial": ("boot", "check"),
     "service": ("service",),

@@ -155,6 +155,7 @@ def _add_units(verbs: _Verbs, anywhere: Parser) -> None:
     verbs.add_parser("boot", parents=[anywhere])  # no help: it is not in the list
     check = verbs.add_parser("check", parents=[anywhere], help="run the health checks; on trial, a failed one ends it")
     check.add_argument("--if-trial", action="store_true", help="run none without a trial (for the systemd unit)")
+    verbs.add_parser("watch", parents=[anywhere])
     verbs.add_parser("service", parents=[anywhere])
 
 

@@ -41,6 +41,7 @@ REASONS: Final = {
     Reason.REPLACED: "a newer install replaced it before it was booted",
     Reason.OVERTAKEN: "the boot environment went on to another update",
     Reason.NEWER_CLIENT: "a newer client left it in a state that this client does not know",
+    Reason.WATCH: "its signals failed after the commit",
     Reason.FAILED: "an error ended it before the new system was booted",
 }
 

@@ -19,6 +19,7 @@ from twinslot.config.acceptance import AcceptanceConfig, check_acceptance
 from twinslot.config.fields import build, option
 from twinslot.config.files import DIRECTORIES, find, merge
 from twinslot.config.policy import PolicyConfig, check_policy
+from twinslot.config.watch import WatchConfig
 from twinslot.core.errors import DeviceError, TwinslotError
 from twinslot.core.loaders import BACKENDS, Reach
 from twinslot.core.model import PARTITION, SlotName
@@ -435,6 +436,7 @@ class Config:
     reports: ReportConfig = option("Who is told what became of updates.", factory=ReportConfig)
     health: HealthConfig = option("What a healthy device is.", factory=HealthConfig)
     trial: TrialConfig = option("The trial boot.", factory=TrialConfig)
+    watch: WatchConfig = option("What the product says after a commit.", factory=WatchConfig)
     policy: PolicyConfig = option("When an update may go on.", factory=PolicyConfig)
     record: RecordConfig = option("Where state lives.", factory=RecordConfig)
 

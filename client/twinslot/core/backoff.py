@@ -54,6 +54,16 @@ def pause_after(failures: int, wait: float, jitter: float, now: Moment) -> Pause
     return Pause(seconds, now.clock, now.boot_id, now.uptime)
 
 
+def elapsed(clock: float, boot_id: str, uptime: float, now: Moment) -> float:
+    """Seconds that are known to have passed since a moment that was kept; 0 when none was (its boot is empty).
+
+    In the same boot by the uptime, which nobody sets; from another one by the clock, as far as it went forward.
+    """
+    if boot_id == now.boot_id:
+        return max(0.0, now.uptime - uptime)
+    return max(0.0, now.clock - clock) if boot_id else 0.0
+
+
 def left_of(pause: Pause, now: Moment) -> float:
     """Seconds that are left of it.
 

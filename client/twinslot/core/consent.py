@@ -12,7 +12,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, replace
 
-from twinslot.core.backoff import Moment
+from twinslot.core.backoff import Moment, elapsed
 from twinslot.core.errors import Refusal
 from twinslot.core.stored import Kept
 
@@ -67,11 +67,7 @@ class Consent(Kept):
 
 def count(consent: Consent, release: str, now: Moment) -> Consent:
     """The same, counted up to now, for the release that waits now."""
-    if consent.boot_id == now.boot_id:
-        passed = now.uptime - consent.uptime
-    else:
-        passed = now.clock - consent.clock if consent.boot_id else 0.0
-    counted = consent.counted + max(0.0, passed)
+    counted = consent.counted + elapsed(consent.clock, consent.boot_id, consent.uptime, now)
     told = consent.told if consent.release == release and consent.boot_id else counted
     return replace(
         consent,
@@ -104,12 +100,11 @@ def missing(consent: Consent, mode: ConsentMode, bounds: ConsentBounds) -> tuple
     if mode is ConsentMode.REQUIRED:
         why = Refusal("not-approved", "nobody has approved the update yet", consent.release, hint=hint)
         return why, bounds.limit - consent.counted
-    if mode is ConsentMode.NOTIFY:
-        until = min(consent.told + bounds.notice, bounds.limit)
-        if consent.counted >= until:
-            return None
-        return Refusal("notice", "people are given time to put the update off", hint=hint), until - consent.counted
-    return None
+    assert mode is ConsentMode.NOTIFY
+    until = min(consent.told + bounds.notice, bounds.limit)
+    if consent.counted >= until:
+        return None
+    return Refusal("notice", "people are given time to put the update off", hint=hint), until - consent.counted
 
 
 def approve(consent: Consent, by: str) -> Consent:

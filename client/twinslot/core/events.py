@@ -111,6 +111,12 @@ class AuditEvent(enum.StrEnum):
         "somebody put the update off",
         {"release": "name of the release", "seconds": "for so many, by what this device allows"},
     )
+    WATCH_FAILED = (
+        "watch-failed",
+        WARNING,
+        "the signals of the committed release failed",
+        {"failed": "names", "release": "name of the release", "action": "`tell` or `rollback`"},
+    )
     REFUSED = "refused", ERROR, "a request was refused; nothing changed", _FAILURE | _IMAGE
     VERB_FAILED = "verb-failed", ERROR, "a request ended with an error", _FAILURE | _IMAGE
     # What a start found and repaired

@@ -46,6 +46,7 @@ class Reason(enum.StrEnum):
     REPLACED = "replaced"  # a newer install took its place before it was booted
     OVERTAKEN = "overtaken"  # the environment has gone on to another update without it
     NEWER_CLIENT = "newer-client"  # a newer client left it in a state that this one does not know
+    WATCH = "watch"  # the product's signals failed after the commit
     FAILED = "failed"  # the install ended with an error before arming
 
 

@@ -27,7 +27,10 @@ from twinslot.health.run import ConfiguredChecks
 from twinslot.health.selection import check_names, configured_checks
 from twinslot.payloads.select import find_places
 from twinslot.policy.local import LocalPolicy
+from twinslot.policy.moment import this_moment
+from twinslot.policy.trial import TrialFile
 from twinslot.policy.waits import WaitsFile
+from twinslot.policy.watch import LocalWatch
 from twinslot.storage.attachments import DIRECTORY, AttachmentStore
 from twinslot.storage.known_lists import ListStore
 from twinslot.storage.lock import UpdateLock, this_boot
@@ -137,6 +140,8 @@ def open_device(config: Config, get_worker: GetWorker, origin: Origin) -> Device
         origin=origin,
         obstacles=policy.obstacles,
         consent=policy.consent(),
+        trial=TrialFile(),
+        watch=LocalWatch(config.watch, config.record.directory, this_moment),
         waits=WaitsFile(),
         ask_elsewhere=ask_again,
         running_notes=running.disagreements,

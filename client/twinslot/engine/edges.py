@@ -17,7 +17,9 @@ from twinslot.core.origin import NOBODY, Origin
 from twinslot.core.policy import Obstacle, Question
 from twinslot.core.progress import Observer
 from twinslot.core.stream import ImageHead
+from twinslot.core.transaction import Transaction
 from twinslot.core.waiting import Waiting
+from twinslot.core.watch import WatchStep
 from twinslot.payloads.select import Places
 from twinslot.storage.attachments import AttachmentStore
 from twinslot.storage.known_lists import ListStore
@@ -117,6 +119,74 @@ class UnaskedConsent:
         """See `ConsentEdge`."""
 
 
+class TrialEdge(Protocol):
+    """Who is told that the running system is on trial; `policy.trial.TrialFile`."""
+
+    def begins(self, transaction: Transaction) -> None:
+        """It is."""
+        ...
+
+    def is_none(self) -> None:
+        """Nothing is on trial."""
+        ...
+
+    def committed(self) -> None:
+        """The system that was on trial is kept."""
+        ...
+
+
+class UntoldTrial:
+    """Implements `TrialEdge` where nobody is told."""
+
+    def begins(self, transaction: Transaction) -> None:
+        """See `TrialEdge`."""
+
+    def is_none(self) -> None:
+        """See `TrialEdge`."""
+
+    def committed(self) -> None:
+        """See `TrialEdge`."""
+
+
+class WatchEdge(Protocol):
+    """The product's signals after a commit; `policy.watch.LocalWatch`."""
+
+    def mark(self, *, on: bool) -> None:
+        """Whether there may be something to watch from now on."""
+        ...
+
+    def is_over(self, transaction: str) -> bool:
+        """This update's release was watched for as long as is configured."""
+        ...
+
+    def signals(self) -> tuple[CheckResult, ...]:
+        """Ask the product."""
+        ...
+
+    def judge(self, transaction: str, *, failed: bool) -> tuple[WatchStep, bool]:
+        """What follows from a look, and whether it is the first time."""
+        ...
+
+
+class Unwatched:
+    """Implements `WatchEdge` where nothing is watched."""
+
+    def mark(self, *, on: bool) -> None:
+        """See `WatchEdge`."""
+
+    def is_over(self, transaction: str) -> bool:  # noqa: ARG002
+        """See `WatchEdge`."""
+        return True
+
+    def signals(self) -> tuple[CheckResult, ...]:
+        """See `WatchEdge`."""
+        return ()
+
+    def judge(self, transaction: str, *, failed: bool) -> tuple[WatchStep, bool]:  # noqa: ARG002
+        """See `WatchEdge`."""
+        return WatchStep.NOTHING, False
+
+
 class RememberedWait:
     """Implements `WaitStore` in this process."""
 
@@ -179,6 +249,8 @@ class Device:
         obstacles: Gathers what stands against a step beside the update itself (`core.policy`).
         waits: Where it is told what an update waits for.
         consent: What people say of the update that waits.
+        trial: Who is told that the running system is on trial.
+        watch: The product's signals after a commit.
         ask_elsewhere: Has policy asked again outside of this process, where programs of the product may run.
         expecting: Entered while an image's head is on its way and until it is verified: the trust process may start
             meanwhile, which takes longer than its answer.
@@ -217,3 +289,5 @@ class Device:
     waits: WaitStore = field(default_factory=RememberedWait)
     ask_elsewhere: Callable[[], None] = lambda: None
     consent: ConsentEdge = field(default_factory=UnaskedConsent)
+    trial: TrialEdge = field(default_factory=UntoldTrial)
+    watch: WatchEdge = field(default_factory=Unwatched)

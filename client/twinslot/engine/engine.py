@@ -9,15 +9,16 @@ from typing import Any, Final
 from twinslot.core.errors import Refusal, RefusedError, TwinslotError
 from twinslot.core.events import AuditEvent, origin_text
 from twinslot.core.health import failed, failed_checks, judged
-from twinslot.core.lifecycle import Event, State
+from twinslot.core.lifecycle import ON_TRIAL, Event, State
 from twinslot.core.model import CheckResult, Reason, SlotState
 from twinslot.core.policy import Gate, Wish
 from twinslot.core.progress import Meter, Observer, Phase, quiet
 from twinslot.core.requests import InstallOptions
 from twinslot.core.stream import ImageStream
 from twinslot.core.text import printable
-from twinslot.core.transaction import Transaction
+from twinslot.core.transaction import Outcome, Transaction
 from twinslot.core.waiting import Waiting
+from twinslot.core.watch import WatchStep
 from twinslot.engine.edges import Device
 from twinslot.engine.fallback import ScrubReport, note_start, scrub
 from twinslot.engine.gates import may, require
@@ -174,7 +175,17 @@ class Engine:
             self._device.tell_no_trial(session.update.state in _NO_TRIAL and not on_trial)
             note_start(session)
             self._device.waits.tell(Waiting() if _waits(session.update.transaction) else None)
+            self._tell_trial(session.update.transaction)
+            self._device.watch.mark(on=True)
             return BootReport(session.event, session.update.state, session.update.transaction, session.notes)
+
+    # keeps: S20
+    def _tell_trial(self, transaction: Transaction | None) -> None:
+        """The product may ask whether it runs on trial before it serves anybody."""
+        if transaction is not None and transaction.state in ON_TRIAL:
+            self._device.trial.begins(transaction)
+        else:
+            self._device.trial.is_none()
 
     # keeps: S6
     def check(self, observer: Observer = quiet) -> Transaction | None:
@@ -270,6 +281,31 @@ class Engine:
             machine.feed(Event.REVERT, why=reason)
             return update.open
 
+    # keeps: REQ-POL-04
+    def watch(self) -> tuple[CheckResult, ...]:
+        """Look at the product's signals of the release that was committed last, and do what follows from them.
+
+        Returns:
+            What they said; empty: nothing is watched.
+
+        Raises:
+            RefusedError: It is to be left, and that may not be done now: the next look tries again.
+        """
+        edge = self._device.watch
+        with recovered(self._device, "watch") as session:
+            watched = _watched(session)
+        if watched is None or edge.is_over(watched.id):
+            edge.mark(on=False)
+            return ()
+        results = edge.signals()  # without the lock
+        step, first = edge.judge(watched.id, failed=bool(failed(results)))
+        if step is WatchStep.NOTHING:
+            return results
+        with recovered(self._device, "watch") as session:
+            if _watched(session) == watched:  # nothing else happened meanwhile
+                _watch_failed(session, watched, results, first=first, leave=step is WatchStep.LEAVE)
+        return results
+
     def cancel(self) -> Transaction:
         """Drop an installed or armed update that was not booted yet; the target stays unbootable."""
         with recovered(self._device, "cancel") as session:
@@ -348,6 +384,34 @@ def _named(session: Session, release: str | None) -> Transaction:
     return waiting
 
 
+def _watched(session: Session) -> Transaction | None:
+    """The update whose release runs and was committed last; one that was reached by going back is not watched."""
+    nothing: list[Transaction] = []
+    newest = next(iter(session.effects.asked(lambda record: record.history(1), nothing)), None)
+    if newest is None or session.update.state is not State.IDLE or newest.target is not session.device.running:
+        return None
+    return newest if newest.outcome is Outcome.COMMITTED and newest.kind == "install" else None
+
+
+def _watch_failed(
+    session: Session, watched: Transaction, results: tuple[CheckResult, ...], *, first: bool, leave: bool
+) -> None:
+    """Tell it once; and where the configuration says so, try the other slot, unless something stands against it."""
+    names = [each.name for each in failed(results)]
+    if first:
+        action = "rollback" if leave else "tell"
+        session.update.announcer.note(
+            AuditEvent.WATCH_FAILED, None, failed=names, release=watched.release.name, action=action
+        )
+    if not leave:
+        return
+    wish = session.effects.wish = Wish(restart=True, revert=True)
+    require(Gate.ACTIVATE, wish, session.device, session.update, session.environment())
+    session.update.begin(replace(_revert(session), activate=True, restart=True))
+    session.record.add_failed(watched.release.sequence, Reason.WATCH, watched.id)
+    session.machine.feed(Event.REVERT, why=f"signals failed after the commit: {', '.join(names)}")
+
+
 def _require_trial(session: Session) -> None:
     if session.update.state is not State.TRIAL:
         raise RefusedError(Refusal("not-on-trial", "the running system is not on trial"))
@@ -358,6 +422,9 @@ def _keep(session: Session, force: str) -> Transaction:
     session.update.change(forced=bool(force))
     committed = session.update.open
     session.machine.feed(Event.HEALTHY, **({"force": force} if force else {}))
+    session.device.tell_no_trial(True)
+    session.device.trial.committed()
+    session.device.watch.mark(on=True)
     return _finished(session, committed)
 
 

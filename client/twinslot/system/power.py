@@ -33,13 +33,18 @@ def reboot() -> None:
 
 def ask_again() -> None:
     """Have systemd start what asks policy again; where that fails, the timer does it later."""
+    start_unit(CONTINUE)
+
+
+def start_unit(name: str) -> None:
+    """Have systemd start a unit; nothing waits for it, and where that fails it is told."""
     try:
-        ended = process.run(["systemctl", "--no-block", "start", CONTINUE], timeout=60)
+        ended = process.run(["systemctl", "--no-block", "start", name], timeout=60)
     except OSError as e:
-        log.warning("'%s' cannot be started: %s", CONTINUE, e.strerror)
+        log.warning("'%s' cannot be started: %s", name, e.strerror)
         return
     if ended.status != 0:
-        log.warning("'%s' cannot be started: %s", CONTINUE, ended.complaint())
+        log.warning("'%s' cannot be started: %s", name, ended.complaint())
 
 
 def _started_in_the_end(argv: list[str]) -> process.ProgramResult:

@@ -21,6 +21,7 @@ from twinslot.bus.server.calls import SharedLook
 from twinslot.bus.server.jobs import Jobs
 from twinslot.bus.server.objects import Call, Exporter, Method
 from twinslot.core.errors import Refusal, RefusedError, TwinslotError
+from twinslot.core.lifecycle import ON_TRIAL
 from twinslot.core.origin import NOBODY, Origin, OriginKind
 from twinslot.core.progress import Observer
 from twinslot.core.requests import ActivateOptions, CommitOptions, InstallOptions, RollbackOptions, overriding
@@ -198,6 +199,7 @@ class Update:
             "Version": twinslot.__version__,
             "RunningSlot": str(status["running"] or ""),
             "State": str(status["state"]),
+            "OnTrial": status["state"] in ON_TRIAL,
             "Slots": {name: _slot(slot) for name, slot in status["slots"].items()},
         }
 

@@ -1,4 +1,4 @@
-"""`continue`, `approve`, `hold`: what becomes of an update that waits by the device's own policy."""
+"""`continue`, `approve`, `hold`, `watch`: what becomes of an update that waits by the device's own policy."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import argparse
 
 from twinslot.cli.host import Host, require_root, updater
 from twinslot.cli.output import Output
+from twinslot.cli.render import check_lines
 from twinslot.cli.result import show
+from twinslot.core import stored
 from twinslot.core.errors import RefusedError
+from twinslot.core.text import printable
 from twinslot.core.transaction import Transaction
 
 
@@ -36,3 +39,14 @@ def hold(arguments: argparse.Namespace, host: Host, output: Output) -> int:
     with updater(arguments, host, host.config(arguments.config_root)) as device:
         found = device.hold(arguments.until)
     return show(found, output)
+
+
+def watch(arguments: argparse.Namespace, host: Host, output: Output) -> int:
+    """Look at the signals of the release that was committed last. Never by the bus: the product is asked."""
+    require_root(host, "only root may watch a release", "use 'sudo'")
+    results = host.local(host.config(arguments.config_root)).watch()
+    if output.as_json:
+        output.line({"type": "watch", "signals": [stored.write(each) for each in results]})
+    else:
+        output.text(map(printable, check_lines(results)))
+    return 0
