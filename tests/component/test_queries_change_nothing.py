@@ -40,17 +40,21 @@ pytestmark = pytest.mark.slow
 
 CONTENT = b"superblock".ljust(4096, b"\1") + bytes(100_000)
 CHANGING = {
+    "activate",
+    "approve",
+    "boot",
+    "cancel",
+    "check",
+    "commit",
+    "continue",
+    "device-key",
+    "hold",
     "install",
     "poll",
-    "device-key",
-    "scrub",
-    "activate",
-    "cancel",
-    "commit",
     "rollback",
-    "boot",
-    "check",
+    "scrub",
     "service",
+    "watch",
 }
 WHERE = RunningSlot(SlotName.A, frozenset(), ("said by the test",))
 
