@@ -56,9 +56,10 @@ test: packages $(STAMP) ## what CI runs: linters, unit, component, simulation, D
 	$(MAKE) test-host; host=$$?; \
 	tail -n +1 -f --pid=$$thirteen build/log/test-debian13.log; wait $$thirteen; thirteen=$$?; \
 	tail -n 1 -f --pid=$$board build/log/board.log; wait $$board || { tail -n 40 build/log/board.log; grep "failed: " build/log/board.log; exit 1; }; \
+	$(MAKE) test-hawkbit; hawkbit=$$?; \
 	$(MAKE) test-board; boards=$$?; \
 	$(MAKE) matrix; matrix=$$?; \
-	exit $$((host | thirteen | boards | matrix))
+	exit $$((host | thirteen | hawkbit | boards | matrix))
 
 check: $(STAMP) ## the fast part: linters and tests that take seconds
 	$(INSTALL) tests/apt-packages.txt debian/apt-packages.txt
@@ -69,6 +70,10 @@ test-host: $(STAMP) ## unit tests, components, simulation: all tests but the boa
 
 test-debian13: $(STAMP) ## the tests of the client with Debian 13's own Python and libraries
 	tests/debian13.sh
+
+test-hawkbit: $(STAMP) ## the list of an update server's situations on a real hawkBit: one of our own, or HAWKBIT=URL (admin:admin)
+	HAWKBIT="$(or $(HAWKBIT),start)" $(PYTEST) -q tests/component/test_hawkbit.py -k "hawkbit]" --durations=5
+.PHONY: test-hawkbit
 
 test-board: $(STAMP) ## the tests on emulated boards, but those of `make test-long`
 	$(AS_ROOT) $(BIN)/python -m twinslot_lab stories

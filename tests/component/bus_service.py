@@ -176,6 +176,9 @@ class PretendEngine(Engine):
         state = State.LEAVING if reason == "on trial" else State.ARMED
         return transaction(kind="rollback", state=state, reason=f"{reason} reboot={reboot}")
 
+    def decline(self, action: str, why: str) -> None:
+        raise RefusedError(Refusal("order", why, found=action))
+
     def cancel(self) -> Transaction:
         return transaction(outcome=Outcome.ABANDONED)
 

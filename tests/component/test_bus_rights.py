@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import grp
 import os
 import resource
 import subprocess
@@ -100,6 +101,55 @@ def test_a_stranger_is_stopped_by_the_policy_of_the_bus_and_hears_the_same() -> 
         (job,) = Caller(address).call("Install", "sa{sv}", "http://server/wait", {})
         assert as_stranger(address, job) == ["refused.not-allowed"] * 8 + ["AccessDenied"]
         assert Caller(address).get("CurrentJob") == job
+
+
+ORDERED = """
+import os, sys
+sys.path[:0] = {path!r}
+from twinslot.bus.client.client import connect
+from twinslot.core.errors import TwinslotError
+from twinslot.core.requests import ActivateOptions, CommitOptions, InstallOptions, RollbackOptions
+os.setgroups([])
+os.setgid({group})
+os.setuid({user})
+order = InstallOptions(action="7.0123")
+with connect({address!r}) as it:
+    read, _ = os.pipe()
+    for ask in (
+        lambda: it.status(),
+        lambda: it.log(0, "", 0),
+        lambda: it.install("http://server/success", order),
+        lambda: it.activate(ActivateOptions()),
+        lambda: it.decline("7.0123", "no image"),
+        lambda: it.cancel(),
+        lambda: it.install("http://server/success", InstallOptions(retry=True)),
+        lambda: it.install(read, order),
+        lambda: it.commit(CommitOptions()),
+        lambda: it.rollback(RollbackOptions()),
+    ):
+        try:
+            ask()
+        except TwinslotError as e:
+            print(e.code)
+        else:
+            print("done")
+"""
+
+
+@pytest.mark.verifies("S21")
+@pytest.mark.root
+@AS_ROOT
+def test_the_fleet_process_offers_activates_and_cancels_and_neither_commits_nor_rolls_back(tmp_path: Path) -> None:
+    policy = tmp_path / "policy.conf"
+    policy.write_text(
+        POLICY.read_text().replace("twinslot-fleet", "games").replace('group="twinslot"', 'group="games"')
+    )
+    with private_bus(policy=policy) as address, service_on(address, "--group", "games"):
+        group = grp.getgrnam("games").gr_gid
+        script = textwrap.dedent(ORDERED).format(path=sys.path, user=GAMES, group=group, address=address)
+        command = [sys.executable, "-c", script]
+        said = subprocess.run(command, capture_output=True, text=True, timeout=HANG, check=True).stdout.split()
+    assert said == ["done"] * 4 + ["refused.order", "done"] + ["refused.not-allowed"] * 4
 
 
 def test_a_forged_end_of_a_job_is_not_believed(address: str) -> None:

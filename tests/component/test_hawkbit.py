@@ -7,11 +7,14 @@ time.
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from fleet_sites import Site, fake_site, relayed
+from hawkbit_server import started
+from hawkbit_site import Management, hawkbit_site
 
 import waits
 from simulation.fleet import CONTROLLER, FleetBoard, fleet_board
@@ -23,10 +26,29 @@ NEWER = SmallImage("2.1", 21)
 SICK = SmallImage("3.0", 30, well=False)
 
 
-@pytest.fixture(params=["fake"])
+GIVEN = os.environ.get("HAWKBIT", "")  # address of a hawkBit that somebody started; `start`: one of our own
+REAL = ["hawkbit"] if GIVEN else []
+NUMBERS = itertools.count(int.from_bytes(os.urandom(4), "big"))
+
+
+@pytest.fixture(scope="module")
+def management(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Management]:
+    """A real hawkBit, once for all tests."""
+    if GIVEN != "start":
+        yield Management(GIVEN)
+        return
+    with started(tmp_path_factory.mktemp("hawkbit")) as url:
+        yield Management(url)
+
+
+@pytest.fixture(params=["fake", *REAL])
 def site(request: pytest.FixtureRequest) -> Iterator[Site]:
-    with fake_site(CONTROLLER) as found:
-        yield found
+    if request.param == "fake":
+        with fake_site(CONTROLLER) as found:
+            yield found
+        return
+    with hawkbit_site(request.getfixturevalue("management"), f"pump-{next(NUMBERS)}") as real:
+        yield real
 
 
 @pytest.fixture
@@ -217,6 +239,7 @@ def cancelling(site: Site, action: str) -> Callable[[Cancellation], None]:
     return during
 
 
+@pytest.mark.verifies("REQ-FLT-04")
 def test_an_order_is_stopped_when_it_is_written_and_waits(site: Site, fleet: FleetBoard) -> None:
     needs(site, "cancel", "windows")
     action = site.order(NEW, window=False)
@@ -227,6 +250,7 @@ def test_an_order_is_stopped_when_it_is_written_and_waits(site: Site, fleet: Fle
     assert fleet.service().status()["state"] == "idle"
 
 
+@pytest.mark.verifies("REQ-FLT-04")
 def test_an_armed_order_is_stopped_as_long_as_it_was_not_started(site: Site, fleet: FleetBoard) -> None:
     needs(site, "cancel")
     fleet.board.restarts = False
@@ -240,7 +264,7 @@ def test_an_armed_order_is_stopped_as_long_as_it_was_not_started(site: Site, fle
     assert fleet.board.system() is not NEW
 
 
-@pytest.mark.verifies("S21", "S23")
+@pytest.mark.verifies("S21", "S23", "REQ-FLT-04")
 def test_a_wish_to_stop_comes_too_late_for_a_trial(site: Site, fleet: FleetBoard) -> None:
     needs(site, "cancel")
     action = site.order(NEW)

@@ -178,6 +178,7 @@ def test_an_action_that_is_gone_is_reported_no_more(fleet: FleetBoard, hawkbit: 
     assert [method for method, _, _ in hawkbit.log[before:]] == ["GET"]
 
 
+@pytest.mark.verifies("REQ-FLT-03")
 def test_what_the_server_asks_to_wait_is_kept_by_every_run(fleet: FleetBoard, hawkbit: FakeHawkbit) -> None:
     failing(hawkbit, (429, {"Retry-After": "3600"}, b""), 1, "GET")
     error = fleet.run()
@@ -200,6 +201,7 @@ def test_no_poll_comes_before_the_server_wishes(fleet: FleetBoard, hawkbit: Fake
     assert hawkbit.targets[CONTROLLER].polls == polls + 1
 
 
+@pytest.mark.verifies("REQ-FLT-03")
 def test_a_commit_is_reported_though_no_poll_is_due(fleet: FleetBoard, hawkbit: FakeHawkbit) -> None:
     hawkbit.sleep = "23:00:00"
     hawkbit.assign(CONTROLLER, module(NEW))
@@ -270,6 +272,7 @@ ELSEWHERE = {
 }
 
 
+@pytest.mark.verifies("REQ-FLT-01")
 @pytest.mark.parametrize("href", ELSEWHERE.values(), ids=ELSEWHERE.keys())
 @pytest.mark.parametrize("name", ["deploymentBase", "cancelAction", "confirmationBase", "configData"])
 def test_a_link_that_leads_elsewhere_is_refused_and_the_next_poll_works(
@@ -286,6 +289,7 @@ def test_a_link_that_leads_elsewhere_is_refused_and_the_next_poll_works(
     assert fleet.board.system() is NEW
 
 
+@pytest.mark.verifies("REQ-FLT-01")
 @pytest.mark.parametrize("href", [ELSEWHERE[each] for each in ("another host", "a file", "the metadata of a cloud")])
 def test_an_image_elsewhere_is_no_image_of_this_order(fleet: FleetBoard, hawkbit: FakeHawkbit, href: str) -> None:
     def shown(what: str, answer: Any) -> Any:
@@ -314,6 +318,7 @@ ANSWERS: dict[str, bytes] = {
 }
 
 
+@pytest.mark.verifies("REQ-FLT-02")
 @pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS.keys())
 @pytest.mark.parametrize("where", [f"/v1/{CONTROLLER}", "deploymentBase"])
 def test_an_answer_that_cannot_be_used_changes_nothing(

@@ -36,6 +36,11 @@ def main(argv: list[str] | None = None) -> int:
     except TwinslotError as e:
         _log.error("%s", e, extra={"journal": error_fields(e.as_dict())})
         return e.exit_status
+    except OSError as e:
+        what = f"'{e.filename}' cannot be used" if e.filename else "the fleet process cannot go on"
+        error = DeviceError(what, code="system", found=e.strerror or "no words of the system")
+        _log.error("%s", error, extra={"journal": error_fields(error.as_dict())})
+        return error.exit_status
     except Exception as e:  # noqa: BLE001 - a fault of ours, told as one
         fault = LifecycleError("a fault in the program", code="fault", found=repr(e), hint="please report it")
         _log.exception("%s", fault)
@@ -64,6 +69,8 @@ def _relay(arguments: argparse.Namespace) -> int:
         leave_with(0)
         prepare()
 
+    if os.geteuid() == 0:
+        raise DeviceError("a worker was started as root", code="worker", hint="set User= in its unit")
     asking = socket.socket(fileno=os.dup(0))
     drop(threads)
     from twinslot.config.options import load
@@ -91,10 +98,13 @@ def _connected(path: Path) -> socket.socket:
 
 
 def _started(config_root: str) -> socket.socket:
-    """A relay as a child, with the rights of this process; it ends when the socket is closed."""
+    """A relay as a child, as another user if we are root; it ends when the socket is closed."""
+    from twinslot.worker.launch import without_privileges
+
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     with theirs:
-        argv = [sys.executable, "-m", "twinslot.fleet", "relay", "--config-root", config_root]
+        python = [*without_privileges("relay"), sys.executable, "-s", "-P"]
+        argv = [*python, "-m", "twinslot.fleet", "relay", "--config-root", config_root]
         subprocess.Popen(argv, stdin=theirs.fileno())
     return ours
 

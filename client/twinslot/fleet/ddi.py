@@ -235,6 +235,7 @@ def sleep_of(value: object) -> float:
     return min(max(hours * 3600.0 + minutes * 60 + seconds, SLEEP_MIN), SLEEP_MAX)
 
 
+# keeps: REQ-FLT-02
 def _json(data: bytes) -> Mapping[str, Any]:
     if len(data) > ANSWER_MAX:
         raise _unusable(f"at most {ANSWER_MAX} bytes", f"{len(data)} bytes")
@@ -300,6 +301,7 @@ def _same_server(one: Address, other: Address) -> bool:
     return (one.scheme, one.host, one.number) == (other.scheme, other.host, other.number)
 
 
+# keeps: REQ-FLT-01
 def _link(at: Home, links: Mapping[str, Any], name: str) -> str:
     if name not in links:
         return ""

@@ -105,6 +105,7 @@ class FleetRun:
             self._device.close()
         return self._state, error
 
+    # keeps: REQ-FLT-03
     def _do(self) -> None:
         self._outbox.deliver(self._state)
         self._hold_stopped()
@@ -163,6 +164,7 @@ class FleetRun:
             polled = replace(self._polled(), config_data="")
         return polled
 
+    # keeps: REQ-FLT-04
     def _answer_cancel(self, link: str) -> bool:
         """Stop an order, or say that it is too late; whether the server took the answer."""
         answer = self._server.ask("GET", link)

@@ -8,28 +8,32 @@ and a token must not follow one. A request is made again, twice, where the conne
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import urllib3
 import urllib3.connection
+import urllib3.response
 
 import twinslot
 from twinslot.core.address import Address, parse_address
 from twinslot.core.errors import TransportError
+from twinslot.core.text import printable
 from twinslot.fleet.ddi import ANSWER_MAX
 from twinslot.transport.http.retry import Broken
 from twinslot.worker.relayed import RelayClient
 
-DEADLINE: Final = 60.0  # seconds for one answer, whatever the pieces in which it comes
+DEADLINE: Final = 60.0  # seconds
 CONNECT: Final = 30.0  # seconds until a connection stands
 TRIES: Final = 3
 PAUSE: Final = 1.0  # seconds before another try
+_NO_CONTENT: Final = 204
 MEDIA_TYPE: Final = "application/hal+json, application/json"
 
 
@@ -77,10 +81,11 @@ class RelayedServer:
     Args:
         relay: Makes them.
         pause: Seconds before another try.
+        deadline: Seconds for one answer, whatever the pieces in which it comes.
     """
 
-    def __init__(self, relay: RelayClient, pause: float = PAUSE) -> None:
-        self._relay, self._pause, self.wait = relay, pause, 0.0
+    def __init__(self, relay: RelayClient, pause: float = PAUSE, deadline: float = DEADLINE) -> None:
+        self._relay, self._pause, self._deadline, self.wait = relay, pause, deadline, 0.0
 
     def ask(self, method: str, url: str, body: Any = None) -> ServerAnswer:
         """See `Server`."""
@@ -106,14 +111,14 @@ class RelayedServer:
             Broken: Another one may help.
             TransportError: Not so.
         """
-        fields, descriptor = self._relay.dial(address, CONNECT, DEADLINE, lambda: None)
+        fields, descriptor = self._relay.dial(address, CONNECT, self._deadline, lambda: None)
         sock = socket.socket(fileno=descriptor)
         number = fields.get("number")
         target = address.whole if fields.get("by_proxy") is True else address.target
         try:
-            with _until(DEADLINE, sock):
+            with _until(self._deadline, sock):
                 return _exchanged(sock, method, target, address.host_header, content)
-        except (urllib3.exceptions.HTTPError, OSError) as e:
+        except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as e:
             why = self._relay.why(number) if isinstance(number, int) else ""
             raise Broken(why or _words(e)) from e
         finally:
@@ -138,16 +143,29 @@ def _exchanged(sock: socket.socket, method: str, target: str, host: str, content
         "User-Agent": f"twinslot/{twinslot.__version__}",
         "Accept": MEDIA_TYPE,
         "Accept-Encoding": "identity",
-        "Connection": "close",
     }
     if content is not None:
         headers["Content-Type"] = "application/json"
     connection.request(method, target, body=content, headers=headers, preload_content=False, decode_content=False)
     response = connection.getresponse()
+    try:
+        return _read(response)
+    finally:
+        response.close()  # or the socket stays open until it is freed
+
+
+def _read(response: urllib3.response.BaseHTTPResponse) -> ServerAnswer:
+    if response.status != _NO_CONTENT and not {"Content-Length", "Transfer-Encoding"} & _names(response.headers):
+        # http.client takes a head that breaks off for a whole one, and a report that was lost must not count as taken
+        raise http.client.IncompleteRead(b"")
     body = bytearray()
     while len(body) <= ANSWER_MAX and (piece := response.read(min(65536, ANSWER_MAX + 1 - len(body)))):
         body += piece
     return ServerAnswer(response.status, bytes(body), _wait(response.headers.get("Retry-After", "")))
+
+
+def _names(headers: Iterable[str]) -> set[str]:
+    return {name.title() for name in headers}
 
 
 def _wait(text: str) -> float:
@@ -178,7 +196,7 @@ def _timer(seconds: float, end: Callable[[], None]) -> threading.Timer:
 
 
 def _words(error: Exception) -> str:
-    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)[:200]
+    return error.strerror if isinstance(error, OSError) and error.strerror else printable(str(error))[:200]
 
 
 def _away(address: Address, found: str) -> TransportError:
