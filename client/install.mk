@@ -27,7 +27,7 @@ MODULES = $(DESTDIR)$(PYTHONDIR)
 DOC := $(DESTDIR)$(PREFIX)/share/doc/twinslot
 MANUALS := docs/man/twinslot.1 docs/man/twinslot-config.5
 # What manual pages and hints refer to.
-PAGES := $(addprefix docs/,terminology.md lifecycle.md config.md doctor.md errors.md dbus.md events.md guide-device.md guide-policy.md boot-contract.md)
+PAGES := $(addprefix docs/,terminology.md lifecycle.md config.md doctor.md errors.md dbus.md events.md guide-device.md guide-policy.md guide-audit.md boot-contract.md)
 EXAMPLES := bootloader_hooks/README.md bootloader_hooks/grub-once/grub.cfg docs/example/config.toml
 # Programs that a unit or the launcher names: here /usr, there PREFIX and TARGET_PYTHON.
 PLACED := sed -e 's|/usr/bin/twinslot|$(PREFIX)/bin/twinslot|' -e 's|=/usr/lib/twinslot/deadline|=$(PREFIX)/lib/twinslot/deadline|' \

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from twinslot.engine.fallback import ScrubReport
     from twinslot.engine.poll import PollReport
     from twinslot.engine.report import ReportRun
+    from twinslot.engine.sealing import SealReport
     from twinslot.policy.held import HeldInhibitors
     from twinslot.queries.diagnosis import Diagnosis
     from twinslot.queries.preview import Preview
@@ -56,6 +57,10 @@ class Updater(Protocol):
 
     def running_attachment(self, wanted: str) -> tuple[Attachment, bytes]:
         """One attachment of the running release, by name or type."""
+        ...
+
+    def attest(self, nonce: str) -> JsonObject:
+        """What the device says of itself, signed: `queries.attest.attest`. `nonce`: of whoever asks, hex, or empty."""
         ...
 
     def install(
@@ -171,6 +176,14 @@ class DeviceUpdater(Updater, Protocol):
         """The public half of the key that opens encrypted images, and whether it was `made` by this call."""
         ...
 
+    def export_audit(self, path: Path | None) -> bytes:
+        """Write the audit with its signed end to a file; None: give it back instead."""
+        ...
+
+    def seal_audit(self) -> SealReport:
+        """Have the device's key vouch for the rows up to now."""
+        ...
+
     def head(self, url: str) -> Front:
         """The beginning of an image behind a URL."""
         ...
@@ -246,6 +259,12 @@ class LocalUpdater:
         from twinslot.queries.log import LogQuery, read_log
 
         return read_log(self.config, LogQuery(after, since, limit)).as_dict()
+
+    def attest(self, nonce: str) -> JsonObject:
+        """See `Updater`."""
+        from twinslot.queries.attest import attest
+
+        return attest(self.config, nonce)
 
     def install(
         self,
@@ -387,6 +406,21 @@ class LocalUpdater:
 
         return running_attachment(self.config, wanted)
 
+    def export_audit(self, path: Path | None) -> bytes:
+        """See `DeviceUpdater`."""
+        from twinslot.queries.audit import export_audit, export_audit_to
+
+        if path is None:
+            return export_audit(self.config)
+        export_audit_to(self.config, path)
+        return b""
+
+    def seal_audit(self) -> SealReport:
+        """See `DeviceUpdater`."""
+        from twinslot.engine.device_key import this_device_key
+
+        return self.engine().seal(this_device_key(self.config))
+
     def head(self, url: str) -> Front:
         """See `DeviceUpdater`."""
         from twinslot.queries.preview import fetch_head
@@ -424,3 +458,26 @@ class LocalUpdater:
     def examine(self, observer: Observer) -> tuple[CheckResult, ...]:
         """See `DeviceUpdater`."""
         return self.engine().examine(observer)
+
+
+class ServiceUpdater(LocalUpdater):
+    """As `LocalUpdater`, in the process of the service.
+
+    That process reads what workers send, so it never has the device's key (S22): what needs it is asked of another.
+
+    Args:
+        config: Of this device.
+        config_root: Below which it was read.
+        origin: Who asks.
+    """
+
+    def __init__(self, config: Config, config_root: str, origin: Origin) -> None:
+        super().__init__(config, service_workers=True, origin=origin)
+        self._config_root = config_root
+
+    # keeps: S22
+    def attest(self, nonce: str) -> JsonObject:
+        """See `Updater`."""
+        from twinslot.system.apart import answer_of
+
+        return answer_of("attest", *(("--nonce", nonce) if nonce else ()), config_root=self._config_root)

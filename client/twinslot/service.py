@@ -28,17 +28,17 @@ def main(config_root: str = "/") -> int:
     except TwinslotError as e:
         _log.error("%s", e)
         return e.exit_status
-    return run(config)
+    return run(config, config_root)
 
 
-def run(config: Config) -> int:
-    """Be the service with a configuration; returns as `main`."""
-    from twinslot.app import LocalUpdater
+def run(config: Config, config_root: str = "/") -> int:
+    """Be the service with a configuration, which was read below that directory; returns as `main`."""
+    from twinslot.app import ServiceUpdater
     from twinslot.bus.server.server import serve
 
     logs.set_up()
     try:
-        serve(lambda origin: LocalUpdater(config, service_workers=True, origin=origin))
+        serve(lambda origin: ServiceUpdater(config, config_root, origin))
     except TwinslotError as e:
         _log.error("%s", e)
         return e.exit_status

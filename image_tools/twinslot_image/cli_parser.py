@@ -12,6 +12,7 @@ from twinslot.core.manifest import SEQUENCE_MAX
 from twinslot.image.wire_patch import PATCH_VERSION, PIECE_COLUMNS
 from twinslot_image import PROGRAM, __version__, cli_blocks, cli_factory, cli_patch, cli_provision, cli_sign
 from twinslot_image import cli_commands as commands
+from twinslot_image.cli_parser_device import add_device
 from twinslot_image.cli_parser_dossier import add_evidence
 from twinslot_image.cli_parser_encryption import add_encryption, add_identity
 from twinslot_image.cli_parser_keys import add_keys
@@ -64,6 +65,7 @@ def make_parser() -> Parser:
     add_reports(verbs, anywhere)
     add_repository(verbs, anywhere)
     _add_factory(verbs, anywhere)
+    add_device(verbs, anywhere)
     return parser
 
 

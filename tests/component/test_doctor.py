@@ -15,8 +15,10 @@ import pytest
 from host_device import HostDevice
 from release_bench import ReleaseBench
 
+import waits
 from twinslot.app import LocalUpdater
 from twinslot.bootloader.uboot import tool_lock as toollock
+from twinslot.bootloader.uboot.backend import UBoot
 from twinslot.cli.host import Host
 from twinslot.cli.main import main
 from twinslot.config.options import Config
@@ -385,6 +387,12 @@ def device_key_open(ward: Ward) -> None:
     (ward.directory / "data/device-key.pem").chmod(0o444)
 
 
+def other_rows(ward: Ward) -> None:
+    with Record(ward.directory / "data", lambda: "") as record:
+        record.audit("checked")
+    UBoot(ward.directory / "fw_env.config", timeout=waits.HANG).write({"ts_audit": "77-" + "0" * 64, "ts_x": "1"})
+
+
 def never_read(ward: Ward) -> None:
     _change_other_slot(ward, read_at="")
 
@@ -474,6 +482,7 @@ FINDINGS: list[tuple[Callable[[Ward], None], str, str, str]] = [
     (systemd_silent, "watchdog", "unknown", "systemd does not tell"),
     (tool_lock_open, "tool-lock", "warning", "may be opened by others (mode 0666)"),
     (broken_chain, "record", "fault", "does not follow from the one before"),
+    (other_rows, "record", "fault", "the audit is not the one of which the boot environment has the end at row 77"),
     (no_record, "record", "warning", "record"),
     (type_not_known, "partitions", "fault", "payload 'rootfs' is of type 'file', which this client does not know"),
     (no_partition, "partitions", "fault", "slot_b' (rootfs of slot b) does not exist"),

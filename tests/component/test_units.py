@@ -43,6 +43,7 @@ EXPOSURE = {
     "twinslot-relay@.service": 12,
     "twinslot-report.service": 9,
     "twinslot-scrub.service": 9,
+    "twinslot-seal.service": 9,
     "twinslot-verify@.service": 2,
     "twinslot-watch.service": 87,
     "twinslot-decrypt@.service": 2,
@@ -67,6 +68,7 @@ ENABLED = {
     "timers.target.wants/twinslot-poll.timer",
     "timers.target.wants/twinslot-report.timer",
     "timers.target.wants/twinslot-scrub.timer",
+    "timers.target.wants/twinslot-seal.timer",
 }
 
 

@@ -77,7 +77,7 @@ class BoardWorld:
             pause=self._pause,
         )
 
-    def _serve(self, config: Config) -> int:
+    def _serve(self, config: Config, root: str) -> int:
         self.before("serve")
         return 0
 

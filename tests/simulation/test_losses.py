@@ -95,6 +95,7 @@ def test_one_environment_copy_lost_at_any_call_still_ends_in_a_whole_system(lost
         assert_at_rest(board)
 
 
+@pytest.mark.verifies("S25")
 @pytest.mark.slow
 def test_the_data_partition_lost_at_any_call_lowers_nothing_and_bricks_nothing() -> None:
     for cut, board in cut_boards(THIRD):
@@ -102,6 +103,9 @@ def test_the_data_partition_lost_at_any_call_lowers_nothing_and_bricks_nothing()
         board.lose_data()
         board.live()
         assert board.system() is (THIRD if went_on else SECOND), f"cut {cut}"
+        with board.open_record() as record:
+            told = [row.body["kind"] for row in record.audit_rows(1000) if row.event == "audit-broken"]
+        assert told == ["begun-anew"], f"cut {cut}: the rows are gone, and that is told once"
         assert int(board.environment()["ts_sequence"]) == board.system().sequence  # type: ignore[union-attr]
         with pytest.raises(RefusedError, match="downgrade"):
             board.install(FIRST)

@@ -19,8 +19,10 @@ from simulation import rawcopy
 from simulation.board import SimulatedBoard, power_may_go
 from simulation.image import SmallImage
 from simulation.power import Power
+from twinslot.core.audit_chain import ChainEnd
 from twinslot.core.model import SlotName
 from twinslot.core.transaction import Outcome
+from twinslot.engine.anchor import break_of
 
 OLD = SmallImage("1.0", 10)
 NEW = SmallImage("2.0", 20)
@@ -117,7 +119,18 @@ def assert_at_rest(board: SimulatedBoard) -> None:
         assert known is not None
         assert system is not None
         assert known.release.name == system.name
+        anchor = ChainEnd.parse(environment.get("ts_audit", ""))
+        assert anchor or "ts_txn" not in environment, "each decision carries one"
+        assert not anchor or not break_of(record, anchor) or record.told_break() == anchor.text, (
+            "a break is told, not hidden (S25)"
+        )
         assert record.floors().sequence == max(system.sequence, int(environment["ts_sequence"]))
+
+
+def events(board: SimulatedBoard) -> list[str]:
+    """Of every row, the newest first."""
+    with board.open_record() as record:
+        return [row.event for row in record.audit_rows(1000)]
 
 
 def test_the_story_has_its_decisions_where_the_table_says(good_story: Story, sick_story: Story) -> None:
@@ -138,6 +151,7 @@ def test_a_cut_at_any_call_leaves_old_before_arming_and_new_after(good_story: St
             board.live()
             assert board.system() is expected, f"cut {cut} of {good_story.calls}, seed {seed}"
             assert_at_rest(board)
+            assert "audit-broken" not in events(board), f"cut {cut}: the rows of a decision are there when it is"
             if expected is OLD:  # and the next install works
                 board.install(NEW)
                 board.live()

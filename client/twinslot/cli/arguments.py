@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NoReturn
 
+from twinslot.core.attestation import NONCE
+from twinslot.core.audit_chain import ChainEnd
 from twinslot.core.errors import UsageError
 
 _ARGUMENT: Final = re.compile(r"argument (?P<name>.+?): (?P<what>.*)", re.DOTALL)
@@ -224,6 +226,21 @@ def until(text: str) -> float:
         expected = "a time to come such as 2026-11-21T08:00Z, or 15m, 2h, 3d"
         raise argparse.ArgumentTypeError(f"expected '{expected}', found '{text}'")
     return (moment - now).total_seconds()
+
+
+def anchored(text: str) -> ChainEnd:
+    """A converter for `type=`: the end of an audit."""
+    end = ChainEnd.parse(text)
+    if end is None:
+        raise argparse.ArgumentTypeError(f"expected 'NUMBER-HASH', found '{text}'")
+    return end
+
+
+def nonce_of(text: str) -> str:
+    """A converter for `type=`: a nonce, in lower case."""
+    if not NONCE.fullmatch(text.lower()):
+        raise argparse.ArgumentTypeError(f"expected '2 to 128 hex digits, an even number', found '{text}'")
+    return text.lower()
 
 
 _REWORDED: Final = {

@@ -156,6 +156,29 @@ VERBS: Final[Mapping[str, Help]] = {
             "twinslot metrics --output /var/lib/prometheus/node-exporter/twinslot.prom",
         ),
     ),
+    "attest": Help(
+        (
+            "Print a statement that is signed with the device's key: what both slots hold, what runs, what ran, the "
+            "floors, the roots of trust, when the way back was last proven, where the audit ends, and what 'doctor' "
+            "finds. 'twinslot-image verify-attestation' verifies it. Changes nothing. Needs root, or the service."
+        ),
+        (
+            "sudo twinslot attest",
+            "sudo twinslot attest --nonce 6f1e22ab90",
+        ),
+    ),
+    "audit": Help(
+        (
+            "Give the audit to others: 'export' writes every row of it and, signed with the device's key, where it "
+            "ends. 'verify' says whether such a file is what the device wrote, on any machine that has the public "
+            "part of its key. 'seal' has the key vouch for the rows up to now; twinslot-seal.timer does so once a "
+            "day. 'export' and 'seal' need root."
+        ),
+        (
+            "sudo twinslot audit export pump-7.audit",
+            "twinslot audit verify pump-7.audit --key pump-7.pem",
+        ),
+    ),
     "info": Help(
         (
             "Show what an image says of itself, who signed it, and whether this device would take it, with every "

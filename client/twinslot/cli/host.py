@@ -32,11 +32,11 @@ def _over_the_bus() -> Updater:
     return connect()
 
 
-def _serve(config: Config) -> int:
+def _serve(config: Config, root: str) -> int:
     from twinslot.service import run
 
     with _bus_library():
-        return run(config)
+        return run(config, root)
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Host:
         config: Reads the configuration below a directory.
         local: The device, asked in this process.
         service: The device, asked over the bus; the caller closes it.
-        serve: Is the service until it is idle; returns an exit status.
+        serve: Is the service until it is idle, with the configuration and where it stands; returns an exit status.
         monotonic: Seconds that only rise.
         pause: Waits so many seconds, for a fault to pass.
     """
@@ -57,7 +57,7 @@ class Host:
     config: Callable[[str], Config] = _load
     local: Callable[[Config], DeviceUpdater] = LocalUpdater
     service: Callable[[], Updater] = _over_the_bus
-    serve: Callable[[Config], int] = _serve
+    serve: Callable[[Config, str], int] = _serve
     monotonic: Callable[[], float] = time.monotonic
     pause: Callable[[float], None] = time.sleep
 

@@ -41,6 +41,8 @@ _VERBS: Final = {  # module below `cli.verbs` -> verbs in it; imported when one 
     "report": ("report", "metrics"),
     "scrub": ("scrub",),
     "policy": ("continue", "approve", "hold", "watch"),
+    "audit": ("audit",),
+    "attest": ("attest",),
     "operate": ("activate", "commit", "rollback", "cancel"),
     "trial": ("boot", "check"),
     "service": ("service",),

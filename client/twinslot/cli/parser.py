@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from twinslot import __version__
 from twinslot.cli import help as cli_help
-from twinslot.cli.arguments import Parser, Switch, read, since, until, whole_number
+from twinslot.cli.arguments import Parser, Switch, anchored, nonce_of, read, since, until, whole_number
 
 if TYPE_CHECKING:
     _Verbs: TypeAlias = argparse._SubParsersAction["Parser"]  # argparse has no public name for it
@@ -140,6 +140,10 @@ def _add_looking(verbs: _Verbs, anywhere: Parser) -> None:
     figures = verbs.add_parser("metrics", parents=[anywhere], help="print figures for a monitoring system")
     figures.add_argument("-o", "--output", type=Path, metavar="FILE", help="replace this file by them instead, whole")
     verbs.add_parser("scrub", parents=[anywhere], help="read the slot to go back to, and say whether it is sound")
+    _add_audit(verbs, anywhere)
+    attest = verbs.add_parser("attest", parents=[anywhere], help="say, signed, what runs, what ran and what is wrong")
+    nonce = "of whoever asks: 2 to 128 hex digits that come back in the answer"
+    attest.add_argument("--nonce", metavar="HEX", type=nonce_of, help=nonce)
     verbs.add_parser("doctor", parents=[anywhere], help="find what is wrong with what updates depend on")
     key = verbs.add_parser(
         "device-key", parents=[anywhere], help="show the public part of this device's own key, or make it"
@@ -149,6 +153,19 @@ def _add_looking(verbs: _Verbs, anywhere: Parser) -> None:
         "decryption-key", parents=[anywhere], help="show the public half of the key for encrypted images, or make it"
     )
     key.add_argument("action", choices=("show", "init"), help="show it, or make it where there is none")
+
+
+def _add_audit(verbs: _Verbs, anywhere: Parser) -> None:
+    audit = verbs.add_parser(
+        "audit", parents=[anywhere], help="give the audit away signed, verify such a file, or seal it"
+    )
+    audit.add_argument("action", choices=("export", "verify", "seal"), help="what to do")
+    where = "where it goes (default: standard output); with 'verify' the file to verify"
+    audit.add_argument("file", metavar="FILE", nargs="?", type=Path, help=where)
+    key = "public part of the device's key, with 'verify'; again for a key before it"
+    audit.add_argument("--key", metavar="PEM", type=Path, action="append", help=key)
+    anchor = "an end of the audit that is known from before, with 'verify'; may be given again"
+    audit.add_argument("--anchor", metavar="NUMBER-HASH", type=anchored, action="append", help=anchor)
 
 
 def _add_units(verbs: _Verbs, anywhere: Parser) -> None:

@@ -71,6 +71,23 @@ def status_lines(status: dict[str, Any]) -> Iterator[str]:
     yield from repository_lines(status.get("repository"))
 
 
+def audit_lines(verdict: dict[str, Any]) -> Iterator[str]:
+    """What a verified audit comes to."""
+    last = int(verdict["end"].partition("-")[0])
+    yield f"the audit of device {verdict['device']} is whole and as it was written"
+    yield f"rows      {verdict['first']} to {last}, exported {when(verdict['at'])}"
+    if verdict["checkpoint"]:
+        yield f"before    rows up to {verdict['first'] - 1} were dropped; a signed checkpoint stands for them"
+    yield f"sealed    {'up to row ' + str(verdict['sealed']) if verdict['sealed'] else 'no row'}"
+    if verdict["foreign_seals"]:
+        yield f"          {verdict['foreign_seals']} seals are by keys that were not given"
+    anchor = f"at row {verdict['anchor'].partition('-')[0]}" if verdict["anchor"] else "not in the boot environment"
+    yield f"anchored  {anchor}"
+    for each in verdict["breaks"]:
+        kind, before = each["fields"].get("kind"), str(each["fields"].get("anchor")).partition("-")[0]
+        yield f"BREAK     row {each['number']} ({when(each['at'])}): {kind}; the device knew of {before} rows before"
+
+
 def fallback_text(fallback: dict[str, Any]) -> str:
     """Whether the way back is proven, in a line."""
     if fallback["proven"] is None:

@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from twinslot.core.audit_chain import ChainEnd
 from twinslot.core.model import Floors, Reason, Release, SlotName, SlotState
 from twinslot.core.slotset import slots_from
 
@@ -33,6 +34,7 @@ class BootState:
         failed_sequence: Release that last rolled back here (S13); None: none.
         reason: Why a slot was left; empty: nothing happened since the last decision.
         back: Where the slot that was armed last goes back to, as it is written; empty in an environment of before.
+        anchor: Where the audit ended when the client decided last (S25); None in an environment of before.
     """
 
     slot: SlotName
@@ -47,6 +49,7 @@ class BootState:
     failed_sequence: int | None
     reason: str
     back: str = ""
+    anchor: ChainEnd | None = None
 
     @property
     def trial(self) -> SlotName | None:
@@ -91,6 +94,7 @@ def read_state(variables: Mapping[str, str]) -> BootState:
         failed_sequence=_number(variables.get("ts_failed")),
         reason=variables.get("ts_reason", ""),
         back=variables.get("ts_back", ""),
+        anchor=ChainEnd.parse(variables.get("ts_audit", "")),
     )
 
 
@@ -248,6 +252,12 @@ def rebuild(
             "ts_reason": "",
         }
     )
+
+
+# keeps: S25
+def anchored(changes: Mapping[str, str], end: ChainEnd) -> Changes:
+    """A decision, and in the same write where the audit ends: rows up to there cannot be dropped unnoticed (S25)."""
+    return {"ts_audit": end.text, **changes}
 
 
 def _decision(state: BootState, transaction: str) -> Changes:

@@ -147,6 +147,28 @@ class AuditEvent(enum.StrEnum):
         "the record could not be used and was set aside; a new one was begun",
         {"file": "where the old one is kept"},
     )
+    AUDIT_BROKEN = (
+        "audit-broken",
+        ERROR,
+        "the audit is not the one whose end the boot environment has",
+        {
+            "anchor": "the end that the boot environment has, `NUMBER-HASH`",
+            "end": "the end of the rows that were there",
+            "kind": "`begun-anew` (the record was lost), `cut-off` (rows are missing at the end) or `rewritten`",
+        },
+    )
+    SEALED = (
+        "sealed",
+        INFO,
+        "the audit was sealed: the device's key vouches for the rows before",
+        {"seal": "signed statement (DSSE) of number and hash of the row before", "fingerprint": "of the key"},
+    )
+    AUDIT_PRUNED = (
+        "audit-pruned",
+        INFO,
+        "the oldest rows of the audit were dropped; a signed checkpoint stands for them",
+        {"through": "number and hash of the last row that was dropped", "fingerprint": "of the key"},
+    )
     RECORD_MIGRATED = "record-migrated", INFO, "the record was brought to this client's form", {"version": "now"}
     ROOTS_DROPPED = (
         "roots-dropped",

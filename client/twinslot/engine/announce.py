@@ -49,6 +49,16 @@ class Announcer:
         self._store(event, transaction, stamped)
         write_line(event, _told(transaction, stamped))
 
+    def announce_stored_by(self, store: Callable[..., None], event: AuditEvent, **fields: Any) -> None:
+        """As `announce`, for a row that is stored together with something else: `store` is given event and fields.
+
+        Raises:
+            DeviceError: It was not stored; no line was written.
+        """
+        stamped = fields | self._stamp()
+        store(event, **stamped)
+        write_line(event, stamped)
+
     def note(self, event: AuditEvent, transaction: Transaction | None = None, **fields: Any) -> bool:
         """As `announce`, for what goes on without a row: then there are two lines, this one and why it has none.
 

@@ -10,7 +10,16 @@ from twinslot.core.origin import Origin
 from twinslot.storage.device_key import DeviceKeyFiles
 from twinslot.system.caller import this_process
 from twinslot.system.journal import write_line
-from twinslot.trust.device_key import make_device_key
+from twinslot.trust.device_key import DeviceKey, make_device_key, open_device_key
+
+
+def this_device_key(config: Config) -> DeviceKey:
+    """The key of this device, for a process that parses nothing from outside (S22).
+
+    Raises:
+        DeviceError: `device.device-key-missing`, `device.device-key`, `device.device-key-rights`.
+    """
+    return open_device_key(DeviceKeyFiles(config.record.directory, config.device.key))
 
 
 def made_device_key(config: Config, origin: Origin | None) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from twinslot.core.errors import Refusal, RefusedError, TwinslotError
 from twinslot.core.events import AuditEvent, origin_text
@@ -25,7 +25,11 @@ from twinslot.engine.gates import may, require
 from twinslot.engine.install import install
 from twinslot.engine.open_update import timestamp
 from twinslot.engine.recover import Session, recovered
+from twinslot.engine.sealing import SealReport, seal
 from twinslot.system.cancellation import Cancellation
+
+if TYPE_CHECKING:  # whoever needs no signature loads no library for it
+    from twinslot.trust.device_key import DeviceKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +221,10 @@ class Engine:
         """
         with recovered(self._device, what) as session:
             session.update.announcer.announce(event, None, **fields)
+
+    def seal(self, key: DeviceKey) -> SealReport:
+        """Have the device's key vouch for the audit: see `engine.sealing.seal`."""
+        return seal(self._device, key)
 
     def scrub(self, observer: Observer = quiet) -> ScrubReport:
         """Read the way back whole: see `engine.fallback.scrub`."""

@@ -8,9 +8,11 @@ that follows has to start from what stands there then (`forget`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from twinslot.bootloader.base import Bootloader, Environment
+from twinslot.core.audit_chain import ChainEnd
+from twinslot.core.boot_variables import anchored
 from twinslot.core.model import LoaderTraits
 
 
@@ -19,11 +21,15 @@ class KnownEnvironment:
 
     Args:
         bootloader: That reads and writes.
+
+    Attributes:
+        audit_end: Where the audit ends now, for each decision (S25); None: not known, and the anchor stays as it is.
     """
 
     def __init__(self, bootloader: Bootloader) -> None:
         self._bootloader = bootloader
         self._last: Environment | None = None
+        self.audit_end: Callable[[], ChainEnd | None] = lambda: None
 
     @property
     def last(self) -> Environment:
@@ -48,11 +54,11 @@ class KnownEnvironment:
         self._last = self._bootloader.read()
         return self._last
 
-    # keeps: S4
+    # keeps: S4, S25
     def write(self, changes: Mapping[str, str], since: Environment | None = None) -> Environment:
-        """See `Bootloader`."""
+        """See `Bootloader`; the anchor of the audit goes with it, in the same write."""
         since, self._last = since or self._last, None
-        self._last = self._bootloader.write(changes, since)
+        self._last = self._bootloader.write(self._anchored(changes), since)
         return self._last
 
     def settle(self, since: Environment | None = None) -> Environment:
@@ -64,5 +70,9 @@ class KnownEnvironment:
     def reset(self, changes: Mapping[str, str], since: Environment | None = None) -> Environment:
         """See `Bootloader`."""
         since, self._last = since or self._last, None
-        self._last = self._bootloader.reset(changes, since)
+        self._last = self._bootloader.reset(self._anchored(changes), since)
         return self._last
+
+    def _anchored(self, changes: Mapping[str, str]) -> Mapping[str, str]:
+        end = self.audit_end()
+        return changes if end is None else anchored(changes, end)

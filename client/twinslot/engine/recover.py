@@ -23,6 +23,7 @@ from twinslot.core.lifecycle import Event, State
 from twinslot.core.model import Floors, Reason, Release, SlotName, SlotState
 from twinslot.core.slotset import slots_from
 from twinslot.core.transaction import Outcome, Transaction
+from twinslot.engine.anchor import audit_end, tell_break
 from twinslot.engine.announce import Announcer
 from twinslot.engine.edges import Device
 from twinslot.engine.effects import Effects
@@ -104,6 +105,7 @@ def recovered(device: Device, what: str) -> Iterator[Session]:
     with _announcing(announcer, what), device.lock(what):
         decided = Facts(device.running, known.read(), None).decided
         record = _open_record(device, announcer, on_trial=decided is None or decided.on_trial(device.running))
+        known.audit_end = lambda: audit_end(announcer)
         with contextlib.nullcontext() if record is None else record, _announcing(announcer, what):
             yield _recovered(device, announcer, known)
 
@@ -155,6 +157,7 @@ def _recover(device: Device, announcer: Announcer, known: KnownEnvironment) -> S
     effects = Effects(device, update, known)
     machine = Machine(update, effects.table())
     notes += facts.disagreements
+    tell_break(announcer, facts.state)
     _close_overtaken(announcer, facts)
     if facts.decided is None:
         _rebuild(device, update, facts)

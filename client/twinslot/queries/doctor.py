@@ -120,8 +120,8 @@ LOOKS: Final = (
         "record",
         "record",
         _FAULT,
-        "the record and its audit chain",
-        "the chain is broken (fault), or there is no record yet (warning)",
+        "the record, its audit chain, and the end of it that the boot environment has",
+        "the chain is broken, or is not the one that the environment knows (fault); there is no record yet (warning)",
         looks_device.record,
     ),
     Look(

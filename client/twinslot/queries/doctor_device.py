@@ -13,6 +13,7 @@ from typing import Final
 from twinslot.config.options import DROP_INS
 from twinslot.core.errors import DeviceError
 from twinslot.core.model import SlotName, SlotState
+from twinslot.engine.anchor import break_of
 from twinslot.engine.identity import device_id, fingerprint_of
 from twinslot.engine.offered import chosen, recalls_here
 from twinslot.engine.report_state import read_state as read_reported
@@ -33,6 +34,7 @@ SPACE: Final = 32 << 20  # bytes: lists of up to 8 MiB for each slot (core/manif
 NEAR: Final = timedelta(days=60)  # time to make a new root and ship it with a release
 
 _RULES: Final = "see 'Health checks' in /usr/share/doc/twinslot/guide-device.md"
+_REPORT: Final = "rows were changed or lost; keep a copy of the record and report it"
 _FIRST_ROOT: Final = "put the first root.json there (/usr/share/doc/twinslot/guide-device.md)"
 
 
@@ -51,12 +53,26 @@ def record(scene: Scene) -> Looked:
         yield Severity.UNKNOWN, f"the audit chain is {NOT_READABLE}", ""
     elif broken is None:
         yield Severity.FINE, "the audit chain holds", ""
+        yield from _anchored(scene, found)
     else:
         text = f"audit row {broken} does not follow from the one before"
-        yield Severity.FAULT, text, "rows were changed or lost; keep a copy of the record and report it"
+        yield Severity.FAULT, text, _REPORT
     current = found.current()
     text = f"an update to {current.release.name} is in state {current.state}" if current else "no update is under way"
     yield Severity.FINE, text, ""
+
+
+def _anchored(scene: Scene, found: Record | Published) -> Looked:
+    """Whether the rows are those of which the boot environment has the end (S25)."""
+    state = scene.view.facts.state
+    if state is None or state.anchor is None or isinstance(found, Published):
+        return
+    kind = break_of(found, state.anchor)
+    if kind:
+        known = f"has the end at row {state.anchor.number} ({kind})"
+        yield Severity.FAULT, f"the audit is not the one of which the boot environment {known}", _REPORT
+    else:
+        yield Severity.FINE, f"the boot environment has the end of the audit at row {state.anchor.number}", ""
 
 
 def partitions(scene: Scene) -> Looked:

@@ -12,10 +12,12 @@ from typing import Final, NoReturn
 from twinslot.config import options as config
 from twinslot.core.boot_variables import read_state
 from twinslot.core.errors import TwinslotError
+from twinslot.core.events import AuditEvent
 from twinslot.core.lifecycle import State as Step
 from twinslot.core.model import CheckResult, SlotName, SlotRecord
 from twinslot.core.progress import Observer
 from twinslot.core.transaction import Outcome, Transaction
+from twinslot.engine.anchor import break_of
 from twinslot.engine.edges import Device, Verified
 from twinslot.payloads.partition.handler import PartitionPlace
 from twinslot.storage.record.record import Record
@@ -113,6 +115,8 @@ class Life:
             waiting, broken = record.current(), record.first_broken_link()
             known, floors = record.slot(SlotName(self._running)), record.floors()
             history = record.history()
+            hidden = bool(state.anchor and break_of(record, state.anchor) and record.told_break() != state.anchor.text)
+            lost_rows = any(row.event == AuditEvent.AUDIT_BROKEN for row in record.audit_rows(1000))
         signed = self._slots[self._running].signed
         assert signed is not None
         if state.slot != self._running or state.states[state.slot] != "good" or state.counting:
@@ -121,6 +125,8 @@ class Life:
             raise _Wrong(f"the record still tells of an update that is {waiting.state}")
         if broken is not None:
             raise _Wrong(f"the audit chain is broken at row {broken}")
+        if hidden or (lost_rows and not self._rebuilt):
+            raise _Wrong(f"rows of the audit are not there that the environment knows of: {state.anchor}")
         if known is None and not self._rebuilt:
             raise _Wrong(f"the record does not know what slot {self._running} holds")
         if known is not None and known.release.name not in ("", signed.name):

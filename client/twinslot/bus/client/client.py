@@ -92,6 +92,11 @@ class BusUpdater:
         data = bytes(content)
         return Attachment(name, len(data), hashlib.sha256(data).hexdigest(), media_type), data
 
+    def attest(self, nonce: str) -> JsonObject:
+        """See `Updater`."""
+        found: JsonObject = self._asked("GetAttestation", "s", names.text(nonce))
+        return found
+
     def install(
         self,
         source: str | int,

@@ -20,6 +20,7 @@ from twinslot.bus.server.callers import Callers
 from twinslot.bus.server.calls import SharedLook
 from twinslot.bus.server.jobs import Jobs
 from twinslot.bus.server.objects import Call, Exporter, Method
+from twinslot.core.attestation import NONCE
 from twinslot.core.errors import Refusal, RefusedError, TwinslotError
 from twinslot.core.lifecycle import ON_TRIAL
 from twinslot.core.origin import NOBODY, Origin, OriginKind
@@ -82,6 +83,7 @@ class Update:
             "GetLog": self._get_log,
             "GetRunningRelease": self._get_running_release,
             "ReadAttachment": self._read_attachment,
+            "GetAttestation": self._get_attestation,
         }
 
     async def properties(self) -> dict[str, Any]:
@@ -192,6 +194,14 @@ class Update:
         async with self._one_history:  # one after the other: each is up to 4 MiB
             attachment, content = await asyncio.to_thread(self._looking.running_attachment, call.body[0])
             return [attachment.name, attachment.media_type, content]
+
+    async def _get_attestation(self, call: Call) -> list[Any]:
+        nonce = str(call.body[0]).lower()
+        if nonce and not NONCE.fullmatch(nonce):
+            expected = "2 to 128 hex digits, an even number"
+            raise RefusedError(Refusal("nonce", "this cannot be a nonce", expected, nonce[:100]))
+        async with self._one_history:
+            return [json.dumps(await asyncio.to_thread(self._looking.attest, nonce))]
 
     async def _of_the_device(self) -> dict[str, Any]:
         status = await self._status()

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from twinslot.core.audit_chain import NOTHING, ChainEnd, ChainRow, link_of
+from twinslot.core.audit_statements import AUDIT_SECTION, CHECKPOINT, read_end
 from twinslot.core.counting import counted, worth_a_row
+from twinslot.core.envelope import DeviceStatement, loads, read_statement
+from twinslot.core.errors import ImageError
 from twinslot.storage.record.database import as_device_error
 from twinslot.storage.record.store import Store
 
 _COUNTS: Final = "refusals"  # key of the counts in `meta`
-FIRST_LINK: Final = "0" * 64  # what the first audit row is chained to
+_CHECKPOINT: Final = "audit.checkpoint"  # key in `meta`: what stands for the rows that were pruned, an envelope
+_BREAK: Final = "audit.break"  # key in `meta`: the anchor of which was told that it does not fit
+_COLUMNS: Final = "SELECT number, at, boot, event, body, hash FROM audit"
+_ROW_OVERHEAD: Final = 200  # bytes of a row beside its body: hash, boot, date, and what SQLite adds
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,23 +92,109 @@ class AuditTrail(Store):
         return self._audit("ASC", after, since, limit)
 
     def _audit(self, order: str, after: int, since: str, limit: int) -> list[AuditRow]:
-        columns = "SELECT number, at, boot, event, body, hash FROM audit"
-        query = f"{columns} WHERE number > ? AND at >= ? ORDER BY number {order} LIMIT ?"
+        query = f"{_COLUMNS} WHERE number > ? AND at >= ? ORDER BY number {order} LIMIT ?"
         rows = self._rows(query, after, since, limit)
         return [AuditRow(n, at, b, e, json.loads(body), h) for n, at, b, e, body, h in rows]
 
     def first_broken_link(self) -> int | None:
-        """Number of the first audit row whose hash does not follow from the row before; None when all hold."""
-        link, expected = FIRST_LINK, 1
-        with as_device_error(self._opened.path):
-            for number, at, boot, event, body, found in self._execute(
-                "SELECT number, at, boot, event, body, hash FROM audit ORDER BY number"
-            ):
-                link = _link(link, at, boot, event, body)
-                if found != link or number != expected:
-                    return int(number)
-                expected += 1
+        """Number of the first audit row whose hash does not follow from the row before; None when all hold.
+
+        The first that is there follows from the checkpoint, whose signature `audit verify` checks.
+        """
+        before = self.audit_start()
+        for row in self.chain():
+            if not row.follows(before.hash) or row.number != before.number + 1:
+                return row.number
+            before = row.end
         return None
+
+    # keeps: S25
+    def chain(self) -> Iterator[ChainRow]:
+        """Every row as it is stored, ascending, all of one moment.
+
+        Raises:
+            DeviceError: The database cannot be read.
+        """
+        with as_device_error(self._opened.path):
+            for row in self._execute(f"{_COLUMNS} ORDER BY number"):
+                yield ChainRow(*row)
+
+    def snapshot(self) -> tuple[DeviceStatement | None, list[ChainRow]]:
+        """Checkpoint and rows of one moment, in memory: whoever takes long over them holds nobody up (S27).
+
+        Raises:
+            DeviceError: The database cannot be read.
+        """
+        with as_device_error(self._opened.path):
+            self._execute("BEGIN")
+            try:
+                return self.checkpoint(), list(self.chain())
+            finally:
+                self._execute("COMMIT")
+
+    def audit_start(self) -> ChainEnd:
+        """What the first row that is there follows: the checkpoint, or nothing."""
+        checkpoint = self.checkpoint()
+        return read_end(checkpoint) if checkpoint else NOTHING
+
+    # keeps: S25
+    def audit_end(self) -> ChainEnd:
+        """Number and hash of the last row."""
+        rows = self._rows("SELECT number, hash FROM audit ORDER BY number DESC LIMIT 1")
+        return ChainEnd(*rows[0]) if rows else self.audit_start()
+
+    def audit_hash(self, number: int) -> str | None:
+        """The hash of one row; None: there is no such row, or it was pruned."""
+        rows = self._rows("SELECT hash FROM audit WHERE number = ?", number)
+        return str(rows[0][0]) if rows else None
+
+    def last_event(self) -> str:
+        """The event of the last row; empty: there is none."""
+        rows = self._rows("SELECT event FROM audit ORDER BY number DESC LIMIT 1")
+        return str(rows[0][0]) if rows else ""
+
+    def checkpoint(self) -> DeviceStatement | None:
+        """What stands for the rows that were pruned; None: none were, or it is damaged, so that the chain is broken."""
+        text = self._meta(_CHECKPOINT)
+        try:
+            signed = read_statement(loads(text.encode(), AUDIT_SECTION), CHECKPOINT, AUDIT_SECTION) if text else None
+            if signed is not None:
+                read_end(signed)
+        except ImageError:
+            return None
+        return signed
+
+    def audit_bytes(self) -> int:
+        """Bytes that the rows take, about."""
+        (row,) = self._rows("SELECT coalesce(sum(length(body)), 0), count(*) FROM audit")
+        return int(row[0]) + _ROW_OVERHEAD * int(row[1])
+
+    def row_to_prune_to(self, keep: int) -> ChainEnd | None:
+        """The last row that must go so that what stays takes at most so many bytes; None: none must."""
+        taken = 0
+        for number, link, length in self._rows("SELECT number, hash, length(body) FROM audit ORDER BY number DESC"):
+            taken += int(length) + _ROW_OVERHEAD
+            if taken > keep:
+                return ChainEnd(number, link)
+        return None
+
+    # keeps: S25
+    def prune_audit(self, checkpoint: DeviceStatement, event: str, **detail: Any) -> None:
+        """Add a row, keep the checkpoint, and forget the rows that it stands for: all of it or nothing."""
+        through = read_end(checkpoint)
+        text = json.dumps(checkpoint.as_dict(), sort_keys=True)
+        with self._saving(shown=False):
+            self._append_audit(event, detail)
+            self._execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (_CHECKPOINT, text))
+            self._execute("DELETE FROM audit WHERE number <= ?", (through.number,))
+
+    def told_break(self) -> str:
+        """The anchor of which a row says that the rows do not fit it; empty: none yet."""
+        return self._meta(_BREAK) or ""
+
+    def keep_break(self, anchor: str) -> None:
+        """Remember that it was told of this anchor, which the boot environment has until the next decision."""
+        self._set_meta(_BREAK, anchor)
 
     def _counts(self) -> dict[str, int]:
         """What `audit_counted` counted in this boot; a damaged or an old value counts as none."""
@@ -114,9 +206,8 @@ class AuditTrail(Store):
             return {}
 
     def _append_audit(self, event: str, detail: dict[str, Any]) -> None:
-        row = self._execute("SELECT hash FROM audit ORDER BY number DESC LIMIT 1").fetchone()
         at, body = self._now(), _text(detail)
-        link = _link(row[0] if row else FIRST_LINK, at, self._boot, event, body)
+        link = link_of(self.audit_end().hash, at, self._boot, event, body)
         self._execute(
             "INSERT INTO audit (at, boot, event, body, hash) VALUES (?, ?, ?, ?, ?)",
             (at, self._boot, event, body, link),
@@ -125,7 +216,3 @@ class AuditTrail(Store):
 
 def _text(detail: dict[str, Any]) -> str:
     return json.dumps(detail, sort_keys=True, default=str)
-
-
-def _link(before: str, at: str, boot: str, event: str, body: str) -> str:
-    return hashlib.sha256(f"{before}\n{at}\n{boot}\n{event}\n{body}".encode()).hexdigest()
