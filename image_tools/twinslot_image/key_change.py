@@ -7,6 +7,7 @@ it travel to those who hold them.
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,9 +17,9 @@ from securesystemslib.signer import SSlibKey  # type: ignore[attr-defined]
 from tuf.api.metadata import DelegatedRole, Root, Targets  # type: ignore[attr-defined]  # marked as export nowhere
 
 from twinslot.core.approvals import approvals_path
-from twinslot.core.errors import Refusal, RefusedError
+from twinslot.core.errors import ImageError, Refusal, RefusedError
 from twinslot.trust.documents import ROLES_MAX
-from twinslot.trust.keys import KEYS_MAX, THRESHOLD_MAX
+from twinslot.trust.keys import KEYS_MAX, THRESHOLD_MAX, public_bytes
 from twinslot.trust.replaced import delegated_roles, signatures_needed, top_roles
 from twinslot_image.key_files import ID_SHOWN, Documents
 
@@ -325,6 +326,42 @@ def _refuse_strangers(documents: Documents, role: str, keys: Iterable[SSlibKey])
             if name != role and key.keyid in other.keyids:
                 what, hint = f"the key belongs to role '{name}'", "make another one: one key may not stand in two roles"
                 raise RefusedError(Refusal("shared-key", what, found=key.keyid[:ID_SHOWN], hint=hint))
+
+
+def refuse_shared(change: KeyChange) -> None:
+    """A change made by other means may have one key in two roles, or twice in one, under whatever ids.
+
+    What was so before is not this change's doing.
+
+    Raises:
+        RefusedError: `refused.shared-key`.
+    """
+    after = Documents(change.root or change.before.root, change.targets or change.before.targets)
+    before = _places(change.before)
+    for key, roles in _places(after).items():
+        if len(roles) > 1 and roles != before.get(key):
+            names = [f"role '{role}'" for role in sorted(set(roles))]
+            what = "one key stands in " + (" and ".join(names) if len(names) > 1 else f"{names[0]} twice")
+            hint = "do not sign it; have it proposed again, with a key for each person and role"
+            found = hashlib.sha256(key).hexdigest()[:ID_SHOWN]
+            raise RefusedError(Refusal("shared-key", what, "each key in one role, once", found, hint))
+
+
+def _places(documents: Documents) -> dict[bytes, list[str]]:
+    """Each key, by what it is and not by its id, and the roles that have it."""
+    places: dict[bytes, list[str]] = {}
+    for role in sorted({"root", "targets", *roles_of(documents.targets)}):
+        for key in keys_of(documents, role):
+            places.setdefault(_what_it_is(key), []).append(role)
+    return places
+
+
+def _what_it_is(key: SSlibKey) -> bytes:
+    """One form for one key; of a kind that is not known here, its id."""
+    try:
+        return public_bytes(key.to_dict())
+    except ImageError:
+        return str(key.keyid).encode()
 
 
 def refuse_twice(keys: Sequence[SSlibKey]) -> None:

@@ -22,7 +22,7 @@ from twinslot.core.errors import DeviceError, ImageError, Refusal, RefusedError
 from twinslot.core.fields import Fields
 from twinslot.image.wire import TrustDocuments
 from twinslot.trust.verify import check_documents
-from twinslot_image.key_change import TOP_ROLES, KeyChange, Need, names_of_new, roles_of
+from twinslot_image.key_change import TOP_ROLES, KeyChange, Need, names_of_new, refuse_shared, roles_of
 from twinslot_image.key_files import Documents, KeyDirectory, NewFile, parse_metadata, write_together
 from twinslot_image.key_words import named
 from twinslot_image.named_file import read_small
@@ -107,7 +107,7 @@ def open_change(proposal: Proposal, directory: KeyDirectory) -> KeyChange:
 
     Raises:
         RefusedError: `refused.key-change-base`: it starts from other documents; `refused.key-change-more`: it changes
-            what is neither keys nor thresholds nor dates.
+            what is neither keys nor thresholds nor dates; `refused.shared-key`: one key would stand in two roles.
     """
     before = directory.documents()
     here = _base(before)
@@ -120,7 +120,9 @@ def open_change(proposal: Proposal, directory: KeyDirectory) -> KeyChange:
         name: Metadata.from_dict(_copy(document)).signed for name, document in proposal.documents.items()
     }
     _refuse_more(before, new)
-    return KeyChange(before, new.get("root"), new.get("targets"))
+    change = KeyChange(before, new.get("root"), new.get("targets"))
+    refuse_shared(change)
+    return change
 
 
 def _refuse_more(before: Documents, new: Mapping[str, Any]) -> None:

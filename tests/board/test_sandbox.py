@@ -47,6 +47,7 @@ def writes():
 found = {
     "key": told(reads("KEY")),
     "device key": told(reads("/var/lib/twinslot/device-key.pem")),
+    "decryption key": told(reads("/var/lib/pump/images.pem")),
     "record": told(reads("/var/lib/twinslot/record.sqlite")),
     "published": told(reads("/var/lib/twinslot/status.json")),
     "bus": told(connects("/run/dbus/system_bus_socket")),
@@ -58,7 +59,7 @@ found = {
     "file": told(writes),
     "process 1": told(reads("/proc/1/environ")),
 }
-for kind in ("fetch", "read", "relay", "verify"):
+for kind in ("fetch", "read", "relay", "verify", "decrypt"):
     found["socket of " + kind] = told(connects(f"/run/twinslot/{kind}.sock"))
 nodes = ["/dev/" + name for name in os.listdir("/sys/class/block")] if os.path.isdir("/sys/class/block") else []
 nodes += ["/dev/vda", "/dev/mmcblk0", "/dev/mem", "/dev/kmsg"]
@@ -96,10 +97,11 @@ def test_a_worker_that_was_taken_over_reaches_neither_key_nor_device_nor_bus_nor
     board.check("mkdir", "-p", "/var/lib/pump")
     board.put(KEY, b"secret\n", 0o400)
     board.check("chown", "twinslot-relay:", KEY)
+    board.put("/var/lib/pump/images.pem", b"secret\n", 0o400)
     board.check("twinslot", "device-key", "init")
     assert board.check("stat", "-c", "%a %U", "/var/lib/twinslot/device-key.pem").split() == ["400", "root"]
     board.put("/run/probe.py", PROBE.replace("KEY", KEY).encode())
-    found = {kind: taken_over(board, kind) for kind in ("fetch", "read", "relay", "verify")}
+    found = {kind: taken_over(board, kind) for kind in ("fetch", "read", "relay", "verify", "decrypt")}
     users = {each.pop("user") for each in found.values()}
     assert len(users) == len(found), "a user each"
     assert 0 not in users

@@ -94,6 +94,9 @@ class PretendStream:
                 raise TransportError("the stream was closed", code="closed")
         return ImageHead(b"", os.read(self._source, 100).strip())
 
+    def foresee(self) -> None:
+        """Nothing is encrypted."""
+
     def unlock(self, manifest: Manifest) -> None:
         """Nothing is encrypted."""
 

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 
 POLICY = Path(__file__).parents[2] / "systemd" / names.DESCRIPTION.with_suffix(".conf").name
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
-# `games` of every Debian (policy, section 9.2.2): the workers of other tests run as `nobody`, and the kernel counts the
+# `games` of every Debian (policy, section 9.2.2): strangers of other tests are `nobody`, and the kernel counts the
 # descriptors that are on their way for each user (unix(7), ETOOMANYREFS).
 GAMES = 5
 

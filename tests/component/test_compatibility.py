@@ -50,6 +50,23 @@ def test_there_is_a_sample_of_the_first_version() -> None:
     assert [path.name for path in VERSIONS][:1] == ["0.1.0"]
 
 
+@pytest.mark.parametrize("kind", ["x25519", "p256"])
+def test_an_encrypted_image_of_an_earlier_version_opens_for_each_of_its_recipients(
+    version: Path, tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sealed = version / "sealed"
+    (image,) = sealed.glob("*.twin")
+    identity = ("--identity", str(sealed / f"{kind}.pem"))
+    assert main(["verify", str(image), "--root", str(sealed / "root.json"), "--roles", "engineering", *identity]) == 0
+    notes = tmp_path / "notes.md"
+    assert main(["extract-attachment", str(image), "release-notes.md", "-o", str(notes), *identity]) == 0
+    assert notes.read_text() == "# Nobody else reads this\n"
+    capsys.readouterr()
+    (blocks,) = sealed.glob("*.twinblocks")
+    assert main(["inspect", str(blocks), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["type"] == "inspect"
+
+
 @pytest.mark.verifies("REQ-CMP-01")
 def test_an_image_of_an_earlier_version_verifies_and_says_what_it_said(version: Path) -> None:
     image = version / "pump-2026.11.twin"

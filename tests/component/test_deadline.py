@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -12,10 +13,12 @@ import pytest
 from deadline_bench import ARMED, BEFORE, COMMITTED, ENDED, GIVE_UP, SCRIPT, Bench
 
 import waits
-from fakes.rigs import HOOK
+from fakes.rigs import HOOK, REPOSITORY
 from twinslot.core.boot_variables import give_up, read_state
 from twinslot.core.model import SlotName
 from twinslot.storage.lock import UpdateLock
+
+UNIT = REPOSITORY / "systemd/twinslot-deadline.service"
 
 
 @pytest.fixture
@@ -292,3 +295,26 @@ def test_a_run_without_room_does_not_save_the_trial(bench: Bench, how: str) -> N
     finally:
         bench.switch_off()
         subprocess.run(["umount", "--lazy", run], check=True)  # what the script started may go a moment later
+
+
+@pytest.mark.root
+def test_it_ends_the_trial_with_the_capabilities_that_its_unit_leaves(bench: Bench) -> None:
+    """A stranger's lock with no rights for root is in the way, which who may override rights would not notice."""
+    (allowed,) = re.findall(r"^CapabilityBoundingSet=(.*)$", UNIT.read_text(), re.MULTILINE)
+    assert allowed == "CAP_SYS_BOOT"
+    tools = Path(bench.settings["TWINSLOT_TOOL_LOCKS"])
+    tools.mkdir(parents=True)
+    tools.chmod(0o1777)
+    lock = tools / "fw_printenv.lock"
+    lock.touch(0)
+    os.chown(lock, 65534, 65534)
+    bench.shell = (
+        shutil.which("setpriv") or "",
+        "--bounding-set=-all,+sys_boot",
+        "--inh-caps=-all",
+        "--no-new-privs",
+        "--",
+    )
+    assert bench.run() is None
+    assert bench.copies() == [after(ENDED), after(ENDED)]
+    assert bench.asked() == ["reboot --force"]

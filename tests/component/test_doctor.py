@@ -16,6 +16,7 @@ from host_device import HostDevice
 from release_bench import ReleaseBench
 
 import waits
+from trust_samples import changed
 from twinslot.app import LocalUpdater
 from twinslot.bootloader.uboot import tool_lock as toollock
 from twinslot.bootloader.uboot.backend import UBoot
@@ -39,6 +40,7 @@ from twinslot.storage.lock import this_boot
 from twinslot.storage.record.record import Record
 from twinslot.storage.running_slot import RunningSlot
 from twinslot.trust.device_key import make_device_key
+from twinslot_image.key_files import load_signer
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -67,6 +69,7 @@ class Ward:
     """This machine, but for what a directory cannot be: the root mount, the clock, the files of the system."""
 
     directory: Path
+    keys: Path
     slot: SlotName | None = SlotName.A
     claims: tuple[str, ...] = ()
     now: datetime = NOW
@@ -124,6 +127,13 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> ReleaseBench:
     return ReleaseBench.make(tmp_path_factory.mktemp("bench"))
 
 
+def root_until(keys: Path, day: str, version: int = 1) -> bytes:
+    """The root of a key directory, good until then, signed anew by its own keys."""
+    signers = [load_signer(path.read_bytes(), str(path)) for path in sorted((keys / "private").glob("root.*.pem"))]
+    said = {"expires": f"{day}T00:00:00Z", "version": version}
+    return changed((keys / "1.root.json").read_bytes(), lambda signed: signed.update(said), signers)
+
+
 @pytest.fixture
 def ward(tmp_path: Path, bench: ReleaseBench, monkeypatch: pytest.MonkeyPatch) -> Ward:
     """A device on which nothing is wrong."""
@@ -135,7 +145,7 @@ def ward(tmp_path: Path, bench: ReleaseBench, monkeypatch: pytest.MonkeyPatch) -
         record.saw_generation(1)
     device.rig.boot.write({"slot_b": "good", "ts_generation": "2"})
     device.rig.boot.settle()
-    (tmp_path / "root.json").write_text(json.dumps({"signed": {"expires": "2036-01-01T00:00:00Z"}}))
+    (tmp_path / "root.json").write_bytes(root_until(bench.directory / "keys", "2036-01-01"))
     (tmp_path / "etc/twinslot").mkdir(parents=True)
     (tmp_path / "etc/twinslot/config.toml").write_text(CONFIG.format(tmp_path))
     (tmp_path / "health.d").mkdir()
@@ -146,7 +156,7 @@ def ward(tmp_path: Path, bench: ReleaseBench, monkeypatch: pytest.MonkeyPatch) -
     program.chmod(0o755)
     (tmp_path / "watchdog").write_text("RuntimeWatchdogUSec=30s\n")
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
-    ward = Ward(tmp_path)
+    ward = Ward(tmp_path, bench.directory / "keys")
     ward.check("10-motor")
     ward.system("dev/watchdog0")
     return ward
@@ -345,11 +355,25 @@ def drop_in_to_nowhere(ward: Ward) -> None:
 
 
 def root_expired(ward: Ward) -> None:
-    (ward.directory / "root.json").write_text('{"signed": {"expires": "2026-05-31T00:00:00Z"}}')
+    (ward.directory / "root.json").write_bytes(root_until(ward.keys, "2026-05-31"))
 
 
 def root_expires_soon(ward: Ward) -> None:
-    (ward.directory / "root.json").write_text('{"signed": {"expires": "2026-07-01T00:00:00Z"}}')
+    (ward.directory / "root.json").write_bytes(root_until(ward.keys, "2026-07-01"))
+
+
+def newer_root_expires_soon(ward: Ward) -> None:
+    newer = root_until(ward.keys, "2026-07-02", 2).decode()
+    with ward.record() as record:
+        record.keep_documents({"root": newer, "roots": json.dumps([newer])})
+
+
+def root_of_another(ward: Ward) -> None:
+    """Put into the record by who can write it; that it expired is nobody's concern."""
+    document = json.loads(root_until(ward.keys, "2026-05-31", 2))
+    document["signed"]["expires"] = "2026-05-30T00:00:00Z"
+    with ward.record() as record:
+        record.keep_documents({"root": json.dumps(document), "roots": json.dumps([json.dumps(document)])})
 
 
 def manifest_expired(ward: Ward) -> None:
@@ -503,6 +527,8 @@ FINDINGS: list[tuple[Callable[[Ward], None], str, str, str]] = [
     (drop_in_to_nowhere, "drop-ins", "warning", "'20-x.toml' in /etc/twinslot/config.d is not read: it is no file"),
     (root_expired, "trust", "warning", "the root document expired on 2026-05-31"),
     (root_expires_soon, "trust", "warning", "the root document expires soon, on 2026-07-01"),
+    (newer_root_expires_soon, "trust", "warning", "the root document expires soon, on 2026-07-02"),
+    (root_of_another, "trust", "warning", "1 of 1 root documents in the record do not follow from '"),
     (manifest_expired, "trust", "warning", "the manifest of the running release expired on 2026-05-01"),
     (no_root_file, "trust", "fault", "cannot be read: found 'No such file or directory'"),
     (root_is_no_root, "trust", "fault", "is no root document"),
@@ -516,7 +542,7 @@ FINDINGS: list[tuple[Callable[[Ward], None], str, str, str]] = [
     (polls_failed, "repository", "warning", "the last 3 polls failed"),
     (no_decryption_key, "decryption-key", "fault", "key.pem' cannot be read"),
     (decryption_key_open, "decryption-key", "fault", "key.pem' is not kept secret"),
-    (decryption_key_of_another_kind, "decryption-key", "fault", "is no X25519 or P-256 key in PEM"),
+    (decryption_key_of_another_kind, "decryption-key", "fault", "the decryption key cannot be used"),
     (plain_http, "addresses", "warning", "addresses that begin with http:// are allowed"),
     (no_build_time, "clock", "warning", "'trust.build_time' is not set"),
     (clock_before_build, "clock", "warning", "which is before the build time of this system (2026-01-01"),
@@ -663,3 +689,15 @@ def test_what_the_next_start_finds_is_foretold_by_what_the_boot_loader_does(
         update = Transaction("7", State.ARMED, SlotName.B, Release("2.0", 20), armed=True, boot_id=boot)
         record.save(update, "activate")
     assert examined(ward, capsys)[1]["decision"] == text
+
+
+@pytest.mark.verifies("S24")
+def test_roots_in_the_record_that_follow_from_nothing_are_said_not_to_count(
+    ward: Ward, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root_of_another(ward)
+    main(["doctor", "--json", "--config-root", str(ward.directory)], ward.host)
+    findings = json.loads(capsys.readouterr().out)["findings"]
+    texts = [each["text"] for each in findings if each["name"] == "trust"]
+    assert any("1 of 1 root documents in the record do not follow" in text for text in texts)
+    assert not any("2026-05-3" in text for text in texts), "what they say of themselves is not shown"

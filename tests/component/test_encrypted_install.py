@@ -26,6 +26,7 @@ from twinslot.crypto.recipients import unwrap
 from twinslot.engine import assemble
 from twinslot.worker import launch
 from twinslot.worker.stream import WorkerStream
+from twinslot.worker.unlock import Decryption
 from twinslot_image.encryption import read_envelope
 
 CONTENT = b"superblock".ljust(4096, b"\1") + random.Random(1).randbytes(300_000) + bytes(100_000) + b"text\n" * 30_000
@@ -215,3 +216,29 @@ def test_a_piped_image_is_opened_on_its_way(device: HostDevice, bench: ReleaseBe
         thread.join()
         os.close(reader)
     assert device.content(SlotName.B) == CONTENT.ljust(SLOT_SIZE, b"\0")
+
+
+@pytest.mark.parametrize(("encrypted", "key", "ahead"), [(True, True, 2), (True, False, 0), (False, True, 0)])
+def test_what_opens_an_image_starts_while_its_head_is_judged_and_ends_with_the_stream(
+    bench: ReleaseBench, encrypted: bool, key: bool, ahead: int
+) -> None:
+    started: list[tuple[str, launch.Worker]] = []
+
+    def get(kind: str) -> launch.Worker:
+        started.append((kind, launch.start(kind)))
+        return started[-1][1]
+
+    image = bench.directory / "2.0.twin" if encrypted else bench.image("2.2", 22, CONTENT)
+    decryption = Decryption(get, str(bench.directory / "fleet.pem") if key else "")
+    with image.open("rb") as file:
+        limits = {"limits": {"group_size": 1 << 20, "image_size": 1 << 30}}
+        stream = WorkerStream(get("read"), limits, file.fileno(), decryption=decryption)
+        head = stream.head()
+        stream.foresee()
+        assert [kind for kind, _ in started] == ["read", *["decrypt"] * ahead]
+        processes = [worker._process for _, worker in started]
+        if ahead:
+            stream.unlock(parse_manifest(head.manifest))
+            assert len(started) == 1 + ahead, "those that were started are used"
+        stream.close()
+    assert all(process is not None and process.returncode is not None for process in processes)

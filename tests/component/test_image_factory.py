@@ -156,6 +156,26 @@ def asked(command: str, image: Path) -> str:
     return done.stdout
 
 
+def test_the_disk_of_an_encrypted_image_is_made_by_who_has_a_key_and_holds_it_in_plain(
+    bench: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("line", "other"):
+        assert main(["recipients", "new", str(bench / f"{name}.pem")]) == 0
+    with (bench / "image.toml").open("a") as file:
+        file.write('[encryption]\nrecipients = ["line.pub.pem"]\n')
+    pack(bench)
+    disk = tmp_path / "disk.img"
+    capsys.readouterr()
+    assert factory(bench, disk) == 4
+    assert "--identity" in capsys.readouterr().err
+    assert factory(bench, disk, "--identity", str(bench / "other.pem")) == 4
+    assert not disk.exists()
+    assert factory(bench, disk, "--identity", str(bench / "line.pem")) == 0
+    places = partitions(disk)
+    for name, packed in (("slot_a", "rootfs.erofs"), ("voices_a", "voices.bin")):
+        assert content(disk, places[name]).startswith((bench / packed).read_bytes())
+
+
 def test_the_data_partition_is_whole_and_its_record_knows_the_release_and_is_roots_alone(
     made: Path, tmp_path: Path
 ) -> None:

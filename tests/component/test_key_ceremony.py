@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import threading
@@ -438,3 +439,45 @@ def test_whoever_takes_a_change_over_keeps_their_own_names_for_keys(
     assert sign(keys, change, secret(keys, "targets", 0), secret(keys, "targets", 1)) == 0
     assert finish(keys, change) == 0
     assert role(keys, "clinical", capsys)["keys"][-1]["label"] == "Eve of ward 3"
+
+
+def same_id(key_id: str) -> str:
+    return key_id
+
+
+def another_id(key_id: str) -> str:
+    return hashlib.sha256(key_id.encode()).hexdigest()
+
+
+@pytest.mark.verifies("S24")
+@pytest.mark.parametrize(
+    ("named", "holder"),
+    [
+        (same_id, "root"),
+        (another_id, "root"),
+        (same_id, "engineering"),
+        (another_id, "engineering"),
+        (another_id, "clinical"),
+    ],
+)
+def test_a_change_edited_by_hand_in_which_one_person_would_sign_twice_is_refused(
+    keys: Path, capsys: pytest.CaptureFixture[str], named: Callable[[str], str], holder: str
+) -> None:
+    change = propose(keys, "clinical", "--threshold", "2")
+    document = json.loads(change.read_bytes())
+    targets = document["targets"]["signed"]["delegations"]
+    roles = {each["name"]: each for each in targets["roles"]}
+    if holder == "root":
+        root = json.loads((keys / "1.root.json").read_bytes())["signed"]
+        key_id = root["roles"]["root"]["keyids"][0]
+        key = root["keys"][key_id]
+    else:
+        key_id = roles[holder]["keyids"][0]
+        key = targets["keys"][key_id]
+    roles["clinical"]["keyids"].append(named(key_id))
+    targets["keys"][named(key_id)] = key
+    change.write_bytes(encode(document))
+    before = change.read_bytes()
+    assert sign(keys, change, secret(keys, "targets", 0)) == 4
+    assert "one key stands in role 'clinical'" in capsys.readouterr().err
+    assert change.read_bytes() == before

@@ -106,6 +106,27 @@ def test_our_certificate_is_shown_although_the_worker_has_neither_it_nor_its_key
     assert "'device'" in shown[0]
 
 
+def test_a_renewed_certificate_is_shown_by_a_relay_that_goes_on(certificates: Certificates) -> None:
+    shown: list[str] = []
+
+    def look(asked: Asked) -> None:
+        assert isinstance(asked.connection, ssl.SSLSocket)
+        shown.append(str((asked.connection.getpeercert() or {})["serialNumber"]))
+        parts(DATA)(asked)
+
+    ours = {"client_cert": certificates.device, "client_key": certificates.directory / "device.key"}
+    settings = with_files(ca_file=certificates.authority, **ours)
+    with serving(look, tls=certificates.context(asks=True)) as web, relay(web.url, settings) as way:
+        for _ in range(2):  # two connections of one download; nothing is started anew
+            with contextlib.closing(source(way, f"{web.url}/x.twin")) as download:
+                assert download.read(0, 100) == DATA[:100]
+            certificates.renew()
+            for path in certificates.directory.iterdir():
+                path.chmod(0o644)
+    first, second = shown
+    assert first != second
+
+
 @pytest.mark.verifies("S22")
 def test_what_the_engine_tells_the_fetching_worker_has_neither_key_nor_its_name() -> None:
     kept: list[socket.socket] = []

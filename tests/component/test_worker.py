@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import re
 import signal
 import socket
@@ -374,11 +375,10 @@ def test_a_fetching_worker_has_no_rights_and_can_get_none() -> None:
         status = status_of(worker)
         limits = Path(f"/proc/{process_of(worker).pid}/limits").read_text()
         names = sorted(str(link.readlink()) for link in Path(f"/proc/{process_of(worker).pid}/fd").iterdir())
-    account = launch._account("twinslot-fetch") or launch._account(launch.NOBODY)
-    assert account is not None
-    assert status["Uid"] == [str(account.pw_uid)] * 4
-    assert status["Gid"] == [str(account.pw_gid)] * 4
-    assert account.pw_uid != 0
+    user, group = launch.user_of("fetch")
+    assert status["Uid"] == [str(user)] * 4
+    assert status["Gid"] == [str(group)] * 4
+    assert user != 0
     assert status["Groups"] == []
     assert status["NoNewPrivs"] == ["1"]
     for capabilities in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
@@ -389,6 +389,14 @@ def test_a_fetching_worker_has_no_rights_and_can_get_none() -> None:
     assert kinds == ["/dev/null", "pipe", "pipe", "socket", "socket"], "the image, its last words, and the engine"
     os.close(reader)
     os.close(writer)
+
+
+@pytest.mark.verifies("S22")
+def test_workers_share_a_user_neither_with_each_other_nor_with_anybody() -> None:
+    users = [launch.user_of(kind)[0] for kind in launch.KINDS]
+    others = {each.pw_uid for each in pwd.getpwall() if not each.pw_name.startswith("twinslot-")}
+    assert len(set(users)) == len(users)
+    assert not {0, 65534, *others} & set(users)
 
 
 @pytest.mark.verifies("S2", "CVE-2024-3094")

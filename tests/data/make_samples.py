@@ -163,6 +163,28 @@ def write_evidence(target: Path) -> None:
         shutil.copy(bench / "keys/1.root.json", target / "evidence/root.json")
 
 
+def write_sealed(target: Path) -> None:
+    """An image for two recipients, whose private keys stand beside it, its block list, and the root to trust."""
+    (place := target / "sealed").mkdir()
+    with tempfile.TemporaryDirectory() as name:
+        bench = Path(name)
+        run("keys", "init", bench / "keys", "--roles", "engineering")
+        for kind in ("x25519", "p256"):
+            run("recipients", "new", bench / f"{kind}.pem", "--kind", kind)
+            shutil.copy(bench / f"{kind}.pem", place)
+        (bench / "rootfs.43").write_bytes(content(43))
+        (bench / "firmware").write_bytes(b"\x7fboot" * 30)
+        (bench / "notes.md").write_text("# Nobody else reads this\n")
+        sealed = '[encryption]\nrecipients = ["x25519.pub.pem", "p256.pub.pem"]\n'
+        (bench / "image.toml").write_text(DESCRIPTION_OF_IMAGE.format(release="2026.12", sequence=43) + sealed)
+        image = place / "pump-2026.12.twin"
+        run("build", bench / "image.toml", "-o", image)
+        (key,) = (bench / "keys/private").glob("engineering.*.pem")
+        run("sign", image, "--role", "engineering", "--key", key)
+        run("blocks", image, "-o", place, "--identity", bench / "x25519.pem")
+        shutil.copy(bench / "keys/1.root.json", place / "root.json")
+
+
 def write_record(target: Path) -> None:
     """A device that took two releases, of which the second rolled back, and that is installing a third."""
     payload = StoredPayload(size=100_000, group_size=4096, digest="a" * 64)
@@ -339,6 +361,7 @@ if __name__ == "__main__":
     write_images(directory)
     write_patches(directory)
     write_evidence(directory)
+    write_sealed(directory)
     write_record(directory)
     write_environment(directory)
     write_descriptions(directory)

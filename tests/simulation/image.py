@@ -123,6 +123,9 @@ class SmallStream:
     def head(self) -> ImageHead:
         return ImageHead(b"", self._image.manifest_bytes)
 
+    def foresee(self) -> None:
+        """Nothing is encrypted."""
+
     def unlock(self, manifest: Manifest) -> None:
         """Nothing is encrypted."""
 

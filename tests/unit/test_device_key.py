@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -211,3 +212,19 @@ def test_a_public_part_is_read_as_it_was_written() -> None:
     with tempfile.TemporaryDirectory() as directory:
         key, _ = make_device_key(DeviceKeyFiles(Path(directory), ""))
     assert PublicPart.from_pem(key.public.pem.encode()) == key.public
+
+
+def test_many_who_make_the_key_at_once_all_get_the_one_that_counts(tmp_path: Path) -> None:
+    found: list[str] = []
+
+    def make() -> None:
+        found.append(make_device_key(DeviceKeyFiles(tmp_path, ""))[0].public.fingerprint)
+
+    threads = [threading.Thread(target=make) for _ in range(16)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert len(found) == len(threads), "none failed"
+    assert len(set(found)) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["device-key.pem", "device-key.pub"]

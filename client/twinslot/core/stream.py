@@ -133,6 +133,10 @@ class ImageStream(Protocol):
         """
         ...
 
+    def foresee(self) -> None:
+        """Start what opening an encrypted image will take, if this looks like one, while others judge its head."""
+        ...
+
     def unlock(self, manifest: Manifest) -> None:
         """Of an encrypted image: make sure that this device can open it, before anything is changed for it.
 

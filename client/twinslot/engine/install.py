@@ -117,6 +117,7 @@ def _verify(
     about = session.update.announcer.about
     with session.device.expecting():
         head = stream.head()
+        stream.foresee()
         about["manifest"] = hashlib.sha256(head.manifest).hexdigest()
         try:
             verified = session.device.verify(

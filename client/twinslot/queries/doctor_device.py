@@ -29,6 +29,7 @@ from twinslot.storage.known_lists import ListStore
 from twinslot.storage.record.published import Published
 from twinslot.storage.record.record import Record
 from twinslot.storage.wear import read_wear
+from twinslot.trust.kept_roots import CHAIN, NEWEST, read_chain
 
 SPACE: Final = 32 << 20  # bytes: lists of up to 8 MiB for each slot (core/manifest.py), twice while replaced
 NEAR: Final = timedelta(days=60)  # time to make a new root and ship it with a release
@@ -191,11 +192,11 @@ def health_checks(scene: Scene) -> Looked:
 
 def trust(scene: Scene) -> Looked:
     """The root of trust and its dates, and those of the documents that came with the running release."""
-    kept = scene.view.record.document("root") if scene.view.record else None
+    from twinslot.trust.roots import walk
+
     path = scene.config.trust.root
     try:
-        text = kept or path.read_text()
-        expires = datetime.fromisoformat(json.loads(text)["signed"]["expires"])
+        walked = walk(path.read_bytes(), kept := _kept_roots(scene))
     except OSError as e:
         if denied(scene, str(e)):
             yield Severity.UNKNOWN, NOT_READABLE, ""
@@ -203,16 +204,25 @@ def trust(scene: Scene) -> Looked:
             hint = _FIRST_ROOT
             yield Severity.FAULT, f"the root of trust '{path}' cannot be read: found '{e.strerror}'", hint
         return
-    except (ValueError, KeyError, TypeError, AttributeError):
-        yield (
-            Severity.FAULT,
-            f"'{path}' is no root document",
-            "put the first root.json there (/usr/share/doc/twinslot/guide-device.md)",
-        )
+    except DeviceError:
+        yield Severity.FAULT, f"'{path}' is no root document, or its signatures do not hold", _FIRST_ROOT
         return
+    if walked.stopped is not None:
+        count, why = len(kept) - walked.fit, walked.stopped.message
+        what = (
+            f"{count} of {len(kept)} root documents in the record do not follow from '{path}' and do not count: {why}"
+        )
+        yield Severity.WARNING, what, "somebody changed the record; the next image brings the roots that follow"
+    expires = walked.newest.metadata.signed.expires
     yield _dated(scene, "the root document", expires, "make a new root with 'twinslot-image keys rotate'")
     for what, moment in _kept_dates(scene):
         yield _dated(scene, f"the {what} of the running release", moment, "install a newer release")
+
+
+# keeps: S24
+def _kept_roots(scene: Scene) -> tuple[bytes, ...]:
+    record = scene.view.record
+    return read_chain(record.document(CHAIN), record.document(NEWEST)) if record else ()
 
 
 def _kept_dates(scene: Scene) -> list[tuple[str, datetime]]:

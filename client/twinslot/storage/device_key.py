@@ -10,7 +10,6 @@ and the next `init` writes the public part from it.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 from pathlib import Path
@@ -18,8 +17,8 @@ from typing import Final
 
 from twinslot.core.device_key import PEM_MAX, PublicPart
 from twinslot.core.errors import DeviceError
-from twinslot.storage.key_file import forget_fresh, place, write_fresh
-from twinslot.storage.sync import make_directory, sync_directory
+from twinslot.storage.key_file import forget_fresh, place, replace
+from twinslot.storage.sync import make_directory
 
 KEY: Final = "device-key.pem"
 PUBLIC: Final = "device-key.pub"
@@ -90,18 +89,12 @@ class DeviceKeyFiles:
         Raises:
             DeviceError: `device.device-key`: it cannot be written.
         """
-        fresh = self.public_path
         try:
             make_directory(self._directory, 0o755)
             forget_fresh(self.key)
             forget_fresh(self.public_path)
-            fresh = write_fresh(self.public_path, public.pem.encode(), 0o444)
-            fresh.rename(self.public_path)
-            sync_directory(self._directory)
+            replace(self.public_path, public.pem.encode(), 0o444)
         except OSError as e:
-            if fresh != self.public_path:
-                with contextlib.suppress(OSError):
-                    fresh.unlink()
             raise _unusable(f"'{self.public_path}' cannot be written", e) from e
 
     # keeps: S22

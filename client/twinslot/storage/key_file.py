@@ -14,6 +14,7 @@ from typing import Final
 
 from twinslot.storage.sync import make_directory, sync_directory
 
+TRIES: Final = 10  # at once, each against another process that makes a key in the same moment
 PRIVATE: Final = 0o400  # of a private key's file
 
 
@@ -29,10 +30,33 @@ def place(path: Path, data: bytes) -> bool:
         os.link(fresh, path)
     except FileExistsError:
         return False
+    except FileNotFoundError:  # somebody else made the key meanwhile, and took ours for what a power cut had left
+        if not path.exists():
+            raise
+        return False
     finally:
         fresh.unlink(missing_ok=True)
     sync_directory(path.parent)
     return True
+
+
+def replace(path: Path, data: bytes, mode: int) -> None:
+    """Write a file whole, in the place of the one that is there. Afterwards it survives a power cut.
+
+    Raises:
+        OSError: As the system says it; the caller names what was meant.
+    """
+    for left in range(TRIES, 0, -1):
+        fresh = write_fresh(path, data, mode)
+        try:
+            fresh.rename(path)
+            break
+        except FileNotFoundError:  # somebody who does the same took it for what a power cut had left
+            if left == 1:
+                raise
+        finally:
+            fresh.unlink(missing_ok=True)
+    sync_directory(path.parent)
 
 
 def write_fresh(path: Path, data: bytes, mode: int) -> Path:

@@ -31,7 +31,11 @@ from twinslot.worker.protocol import GONE, Channel, Frame, Kind, make_room
 log = logging.getLogger(__name__)
 
 SOCKETS: Final = Path("/run/twinslot")
-NOBODY: Final = "nobody"  # where a worker has no user of its own, as in a rescue system
+KINDS: Final = ("fetch", "read", "relay", "verify", "decrypt")
+# Where the package's users are missing, as in a rescue system: numbers without an account, at the end of the range that
+# systemd gives to users that live as long as a process (systemd.io/UIDS-GIDS). Not `nobody`, whom many share: what one
+# of them does to a kernel's count for each user, such as descriptors on their way (unix(7), ETOOMANYREFS), all feel.
+PRIVATE_USERS: Final = 65_510
 CONNECT: Final = 20.0  # seconds for systemd to take a connection
 END: Final = 5.0  # seconds for the kernel to collect a killed worker; longer means that it hangs in a device
 WORDS: Final = 16 * 1024  # bytes read of what a worker said on its standard error
@@ -169,17 +173,13 @@ def without_privileges(kind: str) -> list[str]:
     """The programs that take a worker's privileges away, when there are any to take.
 
     Raises:
-        DeviceError: `device.worker`: there is no user to become.
         OSError: As the system says it; the caller names what was meant.
     """
     if os.geteuid() != 0:
         return []
-    users = (f"twinslot-{kind}", NOBODY)
-    account = next(filter(None, map(_account, users)), None)
-    if account is None:
-        raise DeviceError("no user for workers exists", code="worker", expected=" or ".join(users))
+    uid, gid = user_of(kind)
     no_network = ["unshare", "--net", "--"] if kind != "relay" and _may_unshare() else []
-    user = [f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"]
+    user = [f"--reuid={uid}", f"--regid={gid}", "--clear-groups"]
     return [*no_network, "setpriv", *user, "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all", "--"]
 
 
@@ -193,11 +193,14 @@ def _may_unshare() -> bool:
     return bool(found and int(found[1], 16) & CAP_SYS_ADMIN)
 
 
-def _account(name: str) -> pwd.struct_passwd | None:
+def user_of(kind: str) -> tuple[int, int]:
+    """User and group of a worker: a pair for each kind, whether the package's users are there or not."""
     try:
-        return pwd.getpwnam(name)
+        account = pwd.getpwnam(f"twinslot-{kind}")
     except KeyError:
-        return None
+        number = PRIVATE_USERS + KINDS.index(kind)
+        return number, number
+    return account.pw_uid, account.pw_gid
 
 
 def _environment() -> dict[str, str]:

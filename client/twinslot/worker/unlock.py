@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import stat
@@ -12,7 +13,7 @@ from typing import Final
 
 from twinslot.core.circumstance import is_shortage, shortage
 from twinslot.core.device_key import pem_of
-from twinslot.core.errors import DeviceError
+from twinslot.core.errors import DeviceError, TwinslotError
 from twinslot.core.pkcs11_provider import point_pem
 from twinslot.core.pkcs11_uri import is_pkcs11
 from twinslot.system.token import Token
@@ -49,9 +50,23 @@ class Decryption:
     get_worker: Callable[[str], Worker]
     key: str = ""
 
+    def started(self) -> list[Worker]:
+        """The two workers that `unlock` takes, so that they start while the head of the image is verified.
+
+        They know nothing yet. The caller's to close, as far as `unlock` left them.
+        """
+        ready: list[Worker] = []
+        with contextlib.suppress(TwinslotError):  # what is wrong is told when they are needed
+            ready.extend(self.get_worker("decrypt") for _ in range(2))
+        return ready
+
     # keeps: S22
-    def unlock(self, envelope: bytes) -> Unlocked:
+    def unlock(self, envelope: bytes, ready: list[Worker] | None = None) -> Unlocked:
         """Have the envelope opened, and start what opens the units.
+
+        Args:
+            envelope: As it stands in the image.
+            ready: Workers of `started`, which are taken out of the list first.
 
         Raises:
             RefusedError: `refused.recipient`: the image is for other keys.
@@ -59,11 +74,12 @@ class Decryption:
             ImageError: The envelope is damaged.
             TransportError: A worker died.
         """
-        content = self._content_key(envelope)
+        ready = [] if ready is None else ready
+        content = self._content_key(envelope, ready)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             with theirs:
-                worker = self.get_worker("decrypt")
+                worker = ready.pop() if ready else self.get_worker("decrypt")
                 try:
                     worker.channel.silence = START
                     worker.send(Kind.SERVE, content, descriptor=theirs.fileno())
@@ -74,7 +90,7 @@ class Decryption:
         finally:
             ours.close()
 
-    def _content_key(self, envelope: bytes) -> bytes:
+    def _content_key(self, envelope: bytes, ready: list[Worker]) -> bytes:
         """As the worker says it; this process only hands it on."""
         if not self.key:
             what, hint = "the image is encrypted, and this device has no decryption key", "set '[decryption] key'"
@@ -82,7 +98,7 @@ class Decryption:
         token = Token.of(self.key) if is_pkcs11(self.key) else None
         descriptor = open_private(Path(self.key)) if token is None else _public_file(token)
         try:
-            worker = self.get_worker("decrypt")
+            worker = ready.pop() if ready else self.get_worker("decrypt")
             try:
                 worker.channel.silence = START
                 worker.send(Kind.UNWRAP, envelope, descriptor=descriptor)
