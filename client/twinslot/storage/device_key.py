@@ -17,7 +17,7 @@ from typing import Final
 
 from twinslot.core.device_key import PEM_MAX, PublicPart
 from twinslot.core.errors import DeviceError
-from twinslot.storage.key_file import forget_fresh, place, replace
+from twinslot.storage.key_file import forget_fresh, overwrite, place
 from twinslot.storage.sync import make_directory
 
 KEY: Final = "device-key.pem"
@@ -93,7 +93,7 @@ class DeviceKeyFiles:
             make_directory(self._directory, 0o755)
             forget_fresh(self.key)
             forget_fresh(self.public_path)
-            replace(self.public_path, public.pem.encode(), 0o444)
+            overwrite(self.public_path, public.pem.encode(), 0o444)
         except OSError as e:
             raise _unusable(f"'{self.public_path}' cannot be written", e) from e
 

@@ -40,7 +40,7 @@ def place(path: Path, data: bytes) -> bool:
     return True
 
 
-def replace(path: Path, data: bytes, mode: int) -> None:
+def overwrite(path: Path, data: bytes, mode: int) -> None:
     """Write a file whole, in the place of the one that is there. Afterwards it survives a power cut.
 
     Raises:
