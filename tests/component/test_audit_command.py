@@ -276,6 +276,19 @@ def test_without_a_key_nothing_is_sealed_and_updates_go_on(device: HostDevice) -
     assert device.environment()["slot_a"] == "good"
 
 
+@pytest.mark.verifies("S12")
+@pytest.mark.parametrize("damaged", ["", "twelve\nslot_a=good", "F" * 64, "0" * 65])
+def test_a_damaged_hash_at_the_end_of_the_audit_holds_up_no_decision(device: HostDevice, damaged: str) -> None:
+    """Every row that is added gets it; what the boot environment would refuse is not offered to it."""
+    known = anchor(device)
+    update = f"UPDATE audit SET hash = '{damaged}' WHERE number = new.number"
+    sql(device, f"CREATE TRIGGER damage AFTER INSERT ON audit BEGIN {update}; END")
+    take(device, "3.0", SlotName.A)
+    assert device.environment()["slot_a"] == "good"
+    assert anchor(device) == known, "the anchor stays"
+    assert call(device, "log") == 6, "and the damage is told"
+
+
 @pytest.mark.verifies("S25")
 def test_a_record_of_before_has_no_seal_and_is_read(device: HostDevice, capsys: pytest.CaptureFixture[str]) -> None:
     """The sample that the first release left (S18)."""

@@ -11,9 +11,13 @@ from twinslot.storage.record.record import Record
 
 
 def audit_end(announcer: Announcer) -> ChainEnd | None:
-    """Where the audit ends now; None: there is no record, or it cannot be read, and the anchor stays (S12)."""
+    """Where the audit ends now; None: that cannot be told, and the anchor stays.
+
+    Whatever stands in the record, or is not there, a decision is written (S12).
+    """
     try:
-        return announcer.record.audit_end() if announcer.record else None
+        end = announcer.record.audit_end() if announcer.record else None
+        return end and ChainEnd.parse(end.text)
     except DeviceError as e:
         announcer.tolerated(e)
         return None
