@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from twinslot.config.options import Config
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from twinslot.core.model import CheckResult
     from twinslot.core.origin import Origin
     from twinslot.core.progress import Observer
+    from twinslot.core.replay import UpdateAccount
     from twinslot.core.requests import ActivateOptions, CommitOptions, InstallOptions, RollbackOptions
     from twinslot.core.stream import ImageStream
     from twinslot.core.transaction import Transaction
@@ -174,6 +176,14 @@ class DeviceUpdater(Updater, Protocol):
 
     def decryption_key(self, *, make: bool) -> JsonObject:
         """The public half of the key that opens encrypted images, and whether it was `made` by this call."""
+        ...
+
+    def retire(self, reason: str) -> Mapping[str, Any]:
+        """Take the device out of service; the signed receipt."""
+        ...
+
+    def explain(self, transaction: str) -> UpdateAccount:
+        """One update, replayed from its rows by the table: `queries.explain.explain`."""
         ...
 
     def export_audit(self, path: Path | None) -> bytes:
@@ -405,6 +415,18 @@ class LocalUpdater:
         from twinslot.queries.running import running_attachment
 
         return running_attachment(self.config, wanted)
+
+    def retire(self, reason: str) -> Mapping[str, Any]:
+        """See `DeviceUpdater`."""
+        from twinslot.engine.device_key import retire_plan, this_device_key
+
+        return self.engine().retire(retire_plan(self.config), lambda: this_device_key(self.config), reason)
+
+    def explain(self, transaction: str) -> UpdateAccount:
+        """See `DeviceUpdater`."""
+        from twinslot.queries.explain import explain
+
+        return explain(self.config, transaction)
 
     def export_audit(self, path: Path | None) -> bytes:
         """See `DeviceUpdater`."""

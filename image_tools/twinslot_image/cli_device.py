@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import io
 from typing import Final
 
 from twinslot.cli.output import Output, error_lines
-from twinslot.cli.render import audit_lines, table
+from twinslot.cli.render import account_lines, audit_lines, table
 from twinslot.core.attestation import COLUMNS, anomalies, inventory_row
+from twinslot.core.audit_explain import account_of
 from twinslot.core.errors import Refusal, RefusedError, TwinslotError
+from twinslot.core.manifest import parse_manifest
+from twinslot.core.replay import image_differences
 from twinslot.core.text import printable
 from twinslot.trust.attestation_file import verify_attestation_file
-from twinslot.trust.audit_file import verify_audit_file
+from twinslot.trust.audit_file import verified_rows, verify_audit_file
 from twinslot_image import PROGRAM
+from twinslot_image.file_kind import read_image_front
 
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would calculate (OWASP, CSV injection)
 _SHOWN: Final = ("device", "at", "release", "sequence", "state", "fallback_proven", "faults", "warnings")
@@ -84,3 +89,25 @@ def _cell(value: str | int | None) -> str:
 def _inert(cell: str) -> str:
     """What was written by others is text for a spreadsheet, never a formula."""
     return f"'{cell}" if cell.startswith(_FORMULA) else cell
+
+
+def explain(arguments: argparse.Namespace, output: Output) -> None:
+    """`explain`: as that of the device, from an export, and beside an image.
+
+    Raises:
+        RefusedError: `refused.replay`: rows and table, or rows and image, differ.
+    """
+    account = account_of(verified_rows(arguments.file, arguments.key), arguments.transaction)
+    differences = list(account.differences)
+    if arguments.image is not None:
+        manifest = read_image_front(arguments.image).manifest
+        release = parse_manifest(manifest).release
+        digest = hashlib.sha256(manifest).hexdigest()
+        differences += image_differences(account, digest, release.name, release.sequence)
+    if output.as_json:
+        output.line({"type": "account"} | account.as_dict() | {"differences": differences})
+    else:
+        output.text(map(printable, account_lines(account)))
+    if differences:
+        what = "the update is not what the table, or the image, says"
+        raise RefusedError(Refusal("replay", what, found="; ".join(differences)[:1000]))

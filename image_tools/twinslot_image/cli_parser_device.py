@@ -21,6 +21,24 @@ def add_device(verbs: _Verbs, anywhere: Parser) -> None:
     _add_audit(verbs, anywhere)
     _add_attestation(verbs, anywhere)
     _add_inventory(verbs, anywhere)
+    _add_explain(verbs, anywhere)
+
+
+def _add_explain(verbs: _Verbs, anywhere: Parser) -> None:
+    explain = verbs.add_parser(
+        "explain",
+        parents=[anywhere],
+        help="replay an update from the audit that a device exported",
+        description="Verify what a device exported by 'twinslot audit export', and replay one update from its rows by "
+        "the table of the life cycle. Ends with 4 where rows and table, or rows and image, differ.",
+        examples=("twinslot-image explain pump-7.audit last --key pump-7.pem --image pump-2026.11.twin",),
+    )
+    explain.add_argument("file", type=Path, metavar="FILE", help="what the device exported")
+    explain.add_argument("transaction", metavar="ID", help="of the update, its first digits, or 'last'")
+    key = "public part of the device's key; again for a key before it"
+    explain.add_argument("--key", type=Path, action="append", required=True, metavar="PEM", help=key)
+    explain.add_argument("--image", type=Path, metavar="NAME.twin", help="the image that the update is said to be of")
+    explain.set_defaults(run=cli_device.explain)
 
 
 def _add_attestation(verbs: _Verbs, anywhere: Parser) -> None:

@@ -268,6 +268,26 @@ def test_an_audit_that_grew_is_pruned_and_a_signed_checkpoint_stands_for_the_res
     assert call(device, "log") == 6
 
 
+@pytest.mark.verifies("REQ-AUD-03")
+def test_an_update_is_explained_by_device_and_office_and_another_image_is_not_this_one(
+    device: HostDevice, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(device, "explain", "last") == 0
+    told = capsys.readouterr().out
+    assert "healthy          trial -> committing [commit]" in told
+    assert "the table says the same of every row" in told
+    file, key = exported(device), ["--key", str(device.directory / "office.pem")]
+    image = device.bench.directory / "2.0.twin"
+    assert image_main(["explain", str(file), "last", *key, "--image", str(image)]) == 0
+    capsys.readouterr()
+    other = device.bench.directory / "3.0.twin"
+    assert image_main(["--json", "explain", str(file), "last", *key, "--image", str(other)]) == 4
+    account, error = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert (account["outcome"], error["code"]) == ("committed", "refused.replay")
+    assert "sequence of the image is '30', the rows say '20'" in error["found"]
+    assert call(device, "explain", "ffff") == 4
+
+
 @pytest.mark.verifies("S25")
 def test_without_a_key_nothing_is_sealed_and_updates_go_on(device: HostDevice) -> None:
     (device.directory / "data/device-key.pem").unlink()

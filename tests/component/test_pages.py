@@ -67,6 +67,8 @@ HELD = {
     ("docs/guide-developer.md", "make mutants"): "commands; run by hand, some minutes",
     ("docs/guide-developer.md", "make fuzz"): "commands; tests/component/test_lab_fuzz.py",
     ("docs/guide-audit.md", "sudo twinslot audit export"): "commands; tests/component/test_audit_command.py",
+    ("docs/guide-audit.md", "sudo twinslot explain"): "commands; tests/component/test_audit_command.py",
+    ("docs/guide-audit.md", "sudo twinslot retire"): "commands; tests/component/test_retire.py",
     ("docs/guide-audit.md", "sudo twinslot attest"): "commands; tests/component/test_attest.py",
     ("docs/guide-device.md", "make deb"): "commands; tests/component/test_units.py builds the package",
     ("docs/guide-device.md", "[device]"): "test_the_configuration_of_the_guide_loads",

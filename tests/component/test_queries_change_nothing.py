@@ -54,6 +54,7 @@ CHANGING = {
     "hold",
     "install",
     "poll",
+    "retire",
     "rollback",
     "scrub",
     "service",
@@ -304,6 +305,7 @@ def queries(device: HostDevice, bench: ReleaseBench, bus: Caller) -> dict[str, C
         ("device-key", "show"),
         ("audit", "export"),
         ("attest",),
+        ("explain", "last"),
     )
     root = ("--no-service", "--json", "--config-root", str(device.directory))
     over_bus: dict[str, Callable[[], object]] = {

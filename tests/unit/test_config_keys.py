@@ -31,6 +31,7 @@ from twinslot.core.recall import Holding, OnRecall, answer_to
 from twinslot.core.requests import InstallOptions
 from twinslot.core.stream import ImageHead
 from twinslot.engine import assemble, facts, poll, report, trust_time, verifier
+from twinslot.engine.device_key import retire_plan
 from twinslot.engine.offered import chosen
 from twinslot.engine.report_state import ReportPlace
 from twinslot.fleet import assemble as fleet
@@ -94,6 +95,11 @@ def diagnosis(config: Config) -> object:
     """What `doctor` says."""
     found = doctor(config, root=Path("/nonexistent"), running=lambda *_: WHERE, now=datetime(2026, 1, 1, tzinfo=UTC))
     return [(each.name, each.text) for each in found.findings]
+
+
+def erased(config: Config) -> object:
+    """What goes when the device is taken out of service."""
+    return retire_plan(config).erase
 
 
 def judgement(config: Config) -> object:
@@ -401,6 +407,7 @@ KEYS: dict[str, tuple[str, str, Callable[[Config], object]]] = {
     "policy.restart_window.duration": ("", "5400", waits),
     "policy.restart_window.timezone": ("", '"Asia/Tokyo"', waits),
     "record.directory": ("", '"/proc"', diagnosis),
+    "retire.erase": ("", '["/srv/product/data"]', erased),
 }
 
 

@@ -156,6 +156,25 @@ VERBS: Final[Mapping[str, Help]] = {
             "twinslot metrics --output /var/lib/prometheus/node-exporter/twinslot.prom",
         ),
     ),
+    "retire": Help(
+        (
+            "Take this device out of service: a last row in the audit, its private keys destroyed, the data of "
+            "'retire.erase' erased, and every update refused from then on. Prints a receipt that is signed before the "
+            "key goes, and keeps it beside the record. Called again it goes on, and prints the same. Needs root."
+        ),
+        ("sudo twinslot retire --reason 'sold' --yes",),
+    ),
+    "explain": Help(
+        (
+            "Show what became of an update, row by row, and ask the table of the life cycle again for each: which "
+            "state the event leads to, and what is done on the way. Where rows and table differ is said, and ends the "
+            "command with 6. Changes nothing. Needs root."
+        ),
+        (
+            "sudo twinslot explain last",
+            "sudo twinslot explain 3f9a",
+        ),
+    ),
     "attest": Help(
         (
             "Print a statement that is signed with the device's key: what both slots hold, what runs, what ran, the "

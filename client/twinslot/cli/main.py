@@ -43,6 +43,8 @@ _VERBS: Final = {  # module below `cli.verbs` -> verbs in it; imported when one 
     "policy": ("continue", "approve", "hold", "watch"),
     "audit": ("audit",),
     "attest": ("attest",),
+    "explain": ("explain",),
+    "retire": ("retire",),
     "operate": ("activate", "commit", "rollback", "cancel"),
     "trial": ("boot", "check"),
     "service": ("service",),

@@ -141,6 +141,11 @@ def _add_looking(verbs: _Verbs, anywhere: Parser) -> None:
     figures.add_argument("-o", "--output", type=Path, metavar="FILE", help="replace this file by them instead, whole")
     verbs.add_parser("scrub", parents=[anywhere], help="read the slot to go back to, and say whether it is sound")
     _add_audit(verbs, anywhere)
+    retire = verbs.add_parser("retire", parents=[anywhere], help="take this device out of service, for good")
+    retire.add_argument("--reason", metavar="TEXT", type=_reason, required=True, help="why; it is recorded")
+    retire.add_argument("--yes", action="store_true", help="mean it: nothing of this can be undone")
+    explain = verbs.add_parser("explain", parents=[anywhere], help="replay an update from its rows, by the table")
+    explain.add_argument("transaction", metavar="ID", help="of the update, its first digits, or 'last'")
     attest = verbs.add_parser("attest", parents=[anywhere], help="say, signed, what runs, what ran and what is wrong")
     nonce = "of whoever asks: 2 to 128 hex digits that come back in the answer"
     attest.add_argument("--nonce", metavar="HEX", type=nonce_of, help=nonce)

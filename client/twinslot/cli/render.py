@@ -12,6 +12,7 @@ from twinslot.core.errors import Refusal
 from twinslot.core.health import failed_checks
 from twinslot.core.lifecycle import State
 from twinslot.core.model import CheckResult, Reason
+from twinslot.core.replay import UpdateAccount
 from twinslot.core.stored import is_known, word
 from twinslot.core.transaction import Outcome, Transaction
 
@@ -69,6 +70,22 @@ def status_lines(status: dict[str, Any]) -> Iterator[str]:
     if key := status.get("device_key"):
         yield f"key       {key['algorithm']} {key['fingerprint']}"
     yield from repository_lines(status.get("repository"))
+
+
+def account_lines(account: UpdateAccount) -> Iterator[str]:
+    """An update, row by row, with what the table had done."""
+    yield f"update {account.transaction}"
+    for each in account.steps:
+        done = f" [{', '.join(each.effects)}]" if each.effects else ""
+        moved = f"{each.before} -> {each.after}" if each.before is not each.after else str(each.after)
+        yield f"  {each.row.at} {each.row.number:>5}  {each.row.event:<16} {moved}{done}"
+        if each.differs:
+            yield f"                              DIFFERS: {each.differs}"
+    yield f"it ended as '{account.outcome}'" if account.outcome else f"it is open, in state '{account.state}'"
+    if account.differences:
+        yield f"rows and table differ in {len(account.differences)} places"
+    else:
+        yield "the table says the same of every row"
 
 
 def audit_lines(verdict: dict[str, Any]) -> Iterator[str]:

@@ -419,6 +419,17 @@ class RecordConfig:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class RetireConfig:
+    """What 'twinslot retire' erases."""
+
+    erase: tuple[str, ...] = option(
+        "Files, and directories of which the content goes, when the device is taken out of service; beside the private "
+        "keys, which are destroyed in any case. Not the record, which stays as evidence.",
+        default=(),
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """Everything local configuration says."""
 
@@ -439,6 +450,7 @@ class Config:
     watch: WatchConfig = option("What the product says after a commit.", factory=WatchConfig)
     policy: PolicyConfig = option("When an update may go on.", factory=PolicyConfig)
     record: RecordConfig = option("Where state lives.", factory=RecordConfig)
+    retire: RetireConfig = option("What is erased at the end.", factory=RetireConfig)
 
     @property
     def network(self) -> dict[str, Any]:
@@ -470,11 +482,22 @@ def check_config(config: Config) -> None:
     _check_slots(config.slots)
     _ = config.boot.executable
     _check_pins(config.http.pins)
+    _check_erase(config.retire.erase, config.record.directory)
     check_policy(config.policy)
     check_acceptance(config.acceptance)
     _check_token("device.key", config.device.key, files=False)
     _check_token("decryption.key", config.decryption.key)
     _check_token("http.client_key", config.http.client_key)
+
+
+def _check_erase(erase: tuple[str, ...], record: Path) -> None:
+    """Nothing that would take the record or the system with it."""
+    for text in erase:
+        path = Path(text)
+        safe = path.is_absolute() and ".." not in path.parts and len(path.parts) > 2  # below the root's own folders
+        if not safe or path == record or path in record.parents or record in path.parents:
+            expected = "an absolute path, two folders deep, that does not hold 'record.directory' and is not in it"
+            raise DeviceError("'retire.erase' is wrong", code="config-value", expected=expected, found=text)
 
 
 def _check_token(name: str, key: str, *, files: bool = True) -> None:

@@ -19,23 +19,28 @@ from twinslot.core.fields import Fields, form
 KIND: Final = "application/vnd.in-toto+json"
 STATEMENT: Final = "https://in-toto.io/Statement/v1"
 PREDICATE: Final = "tag:twinslot.org,2026:attestation/1"  # RFC 4151
+RETIREMENT: Final = "tag:twinslot.org,2026:retirement/1"  # the last one: the device is out of service
 ATTESTATION: Final = "attestation"  # section of errors, and their code: `image.attestation`
 NONCE: Final = re.compile(r"(?:[0-9a-f]{2}){1,64}", re.ASCII)
 _TEXT: Final = form(r"(?s).{0,1000}", "at most 1000 characters")
+_RETIRED_KEYS: Final = ("at", "audit", "destroys", "erases", "nonce", "reason")
 _KEYS: Final = ("anomalies", "at", "audit", "device", "fallback", "floors", "history", "nonce", "running", "slots")
 
 
-def attested(predicate: Mapping[str, Any], fingerprint: str, running: tuple[str, str] | None) -> dict[str, Any]:
+def attested(
+    predicate: Mapping[str, Any], fingerprint: str, running: tuple[str, str] | None, kind: str = PREDICATE
+) -> dict[str, Any]:
     """The statement.
 
     Args:
         predicate: What is said.
         fingerprint: Of the device key: what it is said of.
         running: Name of the release that runs and SHA-256 of its manifest; None: not known.
+        kind: Type of the predicate.
     """
     subjects = [{"name": "device", "digest": {"sha256": fingerprint}}]
     subjects += [{"name": running[0], "digest": {"sha256": running[1]}}] if running else []
-    return {"_type": STATEMENT, "predicate": predicate, "predicateType": PREDICATE, "subject": subjects}
+    return {"_type": STATEMENT, "predicate": predicate, "predicateType": kind, "subject": subjects}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +50,12 @@ class Attestation:
     Attributes:
         device: Fingerprint of the key that signed it.
         said: The predicate.
+        retired: It is the receipt of `twinslot retire`.
     """
 
     device: str
     said: Mapping[str, Any]
+    retired: bool = False
 
 
 # keeps: REQ-AUD-02
@@ -77,14 +84,14 @@ def verify_attestation(
         )
     statement = Fields(signed.said(ATTESTATION), "", ("_type", "predicate", "predicateType", "subject"), ATTESTATION)
     statement.choice("_type", (STATEMENT,))
-    statement.choice("predicateType", (PREDICATE,))
+    retired = statement.choice("predicateType", (PREDICATE, RETIREMENT)) == RETIREMENT
     said = statement.get("predicate")
-    fields = Fields(said, "predicate", _KEYS, ATTESTATION, extensible=True)
+    fields = Fields(said, "predicate", _RETIRED_KEYS if retired else _KEYS, ATTESTATION, extensible=True)
     found = fields.text("nonce", _TEXT)
     if nonce is not None and found != nonce:
         raise _refused("attestation-nonce", "it answers another question", nonce, found or "none")
     assert isinstance(said, dict)  # `Fields` has seen to it
-    return Attestation(key.fingerprint, said)
+    return Attestation(key.fingerprint, said, retired)
 
 
 def _refused(code: str, message: str, expected: str, found: str) -> RefusedError:
@@ -136,7 +143,7 @@ def inventory_row(attestation: Attestation) -> dict[str, str | int | None]:
         "sequence": _at(said, "slots", running, "release", "sequence"),
         "epoch": _at(said, "slots", running, "release", "epoch"),
         "manifest": _at(said, "slots", running, "release", "manifest"),
-        "state": said.get("state"),
+        "state": "retired" if attestation.retired else said.get("state"),
         "fallback_release": _at(said, "slots", back, "release", "name"),
         "fallback_proven": _at(said, "fallback", "proven"),
         "audit_end": _at(said, "audit", "end"),

@@ -34,6 +34,7 @@ class BootState:
         failed_sequence: Release that last rolled back here (S13); None: none.
         reason: Why a slot was left; empty: nothing happened since the last decision.
         back: Where the slot that was armed last goes back to, as it is written; empty in an environment of before.
+        retired: The device was taken out of service: no update is taken any more.
         anchor: Where the audit ended when the client decided last (S25); None in an environment of before.
     """
 
@@ -50,6 +51,7 @@ class BootState:
     reason: str
     back: str = ""
     anchor: ChainEnd | None = None
+    retired: bool = False
 
     @property
     def trial(self) -> SlotName | None:
@@ -95,6 +97,7 @@ def read_state(variables: Mapping[str, str]) -> BootState:
         reason=variables.get("ts_reason", ""),
         back=variables.get("ts_back", ""),
         anchor=ChainEnd.parse(variables.get("ts_audit", "")),
+        retired=variables.get("ts_retired") == "1",
     )
 
 
@@ -252,6 +255,12 @@ def rebuild(
             "ts_reason": "",
         }
     )
+
+
+# keeps: REQ-AUD-04
+def retire(state: BootState) -> Changes:
+    """The device takes no update any more; what runs goes on to start."""
+    return _decision(state, state.transaction) | {"ts_retired": "1"}
 
 
 # keeps: S25

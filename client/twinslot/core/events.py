@@ -64,7 +64,14 @@ class AuditEvent(enum.StrEnum):
         "accepted",
         INFO,
         "an image was verified and accepted; it is being written",
-        {"trust": "dates, roles and counts of signatures, as verified"},
+        {
+            "trust": "dates, roles and counts of signatures, as verified",
+            "manifest": "SHA-256 of the manifest's bytes",
+            "release": "name of the release",
+            "sequence": "its sequence",
+            "epoch": "its security epoch",
+            "slot": "where it is written",
+        },
     )
     REVERT = "revert", INFO, "the other, committed slot was asked for; it is being read back", {"why": "as given"}
     VERIFIED = "verified", INFO, "the slot was read back and holds what was signed"
@@ -168,6 +175,12 @@ class AuditEvent(enum.StrEnum):
         INFO,
         "the oldest rows of the audit were dropped; a signed checkpoint stands for them",
         {"through": "number and hash of the last row that was dropped", "fingerprint": "of the key"},
+    )
+    RETIRED = (
+        "retired",
+        WARNING,
+        "the device is taken out of service: keys and data are destroyed, and no update is taken any more",
+        {"reason": "as given", "erases": "files and directories, as configured"},
     )
     RECORD_MIGRATED = "record-migrated", INFO, "the record was brought to this client's form", {"version": "now"}
     ROOTS_DROPPED = (

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from twinslot.config.options import Config
 from twinslot.core.events import AuditEvent
 from twinslot.core.origin import Origin
+from twinslot.core.pkcs11_uri import is_pkcs11
+from twinslot.engine.retire import RetirePlan
 from twinslot.storage.device_key import DeviceKeyFiles
 from twinslot.system.caller import this_process
 from twinslot.system.journal import write_line
 from twinslot.trust.device_key import DeviceKey, make_device_key, open_device_key
+
+
+def retire_plan(config: Config) -> RetirePlan:
+    """What goes when the device is taken out of service."""
+    named = [config.http.client_key, config.decryption.key, config.device.key]
+    files = [Path(key) for key in named if key and not is_pkcs11(key)]
+    own = [] if config.device.key else [DeviceKeyFiles(config.record.directory, config.device.key).key]
+    tokens = [key for key in named if is_pkcs11(key)]
+    return RetirePlan(config.record.directory, [*files, *own], tokens, [Path(path) for path in config.retire.erase])
 
 
 def this_device_key(config: Config) -> DeviceKey:

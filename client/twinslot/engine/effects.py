@@ -274,6 +274,10 @@ class Effects:
             )
         return read_state(environment.variables)
 
+    def decide(self, changes: Mapping[str, str]) -> None:
+        """A decision that belongs to no update."""
+        self._decide(changes, settle=True)
+
     def _decide(self, changes: Mapping[str, str], *, settle: bool) -> None:
         self._known.write(changes)
         record = self._update.record

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,6 +26,7 @@ from twinslot.engine.gates import may, require
 from twinslot.engine.install import install
 from twinslot.engine.open_update import timestamp
 from twinslot.engine.recover import Session, recovered
+from twinslot.engine.retire import RetirePlan, retire
 from twinslot.engine.sealing import SealReport, seal
 from twinslot.system.cancellation import Cancellation
 
@@ -84,6 +86,7 @@ class Engine:
         """
         try:
             with recovered(self._device, "install") as session:
+                session.refuse_if_retired()
                 return install(session, stream, options, observer, cancelled or Cancellation())
         finally:
             stream.close()
@@ -100,6 +103,7 @@ class Engine:
             RefusedError: Nothing was written.
         """
         with recovered(self._device, "activate") as session:
+            session.refuse_if_retired()
             if session.update.state in _WAITING:
                 session.update.change(activate=True, restart=reboot)
             return self._gone_on(session, Wish(restart=reboot))
@@ -151,6 +155,7 @@ class Engine:
             The open update; None when there is none.
         """
         with recovered(self._device, "continue") as session:
+            session.refuse_if_retired()
             update = session.update
             if not _waits(update.transaction):
                 self._device.waits.tell(None)
@@ -226,6 +231,10 @@ class Engine:
         """Have the device's key vouch for the audit: see `engine.sealing.seal`."""
         return seal(self._device, key)
 
+    def retire(self, plan: RetirePlan, open_key: Callable[[], DeviceKey], reason: str) -> Mapping[str, Any]:
+        """Take the device out of service: see `engine.retire.retire`."""
+        return retire(self._device, plan, open_key, reason)
+
     def scrub(self, observer: Observer = quiet) -> ScrubReport:
         """Read the way back whole: see `engine.fallback.scrub`."""
         return scrub(self._device, observer)
@@ -276,6 +285,7 @@ class Engine:
             DeviceError: The other slot no longer holds what was installed.
         """
         with recovered(self._device, "rollback") as session:
+            session.refuse_if_retired()
             wish = session.effects.wish = Wish(restart=reboot, revert=True)
             update, machine = session.update, session.machine
             if update.state is State.TRIAL:

@@ -37,6 +37,13 @@ from twinslot.system.cancellation import Cancellation
 log = logging.getLogger(__name__)
 
 
+def _named(transaction: Transaction) -> dict[str, Any]:
+    """Which image it is, so that the rows alone say so."""
+    release = transaction.release
+    named = {"manifest": release.manifest, "release": release.name, "sequence": release.sequence}
+    return named | {"epoch": release.epoch, "slot": transaction.target}
+
+
 # keeps: S19
 def install(
     session: Session, stream: ImageStream, options: InstallOptions, observer: Observer, cancelled: Cancellation
@@ -86,7 +93,7 @@ def install(
                     device.root_payload,
                     document,
                 )
-                session.machine.feed(Event.ACCEPTED, **verified.notes)
+                session.machine.feed(Event.ACCEPTED, **verified.notes, **_named(transaction))
         except TwinslotError as e:
             if cancelled.is_set() and not isinstance(e, CancelledError):
                 raise cancelled.error() from e

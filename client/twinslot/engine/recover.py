@@ -10,14 +10,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
 from twinslot.bootloader.base import CopyState
 from twinslot.core import boot_variables as bootenv
 from twinslot.core.boot_variables import BootState, read_state
-from twinslot.core.errors import DeviceError, TwinslotError
+from twinslot.core.errors import DeviceError, Refusal, RefusedError, TwinslotError
 from twinslot.core.events import AuditEvent
 from twinslot.core.lifecycle import Event, State
 from twinslot.core.model import Floors, Reason, Release, SlotName, SlotState
@@ -75,6 +75,25 @@ class Session:
     def forget_environment(self) -> None:
         """Time went by under the lock: what is decided next starts from what stands there then."""
         self._known.forget()
+
+    def decide(self, changes: Mapping[str, str]) -> None:
+        """Write a decision that belongs to no update, in both copies.
+
+        Raises:
+            DeviceError: It did not land.
+        """
+        self.effects.decide(changes)
+
+    # keeps: REQ-AUD-04
+    def refuse_if_retired(self) -> None:
+        """A device that was taken out of service takes no update.
+
+        Raises:
+            RefusedError: `refused.retired`.
+        """
+        if self.environment().retired or (self.update.record is not None and self.update.record.is_retired()):
+            hint = "its keys and data were destroyed; make it anew, as in the factory"
+            raise RefusedError(Refusal("retired", "this device was taken out of service", hint=hint))
 
     def facts(self) -> Facts:
         """What is true now, the environment as `environment` has it.
@@ -254,6 +273,8 @@ def _rebuild(device: Device, update: OpenUpdate, facts: Facts) -> None:
         trial=trial,
         failed=failed,
     )
+    if update.record is not None and update.record.is_retired():
+        changes["ts_retired"] = "1"
     if facts.state is None:
         device.bootloader.reset(changes)
     else:  # U-Boot has saved its built-in default since

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from twinslot.core.audit_chain import ChainEnd
+from twinslot.core.audit_chain import ChainEnd, ChainRow
 from twinslot.core.audit_export import LINE_MAX, AuditVerdict, read_export, verify_export
 from twinslot.core.device_key import PEM_MAX, PublicPart
 from twinslot.core.errors import DeviceError
@@ -45,6 +45,13 @@ def verify_audit_file(path: Path, keys: Sequence[Path], anchors: Sequence[ChainE
             return verify_export(read_export(_lines(file)), public, verifies, anchors)
     except OSError as e:
         raise DeviceError(f"'{path}' cannot be read", code="system", found=e.strerror) from e
+
+
+def verified_rows(path: Path, keys: Sequence[Path]) -> tuple[ChainRow, ...]:
+    """The rows of a file, once it was verified; raises as `verify_audit_file`."""
+    verify_audit_file(path, keys)
+    with path.open("rb") as file:
+        return read_export(_lines(file)).rows
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:

@@ -19,6 +19,7 @@ _COUNTS: Final = "refusals"  # key of the counts in `meta`
 _CHECKPOINT: Final = "audit.checkpoint"  # key in `meta`: what stands for the rows that were pruned, an envelope
 _BREAK: Final = "audit.break"  # key in `meta`: the anchor of which was told that it does not fit
 _COLUMNS: Final = "SELECT number, at, boot, event, body, hash FROM audit"
+_RETIRED: Final = "retired"  # key in `meta`
 _ROW_OVERHEAD: Final = 200  # bytes of a row beside its body: hash, boot, date, and what SQLite adds
 
 
@@ -187,6 +188,14 @@ class AuditTrail(Store):
             self._append_audit(event, detail)
             self._execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (_CHECKPOINT, text))
             self._execute("DELETE FROM audit WHERE number <= ?", (through.number,))
+
+    def is_retired(self) -> bool:
+        """The device was taken out of service."""
+        return self._meta(_RETIRED) == "1"
+
+    def keep_retired(self) -> None:
+        """Remember it, for an environment that has to be written anew."""
+        self._set_meta(_RETIRED, "1")
 
     def told_break(self) -> str:
         """The anchor of which a row says that the rows do not fit it; empty: none yet."""
