@@ -34,6 +34,8 @@ NUMBERS = itertools.count(int.from_bytes(os.urandom(4), "big"))
 @pytest.fixture(scope="module")
 def management(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Management]:
     """A real hawkBit, once for all tests."""
+    if GIVEN == "start" and "PYTEST_XDIST_WORKER" in os.environ:
+        pytest.fail("each worker of xdist would start a hawkBit of its own: run this file without -n")
     if GIVEN != "start":
         yield Management(GIVEN)
         return
