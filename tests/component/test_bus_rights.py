@@ -114,7 +114,8 @@ os.setgid({group})
 os.setuid({user})
 order = InstallOptions(action="7.0123")
 with connect({address!r}) as it:
-    read, _ = os.pipe()
+    read, write = os.pipe()
+    os.close(write)
     for ask in (
         lambda: it.status(),
         lambda: it.log(0, "", 0),
