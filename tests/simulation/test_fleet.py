@@ -289,6 +289,28 @@ def test_a_link_that_leads_elsewhere_is_refused_and_the_next_poll_works(
     assert fleet.board.system() is NEW
 
 
+@pytest.mark.parametrize("href", [None, *ELSEWHERE.values()], ids=["the server's own", *ELSEWHERE.keys()])
+def test_what_the_server_believes_to_be_installed_is_neither_asked_for_nor_followed(
+    fleet: FleetBoard, hawkbit: FakeHawkbit, href: str | None
+) -> None:
+    hawkbit.assign(CONTROLLER, module(NEW))
+    fleet.live()
+    assert "installedBase" in json.loads(hawkbit.answer("GET", *asked_by(hawkbit), b"")[2])["_links"]
+    hawkbit.shown = hawkbit.shown if href is None else link("installedBase", href)
+    hawkbit.assign(CONTROLLER, module(SICK))
+    del hawkbit.log[:]
+    assert fleet.live() is None
+    assert hawkbit.log
+    assert not [path for _, path, _ in hawkbit.log if "installedBase" in path]
+    assert hawkbit.targets[CONTROLLER].attributes["twinslot.release"] == "2.0"
+
+
+def asked_by(hawkbit: FakeHawkbit) -> tuple[str, dict[str, str]]:
+    """Path and headers of a poll."""
+    token = hawkbit.targets[CONTROLLER].token
+    return f"/{hawkbit.tenant}/controller/v1/{CONTROLLER}", {"authorization": f"TargetToken {token}"}
+
+
 @pytest.mark.verifies("REQ-FLT-01")
 @pytest.mark.parametrize("href", [ELSEWHERE[each] for each in ("another host", "a file", "the metadata of a cloud")])
 def test_an_image_elsewhere_is_no_image_of_this_order(fleet: FleetBoard, hawkbit: FakeHawkbit, href: str) -> None:
