@@ -6,6 +6,7 @@ import datetime as dt
 import errno
 import os
 import re
+import typing
 from pathlib import Path
 from typing import Any
 
@@ -250,10 +251,11 @@ def test_any_bytes_end_in_our_own_error(tmp_path: Path, data: bytes) -> None:
 TOML_VALUES = st.sampled_from(
     ["1", "true", "1.5", "nan", '"x"', '"/x"', "[]", "[1]", '["a"]', "{}", "{a=1}", "2026-11-21", "[[1]]", "[{}]"]
 )
+SECTIONS = typing.get_type_hints(config.Config)
 KEYS = [
     (table.name, key.name)
     for table in dataclasses.fields(config.Config)
-    for key in dataclasses.fields(getattr(config, f"{table.name.title()}Config"))
+    for key in dataclasses.fields(SECTIONS[table.name])
 ]
 
 
@@ -336,6 +338,8 @@ def test_a_link_to_dev_null_masks_the_file_of_the_same_name(tmp_path: Path, targ
 
 # A fault in the configuration while a system is on trial (decision 21).
 
+WRONG_WINDOW = "[[policy.restart_window]]\ncalendar = 'Moonday 25:00'\nduration = 3600\n"
+
 
 def faults_of(root: Path) -> tuple[config.Config, str]:
     loaded, faults = load_for_trial(root)
@@ -354,6 +358,14 @@ def faults_of(root: Path) -> tuple[config.Config, str]:
         ("20-device.toml", "[device]\ncompatible = 7\n", "device.compatible"),
         ("20-trust.toml", "[trust]\nroles = []\n", "trust.roles"),
         ("20-noise.toml", "\0\5leftover", "20-noise.toml"),
+        ("20-pin.toml", "[http]\npins = ['AB']\n", "http.pins"),
+        ("20-window.toml", WRONG_WINDOW, "policy.restart_window.calendar"),
+        ("20-zone.toml", "[[policy.fetch_window]]\ncalendar='daily'\nduration=60\ntimezone='Moon/Sea'\n", "Moon/Sea"),
+        ("20-erase.toml", "[retire]\nerase = ['/var/lib/twinslot']\n", "retire.erase"),
+        ("20-market.toml", "[acceptance]\nmarket = 'E U'\n", "acceptance.market"),
+        ("20-token.toml", "[device]\nkey = 'nowhere'\n", "device.key"),
+        ("20-opened.toml", "[decryption]\nkey = 'pkcs11:'\n", "decryption.key"),
+        ("20-shown.toml", "[http]\nclient_key = 'pkcs11:'\n", "http.client_key"),
         ("20-cut.toml", '[http]\nca_file = "/et', "20-cut.toml"),
     ],
 )
@@ -429,9 +441,24 @@ def test_a_unit_without_a_usable_configuration_leaves_the_trial_to_the_deadline(
     assert cli.main(["--config-root", str(tmp_path), "status"]) == 6
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[http]\nretires = 2\n", "no key 'retires'"),
+        (WRONG_WINDOW, "'policy.restart_window.calendar' is no calendar event"),
+        ("[http]\npins = ['AB']\n", "'http.pins' is wrong"),
+    ],
+    ids=["key", "window", "pin"],
+)
+@pytest.mark.verifies("S6")
 @pytest.mark.parametrize("verb", [("boot",), ("check",), ("commit", "--if-trial")], ids=" ".join)
-def test_a_typing_mistake_in_a_drop_in_stops_no_unit_and_every_other_command(
-    tmp_path: Path, verb: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_a_mistake_in_a_drop_in_stops_no_unit_and_every_other_command(
+    tmp_path: Path,
+    verb: tuple[str, ...],
+    text: str,
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     reached: list[config.Config] = []
 
@@ -442,10 +469,10 @@ def test_a_typing_mistake_in_a_drop_in_stops_no_unit_and_every_other_command(
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(LocalUpdater, "engine", engine)
     put(tmp_path, "etc/twinslot/config.toml", SMALL + '[health]\nunits = ["pump.service"]\n')
-    put(tmp_path, "etc/twinslot/config.d/20-typo.toml", "[http]\nretires = 2\n")
+    put(tmp_path, "etc/twinslot/config.d/20-mistake.toml", text)
     assert cli.main(["--config-root", str(tmp_path), *verb]) == 6
     assert [found.health.units for found in reached] == [("pump.service",)]
-    assert "no key 'retires'" in caplog.text
+    assert told in caplog.text
     caplog.clear()
     assert cli.main(["--config-root", str(tmp_path), "--no-service", "commit"]) == 6
     assert len(reached) == 1

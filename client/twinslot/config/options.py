@@ -9,22 +9,20 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import re
 import types
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from twinslot.config.acceptance import AcceptanceConfig, check_acceptance
+from twinslot.config.acceptance import AcceptanceConfig
+from twinslot.config.checks import check_sections
 from twinslot.config.fields import build, option
 from twinslot.config.files import DIRECTORIES, find, merge
-from twinslot.config.policy import PolicyConfig, check_policy
+from twinslot.config.policy import PolicyConfig
 from twinslot.config.watch import WatchConfig
-from twinslot.core.errors import DeviceError, TwinslotError
+from twinslot.core.errors import DeviceError
 from twinslot.core.loaders import BACKENDS, Reach
 from twinslot.core.model import PARTITION, SlotName
-from twinslot.core.pkcs11_provider import device_uri
-from twinslot.core.pkcs11_uri import is_pkcs11
 
 KIB: Final = 1 << 10
 MIB: Final = 1 << 20
@@ -33,7 +31,6 @@ DAY: Final = 86_400
 DROP_INS: Final = tuple(f"{directory}/config.d" for directory in DIRECTORIES)
 HOOKS: Final = Path("/usr/lib/twinslot/hooks")  # where the packaged ones are installed (client/install.mk)
 TOKENS: Final[Mapping[str, str]] = {"target-token": "TargetToken", "gateway-token": "GatewayToken", "certificate": ""}
-_PIN: Final = re.compile(r"[0-9a-f]{64}")  # SHA-256
 HEALTH_DIRECTORIES: Final = (Path("/etc/twinslot/health.d"), Path("/usr/lib/twinslot/health.d"))  # need not exist
 
 
@@ -469,72 +466,5 @@ def load(root: str | Path = "/") -> Config:
     """
     table, origins = merge(find(Path(root)))
     config = build(Config, table, origins)
-    check_config(config)
+    check_sections(config)
     return config
-
-
-def check_config(config: Config) -> None:
-    """What no single key can say.
-
-    Raises:
-        DeviceError: `device.config-value`, `device.config-missing`.
-    """
-    _check_slots(config.slots)
-    _ = config.boot.executable
-    _check_pins(config.http.pins)
-    _check_erase(config.retire.erase, config.record.directory)
-    check_policy(config.policy)
-    check_acceptance(config.acceptance)
-    _check_token("device.key", config.device.key, files=False)
-    _check_token("decryption.key", config.decryption.key)
-    _check_token("http.client_key", config.http.client_key)
-
-
-def _check_erase(erase: tuple[str, ...], record: Path) -> None:
-    """Nothing that would take the record or the system with it."""
-    for text in erase:
-        path = Path(text)
-        safe = path.is_absolute() and ".." not in path.parts and len(path.parts) > 2  # below the root's own folders
-        if not safe or path == record or path in record.parents or record in path.parents:
-            expected = "an absolute path, two folders deep, that does not hold 'record.directory' and is not in it"
-            raise DeviceError("'retire.erase' is wrong", code="config-value", expected=expected, found=text)
-
-
-def _check_token(name: str, key: str, *, files: bool = True) -> None:
-    """A key in a token is named by a URI with which a device can reach it."""
-    if not key or (files and not is_pkcs11(key)):
-        return
-    try:
-        device_uri(key)
-    except TwinslotError as e:
-        what = f"'{name}' is wrong: {e.message}"
-        raise DeviceError(what, code="config-value", expected=e.expected, found=e.found, hint=e.hint) from e
-
-
-def _check_pins(pins: tuple[str, ...]) -> None:
-    for pin in pins:
-        if not _PIN.fullmatch(pin):
-            expected = "64 hex digits, lower case"
-            raise DeviceError("'http.pins' is wrong", code="config-value", expected=expected, found=pin)
-
-
-def _check_slots(slots: SlotsConfig) -> None:
-    if not slots.a or set(slots.a) != set(slots.b):
-        raise DeviceError(
-            "both slots must name the same payloads, at least one",
-            code="config-value",
-            expected=", ".join(sorted(slots.a)) or "rootfs",
-            found=", ".join(sorted(slots.b)),
-        )
-    for name in sorted(set(slots.types) - set(slots.a)):
-        raise DeviceError(
-            f"'slots.types.{name}' is wrong",
-            code="config-value",
-            expected=" | ".join(sorted(slots.a)),
-            found=name,
-            hint="types are said of payloads that have a place in both slots",
-        )
-    devices = [*slots.a.values(), *slots.b.values()]
-    for device in devices:
-        if devices.count(device) > 1:
-            raise DeviceError(f"the device '{device}' stands twice in '[slots]'", code="config-value")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import types
 import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -66,7 +67,8 @@ def _row(kind: type[Any], field: dataclasses.Field[Any]) -> str:
 
 
 def _is_number(kind: type[Any], name: str) -> bool:
-    return typing.get_type_hints(kind)[name] in (int, float)
+    hint = typing.get_type_hints(kind)[name]
+    return hint in (int, float) or set(typing.get_args(hint)) in ({int, types.NoneType}, {float, types.NoneType})
 
 
 def _shown(default: object) -> str:

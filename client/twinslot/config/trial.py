@@ -13,9 +13,10 @@ import typing
 from pathlib import Path
 from typing import Any, Final
 
+from twinslot.config.checks import check_section, check_sections
 from twinslot.config.fields import build
 from twinslot.config.files import find, merge_readable
-from twinslot.config.options import Config, check_config
+from twinslot.config.options import Config
 from twinslot.core.errors import DeviceError
 
 NEEDED: Final = ("slots", "boot", "record", "health", "trial")
@@ -46,19 +47,20 @@ def load_for_trial(root: str | Path = "/") -> tuple[Config, tuple[DeviceError, .
     kept: dict[str, Any] = {}
     for name, kind in typing.get_type_hints(Config).items():
         kept |= _usable(name, kind, table, origins)
+    _leave_out_wrong(kept, build(Config, kept, origins))
     return _whole(kept, origins), tuple(faults)
 
 
 def _whole(table: dict[str, Any], origins: Any) -> Config:
     config = build(Config, table, origins)
-    check_config(config)
+    check_sections(config)
     return config
 
 
 def _usable(name: str, kind: type[Any], table: dict[str, Any], origins: Any) -> dict[str, Any]:
     """The table as it stands, without what nobody knows, or nothing; by its name."""
     if name not in table:
-        return {name: _STAND_INS[name]} if name in _STAND_INS else {}
+        return _stand_in(name)
     found = table[name]
     if name in NEEDED and name != "health" and isinstance(found, dict):
         known = {field.name for field in dataclasses.fields(kind)}
@@ -68,5 +70,19 @@ def _usable(name: str, kind: type[Any], table: dict[str, Any], origins: Any) -> 
     try:
         build(kind, found, origins, (name,))
     except DeviceError:
-        return {name: _STAND_INS[name]} if name in _STAND_INS else {}
+        return _stand_in(name)
     return {name: found}
+
+
+def _leave_out_wrong(kept: dict[str, Any], config: Config) -> None:
+    """What is not needed and wrong in a way that no single key can say."""
+    for name in set(kept) - set(NEEDED):
+        try:
+            check_section(name, config)
+        except DeviceError:
+            del kept[name]
+            kept |= _stand_in(name)
+
+
+def _stand_in(name: str) -> dict[str, Any]:
+    return {name: _STAND_INS[name]} if name in _STAND_INS else {}
