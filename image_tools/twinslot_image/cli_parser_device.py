@@ -75,7 +75,12 @@ def _add_inventory(verbs: _Verbs, anywhere: Parser) -> None:
 
 
 def _add_audit(verbs: _Verbs, anywhere: Parser) -> None:
-    audit = verbs.add_parser("audit", help="verify the audit that a device exported")
+    audit = verbs.add_parser(
+        "audit",
+        help="verify the audit that a device exported",
+        description="Verify what 'twinslot audit export' wrote on a device.",
+        examples=("twinslot-image audit verify pump-7.audit --key pump-7.pem",),
+    )
     actions = audit.add_subparsers(dest="action", required=True, metavar="ACTION")
     verify = actions.add_parser(
         "verify",

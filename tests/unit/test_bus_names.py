@@ -95,7 +95,11 @@ def test_every_method_names_its_right_and_only_looking_is_for_everybody() -> Non
     for method in file.iter("method"):
         assert [each.get("name") for each in method.iter("annotation")] == ["org.twinslot.Right"]
     found = {name: method.right for name, method in description.interface(names.UPDATE).methods.items()}
-    assert {name for name, right in found.items() if right is Right.READ} == {"GetStatus", "GetHistory"}
+    assert {name for name, right in found.items() if right is Right.READ} == {
+        "GetStatus",
+        "GetHistory",
+        "GetRunningRelease",
+    }
     assert {name for name, right in found.items() if right is Right.INHIBIT} == {"Inhibit"}
     assert {name for name, right in found.items() if right is Right.OPERATE} == {
         "Activate",

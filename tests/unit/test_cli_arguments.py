@@ -45,12 +45,25 @@ def all_options() -> list[tuple[str, tuple[str, ...], str]]:
     ]
 
 
+USUAL = {
+    "KEY=VALUE": "key=7",
+    "K/N": "2/3",
+    "ROLE=N": "offers=7",
+    "NAME=FILE": "recipes=7",
+    "HEX": "6f1e",
+    "NUMBER-HASH": f"7-{'0' * 64}",
+    "TIME": "2d",
+}
+
+
 def value_for(action: argparse.Action) -> list[str]:
     """Something that the option takes."""
     if action.nargs == 0:
         return []
-    usual = {"KEY=VALUE": "key=7", "K/N": "2/3", "ROLE=N": "offers=7"}.get(str(action.metavar), "7")
-    return [str(next(iter(action.choices)))] if action.choices else [usual]
+    if action.choices:
+        return [str(next(iter(action.choices)))]
+    usual = USUAL.get(action.metavar if isinstance(action.metavar, str) else "", "7")
+    return [usual] * (action.nargs if isinstance(action.nargs, int) else 1)
 
 
 def collects(action: argparse.Action) -> bool:

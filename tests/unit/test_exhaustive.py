@@ -31,6 +31,8 @@ SOME = {
         Section.GROUPS,
     },
     ("twinslot_image.pkcs11_worker", "Attribute.CLASS"): None,  # what is looked for in a token
+    ("twinslot_image.pkcs11_worker", "Attribute.SENSITIVE"): None,  # what a secret is made with
+    ("twinslot.fleet.reports", "AuditEvent.ACCEPTED"): None,  # what else comes tells a server nothing
     ("twinslot.image.wire", "Section.TRUST"): set(Section) - {Section.HEADER},  # its length is fixed
     ("twinslot.cli.verbs.trial", "Event.BOOTED_OLD"): BOOT_EVENTS,  # what `boot` may find
     ("twinslot.queries.doctor", "Event.BOOTED_OLD"): BOOT_EVENTS,

@@ -11,11 +11,12 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from twinslot.core.attestation import NONCE
-from twinslot.core.audit_chain import ChainEnd
 from twinslot.core.errors import UsageError
+
+if TYPE_CHECKING:  # looking loads neither the chain nor statements
+    from twinslot.core.audit_chain import ChainEnd
 
 _ARGUMENT: Final = re.compile(r"argument (?P<name>.+?): (?P<what>.*)", re.DOTALL)
 _EXAMPLES: Final = "examples:"
@@ -230,6 +231,8 @@ def until(text: str) -> float:
 
 def anchored(text: str) -> ChainEnd:
     """A converter for `type=`: the end of an audit."""
+    from twinslot.core.audit_chain import ChainEnd
+
     end = ChainEnd.parse(text)
     if end is None:
         raise argparse.ArgumentTypeError(f"expected 'NUMBER-HASH', found '{text}'")
@@ -238,6 +241,8 @@ def anchored(text: str) -> ChainEnd:
 
 def nonce_of(text: str) -> str:
     """A converter for `type=`: a nonce, in lower case."""
+    from twinslot.core.attestation import NONCE
+
     if not NONCE.fullmatch(text.lower()):
         raise argparse.ArgumentTypeError(f"expected '2 to 128 hex digits, an even number', found '{text}'")
     return text.lower()

@@ -3,11 +3,9 @@
 Rules:
 
 1. A report leaves only from a row (S23). No word of the service, of a job or of the environment makes one: not even
-that a
-   slot was armed.
+   that a slot was armed.
 2. Only `committed` is a success (S10). `rolled-back` is a failure; so is what was given up before it was started,
-unless
-   the server itself asked for that, or the network was at fault and there are tries left.
+   unless the server itself asked for that, or the network was at fault and there are tries left.
 3. What passes by itself ends no action: another update is under way, the system is on trial, the network is away.
 4. An image that runs and was committed already is a success, if that is all that speaks against it.
 """
