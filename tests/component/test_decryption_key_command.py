@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from device_token import DeviceToken, needs_provider
 from test_device_key_command import CONFIG
 
+from device_token import DeviceToken, needs_provider
 from twinslot.crypto.keys import load_private, load_public
 
 Call = Callable[..., subprocess.CompletedProcess[str]]

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from device_token import PIN, DeviceToken
 from release_bench import ReleaseBench
 
+from device_token import PIN, DeviceToken
 from twinslot_image.cli import main
 from twinslot_image.encryption import read_envelope
 

@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from device_token import DeviceToken, needs_provider
 from host_device import SLOT_SIZE, HostDevice
 from release_bench import ReleaseBench
 
 import waits
+from device_token import DeviceToken, needs_provider
 from twinslot.config.options import DecryptionConfig
 from twinslot.core.device_key import pem_of
 from twinslot.core.errors import DeviceError, RefusedError

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from device_token import PROVIDER, DeviceToken, needs_provider
 from test_device_key_command import CONFIG
 
+from device_token import PROVIDER, DeviceToken, needs_provider
 from twinslot.core.device_key import PublicPart
 from twinslot.storage.device_key import DeviceKeyFiles
 from twinslot.trust.device_key import open_device_key, verifies

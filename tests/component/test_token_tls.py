@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from device_token import PROVIDER, DeviceToken, needs_provider
 from test_relay import GROUPS, USERS
 from tls_bench import Certificates
 
+from device_token import PROVIDER, DeviceToken, needs_provider
 from twinslot.core.errors import DeviceError, TwinslotError
 from twinslot.transport.http.token_key import as_file
 
