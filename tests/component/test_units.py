@@ -63,13 +63,13 @@ ENABLED = {
     "sockets.target.wants/twinslot-verify.socket",
     "sysinit.target.wants/twinslot-deadline.service",
     "timers.target.wants/twinslot-continue.timer",
-    "timers.target.wants/twinslot-fleet.timer",
     "timers.target.wants/twinslot-watch.timer",
     "timers.target.wants/twinslot-poll.timer",
     "timers.target.wants/twinslot-report.timer",
     "timers.target.wants/twinslot-scrub.timer",
     "timers.target.wants/twinslot-seal.timer",
 }
+CHOSEN = {"timers.target.wants/twinslot-fleet.timer"}  # enabled by whoever has a server of this kind
 
 
 def read(name: str) -> dict[str, list[str]]:
@@ -273,7 +273,7 @@ def test_no_trial_waits_for_the_device_key() -> None:
 
 
 def test_a_whole_start_has_no_ordering_cycle(tree: Path) -> None:
-    assert enable(tree) == ENABLED
+    assert enable(tree) == ENABLED | CHOSEN
     argv = ["systemd-analyze", "verify", f"--root={tree}", "--man=no", "multi-user.target", "emergency.target"]
     said = subprocess.run(argv, capture_output=True, text=True)
     text = said.stdout + said.stderr
@@ -395,11 +395,24 @@ def test_the_package_has_the_client_s_version_and_debian_s_names(package: Path) 
 
 
 def test_the_maintainer_script_the_preset_and_the_units_agree_on_what_is_enabled() -> None:
-    enabled = {link.split("/")[1] for link in ENABLED}
-    preset = {line.split()[1] for line in (UNITS / "50-twinslot.preset").read_text().splitlines() if line[:1] == "e"}
+    enabled, chosen = ({link.split("/")[1] for link in links} for links in (ENABLED, CHOSEN))
+    lines = [line.split() for line in (UNITS / "50-twinslot.preset").read_text().splitlines() if line[:1] != "#"]
+    preset = {unit for word, unit in lines if word == "enable"}
+    assert {unit for word, unit in lines if word == "disable"} == chosen
     postinst = (REPOSITORY / "debian/postinst").read_text()
     listed = set(postinst.split('units="')[1].split('"')[0].split())
     assert enabled == preset == listed
+
+
+def test_a_removed_package_leaves_nothing_that_listens_or_comes_again() -> None:
+    prerm, postrm = ((REPOSITORY / "debian" / name).read_text() for name in ("prerm", "postrm"))
+    stopped = set(prerm.split("deb-systemd-invoke stop ")[1].split(" >")[0].replace("\\", " ").split())
+    purged = set(postrm.split("deb-systemd-helper purge ")[1].split(" >")[0].replace("\\", " ").split())
+    assert {*names(".socket"), *names(".timer"), *names(".path")} == stopped - {
+        "twinslot.service",
+        "twinslot-fleet.service",
+    }
+    assert {link.split("/")[1] for link in ENABLED | CHOSEN} == purged
 
 
 def test_the_command_is_the_installed_client_wherever_it_is_called(tree: Path, tmp_path: Path) -> None:
