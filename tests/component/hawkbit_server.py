@@ -121,7 +121,9 @@ def _answers(url: str) -> bool:
 
 
 def main(argv: list[str]) -> int:
-    """Make it ready, or serve until it is interrupted."""
+    """Make it ready, or serve until SIGINT or SIGTERM."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background job ignores the first
+        signal.signal(number, signal.default_int_handler)
     try:
         prepared()
         if argv[:1] == ["serve"]:

@@ -6,6 +6,7 @@ time.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from fleet_sites import Site, fake_site, relayed
-from hawkbit_server import started
+from hawkbit_server import HawkbitError, started
 from hawkbit_site import Management, hawkbit_site
 
 import waits
@@ -36,11 +37,15 @@ def management(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Management]
     """A real hawkBit, once for all tests."""
     if GIVEN == "start" and "PYTEST_XDIST_WORKER" in os.environ:
         pytest.fail("each worker of xdist would start a hawkBit of its own: run this file without -n")
-    if GIVEN != "start":
-        yield Management(GIVEN)
-        return
-    with started(tmp_path_factory.mktemp("hawkbit")) as url:
-        yield Management(url)
+    try:
+        with contextlib.ExitStack() as stack:
+            start = stack.enter_context
+            url = start(started(tmp_path_factory.mktemp("hawkbit"))) if GIVEN == "start" else GIVEN
+            found = Management(url)
+            found.call("GET", "targets?limit=1")
+            yield found
+    except (HawkbitError, OSError) as e:
+        pytest.fail(f"no hawkBit at HAWKBIT={GIVEN}: {e}", pytrace=False)
 
 
 @pytest.fixture(params=["fake", *REAL])
