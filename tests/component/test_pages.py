@@ -116,6 +116,7 @@ NAMED = {
     "docs/guide-evidence.md": "tests/component/test_guide_evidence.py",
     "docs/guide-keys.md": "test_a_ceremony_of_five_people_on_five_directories_works_though_one_lost_a_key",
     "docs/guide-matrix.md": "tests/component/test_lab_guide_matrix.py",
+    "docs/guide-policy.md": "tests/component/test_guide_policy.py",
     "docs/guide-release.md": "test_the_release_guide_works_from_an_empty_directory and those after it",
     "docs/guide-tokens.md": "tests/component/test_guide_tokens.py",
     "docs/guide-repository.md": "tests/component/test_repository.py",
