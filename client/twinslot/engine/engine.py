@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from twinslot.core.errors import Refusal, RefusedError, TwinslotError
-from twinslot.core.events import AuditEvent, origin_text
+from twinslot.core.events import AuditEvent
 from twinslot.core.health import failed, failed_checks, judged
 from twinslot.core.lifecycle import ON_TRIAL, Event, State
-from twinslot.core.model import CheckResult, Reason, SlotState
+from twinslot.core.model import CheckResult, Reason
 from twinslot.core.policy import Gate, Wish
 from twinslot.core.progress import Meter, Observer, Phase, quiet
 from twinslot.core.requests import InstallOptions
 from twinslot.core.stream import ImageStream
 from twinslot.core.text import printable
-from twinslot.core.transaction import Outcome, Transaction
+from twinslot.core.transaction import Transaction
 from twinslot.core.waiting import Waiting
-from twinslot.core.watch import WatchStep
 from twinslot.engine.edges import Device
 from twinslot.engine.fallback import ScrubReport, note_start, scrub
-from twinslot.engine.gates import may, require
+from twinslot.engine.gates import require
 from twinslot.engine.install import install
-from twinslot.engine.open_update import timestamp
 from twinslot.engine.recover import Session, recovered
 from twinslot.engine.retire import RetirePlan, retire
+from twinslot.engine.revert import begin_revert
 from twinslot.engine.sealing import SealReport, seal
+from twinslot.engine.waiting import activate, approve, go_on, hold, waits
+from twinslot.engine.watch import watch
 from twinslot.system.cancellation import Cancellation
 
 if TYPE_CHECKING:  # whoever needs no signature loads no library for it
@@ -51,7 +51,6 @@ class BootReport:
     notes: tuple[str, ...]
 
 
-_WAITING: Final = (State.WRITTEN, State.ARMED)  # what is not started yet waits in one of them
 _WHY_MAX: Final = 300  # characters that a row keeps of why an order was declined
 _NO_TRIAL: Final = (State.IDLE, State.WRITTEN, State.ARMED)  # none of them is left without another boot
 
@@ -92,86 +91,20 @@ class Engine:
             stream.close()
 
     def activate(self, *, reboot: bool | None = None) -> Transaction:
-        """Arm a slot that was written but not activated; read back first when that was in an earlier boot.
+        """Arm what was written: see `engine.waiting.activate`."""
+        return activate(self._device, reboot=reboot)
 
-        What is armed stays so; then only the reboot is asked for. Where policy has it wait, it stays written.
-
-        Args:
-            reboot: Into the trial; None: as local configuration says.
-
-        Raises:
-            RefusedError: Nothing was written.
-        """
-        with recovered(self._device, "activate") as session:
-            session.refuse_if_retired()
-            if session.update.state in _WAITING:
-                session.update.change(activate=True, restart=reboot)
-            return self._gone_on(session, Wish(restart=reboot))
-
-    # keeps: REQ-POL-02
     def approve(self, release: str) -> Transaction:
-        """Somebody agrees to the update that waits; it goes on at once if nothing else stands against it.
+        """Somebody agrees to the update that waits: see `engine.waiting.approve`."""
+        return approve(self._device, release)
 
-        Args:
-            release: Its name, so that nobody agrees to another one than they mean.
-
-        Raises:
-            RefusedError: `refused.not-waiting`: another one waits, or none; `refused.no-consent`: nobody is asked.
-        """
-        with recovered(self._device, "approve") as session:
-            transaction = _named(session, release)
-            self._device.consent.approve(release, origin_text(self._device.origin.as_dict()))
-            session.update.announcer.note(AuditEvent.APPROVED, None, release=release)
-            if not transaction.activate:
-                return transaction
-            wish = Wish(restart=transaction.restart, revert=transaction.kind == "rollback")
-            return self._gone_on(session, wish)
-
-    # keeps: REQ-POL-02
     def hold(self, seconds: float) -> Transaction:
-        """Somebody puts the update that waits off, at most for as long as this device allows in all.
+        """Somebody puts the update that waits off: see `engine.waiting.hold`."""
+        return hold(self._device, seconds)
 
-        Args:
-            seconds: For how long.
-
-        Raises:
-            RefusedError: `refused.not-waiting`: none waits to be armed; `refused.no-consent`; `refused.hold-over`.
-        """
-        with recovered(self._device, "hold") as session:
-            transaction = _named(session, None)
-            by = origin_text(self._device.origin.as_dict())
-            held = self._device.consent.hold(transaction.release.name, transaction.change, seconds, by)
-            name = transaction.release.name
-            session.update.announcer.note(AuditEvent.HELD, None, release=name, seconds=round(held))
-            if transaction.activate:
-                may(Gate.ACTIVATE, Wish(restart=transaction.restart), self._device, session.update)
-            return transaction
-
-    # keeps: S20
     def go_on(self) -> Transaction | None:
-        """Ask policy again for an update that waits by it, and do what may be done now. Safe to repeat at any time.
-
-        Returns:
-            The open update; None when there is none.
-        """
-        with recovered(self._device, "continue") as session:
-            session.refuse_if_retired()
-            update = session.update
-            if not _waits(update.transaction):
-                self._device.waits.tell(None)
-                return update.transaction
-            wish = Wish(restart=update.open.restart, revert=update.open.kind == "rollback")
-            return self._gone_on(session, wish)
-
-    def _gone_on(self, session: Session, wish: Wish) -> Transaction:
-        """Arm what was written, as far as policy goes; of what is armed already, only the restart is asked for."""
-        session.effects.wish = wish
-        if session.update.state is State.ARMED:
-            session.effects.reboot()
-        elif may(Gate.ACTIVATE, wish, self._device, session.update):
-            fresh = session.update.open.boot_id == self._device.boot_id
-            session.machine.feed(Event.ACTIVATE if fresh else Event.RECHECK)
-        return session.update.open
+        """Ask policy again for an update that waits: see `engine.waiting.go_on`."""
+        return go_on(self._device)
 
     def boot(self) -> BootReport:
         """After each start of the system: find out what happened, repair, record. Safe to repeat.
@@ -183,7 +116,7 @@ class Engine:
             on_trial = session.environment().trial is self._device.running
             self._device.tell_no_trial(session.update.state in _NO_TRIAL and not on_trial)
             note_start(session)
-            self._device.waits.tell(Waiting() if _waits(session.update.transaction) else None)
+            self._device.waits.tell(Waiting() if waits(session.update.transaction) else None)
             self._tell_trial(session.update.transaction)
             self._device.watch.mark(on=True)
             return BootReport(session.event, session.update.state, session.update.transaction, session.notes)
@@ -294,35 +227,13 @@ class Engine:
                 update.change(reason=Reason.OPERATOR)
                 machine.feed(Event.GO_BACK, why=reason)
                 return update.open
-            require(Gate.ACTIVATE, wish, self._device, update, session.environment())
-            update.begin(replace(_revert(session), activate=True, restart=reboot))
+            begin_revert(session, wish)
             machine.feed(Event.REVERT, why=reason)
             return update.open
 
-    # keeps: REQ-POL-04
     def watch(self) -> tuple[CheckResult, ...]:
-        """Look at the product's signals of the release that was committed last, and do what follows from them.
-
-        Returns:
-            What they said; empty: nothing is watched.
-
-        Raises:
-            RefusedError: It is to be left, and that may not be done now: the next look tries again.
-        """
-        edge = self._device.watch
-        with recovered(self._device, "watch") as session:
-            watched = _watched(session)
-        if watched is None or edge.is_over(watched.id):
-            edge.mark(on=False)
-            return ()
-        results = edge.signals()  # without the lock
-        step, first = edge.judge(watched.id, failed=bool(failed(results)))
-        if step is WatchStep.NOTHING:
-            return results
-        with recovered(self._device, "watch") as session:
-            if _watched(session) == watched:  # nothing else happened meanwhile
-                _watch_failed(session, watched, results, first=first, leave=step is WatchStep.LEAVE)
-        return results
+        """Look at the product's signals of the release that was committed last: see `engine.watch.watch`."""
+        return watch(self._device)
 
     def cancel(self) -> Transaction:
         """Drop an installed or armed update that was not booted yet; the target stays unbootable."""
@@ -386,50 +297,6 @@ def _judge(session: Session, results: tuple[CheckResult, ...]) -> Transaction:
     return update.open
 
 
-def _waits(transaction: Transaction | None) -> bool:
-    """An update that is to go on by itself once policy lets it."""
-    return transaction is not None and transaction.activate and transaction.state in _WAITING
-
-
-def _named(session: Session, release: str | None) -> Transaction:
-    """The update that is written and not armed, if it has this name; None: any."""
-    update = session.update
-    waiting = update.open if update.state is State.WRITTEN else None
-    if waiting is None or release not in (None, waiting.release.name):
-        found = waiting.release.name if waiting else "none"
-        hint = "'twinslot status' shows what waits; what is armed, 'twinslot cancel' drops"
-        raise RefusedError(Refusal("not-waiting", "this update does not wait to be armed", release, found, hint))
-    return waiting
-
-
-def _watched(session: Session) -> Transaction | None:
-    """The update whose release runs and was committed last; one that was reached by going back is not watched."""
-    nothing: list[Transaction] = []
-    newest = next(iter(session.effects.asked(lambda record: record.history(1), nothing)), None)
-    if newest is None or session.update.state is not State.IDLE or newest.target is not session.device.running:
-        return None
-    return newest if newest.outcome is Outcome.COMMITTED and newest.kind == "install" else None
-
-
-def _watch_failed(
-    session: Session, watched: Transaction, results: tuple[CheckResult, ...], *, first: bool, leave: bool
-) -> None:
-    """Tell it once; and where the configuration says so, try the other slot, unless something stands against it."""
-    names = [each.name for each in failed(results)]
-    if first:
-        action = "rollback" if leave else "tell"
-        session.update.announcer.note(
-            AuditEvent.WATCH_FAILED, None, failed=names, release=watched.release.name, action=action
-        )
-    if not leave:
-        return
-    wish = session.effects.wish = Wish(restart=True, revert=True)
-    require(Gate.ACTIVATE, wish, session.device, session.update, session.environment())
-    session.update.begin(replace(_revert(session), activate=True, restart=True))
-    session.record.add_failed(watched.release.sequence, Reason.WATCH, watched.id)
-    session.machine.feed(Event.REVERT, why=f"signals failed after the commit: {', '.join(names)}")
-
-
 def _require_trial(session: Session) -> None:
     if session.update.state is not State.TRIAL:
         raise RefusedError(Refusal("not-on-trial", "the running system is not on trial"))
@@ -446,36 +313,8 @@ def _keep(session: Session, force: str) -> Transaction:
     return _finished(session, committed)
 
 
-def _revert(session: Session) -> Transaction:
-    """The transaction that tries the other, committed slot again."""
-    device, facts, state = session.device, session.facts(), session.environment()
-    other = state.way_back(device.running)
-    known = facts.holds(other)
-    if state.states[other] is not SlotState.GOOD or known is None or not known.payloads:
-        raise _refused("no-other-slot", f"slot '{other}' holds no release that was committed", session)
-    floor = facts.floors.epoch
-    if known.release.epoch < floor:
-        raise RefusedError(
-            Refusal("epoch", f"slot '{other}' is below the security epoch", str(floor), str(known.release.epoch))
-        )
-    return Transaction(
-        id=secrets.token_hex(16),
-        state=State.IDLE,
-        target=other,
-        release=known.release,
-        payloads=known.payloads,
-        kind="rollback",
-        started=timestamp(device.now()),
-        origin=device.origin,
-    )
-
-
 def _finished(session: Session, transaction: Transaction) -> Transaction:
     """The transaction as it was stored when it was closed."""
     nothing: list[Transaction] = []
     stored = session.effects.asked(lambda record: record.history(5), nothing)
     return next((each for each in stored if each.id == transaction.id), transaction)
-
-
-def _refused(code: str, message: str, session: Session) -> RefusedError:
-    return RefusedError(Refusal(code, message, found=session.update.state, hint="see 'twinslot status'"))
