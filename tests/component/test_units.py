@@ -402,16 +402,22 @@ def test_the_maintainer_script_the_preset_and_the_units_agree_on_what_is_enabled
     postinst = (REPOSITORY / "debian/postinst").read_text()
     listed = set(postinst.split('units="')[1].split('"')[0].split())
     assert enabled == preset == listed
+    assert all(f"update-state {unit} " in postinst for unit in chosen), "purging the package would leave their links"
 
 
-def test_a_removed_package_leaves_nothing_that_listens_or_comes_again() -> None:
+OF_A_START = {  # they end by themselves, and the deadline must be able to end a trial
+    *("twinslot-boot.service", "twinslot-check.service", "twinslot-commit.service", "twinslot-deadline.service"),
+    *("twinslot-device-key.service", "twinslot-giveup.service", "twinslot-committed.target", "twinslot-trial.target"),
+}
+
+
+def test_a_removed_package_leaves_nothing_that_listens_comes_again_or_works_on() -> None:
+    units = {*names(".service"), *names(".socket"), *names(".timer"), *names(".path"), *names(".target")}
     prerm, postrm = ((REPOSITORY / "debian" / name).read_text() for name in ("prerm", "postrm"))
     stopped = set(prerm.split("deb-systemd-invoke stop ")[1].split(" >")[0].replace("\\", " ").split())
     purged = set(postrm.split("deb-systemd-helper purge ")[1].split(" >")[0].replace("\\", " ").split())
-    assert {*names(".socket"), *names(".timer"), *names(".path")} == stopped - {
-        "twinslot.service",
-        "twinslot-fleet.service",
-    }
+    assert stopped == {unit for unit in units if "@." not in unit} - OF_A_START
+    assert "stop 'twinslot-*@*.service'" in prerm, "instances of workers"
     assert {link.split("/")[1] for link in ENABLED | CHOSEN} == purged
 
 
