@@ -146,6 +146,23 @@ def test_a_report_of_a_device_is_verified_and_says_what_it_said(version: Path) -
 
 
 @pytest.mark.verifies("REQ-CMP-01")
+def test_an_audit_and_the_receipt_of_a_device_verify_and_the_update_is_explained(
+    version: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    audit = version / "audit"
+    key = ("--key", str(audit / "pump.pem"))
+    assert main(["--json", "audit", "verify", str(audit / "pump.audit"), *key]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["end"][:2], found["anchor"][:2]) == ("3-", "2-")
+    assert main(["--json", "explain", str(audit / "pump.audit"), "last", *key]) == 0
+    account = json.loads(capsys.readouterr().out)
+    assert (account["state"], account["differences"]) == ("armed", [])
+    assert main(["--json", "verify-attestation", str(audit / "retirement.json"), *key]) == 0
+    said = json.loads(capsys.readouterr().out)["said"]
+    assert (said["reason"], said["audit"]) == ("sold", found["end"])
+
+
+@pytest.mark.verifies("REQ-CMP-01")
 @pytest.mark.parametrize("number", [1, 2, 3])
 def test_a_patch_of_each_format_makes_what_it_made(version: Path, number: int) -> None:
     base = lzma.decompress((version / "patches/programs.xz").read_bytes())

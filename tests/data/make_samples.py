@@ -31,7 +31,11 @@ from twinslot.bus.names import DESCRIPTION
 from twinslot.cli.parser import make_parser
 from twinslot.config.options import load
 from twinslot.core import errors, events, lifecycle, model, outcome, transaction
+from twinslot.core.attestation import KIND, RETIREMENT, attested
+from twinslot.core.audit_export import end_line, head_line, row_line
+from twinslot.core.audit_statements import EXPORT_END, ExportEnd
 from twinslot.core.boot_variables import arm, read_state, rebuild
+from twinslot.core.envelope import sign
 from twinslot.core.model import CheckResult, Floors, Release, SlotName, SlotRecord, SlotState, StoredPayload
 from twinslot.core.origin import Origin, OriginKind
 from twinslot.core.report import PAYLOAD_TYPE, envelope, report_id
@@ -354,6 +358,26 @@ def write_report(target: Path) -> None:
     (target / "report.json").write_bytes(envelope(payload, key.public.fingerprint, signature))
 
 
+def write_audit(target: Path) -> None:
+    """What a device's key vouches for: an export of the audit with an update in it, and the receipt of its end."""
+    folder = target / "audit"
+    folder.mkdir()
+    with tempfile.TemporaryDirectory() as place:
+        key, _ = make_device_key(DeviceKeyFiles(Path(place), ""))
+        with Record(Path(place), lambda: AT) as record:
+            for event, state in (("accepted", "writing"), ("verified", "written"), ("activate", "armed")):
+                record.audit(event, transaction="d" * 32, state=state, release="2026.11", sequence=42)
+            rows, end = list(record.chain()), record.audit_end()
+    (folder / "pump.pem").write_text(key.public.pem)
+    told = ExportEnd(end, rows[1].end, AT, key.public.fingerprint, "0.1.0")
+    signed = sign(EXPORT_END, told.as_dict(), key.public, key.sign)
+    export = (head_line(key.public, None), *map(row_line, rows), end_line(signed))
+    (folder / "pump.audit").write_bytes(b"".join(export))
+    last = {"at": AT, "audit": end.text, "destroys": ["/etc/tls.pem"], "erases": [], "nonce": "", "reason": "sold"}
+    receipt = sign(KIND, attested(last, key.public.fingerprint, None, RETIREMENT), key.public, key.sign)
+    (folder / "retirement.json").write_text(json.dumps(receipt.as_dict(), sort_keys=True) + "\n")
+
+
 if __name__ == "__main__":
     os.environ["SOURCE_DATE_EPOCH"] = MADE
     directory = Path(sys.argv[1])
@@ -369,6 +393,7 @@ if __name__ == "__main__":
     write_json(directory)
     write_repository(directory)
     write_report(directory)
+    write_audit(directory)
     shutil.copy(DESCRIPTION, directory)
     (directory / "record/record.sqlite-journal").unlink()
     (directory / "words.json").write_text(json.dumps(dict(words()), indent=1) + "\n")
