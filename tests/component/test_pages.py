@@ -114,6 +114,7 @@ NAMED = {
     "README.md": "test_every_command_of_a_page_is_one; the release guide and tests/component/test_cli.py run them",
     "docs/emergency.md": "tests/component/test_emergency.py",
     "docs/guide-evidence.md": "tests/component/test_guide_evidence.py",
+    "docs/guide-fleet.md": "tests/component/test_guide_fleet.py",
     "docs/guide-keys.md": "test_a_ceremony_of_five_people_on_five_directories_works_though_one_lost_a_key",
     "docs/guide-matrix.md": "tests/component/test_lab_guide_matrix.py",
     "docs/guide-policy.md": "tests/component/test_guide_policy.py",
