@@ -157,7 +157,11 @@ def test_what_people_said_and_what_was_seen_after_a_commit_counts_on(version: Pa
     assert watching.is_over("0" * 32)
     waiting = WaitsFile(tmp_path / "waits.json").told()
     assert waiting is not None
-    assert (waiting.gate, waiting.codes, waiting.until) == ("activate", {"refused.held"}, "2026-11-29T00:00:00Z")
+    assert (waiting.gate, waiting.codes, waiting.until) == (
+        "activate",
+        frozenset({"refused.held"}),
+        "2026-11-29T00:00:00Z",
+    )
 
 
 @pytest.mark.verifies("REQ-CMP-01")
