@@ -27,7 +27,7 @@ CONTRACT = (
         "ts_release",
         "ts_release_epoch",
     ),
-    *("ts_sequence", "ts_epoch", "ts_root", "ts_failed", "ts_reason", "ts_back"),
+    *("ts_sequence", "ts_epoch", "ts_root", "ts_failed", "ts_reason", "ts_back", "ts_audit", "ts_retired"),
 )
 
 

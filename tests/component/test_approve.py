@@ -125,7 +125,7 @@ def test_a_clock_that_is_behind_the_image_is_refused(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setenv("SOURCE_DATE_EPOCH", "4000000000")  # 2096: to this image every clock of today is wrong
-        built = bench.image("9.0", 90, CONTENT)
+        built = bench.image("9.0", 90, CONTENT, roles=())
     image = tmp_path / built.name
     image.write_bytes(built.read_bytes())
     way = ("--key", key_of(bench, "clinical")) if verb == "approve" else ("--detached-payload", tmp_path / "to-sign")

@@ -19,19 +19,12 @@ from independent_patch_reader import apply_patch
 from patch_samples import plain_list
 from twinslot.bootloader.uboot import rawenv
 from twinslot.bus.names import DESCRIPTION
-from twinslot.config.policy import ConsentConfig
-from twinslot.config.watch import WatchConfig
 from twinslot.core.approvals import parse_approvals
-from twinslot.core.backoff import Moment
 from twinslot.core.boot_variables import read_state
 from twinslot.core.manifest import SequenceRange, Source
 from twinslot.core.model import SlotName, SlotState
 from twinslot.core.offer import parse_offers
-from twinslot.core.watch import WatchStep
 from twinslot.image.patch import PatchDecoder, parse_patch_head
-from twinslot.policy.consent import LocalConsent
-from twinslot.policy.waits import WaitsFile
-from twinslot.policy.watch import LocalWatch
 from twinslot.storage.record.published import Published
 from twinslot.storage.record.record import Record
 from twinslot.trust.verdict import TrustPolicy
@@ -140,28 +133,6 @@ def test_what_a_repository_offered_approved_and_recalled_is_read(version: Path) 
     assert (recall.name, recall.sequence, recall.successor) == ("2026.09", 40, offer.sequence)
     (approval,) = parse_approvals((version / "repository/approvals.json").read_bytes())
     assert (approval.manifest, approval.reach, approval.by) == (offer.manifest, 10_000, "A. Meyer")
-
-
-@pytest.mark.verifies("REQ-CMP-01")
-def test_what_people_said_and_what_was_seen_after_a_commit_counts_on(version: Path, tmp_path: Path) -> None:
-    for name in ("consent", "watch", "waits"):
-        shutil.copy(version / f"policy/{name}.json", tmp_path)
-    soon = Moment(1795910400.0, "0" * 32, 61.5)
-    people = LocalConsent(ConsentConfig(mode="required"), tmp_path, lambda: soon)
-    obstacle = people.obstacle("2026.11", "corrective")
-    assert obstacle is not None
-    assert (obstacle.why.code, obstacle.why.found) == ("held", "by user 1000 (weber)")
-    assert people.kept().counted == 1201.25
-    watching = LocalWatch(WatchConfig(time=1201.0, action="rollback"), tmp_path, lambda: soon)
-    assert watching.judge("0" * 32, failed=True) == (WatchStep.LEAVE, False)
-    assert watching.is_over("0" * 32)
-    waiting = WaitsFile(tmp_path / "waits.json").told()
-    assert waiting is not None
-    assert (waiting.gate, waiting.codes, waiting.until) == (
-        "activate",
-        frozenset({"refused.held"}),
-        "2026-11-29T00:00:00Z",
-    )
 
 
 @pytest.mark.verifies("REQ-CMP-01")

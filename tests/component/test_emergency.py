@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -138,6 +138,7 @@ def test_a_device_that_slept_for_five_years_follows_every_root_to_the_current_re
     team = ReleaseBench(tmp_path / "team")
     device = new_device(team, tmp_path / "device")
     monkeypatch.setattr(trust_time, "utc_now", lambda: datetime(2026, 12, 24, tzinfo=UTC))
+    monkeypatch.delenv("SOURCE_DATE_EPOCH")  # images are signed by the clock of today, which must not be before theirs
     update(device, image(team, 20, clinical_keys(team)[:2]))
     for year in (2028, 2030, 2032):
         run(team, "renew", SOURCE_DATE_EPOCH=in_year(year))
@@ -145,6 +146,7 @@ def test_a_device_that_slept_for_five_years_follows_every_root_to_the_current_re
             (team.directory / name).unlink()
     monkeypatch.setenv("SOURCE_DATE_EPOCH", in_year(2032))
     assert main(["keys", "rotate", str(keys), "root"]) == 0
+    monkeypatch.delenv("SOURCE_DATE_EPOCH")
     monkeypatch.setattr(trust_time, "utc_now", lambda: datetime(2032, 12, 24, tzinfo=UTC))
     first = json.loads(team.root.read_bytes())["signed"]["expires"]
     assert first < "2032", "its root has expired"
@@ -158,9 +160,10 @@ def test_in_a_basement_in_1970_what_expired_before_the_system_was_built_is_refus
     team = ReleaseBench.make(tmp_path / "team")
     device = new_device(team, tmp_path / "device")
     monkeypatch.setattr(trust_time, "utc_now", lambda: datetime(1970, 1, 1, tzinfo=UTC))
-    built = datetime(2026, 12, 1, tzinfo=UTC)
+    soon = datetime.now(UTC) + timedelta(days=1)  # an image that is stale when it is built is refused
+    built = soon + timedelta(days=1)
     device.config = replace(device.config, trust=replace(device.config.trust, build_time=built))
-    old = team.image("1.5", 15, CONTENT, expires=datetime(2026, 11, 30, tzinfo=UTC))
+    old = team.image("1.5", 15, CONTENT, expires=soon)
     assert codes(device, old) == ["expired"]
     device.install(team.image("2.0", 20, CONTENT))
     assert device.environment()["slot_b"] == "trial"

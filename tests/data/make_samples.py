@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from data import hook_calls, json_lines, policy_samples
+from data import hook_calls, json_lines
 from elf_samples import a64_program
 from elf_samples_code import ARM, X86_64, arm_slot, code_program, thumb_slot, x86_slot
 from image_samples import make_sample
@@ -393,7 +393,6 @@ if __name__ == "__main__":
     write_json(directory)
     write_repository(directory)
     write_report(directory)
-    policy_samples.write_samples(directory / "policy")
     write_audit(directory)
     shutil.copy(DESCRIPTION, directory)
     (directory / "record/record.sqlite-journal").unlink()

@@ -23,11 +23,11 @@ def parsed(*families: Family) -> dict[str, dict[tuple[tuple[str, str], ...], flo
 def test_each_kind_is_read_as_it_was_meant() -> None:
     counter = Family("twinslot_update_bytes", "counter", "bytes", "bytes").add(17, how="fetched")
     gauge = Family("twinslot_x_seconds", "gauge", "seconds", "seconds").add(1.5)
-    info = Family("twinslot_client", "info", "who").add(1, version="0.1")
+    info = Family("twinslot_client_info", "gauge", "who").add(1, version="0.1")
     assert parsed(counter, gauge, info) == {
         "twinslot_update_bytes": {(("how", "fetched"),): 17.0},
         "twinslot_x_seconds": {(): 1.5},
-        "twinslot_client": {(("version", "0.1"),): 1.0},
+        "twinslot_client_info": {(("version", "0.1"),): 1.0},
     }
 
 

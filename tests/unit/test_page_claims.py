@@ -55,7 +55,7 @@ def is_something_else(dotted: str) -> bool:
     if dotted in config_keys() or re.search(rf'^"{dotted}" =', (ROOT / "docs/errors.toml").read_text(), re.MULTILINE):
         return True
     folder, _, name = dotted.partition(".")
-    return (ROOT / f"client/twinslot/{folder}/{name}.py").exists() or name in ("d", "json", "py", "md", "xml", "scr")
+    return (ROOT / f"client/twinslot/{folder}/{name}.py").exists() or name in ("d", "py", "md", "xml", "scr")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -19,15 +19,35 @@ from hypothesis import strategies as st
 import twinslot
 from twinslot.core import stored
 from twinslot.core.backoff import Pause
+from twinslot.core.consent import Consent
 from twinslot.core.errors import Refusal, RefusedError, TwinslotError
 from twinslot.core.lifecycle import State
 from twinslot.core.model import CheckResult, Floors, Release, SlotName, SlotRecord, StoredPayload
 from twinslot.core.origin import Origin
 from twinslot.core.stored import Kept
 from twinslot.core.transaction import Outcome, Transaction
+from twinslot.core.waiting import Waiting
+from twinslot.core.watch import WatchState
+from twinslot.engine.report_state import ReportPlace, ReportState
+from twinslot.fleet.reports import ServerAction
 from twinslot.repository.state import PollState
 
-STORED = (CheckResult, Floors, Origin, Pause, PollState, Release, SlotRecord, StoredPayload, Transaction)
+STORED = (
+    *(
+        CheckResult,
+        Consent,
+        Floors,
+        Origin,
+        Pause,
+        PollState,
+        Release,
+        ReportPlace,
+        ReportState,
+        ServerAction,
+        SlotRecord,
+    ),
+    *(StoredPayload, Transaction, Waiting, WatchState),
+)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=5),
     lambda each: st.lists(each, max_size=2) | st.dictionaries(st.text(max_size=5), each, max_size=2),

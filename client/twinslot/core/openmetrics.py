@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
-_KINDS: Final = {"counter": "_total", "gauge": "", "info": "_info"}
+# Not `info`: the node exporter reads files in the older form, which does not know it.
+_KINDS: Final = {"counter": "_total", "gauge": ""}
 Labels = Mapping[str, str]
 
 
@@ -22,7 +23,7 @@ class Family:
 
     Attributes:
         name: Without the ending that its kind brings.
-        kind: `counter`, `gauge` or `info`.
+        kind: `counter` or `gauge`.
         help: What it says, in a sentence without a full stop.
         unit: The end of its name where it has one: `bytes`, `seconds`, `ratio`.
         samples: Labels and value, in their order.

@@ -42,8 +42,8 @@ def metrics(config: Config, system: Path = Path("/sys")) -> str:
 
 def _device(view: View) -> Iterator[Family]:
     facts = view.facts
-    yield Family("twinslot_client", "info", "the client that answers").add(1, version=twinslot.__version__)
-    slots = Family("twinslot_slot", "info", "what each slot holds and in which state it is")
+    yield Family("twinslot_client_info", "gauge", "the client that answers").add(1, version=twinslot.__version__)
+    slots = Family("twinslot_slot_info", "gauge", "what each slot holds and in which state it is")
     running = Family("twinslot_slot_running", "gauge", "1 for the slot that runs")
     for name in SlotName:
         known = facts.holds(name)
@@ -125,7 +125,7 @@ def _repository(config: Config, view: View) -> Iterator[Family]:
     yield stale.add(int(bool(state.stale)), why=state.stale)
     verified = view.record.document("verified-date") if view.record else None
     choice = chosen(config, view.facts, state, trust_time(config, verified).reference)
-    offered = Family("twinslot_offer", "info", "what is offered, and whether the device may take it now")
+    offered = Family("twinslot_offer_info", "gauge", "what is offered, and whether the device may take it now")
     if choice.offer is not None:
         release = choice.offer
         offered.add(1, release=release.name, sequence=str(release.sequence), ready="no" if choice.why else "yes")
