@@ -200,6 +200,21 @@ def test_while_an_update_waits_nothing_is_destroyed(device: HostDevice) -> None:
     assert "ts_retired" not in device.environment()
 
 
+@pytest.mark.verifies("REQ-AUD-04")
+@pytest.mark.parametrize("left", ["{}", '{"payload": "e30="}', "[]"])
+def test_a_receipt_that_the_device_did_not_write_stands_for_nothing(device: HostDevice, left: str) -> None:
+    device.install(device.bench.directory / "3.0.twin")
+    (device.directory / "data/retirement.json").write_text(left)
+    with pytest.raises(RefusedError) as refused:
+        retired(device)
+    assert refused.value.code == "refused.update-open"
+    assert (device.directory / "data/device-key.pem").exists()
+    device.engine().cancel()
+    assert json.loads(base64.b64decode(retired(device)["payload"]))["predicate"]["reason"] == "sold"
+    assert "ts_retired" in device.environment()
+    assert events(device).count("retired") == 1
+
+
 def test_without_a_key_to_sign_with_nothing_is_begun(device: HostDevice) -> None:
     (device.directory / "data/device-key.pem").unlink()
     with pytest.raises(DeviceError):

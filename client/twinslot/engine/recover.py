@@ -84,6 +84,10 @@ class Session:
         """
         self.effects.decide(changes)
 
+    def is_retired(self) -> bool:
+        """The device was taken out of service: the environment or the record says so."""
+        return self.environment().retired or (self.update.record is not None and self.update.record.is_retired())
+
     # keeps: REQ-AUD-04
     def refuse_if_retired(self) -> None:
         """A device that was taken out of service takes no update.
@@ -91,7 +95,7 @@ class Session:
         Raises:
             RefusedError: `refused.retired`.
         """
-        if self.environment().retired or (self.update.record is not None and self.update.record.is_retired()):
+        if self.is_retired():
             hint = "its keys and data were destroyed; make it anew, as in the factory"
             raise RefusedError(Refusal("retired", "this device was taken out of service", hint=hint))
 

@@ -81,6 +81,10 @@ def retire(device: Device, plan: RetirePlan, open_key: Callable[[], DeviceKey], 
         DeviceError: `device.device-key`...: there is no key to sign with; `device.retire`: something cannot be erased.
     """
     receipt = _kept(plan)
+    if receipt is not None:
+        with recovered(device, "retire") as session:
+            if not session.is_retired():  # 2 comes before 3: whoever left this here, it was not this device
+                receipt = None
     if receipt is None:
         key = open_key()  # before anything is done that cannot be undone
         with recovered(device, "retire") as session:

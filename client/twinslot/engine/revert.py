@@ -23,8 +23,9 @@ def begin_revert(session: Session, wish: Wish) -> None:
         wish: As policy is asked.
 
     Raises:
-        RefusedError: It may not be done now; or the other slot is bad, unknown or below the epoch.
+        RefusedError: The device is retired, it may not be done now, or the other slot is bad, unknown or too old.
     """
+    session.refuse_if_retired()
     require(Gate.ACTIVATE, wish, session.device, session.update, session.environment())
     session.update.begin(replace(_revert(session), activate=True, restart=wish.restart))
 
