@@ -10,7 +10,6 @@ import functools
 import hashlib
 import multiprocessing
 import os
-import pwd
 import random
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from fakes.hawkbit import Deployment, FakeHawkbit, Module, serving
 from twinslot.bus.server.server import serve
 from twinslot.config.options import HawkbitConfig
 from twinslot.core.model import Release, SlotName, SlotRecord, StoredPayload
+from twinslot.worker.launch import user_of
 from twinslot_image.cli import main
 
 pytestmark = [pytest.mark.slow, pytest.mark.root]
@@ -72,7 +72,7 @@ class Fleet:
         self.token = token = open_place / "token"  # pytest's own directories are closed to the relays' user
         token.write_text(SECRET + "\n")
         token.chmod(0o400)
-        os.chown(token, pwd.getpwnam("nobody").pw_uid, -1)  # as whom workers run where they have no user of their own
+        os.chown(token, user_of("relay")[0], -1)
         (directory / "id").write_text(CONTROLLER + "\n")
         self.root = open_place / "root"
         place = self.root / "etc/twinslot"

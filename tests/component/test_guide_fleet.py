@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import stat
 import subprocess
 from pathlib import Path
@@ -63,6 +64,7 @@ def test_the_token_is_made_with_one_line_that_only_its_user_may_read(tmp_path: P
     assert (ROOT / "systemd" / enabled.split()[-1]).is_file()
 
 
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
 def test_the_list_is_run_on_a_server_that_is_named() -> None:
     asked = subprocess.run(
         ["make", "-n", *commands("list").split()[1:]], cwd=ROOT, capture_output=True, text=True, check=True

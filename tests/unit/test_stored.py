@@ -30,6 +30,7 @@ from twinslot.core.waiting import Waiting
 from twinslot.core.watch import WatchState
 from twinslot.engine.report_state import ReportPlace, ReportState
 from twinslot.fleet.reports import ServerAction
+from twinslot.fleet.state import FleetState
 from twinslot.repository.state import PollState
 
 STORED = (
@@ -46,7 +47,7 @@ STORED = (
         ServerAction,
         SlotRecord,
     ),
-    *(StoredPayload, Transaction, Waiting, WatchState),
+    *(FleetState, StoredPayload, Transaction, Waiting, WatchState),
 )
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=5),
