@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from twinslot.core.calendars import LONGEST, parse_calendar
@@ -104,6 +104,9 @@ TEXTS = st.builds(
 @pytest.mark.verifies("REQ-POL-01")
 @settings(max_examples=60, deadline=None)
 @given(TEXTS, st.integers(0, 3 * 366 * 86_400))
+@example("*-*~1..29/3 *:*", 0)
+@example("*-1..13/5-1 *:*", 0)
+@example("*-1..13/4-1 *:*", 0)
 def test_whatever_is_written_we_say_what_systemd_says(text: str, seconds: int) -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
     assert ours(text, now) == systemd(text, now)

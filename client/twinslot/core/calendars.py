@@ -252,6 +252,8 @@ def _spans(chain: str, low: int, high: int, *, down: bool = False) -> Iterator[t
             raise ValueError(f"a number, a range such as '1..5' or a step such as '0/2' is expected, found '{part}'")
         start, stop, repeat = (None if each is None else int(each) for each in match.groups())
         assert start is not None
+        if repeat and stop is not None and stop > start:
+            stop -= (stop - start) % repeat  # the last one that steps reach is what has to be in bounds, as in systemd
         within = low <= start <= high and (stop is None or start <= stop <= high)
         second = start + (repeat or 0) * (-1 if down else 1)
         steps = repeat is None or (repeat > 0 and (stop is not None or low <= second <= high))
