@@ -13,7 +13,7 @@ import pytest
 from twinslot.cli.render import STATES, policy_lines
 from twinslot.config.options import load
 from twinslot.core.lifecycle import State
-from twinslot.core.policy import Gate, Question, Wish
+from twinslot.core.policy import Gate, ObstacleKind, Question, Wish
 from twinslot.engine.assemble import NO_TRIAL
 from twinslot.policy.local import LocalPolicy
 
@@ -92,3 +92,11 @@ def test_the_unit_of_the_guide_is_one_and_names_what_there_is(tmp_path: Path) ->
     service.write_text(f"{text}\n[Service]\nExecStart=/bin/true\n")
     said = subprocess.run(["systemd-analyze", "verify", "--man=no", str(service)], capture_output=True, text=True)
     assert "ward.service" not in said.stdout + said.stderr
+
+
+@pytest.mark.verifies("REQ-POL-01")
+def test_outside_of_the_window_of_the_guide_nothing_is_fetched(tmp_path: Path) -> None:
+    configured(tmp_path, *examples("toml"))
+    policy = LocalPolicy(load(tmp_path), lambda: NOW, root=tmp_path)
+    assert ObstacleKind.WINDOW in {each.kind for each in policy.obstacles(Question(Gate.FETCH, Wish(remote=True)))}
+    assert ObstacleKind.WINDOW not in {each.kind for each in policy.obstacles(Question(Gate.WRITE, Wish(remote=True)))}
