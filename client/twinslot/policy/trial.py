@@ -18,7 +18,6 @@ COMMITTED: Final = "twinslot-committed.target"
 log = logging.getLogger(__name__)
 
 
-# keeps: S20
 @dataclass(frozen=True, slots=True)
 class TrialFile:
     """Implements `engine.edges.TrialEdge`.
@@ -31,6 +30,7 @@ class TrialFile:
     path: Path = ON_TRIAL
     start: Callable[[str], None] = start_unit
 
+    # keeps: S20
     def begins(self, transaction: Transaction) -> None:
         """The running system is on trial: its release, so that the product can show it."""
         release = transaction.release
