@@ -27,7 +27,9 @@ DETAIL_MAX: Final = 500  # characters; hawkBit cuts at 512
 _PASSES: Final = frozenset(
     {
         *("refused.busy", "refused.leaving", "refused.locked", "refused.on-trial", "refused.not-allowed"),
-        *("refused.clock-unknown", "refused.in-use", "refused.window-closed", "cancelled.stopped"),
+        *("refused.in-use", "refused.not-asked", "refused.clock-unknown", "refused.window-closed", "cancelled.stopped"),
+        *("refused.power", "refused.battery", "refused.no-room", "refused.fallback-unproven", "refused.metered"),
+        *("refused.held", "refused.not-approved", "refused.notice"),
     }
 )
 _RUNS_ALREADY: Final = "refused.already-installed"  # this sequence with this content is the committed one

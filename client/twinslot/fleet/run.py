@@ -155,7 +155,7 @@ class FleetRun:
                 self._stop(action)
 
     def _stopped(self, polled: Polled) -> Polled:
-        """ServerAnswer wishes to stop, until there is none; hawkBit shows the oldest alone."""
+        """Answer wishes to stop, until there is none; hawkBit shows the oldest alone."""
         for _ in range(STOPS_MAX):
             if not polled.cancel:
                 return polled
