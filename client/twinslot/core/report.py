@@ -18,12 +18,12 @@ Rules:
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from twinslot.core.envelope import DeviceStatement
 from twinslot.core.events import WARNING, AuditEvent
 
 PAYLOAD_TYPE: Final = "application/vnd.twinslot.report+json"
@@ -113,11 +113,5 @@ def envelope(payload: bytes, key: str, signature: bytes) -> bytes:
         key: Fingerprint of the device's key.
         signature: By it.
     """
-    return json.dumps(
-        {
-            "payload": base64.b64encode(payload).decode(),
-            "payloadType": PAYLOAD_TYPE,
-            "signatures": [{"keyid": key, "sig": base64.b64encode(signature).decode()}],
-        },
-        separators=(",", ":"),
-    ).encode()
+    said = DeviceStatement(PAYLOAD_TYPE, payload, key, signature).as_dict()
+    return json.dumps(said, separators=(",", ":")).encode()
