@@ -86,7 +86,7 @@ def test_a_slot_that_ran_and_was_read_back_is_proven_and_reading_it_renews_the_d
     assert events(device)[-1] == "slot-read"
 
 
-@pytest.mark.verifies("REQ-AUD-01")
+@pytest.mark.verifies("REQ-AUD-01", "S14")
 @pytest.mark.parametrize("place", ["payload", "tail"])
 def test_a_flipped_bit_is_found_told_everywhere_and_forgotten_when_the_slot_is_sound_again(
     device: HostDevice, capsys: pytest.CaptureFixture[str], place: str

@@ -311,7 +311,7 @@ def asked_by(hawkbit: FakeHawkbit) -> tuple[str, dict[str, str]]:
     return f"/{hawkbit.tenant}/controller/v1/{CONTROLLER}", {"authorization": f"TargetToken {token}"}
 
 
-@pytest.mark.verifies("REQ-FLT-01")
+@pytest.mark.verifies("REQ-FLT-01", "S19")
 @pytest.mark.parametrize("href", [ELSEWHERE[each] for each in ("another host", "a file", "the metadata of a cloud")])
 def test_an_image_elsewhere_is_no_image_of_this_order(fleet: FleetBoard, hawkbit: FakeHawkbit, href: str) -> None:
     def shown(what: str, answer: Any) -> Any:
@@ -324,6 +324,9 @@ def test_an_image_elsewhere_is_no_image_of_this_order(fleet: FleetBoard, hawkbit
     assert fleet.live() is None
     assert hawkbit.action(1).status == "error"
     assert fleet.board.system() is not NEW
+    (row,) = [each for each in fleet.service().log(0, "", 1000)["rows"] if each["event"] == "refused"]
+    assert row["fields"]["code"] == "refused.order"
+    assert row["fields"]["origin"]["kind"] == "server"
 
 
 ANSWERS: dict[str, bytes] = {
