@@ -20,7 +20,8 @@ from release_bench import ReleaseBench
 from twinslot.app import LocalUpdater
 from twinslot.cli.host import Host
 from twinslot.cli.main import main as device_main
-from twinslot.config.options import Config, RepositoryConfig
+from twinslot.config.options import Config
+from twinslot.config.repository import RepositoryConfig
 from twinslot.core.model import Release, SlotName, SlotRecord, StoredPayload
 from twinslot.engine import facts
 from twinslot.engine.engine import Engine

@@ -26,7 +26,7 @@ from release_bench import ReleaseBench
 import waits
 from fakes.hawkbit import Deployment, FakeHawkbit, Module, serving
 from twinslot.bus.server.server import serve
-from twinslot.config.options import HawkbitConfig
+from twinslot.config.hawkbit import HawkbitConfig
 from twinslot.core.model import Release, SlotName, SlotRecord, StoredPayload
 from twinslot.worker.launch import user_of
 from twinslot_image.cli import main

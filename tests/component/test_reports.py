@@ -17,7 +17,7 @@ from file_web import serving_files
 from report_server import ReportServer, taking_reports
 from repository_bench import WHERE, RepositoryBench, repository_bench
 
-from twinslot.config.options import ReportConfig
+from twinslot.config.reports import ReportConfig
 from twinslot.core.model import SlotName
 from twinslot.engine import facts, report
 from twinslot.engine.report_state import ReportState, read_state, write_state

@@ -20,7 +20,7 @@ from release_bench import ReleaseBench
 from repository_bench import CONTENT, RepositoryBench, repository_bench
 
 from twinslot.cli.parser import make_parser
-from twinslot.config.options import RepositoryConfig
+from twinslot.config.repository import RepositoryConfig
 from twinslot_image import replacement, repository_publish
 from twinslot_image.cli import main as image_main
 

@@ -18,7 +18,10 @@ from twinslot.config.acceptance import AcceptanceConfig
 from twinslot.config.checks import check_sections
 from twinslot.config.fields import build, option
 from twinslot.config.files import DIRECTORIES, find, merge
+from twinslot.config.hawkbit import HawkbitConfig
 from twinslot.config.policy import PolicyConfig
+from twinslot.config.reports import ReportConfig
+from twinslot.config.repository import RepositoryConfig
 from twinslot.config.watch import WatchConfig
 from twinslot.core.errors import DeviceError
 from twinslot.core.loaders import BACKENDS, Reach
@@ -30,7 +33,6 @@ GIB: Final = 1 << 30
 DAY: Final = 86_400
 DROP_INS: Final = tuple(f"{directory}/config.d" for directory in DIRECTORIES)
 HOOKS: Final = Path("/usr/lib/twinslot/hooks")  # where the packaged ones are installed (client/install.mk)
-TOKENS: Final[Mapping[str, str]] = {"target-token": "TargetToken", "gateway-token": "GatewayToken", "certificate": ""}
 HEALTH_DIRECTORIES: Final = (Path("/etc/twinslot/health.d"), Path("/usr/lib/twinslot/health.d"))  # need not exist
 
 
@@ -226,126 +228,6 @@ class HttpConfig:
     )
     no_proxy: tuple[str, ...] = option(
         "Hosts, domains, IP addresses and networks (10.0.0.0/8) that are asked without the proxy.", default=()
-    )
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class RepositoryConfig:
-    """Where this device learns of new releases, if anywhere: plain files that 'twinslot-image repository' makes."""
-
-    url: str = option("Address of the repository, https://HOST/PATH; absent: none is asked.", default="")
-    root: Path = option(
-        "First trusted root of the repository; images have their own.",
-        default=Path("/usr/lib/twinslot/repository-root.json"),
-    )
-    silence: float = option(
-        "Without a fresh answer for so long, the repository counts as silent.",
-        default=14.0 * DAY,
-        unit="seconds",
-        low=3600,
-        high=366 * DAY,
-    )
-    device_id: Path = option(
-        "File whose first line, alike on no two devices, draws this device's place in a wave.",
-        default=Path("/etc/machine-id"),
-    )
-    ring: str = option(
-        'Pins this device: "canary" begins with the first wave of each release, "last" ends the last one, another name '
-        "begins with the wave that names it; empty: as its place says.",
-        default="",
-    )
-    network_class: Path = option(
-        'File whose first line is the class of the network in use, e.g. "wifi": a wave may be for some classes only. '
-        "The product keeps it; absent: not known.",
-        default=Path("/run/twinslot/network-class"),
-    )
-    approved_by: tuple[str, ...] = option(
-        "Roles of the repository that must have approved what this device is offered, beside those that a wave names.",
-        default=(),
-    )
-    on_recall: str = option(
-        "What the device does by itself when the maker recalls the release that runs: only say so; go back to the "
-        "other slot's release; or install the successor that the recall names.",
-        default="tell",
-        choices=("tell", "back", "successor"),
-    )
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class HawkbitConfig:
-    """The hawkBit server that gives this device its orders, if one does."""
-
-    url: str = option("Address of the server, https://HOST; absent: none is asked.", default="")
-    tenant: str = option("hawkBit's tenant.", default="DEFAULT")
-    controller: Path = option(
-        "File whose first line is this device's id at the server.", default=Path("/etc/machine-id")
-    )
-    authentication: str = option(
-        "How this device shows who it is: by a token of its own, by one of the whole fleet, or by `http.client_cert`.",
-        default="target-token",
-        choices=tuple(TOKENS),
-    )
-    token: Path = option(
-        "File with the token, for the user `twinslot-relay` alone (mode 0400); it goes to this server and no other.",
-        default=Path("/etc/twinslot/hawkbit.token"),
-    )
-    downloads: tuple[str, ...] = option(
-        "Hosts beside the server's own from which images may come, when the server says so; they get no token.",
-        default=(),
-    )
-    soft: str = option(
-        "What an order leads to that is not forced: `write` leaves it to an operator to activate it.",
-        default="install",
-        choices=("install", "write"),
-    )
-    confirmation: str = option(
-        "What this device answers where the server asks for consent; `wait`: somebody answers there.",
-        default="wait",
-        choices=("confirm", "deny", "wait"),
-    )
-    tries: int = option(
-        "Installs that network or device may end before the action has failed.",
-        default=5,
-        unit="tries",
-        low=1,
-        high=1000,
-    )
-    attributes: Mapping[str, str] = option(
-        'What the server is told of this device beside what Twinslot tells: name = "value".',
-        factory=lambda: types.MappingProxyType({}),
-    )
-
-    @property
-    def credential(self) -> dict[str, str]:
-        """The fields of a relay's settings that say what goes to whom."""
-        if not self.url or not (kind := TOKENS[self.authentication]):
-            return {}
-        return {"credential_for": self.url, "credential_kind": kind, "credential_file": str(self.token)}
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class ReportConfig:
-    """To whom this device tells what became of its updates, if to anybody: signed reports ('twinslot report')."""
-
-    url: str = option("Address that takes reports by HTTP POST, https://HOST/PATH; absent: none is told.", default="")
-    directory: Path | None = option(
-        "Directory in which reports are put as files while it is there, e.g. on the stick that brings updates.",
-        default=None,
-    )
-    every: float = option(
-        "When nothing is new, an empty report leaves so often: who is silent is then known.",
-        default=1.0 * DAY,
-        unit="seconds",
-        low=3600,
-        high=366 * DAY,
-    )
-    backlog: int = option(
-        "Rows of the audit that wait for a destination at most; of more, routine ones are left out first, and how many "
-        "were is told.",
-        default=5000,
-        unit="rows",
-        low=100,
-        high=100_000,
     )
 
 
