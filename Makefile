@@ -18,7 +18,7 @@ PROJECTS := client image_tools qemu
 WHEELS ?= build/wheels
 KEY ?= build/dossier/key.pem
 DEMO_LISTS := qemu/apt-packages.txt
-RUNS := build/run/host.json build/run/board.json
+RUNS := build/run/host.json build/run/hawkbit.json build/run/board.json
 BOARD_LISTS := $(DEMO_LISTS) qemu/apt-packages-all-boards.txt debian/apt-packages.txt
 LISTS := $(BOARD_LISTS) tests/apt-packages.txt docs/apt-packages.txt
 INSTALL := @tests/install-packages.sh
@@ -73,7 +73,8 @@ test-debian13: $(STAMP) ## the tests of the client with Debian 13's own Python a
 	tests/debian13.sh
 
 test-hawkbit: $(STAMP) ## the list of an update server's situations on a real hawkBit: one of our own, or HAWKBIT=URL (admin:admin)
-	$(AS_ROOT) env HAWKBIT="$(or $(HAWKBIT),start)" $(PYTEST) -q tests/component/test_hawkbit.py -k "hawkbit] or hawkbit-" --durations=5
+	$(AS_ROOT) env HAWKBIT="$(or $(HAWKBIT),start)" $(PYTEST) -q tests/component/test_hawkbit.py -k "hawkbit] or hawkbit-" --durations=5 \
+		--run-file=build/run/hawkbit.json
 .PHONY: test-hawkbit
 
 test-board: $(STAMP) ## the tests on emulated boards, but those of `make test-long`

@@ -72,6 +72,10 @@ class Site(Protocol):
         """The target is gone."""
         ...
 
+    def restore(self) -> None:
+        """The target is as it was when it was made, with its token: the server has forgotten all since."""
+        ...
+
 
 class FakeSite:
     """The server on paper, over HTTP. Implements `Site`."""
@@ -108,6 +112,10 @@ class FakeSite:
     def delete(self) -> None:
         del self.hawkbit.targets[self.controller]
         self.hawkbit.actions = []
+
+    def restore(self) -> None:
+        self.delete()
+        self.hawkbit.device(self.controller)
 
 
 @contextlib.contextmanager

@@ -28,6 +28,8 @@ _WORDS: Final = {
     "canceled": "canceled",
 }
 _BY_THE_SERVER: Final = ("Update Server:", "Assignment initiated", "Assignment automatically")
+# What the server adds to the device's own words where the device answered whether it agrees; the type tells no more.
+_CONSENTS: Final = {"Target confirmed action": "confirmed", "Target rejected action": "denied"}
 
 
 class Management:
@@ -127,9 +129,7 @@ class HawkbitSite:
     def said(self, action: str) -> list[str]:
         path = f"targets/{self.controller}/actions/{action}/status?sort=id:ASC&limit=500"
         entries = self._management.call("GET", path)["content"]
-        texts = ["".join(filter(None, each.get("messages") or [])) for each in entries]  # the device has always some
-        mine = [each for each, text in zip(entries, texts, strict=True) if text and not text.startswith(_BY_THE_SERVER)]
-        return [_WORDS[each["type"]] for each in mine if each["type"] in _WORDS]
+        return [word for each in entries if (word := _word(each))]
 
     def cancel(self, action: str) -> None:
         self._management.call("DELETE", f"targets/{self.controller}/actions/{action}")
@@ -142,6 +142,20 @@ class HawkbitSite:
 
     def delete(self) -> None:
         self._management.call("DELETE", f"targets/{self.controller}")
+
+    def restore(self) -> None:
+        self.delete()
+        made = {"controllerId": self.controller, "name": self.controller, "securityToken": self.authorization[1]}
+        self._management.call("POST", "targets", [made])
+
+
+def _word(entry: dict[str, Any]) -> str:
+    """DDI's word of a status entry that came from the device, which always says something; empty: another one."""
+    text = "".join(filter(None, entry.get("messages") or []))
+    if not text or text.startswith(_BY_THE_SERVER):
+        return ""
+    consent = next((word for words, word in _CONSENTS.items() if words in text), "")
+    return consent or _WORDS.get(entry["type"], "")
 
 
 def _window(*, is_open: bool) -> dict[str, str]:

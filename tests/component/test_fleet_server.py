@@ -166,6 +166,13 @@ def test_what_it_asks_to_wait_is_kept() -> None:
     assert len(server.heads) == 1
 
 
+def test_a_date_until_which_it_asks_to_wait_counts_as_none_since_its_clock_may_be_wrong() -> None:
+    busy = b"HTTP/1.1 429 X\r\nRetry-After: Fri, 31 Dec 2099 23:59:59 GMT\r\nContent-Length: 0\r\n\r\n"
+    with raw(said(busy)) as server, asking(server.url) as it:
+        assert it.ask("GET", server.url).status == 429
+        assert it.wait == 0
+
+
 @pytest.mark.verifies("S22")
 def test_the_token_is_added_by_the_relay_for_this_server_alone(tmp_path: Path) -> None:
     token = tmp_path / "token"

@@ -20,6 +20,7 @@ from hawkbit_site import Management, hawkbit_site
 import waits
 from simulation.fleet import CONTROLLER, FleetBoard, fleet_board
 from simulation.image import SmallImage
+from twinslot.core.backoff import Moment
 from twinslot.system.cancellation import Cancellation
 
 NEW = SmallImage("2.0", 20)
@@ -309,6 +310,16 @@ def test_a_second_order_while_the_first_waits_for_its_restart(site: Site, fleet:
     assert (site.status(first), site.status(second)) == ("canceled", "finished")
 
 
+def test_orders_that_the_device_never_saw_are_confirmed_one_after_the_other(site: Site, fleet: FleetBoard) -> None:
+    needs(site, "supersede")
+    unseen = [site.order(image) for image in (NEW, NEWER, NEW)]
+    last = site.order(NEWER)
+    assert fleet.live() is None
+    assert fleet.board.system() is NEWER
+    assert [site.status(action) for action in unseen] == ["canceled"] * 3
+    assert site.status(last) == "finished"
+
+
 # Consent, attributes, who is who
 
 
@@ -343,6 +354,33 @@ def test_a_target_that_was_deleted_is_an_error_and_the_device_stays_as_it_is(sit
     error = fleet.run()
     assert error is None or error.code in ("transport.ddi-denied", "transport.ddi-target")
     assert fleet.board.system() is NEW
+
+
+def test_a_server_that_forgot_the_device_gives_orders_as_before(site: Site, fleet: FleetBoard) -> None:
+    site.order(NEW)
+    fleet.live()
+    site.restore()
+    assert fleet.run() is None
+    assert fleet.board.system() is NEW
+    assert "attributes" not in site.can or site.attributes()["twinslot.release"] == "2.0"
+    action = site.order(NEWER)
+    assert fleet.live() is None
+    assert fleet.board.system() is NEWER
+    assert closings(site, action) == ["closed success"]
+
+
+@pytest.mark.parametrize("clock", [0.0, 1e6, 4e9], ids=["of 1970", "behind", "of the year 2096"])
+def test_a_clock_that_is_wrong_after_a_restart_delays_no_order(site: Site, fleet: FleetBoard, clock: float) -> None:
+    now = 1.8e9  # seconds since 1970
+    fleet.changes = {"moment": Moment(now, "a" * 32, 100.0)}
+    assert fleet.run() is None
+    action = site.order(NEW)
+    fleet.changes = {"moment": Moment(clock, "b" * 32, 100.0)}
+    assert fleet.run() is None
+    fleet.board.live()
+    fleet.changes = {"moment": Moment(clock, "c" * 32, 100.0)}
+    assert fleet.run() is None
+    assert closings(site, action) == ["closed success"]
 
 
 def test_a_state_that_was_lost_costs_no_report(site: Site, fleet: FleetBoard) -> None:

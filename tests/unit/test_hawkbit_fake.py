@@ -97,6 +97,13 @@ def cancelling(number: int) -> Callable[[FakeHawkbit], None]:
     return situation
 
 
+def waiting(hawkbit: FakeHawkbit) -> None:
+    """For the device's consent."""
+    known(hawkbit)
+    hawkbit.confirmation = True
+    hawkbit.assign(DEVICE, FILE)
+
+
 # What was recorded -> what the server has then
 SITUATIONS: dict[str, Callable[[FakeHawkbit], None]] = {
     "10": idle,
@@ -123,6 +130,13 @@ SITUATIONS: dict[str, Callable[[FakeHawkbit], None]] = {
     "44": cancelling(3),
     "45": cancelling(4),
     "47": cancelling(5),
+    "50": waiting,
+    "51": waiting,
+    "52": waiting,
+    "53": waiting,
+    "54": waiting,
+    "55": waiting,
+    "56": assigned,
 }
 
 
@@ -153,9 +167,9 @@ def test_the_server_on_paper_answers_as_the_real_one_did(hawkbit: FakeHawkbit, n
     if exchange.shape is not None and "softwaremodules" not in exchange.path and status == 200:
         found = json.loads(answer)
         wanted = exchange.shape
-        if isinstance(wanted, dict) and "deployment" in wanted:  # what the operator made, and the checksum's link
-            wanted["deployment"]["chunks"][0].pop("metadata", None)
-            wanted["deployment"]["chunks"][0]["artifacts"][0]["_links"].pop("md5sum-http", None)
+        if isinstance(wanted, dict) and (order := wanted.get("deployment") or wanted.get("confirmation")):
+            order["chunks"][0].pop("metadata", None)  # what the operator made, and the checksum's link
+            order["chunks"][0]["artifacts"][0]["_links"].pop("md5sum-http", None)
         assert shape(found) == wanted
 
 
