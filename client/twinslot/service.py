@@ -33,7 +33,7 @@ def main(config_root: str = "/") -> int:
 
 def run(config: Config, config_root: str = "/") -> int:
     """Be the service with a configuration, which was read below that directory; returns as `main`."""
-    from twinslot.app import ServiceUpdater
+    from twinslot.app.service import ServiceUpdater
     from twinslot.bus.server.server import serve
 
     logs.set_up()

@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from twinslot.app import JsonObject, LocalUpdater
+from twinslot.app.local import LocalUpdater
+from twinslot.app.updater import JsonObject
 from twinslot.bus.server import callers
 from twinslot.bus.server.server import serve
 from twinslot.config.options import Config, DeviceConfig, InstallConfig, SlotsConfig, TrustConfig

@@ -17,7 +17,7 @@ from release_bench import ReleaseBench
 
 import waits
 from fakes.rigs import UBootRig
-from twinslot.app import LocalUpdater
+from twinslot.app.local import LocalUpdater
 from twinslot.bootloader.uboot.backend import UBoot
 from twinslot.config.options import Config, DeviceConfig, RecordConfig, SlotsConfig, TrustConfig
 from twinslot.core.model import CheckResult, SlotName

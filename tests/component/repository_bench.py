@@ -17,7 +17,7 @@ from file_web import FileWeb, serving_files
 from host_device import HostDevice
 from release_bench import ReleaseBench
 
-from twinslot.app import LocalUpdater
+from twinslot.app.local import LocalUpdater
 from twinslot.cli.host import Host
 from twinslot.cli.main import main as device_main
 from twinslot.config.options import Config

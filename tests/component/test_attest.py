@@ -21,7 +21,7 @@ from securesystemslib.dsse import Envelope
 from securesystemslib.signer import SSlibKey  # type: ignore[attr-defined]
 
 import waits
-from twinslot.app import ServiceUpdater
+from twinslot.app.service import ServiceUpdater
 from twinslot.bus.server.server import serve
 from twinslot.cli.host import Host
 from twinslot.cli.main import main

@@ -17,7 +17,7 @@ from release_bench import ReleaseBench
 
 import waits
 from trust_samples import changed
-from twinslot.app import LocalUpdater
+from twinslot.app.local import LocalUpdater
 from twinslot.bootloader.uboot import tool_lock as toollock
 from twinslot.bootloader.uboot.backend import UBoot
 from twinslot.cli.host import Host

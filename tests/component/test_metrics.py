@@ -12,7 +12,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from repository_bench import WHERE, RepositoryBench, repository_bench
 
-from twinslot.app import LocalUpdater
+from twinslot.app.local import LocalUpdater
 from twinslot.cli.host import Host
 from twinslot.cli.main import main
 from twinslot.core.model import SlotName

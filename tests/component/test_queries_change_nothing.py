@@ -22,7 +22,7 @@ from release_bench import ReleaseBench
 
 import waits
 from fakes.rigs import OFFSETS, SIZE
-from twinslot.app import LocalUpdater
+from twinslot.app.local import LocalUpdater
 from twinslot.bootloader.uboot import rawenv
 from twinslot.bus import names
 from twinslot.bus.server.server import serve

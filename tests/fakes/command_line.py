@@ -12,7 +12,7 @@ import pytest
 from simulation.board import SimulatedBoard
 from simulation.image import SmallImage
 from simulation.updater import NOWHERE, BoardUpdater
-from twinslot.app import JsonObject
+from twinslot.app.updater import JsonObject
 from twinslot.cli.host import Host
 from twinslot.cli.main import main
 from twinslot.config.options import Config

@@ -12,7 +12,7 @@ from fakes.hawkbit import FakeHawkbit
 from simulation.board import SimulatedBoard
 from simulation.image import SmallImage, SmallStream
 from simulation.updater import NOWHERE, BoardUpdater
-from twinslot.app import JsonObject
+from twinslot.app.updater import JsonObject
 from twinslot.core.backoff import Moment
 from twinslot.core.errors import TransportError, TwinslotError
 from twinslot.core.origin import NOBODY, Origin, OriginKind

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from simulation.image import SmallImage, SmallStream
-from twinslot.app import Front, JsonObject, LocalUpdater
+from twinslot.app.local import LocalUpdater
+from twinslot.app.updater import Front, JsonObject
 from twinslot.cli.host import Host
 from twinslot.config import options as config
 from twinslot.config.options import Config

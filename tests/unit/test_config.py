@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from twinslot.app import LocalUpdater
+from twinslot.app.local import LocalUpdater
 from twinslot.cli import main as cli
 from twinslot.cli import trial as cli_trial
 from twinslot.config import options as config

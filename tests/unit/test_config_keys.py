@@ -16,7 +16,7 @@ import pytest
 
 from fakes.rigs import UBootRig
 from image_samples import FACTS, make_sample
-from twinslot.app import LocalUpdater
+from twinslot.app.local import LocalUpdater
 from twinslot.bootloader.select import open_bootloader
 from twinslot.cli import options as cli_options
 from twinslot.config.options import Config, load

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from twinslot.app import DeviceUpdater, LocalUpdater, Updater
+from twinslot.app.local import LocalUpdater
+from twinslot.app.updater import DeviceUpdater, Updater
 from twinslot.core.errors import DeviceError, Refusal, RefusedError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from twinslot.app import Updater
+from twinslot.app.updater import Updater
 from twinslot.config.options import Config
 from twinslot.core.backoff import Moment, left_of
 from twinslot.core.errors import DeviceError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from twinslot.app import Updater
+from twinslot.app.updater import Updater
 from twinslot.core.errors import TwinslotError
 from twinslot.core.progress import Progress
 from twinslot.core.requests import InstallOptions

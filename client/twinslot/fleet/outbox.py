@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from twinslot.app import Updater
+from twinslot.app.updater import Updater
 from twinslot.core.errors import TransportError
 from twinslot.fleet.reports import Closing, Feedback, ServerAction, closing_of, followed, is_about, report_of
 from twinslot.fleet.server import Server, ServerAnswer

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from twinslot.app import Updater
+from twinslot.app.updater import Updater
 from twinslot.core.backoff import Moment, Pause, left_of, pause_after
 from twinslot.core.errors import RefusedError, TransportError, TwinslotError
 from twinslot.core.progress import Phase

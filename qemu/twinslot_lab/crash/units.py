@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
-from twinslot.app import LocalUpdater
+from twinslot.app.local import LocalUpdater
 from twinslot.cli.host import Host
 from twinslot.cli.main import main
 from twinslot.config.options import Config

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, Final, Self
 
-from twinslot.app import JsonObject
+from twinslot.app.updater import JsonObject
 from twinslot.bus import names
 from twinslot.bus.client.link import JobEnded, JobGone, Link
 from twinslot.bus.descriptors import duplicate

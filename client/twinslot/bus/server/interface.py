@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final, TypeVar
 
 import twinslot
-from twinslot.app import JsonObject, Updater
+from twinslot.app.updater import JsonObject, Updater
 from twinslot.bus import names
 from twinslot.bus.descriptors import duplicate
 from twinslot.bus.library import Variant

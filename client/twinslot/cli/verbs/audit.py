@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from twinslot.app import JsonObject
+from twinslot.app.updater import JsonObject
 from twinslot.cli.host import Host, require_root
 from twinslot.cli.output import Output
 from twinslot.cli.render import audit_lines

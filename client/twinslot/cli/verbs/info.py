@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from twinslot.app import Front, JsonObject
+from twinslot.app.updater import Front, JsonObject
 from twinslot.cli.host import Host
 from twinslot.cli.output import Output, error_lines
 from twinslot.cli.progress import size_text

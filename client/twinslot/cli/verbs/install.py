@@ -7,7 +7,7 @@ import functools
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from twinslot.app import JsonObject
+from twinslot.app.updater import JsonObject
 from twinslot.cli.host import Host, require_root, updater
 from twinslot.cli.options import chosen, reboots
 from twinslot.cli.output import Output

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable
 from typing import Final
 
-from twinslot.app import JsonObject
+from twinslot.app.updater import JsonObject
 from twinslot.cli.host import Host, require_root
 from twinslot.cli.output import Output
 from twinslot.core.errors import DeviceError

@@ -17,7 +17,7 @@ from twinslot.core.requests import InstallOptions, RollbackOptions
 from twinslot.core.text import printable
 
 if TYPE_CHECKING:
-    from twinslot.app import JsonObject
+    from twinslot.app.updater import JsonObject
     from twinslot.config.options import Config
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
-from twinslot.app import JsonObject
+from twinslot.app.updater import JsonObject
 from twinslot.cli.host import Host, config_on_trial, require_root
 from twinslot.cli.output import Output
 from twinslot.cli.progress import Reporter
