@@ -19,7 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-from twinslot.core.model import DIGEST_SIZE
+from twinslot.core.bounds import DIGEST_SIZE
 from twinslot_image.fs_tree import FileSystemImage
 from twinslot_image.patch_inspect import read_patch_head
 from twinslot_image.rootfs import open_tree

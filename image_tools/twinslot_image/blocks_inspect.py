@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from twinslot.core.bounds import PAYLOADS_MAX
 from twinslot.core.errors import ImageError
-from twinslot.core.manifest import PAYLOADS_MAX
 from twinslot.image.wire_blocks import (
     BLOCKS_ENTRY_SIZE,
     BLOCKS_HEADER_SIZE,

@@ -11,8 +11,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from twinslot.core.bounds import ATTACHMENT_SIZE_MAX
 from twinslot.core.errors import ImageError, Refusal, RefusedError
-from twinslot.core.manifest import ATTACHMENT_SIZE_MAX, ENCRYPTION
+from twinslot.core.manifest import ENCRYPTION
 from twinslot.image.wire import Header
 from twinslot_image.binaries import Looked
 from twinslot_image.compose import AttachedFile, ReleaseFacts, compose_manifest, write_image

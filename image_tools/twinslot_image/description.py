@@ -11,18 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from twinslot.core.attachments import MEDIA_TYPES
+from twinslot.core.bounds import ATTACHMENTS_MAX, GROUP_SIZE_MAX, GROUP_SIZE_MIN, PAYLOADS_MAX
 from twinslot.core.change import CLASSES, MARKETS_MAX, NUMBER, REGULATORY_MAX, WORD, Change
 from twinslot.core.errors import ImageError
 from twinslot.core.manifest import (
-    ATTACHMENTS_MAX,
     COMPATIBLE,
     EPOCH_MAX,
-    GROUP_SIZE_MAX,
-    GROUP_SIZE_MIN,
     MEDIA_TYPE,
     NAME,
     NAMES_MAX,
-    PAYLOADS_MAX,
     RELEASE_NAME,
     SEQUENCE_MAX,
     TYPES,

@@ -16,7 +16,8 @@ from twinslot.core.canonical import encode, parse_document
 from twinslot.core.errors import Refusal, RefusedError
 from twinslot.core.manifest import ENCRYPTION, Manifest, parse_manifest
 from twinslot.crypto.keys import RecipientKey
-from twinslot.crypto.recipients import ContentKey, wrap
+from twinslot.crypto.recipients import wrap
+from twinslot.crypto.units import ContentKey
 from twinslot.image.envelope import Envelope, Recipient, build_envelope, parse_envelope
 from twinslot.image.layout import layout
 from twinslot.image.wire import Header, build_header

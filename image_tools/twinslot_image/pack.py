@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import BinaryIO
 
+from twinslot.core.bounds import GROUP_SIZE_DEFAULT, GROUP_SIZE_MAX, GROUPS_MAX
 from twinslot.core.errors import ImageError
-from twinslot.core.manifest import GROUP_SIZE_DEFAULT, GROUP_SIZE_MAX, GROUPS_MAX
 from twinslot.core.model import PARTITION
 from twinslot.image.codec import LEVEL_DEFAULT, Encoder
 from twinslot.image.wire import Encoding, StoredEntry, build_table

@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
+from twinslot.core.bounds import DIGEST_SIZE
 from twinslot.core.errors import ImageError, Refusal, RefusedError
-from twinslot.core.model import DIGEST_SIZE
 from twinslot.image.lzma2 import CONTROL_WINDOW, pack
 from twinslot.image.patch import PatchHead, patch_name
 from twinslot.image.wire_patch import (

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from twinslot.core.bounds import DIGEST_SIZE
 from twinslot.core.errors import ImageError
-from twinslot.core.model import DIGEST_SIZE
 from twinslot.image.patch import PatchDecoder, PatchHead, PayloadPatch
 from twinslot_image.patch_inspect import read_patch_head
 from twinslot_image.patch_sources import Content

@@ -11,8 +11,8 @@ from twinslot.core.errors import DeviceError, ImageError, Refusal, RefusedError
 from twinslot.core.pkcs11_uri import is_pkcs11
 from twinslot.crypto.hpke import ExchangeKey
 from twinslot.crypto.keys import DecryptionKey, KeyFormError, RecipientKey, load_private, load_public, require_point
-from twinslot.crypto.recipients import ContentKey, unwrap
-from twinslot.crypto.units import Units
+from twinslot.crypto.recipients import unwrap
+from twinslot.crypto.units import ContentKey, Units
 from twinslot.image.envelope import Cipher, Kem, parse_envelope
 from twinslot_image.named_file import read_small
 from twinslot_image.pkcs11_pin import Pins

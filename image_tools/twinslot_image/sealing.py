@@ -7,17 +7,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
+from twinslot.core.bounds import DIGEST_SIZE, ENTRY_SIZE
 from twinslot.core.errors import ImageError
 from twinslot.core.manifest import Manifest
-from twinslot.core.model import DIGEST_SIZE
 from twinslot.crypto.keys import RecipientKey
-from twinslot.crypto.recipients import ContentKey, wrap
-from twinslot.crypto.units import Units
+from twinslot.crypto.recipients import wrap
+from twinslot.crypto.units import ContentKey, Units
 from twinslot.image.envelope import CONTENT_KEY_SIZE, Cipher, build_envelope
 from twinslot.image.groups import check_stored_table
 from twinslot.image.sealed_file import SealedHead, build_sealed_head
 from twinslot.image.units import FILE_ID_SIZE, TAG_SIZE, UnitKind, UnitPlace
-from twinslot.image.wire import ENTRY_SIZE, Header
+from twinslot.image.wire import Header
 
 
 @dataclass(frozen=True, slots=True)

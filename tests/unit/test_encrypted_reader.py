@@ -19,8 +19,8 @@ from independent_reader import read_image
 from twinslot.core.errors import ImageError, LifecycleError, RefusedError, TwinslotError
 from twinslot.core.manifest import Manifest, parse_manifest
 from twinslot.crypto.keys import DecryptionKey, make_private
-from twinslot.crypto.recipients import ContentKey, unwrap
-from twinslot.crypto.units import Units
+from twinslot.crypto.recipients import unwrap
+from twinslot.crypto.units import ContentKey, Units
 from twinslot.image.envelope import (
     RECIPIENTS_MAX,
     Cipher,

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from image_samples import ATTACHMENTS, FACTS, make_sample, sample_content
 from independent_reader import read_image
+from twinslot.core.bounds import GROUP_SIZE_DEFAULT, GROUP_SIZE_MAX
 from twinslot.core.errors import ImageError
-from twinslot.core.manifest import GROUP_SIZE_DEFAULT, GROUP_SIZE_MAX
 from twinslot_image.compose import AttachedFile, compose_manifest
 from twinslot_image.pack import GROUPS_AIM, WINDOW, group_size_for, pack_payload
 from twinslot_image.progress import ProgressLine, be_quiet, describe, size_text

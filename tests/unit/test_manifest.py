@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from securesystemslib.formats import encode_canonical
 
 from image_samples import FACTS, PAYLOADS, document, make_sample
+from twinslot.core import bounds
 from twinslot.core import manifest as m
 from twinslot.core.canonical import DEPTH_MAX, encode, parse_document
 from twinslot.core.change import Change
@@ -242,7 +243,7 @@ ROOTFS = "signed/targets/rootfs"
         (f"{ROOTFS}/custom/group_size", 0),
         (f"{ROOTFS}/custom/group_size", 2048),
         (f"{ROOTFS}/custom/group_size", 4097),
-        (f"{ROOTFS}/custom/group_size", 2 * m.GROUP_SIZE_MAX),
+        (f"{ROOTFS}/custom/group_size", 2 * bounds.GROUP_SIZE_MAX),
         (f"{ROOTFS}/custom/group_size", True),
         (f"{ROOTFS}/custom/groups", 9),
         (f"{ROOTFS}/custom/groups", 11),
@@ -326,16 +327,16 @@ def test_a_name_that_could_be_a_path_or_an_option_is_refused(name: str) -> None:
 
 def test_totals_are_bounded_even_when_each_part_is_not_too_large() -> None:
     payload = document(SAMPLE)["signed"]["targets"]["rootfs"]  # type: ignore[index]
-    payload["length"] = m.GROUPS_MAX * 4096
-    payload["custom"]["groups"] = m.GROUPS_MAX
-    with pytest.raises(ImageError, match=f"at most {m.GROUPS_MAX} groups"):
+    payload["length"] = bounds.GROUPS_MAX * 4096
+    payload["custom"]["groups"] = bounds.GROUPS_MAX
+    with pytest.raises(ImageError, match=f"at most {bounds.GROUPS_MAX} groups"):
         parse_manifest(changed("signed/targets", {"a": payload, "b": payload}))
     note = document(SAMPLE)["signed"]["targets"]["release-notes.md"]  # type: ignore[index]
-    note["length"] = m.ATTACHMENT_SIZE_MAX
+    note["length"] = bounds.ATTACHMENT_SIZE_MAX
     with pytest.raises(ImageError, match="bytes of attachments"):
         parse_manifest(changed("signed/targets", {"p": payload} | {f"n{i}": note for i in range(5)}))
     with pytest.raises(ImageError, match="length"):
-        parse_manifest(b" " * (m.MANIFEST_MAX + 1))
+        parse_manifest(b" " * (bounds.MANIFEST_MAX + 1))
 
 
 @given(st.data())

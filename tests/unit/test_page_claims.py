@@ -13,7 +13,7 @@ import pytest
 from twinslot.config import options as config
 from twinslot.config.reference import reference
 from twinslot.core import boot_variables as bootenv
-from twinslot.core import manifest
+from twinslot.core import bounds, manifest
 from twinslot.image import wire
 
 ROOT = Path(__file__).parents[2]
@@ -99,12 +99,12 @@ def test_the_bounds_of_the_format_page_are_those_of_the_code() -> None:
             number, unit = section[str(each)].split()
             assert int(number) * SIZES[unit] == bound
     for text, value in {
-        "262144 groups in all": manifest.GROUPS_MAX,
-        "1 to 16 payloads": manifest.PAYLOADS_MAX,
-        "0 to 32 attachments": manifest.ATTACHMENTS_MAX,
+        "262144 groups in all": bounds.GROUPS_MAX,
+        "1 to 16 payloads": bounds.PAYLOADS_MAX,
+        "0 to 32 attachments": bounds.ATTACHMENTS_MAX,
         "A list of 0 to 32 objects": manifest.SIGNATURES_MAX,
         "| `compatible` | device types, 1 to 64": manifest.NAMES_MAX,
-        "from 4096 to 1048576": manifest.GROUP_SIZE_MAX,
+        "from 4096 to 1048576": bounds.GROUP_SIZE_MAX,
         "1 to 65536 bytes": wire.DOCUMENT_MAX,
     }.items():
         assert text in page

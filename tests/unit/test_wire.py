@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from image_samples import make_sample
+from twinslot.core.bounds import ENTRY_SIZE
 from twinslot.core.errors import ImageError
 from twinslot.image import wire
 from twinslot.image.wire import Encoding, Header, Section, StoredEntry, TrustDocuments
@@ -38,7 +39,7 @@ def test_a_header_comes_back_as_it_went_in() -> None:
 @given(st.lists(entries(), max_size=20))
 def test_the_fast_table_reader_agrees_with_the_declaration(table: list[StoredEntry]) -> None:
     data = wire.build_table(table)
-    declared = [ENTRY.parse(data[at : at + wire.ENTRY_SIZE]) for at in range(0, len(data), wire.ENTRY_SIZE)]
+    declared = [ENTRY.parse(data[at : at + ENTRY_SIZE]) for at in range(0, len(data), ENTRY_SIZE)]
     assert [(e.encoding, e.length, e.digest) for e in declared] == [(e.encoding, e.length, e.digest) for e in table]
     assert list(wire.parse_table(data)) == table
     assert (
@@ -127,7 +128,7 @@ def test_trust_lengths_must_fill_the_section_exactly(data: bytes) -> None:
 def test_an_entry_with_an_unknown_encoding_or_reserved_bytes_is_named(damage: tuple[int, int]) -> None:
     table = bytearray(wire.build_table([StoredEntry(Encoding.RAW, 5, bytes(32))] * 3))
     at, value = damage
-    table[wire.ENTRY_SIZE + at] = value
+    table[ENTRY_SIZE + at] = value
     with pytest.raises(ImageError, match="entry 1"):
         wire.parse_table(bytes(table))
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from twinslot.core.bounds import GROUP_SIZE_MAX, GROUPS_MAX
 from twinslot.core.errors import ImageError
-from twinslot.core.manifest import GROUP_SIZE_MAX, GROUPS_MAX
 from twinslot.image.wire_blocks import (
     BLOCK_SIZE,
     BLOCKS_ENTRY_SIZE,

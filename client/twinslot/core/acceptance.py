@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from twinslot.core.bounds import GROUP_SIZE_MAX
 from twinslot.core.change import Demands, unmet
 from twinslot.core.errors import Refusal
-from twinslot.core.manifest import EPOCH_MAX, GROUP_SIZE_MAX, SEQUENCE_MAX, Manifest
+from twinslot.core.manifest import EPOCH_MAX, SEQUENCE_MAX, Manifest
 from twinslot.core.model import PARTITION, Floors, Release
 
 

@@ -12,6 +12,16 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Final
 
+from twinslot.core.bounds import (
+    ATTACHMENT_SIZE_MAX,
+    ATTACHMENTS_MAX,
+    ATTACHMENTS_SIZE_MAX,
+    GROUP_SIZE_MAX,
+    GROUP_SIZE_MIN,
+    GROUPS_MAX,
+    MANIFEST_MAX,
+    PAYLOADS_MAX,
+)
 from twinslot.core.canonical import parse_document
 from twinslot.core.change import Change, parse_change
 from twinslot.core.errors import Refusal, RefusedError
@@ -23,15 +33,6 @@ FORMAT: Final = 1  # of the `x-twinslot` object
 # image tool writes it into the images that make use of the change (docs/compatibility.md).
 ENCRYPTION: Final = "encryption"  # what follows the manifest is sealed (docs/image-format.md section 11)
 FEATURES: Final[frozenset[str]] = frozenset({ENCRYPTION})
-MANIFEST_MAX: Final = 256 * 1024  # bytes
-GROUP_SIZE_MIN: Final = 4 * 1024  # bytes; one page, one file-system block
-GROUP_SIZE_MAX: Final = 1024 * 1024  # bytes; what a reader holds at once
-GROUP_SIZE_DEFAULT: Final = 64 * 1024  # bytes
-GROUPS_MAX: Final = 256 * 1024  # groups in one image: 16 GiB at the default size, lists of 8 MiB and tables of 10 MiB
-PAYLOADS_MAX: Final = 16
-ATTACHMENTS_MAX: Final = 32
-ATTACHMENT_SIZE_MAX: Final = 4 * 1024 * 1024  # bytes
-ATTACHMENTS_SIZE_MAX: Final = 16 * 1024 * 1024  # bytes, all together
 SIGNATURES_MAX: Final = 32
 NAMES_MAX: Final = 64  # entries of `compatible` and of `checks`
 SEQUENCE_MAX: Final = 2**53 - 1  # the largest whole number that every JSON reader holds exactly (RFC 8259, section 6)

@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from twinslot.core.stored import Kept
 
-DIGEST_SIZE = 32  # bytes of a SHA-256 (FIPS 180-4, section 1)
 PARTITION = "partition"  # the type of a payload that is the content of one partition
 SECTOR = 512  # bytes; the unit in which storage may tear a write
 

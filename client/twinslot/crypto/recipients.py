@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Final
 
 from twinslot.core.errors import ImageError, Refusal, RefusedError
 from twinslot.crypto import hpke
 from twinslot.crypto.keys import RecipientKey, make_private
+from twinslot.crypto.units import ContentKey
 from twinslot.image.envelope import Cipher, Envelope, Recipient
 
 _INFO: Final = b"twinslot content key 1"
-
-
-@dataclass(frozen=True, slots=True)
-class ContentKey:
-    """What opens one image, and nothing else: the key of 32 bytes, the cipher, and the id of the image (16 bytes)."""
-
-    key: bytes = field(repr=False)
-    cipher: Cipher
-    image_id: bytes
 
 
 def wrap(content: ContentKey, recipient: RecipientKey) -> Recipient:

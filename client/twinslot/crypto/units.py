@@ -8,6 +8,7 @@ changes recipients later copies the units as they are.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
@@ -25,6 +26,15 @@ _KINDS: Final[Mapping[Cipher, type[AESGCM | ChaCha20Poly1305]]] = {
     Cipher.AES_256_GCM: AESGCM,
     Cipher.CHACHA20_POLY1305: ChaCha20Poly1305,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class ContentKey:
+    """What opens one image, and nothing else: the key of 32 bytes, the cipher, and the id of the image (16 bytes)."""
+
+    key: bytes = field(repr=False)
+    cipher: Cipher
+    image_id: bytes
 
 
 class Units(OpensUnits):
@@ -45,7 +55,7 @@ class Units(OpensUnits):
         """The unit for this place. Never twice for one place with different content: the nonce would repeat."""
         return self._cipher.encrypt(_nonce(place), plain, self._about(place))
 
-    def open(self, place: UnitPlace, sealed: bytes) -> bytes:
+    def open(self, place: UnitPlace, sealed: bytes | memoryview) -> bytes:
         """See `Opener`."""
         try:
             return self._cipher.decrypt(_nonce(place), sealed, self._about(place))

@@ -8,11 +8,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 
+from twinslot.core.bounds import DIGEST_SIZE, ENTRY_SIZE
 from twinslot.core.errors import ImageError
 from twinslot.core.manifest import Attachment, Payload
-from twinslot.core.model import DIGEST_SIZE
 from twinslot.image.codec import CodecError, Decoder
-from twinslot.image.wire import ENTRY_SIZE, Encoding, StoredEntry, StoredTable, parse_table
+from twinslot.image.wire import Encoding, StoredEntry, StoredTable, parse_table
 
 
 def check_plain_list(payload: Payload, data: bytes) -> bytes:

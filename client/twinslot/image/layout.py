@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from twinslot.core.bounds import DIGEST_SIZE, ENTRY_SIZE
 from twinslot.core.errors import ImageError
 from twinslot.core.manifest import Manifest
-from twinslot.core.model import DIGEST_SIZE
 from twinslot.core.span import Span
 from twinslot.image.envelope import check_envelope_size
 from twinslot.image.units import TAG_SIZE
-from twinslot.image.wire import ENTRY_SIZE, Header, Section
+from twinslot.image.wire import Header, Section
 
 
 @dataclass(frozen=True, slots=True)

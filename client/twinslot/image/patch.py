@@ -19,8 +19,8 @@ import hmac
 from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate
 
+from twinslot.core.bounds import DIGEST_SIZE
 from twinslot.core.errors import LifecycleError
-from twinslot.core.model import DIGEST_SIZE
 from twinslot.image.lzma2 import CONTROL_WINDOW, WIDE_WINDOW, WINDOW, PackedError, Unpacker
 from twinslot.image.patch_head import (
     ChangedGroup,

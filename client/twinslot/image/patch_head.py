@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Generic, TypeVar, overload
 
+from twinslot.core.bounds import DIGEST_SIZE
 from twinslot.core.errors import ImageError
-from twinslot.core.model import DIGEST_SIZE
 from twinslot.image.lzma2 import CONTROL_WINDOW, PackedError, Unpacker
 from twinslot.image.wire_patch import (
     CONTROL_MAX,

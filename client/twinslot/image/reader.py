@@ -20,15 +20,15 @@ import hashlib
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
+from twinslot.core.bounds import DIGEST_SIZE, ENTRY_SIZE, GROUP_SIZE_MAX, GROUPS_MAX
 from twinslot.core.errors import ImageError, LifecycleError, TwinslotError
-from twinslot.core.manifest import GROUP_SIZE_MAX, GROUPS_MAX, Manifest, Payload
-from twinslot.core.model import DIGEST_SIZE
+from twinslot.core.manifest import Manifest, Payload
 from twinslot.image import groups
 from twinslot.image.codec import Decoder
 from twinslot.image.events import AttachmentEvent, EndOfImage, EnvelopeEvent, Event, Group, Head, PlainList
 from twinslot.image.layout import Layout, layout
 from twinslot.image.units import Opener, PlainUnits, UnitKind, UnitPlace
-from twinslot.image.wire import ENTRY_SIZE, HEADER_SIZE, Header, Section, StoredTable, parse_header, truncated
+from twinslot.image.wire import HEADER_SIZE, Header, Section, StoredTable, parse_header, truncated
 
 
 @dataclass(frozen=True, slots=True)

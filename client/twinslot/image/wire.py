@@ -14,9 +14,16 @@ from typing import Final, overload
 
 import construct as c
 
+from twinslot.core.bounds import (
+    ATTACHMENTS_SIZE_MAX,
+    DIGEST_SIZE,
+    ENTRY_SIZE,
+    GROUP_SIZE_MAX,
+    GROUPS_MAX,
+    MANIFEST_MAX,
+    TRUST_MAX,
+)
 from twinslot.core.errors import ImageError
-from twinslot.core.manifest import ATTACHMENTS_SIZE_MAX, GROUP_SIZE_MAX, GROUPS_MAX, MANIFEST_MAX
-from twinslot.core.model import DIGEST_SIZE
 from twinslot.core.text import in_words
 
 # The PNG signature's idea (PNG specification, section 5.2): a high byte, a line end of each kind and an end-of-file
@@ -27,8 +34,6 @@ HEADER_SIZE: Final = 64  # bytes: 8 magic + 4 version + 4 reserved + 6 lengths o
 
 ROOTS_MAX: Final = 64  # root documents in one image: 64 key rotations
 DOCUMENT_MAX: Final = 64 * 1024  # bytes of one root or targets document; the usual one has 2 KiB
-TRUST_MAX: Final = 1024 * 1024  # bytes
-ENTRY_SIZE: Final = 40  # bytes of one stored-table entry: 1 encoding + 3 reserved + 4 length + 32 digest
 
 
 class Section(enum.StrEnum):

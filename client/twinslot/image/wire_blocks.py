@@ -8,9 +8,9 @@ from typing import Final
 
 import construct as c
 
+from twinslot.core.bounds import DIGEST_SIZE, GROUP_SIZE_MAX, GROUPS_MAX, PAYLOADS_MAX
 from twinslot.core.errors import ImageError
-from twinslot.core.manifest import GROUP_SIZE_MAX, GROUPS_MAX, PAYLOADS_MAX, Manifest, Payload
-from twinslot.core.model import DIGEST_SIZE
+from twinslot.core.manifest import Manifest, Payload
 from twinslot.core.span import Span
 from twinslot.core.text import in_words
 

@@ -12,9 +12,9 @@ from typing import Final
 
 import construct as c
 
+from twinslot.core.bounds import DIGEST_SIZE, GROUP_SIZE_MAX, GROUP_SIZE_MIN, GROUPS_MAX, PAYLOADS_MAX
 from twinslot.core.errors import ImageError
-from twinslot.core.manifest import GROUP_SIZE_MAX, GROUP_SIZE_MIN, GROUPS_MAX, NAME, PAYLOADS_MAX
-from twinslot.core.model import DIGEST_SIZE
+from twinslot.core.manifest import NAME
 from twinslot.core.text import in_words
 
 # As an image's (image-format.md section 2), with other letters.

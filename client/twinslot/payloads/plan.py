@@ -9,8 +9,8 @@ from bisect import bisect_right
 from typing import Final
 
 from twinslot.core.bitset import bits_where
+from twinslot.core.bounds import DIGEST_SIZE
 from twinslot.core.manifest import Payload
-from twinslot.core.model import DIGEST_SIZE
 from twinslot.core.tables import sorted_table
 from twinslot.storage.known_lists import KnownList
 

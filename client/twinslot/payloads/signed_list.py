@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 
+from twinslot.core.bounds import DIGEST_SIZE
 from twinslot.core.errors import ImageError
 from twinslot.core.manifest import Payload
-from twinslot.core.model import DIGEST_SIZE
 
 
 class SignedList:

@@ -14,7 +14,8 @@ from twinslot.crypto.keys import KeyFormError, RecipientKey, load_private, load_
 from twinslot.queries.diagnosis import Looked, Scene, Severity
 from twinslot.queries.doctor_boot import NOT_READABLE
 from twinslot.system.token import Token
-from twinslot.worker.unlock import KEY_MAX, open_private
+from twinslot.worker.protocol import KEY_MAX
+from twinslot.worker.unlock import open_private
 
 _SHOWN: Final = 16  # digits of a key id, as the image tool shows them
 _FORM: Final = "an X25519 or P-256 key in PEM without a passphrase; in a token, on P-256"

@@ -10,9 +10,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from twinslot.core.bounds import DOCUMENT_LIMIT
 from twinslot.core.errors import DeviceError
 from twinslot.storage.sync import make_directory, write_whole
-from twinslot.trust.repository_messages import DOCUMENT_LIMIT, DocumentRequest, quoted
+from twinslot.trust.repository_messages import DocumentRequest, quoted
 
 ROOTS: Final = "roots"
 

@@ -15,8 +15,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from twinslot.core.bounds import MANIFEST_MAX
 from twinslot.core.errors import DeviceError
-from twinslot.core.manifest import MANIFEST_MAX, Attachment
+from twinslot.core.manifest import Attachment
 from twinslot.core.model import SlotName
 from twinslot.storage.sync import make_directory, sync_directory, write_whole
 

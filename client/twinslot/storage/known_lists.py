@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from twinslot.core.manifest import GROUP_SIZE_MAX, GROUPS_MAX
-from twinslot.core.model import DIGEST_SIZE, SlotName
+from twinslot.core.bounds import DIGEST_SIZE, GROUP_SIZE_MAX, GROUPS_MAX
+from twinslot.core.model import SlotName
 from twinslot.storage.sync import sync_directory
 
 log = logging.getLogger(__name__)

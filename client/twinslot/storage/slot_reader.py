@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from twinslot.core.bounds import GROUPS_MAX
 from twinslot.core.errors import DeviceError
-from twinslot.core.manifest import GROUPS_MAX
 from twinslot.storage.known_lists import KnownList
 
 READ_SIZE: Final = 1024 * 1024  # bytes at once; a multiple of every group size

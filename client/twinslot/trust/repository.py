@@ -40,10 +40,10 @@ from tuf.api.metadata import (  # type: ignore[attr-defined]  # documented there
 )
 from tuf.api.serialization import DeserializationError, SerializationError
 
+from twinslot.core.bounds import DOCUMENT_LIMIT
 from twinslot.core.errors import DeviceError, Refusal, RefusedError, TransportError, TwinslotError
 from twinslot.trust.keys import public_bytes
 from twinslot.trust.repository_messages import (
-    DOCUMENT_LIMIT,
     NAME_MAX,
     VERSION_MAX,
     DocumentRequest,

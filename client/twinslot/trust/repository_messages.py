@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote
 
+from twinslot.core.bounds import DOCUMENT_LIMIT
 from twinslot.core.errors import LifecycleError
 from twinslot.trust.verdict import TrustTime
 
-DOCUMENT_LIMIT: Final = 5_000_000  # bytes of one document; python-tuf's bound for a targets document
 VERSION_MAX: Final = 2**63 - 1  # of a document
 NAME_MAX: Final = 200  # characters of a role's quoted name: file systems take 255 with version and ending
 _FORMAT: Final = "%Y-%m-%dT%H:%M:%SZ"

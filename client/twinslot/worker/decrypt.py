@@ -8,19 +8,14 @@ which opens this one image, and a socket over which the worker that parses and d
 
 from __future__ import annotations
 
-import os
 import socket
 from typing import Final
 
 from twinslot.core.errors import DeviceError, ImageError
-from twinslot.crypto.hpke import ExchangeKey
-from twinslot.crypto.keys import KeyFormError, RecipientKey, load_private, load_public, require_point
-from twinslot.crypto.recipients import ContentKey, unwrap
-from twinslot.crypto.units import Units, does_not_open
-from twinslot.image.envelope import Cipher, Kem, parse_envelope
+from twinslot.crypto.units import ContentKey, Units, does_not_open
+from twinslot.image.envelope import Cipher
 from twinslot.image.units import UnitPlace
-from twinslot.worker.protocol import CONTENT, SEALED_PREFIX, Channel, Frame, Kind, make_room, unpack
-from twinslot.worker.unlock import KEY_MAX, PUBLIC_PEM
+from twinslot.worker.protocol import CONTENT, SEALED_PREFIX, Channel, Kind, make_room, unpack
 
 FILES: Final = 8  # of one update: the image, a patch and a block list
 
@@ -36,63 +31,12 @@ def answer(channel: Channel) -> None:
     if frame.descriptor < 0:
         raise DeviceError("the request came without its descriptor", code="worker")
     if frame.kind is Kind.UNWRAP:
-        content = _unwrapped(channel, frame)
-        channel.send(Kind.CONTENT_KEY, CONTENT.pack(content.cipher, content.image_id, content.key))
+        from twinslot.worker import unwrap  # the other process does without, and starts the sooner
+
+        unwrap.answer_with_key(channel, frame)
     else:
         cipher, image_id, key = unpack(CONTENT, frame.payload)
         _serve(frame.descriptor, ContentKey(key, Cipher(cipher), image_id))
-
-
-class KeyInToken:
-    """A private key that a token has, which the engine asks; implements `hpke.ExchangeKey`.
-
-    Args:
-        key: Its public half, on P-256.
-        channel: To the engine.
-    """
-
-    kem = Kem.P256
-
-    def __init__(self, key: RecipientKey, channel: Channel) -> None:
-        self.public, self._channel = key.raw, channel
-
-    # keeps: S22 (the token does one thing for one envelope)
-    def exchange(self, other: bytes) -> bytes:
-        """See `hpke.ExchangeKey`."""
-        require_point(other)
-        self._channel.send(Kind.EXCHANGE, other)
-        return self._channel.receive(Kind.SHARED).payload
-
-
-def _unwrapped(channel: Channel, frame: Frame) -> ContentKey:
-    try:
-        pem = os.read(frame.descriptor, KEY_MAX)
-    except OSError as e:
-        raise DeviceError("the decryption key cannot be read", code="decryption-key", found=e.strerror) from e
-    finally:
-        os.close(frame.descriptor)
-    try:
-        private = _key(pem, channel)
-    except KeyFormError as e:
-        expected, hint = "an X25519 or P-256 key in PEM, without a passphrase", "see '[decryption] key'"
-        raise DeviceError(
-            "the decryption key cannot be used", code="decryption-key", expected=expected, found=e.what, hint=hint
-        ) from e
-    return unwrap(parse_envelope(frame.payload), private)
-
-
-def _key(pem: bytes, channel: Channel) -> ExchangeKey:
-    """What opens the envelope.
-
-    Raises:
-        KeyFormError: Neither a private key nor a public one whose private half a token can have.
-    """
-    if not pem.startswith(PUBLIC_PEM):
-        return load_private(pem)
-    key = load_public(pem)
-    if key.kem is not Kem.P256:
-        raise KeyFormError("a public key of another kind than P-256")
-    return KeyInToken(key, channel)
 
 
 def _serve(descriptor: int, content: ContentKey) -> None:
@@ -101,19 +45,19 @@ def _serve(descriptor: int, content: ContentKey) -> None:
     make_room(sock)
     channel, files = Channel(sock), dict[bytes, Units]()
     while True:
-        payload = channel.receive(Kind.SEALED).payload
-        file_id, packed = unpack(SEALED_PREFIX, payload)
+        frame = channel.receive(Kind.SEALED)
+        file_id, packed = unpack(SEALED_PREFIX, frame.payload)
         if file_id not in files:
             if len(files) == FILES:
                 raise DeviceError("one image has more files than there are kinds", code="worker")
             files[file_id] = Units(content.key, content.cipher, file_id)
         try:
-            channel.send(Kind.UNIT, _opened(files[file_id], packed, payload[SEALED_PREFIX.size :]))
+            channel.send(Kind.UNIT, _opened(files[file_id], packed, frame.content))
         except ImageError as e:
             channel.send_error(e)
 
 
-def _opened(units: Units, packed: bytes, sealed: bytes) -> bytes:
+def _opened(units: Units, packed: bytes, sealed: memoryview) -> bytes:
     try:
         place = UnitPlace.unpack(packed)
     except ValueError as e:

@@ -10,9 +10,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from twinslot.core.bounds import ATTACHMENTS_SIZE_MAX, DIGEST_SIZE, GROUP_SIZE_MAX, GROUPS_MAX
 from twinslot.core.errors import TransportError
-from twinslot.core.manifest import ATTACHMENTS_SIZE_MAX, GROUP_SIZE_MAX, GROUPS_MAX
-from twinslot.core.model import DIGEST_SIZE
 
 # Bytes that may come between two parts at most: attachments, all lists and tables (32 and 40 a group), and a group.
 BETWEEN: Final = ATTACHMENTS_SIZE_MAX + GROUPS_MAX * (DIGEST_SIZE + 40) + GROUP_SIZE_MAX

@@ -55,13 +55,20 @@ import time
 from dataclasses import dataclass
 from typing import Any, Final
 
+from twinslot.core.bounds import (
+    ATTACHMENT_SIZE_MAX,
+    ATTACHMENTS_MAX,
+    DIGEST_SIZE,
+    DOCUMENT_LIMIT,
+    ENTRY_SIZE,
+    GROUP_SIZE_MAX,
+    GROUPS_MAX,
+    MANIFEST_MAX,
+    TRUST_MAX,
+)
 from twinslot.core.errors import DeviceError, TransportError, TwinslotError
-from twinslot.core.manifest import ATTACHMENT_SIZE_MAX, ATTACHMENTS_MAX, GROUP_SIZE_MAX, GROUPS_MAX, MANIFEST_MAX
-from twinslot.core.model import DIGEST_SIZE
 from twinslot.image.envelope import CONTENT_KEY_SIZE, ENVELOPE_MAX
 from twinslot.image.units import FILE_ID_SIZE, PLACE_SIZE, TAG_SIZE
-from twinslot.image.wire import SECTION_MAX, Section
-from twinslot.trust.repository_messages import DOCUMENT_LIMIT
 from twinslot.worker.error_codec import read_error, write_error
 
 ROOM: Final = 1 << 20  # bytes on their way from a worker, so that it decodes on while the engine waits for the medium
@@ -81,9 +88,11 @@ FIT: Final = struct.Struct(">I")
 CONTENT: Final = struct.Struct(f">B{FILE_ID_SIZE}s{CONTENT_KEY_SIZE}s")
 SEALED_PREFIX: Final = struct.Struct(f">{FILE_ID_SIZE}s{PLACE_SIZE}s")
 JSON_MAX: Final = 64 * 1024  # bytes
+_UNIT_MAX: Final = GROUPS_MAX * ENTRY_SIZE  # bytes of a stored table, the longest unit there is
+KEY_MAX: Final = 16 * 1024  # bytes of a key file; the longest in use have some hundred
+PUBLIC_PEM: Final = b"-----BEGIN PUBLIC KEY-----"  # how the public half of a key in a token begins
 GONE: Final = "transport.worker-gone"  # code: the other end closed, or died
 SILENT: Final = "transport.worker-silent"  # code: it is there, and says nothing
-TRUST_MAX: Final = 1024 * 1024  # bytes; the trust section's bound (docs/image-format.md section 4)
 
 
 @enum.unique
@@ -159,8 +168,8 @@ MAX: Final = {  # bytes of payload
     Kind.UNWRAP: ENVELOPE_MAX,
     Kind.CONTENT_KEY: CONTENT.size,
     Kind.SERVE: CONTENT.size,
-    Kind.SEALED: SEALED_PREFIX.size + SECTION_MAX[Section.STORED_TABLES] + TAG_SIZE,  # the longest unit there is
-    Kind.UNIT: SECTION_MAX[Section.STORED_TABLES],
+    Kind.SEALED: SEALED_PREFIX.size + _UNIT_MAX + TAG_SIZE,
+    Kind.UNIT: _UNIT_MAX,
     Kind.DIAL: JSON_MAX,
     Kind.LINE: JSON_MAX,
     Kind.BROKEN: JSON_MAX,
@@ -182,9 +191,9 @@ class Frame:
 
     Attributes:
         kind: What it carries.
-        payload: Of a GROUP: what stands before the content.
+        payload: Of a GROUP or SEALED: what stands before the content.
         descriptor: Owned by whoever received it; -1: none.
-        content: Of a GROUP; only valid until the next frame is received.
+        content: Of a GROUP or SEALED; only valid until the next frame is received.
     """
 
     kind: Kind
@@ -266,7 +275,7 @@ class Channel:
         try:
             head = self._receive(_HEADER.size, until, None if _WITH_DESCRIPTOR.isdisjoint(expected) else descriptors)
             kind, length = _judge(head, expected)
-            before = min(length, GROUP_PREFIX.size) if kind is Kind.GROUP else length
+            before = min(length, _before_content(kind, length))
             payload = self._receive(before, until)
             if kind is Kind.ERROR:
                 raise read_error(payload)
@@ -328,6 +337,13 @@ class Channel:
                 hint="see the journal",
             )
         return _gone(error.strerror)
+
+
+def _before_content(kind: Kind, length: int) -> int:
+    """Bytes of payload in front of the content, which frames have that come by the thousand."""
+    if kind is Kind.GROUP:
+        return GROUP_PREFIX.size
+    return SEALED_PREFIX.size if kind is Kind.SEALED else length
 
 
 def make_room(sock: socket.socket) -> None:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from twinslot.core.bitset import has, ones
+from twinslot.core.bounds import DIGEST_SIZE
 from twinslot.core.errors import ImageError, LifecycleError, TransportError
 from twinslot.core.manifest import Manifest, Payload
-from twinslot.core.model import DIGEST_SIZE
 from twinslot.core.notes import Note, Unused
 from twinslot.core.span import Span
 from twinslot.image.codec import Decoder

@@ -10,11 +10,11 @@ import os
 from dataclasses import asdict
 from typing import Any
 
+from twinslot.core.bounds import DOCUMENT_LIMIT
 from twinslot.core.errors import DeviceError
 from twinslot.transport.http.dial import Dialing
 from twinslot.transport.http.options import HttpSettings
 from twinslot.transport.http.small_file import SmallFiles
-from twinslot.trust.repository_messages import DOCUMENT_LIMIT
 from twinslot.worker.protocol import COUNT, HEAD_LENGTH, Channel, Kind
 
 

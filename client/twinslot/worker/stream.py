@@ -10,8 +10,9 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from twinslot.core.bounds import MANIFEST_MAX, TRUST_MAX
 from twinslot.core.errors import DeviceError, ImageError, TransportError, TwinslotError
-from twinslot.core.manifest import ENCRYPTION, MANIFEST_MAX, Attachment, Manifest, Payload
+from twinslot.core.manifest import ENCRYPTION, Attachment, Manifest, Payload
 from twinslot.core.notes import Note, Unused
 from twinslot.core.stream import AttachmentPart, Base, Cost, GroupPart, ImageHead, ListPart, Part
 from twinslot.transport.budget import check_budget
@@ -30,7 +31,6 @@ from twinslot.worker.protocol import (
     GROUP_PREFIX,
     LIST_PREFIX,
     TRUST_LENGTH,
-    TRUST_MAX,
     WANT_PREFIX,
     Frame,
     Kind,

@@ -20,8 +20,6 @@ from twinslot.system.token import Token
 from twinslot.worker.launch import Worker, start
 from twinslot.worker.protocol import Kind
 
-KEY_MAX: Final = 16 * 1024  # bytes of a key file; the longest in use have some hundred
-PUBLIC_PEM: Final = b"-----BEGIN PUBLIC KEY-----"  # how the public half of a key in a token begins
 START: Final = 120.0  # seconds until a worker answers: importing cryptography takes some on a slow core
 
 

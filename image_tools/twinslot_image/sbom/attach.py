@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Final
 
 from twinslot.core.attachments import MEDIA_TYPES, SBOM
+from twinslot.core.bounds import ATTACHMENT_SIZE_MAX
 from twinslot.core.errors import ImageError
-from twinslot.core.manifest import ATTACHMENT_SIZE_MAX
 from twinslot_image.compose import AttachedFile
 from twinslot_image.description import Description, PayloadSource
 from twinslot_image.file_digest import file_digest

@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Iterator
 from typing import Final
 
+from twinslot.core.bounds import GROUP_SIZE_MAX
 from twinslot.core.errors import DeviceError
-from twinslot.core.manifest import GROUP_SIZE_MAX
 from twinslot.core.model import StoredPayload
 from twinslot.payloads.base import Tick
 from twinslot.storage.base import TargetDevice

@@ -15,9 +15,9 @@ from itertools import accumulate
 from typing import Final
 
 from twinslot.core.bitset import ones
+from twinslot.core.bounds import DIGEST_SIZE
 from twinslot.core.errors import ImageError
 from twinslot.core.manifest import Payload
-from twinslot.core.model import DIGEST_SIZE
 from twinslot.core.span import Span
 from twinslot.core.stream import Base
 from twinslot.image.block_index import BlockIndex, numbers

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from twinslot.core.bounds import PAYLOADS_MAX
 from twinslot.core.errors import ImageError, TransportError
-from twinslot.core.manifest import PAYLOADS_MAX, Manifest, Payload
+from twinslot.core.manifest import Manifest, Payload
 from twinslot.image.wire_blocks import (
     BLOCKS_ENTRY_SIZE,
     BLOCKS_HEADER_SIZE,

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from twinslot.core.bitset import has
+from twinslot.core.bounds import DIGEST_SIZE
 from twinslot.core.manifest import Manifest, Payload
-from twinslot.core.model import DIGEST_SIZE
 from twinslot.core.span import Span
 from twinslot.core.stream import Base
 from twinslot.image.groups import check_plain_list
