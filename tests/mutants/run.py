@@ -1,6 +1,6 @@
 """Break each safety rule by one small patch; the rule's test must notice.
 
-Each patch in this folder begins with two lines:
+Each patch in this folder begins with two lines; a requirement's id may stand for a rule's number:
 
     Rule: S5 first group written last
     Test: tests/simulation/test_power_cuts.py::test_name

@@ -358,6 +358,22 @@ def test_signals_that_fail_after_the_commit_lead_back_once_and_no_further(tmp_pa
         board.engine().install(SmallStream(NEW), InstallOptions())
 
 
+@pytest.mark.verifies("REQ-POL-04")
+def test_a_watched_release_is_left_once_though_the_other_slot_does_not_prove_itself(tmp_path: Path) -> None:
+    board = watched(tmp_path)
+    board.signals_fail = board.fails_every_check = True
+    for _ in range(2):
+        board.engine().watch()
+    assert restarts(board) is True
+    board.live()
+    assert board.system() is NEW, "the trial of the other slot failed"
+    board.wait(60)
+    for _ in range(3):
+        assert board.engine().watch() == ()
+    assert restarts(board) is False
+    assert events(board).count("watch-failed") == 1
+
+
 @pytest.mark.verifies("REQ-POL-04", "S20")
 def test_a_watched_release_is_not_left_while_the_device_is_in_use(tmp_path: Path) -> None:
     board = watched(tmp_path)

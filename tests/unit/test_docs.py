@@ -77,6 +77,12 @@ def test_each_mutant_applies_to_the_code_as_it_stands(mutant: Path) -> None:
     assert done.returncode == 0, f"make it anew: {done.stdout}"
 
 
+def test_each_mutant_breaks_a_rule_or_a_requirement_that_there_is() -> None:
+    requirements = "".join(path.read_text() for path in (ROOT / "docs/requirements").glob("*.toml"))
+    known = {*RULES, *re.findall(r'^id = "([\w-]+)"', requirements, re.MULTILINE)}
+    assert {path.read_text().split()[1] for path in (ROOT / "tests/mutants").glob("*.patch")} <= known
+
+
 @pytest.mark.parametrize("page", pages())
 def test_every_link_inside_the_project_leads_somewhere(page: str) -> None:
     path = ROOT / page

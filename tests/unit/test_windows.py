@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from simulation.updater import NOWHERE
+from twinslot.config.policy import InUseConfig, PolicyConfig, WindowConfig
 from twinslot.core.calendars import parse_calendar
+from twinslot.core.policy import Gate, Question, Wish
 from twinslot.core.windows import Window, WindowState, window_state
+from twinslot.policy.local import LocalPolicy
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
@@ -82,3 +88,24 @@ def test_what_is_said_of_the_next_change_is_so(given_windows: list[tuple[str, in
         assert state.next > now
         assert window_state(windows, state.next).open
         assert not window_state(windows, state.next - second).open
+
+
+@pytest.mark.verifies("REQ-POL-01")
+@pytest.mark.parametrize("step", ["fetch", "restart"])
+def test_a_clock_that_is_not_known_leaves_windows_on_the_configured_side(tmp_path: Path, step: str) -> None:
+    def told(unknown: str, now: datetime, calendar: str) -> list[str]:
+        one = (WindowConfig(calendar=calendar, duration=3600.0, timezone="UTC"),)
+        policy = PolicyConfig(clock_unknown=unknown, in_use=InUseConfig(directories=(), logind=False))
+        fetch, restart = (one, ()) if step == "fetch" else ((), one)
+        policy = dataclasses.replace(policy, fetch_window=fetch, restart_window=restart)
+        here = LocalPolicy(dataclasses.replace(NOWHERE, policy=policy), lambda: now, root=tmp_path)
+        gate = Gate.FETCH if step == "fetch" else Gate.ACTIVATE
+        question = Question(gate, Wish(remote=True), verified="2026-01-01T00:00:00+00:00")
+        return [each.why.code for each in here.obstacles(question)]
+
+    for unknown in ("closed", "open"):
+        assert told(unknown, at("2026-05-05T12:30"), "12:00") == []
+        assert told(unknown, at("2026-05-05T12:30"), "13:00") == ["window-closed"]
+    for calendar in ("12:00", "13:00"):
+        assert told("closed", at("1970-05-05T12:30"), calendar) == ["clock-unknown"], "before what was verified"
+        assert told("open", at("1970-05-05T12:30"), calendar) == []
