@@ -11,6 +11,7 @@ from twinslot.core import conditions
 from twinslot.core.consent import Consent, ConsentBounds, ConsentMode, missing
 from twinslot.core.errors import Refusal, RefusedError
 from twinslot.core.inhibitors import NOT_ASKED, Inhibitor, obstacles
+from twinslot.core.model import Reason
 from twinslot.core.policy import Gate, Obstacle
 from twinslot.core.windows import WindowState, closed
 from twinslot.fleet.reports import ServerAction, passes, report_of
@@ -53,6 +54,20 @@ def test_what_policy_puts_off_ends_no_order_and_is_no_try(why: Refusal) -> None:
     row: dict[str, Any] = {"number": 7, "event": "refused", "message": str(error), "fields": error.as_dict()}
     assert passes(error)
     assert report_of(ServerAction("1", "1", "link", first=7), row, tries_max=3) is None
+
+
+@pytest.mark.parametrize("reason", [Reason.INTERRUPTED, Reason.STOPPED])
+def test_an_install_that_ended_with_the_power_is_tried_again_until_no_try_is_left(reason: Reason) -> None:
+    fields = {"transaction": "t", "reason": str(reason)}
+    row: dict[str, Any] = {"number": 7, "event": "abandoned", "message": "it ended", "fields": fields}
+    for tries, told in ((1, ("proceeding", "none")), (2, ("proceeding", "none")), (3, ("closed", "failure"))):
+        report = report_of(ServerAction("1", "1", "link", ("t",), tries, first=7), row, tries_max=3)
+        assert report is not None
+        assert (report.execution, report.finished) == told
+    row["fields"] = fields | {"reason": "cancelled"}
+    report = report_of(ServerAction("1", "1", "link", ("t",), 1, first=7), row, tries_max=3)
+    assert report is not None
+    assert report.finished == "failure", "somebody at the device has dropped it"
 
 
 @pytest.mark.verifies("S23")

@@ -33,7 +33,7 @@ class Wishes:
     Attributes:
         soft: `install`: an order that is not forced is taken as a forced one; `write`: it is written, and an operator
             activates it.
-        tries: Installs that the network may end before the action has failed.
+        tries: Installs that network, device or power may end before the action has failed.
     """
 
     soft: str

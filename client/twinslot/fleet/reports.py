@@ -5,7 +5,7 @@ Rules:
 1. A report leaves only from a row (S23). No word of the service, of a job or of the environment makes one: not even
    that a slot was armed.
 2. Only `committed` is a success (S10). `rolled-back` is a failure; so is what was given up before it was started,
-   unless the server itself asked for that, or the network was at fault and there are tries left.
+   unless the server itself asked for that, or network or power were at fault and there are tries left.
 3. What passes by itself ends no action: another update is under way, the system is on trial, the network is away.
 4. An image that runs and was committed already is a success, if that is all that speaks against it.
 """
@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from twinslot.core.errors import RefusedError, TwinslotError
 from twinslot.core.events import AuditEvent
+from twinslot.core.model import Reason
 from twinslot.core.origin import OriginKind
 from twinslot.core.stored import Kept
 from twinslot.core.text import printable
@@ -33,6 +34,7 @@ _PASSES: Final = frozenset(
     }
 )
 _RUNS_ALREADY: Final = "refused.already-installed"  # this sequence with this content is the committed one
+_CUT: Final = (Reason.INTERRUPTED, Reason.STOPPED)  # power went while it was written, or the device was shut down
 _TRIED_AGAIN: Final = ("transport.", "device.")  # while nothing was written; later only the network is
 
 
@@ -170,7 +172,7 @@ def report_of(action: ServerAction, row: Mapping[str, Any], tries_max: int) -> F
     Args:
         action: As `followed` gave it.
         row: As `GetLog` gives it.
-        tries_max: Installs that the network may end before the action has failed.
+        tries_max: Installs that network, device or power may end before the action has failed.
     """
     event, fields = str(row["event"]), row["fields"]
     code = str(fields.get("code", ""))
@@ -191,7 +193,7 @@ def _given_up(action: ServerAction, row: Mapping[str, Any], code: str, tries_max
     if code == _RUNS_ALREADY and not _others(reasons, {code}):
         return _report("closed", "success", action, row)
     again = _TRIED_AGAIN if row["event"] != AuditEvent.ABANDONED else _TRIED_AGAIN[:1]
-    if code.startswith(again) and action.tries < tries_max:
+    if (code.startswith(again) or row["fields"].get("reason") in _CUT) and action.tries < tries_max:
         return _report("proceeding", "none", action, row)
     return _report("closed", "failure", action, row)
 
