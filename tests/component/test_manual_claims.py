@@ -119,14 +119,6 @@ def test_a_patch_and_a_block_list_survive_another_signature(desk: Path) -> None:
     assert Path("again.twinblocks").read_bytes() == before
 
 
-def test_an_attachment_of_an_address_is_refused_before_anything_is_fetched(tmp_path: Path) -> None:
-    """`info --attachment`: the image must be a file or standard input."""
-    write_config(tmp_path)
-    address = "http://127.0.0.1:9/pump.twin"  # nothing listens there; nobody is asked
-    status = twinslot(["--config-root", str(tmp_path), "info", "--attachment", "release-notes.md", address])
-    assert status in (2, 5)
-
-
 def test_a_system_that_is_neither_slot_installs_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`--no-service` is not for a rescue or factory system: its root is on neither slot."""
     write_config(tmp_path)

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from bus_bench import Caller, private_bus
+from file_web import serving_files
 from host_device import CONFIG, HostDevice, HostUpdater
 from release_bench import ReleaseBench
 
@@ -28,6 +29,7 @@ from twinslot.cli.main import main
 from twinslot.core.errors import ImageError, RefusedError
 from twinslot.core.manifest import Attachment, parse_manifest
 from twinslot.core.model import SlotName
+from twinslot.core.requests import InstallOptions
 from twinslot.core.stream import AttachmentPart
 from twinslot.engine import facts
 from twinslot.engine.documents import Documents
@@ -158,6 +160,79 @@ def test_documents_stay_while_the_other_slot_is_written_and_go_with_their_own(
     ]
 
 
+@pytest.mark.verifies("REQ-POL-02")
+def test_people_read_the_notes_of_the_update_that_waits_for_them_and_those_of_the_running_one_after_the_commit(
+    device: Documented, bench: ReleaseBench, ask: Callable[..., int], capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    waiting = ["info", "--waiting", "--config-root", str(device.directory)]
+    device.engine().boot()
+    assert main(waiting) == 4
+    assert b"no update waits to be started" in capfdbinary.readouterr().err
+    device.install(bench.directory / "2.0.twin", InstallOptions(activate=False))
+    assert main(waiting) == 0
+    assert b"known-anomalies" in capfdbinary.readouterr().out
+    for kind, content in (("release-notes", NOTES), ("known-anomalies", ANOMALIES)):
+        assert main([*waiting, "--attachment", kind]) == 0
+        assert capfdbinary.readouterr().out == content
+    assert main([*waiting, "--attachment", "sbom"]) == 4
+    assert ask("--attachment", "release-notes") == 6, "those of the running one are others"
+    device.engine().activate()
+    assert main([*waiting, "--attachment", "release-notes"]) == 0
+    start(device)
+    capfdbinary.readouterr()
+    assert main(waiting) == 4
+    assert ask("--attachment", "release-notes") == 0
+    assert capfdbinary.readouterr().out == NOTES
+    (device.directory / "data/attachments/b~manifest").unlink()
+    assert ask() == 6
+
+
+@pytest.mark.parametrize("ranges", [True, False], ids=["parts", "whole"])
+def test_notes_and_known_anomalies_are_read_from_an_address_before_anything_is_written(
+    device: Documented, bench: ReleaseBench, ranges: bool, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    device.engine().boot()
+    with (device.directory / "etc/twinslot/config.toml").open("a") as file:
+        file.write('[http]\nschemes = ["http"]\nretries = 1\n')
+    before = {name: device.content(name) for name in SlotName}
+    with serving_files(bench.directory) as web:
+        web.ranges = ranges
+        argv = ["info", web.url("2.0.twin"), "--config-root", str(device.directory), "--attachment"]
+        for kind, content in (("release-notes", NOTES), ("known-anomalies", ANOMALIES)):
+            web.sent.clear()
+            assert main([*argv, kind]) == 0
+            assert capfdbinary.readouterr().out == content
+            if ranges:
+                assert web.sent["2.0.twin"] < (bench.directory / "2.0.twin").stat().st_size // 2, "no payload comes"
+        assert main([*argv, "sbom"]) == 4
+        assert b"expected 'anomalies.md, notes.md', found 'sbom'" in capfdbinary.readouterr().err
+        assert main([*argv, "notes.md", "--json"]) == 0
+        told = json.loads(capfdbinary.readouterr().out)
+        assert (told["trusted"], told["accepted"], told["name"]) == (True, True, "notes.md")
+    assert {name: device.content(name) for name in SlotName} == before
+    assert main([*argv, "notes.md"]) == 5, "the server is gone"
+
+
+def test_an_attachment_from_an_address_is_held_to_the_manifest(
+    device: Documented, bench: ReleaseBench, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    device.engine().boot()
+    with (device.directory / "etc/twinslot/config.toml").open("a") as file:
+        file.write('[http]\nschemes = ["http"]\nretries = 1\n')
+    folder = tmp_path / "web"
+    folder.mkdir()
+    data = (bench.directory / "2.0.twin").read_bytes()
+    (folder / "changed.twin").write_bytes(data.replace(b"The alarm is louder", b"The alarm is softer"))
+    (folder / "cut.twin").write_bytes(data[: data.index(b"The alarm is louder")])
+    with serving_files(folder) as web:
+        for name in ("changed.twin", "cut.twin"):
+            argv = ["info", web.url(name), "--config-root", str(device.directory), "--attachment", "notes.md"]
+            assert main(argv) in (3, 5)
+            out, err = capfdbinary.readouterr()
+            assert out == b""
+            assert b"Traceback" not in err
+
+
 def test_what_was_changed_on_the_data_partition_is_not_told(
     device: Documented, bench: ReleaseBench, ask: Callable[..., int], capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
@@ -214,9 +289,11 @@ def test_the_service_reads_them_for_a_caller(
 
 
 @pytest.mark.parametrize(
-    ("argv", "found"), [([], "neither"), (["--running", "x.twin"], "both")], ids=["neither", "both"]
+    ("argv", "found"),
+    [([], "none"), (["--running", "x.twin"], "more than one"), (["--running", "--waiting"], "more than one")],
+    ids=["none", "image and running", "running and waiting"],
 )
-def test_info_is_of_an_image_or_of_what_runs(argv: list[str], found: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_info_is_of_one_thing(argv: list[str], found: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", *argv]) == 2
     assert f"found '{found}'" in capsys.readouterr().err
 

@@ -98,6 +98,24 @@ class LocalQueries:
 
         return fetch_head(self.config, url)
 
+    def attachment(self, url: str, wanted: str) -> tuple[Front, bytes]:
+        """See `DeviceUpdater`."""
+        from twinslot.queries.preview import fetch_attachment
+
+        return fetch_attachment(self.config, url, wanted)
+
+    def waiting_release(self) -> JsonObject:
+        """See `DeviceUpdater`."""
+        from twinslot.queries.running import waiting_release
+
+        return waiting_release(self.config)
+
+    def waiting_attachment(self, wanted: str) -> tuple[Attachment, bytes]:
+        """See `DeviceUpdater`."""
+        from twinslot.queries.running import waiting_attachment
+
+        return waiting_attachment(self.config, wanted)
+
     def preview(self, front: Front) -> Preview:
         """See `DeviceUpdater`."""
         from twinslot.queries.preview import preview

@@ -192,6 +192,18 @@ class DeviceUpdater(Updater, Protocol):
         """The beginning of an image behind a URL."""
         ...
 
+    def attachment(self, url: str, wanted: str) -> tuple[Front, bytes]:
+        """The same, and one attachment, by name or type: `queries.preview.fetch_attachment`."""
+        ...
+
+    def waiting_release(self) -> JsonObject:
+        """What came with the update that waits: `queries.running.waiting_release`."""
+        ...
+
+    def waiting_attachment(self, wanted: str) -> tuple[Attachment, bytes]:
+        """One attachment of it, by name or type."""
+        ...
+
     def preview(self, front: Front) -> Preview:
         """Whether this device would take the image."""
         ...

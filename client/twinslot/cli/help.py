@@ -201,13 +201,15 @@ VERBS: Final[Mapping[str, Help]] = {
     "info": Help(
         (
             "Show what an image says of itself, who signed it, and whether this device would take it, with every "
-            "reason against it at once. With '--running' what came with the release that runs, which needs no image. "
+            "reason against it at once. With '--running' what came with the release that runs, with '--waiting' what "
+            "came with the update that waits; neither needs the image. "
             "Changes nothing. Ends with 4 when the device would refuse the image."
         ),
         (
             "twinslot info pump-2026.11.twin",
             "twinslot info pump-2026.11.twin --attachment release-notes.md",
             "twinslot info --running --attachment known-anomalies",
+            "twinslot info --waiting --attachment release-notes",
         ),
     ),
     "history": Help(

@@ -120,6 +120,7 @@ def _add_looking(verbs: _Verbs, anywhere: Parser) -> None:
     info = verbs.add_parser("info", parents=[anywhere], help="show an image, and whether this device would take it")
     info.add_argument("image", nargs="?", metavar="FILE|URL|-", help="the image; - is standard input")
     info.add_argument("--running", action="store_true", help="show what came with the release that runs instead")
+    info.add_argument("--waiting", action="store_true", help="show what came with the update that waits instead")
     what = "print this attachment instead, by its name or type"
     info.add_argument("--attachment", metavar="NAME|TYPE", help=what)
     history = verbs.add_parser("history", parents=[anywhere], help="show past updates, newest first")

@@ -96,7 +96,8 @@ def missing(consent: Consent, mode: ConsentMode, bounds: ConsentBounds) -> tuple
         return Refusal("held", "somebody holds the update", found=found, hint=hint), consent.held - consent.counted
     if consent.approved == consent.release:
         return None
-    hint = f"'twinslot approve {consent.release}', or 'twinslot hold'; 'twinslot info' shows notes and known anomalies"
+    say = f"'twinslot approve {consent.release}', or 'twinslot hold'"
+    hint = f"{say}; 'twinslot info --waiting' shows notes and known anomalies"
     if mode is ConsentMode.REQUIRED:
         why = Refusal("not-approved", "nobody has approved the update yet", consent.release, hint=hint)
         return why, bounds.limit - consent.counted

@@ -91,6 +91,8 @@ BOOT_EVENTS: Final = frozenset(
 
 ON_TRIAL: Final = frozenset({State.TRIAL, State.COMMITTING, State.LEAVING})  # another slot is the way back (S7)
 
+WAITING: Final = frozenset({State.WRITTEN, State.ARMED})  # what is not started yet waits in one of them
+
 CLOSING: Final = frozenset({Effect.ABANDON, Effect.CLOSE_COMMITTED, Effect.CLOSE_ROLLED_BACK})
 
 Transition = tuple[State, tuple[Effect, ...]]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-
 from twinslot.core.errors import ImageError
-from twinslot.core.manifest import Manifest
+from twinslot.core.manifest import Manifest, check_attachment
 from twinslot.core.stream import AttachmentPart
 from twinslot.payloads.local_content import LocalContent
 from twinslot.storage.attachments import FOR_ALL, FOR_ROOT
@@ -46,11 +44,7 @@ class Documents:
         attachment = self._wanted.pop(part.name, None)
         if attachment is None or self._store is None:
             raise ImageError(f"the worker sent the attachment '{part.name}', which was not requested", code="order")
-        if hashlib.sha256(part.data).hexdigest() != attachment.digest:
-            raise ImageError(
-                f"attachment '{part.name}' does not match the manifest", code="attachment", expected=attachment.digest
-            )
-        self._store.save(self._target, part.name, part.data, self._mode)
+        self._store.save(self._target, part.name, check_attachment(attachment, part.data), self._mode)
 
     def complete(self) -> None:
         """The slot holds the release: from here on its documents count."""

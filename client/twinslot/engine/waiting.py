@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from twinslot.core.errors import Refusal, RefusedError
 from twinslot.core.events import AuditEvent, origin_text
-from twinslot.core.lifecycle import Event, State
+from twinslot.core.lifecycle import WAITING, Event, State
 from twinslot.core.policy import Gate, Wish
 from twinslot.core.transaction import Transaction
 from twinslot.engine.edges import Device
 from twinslot.engine.gates import may
 from twinslot.engine.recover import Session, recovered
-
-_WAITING: Final = (State.WRITTEN, State.ARMED)  # what is not started yet waits in one of them
 
 
 def activate(device: Device, *, reboot: bool | None = None) -> Transaction:
@@ -30,7 +26,7 @@ def activate(device: Device, *, reboot: bool | None = None) -> Transaction:
     """
     with recovered(device, "activate") as session:
         session.refuse_if_retired()
-        if session.update.state in _WAITING:
+        if session.update.state in WAITING:
             session.update.change(activate=True, restart=reboot)
         return _gone_on(session, Wish(restart=reboot))
 
@@ -100,7 +96,7 @@ def go_on(device: Device) -> Transaction | None:
 
 def waits(transaction: Transaction | None) -> bool:
     """An update that is to go on by itself once policy lets it."""
-    return transaction is not None and transaction.activate and transaction.state in _WAITING
+    return transaction is not None and transaction.activate and transaction.state in WAITING
 
 
 def _gone_on(session: Session, wish: Wish) -> Transaction:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from twinslot.config.options import Config
 from twinslot.core import stored
-from twinslot.core.lifecycle import State
+from twinslot.core.lifecycle import WAITING
 from twinslot.core.waiting import Waiting
 from twinslot.engine.facts import View
 from twinslot.policy.local import LocalPolicy
@@ -16,15 +16,13 @@ from twinslot.policy.waits import WaitsFile
 if TYPE_CHECKING:
     from twinslot.core.windows import WindowState
 
-_WAITING: Final = (State.WRITTEN, State.ARMED)
-
 
 def policy_status(config: Config, view: View) -> dict[str, Any]:
     """For `status`, JSON-ready."""
     policy = LocalPolicy(config, lambda: datetime.now(UTC))
     verified = (view.record.document("verified-date") if view.record else None) or ""
     current = view.facts.record.current if view.facts.record else None
-    told = WaitsFile().told() if current is not None and current.state in _WAITING else None
+    told = WaitsFile().told() if current is not None and current.state in WAITING else None
     asked = config.policy.consent.mode != "none"
     return {
         "waits": _waits(told),

@@ -5,17 +5,18 @@ What only root can read (the raw environment) is left out for others, and said.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import Final
 
 from twinslot.config.options import Config
 from twinslot.core.acceptance import AcceptancePolicy, check
-from twinslot.core.errors import Refusal, RefusedError, TwinslotError
+from twinslot.core.errors import ImageError, Refusal, RefusedError, TwinslotError
 from twinslot.core.events import AuditEvent
-from twinslot.core.manifest import parse_manifest
+from twinslot.core.manifest import check_attachment, parse_manifest, readable_attachment
 from twinslot.core.model import Floors
 from twinslot.core.requests import InstallOptions
-from twinslot.core.stream import ImageHead
+from twinslot.core.stream import AttachmentPart, ImageHead
 from twinslot.engine.acceptance import device_facts
 from twinslot.engine.assemble import open_stream, verify_head
 from twinslot.engine.facts import View, look
@@ -54,12 +55,33 @@ def fetch_head(config: Config, url: str) -> tuple[bytes, bytes]:
         ImageError: The image is wrong.
         TransportError: The source does not answer.
     """
-    stream = open_stream(config, url, service_workers=False)
-    try:
+    with contextlib.closing(open_stream(config, url, service_workers=False)) as stream:
         head = stream.head()
-    finally:
-        stream.close()
     return head.trust, head.manifest
+
+
+def fetch_attachment(config: Config, url: str, wanted: str) -> tuple[tuple[bytes, bytes], bytes]:
+    """The same, and one attachment, held to the digest in the manifest; no payload is asked for.
+
+    Args:
+        config: Of this device.
+        url: Of the image.
+        wanted: Name of the attachment, or its type.
+
+    Raises:
+        ImageError: The image is wrong.
+        TransportError: The source does not answer.
+        RefusedError: `refused.attachment-unknown`; `refused.encrypted`.
+    """
+    with contextlib.closing(open_stream(config, url, service_workers=False)) as stream:
+        head = stream.head()
+        manifest = parse_manifest(head.manifest)
+        attachment = readable_attachment(manifest, wanted)
+        stream.attach((attachment.name,))
+        part = next(stream.parts(manifest), None)  # attachments come before all other parts
+        if not isinstance(part, AttachmentPart) or part.name != attachment.name:
+            raise ImageError(f"the worker sent no attachment '{attachment.name}'", code="order")
+    return (head.trust, head.manifest), check_attachment(attachment, part.data)
 
 
 def preview(config: Config, trust: bytes, manifest: bytes, options: InstallOptions = _PLAIN) -> Preview:

@@ -1,4 +1,7 @@
-"""What came with the release that runs, without its image: for `info --running`. No lock, nothing changed, any user."""
+"""What came with a release, without its image: for `info --running` and, of the update that waits, `info --waiting`.
+
+No lock, nothing changed, any user.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ from typing import Any
 
 from twinslot.config.options import Config
 from twinslot.core.describe import describe_manifest
-from twinslot.core.errors import DeviceError
+from twinslot.core.errors import DeviceError, Refusal, RefusedError
+from twinslot.core.lifecycle import WAITING
 from twinslot.core.manifest import Attachment, Manifest, find_attachments, parse_manifest
 from twinslot.core.model import SlotName
 from twinslot.engine.facts import look
@@ -19,7 +23,20 @@ def running_release(config: Config) -> dict[str, Any]:
     Raises:
         DeviceError: `device.attachments-missing`: nothing of it is kept; `device.attachments`.
     """
-    slot, manifest = _running(config)
+    return _described(config, *_running(config))
+
+
+def waiting_release(config: Config) -> dict[str, Any]:
+    """The same of the update that is written and was not started yet.
+
+    Raises:
+        RefusedError: `refused.not-waiting`: there is none.
+        DeviceError: As `running_release`.
+    """
+    return _described(config, *_waiting(config))
+
+
+def _described(config: Config, slot: SlotName, manifest: Manifest) -> dict[str, Any]:
     store = _store(config)
     described = describe_manifest(manifest)
     kept = {each.name: store.has(slot, each) for each in manifest.attachments}
@@ -33,11 +50,19 @@ def running_attachment(config: Config, wanted: str) -> tuple[Attachment, bytes]:
         RefusedError: `refused.attachment-unknown`.
         DeviceError: `device.attachments-missing`: it is not kept here, or damaged; `device.attachments`.
     """
-    slot, manifest = _running(config)
+    return _attachment(config, *_running(config), wanted)
+
+
+def waiting_attachment(config: Config, wanted: str) -> tuple[Attachment, bytes]:
+    """The same of the update that waits; raises `refused.not-waiting`, too."""
+    return _attachment(config, *_waiting(config), wanted)
+
+
+def _attachment(config: Config, slot: SlotName, manifest: Manifest, wanted: str) -> tuple[Attachment, bytes]:
     attachment = find_attachments(manifest, wanted)
     data = _store(config).attachment(slot, attachment)
     if data is None:
-        what = f"the attachment '{attachment.name}' of the running release is not kept on this device"
+        what = f"the attachment '{attachment.name}' of release '{manifest.release.name}' is not kept on this device"
         hint = "'twinslot info IMAGE --attachment' reads it from the image"
         raise DeviceError(what, code="attachments-missing", hint=hint)
     return attachment, data
@@ -50,9 +75,28 @@ def _store(config: Config) -> AttachmentStore:
 def _running(config: Config) -> tuple[SlotName, Manifest]:
     with look(config) as view:
         slot, known = view.facts.running, view.facts.holds(view.facts.running)
-    data = _store(config).manifest(slot, known.release.manifest) if slot and known else None
-    if slot is None or data is None:
+    manifest = _kept(config, slot, known.release.manifest) if slot and known else None
+    if slot is None or manifest is None:
         what = "what came with the running release is not kept on this device"
         hint = "it is kept from the next update on, unless 'install.keep_attachments' is 0"
         raise DeviceError(what, code="attachments-missing", hint=hint)
-    return slot, parse_manifest(data)
+    return slot, manifest
+
+
+def _waiting(config: Config) -> tuple[SlotName, Manifest]:
+    with look(config) as view:
+        found = view.facts.transaction
+    if found is None or found.state not in WAITING or found.kind != "install":
+        hint = "'twinslot status' shows what is under way"
+        raise RefusedError(Refusal("not-waiting", "no update waits to be started", hint=hint))
+    manifest = _kept(config, found.target, found.release.manifest)
+    if manifest is None:
+        what = "what came with the update that waits is not kept on this device"
+        hint = "'twinslot info IMAGE' reads it from the image; see 'install.keep_attachments'"
+        raise DeviceError(what, code="attachments-missing", hint=hint)
+    return found.target, manifest
+
+
+def _kept(config: Config, slot: SlotName, digest: str) -> Manifest | None:
+    data = _store(config).manifest(slot, digest)
+    return parse_manifest(data) if data is not None else None

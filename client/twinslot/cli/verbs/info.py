@@ -20,8 +20,8 @@ from twinslot.cli.progress import size_text
 from twinslot.cli.render import table
 from twinslot.cli.source import opened
 from twinslot.core.describe import describe_manifest, source_lines
-from twinslot.core.errors import DeviceError, Refusal, RefusedError, TransportError, UsageError
-from twinslot.core.manifest import Attachment, Manifest, find_attachments, parse_manifest
+from twinslot.core.errors import DeviceError, RefusedError, TransportError, UsageError
+from twinslot.core.manifest import Attachment, Manifest, find_attachments, parse_manifest, readable_attachment
 from twinslot.core.text import printable
 
 if TYPE_CHECKING:
@@ -36,17 +36,17 @@ UNCHECKED: Final = "this machine has no Twinslot configuration, so trust is not 
 
 def info(arguments: argparse.Namespace, host: Host, output: Output) -> int:
     """Show an image or one of its attachments; ends with 4 when this device would refuse it."""
-    if (arguments.image is None) is not arguments.running:
-        what = "an image, or '--running', is expected"
-        raise UsageError(what, code="missing", found="both" if arguments.running else "neither")
-    if arguments.running:
-        return _running(arguments, host, output)
+    if [arguments.image is not None, arguments.running, arguments.waiting].count(True) != 1:
+        found = "none" if not (arguments.image or arguments.running or arguments.waiting) else "more than one"
+        raise UsageError("an image, '--running' or '--waiting' is expected", code="missing", found=found)
+    if arguments.image is None:
+        return _kept(arguments, host, output)
     config = _configuration(host, arguments.config_root)
     with opened(arguments.image) as source:
         if isinstance(source, int):
             front, data = _read(source, arguments.attachment)
         else:
-            front, data = _front_of_url(host, config, source, arguments.attachment), b""
+            front, data = _front_of_url(host, config, source, arguments.attachment)
     manifest = parse_manifest(front[1])
     preview = host.local(config).preview(front) if config else None
     if arguments.attachment is None:
@@ -56,14 +56,15 @@ def info(arguments: argparse.Namespace, host: Host, output: Output) -> int:
     return RefusedError.exit_status if preview and preview.refusals else 0
 
 
-def _running(arguments: argparse.Namespace, host: Host, output: Output) -> int:
-    """What came with the release that runs, from the data partition."""
+def _kept(arguments: argparse.Namespace, host: Host, output: Output) -> int:
+    """What came with the release that runs, or with the update that waits, from the data partition."""
     device = host.local(host.config(arguments.config_root))
     if arguments.attachment is not None:
-        attachment, data = device.running_attachment(arguments.attachment)
+        read = device.running_attachment if arguments.running else device.waiting_attachment
+        attachment, data = read(arguments.attachment)
         _print_attachment(attachment, data, {}, output)
         return 0
-    found = device.running_release()
+    found = device.running_release() if arguments.running else device.waiting_release()
     if output.as_json:
         output.line({"type": "info"} | found)
         return 0
@@ -82,11 +83,12 @@ def _configuration(host: Host, root: str) -> Config | None:
         return None
 
 
-def _front_of_url(host: Host, config: Config | None, url: str, attachment: str | None) -> Front:
-    if config is None or attachment is not None:
-        what = "an attachment is read" if config else "without a configuration an image is read"
-        raise TransportError(f"{what} from a file only", code="file", found=url, hint="fetch the image first")
-    return host.local(config).head(url)
+def _front_of_url(host: Host, config: Config | None, url: str, attachment: str | None) -> tuple[Front, bytes]:
+    if config is None:
+        what = "without a configuration an image is read from a file only"
+        raise TransportError(what, code="file", found=url, hint="fetch the image first")
+    device = host.local(config)
+    return (device.head(url), b"") if attachment is None else device.attachment(url, attachment)
 
 
 def _read(descriptor: int, attachment: str | None) -> tuple[Front, bytes]:
@@ -104,7 +106,7 @@ def _read(descriptor: int, attachment: str | None) -> tuple[Front, bytes]:
     if attachment is None:
         return front, b""
     manifest = parse_manifest(head.manifest)
-    wanted = _require_attachment(manifest, attachment)
+    wanted = readable_attachment(manifest, attachment)
     found = reader.proceed(manifest)
     while True:
         for event in found:
@@ -127,14 +129,6 @@ def _chunk(reader: Reader, descriptor: int) -> bytes:
     if not data:
         reader.close()  # says which section ends too early
     return data
-
-
-def _require_attachment(manifest: Manifest, name: str) -> Attachment:
-    found = find_attachments(manifest, name)
-    if manifest.encrypted:
-        hint = "'twinslot-image extract-attachment --identity' opens it"
-        raise RefusedError(Refusal("encrypted", "the image is encrypted, its attachments too", hint=hint))
-    return found
 
 
 def _show(manifest: Manifest, preview: Preview | None, output: Output) -> None:
