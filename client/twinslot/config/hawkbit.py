@@ -47,7 +47,7 @@ class HawkbitConfig:
         choices=("confirm", "deny", "wait"),
     )
     tries: int = option(
-        "Installs that network or device may end before the action has failed.",
+        "Installs that network, device or power may end before the action has failed.",
         default=5,
         unit="tries",
         low=1,
