@@ -74,7 +74,7 @@ def hold(device: Device, seconds: float) -> Transaction:
         return transaction
 
 
-# keeps: S20
+# keeps: S20, REQ-POL-05
 def go_on(device: Device) -> Transaction | None:
     """Ask policy again for an update that waits by it, and do what may be done now. Safe to repeat at any time.
 
@@ -94,6 +94,7 @@ def go_on(device: Device) -> Transaction | None:
         return _gone_on(session, wish)
 
 
+# keeps: REQ-POL-05
 def waits(transaction: Transaction | None) -> bool:
     """An update that is to go on by itself once policy lets it."""
     return transaction is not None and transaction.activate and transaction.state in WAITING
