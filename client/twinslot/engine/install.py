@@ -59,41 +59,12 @@ def install(
     facts = session.facts()
     wish = session.effects.wish = Wish(options.activate, options.reboot, remote=stream.remote)
     require(Gate.FETCH, wish, session.device, session.update, session.environment())
-    target = facts.target
     meter = Meter(observer, session.device.monotonic)
     meter.begin(Phase.VERIFY)
     stream.listen(lambda note: _tell(note, meter, stream))
     with cancelled.ending(stream):
         try:
-            verified, manifest, document = _verify(session, facts, stream, options)
-            with (
-                open_targets(session.device, target) as targets,
-                open_local_content(session.device, session.record, target) as local,
-                session.device.read_back_with() as run,
-            ):
-                _accept(session, facts, manifest, targets, options)
-                stream.unlock(manifest)
-                session.forget_environment()  # the head may have been long in coming
-                require(Gate.WRITE, wish, session.device, session.update, session.environment())
-                transaction = _transaction(session, target, manifest, verified, meter, options)
-                _drop_waiting(session)
-                _remember(session, transaction, verified, options)
-                session.update.begin(transaction)
-                device = session.device
-                session.effects.job = ImageInstall(
-                    stream,
-                    manifest,
-                    targets,
-                    meter,
-                    cancelled,
-                    local,
-                    device.delta,
-                    run,
-                    device.monotonic,
-                    device.root_payload,
-                    document,
-                )
-                session.machine.feed(Event.ACCEPTED, **verified.notes, **_named(transaction))
+            _take(session, facts, stream, options, meter, cancelled)
         except TwinslotError as e:
             if cancelled.is_set() and not isinstance(e, CancelledError):
                 raise cancelled.error() from e
@@ -106,6 +77,46 @@ def install(
         meter.begin(Phase.ARM)
         session.machine.feed(Event.ACTIVATE)
     return session.update.open
+
+
+def _take(
+    session: Session,
+    facts: Facts,
+    stream: ImageStream,
+    options: InstallOptions,
+    meter: Meter,
+    cancelled: Cancellation,
+) -> None:
+    """Verify what the stream brings, ask every question, write it."""
+    device, wish, target = session.device, session.effects.wish, facts.target
+    verified, manifest, document = _verify(session, facts, stream, options)
+    with (
+        open_targets(device, target) as targets,
+        open_local_content(device, session.record, target) as local,
+        device.read_back_with() as run,
+    ):
+        _accept(session, facts, manifest, targets, options)
+        stream.unlock(manifest)
+        session.forget_environment()  # the head may have been long in coming
+        require(Gate.WRITE, wish, device, session.update, session.environment())
+        transaction = _transaction(session, target, manifest, verified, meter, options)
+        _drop_waiting(session)
+        _remember(session, transaction, verified, options)
+        session.update.begin(transaction)
+        session.effects.job = ImageInstall(
+            stream,
+            manifest,
+            targets,
+            meter,
+            cancelled,
+            local,
+            device.delta,
+            run,
+            device.monotonic,
+            device.root_payload,
+            document,
+        )
+        session.machine.feed(Event.ACCEPTED, **verified.notes, **_named(transaction))
 
 
 def _tell(note: Note, meter: Meter, stream: ImageStream) -> None:
