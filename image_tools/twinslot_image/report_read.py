@@ -13,8 +13,6 @@ Rules:
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -24,7 +22,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from twinslot.core.device_key import PublicPart
-from twinslot.core.errors import DeviceError, TwinslotError
+from twinslot.core.envelope import DeviceStatement, loads, read_statement
+from twinslot.core.errors import DeviceError, ImageError, TwinslotError
 from twinslot.core.report import FORMAT, PAYLOAD_TYPE
 from twinslot.core.text import printable
 from twinslot.trust.device_key import verifies
@@ -165,30 +164,25 @@ def read_report(path: Path, keys: Mapping[str, PublicPart]) -> DeviceReport:
         raise DeviceError(f"'{path}' cannot be read", code="report-files", found=e.strerror) from e
     if len(data) > FILE_MAX:
         raise _bad("it is too long", f"at most {FILE_MAX} bytes")
-    payload, key, signature = _opened(data)
+    statement = _opened(data)
     try:
-        document = json.loads(payload)
+        document = json.loads(statement.payload)
         public = PublicPart.from_pem(str(document["device"]["public"]).encode())
         report = _report(document, public.fingerprint, public.fingerprint in keys)
     except (DeviceError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as e:
         raise _bad("it holds no report", found=type(e).__name__) from e
-    if key != public.fingerprint or not verifies(public, PAYLOAD_TYPE, payload, signature):
+    if statement.key != public.fingerprint or not statement.is_by(public, verifies):
         raise _bad("its signature does not hold", "a signature by the key that it names", "another one")
     if keys and public.fingerprint not in keys:
         raise _bad("its key is not known", "a key that '--keys' names", public.fingerprint)
     return report
 
 
-def _opened(data: bytes) -> tuple[bytes, str, bytes]:
+def _opened(data: bytes) -> DeviceStatement:
     try:
-        whole = json.loads(data)
-        if whole["payloadType"] != PAYLOAD_TYPE:
-            raise ValueError("another type")
-        (signature,) = whole["signatures"]
-        payload = base64.b64decode(whole["payload"], validate=True)
-        return payload, str(signature["keyid"]), base64.b64decode(signature["sig"], validate=True)
-    except (KeyError, TypeError, ValueError, RecursionError, binascii.Error) as e:
-        raise _bad("it is no signed report", found=type(e).__name__) from e
+        return read_statement(loads(data, "report"), PAYLOAD_TYPE, "report")
+    except ImageError as e:
+        raise _bad("it is no signed report", e.expected, e.found or e.message) from e
 
 
 def _report(document: Mapping[str, Any], key: str, known: bool) -> DeviceReport:

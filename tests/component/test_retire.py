@@ -201,7 +201,7 @@ def test_while_an_update_waits_nothing_is_destroyed(device: HostDevice) -> None:
 
 
 @pytest.mark.verifies("REQ-AUD-04")
-@pytest.mark.parametrize("left", ["{}", '{"payload": "e30="}', "[]"])
+@pytest.mark.parametrize("left", ["{}", '{"payload": "e30="}', "[]", "{"])
 def test_a_receipt_that_the_device_did_not_write_stands_for_nothing(device: HostDevice, left: str) -> None:
     device.install(device.bench.directory / "3.0.twin")
     (device.directory / "data/retirement.json").write_text(left)
@@ -213,6 +213,47 @@ def test_a_receipt_that_the_device_did_not_write_stands_for_nothing(device: Host
     assert json.loads(base64.b64decode(retired(device)["payload"]))["predicate"]["reason"] == "sold"
     assert "ts_retired" in device.environment()
     assert events(device).count("retired") == 1
+
+
+@pytest.mark.parametrize("left", ["{", "[]", "{}", "\0" * 4096, "[" * 100_000])
+def test_a_receipt_that_was_damaged_is_named_with_what_to_do(
+    device: HostDevice, capsys: pytest.CaptureFixture[str], left: str
+) -> None:
+    receipt = retired(device)
+    kept = device.directory / "data/retirement.json"
+    kept.write_text(left)
+    assert call(device, "retire", "--yes", "--reason", "sold") == 6
+    said = capsys.readouterr().err
+    assert f"'{kept}' is no receipt" in said
+    assert "put back a copy of it, or move it away" in said
+    assert call(device, "doctor", "--json") != 70, "whatever it finds, it is no fault of the program"
+    assert call(device, "status") == 0
+    with pytest.raises(RefusedError) as refused:
+        device.install(device.bench.directory / "3.0.twin")
+    assert refused.value.code == "refused.retired"
+    kept.write_text(json.dumps(receipt))
+    assert retired(device) == receipt
+
+
+def test_a_receipt_that_was_damaged_before_the_key_went_is_signed_anew(
+    device: HostDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut(_: Path) -> None:
+        raise PowerCut
+
+    with monkeypatch.context() as patch, contextlib.suppress(PowerCut):
+        patch.setattr(retire_module, "_destroy", cut)
+        retired(device)
+    kept = device.directory / "data/retirement.json"
+    kept.write_text("")
+    with pytest.raises(DeviceError) as damaged:
+        retired(device)
+    assert damaged.value.code == "device.retire"
+    assert (device.directory / "data/device-key.pem").exists(), "it may be the last that can sign"
+    kept.unlink()
+    receipt = retired(device)
+    assert json.loads(kept.read_text()) == receipt
+    assert_gone(device)
 
 
 def test_without_a_key_to_sign_with_nothing_is_begun(device: HostDevice) -> None:

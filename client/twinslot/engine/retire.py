@@ -27,9 +27,9 @@ from typing import TYPE_CHECKING, Any, Final
 import twinslot
 from twinslot.core import boot_variables as bootenv
 from twinslot.core import stored
-from twinslot.core.attestation import KIND, RETIREMENT, attested
-from twinslot.core.envelope import sign
-from twinslot.core.errors import DeviceError, Refusal, RefusedError
+from twinslot.core.attestation import ATTESTATION, KIND, RETIREMENT, attested
+from twinslot.core.envelope import loads, read_statement, sign
+from twinslot.core.errors import DeviceError, ImageError, Refusal, RefusedError
 from twinslot.core.events import AuditEvent
 from twinslot.core.lifecycle import State
 from twinslot.engine.edges import Device
@@ -80,11 +80,11 @@ def retire(device: Device, plan: RetirePlan, open_key: Callable[[], DeviceKey], 
         RefusedError: `refused.update-open`: an update is under way, or the system is on trial.
         DeviceError: `device.device-key`...: there is no key to sign with; `device.retire`: something cannot be erased.
     """
-    receipt = _kept(plan)
-    if receipt is not None:
+    receipt = None
+    if plan.receipt.exists():
         with recovered(device, "retire") as session:
-            if not session.is_retired():  # 2 comes before 3: whoever left this here, it was not this device
-                receipt = None
+            if session.is_retired():  # 2 comes before 3: else whoever left this here, it was not this device
+                receipt = _kept(plan)
     if receipt is None:
         key = open_key()  # before anything is done that cannot be undone
         with recovered(device, "retire") as session:
@@ -135,16 +135,28 @@ def _said(session: Session, plan: RetirePlan, reason: str) -> dict[str, Any]:
     }
 
 
-def _kept(plan: RetirePlan) -> Mapping[str, Any] | None:
+def _kept(plan: RetirePlan) -> Mapping[str, Any]:
+    """The receipt of a call before.
+
+    Raises:
+        DeviceError: `device.retire`: none can be read from what stands there.
+    """
     try:
-        found = json.loads(plan.receipt.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, RecursionError) as e:
+        data = plan.receipt.read_bytes()
+    except OSError as e:
+        hint = "correct that, and call 'twinslot retire' again"
+        raise DeviceError(f"'{plan.receipt}' cannot be read", code="retire", found=e.strerror, hint=hint) from e
+    try:
+        return read_statement(loads(data, ATTESTATION), KIND, ATTESTATION).as_dict()
+    except ImageError as e:
         raise DeviceError(
-            f"'{plan.receipt}' cannot be read", code="retire", found="no JSON", hint="move it away"
+            f"'{plan.receipt}' is no receipt",
+            code="retire",
+            expected="a statement that this device signed",
+            found=e.found or e.message,
+            hint="put back a copy of it, or move it away, and call 'twinslot retire' again: with its key the device "
+            "signs another",
         ) from e
-    return found if isinstance(found, dict) else None
 
 
 def _write(plan: RetirePlan, receipt: Mapping[str, Any]) -> None:
