@@ -12,10 +12,13 @@ from typing import Any
 import pytest
 
 from fakes.hawkbit import FakeHawkbit, Module, Reply
+from simulation.board import power_may_go
 from simulation.fleet import CONTROLLER, FleetBoard, ModelServer, fleet_board
 from simulation.image import SmallImage
-from simulation.power import PowerCut
+from simulation.power import Power, PowerCut
 from twinslot.core.errors import TransportError
+from twinslot.core.progress import quiet
+from twinslot.core.requests import InstallOptions
 
 NEW = SmallImage("2.0", 20)
 SICK = SmallImage("3.0", 30, well=False)
@@ -97,6 +100,67 @@ def test_a_report_is_neither_lost_nor_early_whichever_step_power_goes_at(
         if not cut:
             break
     assert step > 20, "there were fewer steps than a story has"
+
+
+class BegunError(Exception):
+    """The install is about to begin."""
+
+
+def begun(fleet: FleetBoard) -> str:
+    """Let the fleet process come to where the service would begin an install; the order's name."""
+
+    tries = sum(action.tries for action in fleet.state.actions)
+
+    def before(step: str) -> None:
+        if step == "saved" and sum(action.tries for action in fleet.state.actions) > tries:
+            raise BegunError
+
+    fleet.before = before
+    with pytest.raises(BegunError):
+        fleet.run()
+    fleet.before = lambda _: None
+    return fleet.state.actions[-1].name
+
+
+def interrupted(fleet: FleetBoard, cut: int) -> bool:
+    """Install for the order, with a power cut at this storage call, and start again; whether there was one."""
+    options = InstallOptions(action=begun(fleet))
+    fleet.board.set_power(power := Power(cut))
+    with power_may_go(fleet.board):
+        fleet.service().install("2.0.twin", options, quiet)
+    fleet.board.set_power(Power())
+    fleet.board.live()
+    return power.off
+
+
+@pytest.mark.verifies("S23")
+def test_an_install_during_which_the_power_goes_is_begun_again_and_no_failure(tmp_path: Path) -> None:
+    for cut in itertools.count(1, 4):
+        directory = tmp_path / str(cut)
+        directory.mkdir()
+        hawkbit = FakeHawkbit()
+        fleet = paired(directory, hawkbit)
+        hawkbit.assign(CONTROLLER, module(NEW))
+        was_cut = interrupted(fleet, cut)
+        for _ in range(2):
+            assert fleet.live() is None
+        assert fleet.board.system() is NEW
+        assert said(hawkbit) == ["success"], f"power went at call {cut}"
+        if not was_cut:
+            break
+    assert cut > 20, "there were fewer calls than an install has"
+
+
+def test_an_install_that_power_ends_again_and_again_is_a_failure_after_the_last_try(
+    fleet: FleetBoard, hawkbit: FakeHawkbit
+) -> None:
+    hawkbit.assign(CONTROLLER, module(NEW))
+    for number in range(3):
+        assert said(hawkbit) == [], f"{number} tries"
+        assert interrupted(fleet, 20)
+    assert fleet.live() is None
+    assert said(hawkbit) == ["failure"]
+    assert fleet.board.system() is not NEW
 
 
 @pytest.mark.verifies("S10", "S23")
