@@ -77,6 +77,11 @@ test-hawkbit: $(STAMP) ## the list of an update server's situations on a real ha
 		--run-file=build/run/hawkbit.json
 .PHONY: test-hawkbit
 
+fleet: $(STAMP) ## 1,000 devices and two rollouts at a hawkBit of our own, or HAWKBIT=URL (quarter of an hour): build/bench/rollout-*.json
+	env PYTHONPATH=tests:tests/component $(BIN)/python -m bench.rollout $(if $(HAWKBIT),--hawkbit "$(HAWKBIT)" --version "$(or $(VERSION),unknown)") \
+		$(if $(PID),--pid $(PID))
+.PHONY: fleet
+
 test-board: $(STAMP) ## the tests on emulated boards, but those of `make test-long`
 	$(AS_ROOT) $(BIN)/python -m twinslot_lab stories
 	$(AS_ROOT) env COLUMNS=250 $(PYTEST) -q -m "board and not long" -n 2 --dist worksteal --durations=20 --tb=short \

@@ -16,6 +16,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -68,9 +69,17 @@ def _step(what: str, argv: list[str]) -> None:
         raise HawkbitError(f"cannot {what}\n" + "\n".join(errors[:10] or [done.stderr[-2000:]]))
 
 
+@dataclass(frozen=True)
+class RunningHawkbit:
+    """A server that answers, and its process."""
+
+    url: str
+    pid: int
+
+
 @contextlib.contextmanager
-def started(directory: Path) -> Iterator[str]:
-    """Its address, once it answers.
+def running(directory: Path) -> Iterator[RunningHawkbit]:
+    """A server of our own, once it answers.
 
     Args:
         directory: Where it keeps artifacts and its log.
@@ -90,13 +99,20 @@ def started(directory: Path) -> Iterator[str]:
             waits.until(lambda: _answers(url) or process.poll() is not None, START)
             if process.poll() is not None:
                 raise HawkbitError(f"hawkBit ended while it started\n{(directory / 'log').read_text()[-3000:]}")
-            yield url
+            yield RunningHawkbit(url, process.pid)
         finally:
             process.terminate()
             try:
                 process.wait(waits.HANG)
             except subprocess.TimeoutExpired:
                 process.kill()
+
+
+@contextlib.contextmanager
+def started(directory: Path) -> Iterator[str]:
+    """The address of one; see `running`."""
+    with running(directory) as found:
+        yield found.url
 
 
 def _argv(made: Path, directory: Path, port: int) -> list[str]:
@@ -107,6 +123,7 @@ def _argv(made: Path, directory: Path, port: int) -> list[str]:
     argv += ["--spring.security.user.name=admin", "--spring.security.user.password={noop}admin"]
     argv += [f"--spring.autoconfigure.exclude={NO_RABBIT}"]
     argv += [f"--org.eclipse.hawkbit.repository.file.path={directory}/artifacts"]
+    argv += ["--hawkbit.rollout.scheduler.fixedDelay=2000"]  # milliseconds; a group begins so much later at most
     return argv
 
 
