@@ -1,4 +1,4 @@
-"""A device's update service as the client of an update server sees it: `app.Updater`, on an engine that is simulated.
+"""A device's update service as the client of an update server sees it: `app.updater.Updater`, on an engine that is simulated.
 
 Rows, states and ends are those of core/lifecycle.py for this story: an order is written and armed at once, a restart
 begins a trial, and a verdict ends it. Power may go between any two steps. What a device really runs is kept beside
@@ -58,7 +58,7 @@ class DevicePower:
 
 @dataclass
 class SimulatedService:
-    """One device. Implements what a client of a server asks of `app.Updater`.
+    """One device. Implements what a client of a server asks of `app.updater.Updater`.
 
     Attributes:
         name: Of the device.
@@ -94,7 +94,7 @@ class SimulatedService:
     # What a client asks
 
     def status(self) -> JsonDict:
-        """See `app.Updater`."""
+        """See `app.updater.Updater`."""
         with self._guard:
             self.power.step()
             release = {"name": self.trial or self.runs, "sequence": self._sequence(self.trial or self.runs)}
@@ -109,7 +109,7 @@ class SimulatedService:
             }
 
     def log(self, after: int, since: str, limit: int) -> JsonDict:
-        """See `app.Updater`; `since` is not used by a client of a server."""
+        """See `app.updater.Updater`; `since` is not used by a client of a server."""
         with self._guard:
             self.power.step()
             assert not since
@@ -119,7 +119,7 @@ class SimulatedService:
     def install(
         self, source: str | int, options: InstallOptions, observer: Observer, cancelled: Cancellation | None = None
     ) -> JsonDict:
-        """See `app.Updater`. Nothing is fetched: the name of the image says what it would be.
+        """See `app.updater.Updater`. Nothing is fetched: the name of the image says what it would be.
 
         Raises:
             TransportError: It could not be fetched.
@@ -169,7 +169,7 @@ class SimulatedService:
         self.power.step()
 
     def activate(self, options: ActivateOptions, observer: Observer) -> JsonDict:
-        """See `app.Updater`."""
+        """See `app.updater.Updater`."""
         with self._guard:
             self.power.step()
             if self._state is not State.WRITTEN:
@@ -178,7 +178,7 @@ class SimulatedService:
             return {}
 
     def cancel(self) -> None:
-        """See `app.Updater`."""
+        """See `app.updater.Updater`."""
         with self._guard:
             self.power.step()
             if self._state not in (State.WRITING, State.WRITTEN, State.ARMED):
@@ -186,13 +186,13 @@ class SimulatedService:
             self._drop("cancelled")
 
     def decline(self, action: str, why: str) -> None:
-        """See `app.Updater`."""
+        """See `app.updater.Updater`."""
         with self._guard:
             self._origin = Origin(OriginKind.SERVER, uid=990, action=action).as_dict()
             self._refuse(Refusal("order", why))
 
     def close(self) -> None:
-        """See `app.Updater`."""
+        """See `app.updater.Updater`."""
 
     # What happens to the device
 

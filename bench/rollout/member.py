@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 
 from bench.rollout.engine import DevicePower, PowerLostError, SimulatedService
 from bench.rollout.scenario import RolloutScenario
-from twinslot.app import Updater
+from twinslot.app.updater import Updater
 from twinslot.core.backoff import Moment
 from twinslot.core.errors import TransportError, TwinslotError
 from twinslot.fleet.ddi import Home
