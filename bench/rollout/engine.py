@@ -1,4 +1,4 @@
-"""A device's update service as the client of an update server sees it: `app.updater.Updater`, on an engine that is simulated.
+"""A device's update service as the client of a server sees it: `app.updater.Updater`, on an engine that is simulated.
 
 Rows, states and ends are those of core/lifecycle.py for this story: an order is written and armed at once, a restart
 begins a trial, and a verdict ends it. Power may go between any two steps. What a device really runs is kept beside

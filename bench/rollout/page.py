@@ -75,8 +75,8 @@ def _opening(found: Report) -> list[str]:
         *_prose(
             f"""{s.devices:,} devices. Each has the client of a server as devices have it (`fleet/run.py:FleetRun` with
             all that it uses, HTTP over a relay); its engine is simulated behind the same interface
-            (`app/updater.py:Updater`), so no image is fetched. For a device {s.speed:g} seconds pass in one of the server's, so
-            that its timer, its pauses and the server's sleep come {s.speed:g} times as often."""
+            (`app/updater.py:Updater`), so no image is fetched. For a device {s.speed:g} seconds pass in one of the
+            server's, so that its timer, its pauses and the server's sleep come {s.speed:g} times as often."""
         ),
         "",
         f"- A device looks each {s.timer:g} s and up to {s.spread:g} s more (its own seconds); hawkBit says 300 s.",

@@ -135,7 +135,7 @@ def interrupted(fleet: FleetBoard, cut: int) -> bool:
 
 @pytest.mark.verifies("S23")
 def test_an_install_during_which_the_power_goes_is_begun_again_and_no_failure(tmp_path: Path) -> None:
-    for cut in itertools.count(1, 4):
+    for cut in itertools.count(1, 7):
         directory = tmp_path / str(cut)
         directory.mkdir()
         hawkbit = FakeHawkbit()
