@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import BinaryIO
 
+from twinslot.core.attachments import check_attachment
 from twinslot.core.manifest import Manifest, parse_manifest
-from twinslot.image.groups import check_attachment
 from twinslot.image.layout import Layout, layout
 from twinslot.image.units import Opener, PlainUnits, UnitKind, UnitPlace
 from twinslot_image.compose import Front, read_front

@@ -24,7 +24,7 @@ from twinslot.core.bounds import (
 )
 from twinslot.core.canonical import parse_document
 from twinslot.core.change import Change, parse_change
-from twinslot.core.errors import ImageError, Refusal, RefusedError
+from twinslot.core.errors import Refusal, RefusedError
 from twinslot.core.fields import Fields, bad, form
 from twinslot.core.model import PARTITION, Release
 
@@ -207,46 +207,6 @@ class Manifest:
             if payload.name == name:
                 return payload
         raise KeyError(name)
-
-
-def find_attachments(manifest: Manifest, wanted: str) -> Attachment:
-    """An attachment by its name, or by its type where it is the only one of that.
-
-    Raises:
-        RefusedError: `refused.attachment-unknown`.
-    """
-    by_name = [each for each in manifest.attachments if each.name == wanted]
-    found = by_name or [each for each in manifest.attachments if each.type == wanted]
-    if len(found) == 1:
-        return found[0]
-    known = ", ".join(each.name for each in found or manifest.attachments) or "(it has none)"
-    what = "the image has no such attachment" if not found else "several attachments of the image are of this type"
-    raise RefusedError(Refusal("attachment-unknown", what, known, wanted))
-
-
-def check_attachment(attachment: Attachment, data: bytes) -> bytes:
-    """The content of an attachment, once it is what the manifest says.
-
-    Raises:
-        ImageError: `image.attachment`.
-    """
-    if hashlib.sha256(data).hexdigest() != attachment.digest:
-        what = f"attachment '{attachment.name}' does not match the manifest"
-        raise ImageError(what, code="attachment", expected=attachment.digest)
-    return data
-
-
-def readable_attachment(manifest: Manifest, wanted: str) -> Attachment:
-    """As `find_attachments`, of an image that anybody can read.
-
-    Raises:
-        RefusedError: `refused.attachment-unknown`; `refused.encrypted`: only whoever has a key can read it.
-    """
-    found = find_attachments(manifest, wanted)
-    if manifest.encrypted:
-        hint = "'twinslot-image extract-attachment --identity' opens it"
-        raise RefusedError(Refusal("encrypted", "the image is encrypted, its attachments too", hint=hint))
-    return found
 
 
 # keeps: S2, S11

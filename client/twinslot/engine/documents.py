@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from twinslot.core.attachments import check_attachment
 from twinslot.core.errors import ImageError
-from twinslot.core.manifest import Manifest, check_attachment
+from twinslot.core.manifest import Manifest
 from twinslot.core.stream import AttachmentPart
 from twinslot.payloads.local_content import LocalContent
 from twinslot.storage.attachments import FOR_ALL, FOR_ROOT

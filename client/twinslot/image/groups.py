@@ -10,7 +10,7 @@ import hmac
 
 from twinslot.core.bounds import DIGEST_SIZE, ENTRY_SIZE
 from twinslot.core.errors import ImageError
-from twinslot.core.manifest import Attachment, Payload
+from twinslot.core.manifest import Payload
 from twinslot.image.codec import CodecError, Decoder
 from twinslot.image.wire import Encoding, StoredEntry, StoredTable, parse_table
 
@@ -48,16 +48,6 @@ def check_stored_table(payload: Payload, data: bytes) -> StoredTable:
     if (total := sum(entry.length for entry in entries)) != payload.stored_size:
         raise ImageError(f"{what}: sum of the lengths", code="table", expected=payload.stored_size, found=total)
     return entries
-
-
-def check_attachment(attachment: Attachment, data: bytes) -> bytes:
-    """An attachment, once its digest matched the manifest's.
-
-    Raises:
-        ImageError: `image.attachment`.
-    """
-    _check(f"attachment '{attachment.name}'", "attachment", data, attachment.size, attachment.digest)
-    return data
 
 
 # keeps: S2

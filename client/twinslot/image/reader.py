@@ -20,6 +20,7 @@ import hashlib
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
+from twinslot.core.attachments import check_attachment
 from twinslot.core.bounds import DIGEST_SIZE, ENTRY_SIZE, GROUP_SIZE_MAX, GROUPS_MAX
 from twinslot.core.errors import ImageError, LifecycleError, TwinslotError
 from twinslot.core.manifest import Manifest, Payload
@@ -195,7 +196,7 @@ class Reader:
     def _read_body(self, manifest: Manifest) -> _Steps:
         for number, attachment in enumerate(manifest.attachments):
             data = yield from self._unit(UnitPlace(UnitKind.ATTACHMENT, number), attachment.size)
-            yield AttachmentEvent(attachment, groups.check_attachment(attachment, data))
+            yield AttachmentEvent(attachment, check_attachment(attachment, data))
         lists: dict[str, bytes] = {}
         for number, payload in enumerate(manifest.payloads):
             data = yield from self._unit(UnitPlace(UnitKind.PLAIN_LIST, number), payload.groups * DIGEST_SIZE)

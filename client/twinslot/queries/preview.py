@@ -11,9 +11,10 @@ from typing import Final
 
 from twinslot.config.options import Config
 from twinslot.core.acceptance import AcceptancePolicy, check
+from twinslot.core.attachments import check_attachment, readable_attachment
 from twinslot.core.errors import ImageError, Refusal, RefusedError, TwinslotError
 from twinslot.core.events import AuditEvent
-from twinslot.core.manifest import check_attachment, parse_manifest, readable_attachment
+from twinslot.core.manifest import parse_manifest
 from twinslot.core.model import Floors
 from twinslot.core.requests import InstallOptions
 from twinslot.core.stream import AttachmentPart, ImageHead

@@ -8,10 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 from twinslot.config.options import Config
+from twinslot.core.attachments import find_attachments
 from twinslot.core.describe import describe_manifest
 from twinslot.core.errors import DeviceError, Refusal, RefusedError
 from twinslot.core.lifecycle import WAITING
-from twinslot.core.manifest import Attachment, Manifest, find_attachments, parse_manifest
+from twinslot.core.manifest import Attachment, Manifest, parse_manifest
 from twinslot.core.model import SlotName
 from twinslot.engine.facts import look
 from twinslot.storage.attachments import DIRECTORY, AttachmentStore

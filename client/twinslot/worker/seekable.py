@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from twinslot.core.attachments import check_attachment
 from twinslot.core.bitset import has, ones
 from twinslot.core.bounds import DIGEST_SIZE
 from twinslot.core.errors import ImageError, LifecycleError, TransportError
@@ -15,7 +16,7 @@ from twinslot.core.notes import Note, Unused
 from twinslot.core.span import Span
 from twinslot.image.codec import Decoder
 from twinslot.image.events import AttachmentEvent, EnvelopeEvent, Event, Group, Head, PlainList
-from twinslot.image.groups import check_attachment, check_plain_list, check_stored_table, open_group
+from twinslot.image.groups import check_plain_list, check_stored_table, open_group
 from twinslot.image.layout import Layout, layout
 from twinslot.image.reader import Limits, Reader, check_limits
 from twinslot.image.units import Opener, PlainUnits, UnitKind, UnitPlace

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
+from twinslot.core.attachments import check_attachment
 from twinslot.core.canonical import parse_document
 from twinslot.core.errors import Refusal, RefusedError
 from twinslot.core.manifest import parse_manifest
-from twinslot.image.groups import check_attachment
 from twinslot.image.layout import layout
 from twinslot_image.compose import AttachedFile, Front
 from twinslot_image.gate.judge import Contents, judge

@@ -19,9 +19,10 @@ from twinslot.cli.output import Output, error_lines
 from twinslot.cli.progress import size_text
 from twinslot.cli.render import table
 from twinslot.cli.source import opened
+from twinslot.core.attachments import find_attachments, readable_attachment
 from twinslot.core.describe import describe_manifest, source_lines
 from twinslot.core.errors import DeviceError, RefusedError, TransportError, UsageError
-from twinslot.core.manifest import Attachment, Manifest, find_attachments, parse_manifest, readable_attachment
+from twinslot.core.manifest import Attachment, Manifest, parse_manifest
 from twinslot.core.text import printable
 
 if TYPE_CHECKING:
