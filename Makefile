@@ -18,6 +18,7 @@ PROJECTS := client image_tools qemu
 WHEELS ?= build/wheels
 KEY ?= build/dossier/key.pem
 DEMO_LISTS := qemu/apt-packages.txt
+HAWKBIT_LIST := tests/apt-packages-hawkbit.txt
 RUNS := build/run/host.json build/run/hawkbit.json build/run/board.json
 BOARD_LISTS := $(DEMO_LISTS) qemu/apt-packages-all-boards.txt debian/apt-packages.txt
 LISTS := $(BOARD_LISTS) tests/apt-packages.txt docs/apt-packages.txt
@@ -48,6 +49,7 @@ demo-packages:
 	@tests/install-packages.sh $(DEMO_LISTS)
 .PHONY: demo-plan demo-packages
 
+test: LISTS += $(HAWKBIT_LIST)
 test: packages $(STAMP) ## what CI runs: linters, unit, component, simulation, Debian 13's Python, boards
 	@mkdir -p build/log
 	nice -n 15 $(AS_ROOT) xargs -n 1 -P 2 $(BIN)/python -m twinslot_lab prepare --board \
@@ -73,11 +75,13 @@ test-debian13: $(STAMP) ## the tests of the client with Debian 13's own Python a
 	tests/debian13.sh
 
 test-hawkbit: $(STAMP) ## the list of an update server's situations on a real hawkBit: one of our own, or HAWKBIT=URL (admin:admin)
+	$(if $(HAWKBIT),,$(INSTALL) $(HAWKBIT_LIST))
 	$(AS_ROOT) env HAWKBIT="$(or $(HAWKBIT),start)" $(PYTEST) -q tests/component/test_hawkbit.py -k "hawkbit] or hawkbit-" --durations=5 \
 		--run-file=build/run/hawkbit.json
 .PHONY: test-hawkbit
 
 fleet: $(STAMP) ## 1,000 devices and two rollouts at a hawkBit of our own, or HAWKBIT=URL (quarter of an hour): build/bench/rollout-*.json
+	$(if $(HAWKBIT),,$(INSTALL) $(HAWKBIT_LIST))
 	env PYTHONPATH=tests:tests/component $(BIN)/python -m bench.rollout $(if $(HAWKBIT),--hawkbit "$(HAWKBIT)" --version "$(or $(VERSION),unknown)") \
 		$(if $(PID),--pid $(PID))
 .PHONY: fleet

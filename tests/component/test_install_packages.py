@@ -136,6 +136,31 @@ def test_a_target_installs_what_it_needs_and_no_more(target: str, folders: str) 
     assert [each.partition("/")[0] for each in lists] == folders.split()
 
 
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed here")
+@pytest.mark.parametrize(
+    ("words", "installs"),
+    [
+        ("check", False),
+        ("mutants", False),
+        ("packages", False),
+        ("test-hawkbit", True),
+        ("test-hawkbit HAWKBIT=http://127.0.0.1:8080", False),
+        ("fleet", True),
+        ("fleet HAWKBIT=http://127.0.0.1:8080", False),
+    ],
+)
+def test_java_is_installed_only_where_a_real_update_server_is_started(words: str, installs: bool) -> None:
+    plan = subprocess.run(["make", "-n", *words.split()], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    named = [line for line in plan.splitlines() if line.startswith("tests/install-packages.sh")]
+    packages = {
+        line.split()[0]
+        for each in named
+        for list_ in each.split()[1:]
+        for line in (ROOT / list_).read_text().splitlines()
+    }
+    assert ("maven" in packages) is installs
+
+
 WATCHED = ROOT / "tests/watched.sh"
 
 
