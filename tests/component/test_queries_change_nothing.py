@@ -303,6 +303,8 @@ def queries(device: HostDevice, bench: ReleaseBench, bus: Caller) -> dict[str, C
         ("log",),
         ("doctor",),
         ("info", image),
+        ("info", "--running"),
+        ("info", "--waiting"),
         ("install", "--dry-run", image),
         ("metrics",),
         ("device-key", "show"),

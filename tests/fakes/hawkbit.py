@@ -383,9 +383,9 @@ class _Web(ThreadingHTTPServer):
 
 
 @contextlib.contextmanager
-def serving(hawkbit: FakeHawkbit) -> Iterator[_Web]:
-    """Over HTTP on loopback; `hawkbit.url` is its address from here on."""
-    web = _Web(("127.0.0.1", 0), _Handler)
+def serving(hawkbit: FakeHawkbit, port: int = 0) -> Iterator[_Web]:
+    """Over HTTP on loopback, by chance or on a port; `hawkbit.url` is its address from here on."""
+    web = _Web(("127.0.0.1", port), _Handler)
     web.hawkbit, web.heads = hawkbit, []
     hawkbit.url = f"http://127.0.0.1:{web.server_address[1]}"
     thread = threading.Thread(target=web.serve_forever, kwargs={"poll_interval": 0.05})
