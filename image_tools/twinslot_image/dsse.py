@@ -83,11 +83,11 @@ def encoding(payload: bytes) -> bytes:
     return Envelope(payload, PAYLOAD_TYPE, {}).pae()
 
 
-def is_signed(key: SSlibKey, signature: Signature, covered: bytes) -> bool:
+def is_signed(key: Any, signature: Signature, covered: bytes) -> bool:
     """Whether a signature is by this key, over these bytes."""
     try:
         key.verify_signature(signature, covered)
-    except (UnverifiedSignatureError, VerificationError):
+    except (UnverifiedSignatureError, VerificationError, ValueError):  # the last: it is none of such a key
         return False
     return True
 

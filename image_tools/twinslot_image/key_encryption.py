@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives.ciphers.modes import CBC
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from cryptography.hazmat.primitives.padding import PKCS7
 
+from twinslot.core.der import der
+
 _N, _R, _P = 1 << 14, 8, 5
 _SALT = 16  # bytes
 _BLOCK = 16  # bytes; AES
@@ -37,20 +39,11 @@ def encrypt_key(plain: bytes, passphrase: bytes) -> bytes:
 
 
 def _encrypted(salt: bytes, vector: bytes, data: bytes) -> bytes:
-    numbers = b"".join(_der(_INTEGER, _number(value)) for value in (_N, _R, _P))
-    derivation = _der(_SEQUENCE, _der(_OID, _SCRYPT) + _der(_SEQUENCE, _der(_OCTETS, salt) + numbers))
-    cipher = _der(_SEQUENCE, _der(_OID, _AES_256_CBC) + _der(_OCTETS, vector))
-    algorithm = _der(_SEQUENCE, _der(_OID, _PBES2) + _der(_SEQUENCE, derivation + cipher))
-    return _der(_SEQUENCE, algorithm + _der(_OCTETS, data))
-
-
-def _der(tag: int, content: bytes) -> bytes:
-    """Tag, length, content; short and long form of the length (X.690 section 8.1.3)."""
-    length = len(content)
-    if length < 0x80:
-        return bytes([tag, length]) + content
-    size = length.to_bytes((length.bit_length() + 7) // 8, "big")
-    return bytes([tag, 0x80 | len(size)]) + size + content
+    numbers = b"".join(der(_INTEGER, _number(value)) for value in (_N, _R, _P))
+    derivation = der(_SEQUENCE, der(_OID, _SCRYPT) + der(_SEQUENCE, der(_OCTETS, salt) + numbers))
+    cipher = der(_SEQUENCE, der(_OID, _AES_256_CBC) + der(_OCTETS, vector))
+    algorithm = der(_SEQUENCE, der(_OID, _PBES2) + der(_SEQUENCE, derivation + cipher))
+    return der(_SEQUENCE, algorithm + der(_OCTETS, data))
 
 
 def _number(value: int) -> bytes:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from securesystemslib.exceptions import UnverifiedSignatureError
 from securesystemslib.formats import encode_canonical
 from securesystemslib.signer import CryptoSigner, Signature  # type: ignore[attr-defined]
 from tuf.api.metadata import Metadata, Root, Targets  # type: ignore[attr-defined]  # marked as export nowhere
@@ -22,6 +21,7 @@ from twinslot.core.errors import DeviceError, ImageError, Refusal, RefusedError
 from twinslot.core.fields import Fields
 from twinslot.image.wire import TrustDocuments
 from twinslot.trust.verify import check_documents
+from twinslot_image.dsse import is_signed
 from twinslot_image.key_change import TOP_ROLES, KeyChange, Need, names_of_new, refuse_shared, roles_of
 from twinslot_image.key_files import Documents, KeyDirectory, NewFile, parse_metadata, write_together
 from twinslot_image.key_words import named
@@ -200,7 +200,7 @@ def attach_to_proposal(proposal: Proposal, change: KeyChange, name: str, signatu
     """
     for key_id, key in _keys_needed(change, name).items():
         candidate = Signature(key_id, signature.hex())
-        if _verifies(key, candidate, covered(proposal, name)):
+        if is_signed(key, candidate, covered(proposal, name)):
             signatures = {**proposal.signed_by(name), key_id: candidate.signature}
             return proposal.with_signatures(name, signatures), key_id
     what = f"the signature was made by no key that the new {name} document needs"
@@ -219,7 +219,7 @@ def keep_valid(proposal: Proposal, change: KeyChange) -> Proposal:
         good = {
             key_id: sig
             for key_id, sig in proposal.signed_by(name).items()
-            if key_id in keys and _verifies(keys[key_id], Signature(key_id, sig), covered(proposal, name))
+            if key_id in keys and is_signed(keys[key_id], Signature(key_id, sig), covered(proposal, name))
         }
         proposal = proposal.with_signatures(name, good)
     return proposal
@@ -234,14 +234,6 @@ def _keys_needed(change: KeyChange, name: str) -> dict[str, Any]:
 def _key_of(change: KeyChange, need: Need, key_id: str) -> Any:
     roots = {root.version: root for root in (change.before.root, change.root) if root is not None}
     return roots[need.version].keys[key_id]
-
-
-def _verifies(key: Any, signature: Signature, data: bytes) -> bool:
-    try:
-        key.verify_signature(signature, data)
-    except (UnverifiedSignatureError, ValueError):
-        return False
-    return True
 
 
 def merge_proposals(proposals: Sequence[Proposal]) -> Proposal:

@@ -10,6 +10,7 @@ import re
 import textwrap
 from typing import Final
 
+from twinslot.core.der import der
 from twinslot.core.device_key import pem_of
 from twinslot.core.errors import DeviceError
 from twinslot.core.pkcs11_uri import Pkcs11Uri, parse_uri
@@ -55,7 +56,7 @@ def configuration(uri: Pkcs11Uri) -> bytes:
 
 def key_pem(uri: Pkcs11Uri) -> bytes:
     """A key file that holds the name of the key alone, as the provider reads it wherever OpenSSL loads a file."""
-    body = _der(_SEQUENCE, _der(_VISIBLE, _DESCRIPTION) + _der(_UTF8, uri.text.encode()))
+    body = der(_SEQUENCE, der(_VISIBLE, _DESCRIPTION) + der(_UTF8, uri.text.encode()))
     lines = textwrap.wrap(base64.b64encode(body).decode(), 64)
     return "\n".join(
         ("-----BEGIN PKCS#11 PROVIDER URI-----", *lines, "-----END PKCS#11 PROVIDER URI-----", "")
@@ -87,12 +88,3 @@ def point_pem(point: bytes) -> bytes:
         found = f"{len(point)} bytes"
         raise DeviceError("the decrypting worker sent no point", code="worker", expected=f"{_POINT} bytes", found=found)
     return pem_of(_P256 + point).encode()
-
-
-def _der(tag: int, content: bytes) -> bytes:
-    """Tag, length, content; short and long form of the length (X.690 section 8.1.3)."""
-    length = len(content)
-    if length < 0x80:
-        return bytes([tag, length]) + content
-    size = length.to_bytes((length.bit_length() + 7) // 8, "big")
-    return bytes([tag, 0x80 | len(size)]) + size + content

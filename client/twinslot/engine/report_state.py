@@ -5,20 +5,17 @@ Damaged or lost, it is begun anew: then everything is told again, with the ids t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from twinslot.core import stored
 from twinslot.core.backoff import Pause
 from twinslot.core.errors import DeviceError
 from twinslot.core.stored import Kept
-from twinslot.storage.sync import make_directory, write_whole
+from twinslot.storage.kept import read_kept, write_kept
 
 FILE_NAME: Final = "reported.json"
-_LIMIT: Final = 1 << 20  # bytes
 _PLACES_MAX: Final = 16  # destinations that are remembered
 
 
@@ -60,11 +57,7 @@ def read_state(directory: Path) -> ReportState:
     Args:
         directory: Of the record.
     """
-    try:
-        with (directory / FILE_NAME).open("rb") as file:
-            return stored.read(ReportState, json.loads(file.read(_LIMIT)))
-    except (OSError, ValueError, RecursionError):
-        return ReportState()
+    return read_kept(directory / FILE_NAME, ReportState) or ReportState()
 
 
 def write_state(directory: Path, state: ReportState) -> None:
@@ -75,10 +68,8 @@ def write_state(directory: Path, state: ReportState) -> None:
     """
     path = directory / FILE_NAME
     newest = sorted(state.places.items(), key=lambda each: each[1].at)[-_PLACES_MAX:]
-    table = stored.write(ReportState(dict(newest), state.failures, state.error, state.pause))
     try:
-        make_directory(directory, 0o755)
-        write_whole(path, json.dumps(table, indent=1).encode() + b"\n", 0o644)
+        write_kept(path, ReportState(dict(newest), state.failures, state.error, state.pause))
     except OSError as e:
         hint = "is the data partition mounted, and is there room?"
         raise DeviceError(f"'{path}' cannot be written", code="repository", found=e.strerror, hint=hint) from e

@@ -6,8 +6,6 @@ it is begun anew, too: then people are asked again, and the count of how long th
 
 from __future__ import annotations
 
-import contextlib
-import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,15 +14,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from twinslot.config.policy import ConsentConfig
-from twinslot.core import stored
 from twinslot.core.backoff import Moment
 from twinslot.core.consent import Consent, ConsentBounds, ConsentMode, approve, count, hold, is_over, missing
 from twinslot.core.errors import DeviceError, Refusal, RefusedError
 from twinslot.core.policy import Obstacle, ObstacleKind
-from twinslot.storage.sync import make_directory, write_whole
+from twinslot.storage.kept import read_kept, write_kept
 
 FILE_NAME: Final = "consent.json"
-_LIMIT: Final = 1 << 16  # bytes
 
 log = logging.getLogger(__name__)
 
@@ -115,9 +111,7 @@ class LocalConsent:
 
     def kept(self) -> Consent:
         """What was kept; new where there is nothing, or it cannot be read."""
-        with contextlib.suppress(OSError, ValueError, RecursionError), (self.directory / FILE_NAME).open("rb") as file:
-            return stored.read(Consent, json.loads(file.read(_LIMIT)))
-        return Consent()
+        return read_kept(self.directory / FILE_NAME, Consent) or Consent()
 
     @property
     def _mode(self) -> ConsentMode:
@@ -136,8 +130,7 @@ class LocalConsent:
     def _keep(self, consent: Consent) -> None:
         path = self.directory / FILE_NAME
         try:
-            make_directory(self.directory, 0o755)
-            write_whole(path, json.dumps(stored.write(consent), indent=1).encode() + b"\n", 0o644)
+            write_kept(path, consent)
         except OSError as e:
             hint = "is the data partition mounted, and is there room?"
             raise DeviceError(f"'{path}' cannot be written", code="consent", found=e.strerror, hint=hint) from e

@@ -9,9 +9,9 @@ from typing import Final
 
 from twinslot.core import stored
 from twinslot.core.waiting import Waiting
+from twinslot.storage.kept import read_kept
 
 FILE: Final = Path("/run/twinslot/waits.json")
-_LIMIT: Final = 1 << 20  # bytes
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +41,4 @@ class WaitsFile:
 
     def told(self) -> Waiting | None:
         """What was told last; None: nothing waits, or it cannot be read."""
-        try:
-            with self._path.open("rb") as file:
-                return stored.read(Waiting, json.loads(file.read(_LIMIT)))
-        except (OSError, ValueError, RecursionError):
-            return None
+        return read_kept(self._path, Waiting)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import logging
 import time
 from collections.abc import Callable
@@ -12,19 +10,17 @@ from pathlib import Path
 from typing import Final
 
 from twinslot.config.watch import WatchConfig
-from twinslot.core import stored
 from twinslot.core.backoff import Moment
 from twinslot.core.model import CheckResult
 from twinslot.core.watch import WatchSetting, WatchState, WatchStep, is_over, looked
 from twinslot.health.base import Check, CheckOptions, Runner
 from twinslot.health.systemd import UnitCheck
 from twinslot.health.value import ValueCheck
-from twinslot.storage.sync import make_directory, write_whole
+from twinslot.storage.kept import read_kept, write_kept
 
 FILE_NAME: Final = "watch.json"
 MARK: Final = Path("/run/twinslot/watch")  # without it the unit does not start
 LONGEST: Final = 600.0  # seconds for all signals of one look together
-_LIMIT: Final = 1 << 16  # bytes
 
 log = logging.getLogger(__name__)
 
@@ -78,17 +74,14 @@ class LocalWatch:
         before = self._kept()
         state, step = looked(before, transaction, self.moment(), self._setting, failed=failed)
         try:
-            make_directory(self.directory, 0o755)
-            write_whole(self.directory / FILE_NAME, json.dumps(stored.write(state), indent=1).encode() + b"\n", 0o644)
+            write_kept(self.directory / FILE_NAME, state)
         except OSError as e:  # watched for longer than is configured
             log.warning("what was seen of the release cannot be kept: %s", e.strerror)
         first = not (before.transaction == transaction and before.told)
         return step, first
 
     def _kept(self) -> WatchState:
-        with contextlib.suppress(OSError, ValueError, RecursionError), (self.directory / FILE_NAME).open("rb") as file:
-            return stored.read(WatchState, json.loads(file.read(_LIMIT)))
-        return WatchState()
+        return read_kept(self.directory / FILE_NAME, WatchState) or WatchState()
 
     @property
     def _setting(self) -> WatchSetting:
