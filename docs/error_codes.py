@@ -31,21 +31,32 @@ class Raised:
 
 @dataclass
 class Source:
-    """One module: its tree, and for each node the functions around it."""
+    """One module: its tree, for each node the functions around it, its calls by what they call, and its classes."""
 
     tool: str
     name: str
     tree: ast.Module
     around: dict[ast.AST, tuple[ast.FunctionDef, ...]] = field(default_factory=dict)
+    calls: dict[str, list[ast.Call]] = field(default_factory=dict)
+    classes: list[ast.ClassDef] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._note(self.tree, ())
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Call):
+                self.calls.setdefault(_called(node), []).append(node)
+            elif isinstance(node, ast.ClassDef):
+                self.classes.append(node)
 
     def _note(self, node: ast.AST, functions: tuple[ast.FunctionDef, ...]) -> None:
         self.around[node] = functions
         inner = (*functions, node) if isinstance(node, ast.FunctionDef) else functions
         for child in ast.iter_child_nodes(node):
             self._note(child, inner)
+
+    def within(self, node: ast.expr) -> list[ast.ClassDef]:
+        """The classes around a node of this module."""
+        return [each for each in self.classes if each.lineno <= node.lineno <= (each.end_lineno or each.lineno)]
 
 
 class Codes:
@@ -147,7 +158,7 @@ class Codes:
             case _:
                 yield None
 
-    def _held(self, source: Source, node: ast.AST, owner: str, attribute: str) -> Iterator[str | None]:
+    def _held(self, source: Source, node: ast.expr, owner: str, attribute: str) -> Iterator[str | None]:
         """What an object holds that its class was made with: the calls of the class of `self`, or of a parameter."""
         kinds = {
             ast.unparse(parameter.annotation)
@@ -156,9 +167,9 @@ class Codes:
             if parameter.arg == owner and parameter.annotation
         }
         for home in self._sources:
-            for kind in (each for each in ast.walk(home.tree) if isinstance(each, ast.ClassDef)):
+            for kind in home.classes:
                 inits = [each for each in kind.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"]
-                if inits and (node in ast.walk(kind) if owner == "self" else kind.name in kinds):
+                if inits and (kind in source.within(node) if owner == "self" else kind.name in kinds):
                     name = attribute.removeprefix("_")
                     if name in [parameter.arg for parameter in _parameters(inits[0])]:
                         yield from self._arguments(inits[0], name, home, called=kind.name)
@@ -188,11 +199,10 @@ class Codes:
         if (default := _default(function, parameter)) is not None:
             yield from self._values(home, default)
         for source in places:
-            for node in ast.walk(source.tree):
-                if isinstance(node, ast.Call) and _called(node) == called:
-                    given = dict(zip(names, node.args, strict=False)) | {k.arg: k.value for k in node.keywords if k.arg}
-                    if parameter in given:
-                        yield from self._values(source, given[parameter])
+            for node in source.calls.get(called, ()):
+                given = dict(zip(names, node.args, strict=False)) | {k.arg: k.value for k in node.keywords if k.arg}
+                if parameter in given:
+                    yield from self._values(source, given[parameter])
 
 
 def _called(call: ast.Call) -> str:
