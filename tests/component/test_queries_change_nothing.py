@@ -245,6 +245,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def bus(place: Path, bench: ReleaseBench) -> Iterator[Caller]:
     """The real service for the device there."""
+    shutil.rmtree(place, ignore_errors=True)  # tests are shared out: one without the service may have come before
     place.mkdir()
     config = HostDevice(place, bench).config
     with private_bus() as address:
