@@ -26,7 +26,7 @@ from twinslot.bus.server.server import serve
 from twinslot.cli.host import Host
 from twinslot.cli.main import main
 from twinslot.config.options import load
-from twinslot.core.attestation import COLUMNS, KIND, PREDICATE
+from twinslot.core.attestation import COLUMNS, KIND, PREDICATE, STATEMENT
 from twinslot.core.envelope import sign
 from twinslot.core.errors import TwinslotError
 from twinslot.core.model import SlotName
@@ -137,9 +137,11 @@ def test_what_the_device_signed_as_something_else_is_no_attestation(
     device: HostDevice, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     key = open_device_key(DeviceKeyFiles(device.directory / "data", ""))
+    said = verified(device, attested(device, capsys), capsys)[1]["said"]
     for kind, statement in (
         ("application/vnd.twinslot.audit-end+json", {"predicateType": PREDICATE}),
-        (KIND, {"_type": "https://in-toto.io/Statement/v1", "predicateType": "x", "predicate": {}, "subject": []}),
+        (KIND, {"_type": STATEMENT, "predicateType": "x", "predicate": {}, "subject": []}),
+        (KIND, {"_type": STATEMENT, "predicateType": "x", "predicate": said, "subject": []}),
         (KIND, {}),
     ):
         file = tmp_path / "statement"

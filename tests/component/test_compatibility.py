@@ -163,6 +163,17 @@ def test_an_audit_and_the_receipt_of_a_device_verify_and_the_update_is_explained
 
 
 @pytest.mark.verifies("REQ-CMP-01")
+def test_an_attestation_verifies_and_is_listed(version: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, key = str(version / "attestation/pump.json"), str(version / "attestation/pump.pem")
+    assert main(["--json", "verify-attestation", file, "--key", key, "--nonce", "5ca1ab1e"]) == 0
+    said = json.loads(capsys.readouterr().out)["said"]
+    assert (said["running"], said["state"], said["slots"]["a"]["release"]["sequence"]) == ("a", "idle", 10)
+    assert main(["--json", "inventory", file, "--key", key]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert (listed["release"], listed["floor_sequence"], listed["faults"]) == ("1.0", 10, 0)
+
+
+@pytest.mark.verifies("REQ-CMP-01")
 @pytest.mark.parametrize("number", [1, 2, 3])
 def test_a_patch_of_each_format_makes_what_it_made(version: Path, number: int) -> None:
     base = lzma.decompress((version / "patches/programs.xz").read_bytes())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from dossier_bench import CLIENT, DossierBench, bill, crash, matrix, power_cuts, provenance
 
 from twinslot_image.cli import main
@@ -33,6 +36,11 @@ def bench(made: DossierBench, tmp_path: Path) -> DossierBench:
     directory = tmp_path / "team"
     shutil.copytree(made.directory, directory)
     return DossierBench(type(made.team)(directory))
+
+
+def pae(kind: str, body: bytes) -> bytes:
+    """What DSSE has signed."""
+    return b"DSSEv1 %d %b %d %b" % (len(kind), kind.encode(), len(body), body)
 
 
 def states(out: Path) -> dict[str, str]:
@@ -190,6 +198,22 @@ def test_what_is_of_another_client_or_image_is_refused_all_at_once(
     codes = sorted(reason["code"] for reason in reasons)
     assert codes == ["refused.approval"] + ["refused.other-client"] * 2 + ["refused.other-image"] * 3
     assert all(reason["expected"] and reason["found"] for reason in reasons)
+
+
+@pytest.mark.verifies("REQ-EVI-01", "REQ-EVI-03")
+def test_an_approval_that_no_key_of_its_role_signed_is_refused(
+    bench: DossierBench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [approval] = bench.directory.glob("*.approval.json")
+    envelope = json.loads(approval.read_text())
+    covered = pae(envelope["payloadType"], base64.b64decode(envelope["payload"]))
+    engineer = load_pem_private_key(bench.key("engineering").read_bytes(), None)
+    assert isinstance(engineer, Ed25519PrivateKey)
+    signature = {"keyid": envelope["signatures"][0]["keyid"], "sig": base64.b64encode(engineer.sign(covered)).decode()}
+    envelope["signatures"] = [signature]
+    approval.write_text(json.dumps(envelope, separators=(",", ":"), sort_keys=True))
+    [reason] = refused(bench, tmp_path / "dossier", capsys)
+    assert (reason["code"], reason["found"]) == ("refused.approval", "signed by no key of role 'clinical'")
 
 
 @pytest.mark.verifies("REQ-EVI-03")

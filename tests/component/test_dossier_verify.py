@@ -366,6 +366,7 @@ def verified(forger: Forger, out: Path) -> tuple[int, set[tuple[str, str]]]:
     return done.returncode, {(kind, where) for kind, where, *_ in lines}
 
 
+@pytest.mark.verifies("REQ-EVI-02", "REQ-EVI-04")
 def test_a_good_dossier_has_no_finding_but_what_it_says_itself(good: Forger, tmp_path: Path) -> None:
     status, found = verified(good, tmp_path / "dossier")
     assert found == {("missing", "coverage")}

@@ -99,9 +99,10 @@ def test_a_retired_device_keeps_no_secret_takes_no_update_and_its_receipt_verifi
     device: HostDevice, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert call(device, "retire", "--reason", "sold") == 2, "it must be meant"
-    assert (device.directory / "data/device-key.pem").exists()
     capsys.readouterr()
-    assert call(device, "retire", "--reason", "sold", "--yes") == 0
+    with (device.directory / "data/device-key.pem").open("rb") as key:
+        assert call(device, "retire", "--reason", "sold", "--yes") == 0
+        assert set(key.read()) == {0}, "overwritten before it was removed"
     receipt = device.directory / "receipt"
     receipt.write_text(capsys.readouterr().out)
     assert_gone(device)

@@ -48,6 +48,8 @@ from twinslot_image.cli import main
 from twinslot_image.cli_parser import make_parser as make_image_parser
 from twinslot_image.outputs import Target
 from twinslot_image.patch import make_patch
+from twinslot_lab.try_device.cli import workbench
+from twinslot_lab.try_device.releases import FACTORY
 
 HERE: Final = Path(__file__).parent
 MADE: Final = "1795910400"  # seconds: 2026-11-29T00:00:00Z
@@ -378,6 +380,21 @@ def write_audit(target: Path) -> None:
     (folder / "retirement.json").write_text(json.dumps(receipt.as_dict(), sort_keys=True) + "\n")
 
 
+def write_attestation(target: Path) -> None:
+    """What a device says of itself when it is asked, and its key; the verb is asked, as root."""
+    folder = target / "attestation"
+    folder.mkdir()
+    with tempfile.TemporaryDirectory() as place, workbench(Path(place) / "device", (FACTORY,), FACTORY) as bench:
+        device = bench.machine
+        device.power_on()
+        for words in ("boot", "device-key init"):
+            device.run("twinslot", *words.split())
+        public = json.loads(device.run("twinslot", "device-key", "show", "--json").stdout)["public"]
+        (folder / "pump.pem").write_text(public)
+        (folder / "pump.json").write_text(device.run("twinslot", "attest", "--nonce", "5ca1ab1e").stdout)
+        device.off()
+
+
 if __name__ == "__main__":
     os.environ["SOURCE_DATE_EPOCH"] = MADE
     directory = Path(sys.argv[1])
@@ -394,6 +411,7 @@ if __name__ == "__main__":
     write_repository(directory)
     write_report(directory)
     write_audit(directory)
+    write_attestation(directory)
     shutil.copy(DESCRIPTION, directory)
     (directory / "record/record.sqlite-journal").unlink()
     (directory / "words.json").write_text(json.dumps(dict(words()), indent=1) + "\n")

@@ -26,8 +26,13 @@ from twinslot.bootloader.uboot import rawenv
 from twinslot.config.options import load
 from twinslot.core.address import follow, parse_address
 from twinslot.core.approvals import parse_approvals
+from twinslot.core.attestation import ATTESTATION, KIND, anomalies, inventory_row, verify_attestation
+from twinslot.core.audit_explain import account_of
+from twinslot.core.audit_export import read_export, verify_export
 from twinslot.core.boot_variables import read_state
 from twinslot.core.canonical import encode, parse_document
+from twinslot.core.device_key import PublicPart
+from twinslot.core.envelope import loads, read_statement
 from twinslot.core.errors import TransportError, TwinslotError
 from twinslot.core.lifecycle import State
 from twinslot.core.manifest import parse_manifest
@@ -43,6 +48,7 @@ from twinslot.image.reader import Reader
 from twinslot.image.wire_blocks import build_blocks_head, parse_blocks_head
 from twinslot.transport.http import answers
 from twinslot.transport.http.retry import Broken
+from twinslot.trust.device_key import verifies
 from twinslot.trust.repository_messages import decode_document_request, decode_fresh, decode_question
 from twinslot.trust.verdict import TrustRequest, decode_request, decode_verdict
 from twinslot.trust.verify import verify
@@ -236,6 +242,44 @@ def offers(data: bytes) -> None:
         parse_approvals(data)
 
 
+class _Signed:
+    """The sample of an export and of an attestation, as they were made, and whose they are."""
+
+    def __init__(self) -> None:
+        released = max(DATA.glob("[0-9]*.*"))
+        self.audit = (released / "audit/pump.audit").read_bytes()
+        self.attestation = (released / "attestation/pump.json").read_bytes()
+        self.auditor, self.asker = (
+            PublicPart.from_pem((released / name).read_bytes()) for name in ("audit/pump.pem", "attestation/pump.pem")
+        )
+        self.rows = read_export(self.audit.splitlines()).rows
+
+
+signed = cache(_Signed)
+
+
+def audit(data: bytes) -> None:
+    """An export: verified, it has the rows of the one that the device signed; its updates are replayed in any case."""
+    good = signed()
+    with suppress(TwinslotError):
+        export = read_export(data.splitlines())
+        with suppress(TwinslotError):
+            account_of(export.rows, "last").as_dict()
+        verify_export(export, [good.auditor], verifies)
+        assert export.rows == good.rows
+
+
+def attestation(data: bytes) -> None:
+    """What a device says of itself: verified, it says what was signed."""
+    good = signed()
+    with suppress(TwinslotError):
+        statement = read_statement(loads(data, ATTESTATION), KIND, ATTESTATION)
+        said = verify_attestation(statement, [good.asker], verifies)
+        assert statement.payload == read_statement(json.loads(good.attestation), KIND, ATTESTATION).payload
+        inventory_row(said)
+        anomalies(said)
+
+
 @cache
 def folder() -> Path:
     """A root directory with a configuration, for those parsers that read files."""
@@ -288,6 +332,8 @@ rootfs = "/dev/disk/by-partlabel/slot_b"
 
 TARGETS: Final[dict[str, Target]] = {
     "addresses": Target(addresses, lambda: [b"https://u:p@h:8443/a%20b?q#f\n../x", b"http://[::1%25eth0]/\n//h/"], 400),
+    "attestation": Target(attestation, lambda: [signed().attestation], 8000),
+    "audit": Target(audit, lambda: [signed().audit], 8000),
     "blocks": Target(blocks, lambda: [data[:4096] for data in _released(".twinblocks")], 4096),
     "configuration": Target(configuration, lambda: [_CONFIG], 2000),
     "environment": Target(environment, lambda: [rawenv.encode({"slot": "a", "slot_b": "bad"}, 256, 1)], 600),

@@ -17,7 +17,7 @@ from twinslot.core.lifecycle import BOOT_EVENTS, CLOSING, TABLE, Effect, Event, 
 from twinslot.core.replay import UpdateAccount, UpdateRow, image_differences, replay
 
 ID = "1" * 32
-HISTORIES = int(os.environ.get("TWINSLOT_HISTORIES", "2000"))
+HISTORIES = int(os.environ.get("TWINSLOT_HISTORIES", "10000"))
 SEED = int(os.environ.get("TWINSLOT_SEED", "20261130"))
 _OUTCOMES = {Effect.CLOSE_COMMITTED: "committed", Effect.ABANDON: "abandoned"}
 
@@ -119,6 +119,7 @@ GOOD = [
         ([*GOOD[:2], row(3, "healthy", "committing")], "row 3: event 'healthy' cannot happen in state 'written'"),
         ([*GOOD, row(8, "activate", "armed")], "row 8: the update had ended as 'committed'"),
         ([*GOOD[:1], row(2, "rolled-back", "idle", outcome="rolled-back")], "row 2: what was never armed is abandoned"),
+        ([row(1, "committed", "idle", outcome="committed")], "row 1: no event ends state 'idle' as 'committed'"),
         ([*GOOD[:1], row(2, "verified", "of a newer client")], "row 2: state 'of a newer client' is none of this"),
     ],
 )
