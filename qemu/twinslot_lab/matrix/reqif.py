@@ -7,6 +7,7 @@ are relations. The same matrix is always the same bytes, so every date is the sa
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 from xml.etree import ElementTree as ET
@@ -31,8 +32,9 @@ _OBJECTS: Final[Mapping[str, tuple[str, ...]]] = {
         "Subject",
     ),
     "risk": ("ReqIF.ForeignID", "ReqIF.Name", "ReqIF.Text", "Maker"),
-    "test": ("ReqIF.ForeignID", "Outcome", "Runs"),
+    "test": ("ReqIF.ForeignID", "ReqIF.Name", "Outcome", "Runs"),
 }
+_NO_UID: Final = re.compile(r"[^\w()\-/.: ]", re.ASCII)  # StrictDoc's grammar of a UID has no others
 _RELATIONS: Final = ("controls", "verifies")
 
 Values = Mapping[str, str]
@@ -73,6 +75,12 @@ def _named(identifier: str, name: str) -> dict[str, str]:
 def _id(kind: str, name: str) -> str:
     """An identifier is an XML name; the same thing has the same one in each export."""
     return f"{kind}-{hashlib.sha256(name.encode()).hexdigest()[:32]}"
+
+
+def _uid(test: str) -> str:
+    """The name of a test in the letters that tools take for an id; two tests never have the same."""
+    plain = _NO_UID.sub("_", test)
+    return plain if plain == test else f"{plain}-{hashlib.sha256(test.encode()).hexdigest()[:8]}"
 
 
 def _xml(text: str) -> str:
@@ -116,7 +124,8 @@ def _objects(matrix: Matrix) -> Iterable[tuple[str, str, Values]]:
         told = {"ReqIF.ForeignID": risk.id, "ReqIF.Name": risk.title, "ReqIF.Text": risk.harm, "Maker": risk.maker}
         yield "risk", risk.id, told
     for test in matrix.tests:
-        yield "test", test.test, {"ReqIF.ForeignID": test.test, "Outcome": test.outcome, "Runs": " ".join(test.runs)}
+        told = {"ReqIF.ForeignID": _uid(test.test), "ReqIF.Name": test.test}
+        yield "test", test.test, told | {"Outcome": test.outcome, "Runs": " ".join(test.runs)}
 
 
 def _spec_objects(parent: ET.Element, objects: Iterable[tuple[str, str, Values]]) -> None:
@@ -125,6 +134,8 @@ def _spec_objects(parent: ET.Element, objects: Iterable[tuple[str, str, Values]]
         _below(_below(made, "TYPE"), "SPEC-OBJECT-TYPE-REF").text = f"kind-{kind}"
         below = _below(made, "VALUES")
         for key, value in values.items():
+            if not value:  # an attribute without a value is left out; StrictDoc refuses an empty one
+                continue
             held = _below(below, "ATTRIBUTE-VALUE-STRING", **{"THE-VALUE": value})
             _below(_below(held, "DEFINITION"), "ATTRIBUTE-DEFINITION-STRING-REF").text = _attribute(kind, key)
 
