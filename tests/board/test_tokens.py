@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from board.audit_of_board import TakenOff
 from device_token import PIN, DeviceToken
 from twinslot_image.cli import main as image_tool
 from twinslot_lab.demo import FACTORY, GOOD
@@ -53,6 +54,7 @@ def polled(board: QemuBoard) -> dict[str, Any]:
     return dict(status["repository"])
 
 
+@pytest.mark.verifies("S25", "REQ-AUD-03")
 @pytest.mark.long
 def test_a_release_signed_by_keys_that_were_born_in_a_token_is_offered_installed_tried_and_committed(
     team: ReleaseTeam, board_factory: BoardFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -79,3 +81,7 @@ def test_a_release_signed_by_keys_that_were_born_in_a_token_is_offered_installed
     status = Product(board).wait_idle()
     assert (status["last"]["outcome"], status["slots"]["b"]["state"]) == ("committed", "good")
     assert Product(board).digest_of_root((tmp_path / "slot.img").stat().st_size) == team.image(GOOD).digest
+    taken = TakenOff.of(board, tmp_path / "taken")
+    assert taken.verified()["breaks"] == []
+    account = taken.explained("--image", str(image))
+    assert (account["outcome"], account["differences"]) == ("committed", []), "of this very image, by the rows alone"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from board.audit_of_board import TakenOff
 from board.conftest import TrialFactory
 from twinslot_image.factory.disk import write_at
 from twinslot_lab import demo
@@ -160,13 +161,21 @@ def test_a_newer_client_that_rolls_back_leaves_a_record_that_the_old_one_reads(t
     assert {row["release"]["channel"] for row in updates} == {"stable"}, "also what the old one does not know"
 
 
-def test_a_wiped_data_partition_does_not_open_the_way_to_a_downgrade(
-    team: ReleaseTeam, trial_board: TrialFactory
+@pytest.mark.verifies("S25", "REQ-AUD-02", "REQ-AUD-03")
+def test_a_wiped_data_partition_does_not_open_the_way_to_a_downgrade_and_is_told_in_the_audit(
+    team: ReleaseTeam, trial_board: TrialFactory, tmp_path: Path
 ) -> None:
     board = trial_board(GOOD)
     board.power_on()
     board.wait_up(slot="b")
     assert Product(board).wait_idle()["floors"]["sequence"] == GOOD.sequence
+    kept = TakenOff.of(board, tmp_path / "before")
+    assert kept.verified()["breaks"] == []
+    account = kept.explained()
+    assert (account["outcome"], account["differences"]) == ("committed", [])
+    said = kept.said()
+    assert (said["running"], said["slots"]["b"]["release"]["sequence"]) == ("b", GOOD.sequence)
+    assert said["audit"]["holds"]
     board.cut()
     start, size = board.files.board.disk.partitions()["data"]
     with board.disk.open("r+b") as disk:
@@ -174,6 +183,12 @@ def test_a_wiped_data_partition_does_not_open_the_way_to_a_downgrade(
         disk.write(bytes(size))
     board.power_on()
     board.wait_up(slot="b")
+    Product(board).wait_idle()
+    anew = TakenOff.of(board, tmp_path / "after")
+    (broken,) = anew.verified()["breaks"]
+    number, _, link = broken["fields"]["anchor"].partition("-")
+    assert link in {row["hash"] for row in kept.rows() if row["number"] == int(number)}, "the export of before has them"
+    assert anew.refused(kept.key) == "refused.audit-other-device", "the key was on the partition, too"
     older = team.image(LabRelease("1.5", 15))
     with FileServer(older.path.parent) as server, pytest.raises(GuestError, match="downgrade"):
         Product(board).install(server.url(older.path.name))
