@@ -20,6 +20,9 @@ KEY ?= build/dossier/key.pem
 DEMO_LISTS := qemu/apt-packages.txt
 HAWKBIT_LIST := tests/apt-packages-hawkbit.txt
 RUNS := build/run/host.json build/run/hawkbit.json build/run/board.json
+RUNS := build/run/host.json build/run/board.json
+TESTED := bootloader_hooks client/twinslot systemd
+COVERED ?= tests/unit
 BOARD_LISTS := $(DEMO_LISTS) qemu/apt-packages-all-boards.txt debian/apt-packages.txt
 LISTS := $(BOARD_LISTS) tests/apt-packages.txt docs/apt-packages.txt
 INSTALL := @tests/install-packages.sh
@@ -121,8 +124,14 @@ bench-quick: packages $(STAMP) ## the same on small images, to see that it works
 matrix: $(STAMP) ## join requirements, risks, code and the last runs of the tests: build/matrix/matrix.html
 	$(AS_ROOT) $(BIN)/python -m twinslot_lab matrix --requirements docs/requirements print $(RUNS) --output build/matrix \
 		--source bootloader_hooks client image_tools/twinslot_image qemu/rootfs systemd \
-		--subject bootloader_hooks client/twinslot systemd --title "Twinslot: requirements, risks, code, tests"
+		--subject $(TESTED) --title "Twinslot: requirements, risks, code, tests"
 .PHONY: matrix
+
+coverage: $(STAMP) ## how much of the code the unit tests reach, bound to the client (COVERED: others): build/coverage.json
+	$(AS_ROOT) $(BIN)/coverage run --data-file build/coverage.data \
+		--context "subject=$$($(BIN)/python -m twinslot_lab matrix subject $(TESTED))" -m pytest -q -p no:cacheprovider $(COVERED)
+	$(AS_ROOT) $(BIN)/coverage json --data-file build/coverage.data --show-contexts -o build/coverage.json
+.PHONY: coverage
 
 dossier: $(STAMP) ## this release's own dossier, from the last runs; KEY=FILE signs: build/dossier/out/dossier.html
 	@mkdir -p build/dossier build/log

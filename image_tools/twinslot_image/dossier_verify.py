@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 SECTIONS = ["summary", "changes", "touched", "matrix", "coverage", "power-cuts", "crash-states", "sbom"]
 SECTIONS += ["vulnerabilities", "provenance", "reproducibility", "approvals", "anomalies", "deployment", "keys"]
 PLANNED = ("clinical", "model")  # classes of change that have the section pccp, too
-INDEX, SIZE_MAX = "index.dsse.json", 64 * 1024 * 1024  # bytes of one file
+INDEX, SIZE_MAX, OTHER = "index.dsse.json", 64 << 20, "of another client than the dossier"  # bytes of one file
 OUTER = ("application/vnd.in-toto+json", "https://in-toto.io/Statement/v1")
 TYPES = {"index": "tag:twinslot.org,2026:dossier/1", "approval": "tag:twinslot.org,2026:approval/1"}
 TYPES["figure"] = "https://in-toto.io/attestation/test-result/v0.1"
@@ -91,9 +91,7 @@ def sha256(data: bytes) -> str:
 class Dossier:
     """One look at a directory; `findings` has what was found. The rest is as on the command line."""
 
-    def __init__(
-        self, directory: Path, keys: list[bytes], root: bytes | None, signer: str = "", roles: Iterable[str] = ()
-    ) -> None:
+    def __init__(self, place: Path, keys: list[bytes], root: bytes | None, signer: str, roles: Iterable[str]) -> None:
         self.root, self.signer, self.roles = root, signer, roles
         self.findings: list[Finding] = []
         self.accepted = [load_pem_public_key(pem) for pem in keys]  # of the index and of figures
@@ -101,7 +99,7 @@ class Dossier:
         self.delegated: dict[str, dict[str, Any]] = {}  # role by name
         self.held: dict[str, Any] = {}  # key by id
         self.index: dict[str, Any] = {}
-        self.read(directory)
+        self.read(place)
         for name in ("trust", "check_index", "manifest", "sections", "figures", "approvals", "bound"):
             try:
                 getattr(self, name)()
@@ -206,12 +204,11 @@ class Dossier:
         """Each figure is signed, of this client, and says what its own files say."""
         for row in self.index["sections"]:
             name, id_ = row["figure"], row["id"]
-            bare = id_ in ("matrix", "power-cuts", "crash-states") and row["state"] in ("there", "not passed")
+            bare = id_ in SECTIONS[3:7] and row["state"] in ("there", "not passed")  # matrix to crash-states
             self.must(name or not bare, "forged", id_, "a result without a signed figure")
             if name in self.files:
                 statement = self.statement(name, "figure", self.accepted, "none of the keys that may")
-                of = statement["subject"][0]["digest"]["sha256"]
-                self.must(of == self.index["client"], "stale", name, "of another client than the dossier")
+                self.must(statement["subject"][0]["digest"]["sha256"] == self.index["client"], "stale", name, OTHER)
                 self.figure(row, statement["predicate"])
 
     def figure(self, row: dict[str, Any], said: dict[str, Any]) -> None:
@@ -231,8 +228,12 @@ class Dossier:
             lines = [json.loads(line) for line in self.files[name].splitlines() if line]
             return not [1 for line in lines if line.get("subject") == client and line["outcome"] == "BRICK"]
         whole = json.loads(self.files[name])
+        if id_ == "coverage":  # each line was reached under a context that names the client
+            said = {one for file in whole["files"].values() for each in file["contexts"].values() for one in each}
+            self.must({one.partition("|")[0] for one in said} == {f"subject={client}"}, "stale", name, OTHER)
+            return bool(said)
         for made in whole.get("campaigns") or [{"made_of": whole}]:
-            self.must(made["made_of"].get("subject") == client, "stale", name, "of another client than the dossier")
+            self.must(made["made_of"].get("subject") == client, "stale", name, OTHER)
         if id_ == "matrix":
             return bool(whole["runs"]) and not whole["faults"] and not any(run["failed"] for run in whole["runs"])
         return bool(whole.get("cuts", whole.get("states"))) and not whole.get("bricks", whole.get("bad"))
@@ -242,8 +243,8 @@ class Dossier:
         for name in (each for each in self.files if each.startswith("approvals/")):
             role = json.loads(base64.b64decode(json.loads(self.files[name])["payload"]))["predicate"]["role"]
             statement = self.statement(name, "approval", self.keys_of(role), f"no key of role '{role}'")
-            of = statement["subject"][0]["digest"]["sha256"]
-            self.must(of == self.index["manifest"], "forged", name, "of another manifest")
+            of = statement["subject"][0]["digest"]["sha256"] == self.index["manifest"]
+            self.must(of, "forged", name, "of another manifest")
             built = json.loads(self.files["image/manifest.json"])["signed"]["x-twinslot"]["built"]
             self.must(statement["predicate"]["time"] >= built, "stale", name, "dated before the image was built")
 
@@ -254,9 +255,9 @@ class Dossier:
             builds = json.loads(self.files[name])
             same = builds["first"] and builds["equal"] == (builds["first"] == builds["second"])
             self.must(same, "forged", name, "says of the two builds what their digests do not")
-        if "image/manifest.json" not in self.files:
+        if not (manifest := self.files.get("image/manifest.json")):
             return
-        targets = json.loads(self.files["image/manifest.json"])["signed"]["targets"]
+        targets = json.loads(manifest)["signed"]["targets"]
         digests = {name: each["hashes"]["sha256"] for name, each in targets.items()}
         payloads = {digests[name] for name, each in targets.items() if each["custom"]["kind"] == "payload"}
         for name in (each for each in self.files if each.startswith("image/attachments/")):
@@ -270,8 +271,7 @@ class Dossier:
             ours = {each["digest"].get("sha256") for each in of} & {*payloads, self.index["manifest"]}
             self.must(ours, "forged", name, "the provenance of another image")
         for name in rows.get("deployment", []):
-            offered = sha256(self.files["image/manifest.json"]).encode() in self.files[name]
-            self.must(offered, "stale", name, "does not offer this image")
+            self.must(sha256(manifest).encode() in self.files[name], "stale", name, "does not offer this image")
 
 
 def main() -> int:

@@ -170,6 +170,13 @@ def _add_matrix(verbs: _Verbs) -> None:
     printing.add_argument("--subject", nargs="+", type=Path, default=[], metavar="PATH", help=about)
     printing.add_argument("--output", type=Path, default=Path("matrix"), metavar="DIR", help="where it goes (matrix)")
     printing.add_argument("--title", default="Traceability matrix", help="of the page")
+    naming = below.add_parser(
+        "subject",
+        help="print the digest of what is tested",
+        description="Print the SHA-256 of what runs are about, as they and the matrix have it.",
+        examples=(f"{PROGRAM} matrix subject client",),
+    )
+    naming.add_argument("paths", nargs="+", type=Path, metavar="PATH", help=about)
     reviewing = below.add_parser(
         "review",
         help="say that the text of requirements or risks was read and is right",

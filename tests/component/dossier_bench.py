@@ -88,6 +88,16 @@ def crash(subject: str = CLIENT, bad: int = 0) -> dict[str, Any]:
     return {"subject": subject, "states": 100, "distinct": 80, "bad": bad, "phases": phases}
 
 
+def coverage(subject: str = CLIENT, percent: float = 97.0) -> dict[str, Any]:
+    """What coverage.py writes with `--show-contexts`; without a subject as without that option."""
+    file: dict[str, Any] = {"executed_lines": [1, 2]}
+    if subject:
+        file["contexts"] = {"1": [f"subject={subject}"], "2": [f"subject={subject}|test_it"]}
+    totals = {"num_statements": 100, "covered_lines": 97, "percent_covered": percent}
+    meta = {"timestamp": "2026-11-01T10:00:00", "version": "7.6"}
+    return {"meta": meta, "files": {"twinslot/app.py": file}, "totals": totals}
+
+
 def bill(digest: str) -> dict[str, Any]:
     """A bill of materials of a payload."""
     component = {"type": "operating-system", "name": "Pump", "hashes": [{"alg": "SHA-256", "content": digest}]}
@@ -148,15 +158,13 @@ class DossierBench:
         rows = [{"criterion": "sensitivity", "baseline": "97.1 %", "modified": "98.0 %", "limit": "97 %", "met": True}]
         old = matrix("0" * 64)
         old["requirements"][0]["fingerprint"] = "f" * 32
-        totals = {"num_statements": 100, "covered_lines": 97, "percent_covered": 97.0}
-        meta = {"timestamp": "2026-11-01T10:00:00", "version": "7.6"}
         for name, content in {
             "dossier.toml": TOML,
             "summary.md": "# 2026.11\n\nThe alarm is louder, since it was not heard in intensive care (PR-118).\n",
             "changes.json": {"packages": {"changed": ["libc6"]}},
             "matrix.json": matrix(),
             "before.json": old,
-            "coverage.json": {"meta": meta, "totals": totals},
+            "coverage.json": coverage(),
             "report.json": power_cuts(),
             "ledger.jsonl": json.dumps(cut(9, subject=CLIENT)) + "\n" + json.dumps(cut(8, subject="d" * 64)) + "\n",
             "crash.json": crash(),

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from dossier_bench import CLIENT, DossierBench, bill, crash, matrix, power_cuts, provenance
+from dossier_bench import CLIENT, DossierBench, bill, coverage, crash, matrix, power_cuts, provenance
 
 from twinslot_image.cli import main
 from twinslot_lab.client_digest import TESTED, client_subject
@@ -65,7 +65,7 @@ def test_a_release_with_all_its_evidence_has_a_whole_dossier(bench: DossierBench
     assert bench.dossier(out) == 0
     found = states(out)
     assert len(found) == 16
-    assert {id_ for id_, state in found.items() if state != "there"} == {"coverage"}
+    assert {id_ for id_, state in found.items() if state != "there"} == set()
     page = (out / "dossier.html").read_text()
     for words in (
         "A. Weber",
@@ -187,6 +187,7 @@ def test_what_is_of_another_client_or_image_is_refused_all_at_once(
     bench: DossierBench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bench.write("report.json", power_cuts("e" * 64))
+    bench.write("coverage.json", coverage("e" * 64))
     bench.write("crash.json", crash("e" * 64))
     bench.write("sbom.cdx.json", bill("e" * 64))
     bench.write("offers.json", {"offers": []})
@@ -196,7 +197,7 @@ def test_what_is_of_another_client_or_image_is_refused_all_at_once(
     assert main(["approve", str(other), *words, "-o", str(bench.directory / "pump.twin.x.approval.json")]) == 0
     reasons = refused(bench, tmp_path / "dossier", capsys)
     codes = sorted(reason["code"] for reason in reasons)
-    assert codes == ["refused.approval"] + ["refused.other-client"] * 2 + ["refused.other-image"] * 3
+    assert codes == ["refused.approval"] + ["refused.other-client"] * 3 + ["refused.other-image"] * 3
     assert all(reason["expected"] and reason["found"] for reason in reasons)
 
 
@@ -230,6 +231,20 @@ def test_cuts_of_other_clients_in_the_ledger_are_not_counted(bench: DossierBench
 
 
 @pytest.mark.verifies("REQ-EVI-03")
+@pytest.mark.parametrize("given", [coverage(""), coverage("a test")], ids=["no contexts", "other contexts"])
+def test_coverage_that_does_not_say_of_which_client_it_is_is_unbound(
+    bench: DossierBench, tmp_path: Path, given: object
+) -> None:
+    bench.write("coverage.json", given)
+    out = tmp_path / "dossier"
+    assert bench.dossier(out) == 0
+    assert states(out)["coverage"] == "unbound"
+    words = ("--root", str(bench.team.root), "--signer", "engineering", "--roles", "engineering,clinical")
+    assert main(["dossier", "verify", str(out), *words]) == 0, "said, and not forged"
+    assert main(["dossier", "verify", str(out), *words, "--complete"]) == 4
+
+
+@pytest.mark.verifies("REQ-EVI-03")
 @pytest.mark.parametrize(
     ("name", "content", "code"),
     [
@@ -249,6 +264,8 @@ def test_cuts_of_other_clients_in_the_ledger_are_not_counted(bench: DossierBench
         ("ledger.jsonl", "{}\n", "image.evidence"),
         ("crash.json", {"states": True}, "image.evidence"),
         ("coverage.json", {"totals": {}}, "image.evidence"),
+        ("coverage.json", coverage() | {"files": {"x": {"contexts": {"1": [7]}}}}, "image.evidence"),
+        ("coverage.json", coverage() | {"files": [1]}, "image.evidence"),
         ("sbom.cdx.json", {"components": []}, "image.evidence"),
         ("comparison.json", {"rows": []}, "image.evidence"),
         ("provenance.json", {"payload": "?"}, "image.evidence"),

@@ -82,6 +82,22 @@ def test_the_page_works_from_the_release_guides_directory(place: Path) -> None:
     assert run(place, f"{alone.strip()} || [ $? = 1 ]") == found
 
 
+def test_the_coverage_of_the_page_says_of_which_client_it_is(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text("def limit(pressure):\n    return min(pressure, 90)\n")
+    (tmp_path / "test_app.py").write_text("import app\ndef test_limit():\n    assert app.limit(100) == 90\n")
+    programs = f'export PATH="{Path(sys.executable).parent}:$PATH"\n'
+    run(tmp_path, programs + BLOCKS["coverage"])
+    client = run(tmp_path, f"{programs}python -m twinslot_lab matrix subject app.py").strip()
+    (tmp_path / "dossier.toml").write_text(
+        f'product = "Pump"\nrelease = "2026.11"\nclient = "{client}"\n[documents]\ncoverage = "coverage.json"\n'
+    )
+    run(tmp_path, f"{programs}openssl genpkey -algorithm ed25519 -out key.pem")
+    run(tmp_path, "twinslot-image dossier make dossier.toml -o out --key key.pem")
+    sections = json.loads((tmp_path / "out/dossier.json").read_text())["sections"]
+    [coverage] = [each for each in sections if each["id"] == "coverage"]
+    assert (coverage["state"], coverage["figure"]["client"]) == ("there", client)
+
+
 def test_the_page_names_each_key_of_a_dossier_s_description() -> None:
     page = PAGE.read_text()
     for key in (*request.ONE, *request.MANY, *request.PCCP_FILES, "client", "class", "modification", "first", "second"):

@@ -39,7 +39,7 @@ def test_a_cut_that_stands_in_the_ledger_is_not_added_again(tmp_path: Path) -> N
 def test_a_line_says_of_which_client_it_is_in_the_matrix_words(tmp_path: Path) -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
     assert list(TESTED) == settings["twinslot_subject"]
-    assert f"--subject {' '.join(TESTED)}" in (ROOT / "Makefile").read_text()
+    assert f"TESTED := {' '.join(TESTED)}\n" in (ROOT / "Makefile").read_text()
     assert client_subject() == digest_of(ROOT, [ROOT / each for each in TESTED])
     assert client_subject(tmp_path) == "", "without a checkout nobody can say"
     assert ledger.entry(line(0, tmp_path), "abc", "d" * 64)["subject"] == "d" * 64

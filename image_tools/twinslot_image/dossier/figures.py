@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +24,7 @@ _POWER_CUTS: Final = "a report of 'twinslot_lab powercut', or its ledger"
 _CRASH: Final = "a report of 'twinslot_lab crash'"
 _COVERAGE: Final = "the JSON of 'coverage json'"
 _BRICK: Final = "BRICK"
+_SUBJECT: Final = re.compile(r"subject=([0-9a-f]{64})", re.ASCII)
 
 
 def matrix_figure(matrix: MatrixFile) -> Figure:
@@ -152,13 +154,16 @@ def crash_figure(files: Mapping[Path, bytes]) -> Figure:
 
 
 def coverage_figure(path: Path, data: bytes) -> Figure:
-    """What coverage.py counted. Its files do not say of which client.
+    """What coverage.py counted. Its file says of which client where each line was reached under its context.
+
+    That is `coverage run --context subject=DIGEST`, and `coverage json --show-contexts`.
 
     Raises:
         ImageError: `image.evidence`.
     """
     whole = parse_json(data, path, _COVERAGE)
     with reading(path, _COVERAGE):
+        clients = {_client_of(text(one)) for one in _contexts(whole)}
         totals = whole["totals"]
         facts = [
             ["statements", str(count(totals["num_statements"]))],
@@ -167,7 +172,19 @@ def coverage_figure(path: Path, data: bytes) -> Figure:
             ["counted", text(whole["meta"]["timestamp"])],
             ["by", f"coverage.py {text(whole['meta']['version'])}"],
         ]
-    return Figure("", FigureResult.PASSED, body=Body(facts))
+    return Figure(_one(clients) if all(clients) else "", FigureResult.PASSED, body=Body(facts))
+
+
+def _contexts(whole: Mapping[str, Any]) -> Iterator[Any]:
+    for file in whole.get("files", {}).values():
+        for each in file.get("contexts", {}).values():
+            yield from each
+
+
+def _client_of(context: str) -> str:
+    """The digest in a context, which may be followed by the name of a test; empty: it is another context."""
+    match = _SUBJECT.fullmatch(context.partition("|")[0])
+    return match[1] if match else ""
 
 
 def _one(clients: set[str]) -> str:

@@ -1,4 +1,4 @@
-"""`python -m twinslot_lab matrix`: print the matrix of runs, or say that somebody read a text."""
+"""`python -m twinslot_lab matrix`: print the matrix of runs or the digest of what they are about, or review a text."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from twinslot_lab.matrix.load import DataError, load, write_reviews
 from twinslot_lab.matrix.make import made, write
 from twinslot_lab.matrix.model import Requirement, Requirements, Review, Risk
+from twinslot_lab.matrix.reach import digest_of
 from twinslot_lab.matrix.runs import read_run
 
 
@@ -20,6 +21,9 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         LabError: A file cannot be used.
     """
+    if arguments.action == "subject":
+        sys.stdout.write(f"{digest_of(Path.cwd(), [_there(path) for path in arguments.paths])}\n")
+        return 0
     data = load(arguments.requirements)
     if arguments.action == "review":
         write_reviews(arguments.requirements, reviewed(data, arguments.ids, arguments.by, time.strftime("%Y-%m-%d")))
@@ -34,6 +38,18 @@ def run(arguments: argparse.Namespace) -> int:
         f"{passed} of {len(matrix.rows)} requirements passed, {len(matrix.faults)} faults: {arguments.output}\n"
     )
     return 1 if matrix.faults else 0
+
+
+def _there(path: Path) -> Path:
+    """Below the working directory, as every result names it.
+
+    Raises:
+        DataError: It is not there.
+    """
+    whole = path.resolve()
+    if not whole.exists() or not whole.is_relative_to(Path.cwd()):
+        raise DataError(f"'{path}' is not there, or not below the working directory")
+    return whole
 
 
 def reviewed(data: Requirements, ids: Sequence[str], by: str, on: str) -> dict[str, Review]:
