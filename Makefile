@@ -20,7 +20,6 @@ KEY ?= build/dossier/key.pem
 DEMO_LISTS := qemu/apt-packages.txt
 HAWKBIT_LIST := tests/apt-packages-hawkbit.txt
 RUNS := build/run/host.json build/run/hawkbit.json build/run/board.json
-RUNS := build/run/host.json build/run/board.json
 TESTED := bootloader_hooks client/twinslot systemd
 COVERED ?= tests/unit
 BOARD_LISTS := $(DEMO_LISTS) qemu/apt-packages-all-boards.txt debian/apt-packages.txt
