@@ -7,16 +7,22 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from twinslot_lab.apt import KEYRING, mirrors
 from twinslot_lab.command import run
+from twinslot_lab.errors import BuildError
+from twinslot_lab.progress import say
 
 SUITE: Final = "bookworm"
 ARCHITECTURE: Final = "arm64"
 ARCHITECTURES: Final = (ARCHITECTURE, "armhf", "amd64")
+UPDATES: Final = ("security", "suite")  # what the newer side has: both archives' updates, or those of the suite alone
+TRIES: Final = 3  # of fetching the package lists
+_PAUSE: Final = 20  # seconds between two tries: a mirror may be in the middle of its own update
 _FRESH: Final = 86_400  # seconds for which fetched package lists are good enough
 # 'URI' FILE SIZE SHA256:HEX, apt-get(8) --print-uris
 _URI: Final = re.compile(r"'([^']+)' (\S+) (\d+) SHA256:([0-9a-f]{64})")
@@ -73,16 +79,19 @@ class Archive:
 
     Args:
         home: apt's state; made if needed. The cache of packages is beside it, shared by both dates.
-        updated: With the security archive and the suite's updates; otherwise the suite as released.
+        updates: One of `UPDATES`; empty for the suite as released.
         architecture: Debian's name.
+
+    Raises:
+        BuildError: The package lists could not be fetched, or do not fit what is signed.
     """
 
-    def __init__(self, home: Path, *, updated: bool, architecture: str = ARCHITECTURE) -> None:
+    def __init__(self, home: Path, updates: str = "", architecture: str = ARCHITECTURE) -> None:
         self._cache = home.parent / "debs"
         for folder in (home / "lists/partial", self._cache / "archives/partial"):
             folder.mkdir(parents=True, exist_ok=True)
         (home / "status").touch()
-        (home / "sources.list").write_text(_sources(updated=updated))
+        (home / "sources.list").write_text(_sources(updates))
         settings = {
             "Dir::State": home,
             "Dir::State::status": home / "status",
@@ -102,7 +111,7 @@ class Archive:
         self._options = [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
         stamp = home / "updated"
         if not stamp.exists() or time.time() - stamp.stat().st_mtime > _FRESH:
-            run("apt-get", *self._options, "-q", "update")
+            update_lists(self._options)
             stamp.touch()
 
     def closure(self, names: list[str]) -> tuple[Package, ...]:
@@ -123,10 +132,38 @@ class Archive:
         return [archives / package.file for package in packages]
 
 
-def _sources(*, updated: bool) -> str:
+def update_lists(options: Sequence[str], pause: float = _PAUSE) -> None:
+    """Fetch apt's package lists, `TRIES` times at most.
+
+    Args:
+        options: For apt-get(8): where its state is.
+        pause: Seconds between two tries.
+
+    Raises:
+        BuildError: The mirror did not answer, or its lists do not fit its signed Release file. Nothing unverified is
+            taken in their place.
+    """
+    for left in reversed(range(TRIES)):
+        try:
+            run("apt-get", *options, "-q", "update")
+        except BuildError as e:
+            reason = next((line for line in e.output.splitlines() if line.startswith("E: ")), str(e)).removeprefix(
+                "E: "
+            )
+            if not left:
+                hint = "try later; --updates suite makes the pair without the security archive"
+                raise BuildError(f"no package lists after {TRIES} tries: {reason}", hint=hint, output=e.output) from e
+            say(f"package lists: {reason}; {left} more tries")
+            time.sleep(pause)
+        else:
+            return
+
+
+def _sources(updates: str) -> str:
     main, security = mirrors()
     lines = [f"deb [signed-by={KEYRING}] {main} {SUITE} main"]
-    if updated:
+    if updates:
         lines += [f"deb [signed-by={KEYRING}] {main} {SUITE}-updates main"]
+    if updates == "security":
         lines += [f"deb [signed-by={KEYRING}] {security} {SUITE}-security main"]
     return "\n".join(lines) + "\n"

@@ -1,7 +1,8 @@
 """Two pairs of root file systems, an old and a new one each: `python -m bench.pairs DIR [--quick]`.
 
 `security`: Debian 12 for arm64 (or `--architecture`) as released, and the same packages from the security archive of
-today. Packages of other sizes shift all that is laid out behind them. `onefile`: one text file of 20 kB was edited.
+today (`--updates suite`: the suite's own updates alone). Packages of other sizes shift all that is laid out behind.
+`onefile`: one text file of 20 kB was edited.
 Nothing of a package is run. Documentation and translations are left out, as devices do.
 """
 
@@ -17,9 +18,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.filesystem import EPOCH, bytes_in_use, erofs, ext4
-from bench.packages import ARCHITECTURE, ARCHITECTURES, FULL, QUICK, SUITE, Archive, Package
+from bench.packages import ARCHITECTURE, ARCHITECTURES, FULL, QUICK, SUITE, UPDATES, Archive, Package
 from twinslot_lab.cache import cached, fingerprint
 from twinslot_lab.command import BUILD, run
+from twinslot_lab.errors import BuildError
 
 HOME: Final = BUILD / "bench"
 RECIPE: Final = 2  # rises with every change of how the images are made
@@ -55,19 +57,21 @@ class Pair:
         return self.directory / f"new.{self.suffix}"
 
 
-def make_pairs(*, quick: bool, architecture: str = ARCHITECTURE) -> dict[str, Pair]:
+def make_pairs(*, quick: bool, architecture: str = ARCHITECTURE, updates: str = UPDATES[0]) -> dict[str, Pair]:
     """Both pairs, from the cache or made anew.
 
     Args:
         quick: A smaller set of packages: 96 MiB instead of 512.
         architecture: One of `ARCHITECTURES`.
+        updates: One of `UPDATES`.
 
     Raises:
         BuildError: A program failed or a package could not be fetched.
     """
     suffix = "" if architecture == ARCHITECTURE else f"-{architecture}"
-    old = Archive(HOME / f"apt-old{suffix}", updated=False, architecture=architecture)
-    new = Archive(HOME / f"apt-new{suffix}", updated=True, architecture=architecture)
+    old = Archive(HOME / f"apt-old{suffix}", architecture=architecture)
+    suffix += "" if updates == UPDATES[0] else f"-{updates}"
+    new = Archive(HOME / f"apt-new{suffix}", updates, architecture)
     names = QUICK if quick else FULL
     lists = {"old": old.closure(names), "new": new.closure(names)}
     key = fingerprint(RECIPE, quick, {side: [p.sha256 for p in packages] for side, packages in lists.items()})
@@ -144,8 +148,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("directory", type=Path, metavar="DIR")
     parser.add_argument("--quick", action="store_true", help="a smaller set of packages")
     parser.add_argument("--architecture", choices=ARCHITECTURES, default=ARCHITECTURE, help="of the packages")
+    parser.add_argument("--updates", choices=UPDATES, default=UPDATES[0], help="that the newer image has")
     arguments = parser.parse_args(argv)
-    for pair in make_pairs(quick=arguments.quick, architecture=arguments.architecture).values():
+    try:
+        pairs = make_pairs(quick=arguments.quick, architecture=arguments.architecture, updates=arguments.updates)
+    except BuildError as e:
+        sys.stderr.write(f"bench.pairs: {arguments.architecture}: {e}\n")
+        return 1
+    for pair in pairs.values():
         out = arguments.directory / pair.name
         out.mkdir(parents=True, exist_ok=True)
         for image in sorted(pair.directory.iterdir()):

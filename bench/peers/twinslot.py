@@ -145,7 +145,7 @@ class Twinslot:
             description = self._home / f"{name}.toml"
             description.write_text(_IMAGE.format(name=name, sequence=sequence, image=content))
             image = self._bench.public / f"{name}.twin"
-            prepare(*_tool(), "build", description, "-o", image)
+            prepare(*_tool(), "build", description, "-o", image, "--force")  # of another work: the same bytes
             for role in ROLES:
                 (key,) = (self._home / "keys/private").glob(f"{role}.*.pem")
                 prepare(*_tool(), "sign", image, "--role", role, "--key", key)

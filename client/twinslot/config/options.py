@@ -152,7 +152,12 @@ class InstallConfig:
         low=0,
         high=16 * MIB,
     )
-    nice: int = option("CPU priority of an update, as nice(1): 19 gives way to everything.", default=0, low=0, high=19)
+    nice: int = option(
+        "CPU priority of an update, as nice(1): 19 gives way to everything, 0 leaves it as it is.",
+        default=0,
+        low=0,
+        high=19,
+    )
     io_priority: str = option(
         "How an update reads and writes beside others, as ionice(1): best-effort level 7 is low.",
         default="normal",

@@ -27,12 +27,12 @@ def lower_priority(nice: int, io: str = "normal") -> None:
     Where that fails it is logged: an update that does not give way is better than none.
 
     Args:
-        nice: 0 to 19, as nice(1); a thread that is nicer already stays so.
+        nice: 1 to 19, as nice(1); a thread that is nicer already stays so. 0 leaves it as whoever started it wanted.
         io: A key of `IO_CLASSES`. Heeded by the BFQ scheduler, and on some devices by mq-deadline; ionice(1) says more.
     """
     thread = threading.get_native_id()
     try:
-        if nice > os.getpriority(os.PRIO_PROCESS, thread):
+        if nice and nice > os.getpriority(os.PRIO_PROCESS, thread):
             os.setpriority(os.PRIO_PROCESS, thread, nice)
         if IO_CLASSES[io]:
             _ionice(*IO_CLASSES[io], "-p", str(thread))
