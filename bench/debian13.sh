@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 source_tree=$PWD
 packages=python3,python3-construct,python3-cryptography,python3-dbus-next,python3-numpy,python3-prometheus-client
 packages+=,python3-pyelftools,python3-securesystemslib,python3-tuf,python3-urllib3,python3-zstandard
-packages+=,$(sed -n '/^mender/d; s/^\([a-z0-9-]\+\).*/\1/p' bench/apt-packages.txt | sort -u | paste -sd,)
+packages+=,$(sed -n '/^mender/d; s/^\([a-z0-9.+-]\+\).*/\1/p' bench/apt-packages.txt | sort -u | paste -sd,)
 packages+=,git,libubootenv-tool,mount,rauc-service
 key=$(sha256sum <<<"$packages" | cut -c1-16)
 tree=$source_tree/build/cache/bench-debian13-$key

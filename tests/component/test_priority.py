@@ -70,6 +70,18 @@ def test_the_default_changes_nothing() -> None:
     assert of(threading.get_native_id()) == before
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="a priority above the usual one needs a privilege")
+def test_the_default_leaves_an_update_that_was_started_with_more_than_the_usual_priority() -> None:
+    def update() -> None:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), -5)
+        before = of(threading.get_native_id())
+        lower_priority(0)
+        assert of(threading.get_native_id()) == before
+        assert before[0] == -5
+
+    in_thread(update)
+
+
 def test_an_update_goes_on_where_ionice_is_missing(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
