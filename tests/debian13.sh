@@ -18,17 +18,7 @@ tree=$source_tree/build/cache/debian13-$key
 sudo=""
 [ "$(id -u)" = 0 ] || sudo=sudo
 
-if [ ! -e "$tree/.complete" ]; then
-    $sudo rm -rf "$tree"
-    mkdir -p "$(dirname "$tree")" build/log
-    .venv/bin/python -c 'from twinslot_lab import apt; print(apt.sources("trixie"), end="")' > build/cache/debian13.list
-    # shellcheck disable=SC2016 # expanded there
-    tests/watched.sh "Debian 13's tree" build/log/debian13.log \
-        'for word in Get: Unpacking "Setting up"; do printf "%s %s, " "$word" "$(grep -c "^$word" "$LOG")"; done; grep "^I: " "$LOG" | tail -n 1' \
-        $sudo mmdebstrap --verbose --variant=minbase --include="$packages" \
-        --aptopt='APT::Install-Recommends "false"' trixie "$tree" build/cache/debian13.list
-    $sudo touch "$tree/.complete"
-fi
+tests/debian13-tree.sh "$tree" "$packages"
 
 # shellcheck disable=SC2016 # expanded inside
 $sudo unshare --mount --pid --fork --kill-child sh -c '

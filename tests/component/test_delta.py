@@ -244,6 +244,19 @@ def test_a_damaged_patch_costs_bytes_and_never_content(
     assert runs_two.content(SlotName.A) == NEXT.ljust(SLOT_SIZE, b"\0")
 
 
+def test_a_patch_of_a_newer_format_is_told_in_one_sentence_and_the_groups_come_from_the_image(
+    runs_two: HostDevice, web: FileWeb, patch: Path
+) -> None:
+    data = bytearray(patch.read_bytes())
+    data[8:12] = (4).to_bytes(4, "little")
+    patch.write_bytes(data)
+    done = install(runs_two, web.url("3.0.twin"))
+    assert runs_two.content(SlotName.A) == NEXT.ljust(SLOT_SIZE, b"\0")
+    assert done.unused["patch"] == "this is not a patch that this client knows: version: 4"
+    assert 0 < web.sent["3.0.twin"] < (web.folder / "3.0.twin").stat().st_size, "ranges of it, not the whole"
+    assert web.sent[patch.name] <= 8192, "its head, and no more"
+
+
 @pytest.mark.parametrize("size", [0, 10, 40, 1000])
 def test_a_patch_that_was_cut_off_on_the_server_leaves_the_image(
     runs_two: HostDevice, web: FileWeb, patch: Path, size: int

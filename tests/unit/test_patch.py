@@ -6,6 +6,7 @@ import random
 import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import construct
 import pytest
@@ -27,6 +28,7 @@ from patch_samples import (
     streams,
 )
 from twinslot.core.errors import ImageError, LifecycleError
+from twinslot.image import wire_patch
 from twinslot.image.lzma2 import PackedError, Unpacker, pack
 from twinslot.image.patch import Op, PatchDecoder, PatchHead, add_words, parse_patch_head, patch_head_length
 from twinslot.image.wire_patch import (
@@ -42,6 +44,7 @@ from twinslot.image.wire_patch import (
 )
 
 LIST = plain_list(NEW)
+PATCHES = Path(__file__).parents[1] / "data/0.1.0/patches"  # one of each format
 CHANGED = [1, 3, 4, 5]
 
 
@@ -170,6 +173,24 @@ def test_lengths_of_a_header_are_bounded_before_anything_is_allocated(a: int, b:
     else:
         with pytest.raises(ImageError, match="the patch's length of"):
             patch_head_length(data)
+
+
+@pytest.mark.parametrize(("newest", "sample"), [(1, 2), (1, 3), (2, 3)])
+def test_a_client_of_before_refuses_a_newer_patch_in_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, newest: int, sample: int
+) -> None:
+    """What such a client knows is its table of formats; nothing else of the head is looked at before."""
+    known = {version: columns for version, columns in wire_patch.PIECE_COLUMNS.items() if version <= newest}
+    monkeypatch.setattr(wire_patch, "PIECE_COLUMNS", known)
+    monkeypatch.setattr(wire_patch, "PATCH_VERSION", newest)
+    for version in range(1, newest + 1):
+        assert parse_patch_head((PATCHES / f"format-{version}.twinpatch").read_bytes()).version == version
+    with pytest.raises(ImageError) as caught:
+        parse_patch_head((PATCHES / f"format-{sample}.twinpatch").read_bytes())
+    assert str(caught.value) == (
+        f"this is not a patch that this client knows: version: expected '1 to {newest}', found '{sample}' "
+        "(hint: install from the image without a patch)"
+    )
 
 
 def test_another_format_is_refused_with_a_hint() -> None:
