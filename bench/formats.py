@@ -21,7 +21,7 @@ from typing import Final
 from bench.packages import ARCHITECTURES, UPDATES
 from bench.pairs import HOME, Pair, make_pairs
 from bench.peers.base import UnableError, prepare
-from twinslot.core.model import DIGEST_SIZE
+from twinslot.core.bounds import DIGEST_SIZE
 from twinslot.image.wire_patch import PIECE_COLUMNS
 from twinslot_lab.errors import BuildError
 from twinslot_lab.progress import say
