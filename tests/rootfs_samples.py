@@ -6,7 +6,7 @@ import struct
 import subprocess
 from pathlib import Path
 
-UNITS = ("twinslot-commit.service", "twinslot-deadline.service")
+UNITS = ("twinslot-check.service", "twinslot-commit.service", "twinslot-deadline.service")
 # e_machine, bits, e_flags (System V ABI; IHI 0044; RISC-V psABI)
 ABIS = {
     "arm64": (183, 64, 0),
@@ -35,7 +35,7 @@ def elf_header(abi: str, kind: int = SHARED, *, big: bool = False) -> bytes:
 
 
 def make_tree(tree: Path, abi: str = "arm64", *, exist_ok: bool = False) -> Path:
-    """A tree that passes: two programs, a script, firmware, and both units enabled."""
+    """A tree that passes: two programs, a script, firmware, and the units enabled."""
     for directory in ("etc/systemd/system", "usr/bin", "usr/lib/firmware", "usr/lib/systemd/system", "usr/lib/arch"):
         (tree / directory).mkdir(parents=True, exist_ok=exist_ok)
     (tree / "usr/bin/init").write_bytes(elf_header(abi, EXECUTABLE))

@@ -53,7 +53,7 @@ def build_image(description: Description, target: Target, now: datetime) -> Buil
     Raises:
         ImageError: Something in the description cannot be made into an image.
         RefusedError: A root file system is for another architecture, or lacks a library that a program needs or a unit
-            that brings the device back; every reason at once. Or its policy is not met, with every reason.
+            that judges the release; every reason at once. Or its policy is not met, with every reason.
         DeviceError: No keys, or a program is missing.
     """
     trust = load_trust(description.trust)

@@ -157,6 +157,7 @@ def _add_sign(verbs: _Verbs, anywhere: Parser) -> None:
     ways.add_argument("--attach", type=Path, metavar="FILE", help="add a signature made elsewhere, raw or hex")
     what = "description whose [policy] must be met; without it a role that the image's own policy names cannot sign"
     sign.add_argument("--policy", type=Path, metavar="IMAGE.toml", help=what)
+    add_identity(sign)
     _add_force(sign)
     sign.set_defaults(run=cli_sign.sign)
 

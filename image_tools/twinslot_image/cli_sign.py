@@ -25,6 +25,7 @@ from twinslot_image.inspect import describe_image, signature_count
 from twinslot_image.key_source import open_signer
 from twinslot_image.outputs import Target
 from twinslot_image.progress import ProgressLine
+from twinslot_image.recipients import unlock_with
 from twinslot_image.signing_time import refuse_before
 
 _SIGNATURE_MAX: Final = 4096  # bytes of a detached signature file
@@ -40,10 +41,10 @@ def sign(arguments: argparse.Namespace, output: Output) -> None:
         raise RefusedError(Refusal("role-missing", "'--key' and '--attach' need a role", hint="add '--role ROLE'"))
     policy = read_policy(arguments.policy) if arguments.policy else None
     add = _attaching(arguments) if arguments.attach else _signing(arguments.role, open_signer(arguments.key, arguments))
-    known: list[str] = []
+    unlock, known = unlock_with(arguments), list[str]()
 
     def change(front: Front) -> bytes:
-        require(front, arguments.image, arguments.role, policy)
+        require(front, arguments.image, arguments.role, policy, unlock)
         known.extend(parse_manifest(front.manifest).key_ids)
         return add(front)
 

@@ -21,8 +21,9 @@ from twinslot_image.elf_links import Links, read_links
 from twinslot_image.fs_tree import LINKS_MAX, FileSystemImage, FoundFile, Node, Tree, show
 from twinslot_image.libraries import Linked, refusals
 
-# Design rule S6: without both, a release that hangs would not come back. The names are systemd/'s.
-REQUIRED_UNITS = ("twinslot-commit.service", "twinslot-deadline.service")
+# Design rule S6: without the deadline a release that hangs would not come back, without the others none would stay. The
+# names are systemd/'s.
+REQUIRED_UNITS = ("twinslot-check.service", "twinslot-commit.service", "twinslot-deadline.service")
 NAMED_FILES = 10  # how many offending files are named; the count is always given
 # In systemd's order (systemd.unit(5)).
 _UNIT_DIRECTORIES = ("etc/systemd/system", *(f"{top}/systemd/system" for top in ("usr/local/lib", "usr/lib", "lib")))
@@ -176,16 +177,16 @@ def _check_units(tree: Tree) -> Iterator[Refusal]:
         places = [f"{directory}/{unit}" for directory in _UNIT_DIRECTORIES]
         path = next((place for place in places if tree.look_up(place, follow=False)), None)  # the first one counts
         if path is None:
-            what = "a unit that brings the device back is missing"
+            what = "a unit that judges the release is missing"
             yield Refusal("unit-missing", what, unit, "nothing", _INSTALL)
         elif found := _mask(tree, path):
-            yield Refusal("unit-masked", "a unit that brings the device back is masked", unit, found, "unmask it")
+            yield Refusal("unit-masked", "a unit that judges the release is masked", unit, found, "unmask it")
         elif not _is_file(tree.look_up(path)):
-            what = "a unit that brings the device back is missing"
+            what = "a unit that judges the release is missing"
             yield Refusal("unit-missing", what, unit, f"'{path}', which leads to no file in the image", _INSTALL)
         elif not _is_enabled(tree, unit):
             hint = f"enable it: 'systemctl --root=... enable {unit}'"
-            what = "a unit that brings the device back is not enabled"
+            what = "a unit that judges the release is not enabled"
             yield Refusal("unit-disabled", what, unit, "not enabled", hint)
 
 

@@ -166,7 +166,9 @@ class PretendEngine(Engine):
     def activate(self, *, reboot: bool | None = None) -> Transaction:
         return transaction(reason=f"reboot={reboot}")
 
-    def commit(self, *, force: str = "", if_trial: bool = False, observer: Observer = quiet) -> Transaction | None:
+    def commit(
+        self, *, force: str = "", if_trial: bool = False, may_check: bool = True, observer: Observer = quiet
+    ) -> Transaction | None:
         if force == "slowly":
             self._paper.ends()
         if if_trial:

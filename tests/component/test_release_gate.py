@@ -259,3 +259,23 @@ def test_evidence_that_is_something_else_is_refused_by_name(
     error = said(capsys)
     assert error["code"] == "image.evidence"
     assert name in error["message"]
+
+
+@pytest.mark.verifies("REQ-IMG-29")
+def test_the_gate_reads_the_attachments_of_an_encrypted_image_with_a_recipient_s_key_and_signs_without_none(
+    bench: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if not (bench / "build.pem").exists():
+        assert main(["recipients", "new", str(bench / "build.pem")]) == 0
+    policy = '[policy]\nroles = ["clinical"]\nattachments = ["release-notes", "known-anomalies"]\n'
+    toml = TOML + '[encryption]\nrecipients = ["build.pub.pem"]\n'
+    given, key = ("--policy", str(bench / "image.toml")), ("--identity", str(bench / "build.pem"))
+    assert build(bench, policy, toml) == 0
+    capsys.readouterr()
+    assert sign(bench, "clinical", *given) == 4
+    assert codes(said(capsys)) == ["encrypted"]
+    assert sign(bench, "clinical", *given, *key) == 4
+    assert codes(said(capsys)) == ["policy-attachment"]
+    assert build(bench, policy.replace(', "known-anomalies"', ""), toml) == 0
+    assert sign(bench, "clinical", *given, *key) == 0
+    assert sign(bench, "engineering") == 0, "a role that the policy does not name needs no key to sign"

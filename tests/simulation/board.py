@@ -41,6 +41,7 @@ from twinslot.engine.engine import Engine
 from twinslot.payloads.base import PayloadPlace
 from twinslot.payloads.partition.handler import PartitionPlace
 from twinslot.policy.consent import LocalConsent
+from twinslot.policy.passed import PassedFile
 from twinslot.policy.watch import LocalWatch
 from twinslot.storage.known_lists import ListStore
 from twinslot.storage.record.record import Record
@@ -125,6 +126,8 @@ class SimulatedBoard:
     def __init__(self, directory: Path, factory: SmallImage, *releases: SmallImage) -> None:
         self.data = directory / "data"
         self.data.mkdir()
+        self._run = directory / "run"
+        self._run.mkdir()
         self.partitions = {
             slot: {name: SimulatedDisk(_path(slot, name), SLOT_SIZE) for name in factory.contents} for slot in SlotName
         }
@@ -294,6 +297,7 @@ class SimulatedBoard:
             waits=self.waits,
             consent=self.consent,
             trial=ToldTrial(self.told_trial),
+            passed=PassedFile(self._run),
             watch=BoardWatch(
                 self.watching, self.data, self.moment, self.data.parent / "watch", fails=self.signals_fail
             ),

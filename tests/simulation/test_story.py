@@ -9,6 +9,9 @@ import pytest
 from simulation import rawcopy
 from simulation.board import SimulatedBoard
 from simulation.image import SmallImage
+from simulation.updater import board_host
+from twinslot.cli.main import main
+from twinslot.cli.trial import UNDECIDED
 from twinslot.core.errors import DeviceError, RefusedError
 from twinslot.core.model import SlotName
 from twinslot.core.transaction import Outcome
@@ -337,6 +340,47 @@ def test_where_checks_cannot_run_a_commit_needs_those_that_passed_and_never_ends
     kept = board.engine().commit()
     assert kept is not None
     assert kept.outcome == Outcome.COMMITTED
+
+
+@pytest.mark.verifies("S6")
+def test_the_unit_commits_what_passed_although_no_record_could_keep_that_and_runs_no_check_itself(
+    board: SimulatedBoard,
+) -> None:
+    board.install(NEW)
+    board.start()
+    board.verb("boot")
+    board.record_broken = True
+    board.verb("check", "--if-trial")
+    board.fails_every_check = True  # as in the unit's sandbox
+    board.verb("commit", "--if-trial")
+    assert board.environment()["slot_b"] == "good"
+    assert not board.wants_reboot
+
+
+@pytest.mark.verifies("S6")
+@pytest.mark.parametrize("broken", [False, True], ids=["record", "no-record"])
+def test_the_unit_leaves_to_the_deadline_what_was_not_checked_in_this_boot(board: SimulatedBoard, broken: bool) -> None:
+    board.install(NEW)
+    board.start()
+    board.verb("boot")
+    board.verb("check", "--if-trial")
+    board.start()  # a power cut: what passed in another boot says nothing of this one
+    board.verb("boot")
+    board.record_broken = broken
+    assert main(["commit", "--if-trial"], board_host(board)) == UNDECIDED
+    assert board.environment()["slot_b"] == "trial"
+    assert not board.wants_reboot
+
+
+def test_a_check_that_fails_takes_back_that_they_passed_in_this_boot(board: SimulatedBoard) -> None:
+    board.install(NEW)
+    board.start()
+    board.verb("boot")
+    board.record_broken = True
+    board.verb("check", "--if-trial")
+    board.fails_every_check = True
+    board.verb("check", "--if-trial", refused=True)
+    assert not board.device().passed.noted(board.device().boot_id)
 
 
 def test_the_boot_verb_says_that_a_system_that_was_given_up_still_runs(board: SimulatedBoard) -> None:

@@ -252,7 +252,7 @@ def test_what_was_looked_at_and_what_not_is_counted(tmp_path: Path) -> None:
         "checked: 2 programs and libraries, 1 kernel module, 1 packed kernel module, 0 kernels and EFI programs",
         (
             "not looked at: 1 script, 1 object file, 1 static library, 1 initial RAM disk, 1 firmware file, "
-            "1 file named in 'foreign', 2 other files"
+            "1 file named in 'foreign', 3 other files"
         ),
     ]
     data = looked.as_dict()

@@ -80,8 +80,10 @@ class LocalUpdater(LocalQueries):
         return self.engine().activate(reboot=options.reboot)
 
     def commit(self, options: CommitOptions, observer: Observer) -> Transaction | None:
-        """See `Updater`."""
-        return self.engine().commit(force=options.force, if_trial=options.if_trial, observer=observer)
+        """See `Updater`. The unit's sandbox has no room for the product's checks: twinslot-check.service runs them."""
+        return self.engine().commit(
+            force=options.force, if_trial=options.if_trial, may_check=not options.if_trial, observer=observer
+        )
 
     def rollback(self, options: RollbackOptions, observer: Observer) -> Transaction:  # noqa: ARG002 - has none
         """See `Updater`."""

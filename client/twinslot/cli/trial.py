@@ -26,6 +26,7 @@ PAUSES: Final = (1.0, 2.0, 4.0, 8.0)  # seconds before each further try; the las
 _OF_CIRCUMSTANCE: Final = frozenset(
     {"refused.locked", "device.lock", "device.env-write", "device.env-unreadable", "device.env-hook"}
 )
+_NOT_CHECKED: Final = "refused.not-checked"  # no check has failed either; twinslot-check.service alone runs them
 _OF_CONFIGURATION: Final = ("device.config-", "device.env-config", "device.health-names")
 
 log = logging.getLogger(__name__)
@@ -51,7 +52,9 @@ def left_to_the_deadline(error: BaseException, arguments: argparse.Namespace) ->
     """Whether the command of a unit could not tell if the release is well."""
     if not of_a_unit(arguments):
         return False
-    return passes(error) or (isinstance(error, TwinslotError) and error.code.startswith(_OF_CONFIGURATION))
+    if passes(error):
+        return True
+    return isinstance(error, TwinslotError) and error.code.startswith((*_OF_CONFIGURATION, _NOT_CHECKED))
 
 
 # keeps: S6

@@ -28,6 +28,7 @@ from twinslot.health.selection import check_names, configured_checks
 from twinslot.payloads.select import find_places
 from twinslot.policy.local import LocalPolicy
 from twinslot.policy.moment import this_moment
+from twinslot.policy.passed import PassedFile
 from twinslot.policy.trial import TrialFile
 from twinslot.policy.waits import WaitsFile
 from twinslot.policy.watch import LocalWatch
@@ -141,6 +142,7 @@ def open_device(config: Config, get_worker: GetWorker, origin: Origin) -> Device
         obstacles=policy.obstacles,
         consent=policy.consent(),
         trial=TrialFile(),
+        passed=PassedFile(),
         watch=LocalWatch(config.watch, config.record.directory, this_moment),
         waits=WaitsFile(),
         ask_elsewhere=ask_again,

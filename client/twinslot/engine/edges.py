@@ -135,6 +135,29 @@ class TrialEdge(Protocol):
         ...
 
 
+class PassedNote(Protocol):
+    """That checks passed in a boot, where the record may be unable to keep it; `policy.passed.PassedFile`."""
+
+    def note(self, boot_id: str, *, passed: bool) -> None:
+        """They passed in this boot, or did not."""
+        ...
+
+    def noted(self, boot_id: str) -> bool:
+        """Whether that was noted for this boot."""
+        ...
+
+
+class Unnoted:
+    """Implements `PassedNote` where only the record counts."""
+
+    def note(self, boot_id: str, *, passed: bool) -> None:
+        """See `PassedNote`."""
+
+    def noted(self, boot_id: str) -> bool:  # noqa: ARG002
+        """See `PassedNote`."""
+        return False
+
+
 class UntoldTrial:
     """Implements `TrialEdge` where nobody is told."""
 
@@ -251,6 +274,7 @@ class Device:
         consent: What people say of the update that waits.
         trial: Who is told that the running system is on trial.
         watch: The product's signals after a commit.
+        passed: Where it is noted for one boot that the checks passed.
         ask_elsewhere: Has policy asked again outside of this process, where programs of the product may run.
         expecting: Entered while an image's head is on its way and until it is verified: the trust process may start
             meanwhile, which takes longer than its answer.
@@ -291,3 +315,4 @@ class Device:
     consent: ConsentEdge = field(default_factory=UnaskedConsent)
     trial: TrialEdge = field(default_factory=UntoldTrial)
     watch: WatchEdge = field(default_factory=Unwatched)
+    passed: PassedNote = field(default_factory=Unnoted)

@@ -177,12 +177,15 @@ class Engine:
         return self._checked(observer)
 
     # keeps: S6
-    def commit(self, *, force: str = "", if_trial: bool = False, observer: Observer = quiet) -> Transaction | None:
+    def commit(
+        self, *, force: str = "", if_trial: bool = False, may_check: bool = True, observer: Observer = quiet
+    ) -> Transaction | None:
         """Keep the system on trial, after its checks.
 
         Args:
             force: A reason to commit without the checks; audited.
             if_trial: For the unit: no trial is fine, and checks that passed in this boot count.
+            may_check: False: they are not run in this process, whatever the device says.
             observer: Told of progress.
 
         Raises:
@@ -194,7 +197,7 @@ class Engine:
             if session.update.state is not State.TRIAL and if_trial:
                 return None
             _require_trial(session)
-            if force or self._passed(session, if_trial=if_trial):
+            if force or self._passed(session, if_trial=if_trial, may_check=may_check and self._device.may_check):
                 return _keep(session, force)
         results = self._checked(observer)  # without the lock: the deadline must be able to take it
         with recovered(self._device, "commit") as session:
@@ -261,17 +264,21 @@ class Engine:
             hint = "correct the order at the server"
             raise RefusedError(Refusal("order", printable(why)[:_WHY_MAX], found=action, hint=hint))
 
-    def _passed(self, session: Session, *, if_trial: bool) -> bool:
+    # keeps: S6
+    def _passed(self, session: Session, *, if_trial: bool, may_check: bool) -> bool:
         """Checks that passed in this boot count for the unit, and where they cannot be run (see `Device.may_check`).
+
+        The record says so, or, where it could not keep it, what was noted for this boot.
 
         Raises:
             RefusedError: `refused.not-checked`: they have not, and cannot be run in this process.
         """
-        if not if_trial and self._device.may_check:
+        if not if_trial and may_check:
             return False
         update = session.update.open
-        passed = update.boots.get(self._device.boot_id) == "checks" and not failed(update.checks)
-        if not passed and not self._device.may_check:
+        kept = update.boots.get(self._device.boot_id) == "checks"
+        passed = not failed(update.checks) if kept else self._device.passed.noted(self._device.boot_id)
+        if not passed and not may_check:
             hint = "'systemctl start twinslot-check.service' runs them, or 'twinslot --no-service commit'"
             raise RefusedError(Refusal("not-checked", "the health checks have not passed in this boot", hint=hint))
         return passed
@@ -286,6 +293,7 @@ def _judge(session: Session, results: tuple[CheckResult, ...]) -> Transaction:
     came_to = update.open.boots | {session.device.boot_id: "checks"}
     checks = judged(results, update.open.required_checks)
     update.change(checks=checks, boots=came_to)
+    session.device.passed.note(session.device.boot_id, passed=not failed(checks))
     update.save(AuditEvent.CHECKED, {"well": not failed(checks)})
     if failed(checks):
         update.change(reason=Reason.UNHEALTHY)

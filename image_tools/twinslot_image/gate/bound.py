@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-from twinslot.core.attachments import check_attachment
 from twinslot.core.canonical import parse_document
 from twinslot.core.errors import Refusal, RefusedError
 from twinslot.core.manifest import parse_manifest
-from twinslot.image.layout import layout
+from twinslot_image.attachments import read_attachments
 from twinslot_image.compose import AttachedFile, Front
 from twinslot_image.gate.judge import Contents, judge
 from twinslot_image.gate.policy import ReleasePolicy
+from twinslot_image.recipients import LOCKED, Unlock
 
 KEY: Final = "policy"  # of `x-twinslot`; no device looks at it
 
@@ -23,7 +23,7 @@ def bound(policy: ReleasePolicy) -> dict[str, Any]:
 
 
 # keeps: REQ-IMG-29
-def require(front: Front, image: Path, role: str, policy: ReleasePolicy | None) -> None:
+def require(front: Front, image: Path, role: str, policy: ReleasePolicy | None, unlock: Unlock = LOCKED) -> None:
     """Refuse a signature for a role before the policy is met.
 
     Args:
@@ -31,10 +31,11 @@ def require(front: Front, image: Path, role: str, policy: ReleasePolicy | None) 
         image: Its file.
         role: Whose signature is to be added.
         policy: The one that whoever signs brings; None: none.
+        unlock: Opens an encrypted image, whose attachments the policy reads.
 
     Raises:
-        RefusedError: `refused.policy-missing`, `refused.policy-other`, `refused.policy-encrypted`; or every reason of
-            the policy.
+        RefusedError: `refused.policy-missing`, `refused.policy-other`, `refused.encrypted`; or every reason of the
+            policy.
     """
     said = _said(front.manifest)
     if policy is None:
@@ -46,7 +47,7 @@ def require(front: Front, image: Path, role: str, policy: ReleasePolicy | None) 
     if role in said["roles"] and policy.digest != said["sha256"]:
         what = "the policy is another one than the image was built for"
         raise RefusedError(Refusal("policy-other", what, said["sha256"], policy.digest, "take its own image.toml"))
-    if reasons := judge(policy, contents_of(front, image)):
+    if reasons := judge(policy, _contents(front, image, unlock)):
         raise RefusedError(reasons)
 
 
@@ -61,24 +62,15 @@ def _said(manifest: bytes) -> dict[str, Any]:
     return {"roles": roles, "sha256": said["sha256"]}
 
 
-def contents_of(front: Front, image: Path) -> Contents:
+def _contents(front: Front, image: Path, unlock: Unlock) -> Contents:
     """What an image holds, its attachments held to their digests.
 
     Raises:
         ImageError: It is damaged.
-        RefusedError: `refused.policy-encrypted`: what is attached cannot be read.
+        RefusedError: `unlock` does not open it.
     """
     manifest = parse_manifest(front.manifest)
-    if manifest.encrypted:
-        what, hint = "the policy reads attachments, and the image is encrypted", "sign it first, then encrypt"
-        raise RefusedError(Refusal("policy-encrypted", what, "an image in plain", "an encrypted one", hint))
-    where = layout(front.header, manifest)
-    attached = []
-    with image.open("rb") as file:
-        for each in manifest.attachments:
-            span = where.attachments[each.name]
-            file.seek(span.offset)
-            data = check_attachment(each, file.read(span.length))
-            attached.append(AttachedFile(each.name, each.media_type, data, each.type))
+    data = read_attachments(image, unlock)
+    attached = [AttachedFile(each.name, each.media_type, data[each.name], each.type) for each in manifest.attachments]
     payloads = {each.name: each.digest for each in manifest.payloads}
     return Contents(manifest.product, manifest.release.name, payloads, tuple(attached))
