@@ -48,8 +48,6 @@ from twinslot_image.cli import main
 from twinslot_image.cli_parser import make_parser as make_image_parser
 from twinslot_image.outputs import Target
 from twinslot_image.patch import make_patch
-from twinslot_lab.try_device.cli import workbench
-from twinslot_lab.try_device.releases import FACTORY
 
 HERE: Final = Path(__file__).parent
 MADE: Final = "1795910400"  # seconds: 2026-11-29T00:00:00Z
@@ -382,6 +380,9 @@ def write_audit(target: Path) -> None:
 
 def write_attestation(target: Path) -> None:
     """What a device says of itself when it is asked, and its key; the verb is asked, as root."""
+    from twinslot_lab.try_device.cli import workbench
+    from twinslot_lab.try_device.releases import FACTORY
+
     folder = target / "attestation"
     folder.mkdir()
     with tempfile.TemporaryDirectory() as place, workbench(Path(place) / "device", (FACTORY,), FACTORY) as bench:
