@@ -118,9 +118,10 @@ class HawkbitOperator:
         status = str(action["status"])
         if status != "finished":
             return "running" if status == "pending" else status
-        # An old server says `finished` of all that is over.
+        # An old server says `finished` of all that is over, and of what has not begun: that has no entry yet.
         path = f"targets/{name}/actions/{action['id']}/status?sort=id:DESC&limit=1"
-        return str(self._management.call("GET", path)["content"][0]["type"])
+        entries = self._management.call("GET", path)["content"]
+        return str(entries[0]["type"]) if entries else "scheduled"
 
 
 def prefix_of(management: Management) -> str:
