@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import re
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -142,6 +143,8 @@ def test_the_index_lists_every_page_and_every_decision() -> None:
     pages += [f"decisions/{path.name}" for path in (ROOT / "docs/decisions").glob("*.md")]
     assert not [page for page in pages if f"]({page})" not in index]
     assert "A number that is not in the table" in index
+    rows = re.findall(r"^\| (.+?) \|", index, flags=re.MULTILINE)
+    assert not [row for row, times in Counter(rows).items() if times > 1]
 
 
 def test_each_word_of_the_glossary_stands_once() -> None:
