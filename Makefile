@@ -149,6 +149,10 @@ mutants: $(STAMP) ## break each safety rule on purpose; its test must notice
 	$(INSTALL) tests/apt-packages.txt
 	$(BIN)/python tests/mutants/run.py
 
+explore: $(STAMP) ## property tests with 500 new examples each, drawn anew: `make test` draws the same ones each time
+	$(AS_ROOT) $(PYTEST) -q -n 2 --dist worksteal -m "hypothesis and not board" --hypothesis-profile explore
+.PHONY: explore
+
 tuf-conformance: packages $(STAMP) ## TUF's conformance suite against the client, from its checkout in SUITE=DIR (ten minutes)
 	@tests/tuf_conformance/run.sh "$(SUITE)" $(BIN)/python
 .PHONY: tuf-conformance

@@ -15,7 +15,9 @@ from hypothesis import settings
 pytest_plugins = ["twinslot_lab.plugin"]  # for those who name it, in this project as in others
 
 # The machines are shared and slow at times; a test is wrong for what it finds, not for how long it takes.
-settings.register_profile("twinslot", deadline=None)
+# What `make test` says depends on the tree alone; `make explore` looks for new examples, which then become `@example`s.
+settings.register_profile("twinslot", deadline=None, derandomize=True)
+settings.register_profile("explore", deadline=None, max_examples=500, print_blob=True)
 settings.load_profile("twinslot")
 
 MEMORY = Path("/dev/shm")  # a file system in memory, on every Linux
