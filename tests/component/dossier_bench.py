@@ -105,6 +105,12 @@ def bill(digest: str) -> dict[str, Any]:
     return {"bomFormat": "CycloneDX", "specVersion": "1.6", "metadata": {"component": component}, "components": parts}
 
 
+def vex(product: str = "pkg:deb/debian/libc6@2.41-6", why: str = "never called") -> dict[str, Any]:
+    """A statement in OpenVEX on one vulnerability of a product or of a part of it."""
+    said = {"vulnerability": {"name": "CVE-2026-1"}, "status": "not_affected", "impact_statement": why}
+    return {"@context": "https://openvex.dev/ns/v0.2.0", "statements": [said | {"products": [{"@id": product}]}]}
+
+
 def provenance(digest: str) -> dict[str, Any]:
     """A statement of where a payload is from."""
     statement = {"subject": [{"name": "payload/rootfs", "digest": {"sha256": digest}}]}
@@ -169,7 +175,7 @@ class DossierBench:
             "ledger.jsonl": json.dumps(cut(9, subject=CLIENT)) + "\n" + json.dumps(cut(8, subject="d" * 64)) + "\n",
             "crash.json": crash(),
             "sbom.cdx.json": bill(hashlib.sha256(CONTENT).hexdigest()),
-            "vex.json": {"statements": []},
+            "vex.json": vex(),
             "provenance.json": provenance(hashlib.sha256(CONTENT).hexdigest()),
             "anomalies.md": "PR-120: the clock of the log is an hour late in the night of a change of summer time.\n",
             "offers.json": {"offers": [{"manifest": digest, "waves": ["5 %", "100 %"]}]},

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from dossier_bench import CLIENT, DossierBench, bill, coverage, crash, matrix, power_cuts, provenance
+from dossier_bench import CLIENT, DossierBench, bill, coverage, crash, matrix, power_cuts, provenance, vex
 
 from twinslot_image.cli import main
 from twinslot_lab.client_digest import TESTED, client_subject
@@ -192,12 +192,15 @@ def test_what_is_of_another_client_or_image_is_refused_all_at_once(
     bench.write("sbom.cdx.json", bill("e" * 64))
     bench.write("offers.json", {"offers": []})
     bench.write("provenance.json", provenance("e" * 64))
+    bench.write("vex.json", vex("pkg:generic/ventilator@2.0"))
     other = bench.team.image("1.0", 1, b"superblock".ljust(4096, b"\1"))
     words = ("--role", "clinical", "--as", "A. Weber", "--meaning", "review", "--key", str(bench.key("clinical")))
     assert main(["approve", str(other), *words, "-o", str(bench.directory / "pump.twin.x.approval.json")]) == 0
     reasons = refused(bench, tmp_path / "dossier", capsys)
     codes = sorted(reason["code"] for reason in reasons)
-    assert codes == ["refused.approval"] + ["refused.other-client"] * 3 + ["refused.other-image"] * 3
+    assert codes == ["refused.approval"] + ["refused.other-client"] * 3 + ["refused.other-image"] * 3 + [
+        "refused.vex-other"
+    ]
     assert all(reason["expected"] and reason["found"] for reason in reasons)
 
 
@@ -269,6 +272,7 @@ def test_coverage_that_does_not_say_of_which_client_it_is_is_unbound(
         ("sbom.cdx.json", {"components": []}, "image.evidence"),
         ("comparison.json", {"rows": []}, "image.evidence"),
         ("provenance.json", {"payload": "?"}, "image.evidence"),
+        ("vex.json", {"statements": []}, "image.evidence"),
         ("pump.twin", "no image", "image.header"),
     ],
 )
@@ -323,7 +327,7 @@ def test_what_others_wrote_stays_text_on_the_page(bench: DossierBench, tmp_path:
     hostile["requirements"][0]["title"] = HOSTILE
     bench.write("matrix.json", hostile)
     bench.write("summary.md", HOSTILE)
-    bench.write("vex.json", {HOSTILE: HOSTILE})
+    bench.write("vex.json", vex(why=HOSTILE))
     named = bench.directory / "<b>x.md"
     (bench.directory / "anomalies.md").rename(named)
     bench.write("dossier.toml", (bench.directory / "dossier.toml").read_text().replace("anomalies.md", "<b>x.md"))

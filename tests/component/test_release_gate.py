@@ -140,7 +140,7 @@ def test_every_reason_is_given_at_once_and_nothing_is_written(bench: Path, capsy
         ("coverage.json", {"totals": {"percent_covered": 90.49}}, "policy-coverage"),
         ("osv.json", OSV | {"id": "CVE-2026-2"}, "policy-vulnerability"),
         ("osv.json", OSV | {"id": "CVE-2026-3", "severity": []}, "policy-vulnerability"),
-        ("vex.json", VEX | {"statements": []}, "vex-other"),
+        ("vex.json", VEX | {"statements": []}, "policy-vulnerability"),
         (
             "vex.json",
             VEX | {"statements": [VEX["statements"][0] | {"products": ["pkg:deb/debian/curl"]}]},

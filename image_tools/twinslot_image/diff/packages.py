@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from twinslot.core.errors import Refusal, RefusedError
+from twinslot.core.errors import RefusedError
 from twinslot_image.evidence_file import read_evidence
 from twinslot_image.gate.documents import read_json
 from twinslot_image.gate.osv import Vulnerability, read_vulnerabilities
-from twinslot_image.gate.vex import VexStatement, is_of, read_vex
+from twinslot_image.gate.product import is_vex, other_product
+from twinslot_image.gate.vex import VexStatement, read_vex
 from twinslot_image.sbom.read import Bill, Component
 
 _KNOWN = "known"  # and nobody said more
@@ -61,22 +62,14 @@ def read_known(paths: Iterable[Path], bills: Iterable[Bill]) -> KnownVulnerabili
     every = list(bills)
     for path in paths:
         data = read_evidence(path)
-        if not _is_vex(read_json(data, path)):
+        if not is_vex(read_json(data, path)):
             known += read_vulnerabilities((path,))
             continue
         statements = read_vex(data, path)
-        if statements and not any(is_of(statements, bill) for bill in every):
-            what = f"no statement of '{path}' is of one of the two releases"
-            products = sorted({product for each in statements for product in each.products})
-            raise RefusedError(
-                Refusal("vex-other", what, "a package of one of them", ", ".join(products[:3]) or "no product")
-            )
+        if reason := other_product(path, statements, every, "one of the two releases, or a package of one"):
+            raise RefusedError(reason)
         said += statements
     return KnownVulnerabilities(tuple(known), tuple(said))
-
-
-def _is_vex(whole: Mapping[str, object]) -> bool:
-    return not {"id", "vulns"} & whole.keys()
 
 
 # keeps: REQ-EVI-05

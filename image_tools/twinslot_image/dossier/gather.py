@@ -35,10 +35,12 @@ from twinslot_image.dossier.model import (
 )
 from twinslot_image.dossier.plan import plan_section
 from twinslot_image.dossier.request import DossierRequest
+from twinslot_image.dossier.vulnerabilities import vulnerabilities_section
 from twinslot_image.evidence_file import parse_json, read_evidence, reading, text
 from twinslot_image.matrix_diff import requirement_changes, risks_touched
 from twinslot_image.matrix_file import MatrixFile, parse_matrix
 from twinslot_image.recipients import Unlock
+from twinslot_image.sbom.read import Bill, read_bill
 
 _MISSING: Final[Mapping[str, str]] = {
     "summary": "no summary of the change is given",
@@ -79,7 +81,7 @@ class Gathered:
     Raises:
         ImageError: `image.evidence`, `image.approval`, or the image is damaged.
         RefusedError: Every file that is of another client (`refused.other-client`), another image
-            (`refused.other-image`) or does not count (`refused.approval`).
+            (`refused.other-image`), another product (`refused.vex-other`) or does not count (`refused.approval`).
         OSError: A file cannot be read.
     """
 
@@ -136,6 +138,7 @@ class Gathered:
             "power-cuts": self._power_cuts,
             "crash-states": self._crash_states,
             "sbom": self._sbom,
+            "vulnerabilities": self._vulnerabilities,
             "reproducibility": self._reproducibility,
             "approvals": self._approvals,
             "keys": lambda: keys_section(self.image) if self.image else self._missing("keys"),
@@ -167,10 +170,7 @@ class Gathered:
         check = {"deployment": other_deployment, "provenance": other_provenance}.get(id_)
         for path, data in files.items() if self.image and check else ():
             self._refuse(check(self.image, Path(path), data))  # type: ignore[misc, arg-type]
-        names = [f"{path}\n\n" if len(files) > 1 else "" for path in files]
-        texts = [figures.shown_json(data)[:_SHOWN_MAX] for data in files.values()]
-        shown = [name + text for name, text in zip(names, texts, strict=True)]
-        return DossierSection(id_, SectionState.THERE, files=files, body=Body(text="\n\n".join(shown)))
+        return DossierSection(id_, SectionState.THERE, files=files, body=Body(text=_shown(files)))
 
     def _changes(self) -> DossierSection:
         """What is given, or what the image and the one before differ in."""
@@ -257,6 +257,14 @@ class Gathered:
         facts = [["components, without single files", str(len(rows))]]
         return DossierSection("sbom", SectionState.THERE, files=files, body=Body(facts, [table]))
 
+    def _vulnerabilities(self) -> DossierSection:
+        files = self._given("vulnerabilities")
+        if not files:
+            return self._missing("vulnerabilities")
+        bills = tuple(read_bill(data, Path(path).name) for path, data in self._given("sbom").items())
+        product = Bill("", "", self.product, self.release, (), ())
+        return vulnerabilities_section(files, bills, product, self._reasons.append, _shown(files))
+
     def _refuse(self, reason: Refusal | None) -> None:
         if reason is not None:
             self._reasons.append(reason)
@@ -293,6 +301,13 @@ class Gathered:
         files = {key: (path, _read(path)) for key, path in pccp.files.items()}
         placed = {f"files/pccp/{key}/{path.name}": data for key, (path, data) in files.items()}
         return plan_section(pccp, files, placed, _SHOWN_MAX)
+
+
+def _shown(files: Mapping[str, bytes]) -> str:
+    """Documents for people, with their names where there are several."""
+    names = [f"{path}\n\n" if len(files) > 1 else "" for path in files]
+    texts = [figures.shown_json(data)[:_SHOWN_MAX] for data in files.values()]
+    return "\n\n".join(name + text for name, text in zip(names, texts, strict=True))
 
 
 def _placed(id_: str, files: Mapping[Path, bytes]) -> dict[str, bytes]:

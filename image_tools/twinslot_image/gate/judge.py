@@ -12,8 +12,9 @@ from twinslot_image.compose import AttachedFile
 from twinslot_image.gate.documents import read_named
 from twinslot_image.gate.osv import Vulnerability, read_vulnerabilities
 from twinslot_image.gate.policy import ReleasePolicy
+from twinslot_image.gate.product import other_product
 from twinslot_image.gate.tests_run import read_coverage, read_tests
-from twinslot_image.gate.vex import VexStatement, is_of, read_vex
+from twinslot_image.gate.vex import VexStatement, read_vex
 from twinslot_image.sbom.read import Bill, Component, read_bill
 
 NAMED: Final = 20  # vulnerabilities that are named; the count is always given
@@ -99,8 +100,9 @@ def _vulnerabilities(policy: ReleasePolicy, contents: Contents, bills: list[Bill
     said: list[VexStatement] = []
     for name, data in _vex(policy, contents):
         statements = read_vex(data, name)
-        if bills and not any(is_of(statements, bill) for bill in bills):
-            yield _other_product(name, statements, contents)
+        reason = other_product(name, statements, bills, f"{contents.product} {contents.release}") if bills else None
+        if reason:
+            yield reason
         said += statements
     if not policy.vulnerabilities:
         return
@@ -118,13 +120,6 @@ def _vulnerabilities(policy: ReleasePolicy, contents: Contents, bills: list[Bill
 def _vex(policy: ReleasePolicy, contents: Contents) -> Iterator[tuple[str, bytes]]:
     yield from ((each.name, each.data) for each in contents.of_type(VEX))
     yield from ((path.name, read_named(path)) for path in policy.vex)
-
-
-def _other_product(name: str, statements: list[VexStatement], contents: Contents) -> Refusal:
-    products = sorted({product for each in statements for product in each.products})
-    what = f"no statement of '{name}' is of this product or of anything in it"
-    found = ", ".join(products[:3]) or "no product"
-    return Refusal("vex-other", what, f"{contents.product} {contents.release}", found, "take the VEX of this product")
 
 
 def _open(

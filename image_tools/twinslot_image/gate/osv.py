@@ -52,32 +52,45 @@ def read_vulnerabilities(paths: tuple[Path, ...]) -> list[Vulnerability]:
         ImageError: `image.evidence`.
     """
     files = [file for path in paths for file in (sorted(path.glob("*.json")) if path.is_dir() else [path])]
-    return [_entry(each, file) for file in files for each in _entries(file) if not each.get("withdrawn")]
+    return [each for file in files for each in parse_vulnerabilities(read_named(file), file)]
 
 
-def _entries(path: Path) -> Iterator[dict[str, Any]]:
+def parse_vulnerabilities(data: bytes, name: object) -> list[Vulnerability]:
+    """Every entry of one file that was not withdrawn.
+
+    Args:
+        data: The file.
+        name: Of it, for errors.
+
+    Raises:
+        ImageError: `image.evidence`.
+    """
+    return [_entry(each, name) for each in _entries(data, name) if not each.get("withdrawn")]
+
+
+def _entries(data: bytes, name: object) -> Iterator[dict[str, Any]]:
     """One, or as OSV's service answers, a list of them."""
-    whole = read_json(read_named(path), path)
+    whole = read_json(data, name)
     if "vulns" in whole:
-        yield from objects(whole["vulns"], path, "vulns")
+        yield from objects(whole["vulns"], name, "vulns")
     elif isinstance(whole.get("id"), str):
         yield whole
     else:
-        raise no_document(path, "OSV: 'id', or 'vulns'", ", ".join(sorted(whole))[:80] or "nothing")
+        raise no_document(name, "OSV: 'id', or 'vulns'", ", ".join(sorted(whole))[:80] or "nothing")
 
 
-def _entry(each: dict[str, Any], path: Path) -> Vulnerability:
+def _entry(each: dict[str, Any], name: object) -> Vulnerability:
     if not isinstance(each.get("id"), str):
-        raise no_document(path, "OSV: an 'id' for each entry", each.get("id"))
+        raise no_document(name, "OSV: an 'id' for each entry", each.get("id"))
     names = (each["id"], *texts(each.get("aliases")), *texts(each.get("upstream")))
-    affected = tuple(objects(each.get("affected"), path, "affected"))
-    return Vulnerability(tuple(dict.fromkeys(names)), _severity(each, affected, path), affected)
+    affected = tuple(objects(each.get("affected"), name, "affected"))
+    return Vulnerability(tuple(dict.fromkeys(names)), _severity(each, affected, name), affected)
 
 
-def _severity(each: dict[str, Any], affected: tuple[dict[str, Any], ...], path: Path) -> Severity | None:
+def _severity(each: dict[str, Any], affected: tuple[dict[str, Any], ...], name: object) -> Severity | None:
     """The worst that is said."""
     rated = [each, *affected]
-    vectors = [one.get("score") for of in rated for one in objects(of.get("severity"), path, "severity")]
+    vectors = [one.get("score") for of in rated for one in objects(of.get("severity"), name, "severity")]
     scores = [score for vector in vectors if isinstance(vector, str) and (score := base_score(vector)) is not None]
     specific = [of.get("database_specific") for of in rated]
     words = [severity_of(one.get("severity")) for one in specific if isinstance(one, dict)]

@@ -39,11 +39,15 @@ class VexStatement:
 
     def covers(self, bill: Bill, component: Component) -> bool:
         """Whether it is said of this component, or of all that the bill is of."""
-        return any(_is_all(product, bill) or _is_component(product, bill, component) for product in self.products)
+        return self.covers_all(bill) or any(_is_component(product, bill, component) for product in self.products)
+
+    def covers_all(self, bill: Bill) -> bool:
+        """Whether it is said of all that the bill is of."""
+        return any(_is_all(product, bill) for product in self.products)
 
 
 def read_vex(data: bytes, name: object) -> list[VexStatement]:
-    """Every statement of a document.
+    """Every statement of a document; of one that names products and states nothing, one without a vulnerability.
 
     Raises:
         ImageError: `image.evidence`: none of the three forms.
@@ -57,11 +61,6 @@ def read_vex(data: bytes, name: object) -> list[VexStatement]:
     if isinstance(document, dict) and str(document.get("category", "")).startswith("csaf_"):
         return list(_csaf(whole, name))
     raise no_document(name, "OpenVEX, CSAF or CycloneDX", ", ".join(sorted(whole))[:80] or "nothing")
-
-
-def is_of(statements: list[VexStatement], bill: Bill) -> bool:
-    """Whether any statement is of anything in the bill."""
-    return any(each.covers(bill, component) for each in statements for component in bill.components)
 
 
 def _openvex(whole: dict[str, Any], name: object) -> Iterator[VexStatement]:
@@ -91,8 +90,12 @@ def _openvex_names(product: dict[str, Any] | str) -> Iterator[object]:
 
 def _cyclonedx(whole: dict[str, Any], name: object) -> Iterator[VexStatement]:
     serial = str(whole.get("serialNumber", "")).removeprefix("urn:uuid:")
-    known = {each.reference: each.purl for each in read_bill(json.dumps(whole).encode(), name).components}
-    for each in objects(whole.get("vulnerabilities"), name, "vulnerabilities"):
+    bill = read_bill(json.dumps(whole).encode(), name)
+    known = {each.reference: each.purl for each in bill.components}
+    found = objects(whole.get("vulnerabilities"), name, "vulnerabilities")
+    if bill.name and not found:
+        yield _statement([], "", [f"{bill.name} {bill.version}".strip()])
+    for each in found:
         analysis = each.get("analysis")
         status = analysis.get("state") if isinstance(analysis, dict) else None
         others = [one.get("id") for one in objects(each.get("references"), name, "references")]
@@ -110,7 +113,10 @@ def _cyclonedx_name(reference: str, serial: str, known: dict[str, str]) -> str:
 def _csaf(whole: dict[str, Any], name: object) -> Iterator[VexStatement]:
     tree = whole.get("product_tree")
     products = dict(_csaf_products(tree if isinstance(tree, dict) else {}, name, 0))
-    for each in objects(whole.get("vulnerabilities"), name, "vulnerabilities"):
+    found = objects(whole.get("vulnerabilities"), name, "vulnerabilities")
+    if products and not found:
+        yield _statement([], "", [one for names in products.values() for one in names])
+    for each in found:
         ids = [one.get("text") for one in objects(each.get("ids"), name, "ids")]
         states = each.get("product_status")
         for status, listed in (states if isinstance(states, dict) else {}).items():
