@@ -57,14 +57,16 @@ test: packages $(STAMP) ## what CI runs: linters, unit, component, simulation, D
 	nice -n 15 $(AS_ROOT) xargs -n 1 -P 2 $(BIN)/python -m twinslot_lab prepare --board \
 		<<< "$(BOARDS)" > build/log/board.log 2>&1 & board=$$!; \
 	nice -n 15 $(AS_ROOT) env PYTHONPATH=tests $(BIN)/python tests/component/hawkbit_server.py > build/log/hawkbit.log 2>&1 & \
+	nice -n 15 $(AS_ROOT) env PYTHONPATH=tests $(BIN)/python tests/component/goosebit_server.py > build/log/goosebit.log 2>&1 & \
 	$(MAKE) test-debian13 > build/log/test-debian13.log 2>&1 & thirteen=$$!; \
 	$(MAKE) test-host; host=$$?; \
 	tail -n +1 -f --pid=$$thirteen build/log/test-debian13.log; wait $$thirteen; thirteen=$$?; \
 	tail -n 1 -f --pid=$$board build/log/board.log; wait $$board || { tail -n 40 build/log/board.log; grep "failed: " build/log/board.log; exit 1; }; \
 	$(MAKE) test-hawkbit; hawkbit=$$?; \
+	$(MAKE) test-goosebit; goosebit=$$?; \
 	$(MAKE) test-board; boards=$$?; \
 	$(MAKE) matrix; matrix=$$?; \
-	exit $$((host | thirteen | hawkbit | boards | matrix))
+	exit $$((host | thirteen | hawkbit | goosebit | boards | matrix))
 
 check: $(STAMP) ## the fast part: linters and tests that take seconds
 	$(INSTALL) tests/apt-packages.txt debian/apt-packages.txt
@@ -81,6 +83,10 @@ test-hawkbit: $(STAMP) ## the list of an update server's situations on a real ha
 	$(AS_ROOT) env HAWKBIT="$(or $(HAWKBIT),start)" $(PYTEST) -q tests/component/test_hawkbit.py -k "hawkbit] or hawkbit-" --durations=5 \
 		--run-file=build/run/hawkbit.json
 .PHONY: test-hawkbit
+
+test-goosebit: $(STAMP) ## the same list on a real gooseBit of our own, a server with other manners
+	$(AS_ROOT) env GOOSEBIT=start $(PYTEST) -q tests/component/test_hawkbit.py -k "goosebit] or goosebit-" --durations=5
+.PHONY: test-goosebit
 
 fleet: $(STAMP) ## 1,000 devices and two rollouts at a hawkBit of our own, or HAWKBIT=URL (quarter of an hour): build/bench/rollout-*.json
 	$(if $(HAWKBIT),,$(INSTALL) $(HAWKBIT_LIST))

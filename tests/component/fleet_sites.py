@@ -28,7 +28,8 @@ class Site(Protocol):
         tenant: hawkBit's.
         controller: The target's id.
         authorization: Kind and token.
-        can: What this kind of server has: `cancel`, `soft`, `download-only`, `windows`, `confirmation`, `attributes`.
+        can: What this kind of server has: `cancel`, `soft`, `download-only`, `windows`, `confirmation`, `attributes`,
+            `supersede`, `several files`.
     """
 
     name: str
@@ -81,7 +82,9 @@ class FakeSite:
     """The server on paper, over HTTP. Implements `Site`."""
 
     name, tenant = "fake", "DEFAULT"
-    can = frozenset({"cancel", "soft", "download-only", "windows", "confirmation", "attributes", "supersede"})
+    can = frozenset(
+        {"cancel", "soft", "download-only", "windows", "confirmation", "attributes", "supersede", "several files"}
+    )
 
     def __init__(self, hawkbit: FakeHawkbit, controller: str) -> None:
         self.hawkbit, self.controller, self.url = hawkbit, controller, hawkbit.url

@@ -71,13 +71,16 @@ class Management:
 
     def upload(self, module: int, name: str, data: bytes) -> None:
         """A file of a software module."""
-        line = b"twinslot-boundary"
-        head = (
-            f'Content-Disposition: form-data; name="file"; filename="{name}"\r\nContent-Type: application/octet-stream'
-        )
-        body = b"--" + line + b"\r\n" + head.encode() + b"\r\n\r\n" + data + b"\r\n--" + line + b"--\r\n"
-        kind = f"multipart/form-data; boundary={line.decode()}"
+        body, kind = multipart(name, data)
         self.call("POST", f"softwaremodules/{module}/artifacts", body, kind)
+
+
+def multipart(name: str, data: bytes) -> tuple[bytes, str]:
+    """A form with one file, and its media type."""
+    line = b"twinslot-boundary"
+    head = f'Content-Disposition: form-data; name="file"; filename="{name}"\r\nContent-Type: application/octet-stream'
+    body = b"--" + line + b"\r\n" + head.encode() + b"\r\n\r\n" + data + b"\r\n--" + line + b"--\r\n"
+    return body, f"multipart/form-data; boundary={line.decode()}"
 
 
 class HawkbitSite:
@@ -95,7 +98,7 @@ class HawkbitSite:
         management.configure("authentication.targettoken.enabled", value=True)
         (made,) = management.call("POST", "targets", [{"controllerId": controller, "name": controller}])
         self.authorization = ("TargetToken", str(made["securityToken"]))
-        can = {"cancel", "soft", "download-only", "windows", "attributes", "supersede"}
+        can = {"cancel", "soft", "download-only", "windows", "attributes", "supersede", "several files"}
         self.can = frozenset(can | ({"confirmation"} if management.can_configure(_CONFIRMATION) else set()))
 
     def order(self, *images: SmallImage, kind: str = "forced", window: bool | None = None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from fakes.hawkbit import FakeHawkbit
@@ -60,6 +60,7 @@ class BoardService(BoardUpdater):
         board: Runs already.
         releases: By file name of the image.
         during: Called with what stops an install, before its first byte comes.
+        named: File name of the image at an address.
     """
 
     def __init__(
@@ -67,15 +68,16 @@ class BoardService(BoardUpdater):
         board: SimulatedBoard,
         releases: dict[str, SmallImage],
         during: Callable[[Cancellation], object] = lambda _: None,
+        named: Callable[[str], str] = lambda url: PurePath(url).name,
     ) -> None:
         super().__init__(board, NOWHERE, releases)
-        self._during, self._who = during, NOBODY
+        self._during, self._who, self._named = during, NOBODY, named
 
     def engine(self) -> Engine:
         return Engine(replace(self._board.device(), origin=self._who))
 
     def stream(self, source: str | int) -> ImageStream:
-        name = str(source).rpartition("/")[2]
+        name = self._named(str(source))
         return SmallStream(self._releases[name]) if name in self._releases else _Nothing(SmallImage("none", 1))
 
     def install(
@@ -126,6 +128,7 @@ class FleetBoard:
         releases: By file name of the image.
         before: Called with a name before each step of the fleet process: a request, or the state being kept; may raise.
         during: See `BoardService`.
+        named: See `BoardService`.
         changes: Of the setting.
         soft: See `Wishes`.
     """
@@ -136,6 +139,7 @@ class FleetBoard:
     releases: dict[str, SmallImage]
     before: Callable[[str], object] = lambda _: None
     during: Callable[[Cancellation], object] = lambda _: None
+    named: Callable[[str], str] = lambda url: PurePath(url).name
     changes: dict[str, Any] = field(default_factory=dict)
     runs: int = 0
     seconds: float = 0.0
@@ -180,7 +184,7 @@ class FleetBoard:
 
     def service(self) -> BoardService:
         """The update service."""
-        return BoardService(self.board, self.releases, self.during)
+        return BoardService(self.board, self.releases, self.during, self.named)
 
     def _connect(self) -> BoardService:
         return self.service()
