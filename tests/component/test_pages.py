@@ -86,6 +86,7 @@ HELD = {
         "public/metadata/",
     ): "a picture; tests/component/test_repository.py",
     ("docs/guide-repository.md", "rsync -a"): "commands; need a server: tests/component/test_repository.py serves it",
+    ("docs/guide-repository.md", "twinslot poll"): "commands; tests/component/test_repository_stick.py",
     ("docs/guide-repository.md", "twinslot status"): "commands; tests/component/test_repository.py",
     ("docs/image-format.md", '{"custom":{"group_size"'): "test_the_objects_of_the_format_page_are_those_of_an_image",
     (

@@ -160,7 +160,7 @@ def trust_request(config: Config) -> object:
 
 def asks(config: Config) -> object:
     """What a poll goes by."""
-    setting = poll._setting(config)
+    setting = poll._setting(config, config.repository.url)
     return setting.silence, setting.roles, setting.identity
 
 
@@ -344,6 +344,7 @@ KEYS: dict[str, tuple[str, str, Callable[[Config], object]]] = {
     "repository.approved_by": ('[repository]\nroot = "/proc/version"', '["clinical"]', asks),
     "reports.url": ("", '"https://server/reports"', destinations),
     "reports.directory": ("", "'{0}/health.d'", destinations),
+    "reports.beside_repository": ("", "true", destinations),
     "reports.every": ("", "7200", tells),
     "reports.backlog": ("", "100", tells),
     "repository.on_recall": ("", '"back"', recalled),

@@ -121,13 +121,13 @@ class LocalUpdater(LocalQueries):
     def close(self) -> None:
         """Holds nothing."""
 
-    def poll(self, *, if_due: bool, service_workers: bool) -> PollReport:
+    def poll(self, *, if_due: bool, service_workers: bool, directory: Path | None = None) -> PollReport:
         """See `DeviceUpdater`."""
         from twinslot.engine.poll import poll
         from twinslot.worker import launch
 
         get_worker = launch.connect if service_workers else launch.start
-        return poll(self.config, get_worker, self.engine, if_due=if_due)
+        return poll(self.config, get_worker, self.engine, if_due=if_due, directory=directory)
 
     def scrub(self, observer: Observer) -> ScrubReport:
         """See `DeviceUpdater`; lowers the priority of this thread."""

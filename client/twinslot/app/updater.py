@@ -131,11 +131,12 @@ class Updater(Protocol):
 class DeviceUpdater(Updater, Protocol):
     """This device, asked by a process that runs on it."""
 
-    def poll(self, *, if_due: bool, service_workers: bool) -> PollReport:
+    def poll(self, *, if_due: bool, service_workers: bool, directory: Path | None = None) -> PollReport:
         """Ask the repository for news: `engine.poll.poll`.
 
         Args:
             if_due: See there.
+            directory: See there.
             service_workers: Workers behind systemd's sockets; otherwise they are started as children.
         """
         ...

@@ -116,10 +116,12 @@ VERBS: Final[Mapping[str, Help]] = {
         (
             "Ask the repository of '[repository]' what there is for this device, and whether that is trusted and "
             "fresh. Nothing is installed, unless what runs is recalled and 'repository.on_recall' says so; 'twinslot "
-            "status' shows what is offered. Ends with the status of the error when there is no trusted, fresh answer."
+            "status' shows what is offered. A directory may have a copy of it, on a stick for example. Ends with "
+            "the status of the error when there is no trusted, fresh answer."
         ),
         (
             "sudo twinslot poll",
+            "sudo twinslot poll /media/stick/fleet",
             "sudo twinslot poll --json",
         ),
     ),

@@ -132,6 +132,8 @@ def _add_looking(verbs: _Verbs, anywhere: Parser) -> None:
     log.add_argument("--since", metavar="N|TIME", type=since, help=words)
     log.add_argument("-f", "--follow", action="store_true", help="go on with rows as they come")
     poll = verbs.add_parser("poll", parents=[anywhere], help="ask the repository what there is for this device")
+    place = "a copy of it in this directory, e.g. on a stick, instead of the one configured"
+    poll.add_argument("directory", metavar="DIR", nargs="?", type=Path, help=place)
     due = "ask nobody without a repository, or while the server wants to be left alone (for the timer)"
     poll.add_argument("--if-due", action="store_true", help=due)
     report = verbs.add_parser("report", parents=[anywhere], help="tell the maker what became of updates, signed")

@@ -21,6 +21,11 @@ class ReportConfig:
         "Directory in which reports are put as files while it is there, e.g. on the stick that brings updates.",
         default=None,
     )
+    beside_repository: bool = option(
+        "Put reports also into the folder `reports` of the directory, e.g. on a stick, that the last trusted answer of "
+        "the repository came from, while that folder is there.",
+        default=False,
+    )
     every: float = option(
         "When nothing is new, an empty report leaves so often: who is silent is then known.",
         default=1.0 * DAY,

@@ -16,7 +16,11 @@ DAY: Final = 86_400
 class RepositoryConfig:
     """Where this device learns of new releases, if anywhere: plain files that 'twinslot-image repository' makes."""
 
-    url: str = option("Address of the repository, https://HOST/PATH; absent: none is asked.", default="")
+    url: str = option(
+        "Address of the repository, https://HOST/PATH, or the absolute path of a directory that has it, e.g. on a "
+        "stick while it is there; absent: none is asked.",
+        default="",
+    )
     root: Path = option(
         "First trusted root of the repository; images have their own.",
         default=Path("/usr/lib/twinslot/repository-root.json"),

@@ -10,11 +10,12 @@ import logging
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
 from twinslot.config.options import Config
 from twinslot.core.backoff import left_of
-from twinslot.core.errors import DeviceError, Refusal, RefusedError, TwinslotError
+from twinslot.core.errors import DeviceError, Refusal, RefusedError, TransportError, TwinslotError
 from twinslot.core.events import AuditEvent
 from twinslot.core.model import SlotName
 from twinslot.engine.alone import alone
@@ -26,6 +27,7 @@ from twinslot.engine.offered import recalls_here
 from twinslot.engine.trust_time import trust_time
 from twinslot.engine.verifier import GetWorker
 from twinslot.policy.moment import this_moment
+from twinslot.repository.directory import NO_REPOSITORY, DirectoryFetcher, Fetcher
 from twinslot.repository.poll import DOCUMENTS, Poll, PollSetting
 from twinslot.repository.state import PollState, read_state, write_state
 from twinslot.worker.file_fetcher import FileFetcher
@@ -52,7 +54,14 @@ class PollReport:
 
 
 # keeps: S29
-def poll(config: Config, get_worker: GetWorker, open_engine: Callable[[], Engine], *, if_due: bool) -> PollReport:
+def poll(
+    config: Config,
+    get_worker: GetWorker,
+    open_engine: Callable[[], Engine],
+    *,
+    if_due: bool,
+    directory: Path | None = None,
+) -> PollReport:
     """Ask the repository once.
 
     Survives a power cut at any moment: what was trusted before is kept, and the next poll goes on.
@@ -61,46 +70,68 @@ def poll(config: Config, get_worker: GetWorker, open_engine: Callable[[], Engine
         config: Of this device.
         get_worker: Gives workers by kind.
         open_engine: For the audit, which is told of a change alone.
-        if_due: Ask nothing where there is no repository, while the server is left alone, or another poll runs.
+        if_due: Ask nothing where there is no repository, while the server is left alone, or another poll runs; that a
+            directory is not there is no error.
+        directory: A copy of the repository to ask instead of the one configured, for example on a stick. What it says
+            is held to the same root and to what was seen before; what is wrong with it changes nothing.
 
     Raises:
         RefusedError: `refused.no-repository`, `refused.poll-running`.
         DeviceError: `device.repository`: what was found cannot be kept; `device.trust-root`: there is no root.
     """
-    if not config.repository.url:
+    source = str(directory or config.repository.url).rstrip("/")
+    if not source:
         if if_due:
             return PollReport(asked=False)
-        hint = "set 'repository.url' in the configuration"
+        hint = "set 'repository.url' in the configuration, or name a directory that has one"
         raise RefusedError(Refusal("no-repository", "this device knows no repository", hint=hint))
-    directory = config.record.directory
-    with alone(directory / DOCUMENTS) as is_ours:
+    with alone(config.record.directory / DOCUMENTS) as is_ours:
         if not is_ours:
             if if_due:
                 return PollReport(asked=False)
             raise RefusedError(Refusal("poll-running", "another poll is under way", hint="see 'twinslot status'"))
-        return _polled(config, get_worker, open_engine, if_due=if_due)
+        return _polled(_setting(config, source), config, get_worker, open_engine, if_due=if_due)
 
 
-def _polled(config: Config, get_worker: GetWorker, open_engine: Callable[[], Engine], *, if_due: bool) -> PollReport:
-    directory, setting = config.record.directory, _setting(config)
-    state = read_state(directory, setting.url)
-    if if_due and (wait := left_of(state.pause, setting.moment)):
+# keeps: REQ-REP-05
+def _polled(
+    setting: PollSetting, config: Config, get_worker: GetWorker, open_engine: Callable[[], Engine], *, if_due: bool
+) -> PollReport:
+    directory, configured = config.record.directory, config.repository.url.rstrip("/")
+    state, files = read_state(directory, configured), _directory_of(setting.url)
+    if files is None and if_due and (wait := left_of(state.pause, setting.moment)):
         return PollReport(asked=False, wait=wait)
-    http = config.network
-    http |= {"retries": min(http["retries"], RETRIES), "retry_wait": min(http["retry_wait"], RETRY_WAIT)}
-    fetcher = FileFetcher(get_worker, http)
+    fetcher = DirectoryFetcher(files) if files else _fetcher(config, get_worker)
     with contextlib.closing(fetcher):
         after, error = Poll(setting, directory, fetcher, lambda: get_worker("verify")).run(state)
+    if setting.url != configured:  # of the one configured nothing is known that was not known before
+        after = state if error else replace(after, pause=state.pause, failures=state.failures, error=state.error)
+    elif files is not None:  # nobody is spared by asking a directory later
+        after = replace(after, pause=state.pause)
     after = replace(after, told=_tell(after, open_engine))
-    write_state(directory, _tell_identity(_tell_recalls(config, after, open_engine), setting.identity, open_engine))
+    if error is None or setting.url == configured:
+        write_state(directory, _tell_identity(_tell_recalls(config, after, open_engine), setting.identity, open_engine))
+    if if_due and isinstance(error, TransportError) and error.code == NO_REPOSITORY:
+        return PollReport(asked=False)
     return PollReport(asked=True, error=error)
+
+
+def _directory_of(source: str) -> Path | None:
+    """The directory in which the repository stands; None: it stands on a server."""
+    return Path(source) if source.startswith("/") else None
+
+
+def _fetcher(config: Config, get_worker: GetWorker) -> Fetcher:
+    http = config.network
+    http |= {"retries": min(http["retries"], RETRIES), "retry_wait": min(http["retry_wait"], RETRY_WAIT)}
+    return FileFetcher(get_worker, http)
 
 
 def _tell(state: PollState, open_engine: Callable[[], Engine]) -> str:
     """Tell the audit of a change; what it knows from here on. What cannot be told now is told by a later poll."""
     if state.stale == state.told:
         return state.told
-    source = source_name(state.url)
+    source = state.url if _directory_of(state.url) else source_name(state.url)
     if state.stale:
         fields: dict[str, Any] = dict(state.error) | {"why": state.stale, "source": source, "since": state.fresh}
         done = _told(open_engine, AuditEvent.REPOSITORY_STALE, fields)
@@ -149,7 +180,7 @@ def _told(open_engine: Callable[[], Engine], event: AuditEvent, fields: dict[str
     return True
 
 
-def _setting(config: Config) -> PollSetting:
+def _setting(config: Config, source: str) -> PollSetting:
     path = config.repository.root
     try:
         root = path.read_bytes()
@@ -158,7 +189,7 @@ def _setting(config: Config) -> PollSetting:
         what = f"the repository's root of trust '{path}' cannot be read"
         raise DeviceError(what, code="trust-root", found=e.strerror, hint=hint) from e
     return PollSetting(
-        url=config.repository.url.rstrip("/"),
+        url=source,
         root=root,
         names=config.device.compatible,
         roles=config.repository.approved_by,

@@ -48,6 +48,8 @@ from twinslot.engine.report_state import ReportPlace, ReportState, read_state, w
 from twinslot.engine.telemetry import telemetry
 from twinslot.engine.trust_time import utc_now
 from twinslot.engine.verifier import GetWorker
+from twinslot.repository.state import place_of_images
+from twinslot.repository.state import read_state as read_poll_state
 from twinslot.storage.device_key import DeviceKeyFiles
 from twinslot.storage.lock import this_boot
 from twinslot.storage.record.record import Record
@@ -59,6 +61,7 @@ from twinslot.worker.file_fetcher import FileFetcher
 log = logging.getLogger(__name__)
 
 DIRECTORY: Final = "reports"  # below the record's, for the lock
+BESIDE: Final = "reports"  # folder beside the repository's own, on a stick
 SUFFIX: Final = ".report.json"
 REPORTS_MAX: Final = 50  # in one run to one destination
 ROWS: Final = 1_000_000  # of the audit, which are looked at in one run
@@ -102,7 +105,7 @@ def report(config: Config, get_worker: GetWorker, *, if_due: bool) -> ReportRun:
         RefusedError: `refused.no-report`, `refused.report-running`.
         DeviceError: `device.record...`, `device.device-key...`: there is nothing to tell, or no key to sign it with.
     """
-    if not config.reports.url and config.reports.directory is None:
+    if not (config.reports.url or config.reports.directory or config.reports.beside_repository):
         if if_due:
             return ReportRun({}, why="no destination is configured")
         hint = "set 'reports.url' or 'reports.directory', or name a directory with '--output'"
@@ -144,7 +147,7 @@ class _Run:
             if reporter.view.facts.on_trial:
                 return ReportRun({}, why="a system is on trial: nothing is told before it is decided")
             sent, errors = {}, []
-            if (directory := self._config.reports.directory) is not None and directory.is_dir():
+            for directory in self._directories():
                 state, count, error = self._told(state, reporter, str(directory), _file_in(directory))
                 sent[str(directory)] = count
                 errors += [error] if error else []
@@ -155,6 +158,15 @@ class _Run:
             state, sent[url], error = self._to_server(state, reporter, url)
             errors += [error] if error else []
             return ReportRun(sent, error=errors[0] if errors else None)
+
+    def _directories(self) -> list[Path]:
+        """Those that are there."""
+        config, found = self._config, []
+        if (directory := config.reports.directory) is not None and directory.is_dir():
+            found.append(directory)
+        if config.reports.beside_repository and (folder := beside_repository(config)) is not None:
+            found.append(folder)
+        return found
 
     @contextlib.contextmanager
     def opened(self) -> Any:
@@ -187,7 +199,7 @@ class _Run:
         self, state: ReportState, reporter: ReportMaker, name: str, deliver: Deliver
     ) -> tuple[ReportState, int, TwinslotError | None]:
         """Tell one destination; the state from here on, how many reports it took, and what went wrong."""
-        place, count, error = state.places.get(name, ReportPlace()), 0, None
+        place, count, error = self._place(state, name), 0, None
         try:
             for _ in range(REPORTS_MAX):
                 after, one = reporter.tell(place, deliver)
@@ -200,6 +212,21 @@ class _Run:
             log.warning("what is to be reported to '%s' waits: %s", name, e)
             error = e
         return state, count, error
+
+    def _place(self, state: ReportState, name: str) -> ReportPlace:
+        """Up to where it has the audit; a stick without the last report that went there is another one, or was read."""
+        place = state.places.get(name, ReportPlace())
+        if name in (self._config.reports.url, str(self._config.reports.directory)):
+            return place
+        return place if (Path(name) / f"{place.last}{SUFFIX}").is_file() else ReportPlace()
+
+
+def beside_repository(config: Config) -> Path | None:
+    """Where reports go on the stick that the last trusted answer of the repository came from; None: nowhere."""
+    source = place_of_images(read_poll_state(config.record.directory, config.repository.url.rstrip("/")))
+    folder = Path(source) / BESIDE
+    is_there = source.startswith("/") and folder.is_dir() and not folder.is_symlink()  # a link leads elsewhere
+    return folder if is_there else None
 
 
 class ReportMaker:
@@ -229,7 +256,7 @@ class ReportMaker:
         name, payload, last = self._payload(rows, before, dropped, now)
         deliver(name, envelope(payload, self._key.public.fingerprint, self._key.sign(PAYLOAD_TYPE, payload)))
         number, link = (int(last["number"]), str(last["hash"])) if last else (place.number, place.link)
-        return ReportPlace(number, link, now.strftime(_TIME)), 1
+        return ReportPlace(number, link, now.strftime(_TIME), name), 1
 
     def waiting(self, place: ReportPlace) -> tuple[list[Row], str, int]:
         """Rows behind this place, the hash before them, and how many of them are not told for want of room."""

@@ -27,11 +27,13 @@ class ReportPlace(Kept):
         number: Of the last row that it took; 0: none.
         link: Hash of that row.
         at: When it last took a report, by this device's clock; empty: never.
+        last: Id of that report.
     """
 
     number: int = 0
     link: str = ""
     at: str = ""
+    last: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -306,10 +306,12 @@ _STALE: Final = {
 def repository(scene: Scene) -> Looked:
     """Whether the device hears of new releases."""
     config = scene.config.repository
-    if not config.url:
-        yield Severity.FINE, "no repository is configured: nobody tells this device of new releases", ""
-        return
     state = poll_state(scene.config)
+    if not config.url:
+        told = f"; what '{state.source}' had was fresh until {state.expires}" if state.source else ""
+        yield Severity.FINE, f"no repository is configured: nobody tells this device of new releases{told}", ""
+        yield from _offered(scene, state)
+        return
     last = f"; the last fresh answer came at {state.fresh}" if state.fresh else ""
     if not state.first:
         text, hint = (
@@ -371,7 +373,7 @@ def wear(scene: Scene) -> Looked:
 def reports(scene: Scene) -> Looked:
     """Whether the maker hears of this device."""
     config = scene.config.reports
-    if not config.url and config.directory is None:
+    if not (config.url or config.directory or config.beside_repository):
         yield Severity.FINE, "no destination is configured: nobody is told what becomes of updates", ""
         return
     state = read_reported(scene.config.record.directory)

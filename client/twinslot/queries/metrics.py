@@ -22,7 +22,7 @@ from twinslot.engine.report_state import read_state
 from twinslot.engine.telemetry import telemetry
 from twinslot.engine.trust_time import trust_time
 from twinslot.queries.offers import poll_state
-from twinslot.queries.status import under_way
+from twinslot.queries.status import knows_repository, under_way
 
 _SPARE: Final = {"normal": 0, "warning": 1, "urgent": 2}
 
@@ -115,7 +115,7 @@ def _wear(figures: dict[str, Any]) -> Iterator[Family]:
 
 
 def _repository(config: Config, view: View) -> Iterator[Family]:
-    if not config.repository.url:
+    if not knows_repository(config):
         return
     state = poll_state(config)
     fresh = Family("twinslot_repository_fresh_timestamp_seconds", "gauge", "the last fresh answer", "seconds")
@@ -138,7 +138,7 @@ def _repository(config: Config, view: View) -> Iterator[Family]:
 
 
 def _reports(config: Config) -> Iterator[Family]:
-    if not config.reports.url and config.reports.directory is None:
+    if not config.reports.url and config.reports.directory is None and not config.reports.beside_repository:
         return
     state = read_state(config.record.directory)
     yield Family("twinslot_report_failures", "gauge", "runs in a row that the server did not take").add(state.failures)

@@ -11,7 +11,7 @@ from twinslot.core.offer import Choice
 from twinslot.engine.facts import View
 from twinslot.engine.offered import chosen, recall_answer, recalls_here
 from twinslot.engine.trust_time import trust_time
-from twinslot.repository.state import PollState, describe_poll, moment_of, read_state
+from twinslot.repository.state import PollState, describe_poll, moment_of, place_of_images, read_state
 
 
 def repository_status(config: Config, view: View) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def repository_status(config: Config, view: View) -> dict[str, Any]:
     if offer is not None:
         told = {
             "release": {"name": offer.name, "sequence": offer.sequence, "epoch": offer.epoch},
-            "image": f"{state.url}/{offer.image}",
+            "image": f"{place_of_images(state)}/{offer.image}",
             "size": offer.size,
             "manifest": offer.manifest,
             "start": f"{choice.start:%Y-%m-%dT%H:%M:%S+00:00}" if choice.start else None,
@@ -38,7 +38,8 @@ def repository_status(config: Config, view: View) -> dict[str, Any]:
         for name, (release, recall) in recalls_here(config, view.facts, state).items()
     ]
     answer = recall_answer(config, view.facts, state, now) if recalled else None
-    said = {"action": answer.action, "image": f"{state.url}/{answer.image}" if answer.image else None} if answer else {}
+    image = f"{place_of_images(state)}/{answer.image}" if answer and answer.image else None
+    said = {"action": answer.action, "image": image} if answer else {}
     why = {"why_not": answer.why_not or None} if answer else {}
     return describe_poll(state) | {"offer": told, "recalled": recalled, "recall_answer": said | why or None}
 

@@ -17,6 +17,7 @@ from twinslot.core.lifecycle import State
 from twinslot.core.model import SlotName
 from twinslot.engine.facts import Facts, View, look, open_record
 from twinslot.queries.policy import policy_status
+from twinslot.repository import STATE_FILE
 from twinslot.storage.device_key import DeviceKeyFiles
 
 
@@ -29,8 +30,13 @@ def status(config: Config) -> dict[str, Any]:
         }
 
 
+def knows_repository(config: Config) -> bool:
+    """Whether one is configured, or was asked: from a stick, without any configured."""
+    return bool(config.repository.url) or (config.record.directory / STATE_FILE).is_file()
+
+
 def _repository(config: Config, view: View) -> dict[str, Any] | None:
-    if not config.repository.url:
+    if not knows_repository(config):
         return None
     from twinslot.queries.offers import repository_status
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from twinslot.core.errors import DeviceError, TransportError
+from twinslot.repository.directory import Fetcher
 from twinslot.repository.store import DocumentStore
 from twinslot.transport.http.small_file import BUSY, OK, SmallFile
 from twinslot.trust.repository_messages import (
@@ -20,7 +21,6 @@ from twinslot.trust.repository_messages import (
     decode_fresh,
     encode_question,
 )
-from twinslot.worker.file_fetcher import FileFetcher
 from twinslot.worker.launch import Worker
 from twinslot.worker.protocol import Frame, Kind
 from twinslot.worker.stream import START
@@ -32,7 +32,7 @@ class Exchange:
     """Refreshes of one repository.
 
     Args:
-        url: Of the directory with the metadata, ending in '/'.
+        url: Address or path of the directory with the metadata, ending in '/'.
         store: What the device keeps.
         fetcher: Brings what the server has.
         get_worker: Gives a fresh trust process.
@@ -43,7 +43,7 @@ class Exchange:
         self,
         url: str,
         store: DocumentStore,
-        fetcher: FileFetcher,
+        fetcher: Fetcher,
         get_worker: Callable[[], Worker],
         at_hand: Mapping[str, bytes] | None = None,
     ) -> None:
@@ -105,7 +105,7 @@ def content_of(file: SmallFile) -> bytes | None:
     """The file; None: the server has none.
 
     Raises:
-        TransportError: `transport.busy`: it asks to wait (`FileFetcher.wait`).
+        TransportError: `transport.busy`: it asks to wait (`Fetcher.wait`).
     """
     if file.status in BUSY:
         hint = "nothing is wrong here; ask again later"

@@ -27,13 +27,13 @@ from twinslot.core.backoff import Moment, pause_after
 from twinslot.core.errors import ImageError, RefusedError, TransportError, TwinslotError
 from twinslot.core.offer import OFFERS_LIMIT, OFFERS_SUFFIX, parse_offers
 from twinslot.core.text import printable
+from twinslot.repository.directory import Fetcher
 from twinslot.repository.exchange import Exchange, content_of
 from twinslot.repository.state import PollState, moment_of
 from twinslot.repository.store import DocumentStore
 from twinslot.transport.http.small_file import NOT_MODIFIED
 from twinslot.trust.repository_messages import DocumentRequest, FoundTarget, FreshMetadata, RepositoryQuestion
 from twinslot.trust.verdict import TrustTime
-from twinslot.worker.file_fetcher import FileFetcher
 from twinslot.worker.launch import Worker
 
 DOCUMENTS: Final = "repository"  # directory below the record's
@@ -48,7 +48,7 @@ class PollSetting:
     """What a poll depends on beside the network.
 
     Attributes:
-        url: Of the repository, without '/' at the end.
+        url: Of the repository, or the path of the directory that it stands in, without '/' at the end.
         root: The root of trust that the device was built with.
         names: Of this type of device.
         roles: Roles that must have approved what this device takes.
@@ -81,7 +81,7 @@ class Poll:
     """
 
     def __init__(
-        self, setting: PollSetting, directory: Path, fetcher: FileFetcher, get_trust: Callable[[], Worker]
+        self, setting: PollSetting, directory: Path, fetcher: Fetcher, get_trust: Callable[[], Worker]
     ) -> None:
         self._setting, self._fetcher, self._get_trust = setting, fetcher, get_trust
         self._store = DocumentStore(directory / DOCUMENTS)
@@ -96,7 +96,8 @@ class Poll:
             after = self._asked(state, now)
         except TwinslotError as e:
             return self._failed(state, e), e
-        return replace(after, fresh=now, failures=0, error={}, stale="", pause=replace(after.pause, seconds=0.0)), None
+        after = replace(after, fresh=now, failures=0, error={}, stale="", source=self._setting.url)
+        return replace(after, pause=replace(after.pause, seconds=0.0)), None
 
     def _asked(self, state: PollState, now: str) -> PollState:
         judged = self._judged_lately(state)

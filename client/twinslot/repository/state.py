@@ -17,9 +17,9 @@ from twinslot.core import stored
 from twinslot.core.backoff import Pause
 from twinslot.core.errors import DeviceError
 from twinslot.core.stored import Kept
+from twinslot.repository import STATE_FILE
 from twinslot.storage.sync import make_directory, write_whole
 
-FILE_NAME: Final = "repository.json"
 _LIMIT: Final = 4 << 20  # bytes; offers take at most a quarter of it
 
 
@@ -28,7 +28,8 @@ class PollState(Kept):
     """What is known of the repository. Times are ISO 8601 in UTC, empty: not yet.
 
     Attributes:
-        url: Which repository; another one begins anew.
+        url: Which repository, as configured; another one begins anew.
+        source: Where the last answer that was trusted and fresh came from: this address, or a directory on a stick.
         first: When it was asked for the first time.
         fresh: When it last had an answer that was trusted and fresh.
         whole: When its metadata was last judged as a whole.
@@ -49,6 +50,7 @@ class PollState(Kept):
     """
 
     url: str = ""
+    source: str = ""
     first: str = ""
     fresh: str = ""
     whole: str = ""
@@ -76,7 +78,7 @@ def read_state(directory: Path, url: str) -> PollState:
         url: As configured.
     """
     try:
-        with (directory / FILE_NAME).open("rb") as file:
+        with (directory / STATE_FILE).open("rb") as file:
             state = stored.read(PollState, json.loads(file.read(_LIMIT)))
     except (OSError, ValueError, RecursionError):
         return PollState(url)
@@ -89,13 +91,18 @@ def write_state(directory: Path, state: PollState) -> None:
     Raises:
         DeviceError: `device.repository`: the medium does not take it.
     """
-    path = directory / FILE_NAME
+    path = directory / STATE_FILE
     try:
         make_directory(directory, 0o755)
         write_whole(path, json.dumps(stored.write(state), indent=1).encode() + b"\n", 0o644)
     except OSError as e:
         hint = "is the data partition mounted, and is there room?"
         raise DeviceError(f"'{path}' cannot be written", code="repository", found=e.strerror, hint=hint) from e
+
+
+def place_of_images(state: PollState) -> str:
+    """The address or directory below which the images stand that are offered."""
+    return state.source or state.url
 
 
 def moment_of(text: str) -> datetime | None:
@@ -110,7 +117,8 @@ def moment_of(text: str) -> datetime | None:
 def describe_poll(state: PollState) -> dict[str, Any]:
     """What `status` and the poll itself show of it, JSON-ready."""
     return {
-        "url": state.url,
+        "url": state.url or None,
+        "source": place_of_images(state) or None,
         "fresh": state.fresh or None,
         "expires": state.expires or None,
         "versions": dict(state.versions),

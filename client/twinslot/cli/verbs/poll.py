@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from twinslot.cli.host import Host, require_root, updater
 from twinslot.cli.output import Output
 from twinslot.cli.render import repository_lines
+from twinslot.cli.source import opened
 from twinslot.core.errors import TwinslotError
 from twinslot.core.outcome import outcome_of
 from twinslot.core.progress import quiet
@@ -32,7 +33,8 @@ def poll(arguments: argparse.Namespace, host: Host, output: Output) -> int:
     require_root(host, "only root may ask the repository", "use 'sudo'; 'twinslot status' shows what is known")
     config = host.config(arguments.config_root)
     device = host.local(config)
-    report = device.poll(if_due=arguments.if_due, service_workers=not arguments.no_service)
+    directory = arguments.directory.absolute() if arguments.directory else None
+    report = device.poll(if_due=arguments.if_due, service_workers=not arguments.no_service, directory=directory)
     known = device.status()["repository"]
     done = _obey(arguments, host, config, known) if known and known["recall_answer"] else None
     if report.error is not None:
@@ -61,7 +63,8 @@ def _obey(arguments: argparse.Namespace, host: Host, config: Config, known: Json
                 restart = config.install.reboot == "automatic"
                 found = device.rollback(RollbackOptions(reason=why, reboot=restart), quiet)
             else:
-                found = device.install(known["recall_answer"]["image"], InstallOptions(), quiet)
+                with opened(known["recall_answer"]["image"]) as image:  # a file, where a stick has it
+                    found = device.install(image, InstallOptions(), quiet)
     except TwinslotError as e:
         log.warning("the recalled release is still there: %s", e)
         return {"action": action, "outcome": None, "error": e.as_dict()}
