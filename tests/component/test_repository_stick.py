@@ -18,6 +18,7 @@ from repository_bench import WHERE, RepositoryBench, repository_bench
 
 from twinslot.core.model import SlotName
 from twinslot.engine import facts
+from twinslot.queries.metrics import metrics
 from twinslot.storage.device_key import DeviceKeyFiles
 from twinslot.trust.device_key import make_device_key
 from twinslot_image.cli import main as image_main
@@ -207,6 +208,9 @@ def test_the_stick_that_brought_the_update_takes_the_report_of_how_it_ended(
     bench.device.engine().commit(if_trial=True)
     assert report(bench)[1]["sent"] == {str(reports): 1}
     assert report(bench)[1]["sent"] == {str(reports): 0}
+    text = metrics(bench.device.config)
+    assert re.search(r'^twinslot_report_row\{destination="stick"\} [1-9]', text, re.MULTILINE)
+    assert 'twinslot_report_timestamp_seconds{destination="stick"}' in text
     table = tmp_path / "table.csv"
     assert image_main(["reports", str(reports), "--csv", str(table)]) == 0
     assert "committed" in table.read_text()

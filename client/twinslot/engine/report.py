@@ -44,12 +44,10 @@ from twinslot.core.stored import write
 from twinslot.engine.alone import alone
 from twinslot.engine.facts import View, look
 from twinslot.engine.identity import device_id
-from twinslot.engine.report_state import ReportPlace, ReportState, read_state, write_state
+from twinslot.engine.report_state import ReportPlace, ReportState, place_beside, read_state, write_state
 from twinslot.engine.telemetry import telemetry
 from twinslot.engine.trust_time import utc_now
 from twinslot.engine.verifier import GetWorker
-from twinslot.repository.state import place_of_images
-from twinslot.repository.state import read_state as read_poll_state
 from twinslot.storage.device_key import DeviceKeyFiles
 from twinslot.storage.lock import this_boot
 from twinslot.storage.record.record import Record
@@ -61,7 +59,6 @@ from twinslot.worker.file_fetcher import FileFetcher
 log = logging.getLogger(__name__)
 
 DIRECTORY: Final = "reports"  # below the record's, for the lock
-BESIDE: Final = "reports"  # folder beside the repository's own, on a stick
 SUFFIX: Final = ".report.json"
 REPORTS_MAX: Final = 50  # in one run to one destination
 ROWS: Final = 1_000_000  # of the audit, which are looked at in one run
@@ -164,7 +161,8 @@ class _Run:
         config, found = self._config, []
         if (directory := config.reports.directory) is not None and directory.is_dir():
             found.append(directory)
-        if config.reports.beside_repository and (folder := beside_repository(config)) is not None:
+        folder = place_beside(config)
+        if folder is not None and folder.is_dir() and not folder.is_symlink():  # a link leads elsewhere
             found.append(folder)
         return found
 
@@ -219,14 +217,6 @@ class _Run:
         if name in (self._config.reports.url, str(self._config.reports.directory)):
             return place
         return place if (Path(name) / f"{place.last}{SUFFIX}").is_file() else ReportPlace()
-
-
-def beside_repository(config: Config) -> Path | None:
-    """Where reports go on the stick that the last trusted answer of the repository came from; None: nowhere."""
-    source = place_of_images(read_poll_state(config.record.directory, config.repository.url.rstrip("/")))
-    folder = Path(source) / BESIDE
-    is_there = source.startswith("/") and folder.is_dir() and not folder.is_symlink()  # a link leads elsewhere
-    return folder if is_there else None
 
 
 class ReportMaker:

@@ -10,12 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from twinslot.config.options import Config
 from twinslot.core.backoff import Pause
 from twinslot.core.errors import DeviceError
 from twinslot.core.stored import Kept
+from twinslot.repository.state import place_of_images
+from twinslot.repository.state import read_state as read_poll_state
 from twinslot.storage.kept import read_kept, write_kept
 
 FILE_NAME: Final = "reported.json"
+BESIDE: Final = "reports"  # folder beside the repository's own, on a stick
 _PLACES_MAX: Final = 16  # destinations that are remembered
 
 
@@ -75,3 +79,16 @@ def write_state(directory: Path, state: ReportState) -> None:
     except OSError as e:
         hint = "is the data partition mounted, and is there room?"
         raise DeviceError(f"'{path}' cannot be written", code="repository", found=e.strerror, hint=hint) from e
+
+
+def place_beside(config: Config) -> Path | None:
+    """The folder for reports beside the repository that the last trusted answer came from, there or not.
+
+    Args:
+        config: Of this device.
+
+    Returns:
+        None: reports go to no such folder, or the answer came from a server.
+    """
+    source = place_of_images(read_poll_state(config.record.directory, config.repository.url.rstrip("/")))
+    return Path(source) / BESIDE if config.reports.beside_repository and source.startswith("/") else None

@@ -18,7 +18,7 @@ from twinslot.core.openmetrics import Family, render
 from twinslot.core.stored import is_known
 from twinslot.engine.facts import View, look
 from twinslot.engine.offered import chosen, recalls_here
-from twinslot.engine.report_state import read_state
+from twinslot.engine.report_state import place_beside, read_state
 from twinslot.engine.telemetry import telemetry
 from twinslot.engine.trust_time import trust_time
 from twinslot.queries.offers import poll_state
@@ -144,9 +144,10 @@ def _reports(config: Config) -> Iterator[Family]:
     yield Family("twinslot_report_failures", "gauge", "runs in a row that the server did not take").add(state.failures)
     last = Family("twinslot_report_timestamp_seconds", "gauge", "when a destination last took a report", "seconds")
     row = Family("twinslot_report_row", "gauge", "number of the last row of the audit that a destination has")
-    for name in (config.reports.url, str(config.reports.directory or "")):
+    directory, stick = config.reports.directory, place_beside(config)
+    destinations = {"server": config.reports.url, "directory": str(directory or ""), "stick": str(stick or "")}
+    for kind, name in destinations.items():
         if name and (place := state.places.get(name)):
-            kind = "server" if name == config.reports.url else "directory"
             last.add(_timestamp(place.at), destination=kind)
             row.add(place.number, destination=kind)
     yield from (last, row)
