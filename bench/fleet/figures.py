@@ -42,7 +42,12 @@ def figures(scenario: FleetScenario, outcome: FleetOutcome) -> dict[str, Any]:
             "share": float(outcome.bricked.mean()),
             "unhalted": int(scenario.devices * scenario.bricks),
         },
-        "finished": {"began": int((began_b < NEVER).sum()), "waiting": dict(sorted(outcome.waiting.items()))},
+        "finished": {
+            "began": int((began_b < NEVER).sum()),
+            "waiting": dict(sorted(outcome.waiting.items())),
+            "dead": int((outcome.dead & ~outcome.bricked).sum()),
+            "dead_began": int((began_b[outcome.dead] < NEVER).sum()),
+        },
         "series": {
             "requests": _hourly(outcome.requests.astype(float)),
             "bandwidth": _hourly(outcome.bandwidth),

@@ -60,8 +60,8 @@ def _opening(scenario: FleetScenario) -> list[str]:
             f"""{scenario.devices:,} devices over {scenario.days} days, in discrete events. Each decision is made by the
             code that runs on the devices: `core/offer.py:parse_offers` and `core/offer.py:choose` (with waves, places
             and halts), `core/policy.py:decide`, `core/backoff.py:pause_after` and `core/backoff.py:left_of`, and
-            which time it is by `trust/verdict.py:TrustTime`. numpy keeps the books. There is no network and no slot:
-            what a poll and an update cost is said below."""
+            which time it is by `trust/verdict.py:TrustTime` and `core/waves.py:wave_time`. numpy keeps the books. There
+            is no network and no slot: what a poll and an update cost is said below."""
         )[:-1],
     ]
 
@@ -79,6 +79,7 @@ def _story(scenario: FleetScenario) -> list[str]:
         f"- Release A bricks {scenario.bricks:.0%}. Its waves are 1 %, 9 % and 90 %; after the first one's end",
         f"  silence counts as failure, and {scenario.halted / HOUR:g} h after its publication it is halted.",
         "- Release B follows on day 5: 1 %, 19 % and 80 %.",
+        f"- The maker publishes each {scenario.publishes / HOUR:g} h, whether anything is new or not.",
         f"- On day {scenario.outage[0] / DAY:.0f} the server is away for {scenario.outage[1] / HOUR:g} h.",
     ]
 
@@ -99,11 +100,16 @@ def _outcome(scenario: FleetScenario, found: Mapping[str, Any]) -> list[str]:
         ("most bandwidth for images", f"{found['bandwidth']['peak'] / 1e6:,.1f} MB/s"),
         ("metadata, the most over a minute", f"{found['metadata']['peak_minute'] / 1e3:,.0f} kB/s"),
         ("metadata, the median second", f"{found['metadata']['quiet'] / 1e3:,.0f} kB/s"),
+        ("devices without a clock, and how many of them had begun B at the end", _of_dead(finished)),
         ("devices that had begun B at the end", f"{finished['began']:,} ({finished['began'] / n:.2%})"),
     ]
     waiting = [f"- {count:,}: {why}" for why, count in finished["waiting"].items()]
     table = [f"| {what} | {value} |" for what, value in rows]
     return ["## What came of it", "", "| | |", "|---|---|", *table, "", "Why the others had not:", "", *waiting]
+
+
+def _of_dead(finished: Mapping[str, Any]) -> str:
+    return f"{finished['dead']:,}, {finished['dead_began']:,}"
 
 
 def _pictures(found: Mapping[str, Any]) -> list[str]:
@@ -142,9 +148,10 @@ def _lessons() -> list[str]:
         "## What it showed",
         "",
         *_prose(
-            """A device without a clock believes that it is when its system was built (S16), so no wave begins for it.
-            Such devices take releases without waves, or when they are told to. The last devices to know of a halt are
-            those that asked just before it: the longest pause between two polls is the bound, and who wants it shorter
-            has the timer come oftener."""
+            """A device without a clock believes that it is when its system was built (S16). Its waves go by the time at
+            which the repository was last published, so its turn comes with the first timestamp that was signed after
+            it: how often the maker publishes is how late such a device can be, and it is never early. The last
+            devices to know of a halt are those that asked just before it: the longest pause between two polls is the
+            bound, and who wants it shorter has the timer come oftener."""
         )[:-1],
     ]

@@ -39,6 +39,7 @@ class FleetScenario:
         in_use: Chance that somebody uses the device when it would begin, so that policy has it wait.
         halted: Seconds after which A is halted.
         outage: When the server goes away, and for how long.
+        publishes: Seconds after which the maker publishes anew, whether anything is new or not.
     """
 
     devices: int = 1_000_000
@@ -55,6 +56,7 @@ class FleetScenario:
     in_use: float = 0.1
     halted: float = 1 * DAY + 9 * HOUR
     outage: tuple[float, float] = (6 * DAY + 2 * HOUR, 2 * HOUR)
+    publishes: float = 1 * DAY
 
 
 WAVES_A: Final = ((10_000, 0.0, 6 * HOUR, 1 * DAY), (90_000, 1 * DAY, 1 * DAY, 0.0), (900_000, 3 * DAY, 5 * DAY, 0.0))

@@ -1,8 +1,8 @@
 """The fleet, slot by slot.
 
 Each decision is made by the device's own code: `parse_offers`, `choose` (waves, places, halts), `decide` (policy at the
-gate), `pause_after` and `left_of` (back-off), `TrustTime.reference` (which time it is). numpy keeps the books: who
-polls when, who is away, how many asked in which second.
+gate), `pause_after` and `left_of` (back-off), `TrustTime.reference` and `wave_time` (which time it is). numpy keeps the
+books: who polls when, who is away, how many asked in which second.
 
 A device polls in its own rhythm. A poll that finds nothing new is one small request. One that finds a new list reads it
 and decides; one whose turn has come by the device's own clock decides again, and begins where policy lets it.
@@ -25,6 +25,7 @@ from twinslot.core.lifecycle import State
 from twinslot.core.model import SlotName
 from twinslot.core.offer import Offered, OfferFacts, choose, parse_offers
 from twinslot.core.policy import Gate, Go, Obstacle, ObstacleKind, PolicyFacts, Wish, decide
+from twinslot.core.waves import wave_time
 from twinslot.trust.verdict import TrustTime
 
 SLOT: Final = 900.0  # seconds of events that are handled together, each at its own second; less than between two polls
@@ -32,6 +33,8 @@ NEVER: Final = 1e18
 SMALL: Final = 379  # bytes of HTTP for a poll that finds nothing (`python -m bench.poll_bytes` counts them)
 LIST: Final = 6000  # bytes of the documents of a new list of offers
 LIST_REQUESTS: Final = 5  # timestamp, next root, snapshot, offers, list
+AGAIN: Final = 3000  # bytes when the timestamp alone is new; taken for half of a new list
+AGAIN_REQUESTS: Final = 3  # timestamp, next root, list
 _FREE: Final = PolicyFacts(SlotName.A, on_trial=False, way_back=SlotName.B, under_way=State.IDLE, restarts=True)
 _USED: Final = PolicyFacts(
     SlotName.A, False, SlotName.B, State.IDLE, True, (Obstacle(ObstacleKind.IN_USE, Refusal("in-use", "in use")),)
@@ -52,6 +55,7 @@ class FleetOutcome:
         bricked: Devices that never came back.
         saw_halt: By device, when it knew of the halt; NEVER: it did not.
         away: Devices that were away when the halt was published, or some time in the three hours after.
+        dead: Devices without a clock.
         waiting: Devices that had not begun B at the end, and why, with how many.
         decided: Calls of the device's own code.
     """
@@ -63,6 +67,7 @@ class FleetOutcome:
     bricked: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
     saw_halt: Floats = field(default_factory=lambda: np.zeros(0))
     away: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
+    dead: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
     waiting: dict[str, int] = field(default_factory=dict)
     decided: int = 0
 
@@ -89,6 +94,7 @@ class SimulatedFleet:
         self.fragile = draw.random(n) < scenario.bricks
         self.next_poll = draw.uniform(0, sum(scenario.poll), n)
         self.seen = np.full(n, -1, np.int64)  # which publication a device knows
+        self.published = np.full(n, -NEVER)  # when the timestamp that it trusted last was signed
         self.turn = np.full(n, NEVER)  # when, by its own clock, a device should look again
         self.sequence = np.full(n, 10, np.int64)
         self.busy_until = np.zeros(n)
@@ -119,9 +125,8 @@ class SimulatedFleet:
         halted = self._scenario.halted
         away = (self.away_from < halted + 3 * HOUR) & (self.away_until > halted)
         flow = np.cumsum(self.flow)
-        return FleetOutcome(
-            self.requests, flow, self.metadata, self.began, self.bricked, self.saw_halt, away, reasons, self.decided
-        )
+        seen = (self.bricked, self.saw_halt, away, self.dead, reasons, self.decided)
+        return FleetOutcome(self.requests, flow, self.metadata, self.began, *seen)
 
     def _due(self, slots: dict[int, list[Whole]], slot: int) -> Iterator[Whole]:
         """Devices that poll in this slot, also those that were put into it meanwhile."""
@@ -156,15 +161,22 @@ class SimulatedFleet:
         asking, at = devices[ask], now[ask]
         np.add.at(self.requests, at.astype(np.int64), 1)
         self.failures[asking] = 0
-        version = np.searchsorted(np.array([when for when, _ in self.lists]), at, side="right") - 1
+        begins = np.array([when for when, _ in self.lists])
+        version = np.searchsorted(begins, at, side="right") - 1
+        every = self._scenario.publishes
+        published = np.maximum(begins[version], at // every * every)
         fresh = version > self.seen[asking]
-        np.add.at(self.requests, at[fresh].astype(np.int64), LIST_REQUESTS - 1)
-        np.add.at(self.metadata, at[~fresh].astype(np.int64), SMALL)
-        np.add.at(self.metadata, at[fresh].astype(np.int64), LIST)
+        again = (published > self.published[asking]) & ~fresh
+        self.published[asking] = published
+        for which, requests, size in ((fresh, LIST_REQUESTS, LIST), (again, AGAIN_REQUESTS, AGAIN)):
+            np.add.at(self.requests, at[which].astype(np.int64), requests - 1)
+            np.add.at(self.metadata, at[which].astype(np.int64), size)
+        np.add.at(self.metadata, at[~fresh & ~again].astype(np.int64), SMALL)
         halt = fresh & (version >= 1) & (self.seen[asking] < 1)
         self.saw_halt[asking[halt]] = at[halt]
         self.seen[asking] = np.maximum(self.seen[asking], version)
-        turned = self.turn[asking] <= at + self.skew[asking]
+        own = np.where(self.dead[asking], -NEVER, at + self.skew[asking])
+        turned = self.turn[asking] <= np.maximum(own, published)
         for device, moment_ in zip(asking[fresh | turned], at[fresh | turned], strict=True):
             self._decide(int(device), float(moment_))
 
@@ -181,7 +193,8 @@ class SimulatedFleet:
         clock = moment(now + float(self.skew[device]))
         built = BEGIN - timedelta(days=100)
         time = TrustTime(built if self.dead[device] else clock, built, built)
-        return OfferFacts(time.reference, int(self.sequence[device]), device_id=f"device-{device}")
+        now_for_waves = wave_time(time.reference, moment(float(self.published[device])))
+        return OfferFacts(now_for_waves, int(self.sequence[device]), device_id=f"device-{device}")
 
     def _list(self, device: int) -> Offered:
         return self.lists[max(0, int(self.seen[device]))][1]
@@ -215,11 +228,13 @@ class SimulatedFleet:
         self.sequence[device] = sequence
 
     def _why(self, device: int, now: float) -> str:
-        if self.dead[device]:
-            return "it has no clock, so that no turn comes"
         if self.away_from[device] <= now < self.away_until[device]:
             return "it is away"
+        if self.published[device] == -NEVER:
+            return "it never had an answer"
         choice = choose(self._list(device), self._facts(device, now))
+        if choice.start is not None and self.dead[device]:
+            return "it has no clock, and its turn comes with the next timestamp"
         return choice.why or "it begins with its next poll"
 
 

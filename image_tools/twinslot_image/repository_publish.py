@@ -28,7 +28,7 @@ from twinslot.core.approvals import approvals_path
 from twinslot.core.canonical import encode
 from twinslot.core.errors import DeviceError, TwinslotError
 from twinslot.core.offer import OFFERS_SUFFIX
-from twinslot.trust.repository import refresh
+from twinslot.trust.repository import DATE, PUBLISHED, refresh
 from twinslot.trust.repository_messages import DocumentRequest, FreshMetadata, RepositoryQuestion
 from twinslot.trust.verdict import TrustTime
 from twinslot_image.compose import SPEC_VERSION
@@ -186,7 +186,8 @@ class _Publication:
     def _timestamp(self, snapshot: tuple[int, bytes]) -> bytes:
         before = self._before("timestamp")
         version = before[1].signed.version + 1 if before else 1
-        signed = Timestamp(version, SPEC_VERSION, self._until("timestamp"), _meta(*snapshot))
+        said = {PUBLISHED: self._now.strftime(DATE)}
+        signed = Timestamp(version, SPEC_VERSION, self._until("timestamp"), _meta(*snapshot), unrecognized_fields=said)
         return self._signed("timestamp", self._root.roles["timestamp"], signed)
 
     def _signed(self, role: str, known: Any, signed: Any) -> bytes:

@@ -21,6 +21,7 @@ from repository_bench import CONTENT, RepositoryBench, repository_bench
 
 from twinslot.cli.parser import make_parser
 from twinslot.config.repository import RepositoryConfig
+from twinslot.engine import trust_time
 from twinslot_image import replacement, repository_publish
 from twinslot_image.cli import main as image_main
 
@@ -207,6 +208,46 @@ def test_an_offer_waits_for_its_wave_and_a_halted_one_for_nothing(bench: Reposit
     offer = bench.offered()
     assert offer is not None
     assert offer["why_not"] is None
+
+
+@pytest.mark.verifies("REQ-REP-06")
+def test_a_device_without_a_clock_takes_its_turn_by_when_the_repository_was_published(
+    bench: RepositoryBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trust_time, "utc_now", lambda: datetime(1970, 1, 1, tzinfo=UTC))
+    now = datetime.now(UTC).replace(microsecond=0)
+    start = now + timedelta(hours=1)
+    bench.image("wave", "1.1", f"100%,{start:%Y-%m-%dT%H:%M:%SZ}")
+    bench.publish(now)
+    bench.poll()
+    assert "its turn comes" in str(_why_not(bench))
+    early = bench.fleet / "public/metadata/timestamp.json"
+    replayed = early.read_bytes()
+    bench.publish(start + timedelta(minutes=1))
+    bench.poll()
+    assert _why_not(bench) is None
+    assert (
+        bench.run("status")[1]["repository"]["published"] == f"{start + timedelta(minutes=1):%Y-%m-%dT%H:%M:%S+00:00}"
+    )
+    early.write_bytes(replayed)
+    assert bench.poll()[1]["code"] == "refused.repository-version"
+    assert _why_not(bench) is None, "an older timestamp takes nothing back"
+
+
+@pytest.mark.verifies("REQ-REP-06")
+def test_a_timestamp_from_a_clock_that_was_wrong_counts_until_the_next_one(
+    bench: RepositoryBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trust_time, "utc_now", lambda: datetime(1970, 1, 1, tzinfo=UTC))
+    now = datetime.now(UTC).replace(microsecond=0)
+    bench.image("wave", "1.1", f"100%,{now + timedelta(days=2):%Y-%m-%dT%H:%M:%SZ}")
+    bench.publish(now + timedelta(days=3))
+    bench.poll()
+    assert _why_not(bench) is None
+    bench.publish(now)
+    assert bench.poll()[0] == 0
+    assert "its turn comes" in str(_why_not(bench))
+    assert bench.run("status")[1]["repository"]["stale"] is None, "and no document expired by it"
 
 
 def test_a_release_that_is_not_newer_is_not_offered(bench: RepositoryBench) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bench.fleet.__main__ import main
 from bench.fleet.page import plots
-from bench.fleet.scenario import BEGIN, DAY, WAVES_A, FleetScenario, publications
+from bench.fleet.scenario import BEGIN, DAY, WAVES_A, WAVES_B, FleetScenario, publications
 from bench.fleet.simulate import SimulatedFleet, simulated
 from twinslot.core.offer import OfferFacts, choose, parse_offers
 
@@ -60,15 +61,32 @@ def test_no_device_begins_before_its_wave_or_after_it_knew_of_the_halt() -> None
             assert began <= outcome.saw_halt[device]
 
 
+def test_a_device_without_a_clock_takes_its_turn_with_the_first_timestamp_after_it_and_never_before() -> None:
+    scenario = FleetScenario(devices=600, days=9, dead=1.0, offline=0.0, in_use=0.0, outage=(8 * DAY, 0.0))
+    fleet = SimulatedFleet(scenario)
+    outcome = fleet.run()
+    for device in range(scenario.devices):
+        if outcome.bricked[device]:
+            continue
+        share = place_from_the_page(f"device-{device}", "b" * 64)
+        start, spread, low, high = wave_of(share, WAVES_B)
+        turn, began = start + int(spread * (share - low) / (high - low)), outcome.began["B"][device]
+        signed = -(-turn // scenario.publishes) * scenario.publishes
+        if signed + sum(scenario.poll) < scenario.days * DAY:
+            assert signed - 1 <= began <= signed + sum(scenario.poll) + scenario.settle
+        else:
+            assert began >= signed - 1
+
+
 def place_from_the_page(device: str, manifest: str) -> float:
     """As docs/guide-repository.md says it, written from the page alone."""
     text = f"{len(device)}:{device}:{manifest}".encode()
     return int.from_bytes(hashlib.sha256(text).digest()[:4], "big") / 2**32
 
 
-def wave_of(share: float) -> tuple[float, float, float, float]:
+def wave_of(share: float, waves: Any = WAVES_A) -> tuple[float, float, float, float]:
     low = 0.0
-    for part, start, spread, _ in WAVES_A:
+    for part, start, spread, _ in waves:
         if share < low + part / 1e6:
             return start, spread, low, low + part / 1e6
         low += part / 1e6

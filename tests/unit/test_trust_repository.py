@@ -26,7 +26,7 @@ from tuf.ngclient import Updater  # type: ignore[attr-defined]
 from tuf.ngclient.fetcher import FetcherInterface
 
 from twinslot.core.errors import RefusedError, TransportError, TwinslotError
-from twinslot.trust.repository import refresh
+from twinslot.trust.repository import PUBLISHED, refresh
 from twinslot.trust.repository_messages import (
     DocumentRequest,
     FreshMetadata,
@@ -320,6 +320,28 @@ def test_an_older_document_than_the_kept_one_is_refused(world: World, name: str)
 
 def _hashes(data: bytes) -> dict[str, str]:
     return {"sha256": hashlib.sha256(data).hexdigest()}
+
+
+@pytest.mark.verifies("REQ-REP-06")
+@pytest.mark.parametrize(
+    ("said", "counts"),
+    [
+        ("2026-12-01T08:00:00Z", True),
+        ("2999-01-01T00:00:00Z", False),
+        ("2026-12-01", False),
+        (1796112000, False),
+        (None, False),
+        ("", False),
+    ],
+)
+def test_when_a_timestamp_was_signed_is_known_where_it_makes_sense(world: World, said: Any, counts: bool) -> None:
+    document = json.loads(world.files["timestamp.json"])
+    document["signed"] |= {PUBLISHED: said, "expires": "2099-01-01T00:00:00Z"}
+    fresh = world.ours(Source(world.files | {"timestamp.json": world.signed("timestamp.json", document)}))
+    assert fresh.published == (datetime(2026, 12, 1, 8, tzinfo=UTC) if counts else None)
+    del document["signed"][PUBLISHED]
+    older = Source(world.files | {"timestamp.json": world.signed("timestamp.json", document)})
+    assert world.ours(older).published is None, "of a maker's tool from before"
 
 
 @pytest.mark.verifies("S29")

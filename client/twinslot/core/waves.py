@@ -62,6 +62,19 @@ class Turn:
     start: datetime
 
 
+# keeps: REQ-REP-06
+def wave_time(reference: datetime, published: datetime | None) -> datetime:
+    """What time it is for a wave, and for nothing else: a device without a clock learns it from the repository.
+
+    Later than the maker's own clock it never is, unless the device's is; so a turn comes late rather than early.
+
+    Args:
+        reference: By the device's notion of time (S16).
+        published: When the last trusted timestamp was signed, by the maker's clock; None: it does not say so.
+    """
+    return max(reference, published) if published else reference
+
+
 def place_of(device_id: str, release: str) -> int:
     """The device's place in this release, from 0 to before `PLACES`; the same on each call, evenly spread over devices.
 

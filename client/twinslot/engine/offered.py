@@ -13,9 +13,10 @@ from twinslot.core.lifecycle import State
 from twinslot.core.model import Release, SlotName, SlotState
 from twinslot.core.offer import Choice, Offer, Offered, OfferFacts, choose, parse_offers
 from twinslot.core.recall import Answer, Holding, OnRecall, Recall, answer_to, recall_of
+from twinslot.core.waves import wave_time
 from twinslot.engine.facts import Facts
 from twinslot.engine.identity import device_id, first_line
-from twinslot.repository.state import PollState
+from twinslot.repository.state import PollState, moment_of
 
 _NONE: Final = '{"format":1,"offers":[]}'
 
@@ -27,8 +28,10 @@ def chosen(config: Config, facts: Facts, state: PollState, now: datetime) -> Cho
         config: Of this device.
         facts: What is true of it.
         state: What the last poll left.
-        now: By the device's notion of time (S16): a wave does not begin because a clock fell back.
+        now: By the device's notion of time (S16): a wave does not begin because a clock fell back. Where the repository
+            was published later than that, it is as late for waves (`core.waves.wave_time`).
     """
+    now = wave_time(now, moment_of(state.published))
     return choose(offered_to(config, state), _offer_facts(config, facts, state, now))
 
 

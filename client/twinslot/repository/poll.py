@@ -121,6 +121,7 @@ class Poll:
             unapproved=unapproved,
             whole="" if again else now,
             expires=_written(fresh.expires),
+            published=_written(fresh.published) if fresh.published else "",
             versions=dict(fresh.versions),
             etag=file.etag,
             modified=file.modified,

@@ -34,6 +34,7 @@ class PollState(Kept):
         fresh: When it last had an answer that was trusted and fresh.
         whole: When its metadata was last judged as a whole.
         expires: Until when that answer counts.
+        published: When its timestamp was signed, by the maker's clock, as the last trusted one says.
         versions: Of the metadata, by role.
         etag: Validator of the timestamp that was judged last; empty: none.
         modified: Its date, likewise.
@@ -55,6 +56,7 @@ class PollState(Kept):
     fresh: str = ""
     whole: str = ""
     expires: str = ""
+    published: str = ""
     versions: Mapping[str, int] = field(default_factory=dict)
     etag: str = ""
     modified: str = ""
@@ -121,6 +123,7 @@ def describe_poll(state: PollState) -> dict[str, Any]:
         "source": place_of_images(state) or None,
         "fresh": state.fresh or None,
         "expires": state.expires or None,
+        "published": state.published or None,
         "versions": dict(state.versions),
         "stale": state.stale or None,
         "failures": state.failures,

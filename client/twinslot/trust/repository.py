@@ -25,7 +25,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final, Protocol, TypeVar
 
 from tuf.api.exceptions import LengthOrHashMismatchError
@@ -58,6 +58,8 @@ ROOTS_MAX: Final = 256  # roots in one refresh
 ROOT_LIMIT: Final = 512_000  # bytes
 TIMESTAMP_LIMIT: Final = 16_384
 SNAPSHOT_LIMIT: Final = 2_000_000
+DATE: Final = "%Y-%m-%dT%H:%M:%SZ"  # as TUF writes them
+PUBLISHED: Final = "x-twinslot-published"  # in a timestamp: when it was signed; clients that do not know it ignore it
 DELEGATIONS_MAX: Final = 32  # roles that are looked at for one target
 
 _Kind = TypeVar("_Kind", Root, Timestamp, Snapshot, Targets)
@@ -247,7 +249,9 @@ class _Workflow:
         loaded = self._loaded["targets", "root"]
         tops: dict[str, Any] = {"root": self.root, "timestamp": self._timestamp, "snapshot": self._snapshot}
         versions = {role: int(document.version) for role, document in (tops | {"targets": loaded}).items()}
-        return FreshMetadata(versions, min(self._ends), self._now, self._time.source, targets)
+        return FreshMetadata(
+            versions, min(self._ends), self._now, self._time.source, targets, _published(self._timestamp)
+        )
 
     # All of them
 
@@ -289,6 +293,16 @@ class _Workflow:
         raise RefusedError(
             Refusal("repository-expired", f"the repository's '{role}' document has expired", expected, found, hint)
         )
+
+
+# keeps: REQ-REP-06
+def _published(timestamp: Timestamp) -> datetime | None:
+    """When it was signed; None: it does not say so, or names a moment after its own end, which is no such time."""
+    try:
+        said = datetime.strptime(timestamp.unrecognized_fields[PUBLISHED], DATE).replace(tzinfo=UTC)
+    except (KeyError, TypeError, ValueError):
+        return None
+    return said if said <= timestamp.expires else None
 
 
 def _children(targets: Targets, role: str, path: str) -> tuple[list[_Visit], bool]:

@@ -99,6 +99,7 @@ class FreshMetadata:
         reference: The time that dates were compared with.
         time_source: Which clock that was.
         targets: What was looked for; None: no role that may say so knows it.
+        published: When the timestamp was signed, as it says itself; None: it does not.
     """
 
     versions: Mapping[str, int]
@@ -106,6 +107,7 @@ class FreshMetadata:
     reference: datetime
     time_source: str
     targets: Mapping[str, FoundTarget | None]
+    published: datetime | None = None
 
 
 def encode_question(question: RepositoryQuestion) -> bytes:
@@ -174,6 +176,7 @@ def encode_fresh(fresh: FreshMetadata) -> bytes:
             "reference": _write_time(fresh.reference),
             "time_source": fresh.time_source,
             "targets": targets,
+            "published": _write_time(fresh.published) if fresh.published else None,
         }
     )
 
@@ -196,6 +199,7 @@ def decode_fresh(data: bytes) -> FreshMetadata:
             _read_time(fields["reference"]),
             str(fields["time_source"]),
             targets,
+            _read_time(fields["published"]) if fields["published"] else None,
         )
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as e:
         raise _not_ours(e) from e
