@@ -30,6 +30,7 @@ from twinslot_image.recipients import read_encryption
 from twinslot_image.replacement import spool
 from twinslot_image.rootfs import Checked, check_rootfs
 from twinslot_image.sbom.attach import make_sboms, sbom_names
+from twinslot_image.signing_time import clock
 
 _BUILD_TIME_MAX: Final = 250246627200 - 1  # seconds to the year 9900: dates that count from it still have four digits
 
@@ -84,10 +85,11 @@ def build_time(environ: Mapping[str, str]) -> datetime:
 
     Raises:
         ImageError: `image.description`: the variable is no number of seconds.
+        RefusedError: `refused.clock`: without the variable, and with a clock that nobody has set.
     """
     text = environ.get("SOURCE_DATE_EPOCH")
     if text is None:
-        return datetime.now(UTC).replace(microsecond=0)
+        return clock()
     try:
         if not 0 <= (seconds := int(text)) <= _BUILD_TIME_MAX:
             raise ValueError

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from datetime import UTC, datetime
 from pathlib import Path
 
 from twinslot.cli.output import Output
@@ -21,7 +20,7 @@ from twinslot_image.file_kind import read_image_front, require_lasting
 from twinslot_image.key_source import open_signer
 from twinslot_image.named_file import read_small
 from twinslot_image.outputs import Target
-from twinslot_image.signing_time import refuse_before
+from twinslot_image.signing_time import clock, refuse_before
 
 
 def provenance(arguments: argparse.Namespace, output: Output) -> None:
@@ -29,7 +28,7 @@ def provenance(arguments: argparse.Namespace, output: Output) -> None:
     image: Path = arguments.image
     require_lasting(image)
     front = read_image_front(image)
-    refuse_before(datetime.now(UTC), parse_manifest(front.manifest).built)
+    refuse_before(clock(), parse_manifest(front.manifest).built)
     _check_options(arguments)
     given = arguments.detached_payload or arguments.output or image.with_name(f"{image.name}.provenance.json")
     inputs = [image, *(path for _, path in arguments.input or ())]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +25,7 @@ from twinslot_image.key_source import open_signer
 from twinslot_image.outputs import Target
 from twinslot_image.progress import ProgressLine
 from twinslot_image.recipients import unlock_with
-from twinslot_image.signing_time import refuse_before
+from twinslot_image.signing_time import clock, refuse_before
 
 _SIGNATURE_MAX: Final = 4096  # bytes of a detached signature file
 
@@ -100,7 +99,7 @@ def _signing(role: str, signer: CryptoSigner) -> Callable[[Front], bytes]:
 
 # keeps: REQ-IMG-28
 def _refuse_early(front: Front) -> None:
-    refuse_before(datetime.now(UTC), parse_manifest(front.manifest).built)
+    refuse_before(clock(), parse_manifest(front.manifest).built)
 
 
 def read_signature(path: Path) -> bytes:

@@ -42,6 +42,7 @@ FOREIGN_MAX = 1024  # patterns of one payload
 CHECKS = ("rootfs", "none")
 FORMER_CHECKS = {"rootfs": "rootfs", "raw": "none"}  # by the words of `kind`, as `check` was called first
 _PATTERN = re.compile(r"[^/].*")
+_TOML = "TOML 1.0"
 _PLACE = re.compile(r"(?P<what>.*) \(at line (?P<line>\d+), column (?P<column>\d+)\)", re.DOTALL)
 _TWICE = re.compile(r"cannot (?:declare|mutate .*) \((?P<names>.*)\)(?: twice)?")
 _QUOTED = r"'([^']*)'"
@@ -161,7 +162,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ImageError(what, code="description", found=e.strerror or str(e)) from e
     except UnicodeDecodeError as e:
         line = e.object[: e.start].count(b"\n") + 1
-        raise ImageError(f"'{path}', line {line}: not UTF-8", code="description") from e
+        raise ImageError(f"'{path}', line {line}: not UTF-8", code="description", expected=_TOML) from e
     except RecursionError as e:
         raise ImageError(f"'{path}': lists or tables are nested too deeply", code="description") from e
     except ValueError as e:
@@ -169,7 +170,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         where = f", line {found['line']}, column {found['column']}" if found else ""
         what = found["what"] if found else str(e).removesuffix(" (at end of document)")
         what = _in_our_words(f"{what[:1].lower()}{what[1:]}")
-        raise ImageError(f"'{path}'{where}: {what}", code="description") from e
+        raise ImageError(f"'{path}'{where}: {what}", code="description", expected=_TOML) from e
 
 
 def _in_our_words(what: str) -> str:

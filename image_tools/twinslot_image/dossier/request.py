@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from twinslot.core.errors import ImageError
 from twinslot.core.fields import form
 from twinslot.core.manifest import RELEASE_NAME
-from twinslot_image.named_file import read_small
+from twinslot_image.description import read_toml
 from twinslot_image.toml_table import Table
 
 _TOP: Final = ("class", "client", "documents", "image", "pccp", "previous", "product", "release", "reproducibility")
@@ -81,16 +79,10 @@ def read_request(file: Path) -> DossierRequest:
     """The file, with paths relative to it.
 
     Raises:
-        ImageError: `image.description`: no TOML, an unknown key (with the nearest), a value of another kind.
-        OSError: It cannot be read.
+        ImageError: `image.description`: it cannot be read, no TOML (with line and column), an unknown key (with the
+            nearest), a value of another kind.
     """
-    try:
-        data = tomllib.loads(read_small(file).decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
-        what = f"'{file}' is no TOML"
-        found = e if isinstance(e, tomllib.TOMLDecodeError) else "bytes that are no UTF-8"
-        raise ImageError(what, code="description", found=found) from e
-    top = Table(data, file, "", _TOP)
+    top = Table(read_toml(file), file, "", _TOP)
     image = top.path("image") if top.has("image") else None
     return DossierRequest(
         file,
