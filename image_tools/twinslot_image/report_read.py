@@ -26,6 +26,7 @@ from twinslot.core.envelope import DeviceStatement, loads, read_statement
 from twinslot.core.errors import DeviceError, ImageError, TwinslotError
 from twinslot.core.report import FORMAT, PAYLOAD_TYPE
 from twinslot.core.text import printable
+from twinslot.trust.audit_file import read_public
 from twinslot.trust.device_key import verifies
 
 FILE_MAX: Final = 1 << 20  # bytes
@@ -103,14 +104,15 @@ def known_keys(places: Iterable[Path]) -> dict[str, PublicPart]:
     """Public parts by fingerprint, from PEM files and directories of them.
 
     Raises:
-        DeviceError: `device.report-key`: a file holds none; `device.report-files`: it cannot be read.
+        DeviceError: `device.report-key`: a file holds none, or cannot be read; `device.report-files`: it is not there.
     """
     found = {}
     for path in _files(places, ".pem", ".pub"):
         try:
-            part = PublicPart.from_pem(path.read_bytes())
+            part = read_public(path)
         except DeviceError as e:
-            raise DeviceError(f"'{path}' holds no public part of a device key", code="report-key", found=e.found) from e
+            what = f"'{path}' holds no public part of a device key"
+            raise DeviceError(what, code="report-key", found=e.found, hint=e.hint) from e
         found[part.fingerprint] = part
     return found
 

@@ -75,8 +75,8 @@ def test_the_key_is_made_once_and_everybody_is_shown_its_public_part(call: Call,
     assert shown(call, "status")["device_key"] == {"algorithm": "ed25519", "fingerprint": made["fingerprint"]}
     assert f"key       ed25519 {made['fingerprint']}" in call("status").stdout
     assert made["public"] == (data / "device-key.pub").read_text()
-    text = call("device-key", "show").stdout
-    assert text == f"ed25519 {made['fingerprint']}\n{made['public']}"
+    said = call("device-key", "show")
+    assert (said.stdout, said.stderr) == (made["public"], f"ed25519 {made['fingerprint']}\n")
 
 
 @pytest.mark.root
@@ -84,7 +84,7 @@ def test_making_the_key_stands_in_the_journal_with_who_asked(call: Call) -> None
     first, again = (call("device-key", "init", JOURNAL_STREAM="8:1").stderr for _ in range(2))
     assert "<6>the device's own key was made (fingerprint " in first
     assert "by cli" in first
-    assert again == ""
+    assert "was made" not in again
 
 
 def test_before_it_is_made_the_way_to_make_it_is_shown(call: Call) -> None:

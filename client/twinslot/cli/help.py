@@ -251,7 +251,7 @@ VERBS: Final[Mapping[str, Help]] = {
             "'init' needs root, makes it once, and shows a key that is there already. 'show' needs no rights."
         ),
         (
-            "twinslot device-key show --json",
+            "twinslot device-key show > pump-7.pem",
             "sudo twinslot device-key init",
         ),
     ),
@@ -262,7 +262,7 @@ VERBS: Final[Mapping[str, Help]] = {
             "a token is made elsewhere. Only root may."
         ),
         (
-            "sudo twinslot decryption-key show --json",
+            "sudo twinslot decryption-key show > pump-7.pem",
             "sudo twinslot decryption-key init",
         ),
     ),

@@ -17,7 +17,9 @@ from typing import Final, Self
 from twinslot.core.errors import DeviceError
 
 PEM_MAX: Final = 4096  # bytes; a public key of these kinds takes less than 200
-_PEM: Final = re.compile(rb"-----BEGIN PUBLIC KEY-----\n([A-Za-z0-9+/=\n]{1,1000})-----END PUBLIC KEY-----\n?")
+# Text before and behind the boundaries, and lines of CR LF, may stand there: RFC 7468, section 2.
+_BEGIN, _END = b"-----BEGIN PUBLIC KEY-----", b"-----END PUBLIC KEY-----"
+_PEM: Final = re.compile(b"^" + _BEGIN + rb"\r?\n([A-Za-z0-9+/=\r\n]{1,1000})" + _END, re.MULTILINE)
 # How a SubjectPublicKeyInfo of each kind begins, and how long it is: RFC 8410, section 4; RFC 5480, section 2.
 _KINDS: Final = (
     ("ed25519", bytes.fromhex("302a300506032b6570032100"), 44),
@@ -40,14 +42,14 @@ class PublicPart:
 
     @classmethod
     def from_pem(cls, pem: bytes) -> Self:
-        """Read the one form in which it is stored and printed.
+        """Read a file that holds one public key, and perhaps text around it, as `openssl pkey -text_pub` writes it.
 
         Raises:
-            DeviceError: `device.device-key`: it is no public key of a kind that device keys are of.
+            DeviceError: `device.device-key`: it is no public key of a kind that device keys are of, or several.
         """
-        match = _PEM.fullmatch(pem[: PEM_MAX + 1])
+        match = _PEM.search(pem) if len(pem) <= PEM_MAX and pem.count(_BEGIN) == 1 else None
         try:
-            der = base64.b64decode(match[1].replace(b"\n", b""), validate=True) if match else b""
+            der = base64.b64decode(b"".join(match[1].split()), validate=True) if match else b""
         except binascii.Error:
             der = b""
         return cls.from_der(der)

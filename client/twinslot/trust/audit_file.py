@@ -27,7 +27,7 @@ def read_public(path: Path) -> PublicPart:
     except OSError as e:
         raise DeviceError(f"'{path}' cannot be read", code="device-key", found=e.strerror) from e
     except DeviceError as e:
-        hint = "'twinslot device-key show' on the device prints it; give what stands between and with BEGIN and END"
+        hint = "'twinslot device-key show' on the device prints it; one key in each file"
         raise DeviceError(f"'{path}' holds no public part", code="device-key", found=e.found, hint=hint) from e
 
 

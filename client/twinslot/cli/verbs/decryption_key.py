@@ -17,5 +17,6 @@ def decryption_key(arguments: argparse.Namespace, host: Host, output: Output) ->
         return 0
     if found["made"]:
         output.aside("twinslot: the decryption key was made\n")
-    output.text([f"{found['kind']} {found['key']}", found["public"].rstrip()])
+    output.aside(f"{found['kind']} {found['key']}\n")  # standard output is a PEM file that can be used
+    output.text([found["public"].rstrip()])
     return 0

@@ -19,5 +19,6 @@ def device_key(arguments: argparse.Namespace, host: Host, output: Output) -> int
         return 0
     if found["made"]:
         output.aside("twinslot: the device key was made\n")
-    output.text([f"{found['algorithm']} {found['fingerprint']}", found["public"].rstrip()])
+    output.aside(f"{found['algorithm']} {found['fingerprint']}\n")  # standard output is a PEM file that can be used
+    output.text([found["public"].rstrip()])
     return 0
