@@ -227,6 +227,7 @@ def test_a_receipt_that_was_damaged_is_named_with_what_to_do(
     said = capsys.readouterr().err
     assert f"'{kept}' is no receipt" in said
     assert "put back a copy of it, or move it away" in said
+    assert_gone(device)
     assert call(device, "doctor", "--json") != 70, "whatever it finds, it is no fault of the program"
     assert call(device, "status") == 0
     with pytest.raises(RefusedError) as refused:
@@ -254,6 +255,74 @@ def test_a_receipt_that_was_damaged_before_the_key_went_is_signed_anew(
     kept.unlink()
     receipt = retired(device)
     assert json.loads(kept.read_text()) == receipt
+    assert_gone(device)
+
+
+def lose_the_receipt(device: HostDevice) -> None:
+    """A device that was retired, whose data partition then lost the receipt and got back what had been erased."""
+    retired(device)
+    (device.directory / "data/retirement.json").unlink()
+    (device.directory / "tls.pem").write_text("a key")
+    (device.directory / "patients/ward").mkdir()
+    (device.directory / "patients/ward/one").write_text("a name")
+    (device.directory / "log").write_text("a name")
+
+
+@pytest.mark.verifies("REQ-AUD-04")
+def test_without_receipt_and_key_what_is_left_is_erased_all_the_same_and_said(
+    device: HostDevice, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lose_the_receipt(device)
+    for _ in range(2):
+        capsys.readouterr()
+        assert call(device, "--json", "retire", "--yes", "--reason", "sold") == 6
+        said = json.loads(capsys.readouterr().out)
+        assert said["code"] == "device.retire-receipt"
+        assert "no key is left to sign another" in said["hint"]
+        assert_gone(device)
+    assert events(device).count("retired") == 1
+    assert not (device.directory / "data/retirement.json").exists(), "nobody signed one"
+    assert call(device, "status") == 0
+
+
+LEFT_STEPS: tuple[tuple[object, str], ...] = tuple(
+    step for step in STEPS if step[1] in ("sync_directory", "_destroy", "_erase", "unlink")
+)
+
+
+@pytest.mark.verifies("REQ-AUD-04")
+@pytest.mark.parametrize(("module", "name"), LEFT_STEPS, ids=[name for _, name in LEFT_STEPS])
+@pytest.mark.parametrize("after", [False, True])
+def test_without_a_receipt_cut_at_any_step_the_next_call_erases_the_rest(
+    device: HostDevice, monkeypatch: pytest.MonkeyPatch, module: object, name: str, after: bool
+) -> None:
+    lose_the_receipt(device)
+    real: Callable[..., object] = getattr(module, name)
+
+    def cut(*arguments: object, **named: object) -> object:
+        if after:
+            real(*arguments, **named)
+        raise PowerCut
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, cut)
+        with pytest.raises(PowerCut):
+            retired(device)
+    with pytest.raises(DeviceError, match="the receipt of it is lost"):
+        retired(device)
+    assert_gone(device)
+
+
+@pytest.mark.parametrize("key", [b"\0" * 119, b"-----BEGIN PRIVATE KEY-----"], ids=["overwritten", "damaged"])
+def test_a_key_that_cannot_sign_holds_up_no_erasing_and_is_left_to_be_looked_at(device: HostDevice, key: bytes) -> None:
+    lose_the_receipt(device)
+    own = device.directory / "data/device-key.pem"
+    own.write_bytes(key)
+    own.chmod(0o400)
+    with pytest.raises(DeviceError) as damaged:
+        retired(device)
+    assert damaged.value.code == "device.device-key"
+    own.rename(device.directory / "looked-at.pem")
     assert_gone(device)
 
 

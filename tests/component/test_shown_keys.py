@@ -117,10 +117,9 @@ def test_the_decryption_key_that_is_shown_is_a_recipient_as_it_stands(
 def test_a_file_with_two_public_keys_is_neither(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "audit").write_text("")
     for name in ("one", "two"):
-        command = ["openssl", "genpkey", "-algorithm", "ed25519", "-out", tmp_path / f"{name}.key"]
-        subprocess.run(command, check=True)
-        command = ["openssl", "pkey", "-in", tmp_path / f"{name}.key", "-pubout", "-out", tmp_path / f"{name}.pem"]
-        subprocess.run(command, check=True)
+        key, public = str(tmp_path / f"{name}.key"), str(tmp_path / f"{name}.pem")
+        subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", key], check=True)
+        subprocess.run(["openssl", "pkey", "-in", key, "-pubout", "-out", public], check=True)
     (tmp_path / "both.pem").write_bytes((tmp_path / "one.pem").read_bytes() + (tmp_path / "two.pem").read_bytes())
     assert main(["audit", "verify", str(tmp_path / "audit"), "--key", str(tmp_path / "both.pem")]) == 6
     assert "one key in each file" in capsys.readouterr().err

@@ -20,9 +20,9 @@ def retire_plan(config: Config) -> RetirePlan:
     """What goes when the device is taken out of service."""
     named = [config.http.client_key, config.decryption.key, config.device.key]
     files = [Path(key) for key in named if key and not is_pkcs11(key)]
-    own = [] if config.device.key else [DeviceKeyFiles(config.record.directory, config.device.key).key]
+    own = None if config.device.key else DeviceKeyFiles(config.record.directory, config.device.key).key
     tokens = [key for key in named if is_pkcs11(key)]
-    return RetirePlan(config.record.directory, [*files, *own], tokens, [Path(path) for path in config.retire.erase])
+    return RetirePlan(config.record.directory, own, files, tokens, [Path(path) for path in config.retire.erase])
 
 
 def this_device_key(config: Config) -> DeviceKey:

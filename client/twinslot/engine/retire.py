@@ -9,7 +9,9 @@ In this order, so that a power cut at any moment leaves a device on which the ne
 4. The keys: overwritten, then removed.
 5. The data that `retire.erase` names.
 
-Once there is a receipt nothing is signed again: a second call does 4 and 5 again and gives back the same one.
+Once there is a receipt nothing is signed again: a second call does 4 and 5 again and gives back the same one. Where a
+retired device can give none, 4 and 5 are done all the same, but for a key of its own that may still sign one, and the
+call ends with what is wrong with the receipt.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -50,12 +52,14 @@ class RetirePlan:
 
     Attributes:
         directory: `record.directory`, where the receipt stays.
-        keys: Files with private keys.
+        own: The device's own key, if it is a file: it signs the receipt.
+        keys: Files with other private keys.
         tokens: Names of keys in tokens, which only the token's own tools destroy; named in the receipt.
         erase: Files and directories with data, as configured.
     """
 
     directory: Path
+    own: Path | None
     keys: Sequence[Path]
     tokens: Sequence[str]
     erase: Sequence[Path]
@@ -64,6 +68,11 @@ class RetirePlan:
     def receipt(self) -> Path:
         """Where the receipt stays."""
         return self.directory / RECEIPT
+
+    @property
+    def destroyed(self) -> list[Path]:
+        """All private keys that go, the device's own one last."""
+        return [*self.keys, *([self.own] if self.own else [])]
 
 
 # keeps: REQ-AUD-04
@@ -78,24 +87,47 @@ def retire(device: Device, plan: RetirePlan, open_key: Callable[[], DeviceKey], 
 
     Raises:
         RefusedError: `refused.update-open`: an update is under way, or the system is on trial.
-        DeviceError: `device.device-key`...: there is no key to sign with; `device.retire`: something cannot be erased.
+        DeviceError: `device.device-key`...: there is no key to sign with; `device.retire`: something cannot be erased;
+            `device.retire-receipt`: all is erased, and the receipt of a call before is lost.
     """
-    receipt = None
-    if plan.receipt.exists():
-        with recovered(device, "retire") as session:
-            if session.is_retired():  # 2 comes before 3: else whoever left this here, it was not this device
-                receipt = _kept(plan)
-    if receipt is None:
-        key = open_key()  # before anything is done that cannot be undone
-        with recovered(device, "retire") as session:
-            _declare(session, plan, reason)
-            said = _said(session, plan, reason)
-        receipt = sign(KIND, attested(said, key.public.fingerprint, None, RETIREMENT), key.public, key.sign).as_dict()
-        _write(plan, receipt)
-    for key_file in plan.keys:
-        _as_ours(key_file, _destroy)
-    for data in plan.erase:
-        _as_ours(data, _erase)
+    try:
+        receipt = _kept(device, plan) or _signed(device, plan, open_key, reason)
+    except DeviceError as e:
+        if not _is_retired(device):
+            raise
+        _erase_all(plan.keys, plan.erase)
+        if e.code != "device.device-key-missing":
+            raise
+        what = "keys and data are erased, and the receipt of it is lost"
+        hint = "the copies that calls before have printed are all there is: no key is left to sign another"
+        raise DeviceError(what, code="retire-receipt", expected=str(plan.receipt), hint=hint) from e
+    _erase_all(plan.destroyed, plan.erase)
+    return receipt
+
+
+def _is_retired(device: Device) -> bool:
+    with recovered(device, "retire") as session:
+        return session.is_retired()
+
+
+def _kept(device: Device, plan: RetirePlan) -> Mapping[str, Any] | None:
+    """The receipt of a call before.
+
+    Raises:
+        DeviceError: `device.retire`: none can be read from what stands there.
+    """
+    if not plan.receipt.exists() or not _is_retired(device):  # 2 comes before 3: else it was not this device
+        return None
+    return _read(plan)
+
+
+def _signed(device: Device, plan: RetirePlan, open_key: Callable[[], DeviceKey], reason: str) -> Mapping[str, Any]:
+    key = open_key()  # before anything is done that cannot be undone
+    with recovered(device, "retire") as session:
+        _declare(session, plan, reason)
+        said = _said(session, plan, reason)
+    receipt = sign(KIND, attested(said, key.public.fingerprint, None, RETIREMENT), key.public, key.sign).as_dict()
+    _write(plan, receipt)
     return receipt
 
 
@@ -123,7 +155,7 @@ def _said(session: Session, plan: RetirePlan, reason: str) -> dict[str, Any]:
         "boot": device.boot_id,
         "client": twinslot.__version__,
         "compatible": list(device.compatible),
-        "destroys": [str(path) for path in plan.keys],
+        "destroys": [str(path) for path in plan.destroyed],
         "erases": [str(path) for path in plan.erase],
         "floors": stored.write(facts.floors),
         "in_tokens": list(plan.tokens),
@@ -135,12 +167,7 @@ def _said(session: Session, plan: RetirePlan, reason: str) -> dict[str, Any]:
     }
 
 
-def _kept(plan: RetirePlan) -> Mapping[str, Any]:
-    """The receipt of a call before.
-
-    Raises:
-        DeviceError: `device.retire`: none can be read from what stands there.
-    """
+def _read(plan: RetirePlan) -> Mapping[str, Any]:
     try:
         data = plan.receipt.read_bytes()
     except OSError as e:
@@ -164,6 +191,13 @@ def _write(plan: RetirePlan, receipt: Mapping[str, Any]) -> None:
         write_whole(plan.receipt, json.dumps(receipt, sort_keys=True).encode() + b"\n", 0o644)
     except OSError as e:
         raise DeviceError(f"'{plan.receipt}' cannot be written", code="retire", found=e.strerror) from e
+
+
+def _erase_all(keys: Iterable[Path], data: Iterable[Path]) -> None:
+    for key_file in keys:
+        _as_ours(key_file, _destroy)
+    for each in data:
+        _as_ours(each, _erase)
 
 
 def _as_ours(path: Path, do: Callable[[Path], None]) -> None:
