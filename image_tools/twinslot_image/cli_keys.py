@@ -65,7 +65,7 @@ def init_keys(arguments: argparse.Namespace, output: Output) -> None:
     )
     root = KeyDirectory(arguments.directory).root_file(1)
     more = [f"{root}: give this to devices as their trusted root"]
-    _tell(arguments, output, change, [_locked(arguments), *more])
+    _tell(arguments, output, change, [_locked(arguments)] * bool(change.made) + more)
 
 
 def rotate_keys(arguments: argparse.Namespace, output: Output) -> None:

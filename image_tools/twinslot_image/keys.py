@@ -295,10 +295,8 @@ def _check_plans(plans: Mapping[str, RolePlan]) -> None:
         check_threshold(name, plan.keys, plan.threshold)
         made = plan.keys - len(plan.public) + len(plan.signers)
         if made < (plan.threshold if name in TOP_ROLES else 0):
-            what, hint = (
-                f"the document of role '{name}' is signed here",
-                "give the role more keys, or fewer public ones",
-            )
+            what = f"the document of role '{name}' is signed here"
+            hint = "give the role more keys, or fewer public ones; who signs elsewhere joins later, by 'keys propose'"
             needed = f"{plan.threshold} private keys" if name in TOP_ROLES else f"at most {plan.keys} public keys"
             raise RefusedError(Refusal("threshold", what, needed, str(made), hint))
         for key in plan.public:

@@ -114,7 +114,9 @@ def test_a_key_that_was_born_in_a_token_signs_a_release_that_a_device_takes(
 
 
 @pytest.mark.usefixtures("pin")
-def test_root_and_targets_can_be_born_in_tokens_and_change_a_role_from_there(tokens: Tokens, tmp_path: Path) -> None:
+def test_root_and_targets_can_be_born_in_tokens_and_change_a_role_from_there(
+    tokens: Tokens, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for label in ("r1", "r2", "r3", "t1", "t2"):
         tokens.key("release", label, KINDS["p256"])
     keys, change = tmp_path / "keys", tmp_path / "change.json"
@@ -131,6 +133,11 @@ def test_root_and_targets_can_be_born_in_tokens_and_change_a_role_from_there(tok
     assert main(["keys", "sign", str(keys), str(change), "--yes", *signers]) == 0
     assert main(["keys", "finish", str(keys), str(change)]) == 0
     assert (keys / "2.root.json").exists()
+    words = ["--roles", "engineering", "--public", f"root={uri('r1')}", "--public", f"targets={uri('t1')}"]
+    capsys.readouterr()
+    assert main(["keys", "init", str(tmp_path / "all"), *words, "--public", f"engineering={uri('p384')}"]) == 0
+    assert "private" not in capsys.readouterr().out, "none was made"
+    assert not (tmp_path / "all/private").exists()
 
 
 @pytest.mark.usefixtures("pin", "tokens")

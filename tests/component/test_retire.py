@@ -313,6 +313,28 @@ def test_without_a_receipt_cut_at_any_step_the_next_call_erases_the_rest(
     assert_gone(device)
 
 
+@pytest.mark.verifies("REQ-AUD-04")
+def test_what_cannot_be_erased_keeps_nothing_else_from_it_and_all_of_it_is_named(
+    device: HostDevice, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As keys on a root file system that is mounted read-only; here directories stand in their places."""
+    with (device.directory / "etc/twinslot/config.toml").open("a") as file:
+        file.write(f'[decryption]\nkey = "{device.directory}/images.pem"\n')
+    device.config = load(device.directory)
+    stay = (device.directory / "tls.pem", device.directory / "images.pem")
+    stay[0].unlink()
+    for path in stay:
+        path.mkdir()
+    assert call(device, "retire", "--yes", "--reason", "sold") == 6
+    said = capsys.readouterr().err
+    assert all(f"'{path}'" in said for path in stay)
+    for path in stay:
+        path.rmdir()
+    assert_gone(device)
+    assert call(device, "retire", "--yes", "--reason", "sold") == 0
+    assert json.loads(capsys.readouterr().out) == json.loads((device.directory / "data/retirement.json").read_text())
+
+
 @pytest.mark.parametrize("key", [b"\0" * 119, b"-----BEGIN PRIVATE KEY-----"], ids=["overwritten", "damaged"])
 def test_a_key_that_cannot_sign_holds_up_no_erasing_and_is_left_to_be_looked_at(device: HostDevice, key: bytes) -> None:
     lose_the_receipt(device)

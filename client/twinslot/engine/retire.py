@@ -21,7 +21,7 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -194,20 +194,30 @@ def _write(plan: RetirePlan, receipt: Mapping[str, Any]) -> None:
 
 
 def _erase_all(keys: Iterable[Path], data: Iterable[Path]) -> None:
-    for key_file in keys:
-        _as_ours(key_file, _destroy)
-    for each in data:
-        _as_ours(each, _erase)
+    """All that can be erased, whatever cannot.
 
-
-def _as_ours(path: Path, do: Callable[[Path], None]) -> None:
-    try:
-        do(path)
-    except FileNotFoundError:  # gone already, by a call before
+    Raises:
+        DeviceError: `device.retire`: the first that stays, and how many more.
+    """
+    left = [*_left(keys, _destroy), *_left(data, _erase)]
+    if not left:
         return
-    except OSError as e:
-        hint = "correct that, and call 'twinslot retire' again: it goes on"
-        raise DeviceError(f"'{path}' cannot be erased", code="retire", found=e.strerror, hint=hint) from e
+    (path, error), *more = left
+    what = f"'{path}' cannot be erased" + (
+        f", nor can {', '.join(repr(str(each)) for each, _ in more)}" if more else ""
+    )
+    hint = "correct that, and call 'twinslot retire' again: the rest is erased"
+    raise DeviceError(what, code="retire", found=error.strerror, hint=hint) from error
+
+
+def _left(paths: Iterable[Path], do: Callable[[Path], None]) -> Iterator[tuple[Path, OSError]]:
+    for path in paths:
+        try:
+            do(path)
+        except FileNotFoundError:  # gone already, by a call before
+            continue
+        except OSError as e:
+            yield path, e
 
 
 def _destroy(path: Path) -> None:
