@@ -258,6 +258,27 @@ def test_a_receipt_that_was_damaged_before_the_key_went_is_signed_anew(
     assert_gone(device)
 
 
+@pytest.mark.verifies("REQ-AUD-04")
+@pytest.mark.parametrize("lost", ["", "environment", "record"])
+def test_whoever_looks_at_a_retired_device_is_told(
+    device: HostDevice, capsys: pytest.CaptureFixture[str], lost: str
+) -> None:
+    assert call(device, "status") == 0
+    assert "taken out of service" not in capsys.readouterr().out
+    retired(device)
+    if lost == "environment":
+        for copy in (0, 1):
+            device.rig.damage(copy)
+    if lost == "record":
+        for path in (device.directory / "data").glob("*.sqlite"):
+            path.unlink()
+    capsys.readouterr()
+    assert call(device, "status") == 0
+    assert "retired   this device was taken out of service" in capsys.readouterr().out
+    assert call(device, "--json", "status") == 0
+    assert json.loads(capsys.readouterr().out)["retired"] is True
+
+
 def lose_the_receipt(device: HostDevice) -> None:
     """A device that was retired, whose data partition then lost the receipt and got back what had been erased."""
     retired(device)

@@ -56,6 +56,8 @@ def status_lines(status: dict[str, Any]) -> Iterator[str]:
     floors = status["floors"]
     yield f"floors    sequence {floors['sequence']}, security epoch {floors['epoch']}, trust root {floors['root']}"
     yield f"update    {_under_way(status)}"
+    if status.get("retired"):
+        yield "retired   this device was taken out of service: it takes no update any more"
     yield from policy_lines(status.get("policy"))
     if (last := status["last"]) and last["outcome"]:
         first, *more = ended_lines(Transaction.from_dict(last))

@@ -41,7 +41,7 @@ def publish(directory: Path, slots: Mapping[str, str], history: Sequence[str], m
         directory: Where the database stands.
         slots: By name, each a JSON object as it stands in the record.
         history: Transactions, newest first, each a JSON object as it stands in the record.
-        meta: `floors`, `failed`, `generation`, `documents`; JSON-ready.
+        meta: `floors`, `failed`, `generation`, `documents`, `retired`; JSON-ready.
     """
     parts = ", ".join(f"{json.dumps(name)}: {body}" for name, body in slots.items())
     head = f'{{"meta": {json.dumps(meta)}, "slots": {{{parts}}}, "history": ['.encode()
@@ -114,6 +114,7 @@ class Published:
             self._failed = {int(sequence): str(reason) for sequence, reason in meta["failed"].items()}
             self._generation = int(meta["generation"])
             self._documents = {str(name): str(text) for name, text in meta["documents"].items()}
+            self._retired = meta.get("retired") is True  # older files have no such key
         except FileNotFoundError as e:
             raise DeviceError(
                 f"there is no record at '{path}'", code="record-missing", hint="has the device booted once?"
@@ -156,3 +157,7 @@ class Published:
     def generation(self) -> int:
         """Highest generation of the boot environment that the record has seen."""
         return self._generation
+
+    def is_retired(self) -> bool:
+        """The device was taken out of service."""
+        return self._retired

@@ -256,6 +256,7 @@ class Record(AuditTrail):
             slots = self._rows("SELECT name, body FROM slots")
             texts = self._rows("SELECT substr(key, 10), value FROM meta WHERE key LIKE 'document.%'")
             meta = {"floors": stored.write(self.floors()), "failed": self.failed(), "generation": self.generation()}
+            meta["retired"] = self.is_retired()
         except DeviceError:
             return
         meta["documents"] = {name: text for name, text in texts if "." not in name}  # none of an update under way
