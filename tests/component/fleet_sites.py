@@ -29,7 +29,7 @@ class Site(Protocol):
         controller: The target's id.
         authorization: Kind and token.
         can: What this kind of server has: `cancel`, `soft`, `download-only`, `windows`, `confirmation`, `attributes`,
-            `supersede`, `several files`.
+            `supersede`, `several files`, `several orders`.
     """
 
     name: str
@@ -39,13 +39,14 @@ class Site(Protocol):
     authorization: tuple[str, str]
     can: frozenset[str]
 
-    def order(self, *images: SmallImage, kind: str = "forced", window: bool | None = None) -> str:
+    def order(self, *images: SmallImage, kind: str = "forced", window: bool | None = None, weight: int = 1000) -> str:
         """Assign a release of these images, in one software module, to the target; the action's id.
 
         Args:
             images: An empty one stands for a file that is no image.
             kind: `forced`, `soft` or `downloadonly`.
             window: Whether a maintenance window is open; None: there is none.
+            weight: Where there may be several orders, the weightiest comes first.
         """
         ...
 
@@ -69,6 +70,10 @@ class Site(Protocol):
         """From here on orders wait for consent."""
         ...
 
+    def several(self) -> None:
+        """From here on an order takes the place of no other."""
+        ...
+
     def delete(self) -> None:
         """The target is gone."""
         ...
@@ -83,18 +88,19 @@ class FakeSite:
 
     name, tenant = "fake", "DEFAULT"
     can = frozenset(
-        {"cancel", "soft", "download-only", "windows", "confirmation", "attributes", "supersede", "several files"}
+        {"cancel", "soft", "download-only", "windows", "confirmation", "attributes", "supersede"}
+        | {"several files", "several orders"}
     )
 
     def __init__(self, hawkbit: FakeHawkbit, controller: str) -> None:
         self.hawkbit, self.controller, self.url = hawkbit, controller, hawkbit.url
         self.authorization = ("TargetToken", hawkbit.device(controller))
 
-    def order(self, *images: SmallImage, kind: str = "forced", window: bool | None = None) -> str:
+    def order(self, *images: SmallImage, kind: str = "forced", window: bool | None = None, weight: int = 1000) -> str:
         files = {f"{image.name}.twin": image.name.encode() for image in images} or {"notes.txt": b"no image"}
         version = "-".join(image.name for image in images) or "none"
         module = Module("pump-os", version, files)
-        return str(self.hawkbit.assign(self.controller, module, kind=kind, window=window).number)
+        return str(self.hawkbit.assign(self.controller, module, kind=kind, window=window, weight=weight).number)
 
     def status(self, action: str) -> str:
         return self.hawkbit.action(int(action)).status
@@ -111,6 +117,9 @@ class FakeSite:
 
     def confirming(self) -> None:
         self.hawkbit.confirmation = True
+
+    def several(self) -> None:
+        self.hawkbit.several = True
 
     def delete(self) -> None:
         del self.hawkbit.targets[self.controller]

@@ -74,8 +74,8 @@ class GoosebitSite:
         made = {"devices": [self.controller], "auth_token": self.authorization[1]}
         self._operator.call("PUT", "api/v1/devices", made)
 
-    def order(self, *images: SmallImage, kind: str = "forced", window: bool | None = None) -> str:
-        assert (kind, window) == ("forced", None)
+    def order(self, *images: SmallImage, kind: str = "forced", window: bool | None = None, weight: int = 1000) -> str:
+        assert (kind, window, weight) == ("forced", None, 1000)
         name = f"{images[0].name}.twin" if images else "notes.txt"
         body, kind = multipart(name, swu(f"1.0.{next(_COUNT)}", images[0].name.encode() if images else b"no image"))
         number = str(self._operator.call("PUT", "api/v1/software", body, kind)["id"])
@@ -116,6 +116,9 @@ class GoosebitSite:
         raise NotImplementedError
 
     def confirming(self) -> None:
+        raise NotImplementedError
+
+    def several(self) -> None:
         raise NotImplementedError
 
     def delete(self) -> None:

@@ -16,6 +16,7 @@ from simulation.image import SmallImage
 
 TIMEOUT: Final = 120.0  # seconds for an answer of a server that has just started, on a busy machine
 _COUNT: Final = itertools.count(1)
+_SEVERAL: Final = "multi.assignments.enabled"
 _CONFIRMATION: Final = "user.confirmation.flow.enabled"
 # The words of the management side for what a device said (DDI's), and those that the server writes itself.
 _WORDS: Final = {
@@ -89,23 +90,27 @@ class HawkbitSite:
     Args:
         management: Of the server.
         controller: A name that no target had before.
+        disposable: Whether the server may be left with several orders at once, which cannot be taken back.
     """
 
     name, tenant = "hawkbit", "DEFAULT"
 
-    def __init__(self, management: Management, controller: str) -> None:
+    def __init__(self, management: Management, controller: str, *, disposable: bool) -> None:
         self._management, self.url, self.controller = management, management.url, controller
         management.configure("authentication.targettoken.enabled", value=True)
         (made,) = management.call("POST", "targets", [{"controllerId": controller, "name": controller}])
         self.authorization = ("TargetToken", str(made["securityToken"]))
         can = {"cancel", "soft", "download-only", "windows", "attributes", "supersede", "several files"}
-        self.can = frozenset(can | ({"confirmation"} if management.can_configure(_CONFIRMATION) else set()))
+        can |= {"confirmation"} if management.can_configure(_CONFIRMATION) else set()
+        self.can = frozenset(can | ({"several orders"} if disposable else set()))
 
-    def order(self, *images: SmallImage, kind: str = "forced", window: bool | None = None) -> str:
+    def order(self, *images: SmallImage, kind: str = "forced", window: bool | None = None, weight: int = 1000) -> str:
         files = {f"{image.name}.twin": image.name.encode() for image in images} or {"notes.txt": b"no image"}
-        return self.order_files(files, kind=kind, window=window)
+        return self.order_files(files, kind=kind, window=window, weight=weight)
 
-    def order_files(self, files: dict[str, bytes], *, kind: str = "forced", window: bool | None = None) -> str:
+    def order_files(
+        self, files: dict[str, bytes], *, kind: str = "forced", window: bool | None = None, weight: int = 1000
+    ) -> str:
         """Assign a release of these files."""
         name = {"name": f"pump-{self.controller}", "version": f"{next(_COUNT)}", "type": "os"}
         (module,) = self._management.call("POST", "softwaremodules", [name])
@@ -113,6 +118,8 @@ class HawkbitSite:
             self._management.upload(module["id"], file, data)
         (found,) = self._management.call("POST", "distributionsets", [name | {"modules": [{"id": module["id"]}]}])
         wanted: dict[str, Any] = {"id": self.controller, "type": kind}
+        if self._several():  # before that an old server takes no weight
+            wanted["weight"] = weight
         if window is not None:
             wanted["maintenanceWindow"] = _window(is_open=window)
         self._management.call("POST", f"distributionsets/{found['id']}/assignedTargets", [wanted])
@@ -143,6 +150,12 @@ class HawkbitSite:
     def confirming(self) -> None:
         self._management.configure(_CONFIRMATION, value=True)
 
+    def several(self) -> None:
+        self._management.configure(_SEVERAL, value=True)
+
+    def _several(self) -> bool:
+        return bool(self._management.call("GET", f"system/configs/{_SEVERAL}")["value"])
+
     def delete(self) -> None:
         self._management.call("DELETE", f"targets/{self.controller}")
 
@@ -170,9 +183,9 @@ def _window(*, is_open: bool) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def hawkbit_site(management: Management, controller: str) -> Iterator[HawkbitSite]:
-    """With the tenant as it was before."""
-    site = HawkbitSite(management, controller)
+def hawkbit_site(management: Management, controller: str, *, disposable: bool = False) -> Iterator[HawkbitSite]:
+    """With the tenant as it was before, but for several orders at once."""
+    site = HawkbitSite(management, controller, disposable=disposable)
     try:
         yield site
     finally:

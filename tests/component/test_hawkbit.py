@@ -33,6 +33,8 @@ SICK = SmallImage("3.0", 30, well=False)
 
 GIVEN = os.environ.get("HAWKBIT", "")  # address of a hawkBit that somebody started; `start`: one of our own
 GOOSEBIT = os.environ.get("GOOSEBIT", "")  # `start`: beside them another server, of our own
+# A server that was told to give several orders at once can never be told otherwise: only one that nobody needs is.
+DISPOSABLE = GIVEN == "start" or bool(os.environ.get("HAWKBIT_DISPOSABLE"))
 REAL = [*(["hawkbit"] if GIVEN else []), *(["goosebit"] if GOOSEBIT else [])]
 NUMBERS = itertools.count(int.from_bytes(os.urandom(4), "big"))
 
@@ -73,7 +75,7 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
         with goosebit_site(request.getfixturevalue("goosebit"), f"pump-{next(NUMBERS)}") as other:
             yield other
         return
-    with hawkbit_site(request.getfixturevalue("management"), f"pump-{next(NUMBERS)}") as real:
+    with hawkbit_site(request.getfixturevalue("management"), f"pump-{next(NUMBERS)}", disposable=DISPOSABLE) as real:
         yield real
 
 
@@ -414,3 +416,74 @@ def test_a_state_that_was_lost_costs_no_report(site: Site, fleet: FleetBoard) ->
     assert fleet.run() is None
     assert site.status(action) == "finished"
     assert closings(site, action) == ["closed success"]
+
+
+# Several orders at once; last, since a real server cannot be told otherwise any more
+
+
+def test_several_orders_are_carried_out_one_after_the_other(site: Site, fleet: FleetBoard) -> None:
+    needs(site, "several orders")
+    site.several()
+    first, second = site.order(NEW), site.order(NEWER)
+    assert fleet.live() is None
+    assert (fleet.board.system(), site.status(first), site.status(second)) == (NEW, "finished", "running")
+    assert fleet.live() is None
+    assert fleet.board.system() is NEWER
+    assert (site.status(first), site.status(second)) == ("finished", "finished")
+    assert closings(site, first) == closings(site, second) == ["closed success"]
+
+
+def test_one_of_several_orders_that_fails_does_not_hold_up_the_next(site: Site, fleet: FleetBoard) -> None:
+    needs(site, "several orders")
+    site.several()
+    first, second = site.order(SICK), site.order(NEW)
+    assert fleet.live() is None
+    assert fleet.live() is None
+    assert fleet.board.system() is NEW
+    assert (site.status(first), site.status(second)) == ("error", "finished")
+
+
+def test_an_older_release_behind_a_newer_one_fails_and_the_newer_one_stays(site: Site, fleet: FleetBoard) -> None:
+    needs(site, "several orders")
+    site.several()
+    first, second = site.order(NEWER), site.order(NEW)
+    assert fleet.live() is None
+    assert fleet.live() is None
+    assert fleet.board.system() is NEWER
+    assert (site.status(first), site.status(second)) == ("finished", "error")
+
+
+@pytest.mark.verifies("S23")
+def test_an_order_that_a_weightier_one_displaces_is_no_failure_and_comes_behind_it(
+    site: Site, fleet: FleetBoard
+) -> None:
+    needs(site, "several orders")
+    site.several()
+    fleet.board.restarts = False
+    first = site.order(NEWER, weight=100)
+    assert fleet.run() is None
+    second = site.order(NEW, weight=900)
+    assert fleet.run() is None
+    fleet.board.live()
+    assert fleet.board.system() is NEW
+    assert closings(site, first) == []
+    fleet.board.restarts = True
+    assert fleet.live() is None
+    assert fleet.board.system() is NEWER
+    assert closings(site, first) == closings(site, second) == ["closed success"]
+    assert (site.status(first), site.status(second)) == ("finished", "finished")
+
+
+def test_one_of_several_orders_is_stopped_and_the_other_goes_on(site: Site, fleet: FleetBoard) -> None:
+    needs(site, "several orders", "cancel")
+    site.several()
+    fleet.board.restarts = False
+    first, second = site.order(NEW), site.order(NEWER)
+    assert fleet.run() is None
+    site.cancel(second)
+    assert fleet.run() is None
+    fleet.board.live()
+    assert fleet.run() is None
+    assert fleet.run() is None
+    assert fleet.board.system() is NEW
+    assert (site.status(first), site.status(second)) == ("finished", "canceled")

@@ -46,6 +46,7 @@ class Deployment:
         window: Whether its maintenance window is open; None: it has none.
         status: As the management side shows it.
         entries: What the device said: execution, finished, details, progress.
+        weight: Where several are under way, the weightiest is shown, and of one weight the oldest.
     """
 
     number: int
@@ -55,6 +56,7 @@ class Deployment:
     window: bool | None = None
     status: str = "running"
     entries: list[tuple[str, str, list[str], Any]] = field(default_factory=list)
+    weight: int = 1000
 
 
 @dataclass
@@ -73,6 +75,7 @@ class FakeHawkbit:
 
     Attributes:
         fault: Called with method and path before an answer; a reply of its own is given instead.
+        several: A new order cancels no older one.
         log: Method, path and status of each answer.
         sleep: What a poll says.
         link: What links of files are called.
@@ -86,7 +89,7 @@ class FakeHawkbit:
         self.targets: dict[str, Target] = {}
         self.actions: list[Deployment] = []
         self.gateway = ""
-        self.confirmation = False
+        self.confirmation, self.several = False, False
         self.sleep = "00:00:30"
         self.link = "download-http"
         self.fault: Callable[[str, str], Reply | None] = lambda _method, _path: None
@@ -101,13 +104,15 @@ class FakeHawkbit:
         self.targets[controller] = Target(controller, f"token-of-{controller}")
         return self.targets[controller].token
 
-    def assign(self, controller: str, *modules: Module, kind: str = "forced", window: bool | None = None) -> Deployment:
-        """A new order; older ones are being cancelled from here on."""
+    def assign(
+        self, controller: str, *modules: Module, kind: str = "forced", window: bool | None = None, weight: int = 1000
+    ) -> Deployment:
+        """A new order; older ones are being cancelled from here on, unless there may be several."""
         with self.guard:
-            for each in self._open(controller):
+            for each in [] if self.several else self._open(controller):
                 each.status = "canceling" if each.status != "wait_for_confirmation" else "canceled"
             status = "wait_for_confirmation" if self.confirmation else "running"
-            action = Deployment(len(self.actions) + 1, controller, list(modules), kind, window, status)
+            action = Deployment(len(self.actions) + 1, controller, list(modules), kind, window, status, weight=weight)
             self.actions.append(action)
             return action
 
@@ -171,13 +176,13 @@ class FakeHawkbit:
     def _poll(self, target: Target) -> dict[str, Any]:
         base, links = self._base(target), {}
         open_ = self._open(target.controller)
-        cancelling = next((each for each in open_ if each.status == "canceling"), None)
-        if cancelling:
-            links["cancelAction"] = {"href": f"{base}/cancelAction/{cancelling.number}"}
-        elif open_ and open_[-1].status == "wait_for_confirmation":
-            links["confirmationBase"] = {"href": f"{base}/confirmationBase/{open_[-1].number}"}
-        elif open_:
-            links["deploymentBase"] = {"href": f"{base}/deploymentBase/{open_[-1].number}?c=411599879"}
+        # of all that is under way the weightiest alone is shown, and of one weight the oldest
+        first = max(open_, key=lambda each: (each.weight, -each.number), default=None)
+        if first is not None:
+            word = {"canceling": "cancelAction", "wait_for_confirmation": "confirmationBase"}
+            name = word.get(first.status, "deploymentBase")
+            query = "?c=411599879" if name == "deploymentBase" else ""
+            links[name] = {"href": f"{base}/{name}/{first.number}{query}"}
         done = [each for each in self.actions if each.controller == target.controller and each.status == "finished"]
         if done:
             links["installedBase"] = {"href": f"{base}/installedBase/{done[-1].number}"}

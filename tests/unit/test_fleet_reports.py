@@ -71,6 +71,27 @@ def test_an_install_that_ended_with_the_power_is_tried_again_until_no_try_is_lef
 
 
 @pytest.mark.verifies("S23")
+@pytest.mark.parametrize(
+    ("origin", "tries", "told"),
+    [
+        ({"kind": "server", "action": "2"}, 1, ("proceeding", "none")),
+        ({"kind": "server", "action": "2"}, 3, ("closed", "failure")),
+        ({"kind": "server", "action": "1"}, 1, ("closed", "failure")),
+        ({"kind": "user"}, 1, ("closed", "failure")),
+    ],
+    ids=["another order", "another order, after the last try", "itself", "somebody at the device"],
+)
+def test_an_update_that_was_replaced_has_failed_unless_its_turn_comes_again(
+    origin: dict[str, str], tries: int, told: tuple[str, str]
+) -> None:
+    fields = {"transaction": "t", "reason": "replaced", "origin": origin}
+    row: dict[str, Any] = {"number": 7, "event": "abandoned", "message": "it ended", "fields": fields}
+    report = report_of(ServerAction("1", "1", "link", ("t",), tries, first=7), row, tries_max=3)
+    assert report is not None
+    assert (report.execution, report.finished) == told
+
+
+@pytest.mark.verifies("S23")
 @pytest.mark.parametrize("code", ["downgrade", "signatures", "failed-before"])
 def test_what_no_wait_ends_is_a_failure(code: str) -> None:
     error = RefusedError(Refusal(code, "the image is not taken"))

@@ -5,7 +5,8 @@ Rules:
 1. A report leaves only from a row (S23). No word of the service, of a job or of the environment makes one: not even
    that a slot was armed.
 2. Only `committed` is a success (S10). `rolled-back` is a failure; so is what was given up before it was started,
-   unless the server itself asked for that, or network or power were at fault and there are tries left.
+   unless the server itself asked for that, or there are tries left and network or power were at fault, or another
+   order of the server took its place: with several at once it comes behind that.
 3. What passes by itself ends no action: another update is under way, the system is on trial, the network is away.
 4. An image that runs and was committed already is a success, if that is all that speaks against it.
 """
@@ -193,9 +194,15 @@ def _given_up(action: ServerAction, row: Mapping[str, Any], code: str, tries_max
     if code == _RUNS_ALREADY and not _others(reasons, {code}):
         return _report("closed", "success", action, row)
     again = _TRIED_AGAIN if row["event"] != AuditEvent.ABANDONED else _TRIED_AGAIN[:1]
-    if (code.startswith(again) or row["fields"].get("reason") in _CUT) and action.tries < tries_max:
+    passed = code.startswith(again) or row["fields"].get("reason") in _CUT or _displaced(action, row)
+    if passed and action.tries < tries_max:
         return _report("proceeding", "none", action, row)
     return _report("closed", "failure", action, row)
+
+
+def _displaced(action: ServerAction, row: Mapping[str, Any]) -> bool:
+    """Whether another order of the server took the place of its update."""
+    return row["fields"].get("reason") == Reason.REPLACED and named(row) not in ("", action.name)
 
 
 def _others(reasons: object, known: Collection[str]) -> bool:
