@@ -80,6 +80,7 @@ class FakeHawkbit:
         sleep: What a poll says.
         link: What links of files are called.
         shown: Rewrites what is said, as JSON.
+        date: The time of day, as its answers have it; empty: the true one.
     """
 
     tenant = "DEFAULT"
@@ -90,7 +91,7 @@ class FakeHawkbit:
         self.actions: list[Deployment] = []
         self.gateway = ""
         self.confirmation, self.several = False, False
-        self.sleep = "00:00:30"
+        self.sleep, self.date = "00:00:30", ""
         self.link = "download-http"
         self.fault: Callable[[str, str], Reply | None] = lambda _method, _path: None
         self.shown: Callable[[str, Any], Any] = lambda _path, answer: answer
@@ -373,6 +374,10 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.write(content)
 
     do_GET = do_POST = do_PUT = do_HEAD = _do  # noqa: N815 - as http.server calls them
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """What stands in `Date`."""
+        return self.server.hawkbit.date or super().date_time_string(timestamp)
 
     def log_message(self, *_: object) -> None:
         """Nothing."""

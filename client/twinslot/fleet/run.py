@@ -142,10 +142,12 @@ class FleetRun:
         known = self._state.told == fingerprint(told) and self._state.told_boot == boot
         if not where or (known and not polled.config_data):
             return
+        self._keep(replace(self._state, config_data=where))
         answer = self._server.ask("PUT", where, {"id": "", "mode": "merge", "data": told})
         if not answer.good:
             log.warning("the server does not take this device's attributes: status %d", answer.status)
-        self._keep(replace(self._state, config_data=where, told=fingerprint(told), told_boot=boot))
+        if answer.good or answer.final:  # what it cannot take now leaves with the next poll
+            self._keep(replace(self._state, told=fingerprint(told), told_boot=boot))
 
     def _hold_stopped(self) -> None:
         """What the server was told is stopped stays so: an install may have outlived the run that began it."""

@@ -34,6 +34,7 @@ CONNECT: Final = 30.0  # seconds until a connection stands
 TRIES: Final = 3
 PAUSE: Final = 1.0  # seconds before another try
 _NO_CONTENT: Final = 204
+_LATER: Final = (401, 403, 408, 429)  # who asks, or when, is at fault
 MEDIA_TYPE: Final = "application/hal+json, application/json"
 
 
@@ -55,6 +56,11 @@ class ServerAnswer:
     def good(self) -> bool:
         """Whether it did what was asked."""
         return 200 <= self.status < 300
+
+    @property
+    def final(self) -> bool:
+        """Whether it refused what was asked, and would again: not for load, and not for who asks (RFC 9110, 15.5)."""
+        return 400 <= self.status < 500 and self.status not in _LATER
 
 
 class Server(Protocol):
