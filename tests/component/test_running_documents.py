@@ -74,6 +74,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> ReleaseBench:
     (bench.directory / "anomalies.md").write_bytes(ANOMALIES)
     bench.image("2.0", 20, CONTENT, more=MORE)
     bench.image("3.0", 30, CONTENT[:-1])
+    bench.image("4.0", 40, CONTENT, more=MORE)
     return bench
 
 
@@ -283,6 +284,13 @@ def test_the_service_reads_them_for_a_caller(
                 assert (attachment.name, attachment.media_type, content) == ("notes.md", "text/markdown", NOTES)
                 with pytest.raises(RefusedError, match="no such attachment"):
                     client.running_attachment("sbom")
+                with pytest.raises(RefusedError, match="no update waits"):
+                    client.waiting_release()
+                device.install(bench.directory / "4.0.twin")
+                assert client.waiting_release()["image"]["release"] == "4.0"
+                assert client.running_release()["image"]["release"] == "2.0"
+                attachment, content = client.waiting_attachment("release-notes")
+                assert (attachment.name, content) == ("notes.md", NOTES)
         finally:
             service.kill()
             service.join(waits.HANG)

@@ -336,6 +336,7 @@ def test_anybody_may_look_and_only_root_and_the_group_may_change() -> None:
         ("org.twinslot.Update1", "GetStatus"),
         ("org.twinslot.Update1", "GetHistory"),
         ("org.twinslot.Update1", "GetRunningRelease"),
+        ("org.twinslot.Update1", "GetWaitingRelease"),
     }
     methods = {
         (interface.get("name"), method.get("name"))
@@ -353,6 +354,7 @@ def test_anybody_may_look_and_only_root_and_the_group_may_change() -> None:
         "GetLog",
         "Inhibit",
         "ReadAttachment",
+        "ReadWaitingAttachment",
         "Approve",
         "Hold",
         "GetAttestation",

@@ -99,6 +99,7 @@ def test_every_method_names_its_right_and_only_looking_is_for_everybody() -> Non
         "GetStatus",
         "GetHistory",
         "GetRunningRelease",
+        "GetWaitingRelease",
     }
     assert {name for name, right in found.items() if right is Right.INHIBIT} == {"Inhibit"}
     assert {name for name, right in found.items() if right is Right.OPERATE} == {

@@ -105,13 +105,13 @@ class LocalQueries:
         return fetch_attachment(self.config, url, wanted)
 
     def waiting_release(self) -> JsonObject:
-        """See `DeviceUpdater`."""
+        """See `Updater`."""
         from twinslot.queries.running import waiting_release
 
         return waiting_release(self.config)
 
     def waiting_attachment(self, wanted: str) -> tuple[Attachment, bytes]:
-        """See `DeviceUpdater`."""
+        """See `Updater`."""
         from twinslot.queries.running import waiting_attachment
 
         return waiting_attachment(self.config, wanted)

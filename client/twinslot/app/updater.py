@@ -55,6 +55,14 @@ class Updater(Protocol):
         """One attachment of the running release, by name or type."""
         ...
 
+    def waiting_release(self) -> JsonObject:
+        """What came with the update that waits: `queries.running.waiting_release`."""
+        ...
+
+    def waiting_attachment(self, wanted: str) -> tuple[Attachment, bytes]:
+        """One attachment of it, by name or type."""
+        ...
+
     def attest(self, nonce: str) -> JsonObject:
         """What the device says of itself, signed: `queries.attest.attest`. `nonce`: of whoever asks, hex, or empty."""
         ...
@@ -195,14 +203,6 @@ class DeviceUpdater(Updater, Protocol):
 
     def attachment(self, url: str, wanted: str) -> tuple[Front, bytes]:
         """The same, and one attachment, by name or type: `queries.preview.fetch_attachment`."""
-        ...
-
-    def waiting_release(self) -> JsonObject:
-        """What came with the update that waits: `queries.running.waiting_release`."""
-        ...
-
-    def waiting_attachment(self, wanted: str) -> tuple[Attachment, bytes]:
-        """One attachment of it, by name or type."""
         ...
 
     def preview(self, front: Front) -> Preview:

@@ -87,8 +87,20 @@ class BusUpdater:
 
     def running_attachment(self, wanted: str) -> tuple[Attachment, bytes]:
         """See `Updater`; the caller needs the right `offer`."""
+        return self._read("ReadAttachment", wanted)
+
+    def waiting_release(self) -> JsonObject:
+        """See `Updater`."""
+        found: JsonObject = self._asked("GetWaitingRelease")
+        return found
+
+    def waiting_attachment(self, wanted: str) -> tuple[Attachment, bytes]:
+        """See `Updater`; the caller needs the right `offer`."""
+        return self._read("ReadWaitingAttachment", wanted)
+
+    def _read(self, member: str, wanted: str) -> tuple[Attachment, bytes]:
         asked = [names.text(wanted)]
-        name, media_type, content = self._link.call(names.PATH, names.UPDATE, "ReadAttachment", "s", asked, []).body
+        name, media_type, content = self._link.call(names.PATH, names.UPDATE, member, "s", asked, []).body
         data = bytes(content)
         return Attachment(name, len(data), hashlib.sha256(data).hexdigest(), media_type), data
 

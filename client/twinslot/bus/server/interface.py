@@ -23,6 +23,7 @@ from twinslot.bus.server.objects import Call, Exporter, Method
 from twinslot.core.attestation import NONCE
 from twinslot.core.errors import Refusal, RefusedError, TwinslotError
 from twinslot.core.lifecycle import ON_TRIAL
+from twinslot.core.manifest import Attachment
 from twinslot.core.origin import NOBODY, Origin, OriginKind
 from twinslot.core.progress import Observer
 from twinslot.core.requests import ActivateOptions, CommitOptions, InstallOptions, RollbackOptions, overriding
@@ -83,6 +84,8 @@ class Update:
             "GetLog": self._get_log,
             "GetRunningRelease": self._get_running_release,
             "ReadAttachment": self._read_attachment,
+            "GetWaitingRelease": self._get_waiting_release,
+            "ReadWaitingAttachment": self._read_waiting_attachment,
             "GetAttestation": self._get_attestation,
         }
 
@@ -191,8 +194,18 @@ class Update:
             return [json.dumps(await asyncio.to_thread(self._looking.running_release))]
 
     async def _read_attachment(self, call: Call) -> list[Any]:
+        return await self._read(self._looking.running_attachment, call)
+
+    async def _get_waiting_release(self, _: Call) -> list[Any]:
+        async with self._one_history:
+            return [json.dumps(await asyncio.to_thread(self._looking.waiting_release))]
+
+    async def _read_waiting_attachment(self, call: Call) -> list[Any]:
+        return await self._read(self._looking.waiting_attachment, call)
+
+    async def _read(self, look: Callable[[str], tuple[Attachment, bytes]], call: Call) -> list[Any]:
         async with self._one_history:  # one after the other: each is up to 4 MiB
-            attachment, content = await asyncio.to_thread(self._looking.running_attachment, call.body[0])
+            attachment, content = await asyncio.to_thread(look, call.body[0])
             return [attachment.name, attachment.media_type, content]
 
     async def _get_attestation(self, call: Call) -> list[Any]:
