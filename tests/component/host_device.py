@@ -25,7 +25,7 @@ from twinslot.core.origin import Origin, OriginKind
 from twinslot.core.progress import Observer, quiet
 from twinslot.core.requests import InstallOptions
 from twinslot.core.transaction import Transaction
-from twinslot.engine import assemble
+from twinslot.engine import assemble, streams
 from twinslot.engine.edges import Device as Edges
 from twinslot.engine.edges import Verify
 from twinslot.engine.engine import Engine
@@ -164,9 +164,9 @@ class HostDevice:
         options = options or InstallOptions()
         if isinstance(source, Path):
             with source.open("rb") as file:
-                stream = assemble.open_stream(config, file.fileno(), service_workers=False)
+                stream = streams.open_stream(config, file.fileno(), service_workers=False)
                 return self.engine().install(stream, options, observer, cancelled)
-        stream = assemble.open_stream(config, source, service_workers=False)
+        stream = streams.open_stream(config, source, service_workers=False)
         return self.engine().install(stream, options, observer, cancelled)
 
     def content(self, slot: SlotName) -> bytes:

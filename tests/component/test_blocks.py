@@ -18,7 +18,7 @@ from twinslot.core.errors import RefusedError, TransportError
 from twinslot.core.manifest import parse_manifest
 from twinslot.core.model import SlotName
 from twinslot.core.transaction import Transaction
-from twinslot.engine import assemble
+from twinslot.engine import streams
 from twinslot.image.wire_blocks import BLOCK_SIZE
 from twinslot.queries.forecast import Forecast, forecast
 from twinslot_image.cli import main
@@ -74,7 +74,7 @@ def with_policy(device: HostDevice, **policy: Any) -> None:
 
 
 def forecasted(device: HostDevice, url: str) -> Forecast:
-    stream = assemble.open_stream(device.config, url, service_workers=False)
+    stream = streams.open_stream(device.config, url, service_workers=False)
     try:
         manifest = parse_manifest(stream.head().manifest)
         return forecast(device.config, device.places(), stream, manifest, device.running, {})

@@ -19,7 +19,7 @@ from twinslot.core.errors import RefusedError, TransportError
 from twinslot.core.manifest import parse_manifest
 from twinslot.core.model import SlotName
 from twinslot.core.transaction import Transaction
-from twinslot.engine import assemble
+from twinslot.engine import streams
 from twinslot.image.wire import parse_header
 from twinslot.queries.forecast import Forecast, forecast
 from twinslot.storage.known_lists import ListStore
@@ -304,7 +304,7 @@ def test_policy_may_do_without_patches(runs_two: HostDevice, web: FileWeb, patch
 
 def forecasted(device: HostDevice, url: str) -> Forecast:
     """What a dry run says."""
-    stream = assemble.open_stream(device.config, url, service_workers=False)
+    stream = streams.open_stream(device.config, url, service_workers=False)
     try:
         manifest = parse_manifest(stream.head().manifest)
         with device.record() as record:

@@ -19,7 +19,7 @@ from twinslot.core.errors import RefusedError, TransportError
 from twinslot.core.manifest import parse_manifest
 from twinslot.core.model import SlotName
 from twinslot.core.transaction import Transaction
-from twinslot.engine import assemble
+from twinslot.engine import streams
 from twinslot.image.layout import layout
 from twinslot.image.wire import parse_header
 from twinslot.queries.forecast import forecast
@@ -145,7 +145,7 @@ def test_with_a_sealed_patch_nothing_behind_the_envelope_of_the_image_is_fetched
 def test_a_dry_run_of_an_encrypted_image_says_what_the_install_does(
     knows_its_base: HostDevice, web: FileWeb, patch: Path
 ) -> None:
-    stream = assemble.open_stream(knows_its_base.config, web.url("2.0.twin"), service_workers=False)
+    stream = streams.open_stream(knows_its_base.config, web.url("2.0.twin"), service_workers=False)
     try:
         manifest = parse_manifest(stream.head().manifest)
         with knows_its_base.record() as record:

@@ -23,7 +23,7 @@ from twinslot.core.model import SlotName
 from twinslot.core.stream import GroupPart, ListPart
 from twinslot.crypto.keys import load_private
 from twinslot.crypto.recipients import unwrap
-from twinslot.engine import assemble
+from twinslot.engine import streams
 from twinslot.worker import launch
 from twinslot.worker.stream import WorkerStream
 from twinslot.worker.unlock import Decryption
@@ -165,7 +165,7 @@ def test_the_process_that_reads_the_image_never_has_a_key(device: HostDevice, be
     assert isinstance(private._key, X25519PrivateKey)
     secret = private._key.private_bytes_raw()
     with image.open("rb") as file:
-        stream = assemble.open_stream(device.config, file.fileno(), service_workers=False)
+        stream = streams.open_stream(device.config, file.fileno(), service_workers=False)
         assert isinstance(stream, WorkerStream)
         try:
             manifest = parse_manifest(stream.head().manifest)

@@ -27,7 +27,7 @@ from tls_bench import Certificates
 import waits
 from fakes.rigs import REPOSITORY
 from twinslot.core.errors import DeviceError, RefusedError, TransportError, TwinslotError
-from twinslot.engine import assemble
+from twinslot.engine import streams
 from twinslot.transport.http import lookup
 from twinslot.transport.http.download import HttpSource
 from twinslot.transport.http.options import HttpSettings
@@ -72,7 +72,7 @@ def test_a_server_on_this_device_needs_no_tls() -> None:
 def test_an_install_from_such_an_address_is_refused_before_a_worker_starts(host_config: Any) -> None:
     assert host_config.http.schemes == ("https",), "unless configured otherwise"
     with pytest.raises(RefusedError, match="no address of this kind") as error:
-        assemble.open_stream(host_config, "http://updates.example/x.twin", service_workers=True)
+        streams.open_stream(host_config, "http://updates.example/x.twin", service_workers=True)
     assert error.value.code == "refused.scheme"
 
 

@@ -21,7 +21,7 @@ from twinslot.core.errors import TransportError
 from twinslot.core.manifest import parse_manifest
 from twinslot.core.model import SlotName
 from twinslot.core.progress import Progress
-from twinslot.engine import assemble
+from twinslot.engine import streams
 from twinslot.queries.forecast import forecast
 from twinslot.transport.http.options import HttpSettings, for_sidecar
 
@@ -148,7 +148,7 @@ def test_that_there_is_nothing_beside_the_image_is_told(device: HostDevice, web:
 def test_a_dry_run_goes_on_as_well_and_says_what_is_not_used(device: HostDevice, web: FileWeb) -> None:
     web.answers = dict.fromkeys((".twinpatch", ".twinblocks"), status(503))
     config = replace(device.config, http=replace(device.config.http, **PATIENT))
-    stream = assemble.open_stream(config, web.url("2.0.twin"), service_workers=False)
+    stream = streams.open_stream(config, web.url("2.0.twin"), service_workers=False)
     try:
         found = forecast(config, device.places(), stream, parse_manifest(stream.head().manifest), SlotName.A, {})
     finally:

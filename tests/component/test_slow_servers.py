@@ -19,7 +19,7 @@ import waits
 from image_samples import make_sample
 from twinslot.config.options import Config, DeviceConfig, SlotsConfig, TrustConfig
 from twinslot.core.errors import TransportError
-from twinslot.engine import assemble
+from twinslot.engine import streams
 from twinslot.transport.http import lookup
 from twinslot.transport.http.options import HttpSettings
 from twinslot.transport.http.ranges import RangeSource
@@ -363,7 +363,7 @@ def open_with_service(source: int) -> WorkerStream:
         slots=SlotsConfig(a=slots, b=slots),
         trust=TrustConfig(roles=("engineering",)),
     )
-    stream = assemble.open_stream(config, source, service_workers=True)
+    stream = streams.open_stream(config, source, service_workers=True)
     assert isinstance(stream, WorkerStream)
     return stream
 

@@ -30,7 +30,7 @@ from twinslot.core.policy import Gate, Question, Wish
 from twinslot.core.recall import Holding, OnRecall, answer_to
 from twinslot.core.requests import InstallOptions
 from twinslot.core.stream import ImageHead
-from twinslot.engine import assemble, facts, poll, report, trust_time, verifier
+from twinslot.engine import assemble, facts, poll, report, streams, trust_time, verifier
 from twinslot.engine.device_key import retire_plan
 from twinslot.engine.offered import chosen
 from twinslot.engine.report_state import ReportPlace
@@ -122,18 +122,18 @@ def policy(config: Config) -> object:
 def request(config: Config) -> object:
     """What relay and fetching worker are told, as they read it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(assemble, "open_remote", lambda _, given, *__: given)
+        patch.setattr(streams, "open_remote", lambda _, given, *__: given)
         patch.setattr(launch, "start", lambda _: None)
-        given: Any = assemble.open_stream(config, "https://server/x.twin", service_workers=False)
+        given: Any = streams.open_stream(config, "https://server/x.twin", service_workers=False)
         return {**given, "http": HttpSettings.from_dict(given["http"])}
 
 
 def opening(config: Config) -> object:
     """How an encrypted image is opened."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(assemble, "open_remote", lambda *given: given[-1])
+        patch.setattr(streams, "open_remote", lambda *given: given[-1])
         patch.setattr(launch, "start", lambda _: None)
-        given: Any = assemble.open_stream(config, "https://server/x.twin", service_workers=False)
+        given: Any = streams.open_stream(config, "https://server/x.twin", service_workers=False)
         with pytest.raises(DeviceError) as error:
             given.unlock(b"")
         return str(error.value)

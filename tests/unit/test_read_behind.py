@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from simulation.disk import SimulatedDisk
 from simulation.image import GROUP, SmallImage
 from twinslot.core.errors import DeviceError, LifecycleError
+from twinslot.payloads.partition.on_medium import READ_SIZE, groups_on
 from twinslot.payloads.partition.read_behind import ReadBehind
 from twinslot.payloads.partition.writer import PayloadWriter
 
@@ -63,7 +65,7 @@ class LossyDisk(SimulatedDisk):
 
 def sweep_of(disk: CountingDisk, run: Executor | None) -> ReadBehind:
     return ReadBehind(
-        disk, lambda first, end: disk.calls.append(f"read {first // GROUP} to {end // GROUP}"), run, 2 * GROUP
+        disk, lambda first, end, _: disk.calls.append(f"read {first // GROUP} to {end // GROUP}"), run, 2 * GROUP
     )
 
 
@@ -169,3 +171,31 @@ def test_with_a_real_thread_the_slot_ends_as_signed() -> None:
         assert not any(disk.content()[:GROUP])
         writer.finish()
     assert disk.content() == IMAGE.content.ljust(disk.size, b"\0")
+
+
+@pytest.mark.parametrize("size", [READ_SIZE - GROUP, READ_SIZE, READ_SIZE + GROUP, 3 * READ_SIZE + 5 * GROUP])
+def test_what_an_idle_thread_reads_ahead_is_what_is_read_without_one(size: int) -> None:
+    disk = SimulatedDisk("slot", 4 * READ_SIZE)
+    disk.fill(random.Random(size).randbytes(disk.size))
+
+    def groups(ahead: Executor | None) -> list[tuple[int, bytes]]:
+        found = groups_on(disk, size, GROUP, lambda _: None, 0, size, ahead)
+        return [(index, bytes(data)) for index, data in found]
+
+    with ThreadPoolExecutor(max_workers=1) as run:
+        assert groups(run) == groups(None)
+    assert b"".join(data for _, data in groups(None)) == disk.content()[:size]
+
+
+def test_a_medium_that_cannot_be_read_ahead_is_told_where_its_piece_comes() -> None:
+    class FailingDisk(SimulatedDisk):
+        def read_direct(self, offset: int, length: int) -> bytes:
+            if offset >= READ_SIZE:
+                raise DeviceError("cannot read 'slot'", code="read")
+            return super().read_direct(offset, length)
+
+    seen = []
+    with ThreadPoolExecutor(max_workers=1) as run, pytest.raises(DeviceError, match="cannot read"):  # noqa: PT012 - where it is raised counts
+        for index, _ in groups_on(FailingDisk("slot", 4 * READ_SIZE), 2 * READ_SIZE, GROUP, print, ahead=run):
+            seen.append(index)
+    assert seen == list(range(READ_SIZE // GROUP))

@@ -5,6 +5,7 @@ Nothing heavy is imported before a verb needs it.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from twinslot.app.queries import LocalQueries
@@ -51,7 +52,7 @@ class LocalUpdater(LocalQueries):
 
     def stream(self, source: str | int) -> ImageStream:
         """The image, through a worker."""
-        from twinslot.engine.assemble import open_stream
+        from twinslot.engine.streams import open_stream
 
         return open_stream(self.config, source, service_workers=self._service_workers)
 
@@ -67,10 +68,10 @@ class LocalUpdater(LocalQueries):
         from twinslot.system.priority import lower_priority
 
         lower_priority(self.config.install.nice, self.config.install.io_priority)
-        engine = self.engine()  # first: it may refuse without starting a worker
-        stream = self.stream(source)
+        stream = self.stream(source)  # first: the worker starts while the engine is still being loaded
         cancelled = cancelled or Cancellation()
-        with cancelled.ending(stream):  # also while the engine waits for lock and environment
+        with contextlib.closing(stream), cancelled.ending(stream):  # also while it waits for lock and environment
+            engine = self.engine()
             if cancelled.is_set():
                 stream.close()
             return engine.install(stream, options, observer, cancelled)

@@ -8,18 +8,16 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from twinslot.bootloader.select import open_bootloader
 from twinslot.config.options import Config
-from twinslot.core.address import parse_address
-from twinslot.core.errors import DeviceError, Refusal, RefusedError
+from twinslot.core.errors import DeviceError
 from twinslot.core.model import Floors, SlotName
 from twinslot.core.origin import Origin
-from twinslot.core.stream import ImageHead, ImageStream
+from twinslot.core.stream import ImageHead
 from twinslot.engine.edges import DeltaPolicy, Device
 from twinslot.engine.engine import Engine
-from twinslot.engine.naming import source_name
 from twinslot.engine.open_update import timestamp
 from twinslot.engine.trust_time import utc_now
 from twinslot.engine.verifier import GetWorker, TellDropped, Verifier
@@ -42,12 +40,8 @@ from twinslot.storage.running_slot import find_running_slot
 from twinslot.storage.sync import make_directory
 from twinslot.system.caller import this_process
 from twinslot.system.power import ask_again, reboot
-from twinslot.transport.http.options import SCHEMES
-from twinslot.transport.http.places import Near, nearness
 from twinslot.trust.verdict import Verdict
 from twinslot.worker import launch
-from twinslot.worker.stream import WorkerStream, open_remote
-from twinslot.worker.unlock import Decryption
 
 log = logging.getLogger(__name__)
 
@@ -69,40 +63,6 @@ def open_engine(config: Config, *, service_workers: bool, origin: Origin | None 
     """
     get_worker = launch.connect if service_workers else launch.start
     return Engine(open_device(config, get_worker, origin or this_process()))
-
-
-# keeps: S28
-def open_stream(config: Config, source: str | int, *, service_workers: bool) -> ImageStream:
-    """A stream of an image from a URL or an open descriptor; the caller keeps and closes its descriptor.
-
-    Raises:
-        RefusedError: `refused.scheme`: this device asks no addresses of that kind.
-    """
-    get_worker = launch.connect if service_workers else launch.start
-    limits = {"group_size": config.install.max_group_size, "image_size": config.install.max_image_size}
-    decryption = Decryption(get_worker, config.decryption.key)
-    request: dict[str, Any] = {"limits": limits, "nice": config.install.nice}
-    if isinstance(source, int):
-        return WorkerStream(get_worker("read"), request, source, source_name(source), decryption)
-    _require_scheme(config, source)
-    http = config.network
-    delta = {"patches": config.delta.patches, "budget": LocalPolicy(config, utc_now).budget()}
-    request |= {"url": source, "http": http, "delta": delta}
-    return open_remote(get_worker, request, source_name(source), decryption)
-
-
-def _require_scheme(config: Config, source: str) -> None:
-    """Refuse before a worker is asked; the relay holds each connection to the same rule.
-
-    Raises:
-        RefusedError: `refused.scheme`.
-    """
-    scheme = source.partition("://")[0].lower()
-    if scheme not in SCHEMES or scheme in config.http.schemes or nearness(parse_address(source).host) is Near.DEVICE:
-        return
-    allowed = " or ".join(config.http.schemes)
-    hint = "ask it by https; 'http.schemes' says what may be asked"
-    raise RefusedError(Refusal("scheme", "this device asks no address of this kind", allowed, scheme, hint))
 
 
 def open_device(config: Config, get_worker: GetWorker, origin: Origin) -> Device:

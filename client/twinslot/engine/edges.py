@@ -276,8 +276,8 @@ class Device:
         watch: The product's signals after a commit.
         passed: Where it is noted for one boot that the checks passed.
         ask_elsewhere: Has policy asked again outside of this process, where programs of the product may run.
-        expecting: Entered while an image's head is on its way and until it is verified: the trust process may start
-            meanwhile, which takes longer than its answer.
+        expecting: Entered around an install, before the device is looked at: the trust process may start meanwhile,
+            which takes longer than its answer.
     """
 
     running: SlotName

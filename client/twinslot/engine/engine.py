@@ -84,7 +84,7 @@ class Engine:
             TwinslotError: Of any family; the running slot is untouched, and the record says how far it came.
         """
         try:
-            with recovered(self._device, "install") as session:
+            with self._device.expecting(), recovered(self._device, "install") as session:
                 session.refuse_if_retired()
                 return install(session, stream, options, observer, cancelled or Cancellation())
         finally:

@@ -133,21 +133,20 @@ def _verify(
 ) -> tuple[Verified, Manifest, bytes]:
     """Signatures first, then the form of the very same bytes, which are handed on as well."""
     about = session.update.announcer.about
-    with session.device.expecting():
-        head = stream.head()
-        stream.foresee()
-        about["manifest"] = hashlib.sha256(head.manifest).hexdigest()
-        try:
-            verified = session.device.verify(
-                head,
-                session.record,
-                facts.floors,
-                ignore_expiry=options.ignore_expiry,
-                note=session.update.announcer.note,
-            )
-        except TwinslotError:
-            about.update(_claims(head.manifest))
-            raise
+    head = stream.head()
+    stream.foresee()
+    about["manifest"] = hashlib.sha256(head.manifest).hexdigest()
+    try:
+        verified = session.device.verify(
+            head,
+            session.record,
+            facts.floors,
+            ignore_expiry=options.ignore_expiry,
+            note=session.update.announcer.note,
+        )
+    except TwinslotError:
+        about.update(_claims(head.manifest))
+        raise
     manifest = parse_manifest(head.manifest)
     about.update(release=manifest.release.name, sequence=manifest.release.sequence)
     return verified, manifest, head.manifest

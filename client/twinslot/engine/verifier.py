@@ -34,7 +34,7 @@ class Verifier:
 
     @contextlib.contextmanager
     def expecting(self) -> Iterator[None]:
-        """See `device.Device.expecting`: the trust process starts while the image's head is on its way."""
+        """See `device.Device.expecting`: the trust process starts while the device is looked at and the head comes."""
         self._ready = self._get_worker("verify")
         try:
             yield

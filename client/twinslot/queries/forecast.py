@@ -18,8 +18,8 @@ from twinslot.core.model import SlotName, StoredPayload
 from twinslot.core.requests import InstallOptions
 from twinslot.core.slotset import slots_from
 from twinslot.core.stream import Base, Cost, ImageStream, ListPart
-from twinslot.engine.assemble import open_stream
 from twinslot.engine.facts import look
+from twinslot.engine.streams import open_stream
 from twinslot.payloads.base import PayloadPlace
 from twinslot.payloads.plan import ContentSource, Plan, make_plan
 from twinslot.payloads.select import Places, find_places

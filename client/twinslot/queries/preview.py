@@ -19,8 +19,9 @@ from twinslot.core.model import Floors
 from twinslot.core.requests import InstallOptions
 from twinslot.core.stream import AttachmentPart, ImageHead
 from twinslot.engine.acceptance import device_facts
-from twinslot.engine.assemble import open_stream, verify_head
+from twinslot.engine.assemble import verify_head
 from twinslot.engine.facts import View, look
+from twinslot.engine.streams import open_stream
 from twinslot.health.selection import check_names, configured_checks
 from twinslot.payloads.base import PayloadPlace
 from twinslot.payloads.select import find_places

@@ -29,7 +29,6 @@ from twinslot.worker.range_server import Beside, RangeServer
 from twinslot.worker.seekable import ONLY_WHOLE, Refusals, SeekableImage
 from twinslot.worker.sender import WorkerSender
 from twinslot.worker.sequential import SequentialImage
-from twinslot.worker.small_files import serve_small_files
 
 if TYPE_CHECKING:
     from twinslot.transport.http.dial import Dialing
@@ -87,6 +86,8 @@ def answer(channel: Channel, *, addresses: bool = True) -> None:
     """
     opened = channel.receive(*((Kind.OPEN, Kind.FILE) if addresses else (Kind.OPEN,)))
     if opened.kind is Kind.FILE:
+        from twinslot.worker.small_files import serve_small_files  # costs memory that an image does not need
+
         with _way_of(opened.descriptor) as dialing:
             serve_small_files(channel, opened.payload, dialing)
         return

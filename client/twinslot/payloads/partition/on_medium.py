@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
 from typing import Final
 
 from twinslot.core.bounds import GROUP_SIZE_MAX
@@ -64,17 +65,49 @@ def is_zero(data: bytes | memoryview) -> bool:
 
 
 def groups_on(
-    device: TargetDevice, size: int, group_size: int, tick: Tick, first: int = 0, end: int | None = None
+    device: TargetDevice,
+    size: int,
+    group_size: int,
+    tick: Tick,
+    first: int = 0,
+    end: int | None = None,
+    ahead: Executor | None = None,
 ) -> Iterator[tuple[int, memoryview]]:
-    """Each group of a region as the medium holds it, with its number; `first` and `end` are at groups' edges."""
+    """Each group of a region as the medium holds it, with its number; `first` and `end` are at groups' edges.
+
+    Args:
+        device: The medium.
+        size: Of the payload, in bytes.
+        group_size: Bytes.
+        tick: Told how far it is.
+        first: Byte at which the region begins.
+        end: Byte behind it; None: the payload's.
+        ahead: An idle thread that reads the next piece while the caller looks at this one; two pieces are in memory.
+    """
     end = size if end is None else end
     step = max(READ_SIZE, group_size)
-    for start in range(first, end, step):
-        length = min(step, end - start)
-        piece = memoryview(device.read_direct(start, padded(device, start + length) - start))
+
+    def read(start: int) -> bytes:
+        return device.read_direct(start, padded(device, min(start + step, end)) - start)
+
+    starts = range(first, end, step)
+    for start, whole in zip(starts, _in_order(read, starts, ahead), strict=True):
+        piece, length = memoryview(whole), min(step, end - start)
         if not is_zero(piece[length:]):
             raise _not_zero(device, start + length)
         piece = piece[:length]
         for offset in range(0, length, group_size):
             yield (start + offset) // group_size, piece[offset : offset + group_size]
         tick(start + length)
+
+
+def _in_order(read: Callable[[int], bytes], starts: range, ahead: Executor | None) -> Iterator[bytes]:
+    """What `read` gives for each of these, one after another; with a thread, the next is read meanwhile."""
+    if ahead is None:
+        yield from map(read, starts)
+        return
+    following: Future[bytes] | None = None
+    for start in starts:
+        whole = following.result() if following is not None else read(start)
+        following = ahead.submit(read, start + starts.step) if start + starts.step in starts else None
+        yield whole

@@ -20,7 +20,8 @@ STEP: Final = (
 
 AT_ONCE: Final = 4  # steps that are read back in one go; whoever cancels waits for them
 
-ReadBack = Callable[[int, int], None]  # first and end, bytes: reads that region and compares; raises DeviceError
+# First and end, bytes, and a thread that is idle meanwhile: reads that region and compares; raises DeviceError.
+ReadBack = Callable[[int, int, Executor | None], None]
 
 
 class ReadBehind:
@@ -64,19 +65,19 @@ class ReadBehind:
         if end - self._done >= self._step:
             first = self._done
             self._done = min(end, first + AT_ONCE * self._step)
-            self._at_work = self._run.submit(self._flush_and_read, first, self._done)
+            self._at_work = self._run.submit(self._flush_and_read, first, self._done, None)
 
     def finish(self, end: int) -> None:
         """Flush and read back the rest, up to `end` bytes; errors as `reached`."""
         self._await_reading()
         first, self._done = self._done, end
-        self._flush_and_read(first, end)
+        self._flush_and_read(first, end, self._run)
 
     def _await_reading(self) -> None:
         at_work, self._at_work = self._at_work, None
         if at_work is not None:
             at_work.result()
 
-    def _flush_and_read(self, first: int, end: int) -> None:
+    def _flush_and_read(self, first: int, end: int, idle: Executor | None) -> None:
         self._device.flush()
-        self._read_back(first, end)
+        self._read_back(first, end, idle)

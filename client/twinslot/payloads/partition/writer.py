@@ -248,10 +248,10 @@ class PayloadWriter:
             )
         check_tail(self._device, self._payload.size, tick)
 
-    def _read_region(self, first: int, end: int) -> None:
+    def _read_region(self, first: int, end: int, ahead: Executor | None) -> None:
         """Compare what the medium holds with the list; in the place of the first group it must hold zeros."""
         for index, data in groups_on(
-            self._device, self._payload.size, self._payload.group_size, self._tick, first, end
+            self._device, self._payload.size, self._payload.group_size, self._tick, first, end, ahead
         ):
             if index:
                 self._whole.update(data)
