@@ -73,3 +73,19 @@ def code_program(machine: int, emit: Emit, seed: int, insert: dict[int, int], co
             code[place - text : place - text + _SLOT] = emit(place, starts[function], objects[item], noise)
     content = (bytes(text) + bytes(code)).ljust(objects[-1] + 48, b"\0")
     return Program(machine, content, (Section(0, 0, 0, 0, 0), Section(1, 6, text, text, len(code))))
+
+
+def x86_absolute_slot(place: int, function: int, item: int, noise: int) -> bytes:
+    """As `x86_slot`, in a program that always lies at one address: MOV of an object's address as it is."""
+    if noise % 10 in (3, 4):
+        return b"\xbe" + struct.pack("<I", item) + noise.to_bytes(4, "little") + b"\x90" * 7
+    return x86_slot(place, function, item, noise)
+
+
+def arm_absolute_slot(place: int, function: int, item: int, noise: int) -> bytes:
+    """As `arm_slot`, in a program that always lies at one address: MOVW and MOVT of an object's address."""
+    if noise % 10 in (3, 4):
+        halves = (0xE3000000 | (half & 0xF000) << 4 | half & 0xFFF for half in (item & 0xFFFF, item >> 16))
+        low, high = (word | (noise & 7) << 12 for word in halves)
+        return struct.pack("<IIII", low, high | 0x400000, 0xE1A01000, 0xE1A02003)
+    return arm_slot(place, function, item, noise)

@@ -19,7 +19,11 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
+import elf_samples
 import image_samples
+import independent_patch_reader
 import patch_samples
 import trust_samples
 from twinslot.bootloader.uboot import rawenv
@@ -42,10 +46,13 @@ from twinslot.core.stored import read, write
 from twinslot.core.transaction import Transaction
 from twinslot.image import wire
 from twinslot.image.events import Group
+from twinslot.image.lzma2 import PackedError
 from twinslot.image.patch import PatchDecoder
 from twinslot.image.patch_head import parse_patch_head
+from twinslot.image.projection import Projection
 from twinslot.image.reader import Reader
 from twinslot.image.wire_blocks import build_blocks_head, parse_blocks_head
+from twinslot.image.wire_patch import build_varints, from_signed
 from twinslot.transport.http import answers
 from twinslot.transport.http.retry import Broken
 from twinslot.trust.device_key import verifies
@@ -56,6 +63,7 @@ from twinslot.worker.error_codec import read_error
 from twinslot.worker.notes import read_note
 from twinslot.worker.protocol import Channel, Kind
 from twinslot_image.description import read_description
+from twinslot_image.patch_sections import PAGE, find_parts
 
 DATA: Final = Path(__file__).parents[1] / "data"
 FRAMES: Final = 64  # that one input may hold
@@ -141,6 +149,35 @@ def patch(data: bytes) -> None:
             [data[head.length :]]
         ):
             assert plain is None or hashlib.sha256(plain).digest() == new_list[32 * index : 32 * index + 32]
+
+
+def projection(data: bytes) -> None:
+    """Areas and shifts over any words: what is predicted is what the page says, and of the same length."""
+    numbers, words = data[:4], data[4:]
+    first, second, place, distance = numbers.ljust(4, b"\0")
+    areas, shifts, part = words[:first], words[first : first + second], words[first + second :]
+    op = range(place + distance, place + distance + len(part))
+    try:
+        found = Projection(areas, shifts).predict(part, place, distance, (op.start, op.stop))
+    except PackedError:
+        return
+    assert len(found) == len(part)
+    try:
+        moves = independent_patch_reader.Moves(areas, shifts)
+    except AssertionError:
+        return  # an area that was not reached makes no sense
+    assert found == independent_patch_reader.expected(part, place, distance, op, moves)
+
+
+def elf(data: bytes) -> None:
+    """A payload that begins as a program does: what is found in it lies inside, in order, and nothing twice."""
+    content = data.ljust(-(-len(data) // PAGE) * PAGE, b"\0")
+    path = folder() / "payload.img"
+    path.write_bytes(content)
+    end = 0
+    for part in find_parts(path, np.ones(len(content) // PAGE, np.bool_)):
+        assert end <= part.start < part.end <= len(content)
+        end = part.end
 
 
 def blocks(data: bytes) -> None:
@@ -319,6 +356,22 @@ def _released(ending: str) -> list[bytes]:
     return [path.read_bytes() for path in sorted(DATA.rglob(f"*{ending}"))]
 
 
+def _projection_seeds() -> list[bytes]:
+    shifts = build_varints([0, from_signed(64), 40_000])
+    words = elf_samples.a64_program(1, {}).content[0x1000:0x1100]
+    made = []
+    for kind in range(12):
+        areas = build_varints([0, 256, kind, 0, from_signed(64)])
+        made.append(bytes([len(areas), len(shifts), 0, 0]) + areas + shifts + words)
+    return made
+
+
+def _elf_seeds() -> list[bytes]:
+    small = elf_samples.a64_program(2, {})
+    sections = tuple(replace(each, offset=each.offset % 4096, size=each.size % 2048) for each in small.sections)
+    return [replace(small, content=small.content[:4096], sections=sections).build()]
+
+
 _CONFIG = b"""[device]
 compatible = "acme,pump-3"
 [trust]
@@ -336,6 +389,7 @@ TARGETS: Final[dict[str, Target]] = {
     "audit": Target(audit, lambda: [signed().audit], 8000),
     "blocks": Target(blocks, lambda: [data[:4096] for data in _released(".twinblocks")], 4096),
     "configuration": Target(configuration, lambda: [_CONFIG], 2000),
+    "elf": Target(elf, _elf_seeds, 5000),
     "environment": Target(environment, lambda: [rawenv.encode({"slot": "a", "slot_b": "bad"}, 256, 1)], 600),
     "frames": Target(frames, lambda: [b"\1\0\0\0\0", b"\7\0\0\0\4abcd"], 4096),
     "http": Target(http_answers, _http_seeds, 2000),
@@ -344,6 +398,7 @@ TARGETS: Final[dict[str, Target]] = {
     "messages": Target(messages, lambda: [b'{"code": "image.x", "message": "m"}', b'{"kind": "retry"}'], 2000),
     "offers": Target(offers, lambda: [b'{"offers": []}'], 4000),
     "patch": Target(patch, lambda: [patch_samples.SAMPLE, *_released(".twinpatch")], 8000),
+    "projection": Target(projection, _projection_seeds, 600),
     "sections": Target(sections, lambda: [sample().data[:600], wire.build_trust(image_samples.TRUST)], 2000),
     "stored": Target(stored, _stored_seeds, 4000),
     "trust": Target(trust, lambda: [good_request().trust_section, good_request().manifest], 1 << 15),

@@ -12,7 +12,17 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from elf_samples import PAGE, Program, a64_program, lying
-from elf_samples_code import ARM, X86_64, arm_slot, code_program, thumb_slot, x86_slot
+from elf_samples_code import (
+    ARM,
+    X86_64,
+    Emit,
+    arm_absolute_slot,
+    arm_slot,
+    code_program,
+    thumb_slot,
+    x86_absolute_slot,
+    x86_slot,
+)
 from image_samples import make_sample
 from independent_patch_reader import Moves, apply_patch, expected
 from patch_samples import plain_list
@@ -207,6 +217,19 @@ def test_code_whose_targets_moved_costs_less_than_half(
     plain = patch(tmp_path / "plain", old, new)
     apply(plain, old, new)
     assert len(data) < 0.5 * len(plain)
+
+
+@pytest.mark.parametrize(("machine", "emit"), [(X86_64, x86_absolute_slot), (ARM, arm_absolute_slot)])
+def test_a_program_that_always_lies_at_one_address_costs_nothing_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, machine: int, emit: Emit
+) -> None:
+    """Its calls are followed, the addresses in its instructions stay as they are (docs/decisions/0074)."""
+    old, new = (payload(code_program(machine, emit, 1, insert).build(e_type=2)) for insert in ({}, INSERTED))
+    data = patch(tmp_path / "new", old, new)
+    apply(data, old, new)
+    monkeypatch.setattr(patch_search, "look", lambda *_: False)
+    plain = patch(tmp_path / "plain", old, new)
+    assert len(data) < len(plain)
 
 
 def test_what_an_old_client_can_read_is_of_its_format(tmp_path: Path) -> None:
