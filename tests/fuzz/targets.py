@@ -63,7 +63,7 @@ from twinslot.worker.error_codec import read_error
 from twinslot.worker.notes import read_note
 from twinslot.worker.protocol import Channel, Kind
 from twinslot_image.description import read_description
-from twinslot_image.patch_sections import PAGE, find_parts
+from twinslot_image.patch_sections import find_parts
 
 DATA: Final = Path(__file__).parents[1] / "data"
 FRAMES: Final = 64  # that one input may hold
@@ -171,11 +171,11 @@ def projection(data: bytes) -> None:
 
 def elf(data: bytes) -> None:
     """A payload that begins as a program does: what is found in it lies inside, in order, and nothing twice."""
-    content = data.ljust(-(-len(data) // PAGE) * PAGE, b"\0")
+    content = data.ljust(-(-len(data) // elf_samples.PAGE) * elf_samples.PAGE, b"\0")
     path = folder() / "payload.img"
     path.write_bytes(content)
     end = 0
-    for part in find_parts(path, np.ones(len(content) // PAGE, np.bool_)):
+    for part in find_parts(path, np.ones(len(content) // elf_samples.PAGE, np.bool_)):
         assert end <= part.start < part.end <= len(content)
         end = part.end
 

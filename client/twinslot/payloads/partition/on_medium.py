@@ -87,11 +87,11 @@ def groups_on(
     end = size if end is None else end
     step = max(READ_SIZE, group_size)
 
-    def read(start: int) -> bytes:
+    def piece_at(start: int) -> bytes:
         return device.read_direct(start, padded(device, min(start + step, end)) - start)
 
     starts = range(first, end, step)
-    for start, whole in zip(starts, _in_order(read, starts, ahead), strict=True):
+    for start, whole in zip(starts, _in_order(piece_at, starts, ahead), strict=True):
         piece, length = memoryview(whole), min(step, end - start)
         if not is_zero(piece[length:]):
             raise _not_zero(device, start + length)
@@ -101,13 +101,13 @@ def groups_on(
         tick(start + length)
 
 
-def _in_order(read: Callable[[int], bytes], starts: range, ahead: Executor | None) -> Iterator[bytes]:
-    """What `read` gives for each of these, one after another; with a thread, the next is read meanwhile."""
+def _in_order(piece_at: Callable[[int], bytes], starts: range, ahead: Executor | None) -> Iterator[bytes]:
+    """What `piece_at` gives for each of these, one after another; with a thread, the next is read meanwhile."""
     if ahead is None:
-        yield from map(read, starts)
+        yield from map(piece_at, starts)
         return
     following: Future[bytes] | None = None
     for start in starts:
-        whole = following.result() if following is not None else read(start)
-        following = ahead.submit(read, start + starts.step) if start + starts.step in starts else None
+        whole = following.result() if following is not None else piece_at(start)
+        following = ahead.submit(piece_at, start + starts.step) if start + starts.step in starts else None
         yield whole
