@@ -45,9 +45,11 @@ and so has `device-key-made`: the key waits for no device to be opened.
 `MESSAGE` (the same sentence), `PRIORITY` (6 for `info`, 4 for `warning`, 3 for `error`), `MESSAGE_ID`,
 `SYSLOG_IDENTIFIER=twinslot`, `TWINSLOT_EVENT`, and where known `TWINSLOT_TRANSACTION`, `TWINSLOT_STATE`,
 `TWINSLOT_SLOT`, `TWINSLOT_RELEASE`, `TWINSLOT_ORIGIN`. Of an error, the fields of the row in capitals: {errors}; the
-reasons are JSON, as many as 8 KiB have room for. No value has control characters.
-`journalctl -x` explains each from `/usr/lib/systemd/catalog/twinslot.catalog`. Without a journal the lines go to
-standard error, each with its priority in front (sd-daemon(3)).
+reasons are JSON, as many as 8 KiB have room for. At the end of an update also what it took: `TWINSLOT_SECONDS_` and the
+phase in capitals (wall seconds), and `TWINSLOT_BYTES_FETCHED`, `_WRITTEN`, `_COPIED`, `_SKIPPED` and `_ZEROED`.
+No value has control characters. `journalctl -x` explains each from
+`/usr/lib/systemd/catalog/twinslot.catalog`. Without a journal the lines go to standard error, each with its priority in
+front (sd-daemon(3)).
 
 ## The events
 """

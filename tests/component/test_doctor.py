@@ -7,7 +7,7 @@ import os
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -274,6 +274,18 @@ def worn_medium(ward: Ward) -> None:
         ward.system(f"{place}/{name}", f"{text}\n")
 
 
+def in_use_for_ever(ward: Ward) -> None:
+    held(ward, days=15)
+
+
+def held(ward: Ward, days: float, uptime: float = 20.0) -> None:
+    """By a file that is so old, on a device that runs for so many days."""
+    path = ward.system("run/twinslot/inhibit.d/therapy", "an infusion runs\n")
+    begun = ward.now.timestamp() - days * 86_400
+    os.utime(path, (begun, begun))
+    ward.system("proc/uptime", f"{uptime * 86_400:.2f} 0.00\n")
+
+
 def no_watchdog_device(ward: Ward) -> None:
     (ward.directory / "system/dev/watchdog0").unlink()
 
@@ -509,6 +521,7 @@ FINDINGS: list[tuple[Callable[[Ward], None], str, str, str]] = [
     (describes_nonsense, "loader", "unknown", "the hook does not tell what the boot loader can do"),
     (watchdog_off, "watchdog", "warning", "systemd feeds no watchdog"),
     (no_watchdog_device, "watchdog", "warning", "there is no watchdog device"),
+    (in_use_for_ever, "in-use", "warning", "'therapy' (file) uses the device since "),
     (worn_medium, "wear", "warning", "says that 100 % of its life are used"),
     (systemd_silent, "watchdog", "unknown", "systemd does not tell"),
     (tool_lock_open, "tool-lock", "warning", "may be opened by others (mode 0666)"),
@@ -573,6 +586,26 @@ def test_each_look_finds_what_it_is_for(
     assert any(text in each["text"] for each in found), found
     assert status == (6 if any(each["severity"] == "fault" for each in told["findings"]) else 0)
     assert told["findings"][0]["severity"] != "fine", "the worst come first"
+
+
+def test_an_inhibitor_is_told_with_who_since_when_and_why_and_warned_of_when_updates_waited_for_longer_than_for_people(
+    ward: Ward, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def found() -> tuple[str, str]:
+        (one,) = [each for each in examined(ward, capsys)[1]["findings"] if each["name"] == "in-use"]
+        return one["severity"], one["text"]
+
+    assert found() == ("fine", "nobody says that the device is in use; programs in 'ready.d' were not asked")
+    held(ward, days=13)
+    begun = f"{ward.now - timedelta(days=13):%Y-%m-%d %H:%M} UTC"
+    text = f"'therapy' (file) uses the device since {begun}, for 13.0 days: an infusion runs"
+    assert found() == ("fine", text), "the limit of people is fourteen days"
+    ward.set("[record]", "[policy.consent]\nlimit = 1000000\n[record]")
+    assert found() == ("warning", text)
+    held(ward, days=20_000, uptime=0.5)
+    assert found()[0] == "fine", "the clock was set after the start: nothing outlives one"
+    held(ward, days=-3)
+    assert "for 0.0 days" in found()[1], "nor began it tomorrow"
 
 
 def test_copies_close_together_on_a_card_are_found(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -42,8 +43,12 @@ def figures(text: str) -> dict[str, float]:
 
 
 def test_what_runs_what_is_offered_and_how_updates_ended_is_told(
-    bench: RepositoryBench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    bench: RepositoryBench,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.INFO)
     bench.poll()
     before = figures(told(bench, capsys))
     assert before["twinslot_slot_running{slot=a}"] == 1
@@ -57,11 +62,16 @@ def test_what_runs_what_is_offered_and_how_updates_ended_is_told(
     bench.device.engine().check()
     bench.device.engine().commit(if_trial=True)
     after = figures(told(bench, capsys))
+    assert after["twinslot_trial_starts_total{outcome=committed,reason=}"] == 1
     assert after["twinslot_updates_total{kind=install,outcome=committed,reason=}"] == 1
     assert after["twinslot_update_bytes_total{how=fetched}"] > 0
     assert after["twinslot_check_passed{check=system,required=yes}"] == 1
     assert after["twinslot_last_update_phase_seconds{phase=write}"] >= 0
     assert after["twinslot_slot_running{slot=b}"] == 1
+    entries = [getattr(record, "journal", {}) for record in caplog.records]
+    (end,) = [entry for entry in entries if entry.get("TWINSLOT_EVENT") == "committed"]
+    assert int(end["TWINSLOT_BYTES_FETCHED"]) == after["twinslot_update_bytes_total{how=fetched}"]
+    assert float(end["TWINSLOT_SECONDS_WRITE"]) == after["twinslot_last_update_phase_seconds{phase=write}"]
 
 
 def test_a_file_for_the_textfile_collector_is_replaced_whole(

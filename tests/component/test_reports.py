@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import io
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -125,6 +126,8 @@ def test_a_power_cut_between_any_two_steps_loses_no_row_and_tells_none_early(
 
         return step
 
+    seconds = itertools.count()
+    monkeypatch.setattr(report, "utc_now", lambda: datetime.now(UTC) + timedelta(seconds=next(seconds)))
     bench.device.install(bench.maker.directory / "1.1.twin")
     bench.device.engine().cancel()
     for at in range(1, 100):

@@ -12,7 +12,7 @@ import pytest
 
 from twinslot.core.errors import Refusal, RefusedError
 from twinslot.core.events import COMMON, AuditEvent, describe, journal_fields, origin_text
-from twinslot.core.journal_entry import VALUE_MAX
+from twinslot.core.journal_entry import VALUE_MAX, encode_entry
 from twinslot.core.lifecycle import Event
 from twinslot.core.transaction import Outcome
 
@@ -116,6 +116,22 @@ def test_the_journal_gets_the_fields_that_a_search_needs() -> None:
         "2.0",
         "device.reboot",
     ]
+
+
+def test_the_journal_gets_what_an_update_took_and_no_name_that_it_does_not_take() -> None:
+    fields = {
+        "seconds": {"read-back": 1.25, "write": 3, "x" * 80: 1.0, "a b": 1.0, "later": "soon"},
+        "bytes": {"fetched": 1700000, "written": 0},
+    }
+    told = journal_fields(AuditEvent.COMMITTED, fields)
+    assert {name: value for name, value in told.items() if "_SECONDS_" in name or "_BYTES_" in name} == {
+        "TWINSLOT_SECONDS_READ_BACK": "1.25",
+        "TWINSLOT_SECONDS_WRITE": "3",
+        "TWINSLOT_BYTES_FETCHED": "1700000",
+        "TWINSLOT_BYTES_WRITTEN": "0",
+    }
+    assert not any("SECONDS" in name for name in journal_fields(AuditEvent.HELD, {"seconds": 3600}))
+    assert encode_entry(told)
 
 
 def test_a_refusal_with_more_reasons_than_the_journal_takes_is_still_json_there() -> None:

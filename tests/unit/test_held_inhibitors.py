@@ -64,6 +64,8 @@ def test_what_its_holder_writes_does_not_let_go(here: HeldInhibitors) -> None:
 def test_several_are_held_apart_and_those_that_ended_are_swept(here: HeldInhibitors) -> None:
     first, second = here.hold(THERAPY, PUMP), here.hold(Inhibitor("scan", "a scan runs", source="bus"), PUMP)
     assert [each.who for each in here.inhibitors()] == ["therapy", "scan"]
+    os.utime(here.directory / "1.ref", (1_700_000_000, 1_700_000_000))
+    assert here.inhibitors()[0].as_dict()["since"] == "2023-11-14T22:13:20Z", "asking whether it is held changes it not"
     os.close(first)
     assert [each.who for each in here.inhibitors()] == ["scan"]
     third = here.hold(THERAPY, PUMP)

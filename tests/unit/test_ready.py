@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -100,7 +101,8 @@ def test_programs_are_asked_only_when_nothing_else_stands_against_the_step(tmp_p
 def busctl(directory: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     """A logind that has run, and a busctl that says this."""
     (directory / "run/systemd/inhibit").mkdir(parents=True)
-    (directory / "run/systemd/inhibit/1").touch()
+    (directory / "run/systemd/inhibit/1").write_text("WHAT=shutdown:sleep\nMODE=block\nUID=0\nPID=812\nWHO=apt\n")
+    os.utime(directory / "run/systemd/inhibit/1", (1_700_000_000, 1_700_000_000))
     (directory / "bin").mkdir()
     (directory / "bin/busctl").write_text(f"#!/bin/sh\n{text}\n")
     (directory / "bin/busctl").chmod(0o755)
@@ -114,6 +116,7 @@ def test_who_blocks_a_shutdown_by_logind_uses_the_device(tmp_path: Path, monkeyp
         ("apt", "packages are being installed", "logind"),
         ("pump", "alarm", "logind"),
     ]
+    assert [each.since for each in logind_inhibitors(tmp_path)] == [1_700_000_000.0, None]
     assert [message for message, _ in told(tmp_path)] == ["'apt' uses the device", "'pump' uses the device"]
     assert told(tmp_path, Gate.WRITE) == []
     deaf = dataclasses.replace(NOWHERE, policy=PolicyConfig(in_use=InUseConfig(directories=(), logind=False)))

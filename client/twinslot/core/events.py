@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Self
 
 from twinslot.core import errors
-from twinslot.core.journal_entry import VALUE_MAX
+from twinslot.core.journal_entry import NAME, VALUE_MAX
 from twinslot.core.text import printable
 
 INFO: Final = logging.INFO
@@ -249,6 +249,9 @@ class AuditEvent(enum.StrEnum):
         return uuid.uuid5(_NAMESPACE, self.value).hex
 
 
+ENDS: Final = frozenset({AuditEvent.COMMITTED, AuditEvent.ROLLED_BACK, AuditEvent.ABANDONED})
+
+
 def describe(event: str, fields: Mapping[str, Any]) -> str:
     """One line for people: what it means, the error if there is one, and what it is about.
 
@@ -283,7 +286,19 @@ def journal_fields(event: AuditEvent, fields: Mapping[str, Any]) -> dict[str, st
         "TWINSLOT_SLOT": str(fields.get("slot") or ""),
         "TWINSLOT_RELEASE": str(fields.get("release") or ""),
         "TWINSLOT_ORIGIN": origin_text(origin) if isinstance(origin, Mapping) else "",
-    } | error_fields(fields)
+    } | (_figures(fields) | error_fields(fields))
+
+
+def _figures(fields: Mapping[str, Any]) -> dict[str, str]:
+    """What an update took: `TWINSLOT_SECONDS_` and the phase, `TWINSLOT_BYTES_` and how; other names are left out."""
+    found = {}
+    for kind in ("seconds", "bytes"):
+        figures = fields.get(kind)
+        for name, value in figures.items() if isinstance(figures, Mapping) else ():
+            key = f"TWINSLOT_{kind}_{name}".upper().replace("-", "_")
+            if NAME.fullmatch(key) and isinstance(value, int | float):
+                found[key] = str(value)
+    return found
 
 
 def error_fields(error: Mapping[str, Any]) -> dict[str, str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from twinslot.core.errors import Refusal, RefusedError
@@ -37,12 +38,14 @@ class Inhibitor:
         why: A clause.
         what: Words of `WORDS`.
         source: By which way it came: `bus`, `file`, `program` or `logind`.
+        since: When it began, in seconds of the clock at that time; None: that is not known.
     """
 
     who: str
     why: str
     what: frozenset[str] = frozenset({USUAL})
     source: str = "file"
+    since: float | None = field(default=None, compare=False)
 
     def holds(self, gate: Gate) -> bool:
         """Whether it stands against the step behind this gate."""
@@ -50,7 +53,8 @@ class Inhibitor:
 
     def as_dict(self) -> dict[str, Any]:
         """For `status`."""
-        return {"who": self.who, "why": self.why, "what": sorted(self.what), "source": self.source}
+        told = {"who": self.who, "why": self.why, "what": sorted(self.what), "source": self.source}
+        return told | {"since": None if self.since is None else written(self.since)}
 
 
 def parse_what(text: str) -> frozenset[str]:
@@ -81,13 +85,38 @@ def asked_for(what: str, who: str, why: str) -> Inhibitor:
     return Inhibitor(shown(who), shown(why), words, "bus")
 
 
-def of_file(name: str, data: bytes) -> Inhibitor:
-    """What a file says: the first line is why; a line `what=fetch:restart` says what must not happen."""
+def of_file(name: str, data: bytes, since: float | None = None) -> Inhibitor:
+    """What a file says: the first line is why; a line `what=fetch:restart` says what must not happen.
+
+    Args:
+        name: Of the file, which says who.
+        data: What is in it.
+        since: When it was written; None: that is not known.
+    """
     lines = [line.strip() for line in data[:FILE_LIMIT].decode(errors="replace").splitlines() if line.strip()]
     options = [line.partition("=")[2] for line in lines if line.startswith("what=")]
     reasons = [line for line in lines if not line.startswith("what=")]
     why = reasons[0] if reasons else "no reason is given"
-    return Inhibitor(shown(name), shown(why), parse_what(options[0] if options else ""))
+    return Inhibitor(shown(name), shown(why), parse_what(options[0] if options else ""), since=since)
+
+
+def written(moment: float) -> str:
+    """A time as it is told: ISO 8601 in UTC."""
+    return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def lasted(inhibitor: Inhibitor, now: float, uptime: float | None) -> float | None:
+    """Seconds since it began; None: that is not known. None outlives a start, so a clock that was set makes none older.
+
+    Args:
+        inhibitor: Which.
+        now: By the clock.
+        uptime: Seconds since the start; None: not known.
+    """
+    if inhibitor.since is None:
+        return None
+    seconds = max(0.0, now - inhibitor.since)
+    return seconds if uptime is None else min(seconds, uptime)
 
 
 def shown(text: str) -> str:

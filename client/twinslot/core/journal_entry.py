@@ -10,7 +10,7 @@ from typing import Final
 from twinslot.core.text import printable
 
 VALUE_MAX: Final = 8 * 1024  # characters of one value; an entry must fit into one datagram (net.core.wmem_default)
-_NAME: Final = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
+NAME: Final = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 
 
 def encode_entry(fields: Mapping[str, str]) -> bytes:
@@ -27,7 +27,7 @@ def encode_entry(fields: Mapping[str, str]) -> bytes:
 
 
 def _field(name: str, value: str) -> bytes:
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise ValueError(f"the journal has no field '{name}'")
     lines = (printable(line) for line in value[:VALUE_MAX].split("\n"))
     data = "\n".join(lines).encode("utf-8", "backslashreplace")

@@ -24,14 +24,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from twinslot.core.envelope import DeviceStatement
-from twinslot.core.events import WARNING, AuditEvent
+from twinslot.core.events import ENDS, WARNING, AuditEvent
 
 PAYLOAD_TYPE: Final = "application/vnd.twinslot.report+json"
 FORMAT: Final = 1
 ROWS_MAX: Final = 200  # rows in one report
 PAYLOAD_MAX: Final = 40_000  # bytes; with base64 and what stands around it the envelope stays below 64 KiB
 ROW_MAX: Final = 8_000  # bytes of one row; a longer one comes without its fields
-ENDS: Final = frozenset({AuditEvent.COMMITTED, AuditEvent.ROLLED_BACK, AuditEvent.ABANDONED})
 Row = Mapping[str, Any]  # as `queries.log` gives it
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 from twinslot.core import stored
 from twinslot.core.lifecycle import State
@@ -12,6 +12,8 @@ from twinslot.core.model import CheckResult, Floors, Release, SlotName, StoredPa
 from twinslot.core.origin import NOBODY, Origin
 from twinslot.core.slotset import slots_from
 from twinslot.core.stored import Kept
+
+BYTES: Final = ("fetched", "written", "copied", "skipped", "zeroed")  # how bytes come and go; see `bytes_*`
 
 
 class Outcome(enum.StrEnum):
@@ -90,6 +92,11 @@ class Transaction(Kept):
     def source(self) -> SlotName:
         """The slot that ran when the transaction began, as far as two slots tell."""
         return slots_from(self.target).back()
+
+    @property
+    def moved(self) -> dict[str, int]:
+        """Bytes by how they came and went."""
+        return {name: getattr(self, f"bytes_{name}") for name in BYTES}
 
     def with_seconds(self, phase: str, seconds: float) -> Transaction:
         """The same with time added to one phase, rounded to milliseconds."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from twinslot.core.errors import DeviceError, TwinslotError
-from twinslot.core.events import AuditEvent
+from twinslot.core.events import ENDS, AuditEvent
 from twinslot.core.origin import Origin
 from twinslot.core.transaction import Transaction
 from twinslot.storage.record.record import Record
@@ -47,7 +47,7 @@ class Announcer:
         """
         stamped = fields | self._stamp()
         self._store(event, transaction, stamped)
-        write_line(event, _told(transaction, stamped))
+        write_line(event, _told(event, transaction, stamped))
 
     def announce_stored_by(self, store: Callable[..., None], event: AuditEvent, **fields: Any) -> None:
         """As `announce`, for a row that is stored together with something else: `store` is given event and fields.
@@ -68,7 +68,7 @@ class Announcer:
         try:
             self.announce(event, transaction, **fields)
         except DeviceError as e:
-            write_line(event, _told(transaction, fields | self._stamp()))
+            write_line(event, _told(event, transaction, fields | self._stamp()))
             write_line(AuditEvent.TOLERATED, e.as_dict() | self._stamp())
             return False
         return True
@@ -131,13 +131,14 @@ class Announcer:
         return {"origin": self._origin.as_dict()} | ({"stopped_by": by.as_dict()} if by else {})
 
 
-def _told(transaction: Transaction | None, fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields of the line: beside those of the row what the transaction says."""
+def _told(event: AuditEvent, transaction: Transaction | None, fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields of the line: beside those of the row what the transaction says; at its end what it took, too."""
     if transaction is None:
         return fields
     release = transaction.release.name or f"sequence {transaction.release.sequence}"
     head = {"transaction": transaction.id, "state": transaction.state, "slot": transaction.target}
-    return head | {"release": release} | fields
+    figures = {"seconds": transaction.seconds, "bytes": transaction.moved} if event in ENDS else {}
+    return head | {"release": release} | figures | fields
 
 
 def _digest(parts: object) -> str:

@@ -9,12 +9,11 @@ from typing import Any, Final
 
 from twinslot.config.options import Config
 from twinslot.core.model import SlotName
-from twinslot.core.transaction import Transaction
+from twinslot.core.transaction import BYTES, Transaction
 from twinslot.engine.facts import View
 from twinslot.storage.wear import read_wear
 
 HISTORY_MAX: Final = 100_000  # updates; a device has some hundreds in its life
-BYTES: Final = ("fetched", "written", "copied", "skipped", "zeroed")
 
 
 def telemetry(config: Config, view: View, system: Path = Path("/sys")) -> dict[str, Any]:
@@ -28,9 +27,9 @@ def telemetry(config: Config, view: View, system: Path = Path("/sys")) -> dict[s
     history = view.record.history(HISTORY_MAX) if view.record else []
     return {
         "updates": _outcomes(history),
-        "bytes": {name: sum(getattr(each, f"bytes_{name}") for each in history) for name in BYTES},
+        "bytes": {name: sum(each.moved[name] for each in history) for name in BYTES},
         "last": _last(history),
-        "starts": _starts(view),
+        "starts": _starts(view, history),
         "wear": [each.as_dict() for each in read_wear(system)],
         "directory": str(config.record.directory),
     }
@@ -52,13 +51,18 @@ def _last(history: Iterable[Transaction]) -> dict[str, Any] | None:
         return None
     checks = [{"name": each.name, "passed": each.passed, "required": each.required} for each in last.checks]
     told = {"id": last.id, "outcome": str(last.outcome), "ended": last.ended, "seconds": dict(last.seconds)}
-    return told | {"bytes": {name: getattr(last, f"bytes_{name}") for name in BYTES}, "checks": checks}
+    return told | {"bytes": last.moved, "checks": checks}
 
 
-def _starts(view: View) -> dict[str, Any]:
-    """When each slot last started and was kept, and how many trials started before each end."""
-    found = {}
+def _starts(view: View, history: Iterable[Transaction]) -> dict[str, Any]:
+    """When each slot last started and was kept, and how many starts on trial came before each kind of end."""
+    kept: dict[str, str | None] = {}
     for name in SlotName:
         known = view.facts.holds(name)
-        found[str(name)] = (known.started_at or None) if known else None
-    return {"kept": found, "boot": view.facts.boot_id}
+        kept[str(name)] = (known.started_at or None) if known else None
+    trials: Counter[tuple[str, str]] = Counter()
+    for each in history:
+        if each.outcome is not None and each.boots:
+            trials[str(each.outcome), each.reason] += len(each.boots)
+    listed = [{"outcome": outcome, "reason": why, "count": count} for (outcome, why), count in sorted(trials.items())]
+    return {"kept": kept, "boot": view.facts.boot_id, "trials": listed}

@@ -82,7 +82,8 @@ class HeldInhibitors:
     def _told(self, pipe: Path) -> Inhibitor:
         said = _read(pipe)
         who, why, what = (str(said.get(name, "")) for name in _TEXTS)
-        return Inhibitor(shown(who or f"inhibitor {pipe.stem}"), shown(why or "not known"), parse_what(what), "bus")
+        name, words = shown(who or f"inhibitor {pipe.stem}"), parse_what(what)
+        return Inhibitor(name, shown(why or "not known"), words, "bus", _begun(pipe))
 
     def _remove_ended(self) -> None:
         """Remove those that nobody holds any more.
@@ -148,6 +149,14 @@ def _is_held(pipe: Path) -> bool:
         return False
     except OSError:  # no bytes yet, and somebody who could write some; or it cannot be told
         return True
+
+
+def _begun(pipe: Path) -> float | None:
+    """When it was made: reading a pipe changes no time of it, and nobody writes."""
+    try:
+        return pipe.stat().st_mtime
+    except OSError:
+        return None
 
 
 def _read(pipe: Path) -> dict[str, object]:

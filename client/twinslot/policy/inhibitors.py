@@ -31,11 +31,12 @@ def file_inhibitors(directory: Path = DIRECTORY) -> tuple[Inhibitor, ...]:
 def _read(paths: list[Path]) -> Iterator[Inhibitor]:
     for path in paths:
         try:
-            if not stat.S_ISREG(path.stat().st_mode):
+            about = path.stat()
+            if not stat.S_ISREG(about.st_mode):
                 yield _unknown(path.name, "it is no regular file, so that nobody knows what it means")
                 continue
             with path.open("rb") as file:
-                yield of_file(path.name, file.read(FILE_LIMIT))
+                yield of_file(path.name, file.read(FILE_LIMIT), about.st_mtime)
         except FileNotFoundError:
             if path.is_symlink():
                 yield _unknown(path.name, "it is a link that leads nowhere, so that nobody knows what it means")

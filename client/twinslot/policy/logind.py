@@ -29,9 +29,10 @@ def logind_inhibitors(root: Path = Path("/")) -> tuple[Inhibitor, ...]:
         root: Where the files of the system stand.
     """
     try:
-        if not any((root / _DIRECTORY).iterdir()):
-            return ()
+        begun = dict(_begun(path) for path in sorted((root / _DIRECTORY).iterdir()))
     except OSError:
+        return ()
+    if not begun:
         return ()
     try:
         ended = process.run(_ASK, timeout=TIMEOUT)
@@ -40,7 +41,8 @@ def logind_inhibitors(root: Path = Path("/")) -> tuple[Inhibitor, ...]:
     if ended.status != 0:
         return (_silent(ended.complaint()),)
     try:
-        return tuple(_inhibitor(*entry[:3]) for entry in json.loads(ended.stdout)["data"][0] if _blocks(entry))
+        listed = json.loads(ended.stdout)["data"][0]
+        return tuple(_inhibitor(*entry[:3], begun.get(entry[5])) for entry in listed if _blocks(entry))
     except (ValueError, KeyError, TypeError, IndexError, RecursionError):
         return (_silent("its answer cannot be read"),)
 
@@ -50,8 +52,20 @@ def _blocks(entry: Any) -> bool:
     return "shutdown" in str(entry[0]).split(":") and str(entry[3]).startswith("block")
 
 
-def _inhibitor(_: str, who: str, why: str) -> Inhibitor:
-    return Inhibitor(shown(str(who)), shown(str(why)), source="logind")
+def _inhibitor(_: str, who: str, why: str, since: float | None) -> Inhibitor:
+    return Inhibitor(shown(str(who)), shown(str(why)), source="logind", since=since)
+
+
+def _begun(path: Path) -> tuple[int, float | None]:
+    """The process that holds one, and when logind wrote its file, which it does when one begins; 0, None: not known."""
+    try:
+        if not path.is_file():  # beside each file stands the pipe that is held
+            return 0, None
+        lines, since = path.read_text(errors="replace").splitlines(), path.stat().st_mtime
+    except OSError:
+        return 0, None
+    number = next((line.removeprefix("PID=") for line in lines if line.startswith("PID=")), "")
+    return (int(number), since) if number.isdecimal() else (0, None)
 
 
 def _silent(why: str) -> Inhibitor:

@@ -20,6 +20,7 @@ from twinslot.queries import decryption_key as looks_decryption
 from twinslot.queries import device_key as looks_key
 from twinslot.queries import doctor_boot as looks_boot
 from twinslot.queries import doctor_device as looks_device
+from twinslot.queries import doctor_use as looks_use
 from twinslot.queries.diagnosis import Diagnosis, Look, Scene, Severity
 from twinslot.storage.running_slot import RunningSlot
 from twinslot.system import process
@@ -219,6 +220,14 @@ LOOKS: Final = (
         "the life-time registers of each eMMC below /sys/class/mmc_host",
         "nine tenths of its life are used, or its spare blocks run short",
         looks_device.wear,
+    ),
+    Look(
+        "in-use",
+        "in use",
+        _WARNING,
+        "files in /run/twinslot/inhibit.d, holders of `Inhibit`, logind; since when, by file or pipe",
+        "one has been there for longer than 'policy.consent.limit' ('limit_security' while a security update waits)",
+        looks_use.in_use,
     ),
     Look(
         "reports",

@@ -82,6 +82,10 @@ def _updates(figures: dict[str, Any]) -> Iterator[Family]:
     for name, count in figures["bytes"].items():
         total.add(count, how=name)
     yield total
+    starts = Family("twinslot_trial_starts", "counter", "starts on trial, by how and why the update ended")
+    for each in figures["starts"]["trials"]:
+        starts.add(each["count"], outcome=each["outcome"], reason=each["reason"])
+    yield starts
     last = figures["last"]
     if last is None:
         return
