@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from twinslot.core.events import AuditEvent
+from twinslot.core.events import ENDS, AuditEvent
 from twinslot.core.offer import Offer, Offered
 from twinslot.core.recall import recall_of
-from twinslot.core.report import ENDS
 from twinslot.core.text import printable
 from twinslot.core.waves import place_of, turn_of
 from twinslot_image.report_read import TEXT_MAX, Collected, DeviceHistory

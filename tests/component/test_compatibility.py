@@ -20,14 +20,19 @@ from patch_samples import plain_list
 from twinslot.bootloader.uboot import rawenv
 from twinslot.bus.names import DESCRIPTION
 from twinslot.core.approvals import parse_approvals
+from twinslot.core.backoff import Moment
 from twinslot.core.boot_variables import read_state
 from twinslot.core.manifest import SequenceRange, Source
 from twinslot.core.model import SlotName, SlotState
 from twinslot.core.offer import parse_offers
 from twinslot.image.patch import PatchDecoder, parse_patch_head
+from twinslot.repository.directory import DirectoryFetcher
+from twinslot.repository.poll import Poll, PollSetting
+from twinslot.repository.state import PollState
 from twinslot.storage.record.published import Published
 from twinslot.storage.record.record import Record
-from twinslot.trust.verdict import TrustPolicy
+from twinslot.trust.verdict import TrustPolicy, TrustTime
+from twinslot.worker import launch
 from twinslot_image.cli import main
 from twinslot_image.patch_check import check_patch
 from twinslot_image.patch_sources import unpack_image
@@ -133,6 +138,21 @@ def test_what_a_repository_offered_approved_and_recalled_is_read(version: Path) 
     assert (recall.name, recall.sequence, recall.successor) == ("2026.09", 40, offer.sequence)
     (approval,) = parse_approvals((version / "repository/approvals.json").read_bytes())
     assert (approval.manifest, approval.reach, approval.by) == (offer.manifest, 10_000, "A. Meyer")
+
+
+@pytest.mark.verifies("REQ-CMP-01")
+def test_a_device_asks_a_stick_of_an_earlier_version_and_knows_when_it_was_published(
+    version: Path, tmp_path: Path
+) -> None:
+    stick = version / "stick"
+    time, moment = TrustTime(NOW, NOW, NOW), Moment(0.0, "boot", 0.0)
+    root, names = (stick / "1.root.json").read_bytes(), ("acme,pump-3",)
+    setting = PollSetting(str(stick), root, names, (), "", time, moment, silence=3600.0, jitter=0.0)
+    state, error = Poll(setting, tmp_path, DirectoryFetcher(stick), lambda: launch.start("verify")).run(PollState())
+    assert error is None
+    (offer,) = parse_offers(state.offers["acme,pump-3"].encode()).offers
+    assert (offer.name, offer.image) == ("2026.11", "images/pump-2026.11.twin")
+    assert state.published == "2026-11-29T00:00:00+00:00"
 
 
 @pytest.mark.verifies("REQ-CMP-01")

@@ -339,6 +339,19 @@ def write_repository(target: Path) -> None:
             shutil.copy(min((fleet / "public/targets").glob(f"*.{kind}.json")), folder / f"{kind}.json")
 
 
+def write_stick(target: Path) -> None:
+    """What `publish` has readers find, on a server or a stick, without the images; and the root to trust."""
+    with tempfile.TemporaryDirectory() as place:
+        fleet = Path(place) / "fleet"
+        run("repository", "init", fleet)
+        run("repository", "add", fleet, target / "pump-2026.11.twin")
+        run("repository", "wave", fleet, "2026.11", "100%,2026-11-28T00:00:00Z")
+        run("repository", "publish", fleet)
+        for name in ("metadata", "targets"):
+            shutil.copytree(fleet / "public" / name, target / "stick" / name)
+        shutil.copy(fleet / "keys/1.root.json", target / "stick")
+
+
 def write_report(target: Path) -> None:
     """One signed report of a device."""
     with tempfile.TemporaryDirectory() as place:
@@ -410,6 +423,7 @@ if __name__ == "__main__":
     hook_calls.write_calls(directory / "hooks")
     write_json(directory)
     write_repository(directory)
+    write_stick(directory)
     write_report(directory)
     write_audit(directory)
     write_attestation(directory)

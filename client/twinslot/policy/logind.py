@@ -42,7 +42,7 @@ def logind_inhibitors(root: Path = Path("/")) -> tuple[Inhibitor, ...]:
         return (_silent(ended.complaint()),)
     try:
         listed = json.loads(ended.stdout)["data"][0]
-        return tuple(_inhibitor(*entry[:3], begun.get(entry[5])) for entry in listed if _blocks(entry))
+        return tuple(_inhibitor(entry[1], entry[2], begun.get(entry[5])) for entry in listed if _blocks(entry))
     except (ValueError, KeyError, TypeError, IndexError, RecursionError):
         return (_silent("its answer cannot be read"),)
 
@@ -52,7 +52,7 @@ def _blocks(entry: Any) -> bool:
     return "shutdown" in str(entry[0]).split(":") and str(entry[3]).startswith("block")
 
 
-def _inhibitor(_: str, who: str, why: str, since: float | None) -> Inhibitor:
+def _inhibitor(who: str, why: str, since: float | None) -> Inhibitor:
     return Inhibitor(shown(str(who)), shown(str(why)), source="logind", since=since)
 
 
