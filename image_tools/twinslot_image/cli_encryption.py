@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 
 from twinslot.cli.output import Output
 from twinslot.core.errors import Refusal, RefusedError
@@ -76,7 +77,12 @@ def remove(arguments: argparse.Namespace, output: Output) -> None:
     """`recipients remove`."""
     require_lasting(arguments.image)
     require_image(arguments.image)
-    _tell(arguments, output, remove_recipients(arguments.image, arguments.key))
+    _tell(arguments, output, remove_recipients(arguments.image, [_key_id(name) for name in arguments.key]))
+
+
+def _key_id(name: str) -> str:
+    """How a key id begins; or that of the public key that a file or a token has."""
+    return name if re.fullmatch(r"[0-9A-Fa-f]*", name) else read_public(name).key_id.hex()
 
 
 def _tell(arguments: argparse.Namespace, output: Output, envelope: Envelope) -> None:

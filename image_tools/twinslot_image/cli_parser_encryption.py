@@ -93,8 +93,12 @@ def _add_actions(actions: _Verbs, anywhere: Parser) -> None:
         help="let a key open an image no longer",
         description="Take a recipient out of an image. Who opened it before may have kept what opens it: to lock out "
         "a key, build the next image without it.",
-        examples=("twinslot-image recipients remove pump.twin 3f9a0c61d2b47e85",),
+        examples=(
+            "twinslot-image recipients remove pump.twin 3f9a0c61d2b47e85",
+            "twinslot-image recipients remove pump.twin fleet.pub.pem",
+        ),
     )
     remove.add_argument("image", type=Path, metavar="NAME.twin", help="the image, which is replaced")
-    remove.add_argument("key", nargs="+", metavar="KEY", help="key id, or how it begins")
+    key = "key id, or how it begins; or the public key: a file in PEM or a PKCS #11 URI"
+    remove.add_argument("key", nargs="+", metavar="KEY|PUBLIC.pem", help=key)
     remove.set_defaults(run=cli_encryption.remove)

@@ -112,6 +112,9 @@ def test_the_decryption_key_that_is_shown_is_a_recipient_as_it_stands(
     assert image_main(["recipients", "new", str(tmp_path / "spare.pem")]) == 0
     identity = ("--identity", str(tmp_path / "images.key"))
     assert image_main(["recipients", "add", str(image), str(tmp_path / "spare.pub.pem"), *identity]) == 0
+    assert image_main(["recipients", "remove", str(image), str(key)]) == 0
+    assert image_main(["recipients", "add", str(image), str(key), *identity]) == 4, "it was removed"
+    assert image_main(["recipients", "remove", str(image), str(tmp_path / "missing.pem")]) == 6
 
 
 def test_a_file_with_two_public_keys_is_neither(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
