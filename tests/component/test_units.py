@@ -8,6 +8,7 @@ import shutil
 import stat
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -183,6 +184,33 @@ def test_the_guide_has_the_bounds_that_are_held_here() -> None:
 def test_the_exposure_is_measured_and_not_assumed() -> None:
     argv = ["systemd-analyze", "security", "--offline=yes", "--threshold=1", str(UNITS / "twinslot.service")]
     assert subprocess.run(argv, capture_output=True).returncode != 0
+
+
+def exposure_with(unit: str, lines: Sequence[str], place: Path) -> int:
+    """Tenths of the figure that systemd gives this unit with these lines in its section of the service."""
+    text = (UNITS / unit).read_text().replace("\n[Install]", "\n".join(["", *lines, "", "[Install]"]))
+    assert all(f"\n{line}\n" in text for line in lines)
+    (place / unit).write_text(text)
+    argv = ["systemd-analyze", "security", "--offline=yes", "--no-pager", str(place / unit)]
+    said = subprocess.run(argv, capture_output=True, text=True).stdout
+    (figure,) = re.findall(r"Overall exposure level for \S+: (\d+\.\d)", said)
+    return round(float(figure) * 10)
+
+
+def test_what_would_close_the_deadline_is_what_the_decision_says(tmp_path: Path) -> None:
+    """A later systemd looks at more, and its figures are others."""
+    page = (REPOSITORY / "docs/decisions/0059-how-open-a-unit-may-be.md").read_text()
+    rows = re.findall(r"^\| (nothing|`[^|]*`) \| (\d)\.(\d) \|", page, re.MULTILINE)
+    assert len(rows) == 5
+    version = subprocess.run(["systemd-analyze", "--version"], capture_output=True, text=True).stdout.split()[1]
+    lines: list[str] = []
+    for added, whole, tenth in rows:
+        lines += re.findall(r"`([^`]*)`", added)
+        found = exposure_with("twinslot-deadline.service", lines, tmp_path)
+        assert version != "252" or found == int(whole + tenth)
+    assert exposure_with("twinslot-deadline.service", lines[:3], tmp_path) > 20, "a name space is the price"
+    kept = [line for line in lines if not line.startswith("ProtectKernelTunables")]
+    assert version != "252" or exposure_with("twinslot-deadline.service", kept, tmp_path) == 17
 
 
 @pytest.mark.verifies("REQ-OPS-06")
