@@ -25,7 +25,7 @@ POLKIT_DIR ?= /usr/share/polkit-1
 
 MODULES = $(DESTDIR)$(PYTHONDIR)
 DOC := $(DESTDIR)$(PREFIX)/share/doc/twinslot
-MANUALS := docs/man/twinslot.1 docs/man/twinslot-config.5
+MANUALS := docs/man/twinslot.1 docs/man/twinslot-config.5 docs/man/twinslot-fleet.8
 # What manual pages and hints refer to.
 PAGES := $(addprefix docs/,terminology.md lifecycle.md config.md doctor.md errors.md dbus.md events.md guide-device.md guide-policy.md guide-audit.md boot-contract.md)
 EXAMPLES := bootloader_hooks/README.md bootloader_hooks/grub-once/grub.cfg docs/example/config.toml

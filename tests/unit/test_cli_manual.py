@@ -231,14 +231,14 @@ def installed() -> set[str]:
 
 
 def test_what_manuals_and_messages_refer_to_is_in_the_package() -> None:
-    texts = [(MANUAL / page).read_text() for page in ("twinslot.1", "twinslot-config.5")]
+    texts = [(MANUAL / page).read_text() for page in ("twinslot.1", "twinslot-config.5", "twinslot-fleet.8")]
     texts += [path.read_text() for path in (ROOT / "client/twinslot").rglob("*.py")]
     named = {page for text in texts for page in re.findall(r"/usr/share/doc/twinslot/([\w./-]+\w)", text)}
     assert {"terminology.md", "lifecycle.md"} <= named
     assert named <= installed()
     assert "examples/config.toml" in installed()
     assert all((ROOT / "docs" / page).is_file() for page in installed() if "/" not in page)
-    assert not [text for text in texts[:2] if re.search(r"(?<!twinslot/)\bdocs/(?!man/)", text)]
+    assert not [text for text in texts[:3] if re.search(r"(?<!twinslot/)\bdocs/(?!man/)", text)]
 
 
 def test_the_example_configuration_is_a_configuration(tmp_path: Path) -> None:
