@@ -11,14 +11,16 @@ from typing import Any
 
 import pytest
 
+import waits
 from fakes.hawkbit import FakeHawkbit, Module, Reply
 from simulation.board import power_may_go
-from simulation.fleet import CONTROLLER, FleetBoard, ModelServer, fleet_board
+from simulation.fleet import CONTROLLER, BoardService, FleetBoard, ModelServer, fleet_board
 from simulation.image import SmallImage
 from simulation.power import Power, PowerCut
-from twinslot.core.errors import TransportError
+from twinslot.core.errors import DeviceError, TransportError
 from twinslot.core.progress import quiet
 from twinslot.core.requests import InstallOptions
+from twinslot.system.cancellation import Cancellation
 
 NEW = SmallImage("2.0", 20)
 SICK = SmallImage("3.0", 30, well=False)
@@ -73,13 +75,15 @@ def cut_at(directory: Path, image: SmallImage, step: int) -> tuple[FakeHawkbit, 
     fleet.before = cutter = Cutter(step)
     for _ in range(6):
         try:
-            fleet.run()
+            error = fleet.run()
         except PowerCut:
             for thread in threading.enumerate():
                 if thread.name == "install":  # the service is a process of its own, and was done
                     thread.join()
             fleet.board.lose_power()
             fleet.board.live()
+        else:
+            assert error is None, f"step {step}"
         if fleet.board.wants_reboot:
             fleet.board.live()
     return hawkbit, fleet, cutter.steps >= step
@@ -100,6 +104,32 @@ def test_a_report_is_neither_lost_nor_early_whichever_step_power_goes_at(
         if not cut:
             break
     assert step > 20, "there were fewer steps than a story has"
+
+
+@pytest.mark.verifies("S23")
+def test_a_record_that_is_locked_while_an_update_runs_leaves_the_update_to_itself_and_costs_no_report(
+    fleet: FleetBoard, hawkbit: FakeHawkbit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, locked, read = threading.Event(), threading.Event(), BoardService.log
+
+    def log(service: BoardService, after: int, since: str, limit: int) -> dict[str, Any]:
+        if begun.is_set() and not locked.is_set():
+            locked.set()
+            raise DeviceError("the record cannot be read (database is locked)", code="record")
+        return read(service, after, since, limit)
+
+    def during(_: Cancellation) -> None:
+        begun.set()
+        assert locked.wait(waits.HANG)
+
+    hawkbit.assign(CONTROLLER, module(NEW))
+    monkeypatch.setattr(BoardService, "log", log)
+    fleet.during = during
+    assert fleet.run() is None
+    assert fleet.board.wants_reboot, "the run ended before the update"
+    fleet.board.live()
+    assert fleet.run() is None
+    assert said(hawkbit) == ["success"]
 
 
 class BegunError(Exception):

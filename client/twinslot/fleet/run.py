@@ -21,7 +21,7 @@ from typing import Final
 
 from twinslot.app.updater import Updater
 from twinslot.core.backoff import Moment, Pause, left_of, pause_after
-from twinslot.core.errors import RefusedError, TransportError, TwinslotError
+from twinslot.core.errors import DeviceError, RefusedError, TransportError, TwinslotError
 from twinslot.core.progress import Phase
 from twinslot.core.requests import ActivateOptions, InstallOptions
 from twinslot.fleet.attributes import attributes, fingerprint
@@ -269,8 +269,8 @@ class FleetRun:
         while not job.ended(self._setting.look):
             try:
                 self._meanwhile(job, action.name)
-            except TransportError as e:
-                log.info("the server cannot be asked while an update runs: %s", e)
+            except (TransportError, DeviceError) as e:  # a record that is locked just now, too
+                log.info("nothing can be reported while an update runs, and it goes on: %s", e)
         self._outbox.deliver(self._state)
         if job.error is not None:
             log.warning("the update did not come to its end: %s", job.error)
