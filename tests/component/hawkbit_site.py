@@ -102,7 +102,9 @@ class HawkbitSite:
         self.authorization = ("TargetToken", str(made["securityToken"]))
         can = {"cancel", "soft", "download-only", "windows", "attributes", "supersede", "several files"}
         can |= {"confirmation"} if management.can_configure(_CONFIRMATION) else set()
-        self.can = frozenset(can | ({"several orders"} if disposable else set()))
+        several = disposable and management.can_configure(_SEVERAL)  # hawkBit 1.0 has it no more
+        self.can = frozenset(can | ({"several orders"} if several else set()))
+        self._several = False
 
     def order(self, *images: SmallImage, kind: str = "forced", window: bool | None = None, weight: int = 1000) -> str:
         files = {f"{image.name}.twin": image.name.encode() for image in images} or {"notes.txt": b"no image"}
@@ -118,7 +120,7 @@ class HawkbitSite:
             self._management.upload(module["id"], file, data)
         (found,) = self._management.call("POST", "distributionsets", [name | {"modules": [{"id": module["id"]}]}])
         wanted: dict[str, Any] = {"id": self.controller, "type": kind}
-        if self._several():  # before that an old server takes no weight
+        if self._several:  # before that an old server takes no weight
             wanted["weight"] = weight
         if window is not None:
             wanted["maintenanceWindow"] = _window(is_open=window)
@@ -152,9 +154,7 @@ class HawkbitSite:
 
     def several(self) -> None:
         self._management.configure(_SEVERAL, value=True)
-
-    def _several(self) -> bool:
-        return bool(self._management.call("GET", f"system/configs/{_SEVERAL}")["value"])
+        self._several = True
 
     def delete(self) -> None:
         self._management.call("DELETE", f"targets/{self.controller}")

@@ -418,7 +418,7 @@ def test_a_state_that_was_lost_costs_no_report(site: Site, fleet: FleetBoard) ->
     assert closings(site, action) == ["closed success"]
 
 
-# Several orders at once; last, since a real server cannot be told otherwise any more
+# Several orders at once; last, since a real server cannot be told otherwise any more, and then wants weights
 
 
 def test_several_orders_are_carried_out_one_after_the_other(site: Site, fleet: FleetBoard) -> None:
