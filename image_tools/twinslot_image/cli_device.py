@@ -107,7 +107,8 @@ def explain(arguments: argparse.Namespace, output: Output) -> None:
     if output.as_json:
         output.line({"type": "account"} | account.as_dict() | {"differences": differences})
     else:
-        output.text(map(printable, account_lines(account)))
+        same = ["the image is the one that was accepted"] if arguments.image and not differences else []
+        output.text(map(printable, [*account_lines(account), *same]))
     if differences:
         what = "the update is not what the table, or the image, says"
         raise RefusedError(Refusal("replay", what, found="; ".join(differences)[:1000]))

@@ -279,7 +279,10 @@ def test_an_update_is_explained_by_device_and_office_and_another_image_is_not_th
     file, key = exported(device), ["--key", str(device.directory / "office.pem")]
     image = device.bench.directory / "2.0.twin"
     assert image_main(["explain", str(file), "last", *key, "--image", str(image)]) == 0
-    capsys.readouterr()
+    office = capsys.readouterr().out
+    assert office == told + "the image is the one that was accepted\n"
+    assert image_main(["inspect", "--json", str(image)]) == 0
+    assert f"image  2.0 (sequence 20), manifest {json.loads(capsys.readouterr().out)['image']['manifest']}\n" in told
     other = device.bench.directory / "3.0.twin"
     assert image_main(["--json", "explain", str(file), "last", *key, "--image", str(other)]) == 4
     account, error = (json.loads(line) for line in capsys.readouterr().out.splitlines())

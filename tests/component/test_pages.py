@@ -122,6 +122,7 @@ NAMED = {
     "docs/guide-release.md": "test_the_release_guide_works_from_an_empty_directory and those after it",
     "docs/guide-tokens.md": "tests/component/test_guide_tokens.py",
     "docs/guide-repository.md": "tests/component/test_repository.py",
+    "docs/guide-walk.md": "tests/component/test_guide_walk.py",
     "docs/packaging.md": "tests/component/test_make_install.py",
     "docs/testing-your-device.md": "tests/board/test_guide.py",
     "docs/try.md": "tests/component/test_try_device.py",

@@ -77,6 +77,8 @@ def status_lines(status: dict[str, Any]) -> Iterator[str]:
 def account_lines(account: UpdateAccount) -> Iterator[str]:
     """An update, row by row, with what the table had done."""
     yield f"update {account.transaction}"
+    if (said := account.accepted) and "manifest" in said:
+        yield f"image  {said.get('release')} (sequence {said.get('sequence')}), manifest {said['manifest']}"
     for each in account.steps:
         done = f" [{', '.join(each.effects)}]" if each.effects else ""
         moved = f"{each.before} -> {each.after}" if each.before is not each.after else str(each.after)

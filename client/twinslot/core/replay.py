@@ -6,7 +6,7 @@ by whoever has the rows, and where rows and table differ, one of the two is not 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -76,6 +76,11 @@ class UpdateAccount:
     steps: tuple[ReplayedRow, ...]
     outcome: str
     state: State
+
+    @property
+    def accepted(self) -> Mapping[str, Any] | None:
+        """What the row says by which an image was accepted: `manifest`, `release`, `sequence`; None: no row says."""
+        return next((each.row.fields for each in self.steps if each.row.event == Event.ACCEPTED), None)
 
     @property
     def differences(self) -> tuple[str, ...]:
@@ -182,10 +187,9 @@ def image_differences(account: UpdateAccount, manifest: str, release: str, seque
         release: Its name.
         sequence: Its sequence.
     """
-    begun: Sequence[ReplayedRow] = [each for each in account.steps if each.row.event == Event.ACCEPTED]
-    if not begun:
+    said = account.accepted
+    if said is None:
         return ("no row says which image was accepted",)
-    said = begun[0].row.fields
     told = {"manifest": manifest, "release": release, "sequence": sequence}
     if not any(name in said for name in told):
         return ("the rows are of a client that did not store which image was accepted",)
