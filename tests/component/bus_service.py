@@ -163,7 +163,7 @@ class PretendEngine(Engine):
         observer(Progress(Phase.READ_BACK, 0, SIZE))
         observer(Progress(Phase.READ_BACK, SIZE, SIZE, 7.0, 0.0, 3600))
 
-    def activate(self, *, reboot: bool | None = None) -> Transaction:
+    def activate(self, *, reboot: bool | None = None, outside_window: bool = False) -> Transaction:
         return transaction(reason=f"reboot={reboot}")
 
     def commit(

@@ -194,6 +194,31 @@ def test_a_device_that_must_not_be_written_keeps_the_update_that_waits(tmp_path:
     assert armed.release.name == "2.0"
 
 
+@pytest.mark.verifies("REQ-POL-06")
+def test_a_person_goes_outside_of_a_window_on_record_and_past_nobody_who_uses_the_device(board: SimulatedBoard) -> None:
+    board.obstacles = (Obstacle(ObstacleKind.WINDOW, Refusal("window-closed", "no window is open")),)
+    board.inhibitors = (THERAPY,)
+    with pytest.raises(RefusedError, match="no window is open"):
+        board.engine().install(SmallStream(NEW), InstallOptions())
+    written = board.engine().install(SmallStream(NEW), InstallOptions(outside_window=True, reboot=True))
+    assert (written.state, board.wants_reboot) == ("written", False)
+    waits = board.waits.told()
+    assert waits
+    assert waits.codes == {"refused.in-use"}, "the window is passed over, and nobody else"
+    board.inhibitors = ()
+    again = board.engine().go_on()
+    assert again
+    assert again.state == "written", "it was of that one request"
+    assert events(board).count("overridden") == 1
+    armed = board.engine().activate(reboot=True, outside_window=True)
+    assert (armed.state, board.wants_reboot) == ("armed", True)
+    assert events(board).count("overridden") == 2
+    with board.open_record() as record:
+        row = next(row for row in record.audit_rows(1000) if row.event == "overridden")
+    assert row.body["options"] == ["outside_window"]
+    assert row.body["origin"], "and by whom"
+
+
 @pytest.mark.verifies("REQ-POL-05")
 def test_what_was_written_without_being_activated_does_not_go_on_by_itself(board: SimulatedBoard) -> None:
     board.engine().install(SmallStream(NEW), InstallOptions(activate=False))

@@ -111,7 +111,7 @@ def test_every_method_names_its_right_and_only_looking_is_for_everybody() -> Non
         "Cancel",
     }
     marked = {f.name for kind in options.OF_METHOD.values() for f in fields(kind) if f.metadata}
-    assert marked == {"retry", "ignore_expiry", "force"}
+    assert marked == {"retry", "ignore_expiry", "outside_window", "force"}
 
 
 @pytest.mark.verifies("S21")

@@ -79,11 +79,20 @@ def test_checks_and_commit_with_nothing_on_trial(shell: Shell) -> None:
 
 
 def test_options_of_an_install_reach_the_engine(shell: Shell) -> None:
-    shell("install", shell.image("2.0"), "--no-activate", "--retry", "--reinstall", "--ignore-expiry", "--reboot")
+    shell(
+        "install",
+        shell.image("2.0"),
+        "--no-activate",
+        "--retry",
+        "--reinstall",
+        "--ignore-expiry",
+        "--reboot",
+        "--outside-window",
+    )
     options = shell.world.options
     assert options is not None
     assert (options.activate, options.reboot, options.retry) == (False, True, True)
-    assert (options.reinstall, options.ignore_expiry) == (True, True)
+    assert (options.reinstall, options.ignore_expiry, options.outside_window) == (True, True, True)
 
 
 @pytest.mark.parametrize(("policy", "reboots"), [("manual", False), ("automatic", True)])

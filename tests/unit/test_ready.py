@@ -11,7 +11,7 @@ import pytest
 
 from simulation.updater import NOWHERE
 from twinslot.config.options import Config
-from twinslot.config.policy import InUseConfig, PolicyConfig
+from twinslot.config.policy import InUseConfig, PolicyConfig, WindowConfig
 from twinslot.core.policy import Gate, Obstacle, Question, Wish
 from twinslot.policy import logind
 from twinslot.policy.local import LocalPolicy
@@ -96,6 +96,26 @@ def test_programs_are_asked_only_when_nothing_else_stands_against_the_step(tmp_p
     (tmp_path / "run/twinslot/inhibit.d/therapy").write_text("an infusion runs\n")
     assert told(tmp_path) == [("'therapy' uses the device", "an infusion runs")]
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.verifies("S20")
+@pytest.mark.verifies("REQ-POL-06")
+def test_who_goes_outside_of_a_window_has_the_programs_asked(tmp_path: Path) -> None:
+    program(tmp_path, "pump", "echo an infusion runs; exit 1")
+    closed = WindowConfig(calendar="2020-01-01 00:00", duration=3600.0, timezone="UTC")
+    policy = dataclasses.replace(config(tmp_path).policy, restart_window=(closed,), fetch_window=(closed,))
+    device = LocalPolicy(dataclasses.replace(NOWHERE, policy=policy), lambda: NOW, root=tmp_path)
+
+    def against(gate: Gate, **wish: bool) -> list[str]:
+        return [
+            each.why.code for each in device.obstacles(Question(gate, Wish(**wish), verified="2025-01-01T00:00:00Z"))
+        ]
+
+    assert against(Gate.ACTIVATE) == ["window-closed"]
+    for gate in (Gate.ACTIVATE, Gate.RESTART):
+        assert against(gate, outside_window=True) == ["in-use"]
+    assert against(Gate.FETCH, remote=True) == ["window-closed"]
+    assert against(Gate.FETCH, remote=True, outside_window=True) == []
 
 
 def busctl(directory: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:

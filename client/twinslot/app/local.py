@@ -78,7 +78,7 @@ class LocalUpdater(LocalQueries):
 
     def activate(self, options: ActivateOptions, observer: Observer) -> Transaction:  # noqa: ARG002 - has none
         """See `Updater`."""
-        return self.engine().activate(reboot=options.reboot)
+        return self.engine().activate(reboot=options.reboot, outside_window=options.outside_window)
 
     def commit(self, options: CommitOptions, observer: Observer) -> Transaction | None:
         """See `Updater`. The unit's sandbox has no room for the product's checks: twinslot-check.service runs them."""

@@ -45,6 +45,7 @@ VERBS: Final[Mapping[str, Help]] = {
         (
             "twinslot activate",
             "twinslot activate --reboot",
+            "sudo twinslot activate --outside-window",
         ),
     ),
     "cancel": Help(

@@ -91,7 +91,10 @@ def _add_changing(verbs: _Verbs, anywhere: Parser) -> None:
     install.add_argument("--retry", action="store_true", help="accept a release that rolled back here; recorded")
     install.add_argument("--reinstall", action="store_true", help="accept the release that runs; recorded")
     install.add_argument("--ignore-expiry", action="store_true", help="accept expired documents; recorded")
-    _add_reboot(verbs.add_parser("activate", parents=[anywhere], help="start the written slot at the next boot"))
+    activate = verbs.add_parser("activate", parents=[anywhere], help="start the written slot at the next boot")
+    _add_reboot(activate)
+    for verb in (install, activate):
+        verb.add_argument("--outside-window", action="store_true", help="wait for no window; recorded")
     verbs.add_parser("cancel", parents=[anywhere], help="drop an update that was not booted yet, or stop an install")
     approve = verbs.add_parser("approve", parents=[anywhere], help="agree to the update that waits")
     approve.add_argument("release", metavar="RELEASE", help="its name, as 'twinslot status' shows it")

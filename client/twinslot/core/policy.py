@@ -68,6 +68,7 @@ class Wish:
 
     Attributes:
         remote: The image comes over a network.
+        outside_window: A person does not want to wait for a window; of one request, and kept nowhere.
         activate: Arm the target.
         restart: Restart once it is armed, or left; None: as local configuration says.
         revert: The target is the other slot's committed release, not one that was just written.
@@ -77,6 +78,7 @@ class Wish:
     restart: bool | None = None
     revert: bool = False
     remote: bool = False
+    outside_window: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,10 +165,13 @@ def decide(gate: Gate, wish: Wish, facts: PolicyFacts) -> Verdict:
     return Wait(tuple(each.why for each in heeded), until, passes=True)
 
 
+# keeps: REQ-POL-06
 def _heeded(wish: Wish, facts: PolicyFacts) -> frozenset[ObstacleKind]:
     if facts.under_way is State.LEAVING:
         return frozenset()
-    return _OF_THE_DEVICE if wish.revert else frozenset(ObstacleKind)
+    if wish.revert:
+        return _OF_THE_DEVICE
+    return frozenset(ObstacleKind) - ({ObstacleKind.WINDOW} if wish.outside_window else frozenset())
 
 
 _OF_THE_DEVICE: Final = frozenset({ObstacleKind.IN_USE, ObstacleKind.CONDITION})

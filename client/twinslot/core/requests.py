@@ -24,6 +24,7 @@ class InstallOptions:
         retry: Accept a release that rolled back here (S13); audited.
         reinstall: Accept the release that is running; audited.
         ignore_expiry: Accept an expired manifest (S16); audited.
+        outside_window: Do not wait for a window of the device's policy; all else is heeded; audited.
         action: Name of an update server's own request, for the audit; empty: no server is behind this.
     """
 
@@ -32,6 +33,7 @@ class InstallOptions:
     retry: bool = field(default=False, metadata=_OVERRIDES)
     reinstall: bool = False
     ignore_expiry: bool = field(default=False, metadata=_OVERRIDES)
+    outside_window: bool = field(default=False, metadata=_OVERRIDES)
     action: str = ""
 
 
@@ -41,9 +43,11 @@ class ActivateOptions:
 
     Attributes:
         reboot: Reboot once it is armed; None: as `install.reboot` of the configuration.
+        outside_window: Do not wait for a window of the device's policy; all else is heeded; audited.
     """
 
     reboot: bool | None = None
+    outside_window: bool = field(default=False, metadata=_OVERRIDES)
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,9 +90,9 @@ class Engine:
         finally:
             stream.close()
 
-    def activate(self, *, reboot: bool | None = None) -> Transaction:
+    def activate(self, *, reboot: bool | None = None, outside_window: bool = False) -> Transaction:
         """Arm what was written: see `engine.waiting.activate`."""
-        return activate(self._device, reboot=reboot)
+        return activate(self._device, reboot=reboot, outside_window=outside_window)
 
     def approve(self, release: str) -> Transaction:
         """Somebody agrees to the update that waits: see `engine.waiting.approve`."""

@@ -57,7 +57,9 @@ def install(
     announcer.about["source"] = stream.source
     announcer.stopped_by = lambda: cancelled.by
     facts = session.facts()
-    wish = session.effects.wish = Wish(options.activate, options.reboot, remote=stream.remote)
+    wish = session.effects.wish = Wish(
+        options.activate, options.reboot, remote=stream.remote, outside_window=options.outside_window
+    )
     require(Gate.FETCH, wish, session.device, session.update, session.environment())
     meter = Meter(observer, session.device.monotonic)
     meter.begin(Phase.VERIFY)
@@ -222,7 +224,7 @@ def _remember(session: Session, transaction: Transaction, verified: Verified, op
     record = session.record
     record.drop_pending_documents()
     record.keep_documents({f"{transaction.id}.{name}": text for name, text in verified.documents.items()})
-    overridden = [name for name in ("retry", "reinstall", "ignore_expiry") if getattr(options, name)]
+    overridden = [name for name in ("retry", "reinstall", "ignore_expiry", "outside_window") if getattr(options, name)]
     if overridden:
         announcer = session.update.announcer
         announcer.announce(AuditEvent.OVERRIDDEN, options=overridden, release=transaction.release.name)

@@ -12,7 +12,8 @@ from twinslot.engine.gates import may
 from twinslot.engine.recover import Session, recovered
 
 
-def activate(device: Device, *, reboot: bool | None = None) -> Transaction:
+# keeps: REQ-POL-06
+def activate(device: Device, *, reboot: bool | None = None, outside_window: bool = False) -> Transaction:
     """Arm a slot that was written but not activated; read back first when that was in an earlier boot.
 
     What is armed stays so; then only the reboot is asked for. Where policy has it wait, it stays written.
@@ -20,6 +21,7 @@ def activate(device: Device, *, reboot: bool | None = None) -> Transaction:
     Args:
         device: The edges.
         reboot: Into the trial; None: as local configuration says.
+        outside_window: No window is waited for by this request; the audit says so.
 
     Raises:
         RefusedError: Nothing was written.
@@ -28,7 +30,10 @@ def activate(device: Device, *, reboot: bool | None = None) -> Transaction:
         session.refuse_if_retired()
         if session.update.state in WAITING:
             session.update.change(activate=True, restart=reboot)
-        return _gone_on(session, Wish(restart=reboot))
+            if outside_window:
+                release = session.update.open.release.name
+                session.update.announcer.announce(AuditEvent.OVERRIDDEN, options=["outside_window"], release=release)
+        return _gone_on(session, Wish(restart=reboot, outside_window=outside_window))
 
 
 # keeps: REQ-POL-02

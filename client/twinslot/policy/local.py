@@ -155,8 +155,10 @@ class LocalPolicy:
             return WindowState(open=self.config.policy.clock_unknown == "open")
         return window_state(windows_of(tables, f"{step}_window"), self.now())
 
-    # keeps: REQ-POL-01
+    # keeps: REQ-POL-01, REQ-POL-06
     def _windows(self, question: Question) -> tuple[Obstacle, ...]:
+        if question.wish.outside_window:  # not gathered: where something stands in the way, programs are not asked
+            return ()
         if question.gate is Gate.WRITE or (question.gate is Gate.FETCH and not question.wish.remote):
             return ()
         step = "fetch" if question.gate is Gate.FETCH else "restart"
