@@ -61,9 +61,13 @@ def wave(arguments: argparse.Namespace, output: Output) -> None:
     """`repository wave`."""
     with one_at_a_time(arguments.directory):
         count = set_waves(RepositoryDirectory(arguments.directory), arguments.release, arguments.waves)
+    reach = sum(each.share for each in arguments.waves)
     words = "all devices at once" if not arguments.waves else f"{len(arguments.waves)} waves"
+    lines = [f"{arguments.release}: {words}"]
+    if arguments.waves and reach < WHOLE:
+        lines.append(f"the waves reach {reach / (WHOLE / 100):g} % of the devices; the others wait for one that does")
     data = {"release": arguments.release, "waves": len(arguments.waves), "types": count}
-    say(arguments, output, data, [f"{arguments.release}: {words}", _NOT_YET])
+    say(arguments, output, data | {"reach": reach if arguments.waves else WHOLE}, [*lines, _NOT_YET])
 
 
 def halt(arguments: argparse.Namespace, output: Output) -> None:

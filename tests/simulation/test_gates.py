@@ -195,7 +195,7 @@ def test_a_device_that_must_not_be_written_keeps_the_update_that_waits(tmp_path:
 
 
 @pytest.mark.verifies("REQ-POL-06")
-def test_a_person_goes_outside_of_a_window_on_record_and_past_nobody_who_uses_the_device(board: SimulatedBoard) -> None:
+def test_a_person_waits_for_no_window_as_the_audit_says_and_for_whoever_uses_the_device(board: SimulatedBoard) -> None:
     board.obstacles = (Obstacle(ObstacleKind.WINDOW, Refusal("window-closed", "no window is open")),)
     board.inhibitors = (THERAPY,)
     with pytest.raises(RefusedError, match="no window is open"):

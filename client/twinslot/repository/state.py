@@ -36,6 +36,7 @@ class PollState(Kept):
         expires: Until when that answer counts.
         published: When its timestamp was signed, by the maker's clock, as the last trusted one says.
         versions: Of the metadata, by role.
+        timestamp: SHA-256 of the timestamp that was judged last, with all that it leads to; empty: none was.
         etag: Validator of the timestamp that was judged last; empty: none.
         modified: Its date, likewise.
         offers: The offers for this device, one document for each name of its type, as they were signed.
@@ -58,6 +59,7 @@ class PollState(Kept):
     expires: str = ""
     published: str = ""
     versions: Mapping[str, int] = field(default_factory=dict)
+    timestamp: str = ""
     etag: str = ""
     modified: str = ""
     offers: Mapping[str, str] = field(default_factory=dict)
