@@ -29,7 +29,7 @@ class Site(Protocol):
         controller: The target's id.
         authorization: Kind and token.
         can: What this kind of server has: `cancel`, `soft`, `download-only`, `windows`, `confirmation`, `attributes`,
-            `supersede`, `several files`, `several orders`.
+            `supersede`, `several files`, `several orders`, `management`.
     """
 
     name: str

@@ -100,7 +100,7 @@ class HawkbitSite:
         management.configure("authentication.targettoken.enabled", value=True)
         (made,) = management.call("POST", "targets", [{"controllerId": controller, "name": controller}])
         self.authorization = ("TargetToken", str(made["securityToken"]))
-        can = {"cancel", "soft", "download-only", "windows", "attributes", "supersede", "several files"}
+        can = {"cancel", "soft", "download-only", "windows", "attributes", "supersede", "several files", "management"}
         can |= {"confirmation"} if management.can_configure(_CONFIRMATION) else set()
         several = disposable and management.can_configure(_SEVERAL)  # hawkBit 1.0 has it no more
         self.can = frozenset(can | ({"several orders"} if several else set()))

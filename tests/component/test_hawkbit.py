@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import re
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,6 +26,7 @@ import waits
 from simulation.fleet import CONTROLLER, FleetBoard, fleet_board
 from simulation.image import SmallImage
 from twinslot.core.backoff import Moment
+from twinslot.fleet.reports import Closing
 from twinslot.system.cancellation import Cancellation
 
 NEW = SmallImage("2.0", 20)
@@ -416,6 +419,42 @@ def test_a_state_that_was_lost_costs_no_report(site: Site, fleet: FleetBoard) ->
     assert fleet.run() is None
     assert site.status(action) == "finished"
     assert closings(site, action) == ["closed success"]
+
+
+# The guide
+
+
+@pytest.mark.parametrize("way", ["assign", "rollout"])
+def test_the_commands_of_the_guide_bring_a_release_to_the_device(
+    site: Site, fleet: FleetBoard, tmp_path: Path, way: str
+) -> None:
+    needs(site, "management")
+    page = (Path(__file__).parents[2] / "docs/guide-fleet.md").read_text()
+    steps = [
+        re.search(rf"^```sh {name}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL) for name in ("target", "release", way)
+    ]
+    script = "set -eu\n" + "".join(step[1] for step in steps if step) + 'printf "%s" "$TOKEN" > secret\n'
+    here = {
+        "https://hawkbit.example.com": site.url,
+        "pump-17": f"{site.controller}-guide",
+        "pump-*": f"{site.controller}-guide",
+        '"pump"': f'"{site.controller}-{way}"',
+        '\\"pump\\"': f'\\"{site.controller}-{way}\\"',
+        '"pump-2026.11"': f'"{site.controller}"',
+        "pump-2026.11.twin": "2.0.twin",
+        '"amountGroups": 10': '"amountGroups": 1',
+    }
+    for theirs, ours in here.items():
+        script = script.replace(theirs, ours)
+    place = tmp_path / "guide"
+    place.mkdir()
+    (place / "2.0.twin").write_bytes(b"image")
+    subprocess.run(["bash", "-c", script], cwd=place, env=os.environ | {"OPERATOR": "admin:admin"}, check=True)
+    site.controller = fleet.controller = f"{site.controller}-guide"
+    site.authorization = ("TargetToken", (place / "secret").read_text())
+    with relayed(site, place) as fleet.server:  # a rollout begins when the server's scheduler looks
+        waits.until(lambda: fleet.live() is None and fleet.board.system() is NEW)
+    assert fleet.state.actions[-1].closed is Closing.SUCCESS
 
 
 # Several orders at once; last, since a real server cannot be told otherwise any more, and then wants weights

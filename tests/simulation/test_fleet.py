@@ -285,6 +285,23 @@ def test_what_the_server_asks_to_wait_is_kept_by_every_run(fleet: FleetBoard, ha
     assert len(hawkbit.log) > asked
 
 
+@pytest.mark.verifies("REQ-FLT-03")
+def test_pauses_grow_only_while_the_server_does_nothing_that_it_is_asked(
+    fleet: FleetBoard, hawkbit: FakeHawkbit
+) -> None:
+    hawkbit.assign(CONTROLLER, module(NEW))
+    for _ in range(6):  # a bad network: the poll gets through, and what comes after it does not
+        failing(hawkbit, (503, {}, b""), 1, "deploymentBase")
+        assert fleet.run(later=400) is not None
+    hawkbit.fault = lambda _method, _path: (503, {}, b"")
+    for later in (400, 700, 1300):
+        asked = len(hawkbit.log)
+        assert fleet.run(later=later / 4) is None
+        assert len(hawkbit.log) == asked
+        assert fleet.run(later=later * 3 / 4) is not None
+    assert fleet.state.failures == 4
+
+
 def test_no_poll_comes_before_the_server_wishes(fleet: FleetBoard, hawkbit: FakeHawkbit) -> None:
     hawkbit.sleep = "01:00:00"
     fleet.run()

@@ -4,7 +4,8 @@ Rules:
 
 1. Reports first: what an earlier run, or a start of the device, left in the audit leaves before anything new is begun.
 2. The server is polled when its `sleep` is over. What it asked for with `Retry-After`, or a pause after failures,
-holds for all.
+holds for all. Pauses grow while the server does nothing that it is asked: a run that got anything done and then failed
+is the first failure again, since on a bad network each run loses some request.
 3. Wishes to stop are answered first, one after the other; a wish that comes too late is rejected, and the order goes
 on.
 4. An order leads to one step at most (decide.py). While an install runs, the server is polled as before, so it can be
@@ -30,7 +31,7 @@ from twinslot.fleet.decide import NextStep, Wishes, confirms, decide, may_stop
 from twinslot.fleet.job import InstallJob
 from twinslot.fleet.outbox import Outbox, refusal
 from twinslot.fleet.reports import DETAIL_MAX, Closing, Feedback, ServerAction, passes
-from twinslot.fleet.server import Server
+from twinslot.fleet.server import HeardServer, Server
 from twinslot.fleet.state import ACTIONS_MAX, FleetState
 
 log = logging.getLogger(__name__)
@@ -83,9 +84,9 @@ class FleetRun:
     def __init__(
         self, setting: Setting, connect: Callable[[], Updater], server: Server, save: Callable[[FleetState], None]
     ) -> None:
-        self._setting, self._connect, self._server, self._save = setting, connect, server, save
+        self._setting, self._connect, self._server, self._save = setting, connect, HeardServer(server), save
         self._device = connect()
-        self._outbox = Outbox(self._device, server, setting.wishes.tries, self._keep)
+        self._outbox = Outbox(self._device, self._server, setting.wishes.tries, self._keep)
         self._state = FleetState(setting.home.url)
         self._told = 0  # hundredths of the install that runs, as last reported
         self._due = 0.0  # when the server may be polled again while an install runs
@@ -98,7 +99,7 @@ class FleetRun:
                 self._do()
         except TwinslotError as e:
             error = e
-            failures = self._state.failures + 1
+            failures = 1 if self._server.good else self._state.failures + 1
             pause = pause_after(failures, self._server.wait, self._setting.jitter, self._setting.moment)
             self._keep(replace(self._state, failures=failures, pause=pause))
         finally:

@@ -81,6 +81,26 @@ class Server(Protocol):
         ...
 
 
+class HeardServer:
+    """A server, and whether it did anything that it was asked. Implements `Server`.
+
+    Attributes:
+        good: Whether an answer was good.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self._server, self.good, self.wait = server, False, server.wait
+
+    def ask(self, method: str, url: str, body: Any = None) -> ServerAnswer:
+        """See `Server`."""
+        try:
+            answer = self._server.ask(method, url, body)
+        finally:
+            self.wait = self._server.wait
+        self.good = self.good or answer.good
+        return answer
+
+
 class RelayedServer:
     """The server, by connections of the relay: one for each request.
 

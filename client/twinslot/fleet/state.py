@@ -37,7 +37,7 @@ class FleetState(Kept):
         told: Fingerprint of the attributes that the server has.
         told_boot: In which boot it got them.
         denied: Name of the order whose consent was denied last.
-        failures: Runs that failed in a row.
+        failures: Runs that failed in a row, counted from the last one in which the server did something.
         pause: Until when the server is left alone, since it asked for that or was not there.
         sleep: Until when no poll is due.
     """
