@@ -425,6 +425,12 @@ def device_key_of_another(ward: Ward) -> None:
     (ward.directory / "another/device-key.pem").rename(ward.directory / "data/device-key.pem")
 
 
+def taken_out_of_service(ward: Ward) -> None:
+    with ward.record() as record:
+        record.keep_retired()
+    (ward.directory / "data/device-key.pem").unlink()
+
+
 def device_key_open(ward: Ward) -> None:
     (ward.directory / "data/device-key.pem").chmod(0o444)
 
@@ -555,6 +561,12 @@ FINDINGS: list[tuple[Callable[[Ward], None], str, str, str]] = [
     (no_device_key, "device-key", "warning", "this device has no key of its own"),
     (device_key_of_another, "device-key", "fault", "is the public part of another key"),
     (device_key_open, "device-key", "fault", "may be read or replaced by others"),
+    (
+        taken_out_of_service,
+        "device-key",
+        "warning",
+        "this device was taken out of service, and its keys were destroyed",
+    ),
     (never_polled, "repository", "warning", "'https://server/fleet' was never asked"),
     (no_repository_root, "repository", "fault", "there is no '"),
     (repository_frozen, "repository", "warning", "what the repository gives has expired"),

@@ -277,6 +277,8 @@ def test_whoever_looks_at_a_retired_device_is_told(
     assert "retired   this device was taken out of service" in capsys.readouterr().out
     assert call(device, "--json", "status") == 0
     assert json.loads(capsys.readouterr().out)["retired"] is True
+    call(device, "doctor")
+    assert "this device was taken out of service, and its keys were destroyed" in capsys.readouterr().out
 
 
 def lose_the_receipt(device: HostDevice) -> None:

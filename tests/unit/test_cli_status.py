@@ -73,6 +73,7 @@ def status(**changes: Any) -> dict[str, Any]:
         "environment": {"settled": True, "lost": False, "copies": []},
         "device_key": None,
         "fallback": Fallback(None, why="what runs, or the boot environment, is not known").as_dict(),
+        "retired": False,
         "policy": {
             "waits": None,
             "inhibitors": [],
@@ -313,3 +314,8 @@ def test_status_loads_few_modules(tmp_path: Path) -> None:
     ours = [name for name in modules if name.partition(".")[0] == "twinslot"]
     assert 10 < len(ours) <= OURS_MAX, ours
     assert len(modules) <= MODULES_MAX, modules
+
+
+def test_that_the_device_is_retired_has_a_line() -> None:
+    (line,) = (line for line in status_lines(status(retired=True)) if line.startswith("retired"))
+    assert line == "retired   this device was taken out of service: it takes no update any more"

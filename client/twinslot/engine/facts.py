@@ -221,6 +221,12 @@ class View:
     record_problem: str = ""
     loader_problem: str = ""
 
+    @property
+    def retired(self) -> bool:
+        """The device was taken out of service: environment or record say so, and either may be lost."""
+        state = self.facts.state
+        return (state is not None and state.retired) or (self.record is not None and self.record.is_retired())
+
 
 # keeps: S26
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from twinslot.core.device_key import pem_of
 from twinslot.core.errors import DeviceError
 from twinslot.core.pkcs11_uri import is_pkcs11
 from twinslot.crypto.keys import KeyFormError, RecipientKey, load_private, load_public
+from twinslot.queries.device_key import RETIRED
 from twinslot.queries.diagnosis import Looked, Scene, Severity
 from twinslot.queries.doctor_boot import NOT_READABLE
 from twinslot.system.token import Token
@@ -53,6 +54,9 @@ def decryption_key(scene: Scene) -> Looked:
     where = scene.config.decryption.key
     if not where:
         yield Severity.FINE, "'decryption.key' is not set: encrypted images are refused", ""
+        return
+    if scene.view.retired:
+        yield Severity.FINE, RETIRED, ""
         return
     if not scene.is_root:
         yield Severity.UNKNOWN, NOT_READABLE, ""

@@ -12,6 +12,7 @@ from twinslot.storage.device_key import DeviceKeyFiles
 
 _PROBE: Final = ("application/vnd.twinslot.doctor", b"")  # a signature that says nothing
 _NONE: Final = "this device has no key of its own, or no public part of it"
+RETIRED: Final = "this device was taken out of service, and its keys were destroyed"
 _INIT: Final = "'twinslot device-key init' makes it, or writes its public part anew"
 
 
@@ -33,6 +34,9 @@ def device_key_works(scene: Scene) -> Looked:
     """Whether the key signs, and what stands beside it is its public part."""
     from twinslot.trust.device_key import open_device_key, verifies
 
+    if scene.view.retired:
+        yield Severity.WARNING, RETIRED, "it takes no update any more; make it anew, as in the factory"
+        return
     files = DeviceKeyFiles(scene.config.record.directory, scene.config.device.key)
     try:
         public = files.public()

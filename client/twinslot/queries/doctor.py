@@ -202,7 +202,8 @@ LOOKS: Final = (
         "device key",
         _FAULT,
         "the device's own key, by a signature, and its public part",
-        "there is none yet (warning); it cannot be used, or the public part is another key's",
+        "there is none yet, or the device was taken out of service (both warnings); it cannot be used, or the public "
+        "part is another key's",
         looks_key.device_key_works,
     ),
     Look(

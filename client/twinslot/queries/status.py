@@ -60,14 +60,8 @@ def _told(view: View, config: Config) -> dict[str, Any]:
         "environment": _environment(facts.environment),
         "device_key": _device_key(config),
         "fallback": facts.fallback.as_dict(),
-        "retired": _retired(view),
+        "retired": view.retired,
     }
-
-
-def _retired(view: View) -> bool:
-    """Environment or record say so, each enough alone: either may be lost."""
-    state = view.facts.state
-    return (state is not None and state.retired) or (view.record is not None and view.record.is_retired())
 
 
 def under_way(facts: Facts) -> State:
