@@ -12,6 +12,7 @@ packages=python3,python3-construct,python3-cryptography,python3-dbus-next,python
 packages+=,python3-prometheus-client,python3-pyelftools,python3-pytest,python3-pytest-xdist,python3-securesystemslib
 packages+=,python3-tuf,python3-urllib3,python3-zstandard
 packages+=,dbus,e2fsprogs,erofs-utils,fdisk,grub-common,iproute2,libubootenv-tool,mount,opensc,openssl,pkcs11-provider,softhsm2
+packages+=,swtpm,tpm2-abrmd,libtpm2-pkcs11-1,libtss2-tcti-swtpm0t64,libtss2-tcti-tabrmd0
 packages+=,systemd,u-boot-tools,util-linux
 key=$(sha256sum <<<"$packages" | cut -c1-16)
 tree=$source_tree/build/cache/debian13-$key
