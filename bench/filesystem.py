@@ -15,7 +15,7 @@ _FREE: Final = re.compile(r"^  Free inodes: (.*)$", re.MULTILINE)
 _COUNT: Final = re.compile(r"^Inode count:\s+(\d+)$", re.MULTILINE)
 
 
-def ext4(tree: Path, out: Path, size_mib: int) -> None:
+def ext4(tree: Path, out: Path, size_mib: int, block: int = 4096) -> None:
     """An ext4 image with Debian's default features but the journal, fixed ids and fixed times.
 
     mke2fs takes ctime and atime of each file from the host, and nobody can set a ctime: both are set in the image
@@ -25,13 +25,28 @@ def ext4(tree: Path, out: Path, size_mib: int) -> None:
         tree: The root file system.
         out: Replaced if it exists.
         size_mib: Of the image, in MiB.
+        block: Of the file system, in bytes.
 
     Raises:
         BuildError: It does not fit.
     """
     out.unlink(missing_ok=True)
     ids = f"hash_seed={fixed_id('bench hash')},lazy_itable_init=0,root_owner=0:0"
-    words = ["-q", "-t", "ext4", "-b", "4096", "-O", "^has_journal", "-m", "0", "-U", fixed_id("bench fs"), "-E", ids]
+    words = [
+        "-q",
+        "-t",
+        "ext4",
+        "-b",
+        str(block),
+        "-O",
+        "^has_journal",
+        "-m",
+        "0",
+        "-U",
+        fixed_id("bench fs"),
+        "-E",
+        ids,
+    ]
     env = {"E2FSPROGS_FAKE_TIME": str(EPOCH)}
     run("mke2fs", *words, "-d", tree, out, f"{size_mib}M", env=env)
     script = "".join(f"sif <{n}> ctime @{EPOCH}\nsif <{n}> atime @{EPOCH}\n" for n in used_inodes(run("dumpe2fs", out)))

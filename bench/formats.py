@@ -94,11 +94,7 @@ def measure(
     Raises:
         UnableError: The tool failed, with its last words.
     """
-    if not (folder / "keys").exists():
-        prepare(*_TOOL, "keys", "init", folder / "keys", "--roles", "engineering,clinical")
-    description, image = folder / "new.toml", folder / "new.twin"
-    description.write_text(_IMAGE.format(image=pair.new.resolve(), group_size=group_size))
-    prepare(*_TOOL, "build", description, "-o", image, "--force")
+    image = build_image(pair.new, group_size, folder)
     first = 0
     for newest in formats:
         out = folder / f"{newest}.twinpatch"
@@ -107,6 +103,20 @@ def measure(
         size, digests = out.stat().st_size, DIGEST_SIZE * sum(int(part["changed"]) for part in told["payloads"])
         first = first or size
         yield FormatSize(name, updates, group_size, newest, int(told["format"]), size, digests, size / first)
+
+
+def build_image(content: Path, group_size: int, folder: Path) -> Path:
+    """An image with one payload, in a folder that has or gets keys of its own.
+
+    Raises:
+        UnableError: The tool failed, with its last words.
+    """
+    if not (folder / "keys").exists():
+        prepare(*_TOOL, "keys", "init", folder / "keys", "--roles", "engineering,clinical")
+    description, image = folder / "new.toml", folder / "new.twin"
+    description.write_text(_IMAGE.format(image=content.resolve(), group_size=group_size))
+    prepare(*_TOOL, "build", description, "-o", image, "--force")
+    return image
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -27,6 +27,8 @@ from twinslot_image.replacement import workspace
 from twinslot_image.sealing import Chain, seal_file
 from twinslot_image.threads import in_order
 
+# Words as in code and tables, and text: a group takes what packs it best (docs/decisions/0080). Any reader knows both.
+_BITS: Final = ({"lc": 0, "lp": 2, "pb": 2}, {"lc": 3, "lp": 0, "pb": 2})
 _WAITING: Final = 64  # groups on their way through the threads; liblzma works without the interpreter's lock
 
 Report = Callable[[str, int, int], None]
@@ -102,7 +104,7 @@ def _pack_group(plain: bytes, group_size: int) -> _Group:
     sums = block_sums(plain.ljust(group_size, b"\0"))
     if not plain.strip(b"\0"):
         return _Group(b"", sums)
-    packed = pack(plain)
+    packed = min((pack(plain, bits=bits) for bits in _BITS), key=len)
     if Unpacker(packed).take(len(plain)) != plain:  # never seen; a block list that lies would only waste time
         raise ImageError("liblzma does not give back what it was given", code="blocks-check")
     return _Group(packed, sums)

@@ -57,9 +57,10 @@ class PrivateApt:
         home: The directory; made if needed.
         suite: Debian suite.
         architecture: Whose packages; empty for sources only.
+        security: The suite has a security archive.
     """
 
-    def __init__(self, home: Path, suite: str, architecture: str = "") -> None:
+    def __init__(self, home: Path, suite: str, architecture: str = "", *, security: bool = True) -> None:
         for folder in ("lists/partial", "cache/archives/partial"):
             (home / folder).mkdir(parents=True, exist_ok=True)
         (home / "status").touch()
@@ -79,7 +80,7 @@ class PrivateApt:
             settings |= {"APT::Architecture": architecture, "APT::Architectures::": architecture}
         self._options = [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
         kind = "deb" if architecture else "deb-src"
-        self.sources.write_text(sources(suite, kind=kind))
+        self.sources.write_text(sources(suite, kind=kind, security=security))
         try:
             run("apt-get", *self._options, "-q", "update")
         except BuildError as e:
@@ -96,6 +97,14 @@ class PrivateApt:
             if line.startswith("Depends:"):
                 return line.split()[1].rstrip(",")
         raise BuildError(f"package '{package}' depends on nothing")
+
+    def versions(self, packages: Sequence[str]) -> dict[str, str]:
+        """The newest version of each package that the suite has; what it has not is left out."""
+        lines = (line.split("|") for line in run("apt-cache", *self._options, "madison", *packages).splitlines())
+        found: dict[str, str] = {}
+        for package, version, *_ in lines:
+            found.setdefault(package.strip(), version.strip())
+        return found
 
     def fetch(self, packages: Sequence[str], out: Path) -> list[Path]:
         """Download packages and what they depend on into a directory, verified by apt; nothing counts as installed.

@@ -67,15 +67,24 @@ def open_group(
     Raises:
         ImageError: `image.group`, naming payload and group.
     """
-    what = f"the 'groups' section: payload '{payload.name}', group {index}"
+    plain = decode_group(payload, index, entry, stored, decoder)
+    _check(f"{_what(payload, index)}, content", "group", plain, payload.group_length(index), plain_digest.hex())
+    return plain
+
+
+# keeps: S2
+def decode_group(payload: Payload, index: int, entry: StoredEntry, stored: bytes, decoder: Decoder) -> bytes:
+    """As `open_group`, without the plain digest: for whoever hands it to somebody who looks at that in any case."""
+    what, length = _what(payload, index), payload.group_length(index)
     _check(f"{what}, stored bytes", "group", stored, entry.length, entry.digest.hex())
-    length = payload.group_length(index)
     try:
-        plain = _decode(entry.encoding, stored, length, decoder)
+        return _decode(entry.encoding, stored, length, decoder)
     except CodecError as e:
         raise ImageError(f"{what} cannot be decoded", code="group", expected=f"{length} bytes", found=e) from e
-    _check(f"{what}, content", "group", plain, length, plain_digest.hex())
-    return plain
+
+
+def _what(payload: Payload, index: int) -> str:
+    return f"the 'groups' section: payload '{payload.name}', group {index}"
 
 
 def _decode(encoding: Encoding, stored: bytes, length: int, decoder: Decoder) -> bytes:

@@ -112,7 +112,7 @@ class RangeServer:
                 self._sender.cost(cost, image)
                 continue
             check_budget(self._budget, self._fetched() + cost + image)
-            from_image = self._image.groups(payload, plain_list, fetched)
+            from_image = self._image.groups(payload, fetched)
             from_beside = made.groups(here) if made else iter(())
             for index, data in merged(from_beside, from_image):
                 self._sender.group(number, index, data)

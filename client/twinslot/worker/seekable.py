@@ -9,14 +9,13 @@ from typing import Final, Protocol
 
 from twinslot.core.attachments import check_attachment
 from twinslot.core.bitset import has, ones
-from twinslot.core.bounds import DIGEST_SIZE
 from twinslot.core.errors import ImageError, LifecycleError, TransportError
 from twinslot.core.manifest import Manifest, Payload
 from twinslot.core.notes import Note, Unused
 from twinslot.core.span import Span
 from twinslot.image.codec import Decoder
 from twinslot.image.events import AttachmentEvent, EnvelopeEvent, Event, Group, Head, PlainList
-from twinslot.image.groups import check_plain_list, check_stored_table, open_group
+from twinslot.image.groups import check_plain_list, check_stored_table, decode_group
 from twinslot.image.layout import Layout, layout
 from twinslot.image.reader import Limits, Reader, check_limits
 from twinslot.image.units import Opener, PlainUnits, UnitKind, UnitPlace
@@ -191,8 +190,12 @@ class SeekableImage:
         tag = self._spans().tag
         return sum(table[index].length + tag for index in ones(wanted))
 
-    def groups(self, payload: Payload, plain_list: bytes, wanted: bytes) -> Iterator[tuple[int, bytes]]:
-        """These groups, in ascending order, decoded and checked against table and list."""
+    def groups(self, payload: Payload, wanted: bytes) -> Iterator[tuple[int, bytes]]:
+        """These groups, in ascending order, checked against the table and decoded.
+
+        Their plain digests are looked at by the writer, who believes no worker (S2), and not here as well: that was
+        an eighth of the processor time of an install (docs/decisions/0079).
+        """
         if not wanted:
             return
         following = 0  # everything wanted before this one has been handed out
@@ -200,8 +203,7 @@ class SeekableImage:
             table = self._table(payload)
             stored = self._opener.stream(self._sealed_groups(payload, table, wanted))
             for index, data in zip(ones(wanted), stored, strict=True):
-                digest = plain_list[index * DIGEST_SIZE : (index + 1) * DIGEST_SIZE]
-                yield index, open_group(payload, index, table[index], data, digest, self._decoder)
+                yield index, decode_group(payload, index, table[index], data, self._decoder)
                 following = index + 1
         except self._refused as e:
             yield from self._groups_from_front(e.source, payload, wanted, following)  # type: ignore[attr-defined]
