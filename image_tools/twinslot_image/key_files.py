@@ -198,7 +198,10 @@ def load_public(path: Path) -> SSlibKey:
         key = SSlibKey.from_crypto(load_pem_public_key(pem))
     except (ValueError, TypeError, UnsupportedAlgorithm) as e:
         raise DeviceError(
-            f"'{path}' holds no public key", code="key", expected="a public key in PEM", hint=_KINDS
+            f"'{path}' holds no public key of a kind that signs",
+            code="key",
+            expected="a public key in PEM",
+            hint=_KINDS,
         ) from e
     check_kind(key, str(path))
     return key

@@ -125,6 +125,11 @@ def test_a_retired_device_keeps_no_secret_takes_no_update_and_its_receipt_verifi
     capsys.readouterr()
     assert call(device, "retire", "--reason", "again", "--yes") == 0
     assert capsys.readouterr().out == receipt.read_text(), "the same one"
+    assert call(device, "device-key", "init") == 4, "it gets no other name"
+    assert not (device.directory / "data/device-key.pem").exists()
+    capsys.readouterr()
+    assert call(device, "device-key", "show") == 0
+    assert capsys.readouterr().out == (device.directory / "office.pem").read_text()
     device.boots += 1
     assert device.engine().boot().state == "idle", "what runs goes on to start"
 

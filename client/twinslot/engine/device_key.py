@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from twinslot.config.options import Config
+from twinslot.core.errors import DeviceError
 from twinslot.core.events import AuditEvent
 from twinslot.core.origin import Origin
 from twinslot.core.pkcs11_uri import is_pkcs11
+from twinslot.engine.facts import open_record
+from twinslot.engine.recover import out_of_service
 from twinslot.engine.retire import RetirePlan
 from twinslot.storage.device_key import DeviceKeyFiles
 from twinslot.system.caller import this_process
@@ -39,10 +42,26 @@ def made_device_key(config: Config, origin: Origin | None) -> dict[str, Any]:
 
     Raises:
         DeviceError: `device.device-key`, `device.device-key-rights`.
+        RefusedError: `refused.retired`: the device was taken out of service, and its key is gone on purpose.
     """
-    key, made = make_device_key(DeviceKeyFiles(config.record.directory, config.device.key))
+    files = DeviceKeyFiles(config.record.directory, config.device.key)
+    if not files.in_token and files.private() is None and _is_retired(config):
+        raise out_of_service()
+    key, made = make_device_key(files)
     if made:
         asked = origin or this_process()
         fingerprint = key.public.fingerprint
         write_line(AuditEvent.DEVICE_KEY_MADE, {"fingerprint": fingerprint, "origin": asked.as_dict()})
     return key.public.as_dict() | {"made": made}
+
+
+def _is_retired(config: Config) -> bool:
+    """The record alone is asked: this process reaches no boot environment. A device without a record makes its key."""
+    try:
+        record = open_record(config)
+    except DeviceError:
+        return False
+    try:
+        return record.is_retired()
+    finally:
+        record.close()

@@ -36,6 +36,12 @@ from twinslot.storage.record.record import Record
 log = logging.getLogger(__name__)
 
 
+def out_of_service() -> RefusedError:
+    """`refused.retired`."""
+    hint = "its keys and data were destroyed; make it anew, as in the factory"
+    return RefusedError(Refusal("retired", "this device was taken out of service", hint=hint))
+
+
 @dataclass(slots=True)
 class Session:
     """A turn at the device, facts and record in agreement.
@@ -96,8 +102,7 @@ class Session:
             RefusedError: `refused.retired`.
         """
         if self.is_retired():
-            hint = "its keys and data were destroyed; make it anew, as in the factory"
-            raise RefusedError(Refusal("retired", "this device was taken out of service", hint=hint))
+            raise out_of_service()
 
     def facts(self) -> Facts:
         """What is true now, the environment as `environment` has it.
