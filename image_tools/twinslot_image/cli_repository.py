@@ -62,7 +62,8 @@ def wave(arguments: argparse.Namespace, output: Output) -> None:
     with one_at_a_time(arguments.directory):
         count = set_waves(RepositoryDirectory(arguments.directory), arguments.release, arguments.waves)
     reach = sum(each.share for each in arguments.waves)
-    words = "all devices at once" if not arguments.waves else f"{len(arguments.waves)} waves"
+    number = len(arguments.waves)
+    words = f"{number} wave{'' if number == 1 else 's'}" if number else "all devices at once"
     lines = [f"{arguments.release}: {words}"]
     if arguments.waves and reach < WHOLE:
         lines.append(f"the waves reach {reach / (WHOLE / 100):g} % of the devices; the others wait for one that does")

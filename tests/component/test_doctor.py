@@ -23,6 +23,7 @@ from twinslot.bootloader.uboot.backend import UBoot
 from twinslot.cli.host import Host
 from twinslot.cli.main import main
 from twinslot.config.options import Config
+from twinslot.core.boot_variables import arm, read_state
 from twinslot.core.lifecycle import State
 from twinslot.core.model import Release, SlotName, SlotRecord, StoredPayload
 from twinslot.core.transaction import Transaction
@@ -618,6 +619,22 @@ def test_an_inhibitor_is_told_with_who_since_when_and_why_and_warned_of_when_upd
     assert found()[0] == "fine", "the clock was set after the start: nothing outlives one"
     held(ward, days=-3)
     assert "for 0.0 days" in found()[1], "nor began it tomorrow"
+
+
+def test_an_update_that_is_armed_is_no_reason_for_a_warning(ward: Ward, capsys: pytest.CaptureFixture[str]) -> None:
+    release, boot = Release("2026.11", 11), UBoot(ward.directory / "fw_env.config", timeout=waits.HANG)
+    ward.claims = (
+        "the boot environment says slot 'b', but 'a' runs",
+        "the kernel command line says slot 'b', but 'a' runs",
+    )
+    assert [each for each in examined(ward, capsys)[1]["findings"] if each["text"] == ward.claims[0]]
+    with ward.record() as record:
+        armed = Transaction("d" * 32, State.ARMED, SlotName.B, release, armed=True, boot_id=this_boot())
+        record.save(armed, "activate")
+    boot.write(arm(read_state(boot.read().variables), SlotName.B, armed.id, release, SlotName.A))
+    _, told = examined(ward, capsys)
+    found = {each["text"]: each["severity"] for each in told["findings"] if each["name"] in ("claims", "other-slot")}
+    assert found == {ward.claims[1]: "warning", "slot b holds 2026.11, which starts on trial next": "fine"}
 
 
 def test_copies_close_together_on_a_card_are_found(

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from twinslot.cli.render import STATES, policy_lines
+from twinslot.cli.render import GOES_ON, policy_lines
 from twinslot.config.options import load
-from twinslot.core.lifecycle import State
 from twinslot.core.policy import Gate, ObstacleKind, Question, Wish
 from twinslot.engine.assemble import NO_TRIAL
 from twinslot.policy.local import LocalPolicy
@@ -74,7 +73,7 @@ def test_what_a_product_writes_is_what_status_shows(tmp_path: Path) -> None:
     inhibitors = [each.as_dict() for each in policy.inhibitors()]
     shown = {"waits": {"until": None, "reasons": reasons}, "inhibitors": inhibitors, "windows": {}, "clock_known": True}
     (printed,) = examples("text")
-    waits = STATES[State.WRITTEN].format(target="b")
+    waits = GOES_ON.format(target="b")
     assert printed.splitlines() == [f"update    2026.11 (sequence 20) {waits}", *policy_lines(shown)]
     subprocess.run(["sh", "-eu", "-c", gone.replace("/run/", f"{tmp_path}/run/")], check=True)
     assert policy.obstacles(Question(Gate.ACTIVATE, Wish())) == ()

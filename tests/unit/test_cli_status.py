@@ -13,7 +13,7 @@ import pytest
 
 from fakes.command_line import write_config
 from twinslot.bootloader.base import CopyState, Environment, EnvironmentCopy
-from twinslot.cli.render import doctor_lines, history_lines, reason_text, status_lines
+from twinslot.cli.render import doctor_lines, history_lines, reason_text, status_lines, transaction_text
 from twinslot.config.options import load
 from twinslot.core import stored
 from twinslot.core.fallback import Fallback, judge_fallback
@@ -132,6 +132,13 @@ def _fallback_line(known: SlotRecord, state: SlotState = SlotState.GOOD) -> str:
 def test_what_is_under_way_in_each_state(state: State, sentence: str) -> None:
     lines = list(status_lines(status(transaction=replace(UPDATE, state=state).as_dict())))
     assert lines[-1] == f"update    {sentence}"
+
+
+def test_an_update_that_waits_by_policy_goes_on_without_being_activated_and_the_sentence_says_so() -> None:
+    waiting = replace(UPDATE, state=State.WRITTEN, activate=True)
+    sentence = "2026.11 (sequence 20) waits in slot b and goes on by itself; 'twinslot status' says what for"
+    assert list(status_lines(status(transaction=waiting.as_dict())))[-1] == f"update    {sentence}"
+    assert transaction_text(waiting) == sentence
 
 
 @pytest.mark.parametrize(

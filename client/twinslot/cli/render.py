@@ -27,6 +27,8 @@ STATES: Final = {
     State.LEAVING: "in slot {target} is being left; the next boot is slot {source}",
 }
 
+GOES_ON: Final = "waits in slot {target} and goes on by itself; 'twinslot status' says what for"  # written, and wanted
+
 REASONS: Final = {
     Reason.LOAD_FAILED: "it did not load",
     Reason.BOOTLIMIT: "it ran out of tries",
@@ -244,7 +246,9 @@ def _environment_lines(status: dict[str, Any]) -> Iterator[str]:
 
 def standing_text(transaction: Transaction) -> str:
     """How an open update stands."""
-    text = _state_text(transaction.state).format(target=transaction.target, source=transaction.source)
+    wanted = transaction.state is State.WRITTEN and transaction.activate
+    text = GOES_ON if wanted else _state_text(transaction.state)
+    text = text.format(target=transaction.target, source=transaction.source)
     return text if transaction.state is State.IDLE else f"{release_text(transaction)} {text}"
 
 

@@ -10,9 +10,11 @@ from typing import Final
 
 from twinslot.bootloader.base import CopyState, EnvironmentCopy, Place
 from twinslot.core.errors import DeviceError
+from twinslot.core.lifecycle import State
 from twinslot.core.model import SECTOR, SlotName
 from twinslot.queries.diagnosis import Looked, Scene, Severity
 from twinslot.storage import mounts
+from twinslot.storage.running_slot import ENVIRONMENT
 
 DEADLINE_FILES: Final = tuple(f"/{place}/twinslot/deadline.env" for place in ("usr/lib", "run", "etc"))  # last wins
 DEADLINE: Final = "300"  # as in systemd/deadline
@@ -42,7 +44,10 @@ def claims(scene: Scene) -> Looked:
     """Kernel command line and environment, beside the root mount."""
     if scene.view.where.slot is None:
         return
+    armed = scene.view.facts.under_way is State.ARMED  # then the environment names the slot that starts next
     for sentence in scene.view.where.disagreements:
+        if armed and sentence.startswith(ENVIRONMENT):
+            continue
         yield Severity.WARNING, sentence, "the root mount decides; look at the boot script and the environment"
 
 

@@ -12,6 +12,7 @@ from typing import Final
 
 from twinslot.config.options import DROP_INS
 from twinslot.core.errors import DeviceError
+from twinslot.core.lifecycle import State
 from twinslot.core.model import SlotName, SlotState
 from twinslot.engine.anchor import break_of
 from twinslot.engine.identity import device_id, fingerprint_of
@@ -96,7 +97,10 @@ def other_slot(scene: Scene) -> Looked:
         return
     other = facts.state.way_back(facts.running)
     state, known = facts.state.states[other], facts.holds(other)
-    if state is SlotState.BAD:
+    current = facts.record.current
+    if facts.under_way is State.ARMED and current is not None and current.target is other:
+        yield Severity.FINE, f"slot {other} holds {current.release.name}, which starts on trial next", ""
+    elif state is SlotState.BAD:
         yield Severity.FINE, f"slot {other} holds no release that boots", ""
     elif known is None:
         text = f"slot {other} is {state}, and the record does not know what it holds"

@@ -186,9 +186,12 @@ def _devices(payloads: Mapping[str, Path], lookup: Lookup) -> frozenset[Device]:
     return frozenset(device for device in map(lookup, payloads.values()) if device is not None)
 
 
+ENVIRONMENT: Final = "the boot environment"  # as a disagreement begins
+
+
 def _disagreements(slot: SlotName | None, cmdline: str, environment: str | None) -> tuple[str, ...]:
     words = [word.removeprefix(CMDLINE_KEY) for word in cmdline.split() if word.startswith(CMDLINE_KEY)]
     claims = [("the kernel command line", word) for word in words[-1:]]
-    claims += [("the boot environment", environment)] if environment is not None else []
+    claims += [(ENVIRONMENT, environment)] if environment is not None else []
     runs = slot or "unknown"
     return tuple(f"{who} says slot '{said}', but '{runs}' runs" for who, said in claims if said != slot)
