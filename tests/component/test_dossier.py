@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from dossier_bench import CLIENT, DossierBench, bill, coverage, crash, matrix, power_cuts, provenance, vex
 
 from twinslot_image.cli import main
+from twinslot_image.dossier.model import MEANS
 from twinslot_lab.client_digest import TESTED, client_subject
 
 ROOT = Path(__file__).parents[2]
@@ -64,7 +65,7 @@ def test_a_release_with_all_its_evidence_has_a_whole_dossier(bench: DossierBench
     out = tmp_path / "dossier"
     assert bench.dossier(out) == 0
     found = states(out)
-    assert len(found) == 16
+    assert len(found) == 16 == len(MEANS)
     assert {id_ for id_, state in found.items() if state != "there"} == set()
     page = (out / "dossier.html").read_text()
     for words in (
@@ -77,6 +78,8 @@ def test_a_release_with_all_its_evidence_has_a_whole_dossier(bench: DossierBench
         "97.1 %",
         "PR-120",
         "built twice, byte for byte the same",
+        "97.0 %",
+        "A brick is a device that did not start again by itself",
     ):
         assert words in page
     root = ("--root", str(bench.team.root), "--signer", "engineering", "--roles", "engineering,clinical")

@@ -180,14 +180,14 @@ def test_a_requirement_tool_reads_the_matrix(project: Path, run_file: str) -> No
 
 def test_a_requirement_tool_finds_no_empty_value_and_ids_in_its_own_letters(project: Path, run_file: str) -> None:
     """StrictDoc 0.30 imports no empty field, and writes no id with a bracket that it could read again."""
-    assert printed(run_file.replace("stops_the_motor", "stops_the_motor[1.5 ul, 'x']")) == 0
+    assert printed(run_file.replace("stops_the_motor", r"stops_the_motor[1.5 ul\\n, 'x']")) == 0
     content = ReqIFParser.parse("out/matrix.reqif").core_content.req_if_content
     values = [(a.definition_ref.partition("-")[2], a.value) for o in content.spec_objects for a in o.attributes]
     assert all(value for _, value in values)
     ids = [value for name, value in values if name == "ReqIF.ForeignID"]
     assert all(re.fullmatch(r"[A-Za-z0-9_()\-/.: ]+", id_) for id_ in ids)
     names = [value for name, value in values if name == "ReqIF.Name"]
-    assert any(name.endswith("[1.5 ul, 'x']") for name in names), "called as it is"
+    assert any(name.endswith("[1.5 ul/n, 'x']") for name in names), "called as it is, but for the backslash"
 
 
 class Links(HTMLParser):

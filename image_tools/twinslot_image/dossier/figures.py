@@ -36,14 +36,14 @@ def matrix_figure(matrix: MatrixFile) -> Figure:
         [
             r.id,
             r.title,
-            " ".join(r.risks),
+            ", ".join(r.risks),
             f"{sum(o == 'passed' for o in r.tests.values())} of {len(r.tests)}",
             r.verdict,
         ]
         for r in matrix.requirements.values()
     ]
     risks = [
-        [id_, title, " ".join(r.id for r in matrix.requirements.values() if id_ in r.risks)]
+        [id_, title, ", ".join(r.id for r in matrix.requirements.values() if id_ in r.risks)]
         for id_, title in matrix.risks.items()
     ]
     verdicts = Counter(r.verdict for r in matrix.requirements.values())
@@ -51,7 +51,7 @@ def matrix_figure(matrix: MatrixFile) -> Figure:
         facts=[
             ["requirements", ", ".join(f"{number} {word}" for word, number in sorted(verdicts.items()))],
             ["risks", str(len(matrix.risks))],
-            ["tests that verify one", str(len(matrix.tests))],
+            ["tests that verify a requirement", str(len(matrix.tests))],
             ["faults", str(len(matrix.faults))],
         ],
         tables=[
@@ -168,7 +168,7 @@ def coverage_figure(path: Path, data: bytes) -> Figure:
         facts = [
             ["statements", str(count(totals["num_statements"]))],
             ["of them reached", str(count(totals["covered_lines"]))],
-            ["percent", f"{float(totals['percent_covered']):.1f}"],
+            ["share", f"{float(totals['percent_covered']):.1f} %"],
             ["counted", text(whole["meta"]["timestamp"])],
             ["by", f"coverage.py {text(whole['meta']['version'])}"],
         ]

@@ -189,7 +189,7 @@ class Gathered:
         old, new = self._matrices["previous_matrix"], self._matrices["matrix"]
         if old is None or new is None:
             return self._missing("touched")
-        rows = [[r["id"], r["title"], " ".join(r["risks"]), r["change"]] for r in requirement_changes(old, new)]
+        rows = [[r["id"], r["title"], ", ".join(r["risks"]), r["change"]] for r in requirement_changes(old, new)]
         risks = [[r["id"], r["title"], r["change"]] for r in risks_touched(old, new)]
         tables = [
             DossierTable("Requirements", ["id", "requirement", "risks", "change"], rows),

@@ -116,5 +116,25 @@ SECTIONS: Final[Mapping[str, str]] = {
     "keys": "Keys and thresholds in force",
     "pccp": "Predetermined change control plan",
 }
+# What a section is, for who reads the page; the words of the lab are explained where they stand.
+MEANS: Final[Mapping[str, str]] = {
+    "summary": "Why this release was made, in the words of its makers.",
+    "changes": "Packages, files, sizes and manifest beside those of the release before.",
+    "touched": "Requirements that differ from those of the release before, and the risks that they control.",
+    "matrix": "Which test verifies which requirement, which risks that controls, and what came of it in these runs.",
+    "coverage": "How many statements of the code the tests reached.",
+    "power-cuts": "Cuts of the power during an update. A brick is a device that did not start again by itself.",
+    "crash-states": "What a power cut could have left on the storage, each state judged. Bad: no way back leads from "
+    "it. Distinct: states that differ, as several cuts leave the same.",
+    "sbom": "What the root file system consists of.",
+    "vulnerabilities": "What is known of its parts, and what a person found of it.",
+    "provenance": "From which sources and inputs, where and by whom the image was built.",
+    "reproducibility": "SHA-256 of the parts of two builds of the same inputs.",
+    "approvals": "Who agreed, in which capacity and when, having looked at what.",
+    "anomalies": "What is known not to work, or not to be covered.",
+    "deployment": "To which devices the release is offered, and in which waves.",
+    "keys": "How many keys of each role must sign, which they are, and until when the documents that say so count.",
+    "pccp": "A change that was foreseen: what it is, how it is judged, and what came of it.",
+}
 PLAN: Final = "pccp"  # scheme of a number in the manifest
 PCCP_CLASSES: Final = ("clinical", "model")  # classes of change whose dossier must have the last section

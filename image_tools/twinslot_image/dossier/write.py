@@ -13,7 +13,7 @@ from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]
 
 from twinslot.core.describe import TIME
 from twinslot_image.dossier.gather import Gathered
-from twinslot_image.dossier.model import SECTIONS, DossierSection, Figure, SectionState
+from twinslot_image.dossier.model import MEANS, SECTIONS, DossierSection, Figure, SectionState
 from twinslot_image.dsse import ResourceDescriptor, Statement, digest_of, sign_statement
 from twinslot_image.html_page import render
 
@@ -134,4 +134,4 @@ def _section(section: DossierSection) -> dict[str, Any]:
 def _page(told: Mapping[str, Any], files: Mapping[str, bytes]) -> bytes:
     rows = [[path, digest_of(data)] for path, data in sorted(files.items())]
     values = {key: value for key, value in told.items() if key != "format"}
-    return render("dossier.html", files=rows, **values)
+    return render("dossier.html", files=rows, means=MEANS, **values)

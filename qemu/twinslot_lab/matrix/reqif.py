@@ -78,7 +78,10 @@ def _id(kind: str, name: str) -> str:
 
 
 def _uid(test: str) -> str:
-    """The name of a test in the letters that tools take for an id; two tests never have the same."""
+    """The name of a test in the letters that tools take for an id; two tests never have the same.
+
+    Its name for people has no backslash either: StrictDoc takes one for an escape, and refuses a title of two lines.
+    """
     plain = _NO_UID.sub("_", test)
     return plain if plain == test else f"{plain}-{hashlib.sha256(test.encode()).hexdigest()[:8]}"
 
@@ -124,7 +127,7 @@ def _objects(matrix: Matrix) -> Iterable[tuple[str, str, Values]]:
         told = {"ReqIF.ForeignID": risk.id, "ReqIF.Name": risk.title, "ReqIF.Text": risk.harm, "Maker": risk.maker}
         yield "risk", risk.id, told
     for test in matrix.tests:
-        told = {"ReqIF.ForeignID": _uid(test.test), "ReqIF.Name": test.test}
+        told = {"ReqIF.ForeignID": _uid(test.test), "ReqIF.Name": test.test.replace("\\", "/")}  # see _uid
         yield "test", test.test, told | {"Outcome": test.outcome, "Runs": " ".join(test.runs)}
 
 
