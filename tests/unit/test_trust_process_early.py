@@ -1,13 +1,18 @@
-"""The trust process that starts while an image's head is on its way: asked once, and never left behind."""
+"""Processes that start before they are needed: asked once, and never left behind."""
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
+from twinslot.app.local import LocalUpdater
 from twinslot.config.options import Config
-from twinslot.core.errors import TransportError
+from twinslot.core.errors import DeviceError, TransportError
+from twinslot.core.requests import InstallOptions
+from twinslot.core.stream import ImageStream
+from twinslot.engine.engine import Engine
 from twinslot.engine.verifier import Verifier
 from twinslot.worker.launch import Worker
 
@@ -55,3 +60,22 @@ def test_a_head_that_never_comes_leaves_no_process_behind(verifier: Verifier, st
 
 def test_a_question_that_was_not_expected_starts_its_own(verifier: Verifier, started: list[Started]) -> None:
     assert verifier._take_worker() is cast("Worker", started[0])
+
+
+def test_a_device_that_refuses_ends_the_worker_that_started_first() -> None:
+    order: list[str] = []
+
+    class Refusing(LocalUpdater):
+        def stream(self, source: str | int) -> ImageStream:
+            order.append(f"worker for {source}")
+            stream = SimpleNamespace(close=lambda: order.append("worker ended"))
+            return cast("ImageStream", stream)
+
+        def engine(self) -> Engine:
+            order.append("engine")
+            raise DeviceError("it is not known which slot runs", code="running-slot")
+
+    config = cast("Config", SimpleNamespace(install=SimpleNamespace(nice=0, io_priority="normal")))
+    with pytest.raises(DeviceError, match="which slot runs"):
+        Refusing(config).install("x.twin", InstallOptions(), lambda _: None)
+    assert order == ["worker for x.twin", "engine", "worker ended"]
