@@ -273,6 +273,18 @@ def test_what_is_no_tree_is_refused(tmp_path: Path, content: bytes, capsys: pyte
     assert "Traceback" not in capsys.readouterr().err
 
 
+@pytest.mark.skipif(not shutil.which("mksquashfs"), reason="needs squashfs-tools")
+def test_a_squashfs_is_refused_with_what_makes_a_directory_of_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image, tree = tmp_path / "rootfs.squashfs", make_dpkg_tree(tmp_path / "tree")
+    subprocess.run(["mksquashfs", tree, image, "-quiet", "-no-progress"], check=True, capture_output=True)
+    assert main(["sbom", str(image)]) == 3
+    assert "'unsquashfs -d DIR FILE' unpacks it" in capsys.readouterr().err
+    subprocess.run(["unsquashfs", "-d", tmp_path / "again", image], check=True, capture_output=True)
+    assert main(["sbom", str(tmp_path / "again")]) == 0
+
+
 def built(tmp_path: Path, *, more: str = "") -> int:
     (tmp_path / "image.toml").write_text(
         'product = "Pump"\nrelease = "2026.11"\nsequence = 1\ncompatible = "acme,pump"\narchitecture = "amd64"\n'

@@ -26,6 +26,7 @@ from twinslot_image.rootfs import open_tree
 
 ENTRIES_MAX: Final = 4_000_000  # names in one tree; a full Debian desktop has a tenth of that
 _TAR_AT: Final = 257  # of the magic "ustar" (POSIX.1-2017, pax, "ustar Interchange Format")
+_SQUASHFS: Final = b"hsqs"  # linux/squashfs_fs.h
 
 
 class EntryKind(StrEnum):
@@ -157,6 +158,13 @@ def open_root(path: Path) -> Iterator[RootFiles]:
         if head[_TAR_AT : _TAR_AT + 5] == b"ustar":
             file.seek(0)
             yield RootFiles(stack.enter_context(_Tar(file, path)).entries(), str(path))
+        elif head[: len(_SQUASHFS)] == _SQUASHFS:
+            what, form = (
+                f"'{path}' is a squashfs image, which is not read here",
+                "a directory, tar archive, ext4 or erofs",
+            )
+            hint = "'unsquashfs -d DIR FILE' unpacks it, or mount it; then give the directory"
+            raise ImageError(what, code="rootfs", expected=form, found="squashfs", hint=hint)
         else:
             yield RootFiles(_of_image(FileSystemImage(file, str(path))), str(path))
 
