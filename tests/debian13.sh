@@ -47,7 +47,8 @@ $sudo unshare --mount --pid --fork --kill-child sh -c '
         --ignore=tests/component/test_emergency.py \
         --ignore=tests/component/test_sbom.py --ignore=tests/component/test_provenance.py --ignore=tests/component/test_release_gate.py \
         --ignore=tests/unit/test_gate_parsers.py --ignore-glob=\"*test_dossier*\" --ignore=tests/component/test_diff.py \
-        --ignore=tests/component/test_guide_evidence.py --ignore=tests/component/test_approve.py \
+        --ignore=tests/component/test_guide_evidence.py --ignore=tests/component/test_guide_walk.py \
+        --ignore=tests/component/test_bad_evidence.py --ignore=tests/component/test_approve.py \
         --ignore=tests/unit/test_distributions.py --ignore=tests/component/test_wheels.py \
         -q -n 2 --dist worksteal -m \"not board\" $*"
 ' sh "$tree" "$source_tree" "${@:-tests/unit tests/component tests/simulation}"
