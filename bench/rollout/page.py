@@ -141,4 +141,11 @@ def _lessons() -> list[str]:
             of a bad release is the most that it can cost; who wants less makes the first group smaller. Devices that
             never answer keep a rollout `running`, not the next group from its begin."""
         ),
+        "",
+        *_prose(
+            """A device with a bad network loses some request in most of its runs. Pauses grow only while the server
+            does nothing that it is asked (`fleet/run.py`): if each such run made the next pause twice as long, a
+            device that the server hears well enough would be away for hours, and the rollout would wait for its
+            report."""
+        ),
     ]
