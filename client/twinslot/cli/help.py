@@ -252,7 +252,7 @@ VERBS: Final[Mapping[str, Help]] = {
             "'init' needs root, makes it once, and shows a key that is there already. 'show' needs no rights."
         ),
         (
-            "twinslot device-key show > pump-7.pem",
+            "twinslot device-key show",
             "sudo twinslot device-key init",
         ),
     ),
@@ -263,7 +263,7 @@ VERBS: Final[Mapping[str, Help]] = {
             "a token is made elsewhere. Only root may."
         ),
         (
-            "sudo twinslot decryption-key show > pump-7.pem",
+            "sudo twinslot decryption-key show",
             "sudo twinslot decryption-key init",
         ),
     ),
