@@ -14,6 +14,8 @@ from bench.pairs import Pair
 from rootfs_samples import make_ext4, make_tree
 from twinslot_lab.errors import BuildError
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_pair_has_a_row_for_each_format_and_each_says_what_it_really_is(tmp_path: Path) -> None:
     content = random.Random(1).randbytes(200_000)

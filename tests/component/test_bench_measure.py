@@ -83,6 +83,7 @@ def test_the_cost_of_looking_is_told(tmp_path: Path) -> None:
     assert sample.memory.period >= PERIOD * 0.9, "on the mean: a late look is not made up for"
 
 
+@pytest.mark.slow
 def test_memory_while_data_moves_leaves_out_what_came_before(tmp_path: Path) -> None:
     counter = tmp_path / "counter"
     counter.write_text("0")

@@ -101,6 +101,7 @@ def found() -> Iterator[dict[str, Any]]:
         yield RolloutStory(SMALL, PaperOperator(hawkbit), "pump").run() | {"server": "on paper"}
 
 
+@pytest.mark.slow
 @pytest.mark.verifies("S23")
 def test_no_device_is_lost_and_no_success_is_told_that_was_none(found: dict[str, Any]) -> None:
     assert found["end"]["lost"] == []

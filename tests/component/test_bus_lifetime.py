@@ -172,6 +172,7 @@ def test_a_service_that_is_leaving_takes_no_new_job(tmp_path: Path) -> None:
         assert service.wait(HANG) == 0
 
 
+@pytest.mark.slow
 def test_the_service_leaves_when_idle_but_not_during_a_job(tmp_path: Path) -> None:
     """How long it stays, tests/unit/test_bus_job.py counts on a clock of its own."""
     pids = tmp_path / "pids"

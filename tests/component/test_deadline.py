@@ -191,6 +191,7 @@ def waits_for(lock: Path) -> bool:
 # Resets whatever fails.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "body",
     [
@@ -209,6 +210,7 @@ def test_a_broken_fw_setenv_still_ends_in_a_reset(bench: Bench, body: str | None
     assert bench.asked() == ["reboot --force"]
 
 
+@pytest.mark.slow
 def test_a_systemd_that_does_not_answer_is_reset_by_the_kernel(bench: Bench) -> None:
     bench.program("systemctl", f'echo "$*" >>{bench.calls}; exec sleep 1000')
     bench.start()
@@ -216,6 +218,7 @@ def test_a_systemd_that_does_not_answer_is_reset_by_the_kernel(bench: Bench) -> 
     assert bench.asked() == ["reboot --force", "reboot --force --force"]
 
 
+@pytest.mark.slow
 def test_a_program_that_cannot_be_killed_is_ended_by_the_last_resort(bench: Bench) -> None:
     bench.boot_line("twinslot.slot=b twinslot.state=trial")
     bench.program("timeout", "exec sleep 1000")  # as it waits for a program that the kernel does not let go

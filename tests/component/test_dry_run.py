@@ -76,6 +76,7 @@ SITUATIONS: dict[str, tuple[Callable[[HostDevice], str], str | None]] = {
     "--retry": (rolled_back, "refused.failed-before"),
     "--reinstall": (runs_already, "refused.already-installed"),
     "--ignore-expiry": (expired, "refused.expired"),
+    "--outside-window": (nothing, None),  # what it opens: tests/simulation/test_gates.py
 }
 
 

@@ -21,6 +21,8 @@ from twinslot.core.model import SlotName
 from twinslot.engine import trust_time
 from twinslot_image.cli import main
 
+pytestmark = pytest.mark.slow
+
 PAGE = Path(__file__).parents[2] / "docs/emergency.md"
 BLOCKS = dict(re.findall(r"^```sh (\S+)\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL))
 CONTENT = b"superblock".ljust(4096, b"\1") + bytes(100_000)

@@ -25,6 +25,8 @@ from twinslot.image.wire import parse_header
 from twinslot.queries.forecast import forecast
 from twinslot_image.cli import main
 
+pytestmark = pytest.mark.slow
+
 GROUP = 65536
 QUICK: dict[str, Any] = {"connect_timeout": 5.0, "read_timeout": 5.0, "retries": 1, "retry_wait": 0.01}
 NOISE = [random.Random(f"sealed {n}").randbytes(GROUP) for n in range(30)]

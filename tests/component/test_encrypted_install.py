@@ -129,6 +129,7 @@ def test_a_key_that_cannot_be_used_is_said_before_anything_changes(
     assert_untouched(device)
 
 
+@pytest.mark.slow
 def test_an_envelope_that_was_damaged_changes_nothing(device: HostDevice, bench: ReleaseBench, tmp_path: Path) -> None:
     data = (bench.directory / "2.0.twin").read_bytes()
     envelope = 64 + int.from_bytes(data[16:24], "little") + int.from_bytes(data[24:32], "little")

@@ -24,6 +24,8 @@ from twinslot.core.transaction import Transaction
 from twinslot.engine.engine import Engine
 from twinslot.storage.blockdev import BlockTarget
 
+pytestmark = pytest.mark.slow
+
 CONTENT = b"superblock".ljust(4096, b"\1") + bytes(100_000)
 
 

@@ -17,6 +17,8 @@ from release_bench import ReleaseBench
 from twinslot_image import dossier_verify
 from twinslot_image.dossier import request
 
+pytestmark = pytest.mark.slow
+
 PAGE = Path(__file__).parents[2] / "docs/guide-evidence.md"
 BLOCKS = dict(re.findall(r"^```[a-z]+ ([a-z-]+)\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL))
 CONTENT = b"superblock".ljust(4096, b"\1") + bytes(20_000)

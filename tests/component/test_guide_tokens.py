@@ -12,6 +12,8 @@ import pytest
 
 from twinslot.core.pkcs11_uri import parse_uri
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("pkcs11", reason="the library is an extra of the image tool, and not in Debian's packages")
 PAGE = Path(__file__).parents[2] / "docs/guide-tokens.md"
 BLOCK = re.compile(r"^```(\w*) ?(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -293,6 +293,7 @@ def test_all_reasons_are_told_at_once(bench: Path, capsys: pytest.CaptureFixture
     assert told.count("twinslot-image: ") >= 4
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_there_is_replaced_only_by_force(made: Path, tmp_path: Path) -> None:
     disk = tmp_path / "disk.img"
     disk.write_text("the last one of its kind")

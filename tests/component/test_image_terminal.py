@@ -23,6 +23,8 @@ from twinslot.image.wire import TrustDocuments
 from twinslot_image.cli import main
 from twinslot_image.compose import AttachedFile
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = [sys.executable, "-m", "twinslot_image"]
 # Progress is shown for what takes more than a second; here for everything, so that no machine is too fast for it.
 AT_ONCE = """

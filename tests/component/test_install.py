@@ -516,6 +516,7 @@ def forge(device: HostDevice, **entries: str) -> None:
             database.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", row)
 
 
+@pytest.mark.slow
 @pytest.mark.verifies("S24")
 @pytest.mark.parametrize("entry", ["root", "roots"])
 @pytest.mark.parametrize("version", [1, 2])

@@ -19,6 +19,8 @@ from twinslot_lab.cli_parser import parse
 from twinslot_lab.errors import LabError
 from twinslot_lab.matrix.cli import run
 
+pytestmark = pytest.mark.slow
+
 
 def main(argv: list[str]) -> int:
     """`python -m twinslot_lab matrix`, whose errors are not caught here."""

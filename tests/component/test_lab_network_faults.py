@@ -68,11 +68,13 @@ def test_a_connection_that_stalls_is_left_for_a_new_one(device: HostDevice) -> N
     assert proxy.connections <= CONNECTIONS + 2, "a new one for each that stalled"
 
 
+@pytest.mark.slow
 def test_a_slow_network_above_the_floor_is_no_fault(device: HostDevice) -> None:
     proxy = install_through(device, NetworkFaults(rate=500_000), rate_floor=100_000)
     assert proxy.connections <= CONNECTIONS
 
 
+@pytest.mark.slow
 def test_a_network_that_goes_away_for_good_leaves_a_slot_that_does_not_boot_and_the_next_install_works(
     device: HostDevice,
 ) -> None:

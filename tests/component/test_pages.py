@@ -572,6 +572,7 @@ def ceremony(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_a_ceremony_of_five_people_on_five_directories_works_though_one_lost_a_key(
     ceremony: tuple[Path, dict[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -596,6 +597,7 @@ def test_a_ceremony_of_five_people_on_five_directories_works_though_one_lost_a_k
     assert image_cli.main(["verify", image, *start, "--roles", "engineering"]) == 0
 
 
+@pytest.mark.slow
 def test_the_words_of_a_proposal_look_as_the_guide_shows(ceremony: tuple[Path, dict[str, str]]) -> None:
     shown = next(block.text for block in blocks("docs/guide-keys.md") if block.name == "proposed")
 

@@ -96,6 +96,7 @@ def bench(tmp_path: Path) -> ReleaseBench:
     return ReleaseBench.make(tmp_path / "team")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("pin")
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_key_that_was_born_in_a_token_signs_a_release_that_a_device_takes(
@@ -113,6 +114,7 @@ def test_a_key_that_was_born_in_a_token_signs_a_release_that_a_device_takes(
     assert device.environment()["slot_b"] == "trial"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("pin")
 def test_root_and_targets_can_be_born_in_tokens_and_change_a_role_from_there(
     tokens: Tokens, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -350,6 +352,7 @@ def test_a_module_that_crashes_ends_with_a_message(
     assert expected in said
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("pin")
 def test_a_module_that_hangs_is_ended(
     bench: ReleaseBench, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

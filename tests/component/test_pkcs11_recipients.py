@@ -13,6 +13,8 @@ from device_token import PIN, DeviceToken
 from twinslot_image.cli import main
 from twinslot_image.encryption import read_envelope
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("pkcs11", reason="the library is an extra of the image tool, and not in Debian's packages")
 CONTENT = b"superblock".ljust(4096, b"\1") + bytes(100_000) + b"text\n" * 30_000
 

@@ -152,6 +152,7 @@ def test_a_power_cut_between_any_two_steps_loses_no_row_and_tells_none_early(
     assert table["devices"][0]["outcome"] == "abandoned"
 
 
+@pytest.mark.slow
 @pytest.mark.verifies("REQ-REP-04")
 @pytest.mark.verifies("S23")
 def test_an_answer_that_is_lost_or_an_error_leaves_the_rows_for_the_next_run(
@@ -172,6 +173,7 @@ def test_an_answer_that_is_lost_or_an_error_leaves_the_rows_for_the_next_run(
     assert tabulated(str(server.folder))["broken"] == {}
 
 
+@pytest.mark.slow
 def test_a_server_that_redirects_gets_nothing_and_the_error_says_where_to(
     bench: RepositoryBench, server: ReportServer
 ) -> None:

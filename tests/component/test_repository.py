@@ -25,6 +25,8 @@ from twinslot.engine import trust_time
 from twinslot_image import replacement, repository_publish
 from twinslot_image.cli import main as image_main
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[RepositoryBench]:

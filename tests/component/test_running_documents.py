@@ -39,6 +39,8 @@ from twinslot.storage.attachments import AttachmentStore
 from twinslot.storage.running_slot import RunningSlot
 from twinslot_image.compose import read_front
 
+pytestmark = pytest.mark.slow
+
 NOTES, ANOMALIES = b"# 2.0\n\nThe alarm is louder.\n", b"None.\n" * 3000
 MORE = """
 [change]

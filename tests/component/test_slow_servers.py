@@ -156,6 +156,7 @@ def test_interim_answers_without_end_are_given_up_however_fast_they_come() -> No
             source.read(0, 100)
 
 
+@pytest.mark.slow
 def test_trailers_without_end_cost_the_connection_and_nothing_else() -> None:
     endless = chunked(b"0\r\n", b"X: y\r\n", whole=True)
     with (

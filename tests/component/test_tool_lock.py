@@ -68,6 +68,7 @@ def write(bench: Bench, before: str) -> subprocess.CompletedProcess[str]:
     return alone(before, sys.executable, "-c", WRITE, str(bench.rig.config))
 
 
+@pytest.mark.slow
 @pytest.mark.verifies("S27")
 def test_a_decision_lands_while_a_stranger_holds_the_lock_of_the_tool(bench: Bench) -> None:
     done = write(bench, HELD_BY_A_STRANGER)

@@ -169,6 +169,7 @@ def test_a_port_without_a_listener_is_a_failure_with_the_systems_words() -> None
     assert error.hint == "is the address right, and does the server run?"
 
 
+@pytest.mark.slow
 def test_a_stalled_answer_is_broken_off_and_resumed() -> None:
     def stall(asked: Asked) -> None:
         asked.start(200, len(DATA))
@@ -182,6 +183,7 @@ def test_a_stalled_answer_is_broken_off_and_resumed() -> None:
         assert ranges(web) == [None, "bytes=100000-"]
 
 
+@pytest.mark.slow
 def test_an_answer_that_never_begins_is_broken_off() -> None:
     def mute(_: Asked) -> None:
         web.ended.wait(waits.HANG)
@@ -190,6 +192,7 @@ def test_an_answer_that_never_begins_is_broken_off() -> None:
         assert download(web, read_timeout=2.0) == DATA
 
 
+@pytest.mark.slow
 def test_a_trickle_below_the_rate_floor_is_too_slow() -> None:
     def trickle(asked: Asked) -> None:
         start = asked_from(asked)
@@ -206,6 +209,7 @@ def test_a_trickle_below_the_rate_floor_is_too_slow() -> None:
     assert "bytes in" in str(error)
 
 
+@pytest.mark.slow
 def test_a_trickle_after_a_fast_start_is_too_slow_as_well() -> None:
     def slows_down(asked: Asked) -> None:
         asked.start(200, len(DATA))

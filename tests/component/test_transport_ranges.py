@@ -365,6 +365,7 @@ def test_a_listener_who_has_left_ends_the_download() -> None:
     assert len(web.asked) == 1, "and the server's end of the connection is free without our closing the source"
 
 
+@pytest.mark.slow
 def test_a_stalled_answer_is_broken_off_and_resumed() -> None:
     def stall(asked: Asked) -> None:
         first, last = asked_part(asked)
@@ -401,6 +402,7 @@ def trickle(web_: Callable[[], Web], step: int) -> Answer:
     return answer
 
 
+@pytest.mark.slow
 def test_a_trickle_below_the_rate_floor_is_too_slow() -> None:
     with serving(trickle(lambda: web, 10)) as web:
         error = failure(web, read_timeout=1.5, rate_floor=10_000, retries=1)
@@ -584,6 +586,7 @@ def test_runs_are_what_the_rule_says(spans: list[Span], gap: int) -> None:
     assert [(run[0].offset, run[-1].end - 1) for run in bounds if run] == model(spans, gap)
 
 
+@pytest.mark.slow
 @hypothesis_settings(max_examples=60, deadline=None)
 @given(
     span_lists,
@@ -602,6 +605,7 @@ def test_any_spans_give_the_files_bytes_in_as_many_requests_as_the_rule_says(
         assert source.fetched == sum(last + 1 - first for first, last in asked)
 
 
+@pytest.mark.slow
 @hypothesis_settings(max_examples=30, deadline=None)
 @given(
     span_lists,

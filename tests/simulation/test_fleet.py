@@ -89,6 +89,7 @@ def cut_at(directory: Path, image: SmallImage, step: int) -> tuple[FakeHawkbit, 
     return hawkbit, fleet, cutter.steps >= step
 
 
+@pytest.mark.slow
 @pytest.mark.verifies("S23")
 @pytest.mark.parametrize(("image", "result"), [(NEW, "success"), (SICK, "failure")], ids=["good", "sick"])
 def test_a_report_is_neither_lost_nor_early_whichever_step_power_goes_at(

@@ -16,6 +16,8 @@ from simulation.board import SimulatedBoard
 from simulation.faults import EDGES, ERRNOS, KINDS, Faults, Shortages
 from simulation.image import SmallImage
 
+pytestmark = pytest.mark.slow
+
 OLD = SmallImage("1.0", 10)
 NEW = SmallImage("2.0", 20)
 SICK = SmallImage("3.0", 30, well=False)

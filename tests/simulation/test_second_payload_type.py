@@ -151,6 +151,7 @@ def test_a_file_that_did_not_change_is_copied_from_the_running_slot_and_not_fetc
         assert board.system() == same
 
 
+@pytest.mark.slow
 @pytest.mark.verifies("S5", "REQ-OPS-05")
 def test_a_cut_at_any_call_leaves_one_whole_release_of_root_and_file() -> None:
     cut = 0

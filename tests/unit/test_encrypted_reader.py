@@ -149,6 +149,7 @@ def test_any_chunking_gives_the_same_events(chunk: int) -> None:
     assert list(read(SAMPLE.data, chunk)) == list(read(SAMPLE.data))
 
 
+@pytest.mark.slow
 @pytest.mark.verifies("S2")
 def test_a_flip_of_every_byte_is_refused_and_nothing_unverified_comes_out() -> None:
     """One in 16 of the groups' bytes. Trust is the trust process's to judge, and a recipient's record its own."""

@@ -184,6 +184,7 @@ def test_every_mutation_of_signatures_is_judged_alike(authority: Authority) -> N
             agree(authority.request(**{"manifest": manifest, name: encode({**document, **changed})}))
 
 
+@pytest.mark.slow
 def test_every_mutation_of_a_new_root_is_judged_alike(tmp_path: Path) -> None:
     authority = make_authority(tmp_path / "keys")
     before = authority.signers("root")
@@ -199,6 +200,7 @@ def test_every_mutation_of_a_new_root_is_judged_alike(tmp_path: Path) -> None:
     assert {"refused"} < said
 
 
+@pytest.mark.slow
 def test_every_mutation_of_a_kept_root_is_judged_alike(tmp_path: Path) -> None:
     authority = make_authority(tmp_path / "keys")
     before = authority.signers("root")

@@ -110,6 +110,7 @@ BOARDS_THAT_ARE_HELD = """
 """
 
 
+@pytest.mark.slow
 def test_after_a_test_every_board_is_cut_and_its_line_let_go_also_if_one_of_them_cannot_be_switched(
     pytester: pytest.Pytester,
 ) -> None:

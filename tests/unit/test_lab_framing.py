@@ -215,6 +215,7 @@ def spoiler(seed: int) -> Callable[[bytes], bytes]:
     return spoil
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_over_a_bad_line_every_command_is_done_once_and_every_answer_is_whole(
     desk: Callable[..., Desk], seed: int

@@ -123,6 +123,7 @@ def test_a_board_without_a_reset_button_loses_its_power_and_gets_it_back(line: L
     assert power_of(tmp_path) == ["on", "cut", "on", "cut"]
 
 
+@pytest.mark.slow
 def test_a_board_that_cannot_reset_itself_is_reset_when_it_says_so(line: Line, tmp_path: Path) -> None:
     with SerialBoard.open(board_on(line, tmp_path, quirks={"reset": "harness"}), tmp_path) as board:
         board.power_on()
@@ -131,6 +132,7 @@ def test_a_board_that_cannot_reset_itself_is_reset_when_it_says_so(line: Line, t
     assert power_of(tmp_path) == ["on", "reset", "cut"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("said", "resets"),
     [

@@ -103,6 +103,7 @@ def shift_lists(draw: st.DrawFn) -> bytes:
     return build_varints(found)
 
 
+@pytest.mark.slow
 @given(
     st.lists(all_words, min_size=1, max_size=120),
     st.integers(0, 200),
@@ -256,6 +257,7 @@ sections = st.dictionaries(st.sampled_from(["address", "offset", "size", "kind",
 _WIDTH = {"e_phoff": 64, "e_shoff": 64, "address": 64, "offset": 64, "size": 64, "kind": 32, "flags": 64}
 
 
+@pytest.mark.slow
 @given(headers, sections, st.integers(0, 3))
 @settings(max_examples=5, deadline=None)
 @example({"e_shoff": 2**63}, {}, 0)

@@ -88,6 +88,7 @@ def test_one_byte_at_a_time_gives_the_same_events() -> None:
     assert read([SAMPLE.data[i : i + 1] for i in range(len(SAMPLE.data))]) == WHOLE
 
 
+@pytest.mark.slow
 @pytest.mark.verifies("REQ-IMG-02")
 def test_truncation_at_every_byte_is_an_error_that_names_the_section() -> None:
     starts = [(SAMPLE.header.offset(section), section) for section in Section]
@@ -125,6 +126,7 @@ def iterate(data: bytes, chunk: int, seen: list[Event | EndOfImage]) -> list[End
     return [reader.close()]
 
 
+@pytest.mark.slow
 @pytest.mark.verifies("S2", "FLAW-MEN-1412")
 def test_a_flip_of_every_byte_is_refused_and_nothing_unverified_comes_out() -> None:
     for at in PLACES:
@@ -262,6 +264,7 @@ def test_a_gigabyte_of_zeros_comes_out_group_by_group() -> None:
         assert len(event.data) == group
 
 
+@pytest.mark.slow
 @pytest.mark.verifies("CVE-2026-34155")
 def test_every_byte_of_a_payload_beyond_two_and_four_gibibytes_is_covered() -> None:
     """A length that wraps around at 2 or 4 GiB would leave the rest unread, or read it as another part."""
