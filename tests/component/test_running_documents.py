@@ -76,7 +76,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> ReleaseBench:
     (bench.directory / "anomalies.md").write_bytes(ANOMALIES)
     bench.image("2.0", 20, CONTENT, more=MORE)
     bench.image("3.0", 30, CONTENT[:-1])
-    bench.image("4.0", 40, CONTENT, more=MORE)
+    bench.image("9.0", 90, CONTENT, more=MORE)
     return bench
 
 
@@ -288,8 +288,8 @@ def test_the_service_reads_them_for_a_caller(
                     client.running_attachment("sbom")
                 with pytest.raises(RefusedError, match="no update waits"):
                     client.waiting_release()
-                device.install(bench.directory / "4.0.twin")
-                assert client.waiting_release()["image"]["release"] == "4.0"
+                device.install(bench.directory / "9.0.twin")
+                assert client.waiting_release()["image"]["release"] == "9.0"
                 assert client.running_release()["image"]["release"] == "2.0"
                 attachment, content = client.waiting_attachment("release-notes")
                 assert (attachment.name, content) == ("notes.md", NOTES)
