@@ -17,6 +17,7 @@ import pytest
 from test_compatibility import VERSIONS
 
 from data import hook_calls, json_lines
+from data.make_samples import absent_keys
 from twinslot.bootloader.env_lines import make_script
 from twinslot.bootloader.hook import Hook
 from twinslot.config.options import load
@@ -25,6 +26,7 @@ from twinslot.core.model import UBOOT, LoaderTraits
 from twinslot_image.cli import main as twinslot_image
 from twinslot_image.description import read_description
 
+WRITTEN = Path(__file__).parents[1] / "data/written"
 TRAITS = {"two-files": UBOOT, "grub-once": LoaderTraits(counts=False, tells_reason=False)}
 
 
@@ -40,6 +42,12 @@ def test_a_configuration_of_an_earlier_version_says_what_it_said(version: Path, 
     shutil.copy(version / "config.toml", tmp_path / "etc/twinslot")
     config = load(tmp_path)
     assert not list(differences(tomllib.loads((version / "config.toml").read_text()), config))
+
+
+def test_the_configuration_that_a_version_leaves_behind_has_every_key(tmp_path: Path) -> None:
+    (tmp_path / "etc/twinslot").mkdir(parents=True)
+    shutil.copy(WRITTEN / "config.toml", tmp_path / "etc/twinslot")
+    assert list(absent_keys(tomllib.loads((WRITTEN / "config.toml").read_text()), load(tmp_path))) == []
 
 
 def differences(written: Any, now: Any, where: str = "") -> Any:

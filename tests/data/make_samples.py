@@ -235,7 +235,7 @@ def write_descriptions(target: Path) -> None:
     (device := target / "etc/twinslot").mkdir(parents=True)
     shutil.copy(HERE / "written/config.toml", device)
     table = tomllib.loads((device / "config.toml").read_text())
-    absent = list(_absent(table, load(target)))
+    absent = list(absent_keys(table, load(target)))
     assert not absent, f"tests/data/written/config.toml lacks {absent}"
     shutil.rmtree(target / "etc")
     for name in ("config.toml", "image.toml"):
@@ -245,16 +245,16 @@ def write_descriptions(target: Path) -> None:
     run("keys", "propose", target / "keys", "clinical", "--threshold", "1", "-o", target / "change.json")
 
 
-def _absent(table: Mapping[str, Any], config: Any) -> Iterator[str]:
+def absent_keys(table: Mapping[str, Any], config: Any) -> Iterator[str]:
     """Keys of a configuration that the file does not have."""
     for each in dataclasses.fields(config):
         value, written = getattr(config, each.name), table.get(each.name)
         if written is None:
             yield each.name
         elif dataclasses.is_dataclass(value):
-            yield from _absent(written, value)
+            yield from absent_keys(written, value)
         elif isinstance(value, tuple) and dataclasses.is_dataclass(value[0]):
-            yield from _absent(written[0], value[0])
+            yield from absent_keys(written[0], value[0])
 
 
 def write_json(target: Path) -> None:
