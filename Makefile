@@ -117,14 +117,12 @@ deb: $(STAMP) ## the Debian package of the client: build/deb/
 	$(WATCHED) "the package" build/log/make-deb.log 'echo dpkg-buildpackage' debian/build.sh build/deb
 	@ls build/deb/*.deb
 
-bench: packages $(STAMP) ## measure beside other clients (half an hour, a quiet machine): build/bench/report.json, docs/benchmarks.md
-	@tests/install-packages.sh bench/apt-packages.txt
+bench: packages $(STAMP) ## measure beside other clients, in Debian 13's tree (half an hour, a quiet machine): build/bench/report.json, docs/benchmarks.md
 	$(AS_ROOT) $(BIN)/python -m bench.board
-	$(AS_ROOT) $(BIN)/python -m bench --docs docs
+	bench/debian13.sh python3 -m bench --docs docs
 
 bench-quick: packages $(STAMP) ## the same on small images, to see that it works: build/bench/quick.json
-	@tests/install-packages.sh bench/apt-packages.txt
-	$(AS_ROOT) $(BIN)/python -m bench --quick --report build/bench/quick.json --docs build/bench/docs
+	bench/debian13.sh python3 -m bench --quick --report build/bench/quick.json --docs build/bench/docs
 
 matrix: $(STAMP) ## join requirements, risks, code and the last runs of the tests: build/matrix/matrix.html
 	$(AS_ROOT) $(BIN)/python -m twinslot_lab matrix --requirements docs/requirements print $(RUNS) --output build/matrix \

@@ -108,8 +108,8 @@ def _machine(report: Report) -> str:
     memory = machine["memory"] / (1 << 30)
     return (
         f"## The machine\n\n{machine['cores']} cores of {machine['cpu']}, {memory:.0f} GiB, Linux {machine['kernel']}, "
-        f"Python {machine['python']}; loop devices with direct I/O over files. Load before the run "
-        f"{machine['load_before']:.1f}, after it {machine['load_after']:.1f}. Made {machine['made']} from commit "
+        f"{machine['system']}, Python {machine['python']}; loop devices with direct I/O over files. Load before the "
+        f"run {machine['load_before']:.1f}, after it {machine['load_after']:.1f}. Made {machine['made']} from commit "
         f"`{machine['commit'][:12]}`; {report['rounds']} interleaved rounds.\n"
     )
 

@@ -1,7 +1,7 @@
 """Which release of each peer Debian has: `python -m bench.releases`.
 
-The bench runs the peers of the host's own Debian 12; this says what 13 and sid have instead, from package lists that
-apt verified. One line of a table for each. What upstream has released beyond that no package list knows.
+The bench runs the peers of Debian 13; this says what this host, 13 and sid have, from package lists that apt verified.
+One line of a table for each. What upstream has released beyond that no package list knows.
 """
 
 from __future__ import annotations

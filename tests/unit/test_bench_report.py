@@ -86,7 +86,8 @@ def a_report() -> dict[str, Any]:
     report = {
         "quick": False,
         "rounds": 3,
-        "machine": machine | {"kernel": "6", "python": "3", "load_before": 0.1, "load_after": 2.0},
+        "machine": machine
+        | {"kernel": "6", "system": "Debian 13", "python": "3", "load_before": 0.1, "load_after": 2.0},
         "pairs": {"security": security, "onefile": security | {"file_size": 20_000}},
         "rows": rows,
         "start": start,
