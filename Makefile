@@ -70,7 +70,7 @@ test: packages $(STAMP) ## what CI runs: linters, unit, component, simulation, D
 
 check: $(STAMP) ## the fast part: linters and tests that take seconds
 	$(INSTALL) tests/apt-packages.txt debian/apt-packages.txt
-	$(PYTEST) -q -n 2 --dist worksteal -m "not slow and not board $(UNPRIVILEGED)"
+	$(PYTEST) -q -n 3 --dist worksteal -m "not slow and not board $(UNPRIVILEGED)"
 
 test-host: $(STAMP) ## unit tests, components, simulation: all tests but the boards
 	$(AS_ROOT) $(PYTEST) -q -n 2 --dist worksteal -m "not board" --durations=10 --run-file=build/run/host.json
