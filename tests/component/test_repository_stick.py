@@ -19,7 +19,9 @@ from repository_bench import WHERE, RepositoryBench, repository_bench
 from twinslot.core.model import SlotName
 from twinslot.engine import facts
 from twinslot.queries.metrics import metrics
+from twinslot.repository.directory import DirectoryFetcher
 from twinslot.storage.device_key import DeviceKeyFiles
+from twinslot.transport.http.small_file import MISSING, SmallFile
 from twinslot.trust.device_key import make_device_key
 from twinslot_image.cli import main as image_main
 
@@ -169,6 +171,13 @@ def test_a_hostile_stick_is_answered_at_once_and_nothing_beyond_it_is_read(
     assert status == 5
     assert error["code"] == ("transport.too-long" if kind == "long" else "transport.repository")
     assert bench.run("status")[1]["repository"] is None
+
+
+@pytest.mark.verifies("REQ-REP-05")
+@pytest.mark.parametrize("path", ["../outside.json", "targets/../../outside.json"])
+def test_a_path_that_leads_out_of_the_directory_is_absent(stick: Path, path: str) -> None:
+    (stick.parent / "outside.json").write_text("{}")
+    assert DirectoryFetcher(stick).get(f"{stick}/{path}", 1000) == SmallFile(MISSING[-1])
 
 
 def test_what_is_no_repository_is_named_as_such(bench: RepositoryBench, tmp_path: Path) -> None:

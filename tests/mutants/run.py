@@ -85,6 +85,8 @@ def main() -> int:
     mutants = [Mutant.read(patch) for patch in sorted(HERE.glob("*.patch"))]
     if names := sys.argv[1:]:
         mutants = [m for m in mutants if any(name in m.patch.name for name in names)]
+        if not mutants:
+            sys.exit(f"no patch in {HERE} has a name with one of: {', '.join(names)}")
     else:
         missing = RULES - {m.rule.split()[0] for m in mutants}
         if missing:

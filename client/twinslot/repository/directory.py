@@ -1,8 +1,8 @@
 """A repository in a directory, for example on a stick: the same documents, asked for as from a server.
 
 Whoever asks judges what came; here it is only bounded, and read by nobody: bytes are handed on. Nothing outside of the
-directory is read: no link is followed, and what is not a regular file counts as absent, so that a pipe or a device on a
-hostile stick holds nobody up.
+directory is read: no link is followed and no way up, and what is not a regular file counts as absent, so that a pipe or
+a device on a hostile stick holds nobody up.
 """
 
 from __future__ import annotations
@@ -75,6 +75,8 @@ class DirectoryFetcher:
                 os.stat(METADATA, dir_fd=descriptor)
             except OSError as e:
                 raise _no_repository(self._directory, e.strerror) from e
+            if ".." in names:
+                return SmallFile(MISSING[-1])
             try:
                 for name in names:
                     descriptor = os.open(name, _FLAGS, dir_fd=descriptor)
