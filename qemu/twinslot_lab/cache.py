@@ -16,9 +16,11 @@ from typing import IO
 
 from twinslot_lab import progress
 from twinslot_lab.command import BUILD
+from twinslot_lab.errors import BuildError, LabError
 
 CACHE = BUILD / "cache"
 _WEEK = 7 * 24 * 3600  # seconds
+_FULL = 256 << 20  # bytes that are free: below that, what failed is told to have failed for want of them
 _in_use: dict[Path, IO[str]] = {}  # the locks of what this process asked for, until it ends
 atexit.register(lambda: [lock.close() for lock in _in_use.values()])
 
@@ -110,7 +112,14 @@ def _share(lock: IO[str], name: str) -> None:
 def _make(final: Path, work: Path, make: Callable[[Path], None]) -> None:
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
-    make(work)
+    try:
+        make(work)
+    except (OSError, LabError) as e:
+        free = shutil.disk_usage(work).free
+        if free >= _FULL:
+            raise
+        found = f"{free >> 20} MiB are free in '{work.parent}', and '{final.name}' needs more"
+        raise BuildError(f"the disk is full: {found}", hint="make clean-cache, or a larger disk") from e
     work.rename(final)
 
 

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TextIO
 
@@ -87,7 +87,8 @@ def shown(steps: int = 0) -> Iterator[None]:
         ended.set()
         _display.join()
         _display = _out = None
-        jsonfile.replace(_REMEMBERED, _seconds)
+        with suppress(OSError):  # a full disk: the error that ends the work is told, not this one
+            jsonfile.replace(_REMEMBERED, _seconds)
 
 
 def plan(steps: int) -> None:

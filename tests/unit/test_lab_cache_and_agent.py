@@ -47,6 +47,35 @@ def test_a_build_that_fails_leaves_nothing_that_looks_whole(tmp_path: Path) -> N
     assert [path.name for path in made.iterdir()] == ["whole"]
 
 
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MiB."""
+    (tmp_path / "disk").mkdir()
+    run("mount", "-t", "tmpfs", "-o", "size=1m", "none", tmp_path / "disk")
+    try:
+        yield tmp_path / "disk"
+    finally:
+        run("umount", tmp_path / "disk")
+
+
+def writes(work: Path) -> None:
+    (work / "large").write_bytes(bytes(2 << 20))
+
+
+def runs_a_program_that_writes(work: Path) -> None:
+    run("dd", "if=/dev/zero", f"of={work / 'large'}", "bs=1M", "count=2")
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("make", [writes, runs_a_program_that_writes])
+def test_a_build_on_a_full_disk_says_so_with_what_is_free_and_what_to_do(
+    small_disk: Path, make: Callable[[Path], None]
+) -> None:
+    with pytest.raises(BuildError, match=rf"0 MiB are free in '{small_disk}', and 'thing-k' needs more") as caught:
+        cached("thing", "k", make, base=small_disk)
+    assert caught.value.hint == "make clean-cache, or a larger disk"
+
+
 def test_the_first_build_of_a_fresh_checkout_makes_the_cache_too(tmp_path: Path) -> None:
     made = cached("thing", "k", writer("x", "1"), base=tmp_path / "build" / "cache")
     assert (made / "x").read_text() == "1"

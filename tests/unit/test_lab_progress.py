@@ -12,6 +12,7 @@ import pytest
 import waits
 from twinslot_lab import cache, progress
 from twinslot_lab.command import cause
+from twinslot_lab.errors import BuildError
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +49,12 @@ def test_time_left_is_told_once_a_step_has_been_timed(capsys: pytest.CaptureFixt
         with progress.shown(1), progress.step("base"), progress.part("x", seen):
             assert seen.wait(waits.HANG)
         assert ("about 2 min left" in capsys.readouterr().err) is known
+
+
+def test_what_ends_the_work_is_told_also_where_the_times_cannot_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "_REMEMBERED", Path("/dev/full/seconds.json"))
+    with pytest.raises(BuildError, match="the cause"), progress.shown(1), progress.step("base"):
+        raise BuildError("the cause")
 
 
 def test_what_is_cached_counts_as_a_step_and_what_it_is_made_of_does_not(

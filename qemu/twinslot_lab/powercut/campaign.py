@@ -61,14 +61,15 @@ def prepare(board: str, *, cuts: Iterable[Cut] | None = None) -> CampaignSetup:
 
     Args:
         board: Its name.
-        cuts: No others will be asked for: stories that none of them is in are not lived.
+        cuts: No others will be asked for: stories that none of them is in are not lived, and parts of a story that
+            none of them begins with are not frozen.
     """
     team = ReleaseTeam(board)
     phases = phases_of(team.board)
     factory, old = team.factory(FACTORY), team.image(FACTORY)
-    names = stories_of(phases if cuts is None else [cut.phase for cut in cuts])
-    new = {name: team.image(_installed(name)) for name in names}
-    homes = dict(zip(names, live((board, name) for name in names), strict=True))
+    wanted = stories_of(phases if cuts is None else [cut.phase for cut in cuts])
+    new = {name: team.image(_installed(name)) for name in wanted}
+    homes = dict(zip(wanted, live((board, name, points) for name, points in wanted.items()), strict=True))
     stories = {
         name: FrozenStory(team.board, homes[name], starting_point.load(homes[name]), SlotContents(old, new[name]))
         for name in new
@@ -86,19 +87,26 @@ def prepare(board: str, *, cuts: Iterable[Cut] | None = None) -> CampaignSetup:
     return CampaignSetup(board, phases, stories, made_of)
 
 
-def stories_of(phases: Iterable[CutPhase]) -> list[str]:
-    """The stories that these phases are parts of, the longest first."""
-    wanted = {phase.story for phase in phases}
-    return [name for name in story.STORIES if name in wanted]
+def stories_of(phases: Iterable[CutPhase]) -> dict[str, frozenset[str]]:
+    """The stories that these phases are parts of, the longest first, each with the starting points of the phases."""
+    phases = tuple(phases)
+    wanted = {
+        name: frozenset(phase.starting_point for phase in phases if phase.story == name) for name in story.STORIES
+    }
+    return {name: points for name, points in wanted.items() if points}
 
 
-def live(stories: Iterable[tuple[str, str]]) -> list[Path]:
-    """Live and freeze stories, each a board's name and the story's, two at once; returns where each is."""
+def live(stories: Iterable[tuple[str, str, frozenset[str]]]) -> list[Path]:
+    """Live stories, two at once; returns where each is.
 
-    def one(wanted: tuple[str, str]) -> Path:
-        board, name = wanted
+    Args:
+        stories: Of each the board's name, its own, and the starting points to freeze.
+    """
+
+    def one(wanted: tuple[str, str, frozenset[str]]) -> Path:
+        board, name, points = wanted
         team = ReleaseTeam(board)
-        return story.tell(name, team.factory(FACTORY), team.image(_installed(name)))
+        return story.tell(name, team.factory(FACTORY), team.image(_installed(name)), points)
 
     with ThreadPoolExecutor(2) as pool:
         return list(pool.map(one, stories))

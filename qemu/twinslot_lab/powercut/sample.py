@@ -62,7 +62,11 @@ def updated(board: str) -> tuple[Snapshot, SlotContents]:
 
 
 def live_all() -> None:
-    """Live and freeze every story of the sample."""
-    wanted = [(board, name) for board in COUNT for name in campaign.stories_of(cut.phase for cut in cuts(board))]
+    """Live every story of the sample, and freeze what its cuts begin with."""
+    wanted = [
+        (board, name, points)
+        for board in COUNT
+        for name, points in campaign.stories_of(cut.phase for cut in cuts(board)).items()
+    ]
     longest_first = list(story.STORIES)
-    campaign.live(sorted(wanted, key=lambda pair: longest_first.index(pair[1])))
+    campaign.live(sorted(wanted, key=lambda one: longest_first.index(one[1])))
