@@ -24,9 +24,9 @@ _TITLES: Final = {
     "large": "A sparse image of gigabytes",
 }
 _PLOTS: Final = (  # work, figure, title, unit, scale, bound
-    ("full-file", "ratio", "Full install from a file: wall over the floor", "x", 1.0, 1.5),
+    ("full-file", "ratio", "Full install from a file: wall over the floor", "x", 1.0, 1.3),
     ("full-http", "ratio", "Full install over HTTP: wall over the floor", "x", 1.0, 1.7),
-    ("full-http", "memory", "Full install over HTTP: peak private memory, MiB", " MiB", float(1 << 20), 64.0),
+    ("full-http", "memory", "Full install over HTTP: peak private memory, MiB", " MiB", float(1 << 20), 50.0),
     ("security", "fetched", "Security update, known base: fetched, MB", " MB", 1e6, None),
     ("unknown-base", "fetched", "Security update, unknown base: fetched, MB", " MB", 1e6, None),
 )

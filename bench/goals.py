@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 MIB: Final = 1 << 20
+_PATCHES: Final = ("security", "onefile", "erofs")  # works for which a patch is made
 Report = Mapping[str, Any]
 
 
@@ -95,11 +96,11 @@ def _largest(name: str) -> Callable[[Report], float | None]:
 
 
 def _creation(name: str) -> Callable[[Report], float | None]:
+    """The largest figure of making a patch."""
+
     def find(report: Report) -> float | None:
-        for row in report["rows"]:
-            if row["work"] == "security" and row["peer"] == "twinslot" and row.get("made"):
-                return float(row["made"][name])
-        return None
+        ours = [row for row in report["rows"] if row["peer"] == "twinslot" and row.get("made")]
+        return max((float(row["made"][name]) for row in ours if row["work"] in _PATCHES), default=None)
 
     return find
 
@@ -110,7 +111,10 @@ def _start(report: Report) -> float | None:
 
 
 _BYTES: Final = ("bytes, security update", "bytes, one file changed, without the manifest", "bytes, unknown base")
+_MOVING: Final = "private memory while data moves"
+_EVER: Final = "private memory at any moment"
 GOALS: Final = (
+    Goal(_BYTES[0], _fixed(1_300_000), "kB", _row("security", "fetched"), 1e3),
     Goal(
         f"{_BYTES[0]}: 0.55 x xdelta3",
         _times(0.55, _row("security", "fetched", "xdelta3")),
@@ -121,15 +125,17 @@ GOALS: Final = (
     Goal(
         f"{_BYTES[0]}: ostree (an aim)", _row("security", "fetched", "ostree"), "kB", _row("security", "fetched"), 1e3
     ),
-    Goal(_BYTES[1], _fixed(4096), "kB", _without_front, 1e3),
+    Goal(_BYTES[1], _fixed(1000), "kB", _without_front, 1e3),
     Goal(f"{_BYTES[2]}: casync", _row("unknown-base", "fetched", "casync"), "kB", _row("unknown-base", "fetched"), 1e3),
     Goal(f"{_BYTES[2]}: zchunk", _row("unknown-base", "fetched", "zchunk"), "kB", _row("unknown-base", "fetched"), 1e3),
-    Goal("full install, wall over the floor", _fixed(1.5), "x", _row("full-file", "ratio")),
+    Goal("full install, wall over the floor", _fixed(1.3), "x", _row("full-file", "ratio")),
     Goal("over HTTP, wall over the floor", _fixed(1.7), "x", _row("full-http", "ratio")),
-    Goal("private memory while data moves", _fixed(40 * MIB), "MiB", _largest("moving"), MIB),
-    Goal("private memory at any moment", _fixed(64 * MIB), "MiB", _largest("memory"), MIB),
+    Goal(f"{_MOVING}, from a file", _fixed(40 * MIB), "MiB", _row("full-file", "moving"), MIB),
+    Goal(f"{_MOVING}, from wherever it takes most", _fixed(40 * MIB), "MiB", _largest("moving"), MIB),
+    Goal(f"{_EVER}, from a file", _fixed(50 * MIB), "MiB", _row("full-file", "memory"), MIB),
+    Goal(f"{_EVER}, from wherever it takes most", _fixed(50 * MIB), "MiB", _largest("memory"), MIB),
     Goal("device writes over bytes that changed", _fixed(1.1), "x", _writes_over_changes),
-    Goal("making the patch, wall", _fixed(60), "s", _creation("wall")),
-    Goal("making the patch, memory", _fixed(1024 * MIB), "MiB", _creation("memory"), MIB),
+    Goal("making the slowest patch, wall", _fixed(60), "s", _creation("wall")),
+    Goal("making the largest patch, memory", _fixed(1024 * MIB), "MiB", _creation("memory"), MIB),
     Goal("`twinslot status`, cold, more than `python3 -c pass`", _fixed(0.150), "ms", _start, 1e-3),
 )

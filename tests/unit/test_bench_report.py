@@ -116,15 +116,15 @@ def test_a_round_that_failed_or_left_another_image_counts_for_nothing() -> None:
 
 def test_goals_are_reached_missed_or_not_measured() -> None:
     goals = {goal["what"]: goal for goal in a_report()["goals"]}
-    assert goals["full install, wall over the floor"]["met"] is True
+    assert goals["full install, wall over the floor"]["met"] is False
     assert goals["over HTTP, wall over the floor"]["met"] is None
     assert goals["bytes, security update: 0.55 x xdelta3"]["met"] is True
     assert goals["bytes, security update: 0.55 x xdelta3"]["bound"] == pytest.approx(1980)
     assert goals["bytes, one file changed, without the manifest"]["found"] == pytest.approx(4.0)
     assert goals["device writes over bytes that changed"]["found"] == pytest.approx(1.0)
     report = a_report()
-    report["rows"][2]["figures"]["ratio"]["median"] = 1.51
-    assert {goal["what"]: goal for goal in judge(report)}["full install, wall over the floor"]["met"] is False
+    report["rows"][2]["figures"]["ratio"]["median"] = 1.3
+    assert {goal["what"]: goal for goal in judge(report)}["full install, wall over the floor"]["met"] is True
 
 
 def test_the_page_says_who_was_measured_how_and_who_could_not() -> None:
@@ -135,7 +135,8 @@ def test_the_page_says_who_was_measured_how_and_who_could_not() -> None:
     assert "Cannot do it here: commercial" in text
     assert "![Full install from a file](benchmarks/full-file.ratio.svg)" in text
     assert "| openssl | 1 | 2 |" in text
-    assert "**not reached**" not in text
+    assert "| full install, wall over the floor | 1.30 x | 1.40 x | **not reached** |" in text
+    assert "| bytes, security update: 0.55 x xdelta3 | 1980 kB | 1900 kB | reached |" in text
     assert "quick run" not in text
     assert "quick run" in page(a_report() | {"quick": True}, [])
 
