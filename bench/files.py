@@ -51,12 +51,17 @@ RIVALS: Final[dict[str, MakePatch]] = {"bsdiff4": bsdiff, "hdiffpatch": hdiff, "
 
 @dataclass(frozen=True)
 class RivalSum:
-    """One tool: its release, how many files it made patches of, and the bytes of these."""
+    """One tool: its release, how many files it made patches of (0: the image as one), and the bytes of these."""
 
     name: str
     version: str
     files: int
     size: int
+
+    def line(self, pair: str, updates: str) -> str:
+        """A row of the table of `bench.formats`."""
+        parts = f"{self.files:,} files" if self.files else "the image"
+        return f"| {pair} | {updates} | {self.name} {self.version} | {parts} | {self.size:,} |\n"
 
 
 def read_files(path: Path) -> dict[bytes, bytes]:

@@ -1,4 +1,4 @@
-"""Debian packages of two dates: what a fleet runs, and the same with the security archive of today.
+"""Debian packages of two dates: what a fleet runs, and the same with the updates of an archive that has newer ones.
 
 apt's whole state is private and of a foreign architecture; mirrors are the host's own (see `twinslot_lab.apt`).
 """
@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +20,6 @@ from twinslot_lab.progress import say
 SUITE: Final = "bookworm"
 ARCHITECTURE: Final = "arm64"
 ARCHITECTURES: Final = (ARCHITECTURE, "armhf", "amd64")
-UPDATES: Final = ("security", "suite")  # what the newer side has: both archives' updates, or those of the suite alone
 TRIES: Final = 3  # of fetching the package lists
 _PAUSE: Final = 20  # seconds between two tries: a mirror may be in the middle of its own update
 _FRESH: Final = 86_400  # seconds for which fetched package lists are good enough
@@ -38,7 +37,38 @@ poppler-utils libxml2-utils avahi-daemon modemmanager fonts-dejavu-core gnupg tz
 FULL: Final = _FULL.split()
 QUICK: Final = ["openssl", "curl", "python3-minimal", "openssh-client", "libsystemd0", "libexpat1", "tzdata"]
 # In no image: a compiler for graphics, where a device has a driver of its own; icons; names of countries.
-LEFT_OUT: Final = frozenset({"libllvm15", "libz3-4", "libgl1-mesa-dri", "adwaita-icon-theme", "iso-codes"})
+LEFT_OUT: Final = re.compile(r"libllvm\d+|libz3-4|libgl1-mesa-dri|mesa-libgallium|adwaita-icon-theme|iso-codes")
+# Since Debian 13 programs of 32 bits have times of 64 bits, and a library that shows one has another name.
+_T64: Final = {name: f"{name}t64" for name in ("libgtk-3-0", "libqt5widgets5", "libqt5network5")}
+
+
+@dataclass(frozen=True)
+class Updates:
+    """Where each side of a pair has its packages from.
+
+    Attributes:
+        old: Suites of the older side.
+        new: Suites of the newer side.
+        earlier: One of `old` whose version is taken even where another has a newer one.
+        renamed: Names of packages in these suites, where they are not those of Debian 12.
+        more: Packages that both sides have besides.
+    """
+
+    old: tuple[str, ...]
+    new: tuple[str, ...]
+    earlier: str = ""
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    more: tuple[str, ...] = ()
+
+
+_LATER: Final = f"{SUITE}-updates"  # holds what could not wait for a point release; keeps it when the release has newer
+UPDATE: Final = "security"
+UPDATES: Final = {
+    "security": Updates((SUITE,), (SUITE, _LATER, f"{SUITE}-security")),  # both archives' updates
+    "suite": Updates((SUITE,), (SUITE, _LATER)),  # those of the suite alone
+    "point": Updates((SUITE, _LATER), (SUITE,), earlier=_LATER, more=("samba", "smbclient")),
+    "unstable": Updates(("testing",), ("unstable",), renamed=_T64),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,24 +104,33 @@ def parse_uris(text: str) -> tuple[Package, ...]:
     return tuple(sorted(found, key=lambda package: package.name))
 
 
+def prefer(suite: str) -> str:
+    """apt_preferences(5): what this suite has is taken, even where another has a newer version (above 1000)."""
+    return f"Package: *\nPin: release n={suite}\nPin-Priority: 1001\n"
+
+
 class Archive:
     """The Debian archive at one of two dates.
 
     Args:
         home: apt's state; made if needed. The cache of packages is beside it, shared by both dates.
-        updates: One of `UPDATES`; empty for the suite as released.
+        suites: Whose packages; of two versions the newer one.
         architecture: Debian's name.
+        earlier: One of the suites, whose version is taken even where another has a newer one.
 
     Raises:
         BuildError: The package lists could not be fetched, or do not fit what is signed.
     """
 
-    def __init__(self, home: Path, updates: str = "", architecture: str = ARCHITECTURE) -> None:
+    def __init__(
+        self, home: Path, suites: Sequence[str] = (SUITE,), architecture: str = ARCHITECTURE, *, earlier: str = ""
+    ) -> None:
         self._cache = home.parent / "debs"
         for folder in (home / "lists/partial", self._cache / "archives/partial"):
             folder.mkdir(parents=True, exist_ok=True)
         (home / "status").touch()
-        (home / "sources.list").write_text(_sources(updates))
+        (home / "sources.list").write_text(_sources(suites))
+        (home / "preferences").write_text(prefer(earlier) if earlier else "")
         settings = {
             "Dir::State": home,
             "Dir::State::status": home / "status",
@@ -101,6 +140,8 @@ class Archive:
             "Dir::Cache::srcpkgcache": "",
             "Dir::Etc::sourcelist": home / "sources.list",
             "Dir::Etc::sourceparts": "/dev/null",
+            "Dir::Etc::preferences": home / "preferences",
+            "Dir::Etc::preferencesparts": "/dev/null",
             "APT::Sandbox::User": "root",
             "APT::Architecture": architecture,
             "APT::Architectures::": architecture,
@@ -122,7 +163,7 @@ class Archive:
         options = [*self._options, "-o", f"Dir::Cache::archives={self._cache / 'none'}"]
         (self._cache / "none/partial").mkdir(parents=True, exist_ok=True)
         found = parse_uris(run("apt-get", *options, "-y", "-q", "install", "--print-uris", *words))
-        return tuple(package for package in found if package.name not in LEFT_OUT)
+        return tuple(package for package in found if not LEFT_OUT.fullmatch(package.name))
 
     def fetch(self, packages: tuple[Package, ...]) -> list[Path]:
         """The archives, verified by apt; what is already there is not fetched again."""
@@ -151,7 +192,7 @@ def update_lists(options: Sequence[str], pause: float = _PAUSE) -> None:
                 "E: "
             )
             if not left:
-                hint = "try later; --updates suite makes the pair without the security archive"
+                hint = "try later; with --updates point or unstable the pair needs no security archive"
                 raise BuildError(f"no package lists after {TRIES} tries: {reason}", hint=hint, output=e.output) from e
             say(f"package lists: {reason}; {left} more tries")
             time.sleep(pause)
@@ -159,11 +200,7 @@ def update_lists(options: Sequence[str], pause: float = _PAUSE) -> None:
             return
 
 
-def _sources(updates: str) -> str:
+def _sources(suites: Sequence[str]) -> str:
     main, security = mirrors()
-    lines = [f"deb [signed-by={KEYRING}] {main} {SUITE} main"]
-    if updates:
-        lines += [f"deb [signed-by={KEYRING}] {main} {SUITE}-updates main"]
-    if updates == "security":
-        lines += [f"deb [signed-by={KEYRING}] {security} {SUITE}-security main"]
-    return "\n".join(lines) + "\n"
+    lines = (f"{security if suite.endswith('-security') else main} {suite}" for suite in suites)
+    return "".join(f"deb [signed-by={KEYRING}] {line} main\n" for line in lines)

@@ -1,7 +1,9 @@
 """Two pairs of root file systems, an old and a new one each: `python -m bench.pairs DIR [--quick]`.
 
 `security`: Debian 12 for arm64 (or `--architecture`) as released, and the same packages from the security archive of
-today (`--updates suite`: the suite's own updates alone). Packages of other sizes shift all that is laid out behind.
+today. Packages of other sizes shift all that is laid out behind. Other sides by `--updates`, for an architecture whose
+security archive is out of step: `suite`, the suite's own updates alone; `point`, what that archive of updates held
+before the point release, and the point release; `unstable`, testing and unstable of today.
 `onefile`: one text file of 20 kB was edited.
 Nothing of a package is run. Documentation and translations are left out, as devices do.
 """
@@ -18,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.filesystem import EPOCH, bytes_in_use, erofs, ext4
-from bench.packages import ARCHITECTURE, ARCHITECTURES, FULL, QUICK, SUITE, UPDATES, Archive, Package
+from bench.packages import ARCHITECTURE, ARCHITECTURES, FULL, QUICK, UPDATE, UPDATES, Archive, Package
 from twinslot_lab.cache import cached, fingerprint
 from twinslot_lab.command import BUILD, run
 from twinslot_lab.errors import BuildError
@@ -57,7 +59,7 @@ class Pair:
         return self.directory / f"new.{self.suffix}"
 
 
-def make_pairs(*, quick: bool, architecture: str = ARCHITECTURE, updates: str = UPDATES[0]) -> dict[str, Pair]:
+def make_pairs(*, quick: bool, architecture: str = ARCHITECTURE, updates: str = UPDATE) -> dict[str, Pair]:
     """Both pairs, from the cache or made anew.
 
     Args:
@@ -68,11 +70,11 @@ def make_pairs(*, quick: bool, architecture: str = ARCHITECTURE, updates: str = 
     Raises:
         BuildError: A program failed or a package could not be fetched.
     """
-    suffix = "" if architecture == ARCHITECTURE else f"-{architecture}"
-    old = Archive(HOME / f"apt-old{suffix}", architecture=architecture)
-    suffix += "" if updates == UPDATES[0] else f"-{updates}"
-    new = Archive(HOME / f"apt-new{suffix}", updates, architecture)
-    names = QUICK if quick else FULL
+    suites = UPDATES[updates]
+    suffix = ("" if architecture == ARCHITECTURE else f"-{architecture}") + ("" if updates == UPDATE else f"-{updates}")
+    old = Archive(HOME / f"apt-old{suffix}", suites.old, architecture, earlier=suites.earlier)
+    new = Archive(HOME / f"apt-new{suffix}", suites.new, architecture)
+    names = [suites.renamed.get(name, name) for name in (QUICK if quick else FULL)] + list(suites.more)
     lists = {"old": old.closure(names), "new": new.closure(names)}
     key = fingerprint(RECIPE, quick, {side: [p.sha256 for p in packages] for side, packages in lists.items()})
 
@@ -80,7 +82,9 @@ def make_pairs(*, quick: bool, architecture: str = ARCHITECTURE, updates: str = 
         for side, archive in (("old", old), ("new", new)):
             _unpack(archive.fetch(lists[side]), directory / f"{side}.tree")
         _make_images(directory, size_mib=96 if quick else 512)
-        (directory / "facts.json").write_text(json.dumps(_facts(lists, directory, architecture), indent=1))
+        (directory / "facts.json").write_text(
+            json.dumps(_facts(lists, directory, suites.old[0], architecture), indent=1)
+        )
 
     kind = "quick" if quick else "full"
     directory = cached(f"pairs-{kind}{suffix}", key, make, base=HOME)
@@ -131,11 +135,11 @@ def _set_time(path: Path, seconds: int) -> None:
     os.utime(path, (seconds, seconds))
 
 
-def _facts(lists: dict[str, tuple[Package, ...]], directory: Path, architecture: str) -> dict[str, Any]:
+def _facts(lists: dict[str, tuple[Package, ...]], directory: Path, suite: str, architecture: str) -> dict[str, Any]:
     versions = {side: {p.name: p.version for p in packages} for side, packages in lists.items()}
     names = versions["old"].keys() | versions["new"].keys()
     changed = sorted(name for name in names if versions["old"].get(name) != versions["new"].get(name))
-    common = {"suite": SUITE, "architecture": architecture, "size": (directory / "security/old.img").stat().st_size}
+    common = {"suite": suite, "architecture": architecture, "size": (directory / "security/old.img").stat().st_size}
     packages = {side: [p.as_dict() for p in found] for side, found in lists.items()}
     in_use = {side: bytes_in_use(directory / f"security/{side}.img") for side in ("old", "new")}
     security = common | {"changed": changed, "in_use": in_use, "packages": packages}
@@ -148,7 +152,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("directory", type=Path, metavar="DIR")
     parser.add_argument("--quick", action="store_true", help="a smaller set of packages")
     parser.add_argument("--architecture", choices=ARCHITECTURES, default=ARCHITECTURE, help="of the packages")
-    parser.add_argument("--updates", choices=UPDATES, default=UPDATES[0], help="that the newer image has")
+    parser.add_argument("--updates", choices=UPDATES, default=UPDATE, help="that the newer image has")
     arguments = parser.parse_args(argv)
     try:
         pairs = make_pairs(quick=arguments.quick, architecture=arguments.architecture, updates=arguments.updates)

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 from bench.pairs import Pair
 from bench.peers.base import Bench, UnableError, UpdateJob, Work, debian_version, make_once
 
 _WINDOW: Final = 1 << 30  # bytes of the old image that xdelta3 may look into; 64 MiB is its default
+
+
+def encoder(old: Path, new: Path, patch: Path) -> list[str | Path]:
+    """The command that makes xdelta3's smallest patch, which may look at all of the old image."""
+    return ["xdelta3", "-9", "-S", "lzma", "-B", str(_window(old)), "-e", "-f", "-s", old, new, patch]
+
+
+def _window(old: Path) -> int:
+    return min(_WINDOW, old.stat().st_size)
 
 
 class Xdelta:
@@ -26,13 +36,10 @@ class Xdelta:
         """A patch against the running slot."""
         pair = _known_base(self._bench, work)
         patch = self._bench.public / f"{work}.vcdiff"
-        window = min(_WINDOW, pair.old.stat().st_size)
-        made = make_once(
-            patch, "xdelta3", "-9", "-S", "lzma", "-B", str(window), "-e", "-f", "-s", pair.old, pair.new, patch
-        )
+        made = make_once(patch, *encoder(pair.old, pair.new, patch))
         slots = ["-s", str(self._bench.slot_a.path), str(patch), str(self._bench.slot_b.path)]
         return UpdateJob(
-            ["xdelta3", "-d", "-f", "-B", str(window), *slots],
+            ["xdelta3", "-d", "-f", "-B", str(_window(pair.old)), *slots],
             local=(patch,),
             published=(patch,),
             made=made,
