@@ -7,32 +7,19 @@
 # of the build host that Debian 13 has not, or in another version.
 set -eu
 cd "$(dirname "$0")/.."
-source_tree=$PWD
-packages=python3,python3-construct,python3-cryptography,python3-dbus-next,python3-hypothesis,python3-numpy
-packages+=,python3-prometheus-client,python3-pyelftools,python3-pytest,python3-pytest-xdist,python3-securesystemslib
-packages+=,python3-tuf,python3-urllib3,python3-zstandard
-packages+=,dbus,e2fsprogs,erofs-utils,fdisk,grub-common,iproute2,libubootenv-tool,mount,opensc,openssl,pkcs11-provider,softhsm2
-packages+=,swtpm,tpm2-abrmd,libtpm2-pkcs11-1,libtss2-tcti-swtpm0t64,libtss2-tcti-tabrmd0
-packages+=,systemd,u-boot-tools,util-linux
-key=$(sha256sum <<<"$packages" | cut -c1-16)
-tree=$source_tree/build/cache/debian13-$key
-sudo=""
-[ "$(id -u)" = 0 ] || sudo=sudo
-
-tests/debian13-tree.sh "$tree" "$packages"
+# shellcheck source=tests/debian13-common.sh
+. tests/debian13-common.sh
+make_tree
 
 # shellcheck disable=SC2016 # expanded inside
 $sudo unshare --mount --pid --fork --kill-child sh -c '
     set -eu
     tree=$1 source_tree=$2
     shift 2
+    . "$source_tree/tests/debian13-common.sh"
     mount --make-rprivate /
-    mkdir -p "$tree/src"
     mount --bind "$tree" "$tree" # a mount point, so that tests may make mount namespaces of their own
-    mount --bind "$source_tree" "$tree/src"
-    for place in dev sys; do mount --rbind "/$place" "$tree/$place"; done
-    mount -t proc proc "$tree/proc"
-    mount -t tmpfs tmpfs "$tree/tmp"
+    mount_tree
     mount -t tmpfs tmpfs "$tree/run"
     mkdir -m 1777 "$tree/run/lock" # as systemd-tmpfiles makes it
     # Not exec: as process 1 pytest would inherit the orphans of other tests.
