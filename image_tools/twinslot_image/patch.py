@@ -27,12 +27,9 @@ from twinslot.image.wire_patch import (
 from twinslot_image.encryption import content_key
 from twinslot_image.outputs import Target
 from twinslot_image.patch_check import check_patch
-from twinslot_image.patch_encode import EncodedPiece, cut
-from twinslot_image.patch_path import GroupRecipe
-from twinslot_image.patch_pool import Map
+from twinslot_image.patch_pieces import Pieces, make_pieces
 from twinslot_image.patch_search import PatchSearch, Report
 from twinslot_image.patch_sources import Content, is_image, read_content, unpack_image
-from twinslot_image.patch_work import Workspace, bound, measure, pack_piece, workers
 from twinslot_image.progress import size_text
 from twinslot_image.recipients import LOCKED, Unlock
 from twinslot_image.replacement import workspace
@@ -44,7 +41,7 @@ class _Part:
     base: Content
     target: Content
     changed: Sequence[int]
-    pieces: Sequence[EncodedPiece]
+    made: Pieces
 
     @property
     def digests(self) -> bytes:
@@ -82,14 +79,13 @@ def make_patch(
     with workspace(target.folder) as folder:
         pairs = _open_pair(old, new, folder, report, unlock)
         target.rename(patch_name(new.name, pairs[0][0].digest))
-        with (folder / "pieces").open("w+b") as spool:
-            searches = [(*pair, PatchSearch(*pair, folder, newest)) for pair in pairs]
-            if limit is not None and all(search.has_nothing() for _, _, search in searches):
-                raise _useless(old, limit, "a base that has nothing of it")
-            parts = [_make_part(*search, spool, report) for search in searches]
-            draft = folder / "patch"
-            with draft.open("wb") as sink:
-                _write(sink, parts, spool)
+        searches = [(*pair, PatchSearch(*pair, folder, newest)) for pair in pairs]
+        if limit is not None and all(search.has_nothing() for _, _, search in searches):
+            raise _useless(old, limit, "a base that has nothing of it")
+        parts = [_make_part(*search, folder / f"pieces{number}", report) for number, search in enumerate(searches)]
+        draft = folder / "patch"
+        with draft.open("wb") as sink:
+            _write(sink, parts)
         if limit is not None and (size := draft.stat().st_size) >= limit:
             raise _useless(old, limit, size_text(size))
         head = check_patch(draft, pairs, report)
@@ -138,20 +134,9 @@ def _useless(old: Path, limit: int, found: str) -> RefusedError:
     return RefusedError(Refusal("patch-useless", what, wanted, found, hint))
 
 
-def _make_part(base: Content, target: Content, search: PatchSearch, spool: BinaryIO, report: Report) -> _Part:
+def _make_part(base: Content, target: Content, search: PatchSearch, place: Path, report: Report) -> _Part:
     changed = list(_changed_groups(base, target))
-    pieces = list[EncodedPiece]()
-    if changed:
-        with workers(search.work) as run:
-            tries = (_try(search, space, changed, run, report) for space in search.ways())
-            pieces = min(tries, key=lambda found: sum(piece.length for piece in found))
-    for piece in pieces:
-        spool.writelines((piece.control, piece.residual, piece.literal))
-    return _Part(base, target, changed, pieces)
-
-
-def _try(search: PatchSearch, space: Workspace, changed: Sequence[int], run: Map, report: Report) -> list[EncodedPiece]:
-    return list(_pack(space, list(search.recipes(space, changed, run, report)), run, report))
+    return _Part(base, target, changed, make_pieces(search, changed, place, report) if changed else Pieces(place, ()))
 
 
 def _changed_groups(base: Content, target: Content) -> Iterator[int]:
@@ -159,17 +144,6 @@ def _changed_groups(base: Content, target: Content) -> Iterator[int]:
         place = slice(index * DIGEST_SIZE, (index + 1) * DIGEST_SIZE)
         if base.plain_list[place] != target.plain_list[place]:
             yield index
-
-
-def _pack(space: Workspace, recipes: Sequence[GroupRecipe], run: Map, report: Report) -> Iterator[EncodedPiece]:
-    batches = [recipes[at : at + 64] for at in range(0, len(recipes), 64)]
-    estimates = list(itertools.chain.from_iterable(run(bound(measure, space), batches)))
-    pieces = list(cut(recipes, estimates, space.form.group_size))
-    total, done = sum(group.length for group in recipes), 0
-    for piece, encoded in zip(pieces, run(bound(pack_piece, space), pieces), strict=True):
-        yield from encoded
-        done += sum(group.length for group in piece)
-        report("packing", done, total)
 
 
 def _entry(part: _Part, version: int) -> PayloadEntry:
@@ -187,20 +161,21 @@ def _entry(part: _Part, version: int) -> PayloadEntry:
         size=target.size,
         group_size=target.group_size,
         changed=len(part.changed),
-        pieces=len(part.pieces),
+        pieces=len(part.made.numbers),
         runs=build_varints(numbers),
-        columns=build_varints(number for piece in part.pieces for number in piece.columns(version)),
+        columns=build_varints(number for piece in part.made.numbers for number in piece.columns(version)),
     )
 
 
-def _write(sink: BinaryIO, parts: Sequence[_Part], spool: BinaryIO) -> None:
+def _write(sink: BinaryIO, parts: Sequence[_Part]) -> None:
     """In the oldest format that can say it, which older clients read, too."""
-    pieces = [piece for part in parts for piece in part.pieces]
-    version = max((piece.version for piece in pieces), default=PLAIN_VERSION)
+    version = max((piece.version for part in parts for piece in part.made.numbers), default=PLAIN_VERSION)
     table = build_patch_table(_entry(part, version) for part in parts)
     packed, digests = pack(table, CONTROL_WINDOW), b"".join(part.digests for part in parts)
-    stored = sum(piece.length for piece in pieces)
+    stored = sum(part.made.length for part in parts)
     header = PatchHeader(version, len(packed), len(table), len(digests) // DIGEST_SIZE, stored)
     sink.writelines((build_patch_header(header), packed, digests))
-    spool.seek(0)
-    shutil.copyfileobj(spool, sink)
+    for part in parts:
+        if part.made.numbers:
+            with part.made.file.open("rb") as source:
+                shutil.copyfileobj(source, sink)

@@ -17,8 +17,8 @@ from twinslot.image.wire_patch import (
     piece_max,
 )
 from twinslot_image.liblzma import pack_after
-from twinslot_image.patch_pages import Bytes
-from twinslot_image.patch_path import ComparedContent, GroupRecipe, Stretch, residual_words
+from twinslot_image.patch_pages import ByteSource
+from twinslot_image.patch_path import GroupRecipe, Stretch, residual_words
 from twinslot_image.patch_project import Knowledge, Projected, project
 
 PIECE_AIM = 64 * 1024  # bytes stored, or one group if that is more: what an interrupted fetch repeats
@@ -38,8 +38,8 @@ class Form:
 
 
 @dataclass(frozen=True, slots=True)
-class EncodedPiece:
-    """A piece as it stands in the patch, and its numbers in the table (section 4.2).
+class PieceNumbers:
+    """What the table says of a piece (section 4.2): groups, and bytes of each of its streams.
 
     `version` is the oldest format that has what it needs.
     """
@@ -50,19 +50,29 @@ class EncodedPiece:
     areas: int
     shifts: int
     version: int
-    control: bytes = field(repr=False)
-    residual: bytes = field(repr=False)
-    literal: bytes = field(repr=False)
+    control: int
+    residual: int
+    literal: int
 
     def columns(self, version: int) -> tuple[int, ...]:
         """In the table's order; format 1 has no areas and shifts."""
-        plain = self.groups, len(self.control), self.ops, self.jumps, len(self.residual), len(self.literal)
+        plain = self.groups, self.control, self.ops, self.jumps, self.residual, self.literal
         return plain if version == PLAIN_VERSION else (*plain, self.areas, self.shifts)
 
     @property
     def length(self) -> int:
         """Bytes stored."""
-        return len(self.control) + len(self.residual) + len(self.literal)
+        return self.control + self.residual + self.literal
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPiece:
+    """The streams of a piece as they stand in the patch, and its numbers."""
+
+    numbers: PieceNumbers
+    control: bytes = field(repr=False)
+    residual: bytes = field(repr=False)
+    literal: bytes = field(repr=False)
 
 
 def merge(stretches: Iterable[Stretch]) -> Iterator[Stretch]:
@@ -92,7 +102,7 @@ def control_of(groups: Sequence[GroupRecipe]) -> tuple[bytes, bytes]:
     return build_varints(ops), build_varints(jumps)
 
 
-def contents_of(old: ComparedContent, new: ComparedContent, groups: Sequence[GroupRecipe]) -> tuple[bytes, bytes]:
+def contents_of(old: ByteSource, new: ByteSource, groups: Sequence[GroupRecipe]) -> tuple[bytes, bytes]:
     """The residual and the literal bytes of a piece, not packed."""
     residual, literal = bytearray(), bytearray()
     for group in groups:
@@ -104,14 +114,14 @@ def contents_of(old: ComparedContent, new: ComparedContent, groups: Sequence[Gro
     return bytes(residual), bytes(literal)
 
 
-def replaced_of(old: Bytes, groups: Sequence[GroupRecipe]) -> bytes:
+def replaced_of(old: ByteSource, groups: Sequence[GroupRecipe]) -> bytes:
     """What the literals of a piece may repeat of the base (section 5.1)."""
     stretches = (one for group in groups for one in group.stretches)
     ops = (PlacedOp(one.op, one.end - one.start, one.start + one.distance) for one in stretches)
     return b"".join(old[start : start + size].tobytes() for start, size in replaced_runs(ops, len(old)))
 
 
-def estimate(old: ComparedContent, new: ComparedContent, group: GroupRecipe) -> int:
+def estimate(old: ByteSource, new: ByteSource, group: GroupRecipe) -> int:
     """About how many bytes a group will take."""
     residual, literal = contents_of(old, new, [group])
     data = residual + literal
@@ -135,7 +145,7 @@ def cut(groups: Sequence[GroupRecipe], estimates: Sequence[int], group_size: int
 
 
 def encode(
-    sides: tuple[Bytes, Bytes], known: Knowledge | None, groups: Sequence[GroupRecipe], form: Form
+    sides: tuple[ByteSource, ByteSource], known: Knowledge | None, groups: Sequence[GroupRecipe], form: Form
 ) -> list[EncodedPiece]:
     """The piece; several when it came out larger than was aimed at.
 
@@ -160,21 +170,21 @@ def encode(
     replaced = replaced_of(sides[0], groups) if form.newest >= PATCH_VERSION and literal else b""
     preset = form.preset
     packed = pack_after(replaced, literal, WIDE_WINDOW, preset=preset) if replaced else pack(literal, preset=preset)
-    piece = EncodedPiece(
+    numbers = PieceNumbers(
         groups=len(groups),
         ops=len(ops),
         jumps=len(jumps),
         areas=len(made.areas),
         shifts=len(made.shifts),
         version=PATCH_VERSION if replaced else made.version,
-        control=control,
-        residual=added,
-        literal=packed,
+        control=len(control),
+        residual=len(added),
+        literal=len(packed),
     )
-    if len(groups) == 1 and piece.length > piece_max(form.group_size):
+    if len(groups) == 1 and numbers.length > piece_max(form.group_size):
         return encode(sides, known, [_as_literal(groups[0])], form)
-    if len(groups) == 1 or piece.length <= max(PIECE_AIM, form.group_size):
-        return [piece]
+    if len(groups) == 1 or numbers.length <= max(PIECE_AIM, form.group_size):
+        return [EncodedPiece(numbers, control, added, packed)]
     half = len(groups) // 2
     parts = groups[:half], groups[half:]
     return [one for part in parts for one in encode(sides, known, part, form)]

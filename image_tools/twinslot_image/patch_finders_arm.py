@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from twinslot.image.projection_arm import THUMB_FIRST, find_arm_literal, find_thumb_literal
-from twinslot_image.patch_pages import Bytes
+from twinslot_image.patch_pages import ByteSource
 from twinslot_image.patch_references import (
     ARM_BRANCH,
     NEXT,
@@ -20,7 +20,7 @@ from twinslot_image.patch_references import (
 from twinslot_image.patch_sections import Part
 
 
-def find_thumb(content: Bytes, part: Part) -> References:
+def find_thumb(content: ByteSource, part: Part) -> References:
     """Of T32 code."""
     first = part.start + part.start % 2
     halves = np.frombuffer(content[first : part.end - (part.end - first) % 2].tobytes(), "<u2").astype(np.int64)
@@ -49,15 +49,16 @@ def find_thumb(content: Bytes, part: Part) -> References:
     return join_references([*found, _literals(content, part, first, pairs)])
 
 
-def _literals(content: Bytes, part: Part, first: int, pairs: list[tuple[int, int]]) -> References:
+def _literals(content: ByteSource, part: Part, first: int, pairs: list[tuple[int, int]]) -> References:
     """Words that count from another place: (their own, that one), in bytes from the first one."""
     table = np.array([pair for pair in pairs if 0 <= pair[0] <= part.end - first - 4], np.int64).reshape(-1, 2)
     places = first + table[:, 0]
-    values = content[places[:, None] + np.arange(4)].copy().view("<i4")[:, 0].astype(np.int64)
+    data = content[first : part.end]
+    values = data[table[:, :1] + np.arange(4)].copy().view("<i4")[:, 0].astype(np.int64)
     return made_of(part, places, first + part.bias + table[:, 1] + values, np.zeros(len(places), np.int64), NEXT)
 
 
-def find_arm(content: Bytes, part: Part) -> References:
+def find_arm(content: ByteSource, part: Part) -> References:
     """Of A32 code."""
     first, words = words_of(content, part, "<u4")
     at = np.flatnonzero(words & 0x0E000000 == 0x0A000000)

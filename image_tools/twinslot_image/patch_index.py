@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from twinslot_image.patch_pages import PAGE, Bytes, Hashes, read_blocks
+from twinslot_image.patch_pages import PAGE, Bytes, ByteSource, Hashes, read_blocks
 
 WINDOW = 16  # bytes that are hashed; a power of two
 _BATCH = 1 << 20  # bytes hashed at once
@@ -69,10 +69,10 @@ def _table(path: Path, kind: type[np.unsignedinteger[Any]], entries: int, create
     return np.memmap(path, kind, "w+" if create else "r", shape=(entries,))
 
 
-def candidates(new: Bytes, span: tuple[int, int], indexes: Sequence[Index], limit: int) -> list[int]:
+def candidates(new: ByteSource, span: tuple[int, int], indexes: Sequence[Index], limit: int) -> list[int]:
     """The distances, source minus place, that most positions of the span agree on; best first, at most `limit`."""
     start, end = span
-    part = np.asarray(new[start:end])
+    part = new[start:end]
     if len(part) < WINDOW:
         return []
     hashes, votes = rolling_hashes(part), dict[int, int]()

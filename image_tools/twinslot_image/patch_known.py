@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -11,19 +14,21 @@ import numpy.typing as npt
 
 from twinslot.image.projection import since
 from twinslot_image.patch_finders import find_references
-from twinslot_image.patch_pages import map_file
+from twinslot_image.patch_pages import ByteSource, FileBytes
+from twinslot_image.patch_path import Pair
 from twinslot_image.patch_project import Knowledge
-from twinslot_image.patch_references import Followed, References
-from twinslot_image.patch_sections import find_parts
+from twinslot_image.patch_sections import Part, find_parts
 from twinslot_image.patch_shifts import ShiftMap
+from twinslot_image.patch_store import Followed, StoredReferences, store, store_words
 
 _SIDES = ("old", "new")
+_NEAR = 16  # pages around those that only the base has: what is searched as one may come from there, too
 
 
 def look(
     path: Path, old: Path, new: Path, orphans: npt.NDArray[np.bool_], hard: npt.NDArray[np.bool_], newest: int
 ) -> bool:
-    """Find the ELF files that differ, and all references in them.
+    """Find the ELF files that differ, and all references in what differs of them.
 
     Args:
         path: Where to keep it; the beginning of the files' names.
@@ -37,42 +42,52 @@ def look(
         Whether there are any on both sides.
     """
     found = []
-    for side, content, pages in zip(_SIDES, (old, new), (orphans, hard), strict=True):
+    for side, content, pages in zip(_SIDES, (old, new), (_around(orphans), hard), strict=True):
         parts = [part for part in find_parts(content, pages) if since(part.kind) <= newest]
         if not parts:
             return False
-        find_references(map_file(content), parts).save(_place(path, side))
+        with FileBytes(content) as data:
+            store(_place(path, side), find_references(data, parts, pages))
         found.append(parts)
     _place(path, "parts").write_bytes(pickle.dumps(found))
     return True
 
 
-@lru_cache(maxsize=1)
-def load_known(path: Path) -> Knowledge:
+@contextmanager
+def knowledge(path: Path) -> Iterator[Knowledge]:
     """What `look` found."""
-    old, new = pickle.loads(_place(path, "parts").read_bytes())  # noqa: S301 - written by this run
-    return Knowledge(old, new, *(References.load(_place(path, side)) for side in _SIDES))
+    with StoredReferences(_place(path, "old")) as old, StoredReferences(_place(path, "new")) as new:
+        yield Knowledge(*_parts(path), old, new)
 
 
 def follow(path: Path, moved: ShiftMap) -> None:
     """Put what each reference leads to into its field, in the base moved as the new content has it."""
-    known = load_known(path)
-    old = References(
-        known.old.places, known.old.biases, moved.moved(known.old.targets), known.old.rests, known.old.forms
-    )
-    for side, references in zip(_SIDES, (old, known.new), strict=True):
-        np.save(_place(path, f"{side}.words.npy"), references.words())
+    with knowledge(path) as known:
+        ours = (replace(some, targets=moved.moved(some.targets)) for some in known.old.every())
+        store_words(_place(path, "old"), ours)
+        store_words(_place(path, "new"), known.new.every())
+
+
+@contextmanager
+def followed(path: Path, old: ByteSource, new: ByteSource) -> Iterator[Pair]:
+    """Both contents as `follow` left them."""
+    with Followed(old, _place(path, "old")) as first, Followed(new, _place(path, "new")) as second:
+        yield first, second
 
 
 @lru_cache(maxsize=1)
-def load_followed(path: Path, old: Path, new: Path) -> tuple[Followed, Followed]:
-    """Both contents as `follow` left them."""
-    known = load_known(path)
-    words = [np.load(_place(path, f"{side}.words.npy"), mmap_mode="r") for side in _SIDES]
-    contents = map_file(old), map_file(new)
-    places = known.old.places, known.new.places
-    first, second = (Followed(*one) for one in zip(contents, places, words, strict=True))
-    return first, second
+def _parts(path: Path) -> tuple[list[Part], list[Part]]:
+    old, new = pickle.loads(_place(path, "parts").read_bytes())  # noqa: S301 - written by this run
+    return old, new
+
+
+def _around(pages: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """These pages, and `_NEAR` more on both sides of each."""
+    edges = np.zeros(len(pages) + 1, np.int64)
+    at = np.flatnonzero(pages)
+    np.add.at(edges, np.maximum(at - _NEAR, 0), 1)
+    np.add.at(edges, np.minimum(at + _NEAR + 1, len(pages)), -1)
+    return np.cumsum(edges)[:-1] > 0
 
 
 def _place(path: Path, name: str) -> Path:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from twinslot.image.patch import Op
-from twinslot_image.patch_pages import Bytes, Hashes, block_hashes
+from twinslot_image.patch_pages import ByteSource, Hashes, block_hashes
 from twinslot_image.patch_path import Stretch
 
 UNIT = 1024  # bytes; the smallest block of ext4
@@ -21,7 +21,7 @@ _BATCH = 4096  # units hashed at once
 Ranges = Sequence[tuple[int, int]]
 
 
-def find_moved(old: Bytes, new: Bytes, orphans: Ranges, hard: Ranges) -> list[Stretch]:
+def find_moved(old: ByteSource, new: ByteSource, orphans: Ranges, hard: Ranges) -> list[Stretch]:
     """Copies of at least `RUN_MIN` units, in the order of the new content.
 
     Args:
@@ -62,7 +62,7 @@ def without(ranges: Ranges, taken: Ranges) -> Iterator[tuple[int, int]]:
             yield at, end
 
 
-def _hashed(content: Bytes, ranges: Ranges) -> tuple[npt.NDArray[np.int64], Hashes]:
+def _hashed(content: ByteSource, ranges: Ranges) -> tuple[npt.NDArray[np.int64], Hashes]:
     places, hashes = [np.empty(0, np.int64)], [np.empty(0, np.uint64)]
     for start, end in ranges:
         for at in range(start, end // UNIT * UNIT, _BATCH * UNIT):
@@ -80,7 +80,9 @@ def _filled(distances: npt.NDArray[np.int64], sure: npt.NDArray[np.bool_]) -> np
     return distances[index]
 
 
-def _runs(old: Bytes, new: Bytes, places: npt.NDArray[np.int64], distances: npt.NDArray[np.int64]) -> Iterator[Stretch]:
+def _runs(
+    old: ByteSource, new: ByteSource, places: npt.NDArray[np.int64], distances: npt.NDArray[np.int64]
+) -> Iterator[Stretch]:
     edges = [0, *(np.flatnonzero(np.diff(distances)) + 1).tolist(), len(distances)]
     for first, last in itertools.pairwise(edges):
         distance, start = int(distances[first]), int(places[first])
@@ -88,9 +90,16 @@ def _runs(old: Bytes, new: Bytes, places: npt.NDArray[np.int64], distances: npt.
         end = min(int(places[last - 1]) + UNIT, (len(old) - distance) // UNIT * UNIT)
         if end - start < RUN_MIN * UNIT:
             continue
-        same = new[start:end] == old[start + distance : end + distance]
-        equal = np.concatenate(([False], same.reshape(-1, UNIT).all(1), [False]))
+        equal = np.concatenate(([False], *_equal_units(old, new, start, end, distance), [False]))
         turns = np.flatnonzero(np.diff(equal.astype(np.int8)))
         for begin, stop in zip(turns[::2].tolist(), turns[1::2].tolist(), strict=True):
             if stop - begin >= RUN_MIN:
                 yield Stretch(start + begin * UNIT, start + stop * UNIT, Op.COPY, distance)
+
+
+def _equal_units(
+    old: ByteSource, new: ByteSource, start: int, end: int, distance: int
+) -> Iterator[npt.NDArray[np.bool_]]:
+    for at in range(start, end, _BATCH * UNIT):
+        stop = min(at + _BATCH * UNIT, end)
+        yield (new[at:stop] == old[at + distance : stop + distance]).reshape(-1, UNIT).all(1)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -15,16 +18,47 @@ Bytes = npt.NDArray[np.uint8]
 Hashes = npt.NDArray[np.uint64]
 
 
-def map_file(path: Path) -> Bytes:
-    """A file as an array that is read when it is touched."""
-    return np.memmap(path, dtype=np.uint8, mode="r")
+class ByteSource(Protocol):
+    """Bytes of a payload, as they are or with references made comparable."""
+
+    def __getitem__(self, part: slice, /) -> Bytes:
+        """A part, in bytes."""
+        ...
+
+    def __len__(self) -> int:
+        """Bytes."""
+        ...
+
+
+class FileBytes:
+    """A file, of which each part is read when it is asked for, and kept by nobody.
+
+    Read, not mapped: what was once touched of a map stays, as memory of this process, so a map of an image takes as
+    much as the image.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb", buffering=0)
+        self._size = os.fstat(self._file.fileno()).st_size
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, part: slice) -> Bytes:
+        start, stop, _ = part.indices(self._size)
+        return np.frombuffer(os.pread(self._file.fileno(), max(stop - start, 0), start), np.uint8)
 
 
 def read_blocks(path: Path, start: int, end: int, block: int, more: int = 0) -> Iterator[tuple[int, Bytes]]:
-    """(offset, content) of a part of a file, block by block, each with `more` bytes of the next one.
-
-    Read, not mapped: a map of the whole file would count as memory of this process.
-    """
+    """(offset, content) of a part of a file, block by block, each with `more` bytes of the next one."""
     with path.open("rb") as file:
         for at in range(start, end, block):
             file.seek(at)
@@ -56,6 +90,16 @@ def runs(mask: npt.NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
     yield from zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
 
 
+def byte_runs(pages: npt.NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
+    """(start, end) in bytes of each run of pages."""
+    return ((first * PAGE, end * PAGE) for first, end in runs(pages))
+
+
+def touches(pages: npt.NDArray[np.bool_], start: int, end: int) -> bool:
+    """Whether bytes from `start` to `end` lie in one of some pages."""
+    return bool(pages[start // PAGE : -(-end // PAGE)].any())
+
+
 class PageMap:
     """Where each page of the new payload stands in the old one, and which pages are in one of the two only."""
 
@@ -69,14 +113,13 @@ class PageMap:
         """Whether a page of the new payload is all zeros."""
         return bool(self._new[page] == 0)
 
-    def distances(self, pages: Sequence[int]) -> dict[int, int]:
-        """For each page that the old payload has: bytes from it to its source. Changes as seldom as possible."""
+    def distances(self, pages: Iterable[int]) -> Iterator[tuple[int, int]]:
+        """Each page that the old payload has, and bytes from it to its source, which change as seldom as possible."""
         if not len(self._old):
-            return {}
+            return
         known, first, counts = np.unique(self._old, return_index=True, return_counts=True)
         place = np.minimum(np.searchsorted(known, self._new), len(known) - 1)
-        where, single = first[place].tolist(), (~self.hard & (counts[place] == 1)).tolist()
-        found: dict[int, int] = {}
+        where, single = first[place], ~self.hard & (counts[place] == 1)
         distance = 0
         for page in pages:
             if self.hard[page]:
@@ -84,11 +127,10 @@ class PageMap:
             if not self._stands_at(page, page + distance):
                 # Of many equal pages the one whose neighbours fit: the next page with a single source shows it.
                 ahead = (near for near in range(page, min(page + 4, len(self._new))) if single[near])
-                guesses = (where[near] - near for near in ahead)
+                guesses = (int(where[near]) - near for near in ahead)
                 fitting = (guess for guess in guesses if self._stands_at(page, page + guess))
-                distance = next(fitting, where[page] - page)
-            found[page] = distance * PAGE
-        return found
+                distance = next(fitting, int(where[page]) - page)
+            yield page, distance * PAGE
 
     def _stands_at(self, page: int, source: int) -> bool:
         return 0 <= source < len(self._old) and bool(self._old[source] == self._new[page])

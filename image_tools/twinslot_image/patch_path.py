@@ -9,13 +9,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from twinslot.image.patch import Op
-from twinslot_image.patch_pages import Bytes, as_words
+from twinslot_image.patch_pages import ByteSource, as_words
 
 BLOCK = 8  # bytes decided together: two instructions
 BATCH = 32  # spans that walk together; bounds the memory
@@ -32,19 +31,7 @@ Costs = npt.NDArray[np.int32]
 Spans = Sequence[tuple[int, int]]
 
 
-class ComparedContent(Protocol):
-    """Bytes of a payload, as they are or with references made comparable."""
-
-    def __getitem__(self, part: slice, /) -> Bytes:
-        """A part, in bytes."""
-        ...
-
-    def __len__(self) -> int:
-        """Bytes."""
-        ...
-
-
-Pair = tuple[ComparedContent, ComparedContent]  # of the base and of the new content
+Pair = tuple[ByteSource, ByteSource]  # of the base and of the new content
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +63,7 @@ def no_counts() -> npt.NDArray[np.int64]:
     return np.zeros(1 << _HASH_BITS, np.int64)
 
 
-def count_words(old: Bytes, new: Bytes, stretches: Sequence[Stretch]) -> npt.NDArray[np.int64]:
+def count_words(old: ByteSource, new: ByteSource, stretches: Sequence[Stretch]) -> npt.NDArray[np.int64]:
     """How often each residual word comes, by its hash."""
     counts = no_counts()
     for stretch in stretches:
@@ -93,14 +80,19 @@ def learn_costs(counts: npt.NDArray[np.int64]) -> Costs:
     return np.where(counts > 2, np.minimum(bits, UNKNOWN), UNKNOWN).astype(np.int32)
 
 
-def residual_words(old: ComparedContent, new: ComparedContent, stretch: Stretch) -> npt.NDArray[np.uint32]:
+def residual_words(old: ByteSource, new: ByteSource, stretch: Stretch) -> npt.NDArray[np.uint32]:
     """New words minus old ones, modulo 2^32; the length is a multiple of four."""
     source = old[stretch.start + stretch.distance : stretch.end + stretch.distance]
     return as_words(new[stretch.start : stretch.end]) - as_words(source)
 
 
 def choose(
-    old: Bytes, new: Bytes, spans: Spans, distances: Sequence[list[int]], costs: Costs, followed: Pair | None = None
+    old: ByteSource,
+    new: ByteSource,
+    spans: Spans,
+    distances: Sequence[list[int]],
+    costs: Costs,
+    followed: Pair | None = None,
 ) -> list[list[Stretch]]:
     """The cheapest stretches for each span, whose length is a multiple of `BLOCK`.
 
@@ -117,8 +109,7 @@ def choose(
     pairs = [(old, new)] if followed is None else [(old, new), followed]
     for start in range(0, len(order), BATCH):
         chosen = order[start : start + BATCH]
-        table = _cost_table(pairs, [spans[i] for i in chosen], [distances[i] for i in chosen], costs)
-        paths = _walk(table)
+        paths = _walk(_cost_table(pairs, [spans[i] for i in chosen], [distances[i] for i in chosen], costs))
         for column, i in enumerate(chosen):
             blocks = (spans[i][1] - spans[i][0]) // BLOCK
             out[i] = list(_stretches(old, new, spans[i], distances[i], paths[:blocks, column]))
@@ -179,7 +170,7 @@ def _walk(table: Costs) -> npt.NDArray[np.int16]:
 
 
 def _stretches(
-    old: Bytes, new: Bytes, span: tuple[int, int], distances: list[int], path: npt.NDArray[np.int16]
+    old: ByteSource, new: ByteSource, span: tuple[int, int], distances: list[int], path: npt.NDArray[np.int16]
 ) -> Iterator[Stretch]:
     cuts = [0, *(np.flatnonzero(np.diff(path)) + 1).tolist(), len(path)]
     for first, last in itertools.pairwise(cuts):

@@ -17,6 +17,7 @@ from typing import Any
 from twinslot.core.errors import DeviceError
 from twinslot_image.stop import SIGNALS
 
+_AHEAD = 8  # results for each process that may wait for an earlier one
 Map = Callable[[Callable[..., Any], Sequence[Any]], Iterator[Any]]
 
 
@@ -57,7 +58,7 @@ def _map(connections: Sequence[Connection], function: Callable[..., Any], tasks:
     idle = list(connections)
     for number in range(len(tasks)):
         while number not in results:
-            while idle and following < len(tasks):
+            while idle and following < min(len(tasks), number + len(connections) * _AHEAD):
                 busy[idle[-1]] = following
                 idle.pop().send((function, tasks[following]))
                 following += 1

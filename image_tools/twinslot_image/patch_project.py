@@ -12,11 +12,11 @@ import numpy as np
 from twinslot.image.patch import Op
 from twinslot.image.projection import PART, SHIFTS_MAX, TABLES, Projection, since
 from twinslot.image.wire_patch import PLAIN_VERSION, PROJECTION_MAX, build_varints, from_signed
-from twinslot_image.patch_pages import Bytes, as_words
+from twinslot_image.patch_pages import ByteSource, as_words
 from twinslot_image.patch_path import GroupRecipe, Stretch, residual_words
-from twinslot_image.patch_references import References
 from twinslot_image.patch_sections import Part
-from twinslot_image.patch_shifts import ShiftMap, fit, pair_up
+from twinslot_image.patch_shifts import Samples, ShiftMap, fit, pair_up
+from twinslot_image.patch_store import StoredReferences
 
 WORDS_MIN = 6  # that an area must put right to be there; it takes some ten bytes
 _AREA_BYTES = 24  # at most, of one area as varints that are met here
@@ -28,8 +28,14 @@ class Knowledge:
 
     old_parts: Sequence[Part]
     new_parts: Sequence[Part]
-    old: References
-    new: References
+    old: StoredReferences
+    new: StoredReferences
+
+    def samples(self, stretches: Sequence[Stretch]) -> Samples:
+        """What references in additions say of where everything moved, which stand in the order of the new content."""
+        sources = [(one.start + one.distance, one.end + one.distance) for one in stretches]
+        places = [(one.start, one.end) for one in stretches]
+        return pair_up(self.old.references(sources), self.new.references(places), stretches)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +74,7 @@ class Projected:
     version: int
 
 
-def project(known: Knowledge, old: Bytes, new: Bytes, groups: Sequence[GroupRecipe]) -> Projected:
+def project(known: Knowledge, old: ByteSource, new: ByteSource, groups: Sequence[GroupRecipe]) -> Projected:
     """Predict what pays.
 
     Args:
@@ -82,7 +88,8 @@ def project(known: Knowledge, old: Bytes, new: Bytes, groups: Sequence[GroupReci
     areas = list(_areas(known, stretches))
     if not areas:
         return Projected(b"", b"", raw, PLAIN_VERSION)
-    shifts = fit(pair_up(known.old, known.new, stretches), SHIFTS_MAX)
+    samples = known.samples(stretches)
+    shifts = fit(samples, SHIFTS_MAX)
     while areas:
         made = _residual(areas, shifts, old, new, stretches)
         paying = _paying(areas, stretches, raw, made)
@@ -90,7 +97,7 @@ def project(known: Knowledge, old: Bytes, new: Bytes, groups: Sequence[GroupReci
             encoded = _encoded(areas)
             if len(encoded) + len(shifts.encoded()) <= PROJECTION_MAX:
                 return Projected(encoded, shifts.encoded(), made, max(since(area.kind) for area in areas))
-            shifts = fit(pair_up(known.old, known.new, stretches), len(shifts.shifts) // 2)
+            shifts = fit(samples, len(shifts.shifts) // 2)
             paying = paying[: (PROJECTION_MAX // 2) // _AREA_BYTES]
         areas = paying
     return Projected(b"", b"", raw, PLAIN_VERSION)
@@ -137,7 +144,7 @@ def _encoded(areas: Sequence[AreaRun]) -> bytes:
 
 
 def _residual(
-    areas: Sequence[AreaRun], shifts: ShiftMap, old: Bytes, new: Bytes, stretches: Sequence[Stretch]
+    areas: Sequence[AreaRun], shifts: ShiftMap, old: ByteSource, new: ByteSource, stretches: Sequence[Stretch]
 ) -> bytes:
     """As a device will see it: its own code predicts."""
     device, out = Projection(_encoded(areas), shifts.encoded()), bytearray()

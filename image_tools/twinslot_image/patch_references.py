@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from twinslot_image.patch_pages import Bytes
+from twinslot_image.patch_pages import ByteSource
 from twinslot_image.patch_sections import Part
 
 Numbers = npt.NDArray[np.int64]
@@ -39,10 +38,10 @@ class References:
     rests: npt.NDArray[np.uint32]
     forms: npt.NDArray[np.uint8]
 
-    def between(self, start: int, end: int) -> slice:
-        """Those whose word lies between two places."""
-        first, last = np.searchsorted(self.places, (start, max(start, end - 3)))
-        return slice(int(first), int(last))
+    def between(self, start: int, end: int) -> References:
+        """Those whose word begins between two places."""
+        first, last = np.searchsorted(self.places, (start, end))
+        return References(*(getattr(self, name)[first:last] for name in References.__slots__))
 
     def words(self) -> npt.NDArray[np.uint32]:
         """Each word with its field made anew from the target's address."""
@@ -64,37 +63,6 @@ class References:
         out |= np.where(low, ((target & 4095) >> scale) << 10, 0)
         return out.astype(np.uint32)
 
-    def save(self, path: Path) -> None:
-        """For `load`."""
-        for name in References.__slots__:
-            np.save(f"{path}.{name}.npy", getattr(self, name))
-
-    @staticmethod
-    def load(path: Path) -> References:
-        """What was saved, read when it is touched."""
-        return References(*(np.load(f"{path}.{name}.npy", mmap_mode="r") for name in References.__slots__))
-
-
-class Followed:
-    """A payload in which each word that refers to something has the address of that in its field."""
-
-    def __init__(self, content: Bytes, places: Numbers, words: npt.NDArray[np.uint32]) -> None:
-        """The content, sorted places of words, and what stands there instead."""
-        self._content, self._places, self._words = content, places, words
-
-    def __len__(self) -> int:
-        return len(self._content)
-
-    def __getitem__(self, part: slice) -> Bytes:
-        start, stop, _ = part.indices(len(self._content))
-        data = np.array(self._content[start:stop])
-        first, last = np.searchsorted(self._places, (start, start + max(len(data) - 3, 0)))
-        at = self._places[first:last] - start
-        words = self._words[first:last]
-        for byte in range(4):
-            data[at + byte] = words >> np.uint32(8 * byte) & np.uint32(255)
-        return data
-
 
 def join_references(found: Sequence[References]) -> References:
     """Of several, sorted."""
@@ -105,7 +73,7 @@ def join_references(found: Sequence[References]) -> References:
     return References(*(column[order] for column in columns))
 
 
-def words_of(content: Bytes, part: Part, kind: str, size: int = 4) -> tuple[int, Numbers]:
+def words_of(content: ByteSource, part: Part, kind: str, size: int = 4) -> tuple[int, Numbers]:
     """The first place that is a multiple of four (in an entry: of its words), and the words from there on."""
     skip = -(part.start - (part.origin if size == 8 else 0)) % size
     count = max(part.end - part.start - skip, 0) // size

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from twinslot.core.errors import ImageError, RefusedError
 from twinslot_image.elf import ELF_MAGIC, Layout, Section, read_layout
 from twinslot_image.fs_tree import Extent, FileSystemImage, Node, Tree, open_node
-from twinslot_image.patch_pages import PAGE, map_file
+from twinslot_image.patch_pages import PAGE, ByteSource, FileBytes, read_blocks, touches
 from twinslot_image.rootfs import open_tree
 
 ARM64, ARM, THUMB, X86, RELATIVE, INDEX = 0, 1, 2, 3, 4, 5  # kinds of areas, docs/patch-format.md section 6.2
@@ -27,6 +27,7 @@ POINTERS64, RELA64, SYMBOLS64 = 6, 7, 8
 POINTERS32, REL32, SYMBOLS32 = 9, 10, 11
 _LOOSE_MAX = 1 << 30  # bytes of a file that is found without a file system
 _VOTERS = 256  # words that are taken for instructions of one set
+_BLOCK = 4 * 1024 * 1024  # bytes read at once; a multiple of a page, and of what `_VOTERS` take
 _FRAME_GAP = 64  # bytes at most between `.eh_frame_hdr` and `.eh_frame`, for alignment
 
 
@@ -51,7 +52,7 @@ class Part:
 
 
 def find_parts(path: Path, pages: npt.NDArray[np.bool_]) -> list[Part]:
-    """The parts of all ELF files that lie in one of these pages at least; sorted, none overlapping.
+    """The parts of ELF files that lie in one of these pages at least; sorted, none overlapping.
 
     Args:
         path: Of the payload.
@@ -60,13 +61,14 @@ def find_parts(path: Path, pages: npt.NDArray[np.bool_]) -> list[Part]:
     found, end = list[Part](), 0
     if not pages.any():
         return found
-    with path.open("rb") as file:
-        image, whole = FileSystemImage(file, str(path)), map_file(path)
+    with path.open("rb") as file, FileBytes(path) as whole:
+        image = FileSystemImage(file, str(path))
         for node in _files(image, path, pages):
             with open_node(image, node) as content:
                 layout = read_layout(content)
             if layout is not None:
-                found += _split(whole, _parts(layout, [span for span in node.spans if span.at is not None]))
+                parts = _parts(layout, [span for span in node.spans if span.at is not None])
+                found += _split(whole, (part for part in parts if touches(pages, part.start, part.end)))
     found.sort()
     kept = list[Part]()
     for part in found:
@@ -77,13 +79,12 @@ def find_parts(path: Path, pages: npt.NDArray[np.bool_]) -> list[Part]:
 
 
 def _files(image: FileSystemImage, path: Path, pages: npt.NDArray[np.bool_]) -> Iterator[Node]:
-    content = map_file(path)
-    begins = _magic_pages(content)
+    begins = _magic_pages(path)
     try:
         tree = open_tree(image)
         for node in _regular(tree):
             spans = [span for span in node.spans if span.at is not None]
-            if spans and spans[0].start == 0 and spans[0].at in begins and any(_touches(span, pages) for span in spans):
+            if spans and spans[0].start == 0 and spans[0].at in begins and any(_touched(span, pages) for span in spans):
                 yield node
     except (ImageError, RefusedError):
         for at in sorted(begins):
@@ -92,12 +93,12 @@ def _files(image: FileSystemImage, path: Path, pages: npt.NDArray[np.bool_]) -> 
                 yield Node(0, stat.S_IFREG, size, (Extent(0, size, at),))
 
 
-def _magic_pages(content: npt.NDArray[np.uint8]) -> set[int]:
-    whole = len(content) // PAGE * PAGE
-    hits = np.ones(whole // PAGE, np.bool_)
-    for offset, byte in enumerate(ELF_MAGIC):
-        hits &= content[offset:whole:PAGE] == byte
-    return set((np.flatnonzero(hits) * PAGE).tolist())
+def _magic_pages(path: Path) -> set[int]:
+    magic, found = np.frombuffer(ELF_MAGIC, np.uint8), set[int]()
+    for at, data in read_blocks(path, 0, path.stat().st_size // PAGE * PAGE, _BLOCK):
+        hits = (data.reshape(-1, PAGE)[:, : len(magic)] == magic).all(1)
+        found.update((at + np.flatnonzero(hits) * PAGE).tolist())
+    return found
 
 
 def _regular(tree: Tree) -> Iterator[Node]:
@@ -108,9 +109,9 @@ def _regular(tree: Tree) -> Iterator[Node]:
             yield found.node
 
 
-def _touches(span: Extent, pages: npt.NDArray[np.bool_]) -> bool:
+def _touched(span: Extent, pages: npt.NDArray[np.bool_]) -> bool:
     assert span.at is not None
-    return bool(pages[span.at // PAGE : -(-(span.at + span.length) // PAGE)].any())
+    return touches(pages, span.at, span.at + span.length)
 
 
 def _parts(layout: Layout, spans: list[Extent]) -> Iterator[Part]:
@@ -134,7 +135,7 @@ def _parts(layout: Layout, spans: list[Extent]) -> Iterator[Part]:
             yield Part(start, start + last - first, kind, bias, start - skipped)
 
 
-def _split(content: npt.NDArray[np.uint8], parts: Iterator[Part]) -> Iterator[Part]:
+def _split(content: ByteSource, parts: Iterator[Part]) -> Iterator[Part]:
     """Code for EM_ARM by its two sets of instructions: most words of A32 begin with the condition "always"."""
     for part in parts:
         if part.kind != THUMB:
@@ -142,14 +143,19 @@ def _split(content: npt.NDArray[np.uint8], parts: Iterator[Part]) -> Iterator[Pa
             continue
         first = part.start + -part.start % 4
         last = max(part.end - part.end % 4, first)
-        always = content[first:last][3::4] >> 4 == 14
-        votes = np.add.reduceat(always, np.arange(0, len(always), _VOTERS)) if len(always) else np.zeros(1)
+        votes = np.concatenate(list(_votes(content, first, last))) if last > first else np.zeros(1)
         kinds = np.where(votes > _VOTERS * 2 // 5, ARM, THUMB)
         cuts = [0, *(np.flatnonzero(np.diff(kinds)) + 1).tolist(), len(kinds)]
         for begin, end in pairwise(cuts):
             start = part.start if begin == 0 else first + 4 * _VOTERS * begin
             stop = part.end if end == len(kinds) else first + 4 * _VOTERS * end
             yield Part(start, stop, int(kinds[begin]), part.bias, part.origin)
+
+
+def _votes(content: ByteSource, first: int, last: int) -> Iterator[npt.NDArray[np.int64]]:
+    for at in range(first, last, _BLOCK):
+        always = content[at : min(at + _BLOCK, last)][3::4] >> 4 == 14
+        yield np.add.reduceat(always, np.arange(0, len(always), _VOTERS), dtype=np.int64)
 
 
 def _kind(layout: Layout, section: Section) -> int | None:

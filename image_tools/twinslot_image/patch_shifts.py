@@ -80,7 +80,7 @@ def pair_up(old: References, new: References, stretches: Sequence[Stretch]) -> S
     starts, ends, distances = (
         np.array([getattr(stretch, name) for stretch in stretches], np.int64) for name in ("start", "end", "distance")
     )
-    there = np.arange(len(new.places))[new.between(int(starts[0]), int(ends[-1]))]
+    there = np.arange(len(new.places))
     inside = np.searchsorted(starts, new.places[there], side="right") - 1
     good = (inside >= 0) & (new.places[there] + 4 <= ends[np.maximum(inside, 0)])
     there, inside = there[good], inside[good]

@@ -1,10 +1,10 @@
-"""The heavy steps of making a patch, each a function that any process can do: files are mapped, nothing is copied."""
+"""The heavy steps of making a patch, each a function that any process can do, which reads what it needs."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,11 +16,12 @@ import numpy.typing as npt
 from twinslot.image.patch import Op
 from twinslot_image.patch_encode import EncodedPiece, Form, encode, estimate
 from twinslot_image.patch_index import Index, candidates
-from twinslot_image.patch_known import load_followed, load_known
-from twinslot_image.patch_pages import map_file
+from twinslot_image.patch_known import followed, knowledge
+from twinslot_image.patch_pages import FileBytes
 from twinslot_image.patch_path import Costs, GroupRecipe, Pair, Spans, Stretch, choose, count_words, flat_costs
 from twinslot_image.patch_pool import Map, process_pool
-from twinslot_image.patch_shifts import Samples, pair_up
+from twinslot_image.patch_project import Knowledge
+from twinslot_image.patch_shifts import Samples
 
 WORKERS_MAX = 8
 ALONE_BELOW = 2 * 1024 * 1024  # bytes of work that are done before a process has started
@@ -60,35 +61,50 @@ class FirstPass:
 
 def first_pass(space: Workspace, spans: Spans) -> FirstPass:
     """Find candidates, and choose among them without knowing what residuals cost."""
-    old, new = map_file(space.old), map_file(space.new)
     indexes = [Index(path, bits) for path, bits in space.indexes]
-    distances = [candidates(new, span, indexes, space.limit) for span in spans]
-    chosen = [one for span in choose(old, new, spans, distances, flat_costs()) for one in span]
-    known = load_known(space.known) if space.known else None
-    additions = [one for one in chosen if one.op is Op.ADD]
-    samples = pair_up(known.old, known.new, additions) if known else Samples.joined([])
-    return FirstPass(distances, count_words(old, new, chosen), samples)
+    with _contents(space) as (old, new), _knowledge(space) as known:
+        distances = [candidates(new, span, indexes, space.limit) for span in spans]
+        chosen = [one for span in choose(old, new, spans, distances, flat_costs()) for one in span]
+        additions = [one for one in chosen if one.op is Op.ADD]
+        samples = known.samples(additions) if known else Samples.joined([])
+        return FirstPass(distances, count_words(old, new, chosen), samples)
 
 
 def second_pass(space: Workspace, task: tuple[Spans, list[list[int]], Costs]) -> list[list[Stretch]]:
     """Choose again, knowing."""
-    return choose(map_file(space.old), map_file(space.new), *task, _followed(space))
+    with _contents(space) as sides, _followed(space, sides) as moved:
+        spans, distances, costs = task
+        return choose(*sides, spans, distances, costs, moved)
 
 
 def measure(space: Workspace, groups: Sequence[GroupRecipe]) -> list[int]:
     """About how many bytes each group will take."""
-    old, new = _followed(space) or (map_file(space.old), map_file(space.new))
-    return [estimate(old, new, group) for group in groups]
+    with _contents(space) as sides, _followed(space, sides) as moved:
+        return [estimate(*(moved or sides), group) for group in groups]
 
 
 def pack_piece(space: Workspace, groups: Sequence[GroupRecipe]) -> list[EncodedPiece]:
     """One piece, or several."""
-    sides = map_file(space.old), map_file(space.new)
-    return encode(sides, load_known(space.known) if space.known else None, groups, space.form)
+    with _contents(space) as sides, _knowledge(space) as known:
+        return encode(sides, known, groups, space.form)
 
 
-def _followed(space: Workspace) -> Pair | None:
-    return load_followed(space.known, space.old, space.new) if space.known else None
+@contextmanager
+def _contents(space: Workspace) -> Iterator[Pair]:
+    with FileBytes(space.old) as old, FileBytes(space.new) as new:
+        yield old, new
+
+
+@contextmanager
+def _knowledge(space: Workspace) -> Iterator[Knowledge | None]:
+    with knowledge(space.known) if space.known else nullcontext() as known:
+        yield known
+
+
+@contextmanager
+def _followed(space: Workspace, sides: Pair) -> Iterator[Pair | None]:
+    with followed(space.known, *sides) if space.known else nullcontext() as moved:
+        yield moved
 
 
 @contextmanager
