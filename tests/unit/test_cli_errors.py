@@ -107,7 +107,7 @@ def test_several_refusals_stand_one_on_a_line_with_their_hints(
 @pytest.mark.parametrize(
     ("error", "exit_status", "sentence"),
     [
-        (KeyError("slot"), 1, "twinslot: a fault in the program: found 'KeyError('slot')'"),
+        (KeyError("slot"), 1, "twinslot: a fault in the program: found \"KeyError('slot')\""),
         (PermissionError(13, "Permission denied", "/dev/x"), 6, "twinslot: '/dev/x' cannot be used: found 'Permission"),
         (KeyboardInterrupt(), 130, "twinslot: interrupted"),
         (MemoryError(), 6, "twinslot: there is not enough memory"),

@@ -60,10 +60,10 @@ class TwinslotError(Exception):
     def __str__(self) -> str:
         text = self.message
         if self.expected is not None:
-            text += f": expected '{self.expected}'"
-            text += f", found '{self.found}'" if self.found is not None else ""
+            text += f": expected {in_quotes(self.expected)}"
+            text += f", found {in_quotes(self.found)}" if self.found is not None else ""
         elif self.found is not None:
-            text += f": found '{self.found}'"
+            text += f": found {in_quotes(self.found)}"
         return text + (f" (hint: {self.hint})" if self.hint else "")
 
     def as_dict(self) -> dict[str, object]:
@@ -101,6 +101,11 @@ class TwinslotError(Exception):
         )
         error.code = code or error.code
         return error
+
+
+def in_quotes(text: str) -> str:
+    """A value in a sentence: in single quotes, in double ones if it has single quotes itself."""
+    return f'"{text}"' if "'" in text and '"' not in text else f"'{text}'"
 
 
 def _words(found: object) -> str:

@@ -325,8 +325,8 @@ def _as_text(value: object) -> str:
 def _error(fields: Mapping[str, Any]) -> str:
     expected, found, hint = (fields.get(name) for name in ("expected", "found", "hint"))
     text = str(fields["message"])
-    text += f", expected '{expected}'" if expected else ""
-    text += f", found '{found}'" if found else ""
+    text += f", expected {errors.in_quotes(str(expected))}" if expected else ""
+    text += f", found {errors.in_quotes(str(found))}" if found else ""
     return text + (f"; hint: {hint}" if hint else "")
 
 
