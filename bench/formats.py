@@ -12,6 +12,7 @@ for each file that changed. `--report FILE` keeps all of it as JSON, with the pa
 from __future__ import annotations
 
 import argparse
+import hashlib
 import itertools
 import json
 import sys
@@ -149,6 +150,12 @@ def packages_changed(facts: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     }
 
 
+def _list_of(packages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """How many there are, and the SHA-256 of their names, versions and digests, a line for each: a whole side."""
+    text = "".join(f"{package['name']} {package['version']} {package['sha256']}\n" for package in packages)
+    return {"count": len(packages), "sha256": hashlib.sha256(text.encode()).hexdigest()}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the table, row by row, and that of the rivals; 1 if a pair is missing."""
     arguments = _parser().parse_args(argv)
@@ -200,12 +207,11 @@ def _tell(pair: Pair, name: str, updates: str, arguments: argparse.Namespace) ->
                 sys.stdout.flush()
                 rows.append(row)
         others = [asdict(row) for row in rivals(pair, folder)] if arguments.rivals else []
-    changed = packages_changed(pair.facts)
     return {
         "pair": name,
         "updates": updates,
-        "packages": {side: len(found) for side, found in pair.facts["packages"].items()},
-        "changed": changed,
+        "packages": {side: _list_of(found) for side, found in pair.facts["packages"].items()},
+        "changed": packages_changed(pair.facts),
         "formats": [asdict(row) for row in rows],
         "rivals": others,
     }

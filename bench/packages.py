@@ -63,6 +63,10 @@ class Updates:
 
 _LATER: Final = f"{SUITE}-updates"  # holds what could not wait for a point release; keeps it when the release has newer
 UPDATE: Final = "security"
+UPDATES_HELP: Final = (
+    "the two sides: 'security', the release and all its updates; 'suite', the release and its own updates; "
+    "'point', what that archive held before the point release, and the point release; 'unstable', testing and unstable"
+)
 UPDATES: Final = {
     "security": Updates((SUITE,), (SUITE, _LATER, f"{SUITE}-security")),  # both archives' updates
     "suite": Updates((SUITE,), (SUITE, _LATER)),  # those of the suite alone

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.filesystem import EPOCH, bytes_in_use, erofs, ext4
-from bench.packages import ARCHITECTURE, ARCHITECTURES, FULL, QUICK, UPDATE, UPDATES, Archive, Package
+from bench.packages import ARCHITECTURE, ARCHITECTURES, FULL, QUICK, UPDATE, UPDATES, UPDATES_HELP, Archive, Package
 from twinslot_lab.cache import cached, fingerprint
 from twinslot_lab.command import BUILD, run
 from twinslot_lab.errors import BuildError
@@ -152,7 +152,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("directory", type=Path, metavar="DIR")
     parser.add_argument("--quick", action="store_true", help="a smaller set of packages")
     parser.add_argument("--architecture", choices=ARCHITECTURES, default=ARCHITECTURE, help="of the packages")
-    parser.add_argument("--updates", choices=UPDATES, default=UPDATE, help="that the newer image has")
+    parser.add_argument("--updates", choices=UPDATES, default=UPDATE, help=UPDATES_HELP)
     arguments = parser.parse_args(argv)
     try:
         pairs = make_pairs(quick=arguments.quick, architecture=arguments.architecture, updates=arguments.updates)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import add, gt
 
 from twinslot.image.codec import Encoder
 from twinslot.image.lzma2 import CONTROL_WINDOW, PRESET_BEST, VARINTS, WIDE_WINDOW, pack
-from twinslot.image.replaced import Op, PlacedOp, replaced_runs
+from twinslot.image.replaced import REPLACED_MAX, Op, PlacedOp, replaced_runs
 from twinslot.image.wire_patch import (
     CONTROL_MAX,
     PATCH_VERSION,
@@ -116,9 +118,12 @@ def contents_of(old: ByteSource, new: ByteSource, groups: Sequence[GroupRecipe])
 
 def replaced_of(old: ByteSource, groups: Sequence[GroupRecipe]) -> bytes:
     """What the literals of a piece may repeat of the base (section 5.1)."""
-    stretches = (one for group in groups for one in group.stretches)
-    ops = (PlacedOp(one.op, one.end - one.start, one.start + one.distance) for one in stretches)
-    return b"".join(old[start : start + size].tobytes() for start, size in replaced_runs(ops, len(old)))
+    return b"".join(old[start : start + size].tobytes() for start, size in replaced_runs(_placed(groups), len(old)))
+
+
+def _placed(groups: Sequence[GroupRecipe]) -> Iterator[PlacedOp]:
+    for one in (one for group in groups for one in group.stretches):
+        yield PlacedOp(one.op, one.end - one.start, one.start + one.distance)
 
 
 def estimate(old: ByteSource, new: ByteSource, group: GroupRecipe) -> int:
@@ -128,18 +133,20 @@ def estimate(old: ByteSource, new: ByteSource, group: GroupRecipe) -> int:
     return int(len(Encoder(1).encode(data)) / _ESTIMATE) if data else 0
 
 
-def cut(groups: Sequence[GroupRecipe], estimates: Sequence[int], group_size: int) -> Iterator[list[GroupRecipe]]:
-    """Pieces of about `PIECE_AIM` bytes."""
-    piece, stored, content, control = list[GroupRecipe](), 0, 0, 0
-    aim = max(PIECE_AIM, group_size)
+def cut(groups: Sequence[GroupRecipe], estimates: Sequence[int], form: Form) -> Iterator[list[GroupRecipe]]:
+    """Pieces of about `PIECE_AIM` bytes, whose literals do not replace more than may stand in for them."""
+    limits = max(PIECE_AIM, form.group_size), PIECE_PLAIN_MAX, CONTROL_MAX, REPLACED_MAX
+    piece, sums = list[GroupRecipe](), (0, 0, 0, 0)
     for group, size in zip(groups, estimates, strict=True):
         ops = sum(map(len, control_of([group])))
-        full = stored + size > aim or content + group.length > PIECE_PLAIN_MAX or control + ops > CONTROL_MAX
-        if piece and full:
+        replaced = sum(length for _, length in replaced_runs(_placed([group]), sys.maxsize))
+        own = size, group.length, ops, replaced if form.newest >= PATCH_VERSION else 0
+        with_it = tuple(map(add, sums, own))
+        if piece and any(map(gt, with_it, limits)):
             yield piece
-            piece, stored, content, control = [], 0, 0, 0
+            piece, with_it = [], own
         piece.append(group)
-        stored, content, control = stored + size, content + group.length, control + ops
+        sums = with_it
     if piece:
         yield piece
 

@@ -77,7 +77,7 @@ def _pack(space: Workspace, recipes: Iterator[GroupRecipe], run: Map, packing: _
     while groups := list(_some(recipes)):
         batches = [groups[at : at + _BATCH] for at in range(0, len(groups), _BATCH)]
         sizes += itertools.chain.from_iterable(run(bound(measure, space), batches))
-        *pieces, rest = cut(rest + groups, sizes, space.form.group_size)
+        *pieces, rest = cut(rest + groups, sizes, space.form)
         sizes = sizes[len(sizes) - len(rest) :]
         yield from _packed(space, pieces, run, packing)
     yield from _packed(space, [rest], run, packing)

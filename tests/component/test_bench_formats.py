@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 from bench import formats
-from bench.files import RIVALS
-from bench.formats import FORMATS, measure, packages_changed
+from bench.files import RIVALS, RivalSum
+from bench.formats import FORMATS, FormatSize, measure, packages_changed
 from bench.packages import TRIES, prefer, update_lists
 from bench.pairs import Pair
 from rootfs_samples import make_ext4, make_tree
 from twinslot_lab.command import run
 from twinslot_lab.errors import BuildError
 
-pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[2]
 
 
 def a_package(name: str, version: str) -> dict[str, object]:
@@ -44,6 +44,7 @@ def a_pair(folder: Path) -> Pair:
     return Pair("security", folder, FACTS)
 
 
+@pytest.mark.slow
 def test_a_pair_has_a_row_for_each_format_and_each_says_what_it_really_is(tmp_path: Path) -> None:
     (tmp_path / "work").mkdir()
     rows = list(measure(a_pair(tmp_path), 65_536, tmp_path / "work", name="arm64", updates="suite"))
@@ -66,6 +67,7 @@ def test_packages_are_told_by_what_each_side_has(tmp_path: Path) -> None:
     assert found["new"]["old"] is None
 
 
+@pytest.mark.slow
 def test_the_rivals_stand_in_a_table_of_their_own_and_the_report_names_the_packages(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -81,9 +83,23 @@ def test_the_rivals_stand_in_a_table_of_their_own_and_the_report_names_the_packa
     assert [line.split(" | ")[3] for line in second.splitlines()[2:]] == ["the image"] + ["1 files"] * len(RIVALS)
     (told,) = json.loads(report.read_text())
     assert told["changed"] == packages_changed(FACTS)
-    assert told["packages"] == {"old": 2, "new": 3}
+    assert [told["packages"][side]["count"] for side in ("old", "new")] == [2, 3]
+    assert told["packages"]["old"]["sha256"] != told["packages"]["new"]["sha256"]
     assert [row["name"] for row in told["rivals"]] == names
     assert all(0 < row["size"] < 10_000 for row in told["rivals"])
+
+
+def test_the_page_has_what_the_kept_report_of_armhf_says() -> None:
+    page = (ROOT / "docs/decisions/0074-references-in-armhf-and-amd64.md").read_text()
+    told = json.loads((ROOT / "bench/armhf.json").read_text())
+    assert [(one["pair"], one["updates"]) for one in told] == [("armhf", "point"), ("armhf", "unstable")]
+    for one in told:
+        rows = [FormatSize(**row).line() for row in one["formats"]]
+        rows += [RivalSum(**row).line(one["pair"], one["updates"]) for row in one["rivals"]]
+        assert len(rows) == 2 * len(FORMATS) + 1 + len(RIVALS)
+        assert [row for row in rows if row not in page] == []
+        largest = max(row["ratio"] for row in one["formats"] if row["newest"] == FORMATS[-1])
+        assert largest <= 0.85, "what format 3 was made for"
 
 
 def test_a_pair_that_cannot_be_made_is_told_and_is_in_no_report(

@@ -6,6 +6,7 @@ import os
 import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,9 +15,11 @@ from image_samples import make_sample
 from patch_samples import plain_list
 from twinslot.core.errors import ImageError
 from twinslot.image.patch import PatchDecoder, parse_patch_head
+from twinslot.image.replaced import REPLACED_MAX, Op
 from twinslot_image import patch_encode, patch_work
 from twinslot_image.outputs import Target
 from twinslot_image.patch import make_patch
+from twinslot_image.patch_path import GroupRecipe, Stretch
 
 GROUP = 16 * 1024
 PAGE = 4096
@@ -101,6 +104,23 @@ def test_several_groups_that_do_not_fit_a_piece_are_split(tmp_path: Path, monkey
     part = parse_patch_head(data).payload("rootfs")
     assert max(piece.length for piece in part.pieces) <= 64 * 1024
     assert apply(data, OLD) == new
+
+
+@pytest.mark.parametrize(("newest", "pieces"), [(3, [3, 3, 2]), (2, [8])])
+def test_a_piece_ends_before_its_literals_replace_more_than_may_stand_in_for_them(
+    newest: int, pieces: list[int]
+) -> None:
+    groups, size = [], 256 * 1024
+    for first in range(0, 8 * size, size):  # eight times 1 KiB as it was and 31 KiB that is new
+        parts = [
+            (Stretch(at, at + 1024, Op.COPY), Stretch(at + 1024, at + 32768, Op.LITERAL))
+            for at in range(first, first + size, 32768)
+        ]
+        groups.append(GroupRecipe(first, size, tuple(one for part in parts for one in part)))
+    base = np.zeros(8 * size, np.uint8)
+    cut = list(patch_encode.cut(groups, [0] * len(groups), patch_encode.Form(size, newest)))
+    assert [len(piece) for piece in cut] == pieces
+    assert len(patch_encode.replaced_of(base, cut[0])) == min(pieces[0] * 8 * 31 * 1024, REPLACED_MAX)
 
 
 @given(
