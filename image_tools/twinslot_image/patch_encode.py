@@ -169,7 +169,7 @@ def encode(
     made = Projected(b"", b"", residual, PLAIN_VERSION)
     control, added = _pack_numbers(ops + jumps), pack(residual, CONTROL_WINDOW, preset=form.preset)
     if known is not None:
-        better = project(known, *sides, groups)
+        better = project(known, *sides, groups, residual)
         other = _pack_numbers(ops + jumps + better.areas + better.shifts)
         others = pack(better.residual, CONTROL_WINDOW, preset=form.preset) if better.areas else added
         if len(other) + len(others) < len(control) + len(added):

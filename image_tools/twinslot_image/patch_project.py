@@ -13,12 +13,13 @@ from twinslot.image.patch import Op
 from twinslot.image.projection import PART, SHIFTS_MAX, TABLES, Projection, since
 from twinslot.image.wire_patch import PLAIN_VERSION, PROJECTION_MAX, build_varints, from_signed
 from twinslot_image.patch_pages import ByteSource, as_words
-from twinslot_image.patch_path import GroupRecipe, Stretch, residual_words
+from twinslot_image.patch_path import GroupRecipe, Stretch
 from twinslot_image.patch_sections import Part
 from twinslot_image.patch_shifts import Samples, ShiftMap, fit, pair_up
 from twinslot_image.patch_store import StoredReferences
 
 WORDS_MIN = 6  # that an area must put right to be there; it takes some ten bytes
+_AT_ONCE = 1 << 20  # bytes of additions whose references are looked at together
 _AREA_BYTES = 24  # at most, of one area as varints that are met here
 
 
@@ -33,9 +34,22 @@ class Knowledge:
 
     def samples(self, stretches: Sequence[Stretch]) -> Samples:
         """What references in additions say of where everything moved, which stand in the order of the new content."""
+        return Samples.joined([self._samples(some) for some in _together(stretches)])
+
+    def _samples(self, stretches: Sequence[Stretch]) -> Samples:
         sources = [(one.start + one.distance, one.end + one.distance) for one in stretches]
         places = [(one.start, one.end) for one in stretches]
         return pair_up(self.old.references(sources), self.new.references(places), stretches)
+
+
+def _together(stretches: Sequence[Stretch]) -> Iterator[Sequence[Stretch]]:
+    first, size = 0, 0
+    for number, stretch in enumerate(stretches):
+        size += stretch.end - stretch.start
+        if size >= _AT_ONCE:
+            yield stretches[first : number + 1]
+            first, size = number + 1, 0
+    yield stretches[first:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +88,7 @@ class Projected:
     version: int
 
 
-def project(known: Knowledge, old: ByteSource, new: ByteSource, groups: Sequence[GroupRecipe]) -> Projected:
+def project(known: Knowledge, old: ByteSource, new: ByteSource, groups: Sequence[GroupRecipe], raw: bytes) -> Projected:
     """Predict what pays.
 
     Args:
@@ -82,9 +96,9 @@ def project(known: Knowledge, old: ByteSource, new: ByteSource, groups: Sequence
         old: The base.
         new: The new content.
         groups: Of the piece.
+        raw: Its residuals without any prediction.
     """
     stretches = [stretch for group in groups for stretch in group.stretches if stretch.op is Op.ADD]
-    raw = b"".join(residual_words(old, new, stretch).tobytes() for stretch in stretches)
     areas = list(_areas(known, stretches))
     if not areas:
         return Projected(b"", b"", raw, PLAIN_VERSION)
@@ -160,7 +174,8 @@ def _residual(
 def _paying(areas: Sequence[AreaRun], stretches: Sequence[Stretch], raw: bytes, made: bytes) -> list[AreaRun]:
     """The areas with fewer words that are wrong than without them."""
     before, after = (np.frombuffer(data, "<u4") != 0 for data in (raw, made))
-    better = np.concatenate(([0], np.cumsum(before.astype(np.int64) - after)))
+    better = np.zeros(len(before) + 1, np.int32)
+    np.cumsum(before.astype(np.int8) - after, dtype=np.int32, out=better[1:])
     starts = np.array([stretch.start for stretch in stretches])
     sizes = np.array([stretch.end - stretch.start for stretch in stretches])
     offsets = np.concatenate(([0], np.cumsum(sizes)))

@@ -19,7 +19,7 @@ from twinslot_image.patch_moved import UNIT, find_moved, without
 from twinslot_image.patch_pages import PAGE, FileBytes, PageMap, byte_runs
 from twinslot_image.patch_path import BLOCK, GroupRecipe, Stretch, learn_costs, no_counts
 from twinslot_image.patch_pool import Map
-from twinslot_image.patch_shifts import Samples, fit
+from twinslot_image.patch_shifts import Sampling, fit
 from twinslot_image.patch_sources import Content
 from twinslot_image.patch_work import Workspace, bound, first_pass, second_pass
 
@@ -32,7 +32,7 @@ ORPHAN_STRIDE = 4  # bytes between indexed positions of pages that only the base
 STRIDE = 64  # bytes, for all of the base: only when orphans are few beside what is new; finds next to nothing otherwise
 INDEX_BITS_MIN, INDEX_BITS_MAX = 12, 24  # of a table of 6 bytes each
 BATCH = 64  # spans that a worker takes at once
-TOGETHER = 32  # batches whose stretches are kept at once: 128 MiB of content at most
+TOGETHER = 16  # batches whose stretches are kept at once: 64 MiB of content at most
 SAMPLE = 128  # spans that are looked at before the search
 SAMPLE_ABOVE = 2 * 1024 * 1024  # bytes to be searched; less takes no longer than the sample
 _SHIFTS_MAX = 1 << 30  # of the whole content, here only: no bound
@@ -138,15 +138,15 @@ class PatchSearch:
     def _hard(self, space: Workspace, run: Map, report: Report, chosen: Callable[[int], None]) -> Iterator[Stretch]:
         """What the base does not have page by page: two passes, the second knows what residuals cost."""
         batches = [self._spans[at : at + BATCH] for at in range(0, len(self._spans), BATCH)]
-        counts, found, samples, done = no_counts(), list[list[list[int]]](), Samples.joined([]), 0
+        counts, found, samples, done = no_counts(), list[list[list[int]]](), Sampling(), 0
         for batch, one in zip(batches, run(bound(first_pass, space), batches), strict=True):
             counts += one.counts
             found.append(one.distances)
-            samples = Samples.joined([samples, one.samples])
+            samples.add(one.samples)
             done += _length(batch)
             report("searching", done, self.work)
         if space.known:
-            follow(space.known, fit(samples, _SHIFTS_MAX))
+            follow(space.known, fit(samples.result(), _SHIFTS_MAX))
         tasks = list(zip(batches, found, itertools.repeat(learn_costs(counts)), strict=False))
         for at in range(0, len(tasks), TOGETHER):
             stretches = list[Stretch]()

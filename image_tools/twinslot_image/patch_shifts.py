@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -13,6 +13,9 @@ from twinslot_image.patch_path import Stretch
 from twinslot_image.patch_references import WHOLE, Numbers, References
 
 ONE_MORE = 2.0  # references that an interval of its own must put right: what it costs, in what a wrong one costs
+SAMPLES_MAX = 1 << 20  # of a whole content: 24 bytes each, and some five times that while they are sorted
+_FEW = 1 << 12
+_ODD = 0x9E3779B97F4A7C15  # 2^64 / golden ratio, Knuth, TAOCP 3, section 6.4
 _SHIFT_MAX = 1 << 40  # bytes; more is no move
 
 
@@ -42,6 +45,38 @@ class Samples:
         names = ("targets", "shifts", "counts")
         empty = np.empty(0, np.int64)
         return Samples.of(*(np.concatenate([empty, *(getattr(part, name) for part in parts)]) for name in names))
+
+    def triples(self) -> Iterator[tuple[int, int, int]]:
+        """Target, shift and count of each: a few at a time, since as numbers of Python they take six times as much."""
+        columns = self.targets, self.shifts, self.counts
+        for at in range(0, len(self.targets), _FEW):
+            yield from zip(*(column[at : at + _FEW].tolist() for column in columns), strict=True)
+
+    def thinned(self, level: int) -> Samples:
+        """Those of about one address in 2^level, whichever side it was seen from: the same ones each time."""
+        kept = (self.targets.astype(np.uint64) * np.uint64(_ODD) >> np.uint64(40)) & np.uint64((1 << level) - 1) == 0
+        return Samples(self.targets[kept], self.shifts[kept], self.counts[kept])
+
+
+class Sampling:
+    """Samples of a whole content; not more than `SAMPLES_MAX` are kept: of ever fewer addresses, if need be."""
+
+    def __init__(self) -> None:
+        self._joined, self._waiting, self._level = Samples.joined([]), list[Samples](), 0
+
+    def add(self, samples: Samples) -> None:
+        """Some more."""
+        self._waiting.append(samples.thinned(self._level))
+        if sum(len(one.targets) for one in self._waiting) > max(len(self._joined.targets), SAMPLES_MAX // 4):
+            self.result()
+
+    def result(self) -> Samples:
+        """All of them."""
+        self._joined, self._waiting = Samples.joined([self._joined, *self._waiting]), []
+        while len(self._joined.targets) > SAMPLES_MAX:
+            self._level += 1
+            self._joined = self._joined.thinned(self._level)
+        return self._joined
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +156,7 @@ def _best_path(samples: Samples, cost: float) -> list[tuple[int, int]]:
     scores: dict[int, tuple[float, _Node | None]] = {}
     best: tuple[float, _Node | None] = (0.0, None)
     before, last = best, -1
-    triples = zip(samples.targets.tolist(), samples.shifts.tolist(), samples.counts.tolist(), strict=True)
-    for target, shift, count in triples:
+    for target, shift, count in samples.triples():
         if target != last:
             before, last = best, target
         score = scores.get(shift)

@@ -19,11 +19,13 @@ from elf_samples import PAGE, Program, a64_program
 from elf_samples_code import ARM, X86_64, arm_slot, code_program, thumb_slot, x86_slot
 from image_samples import make_sample
 from twinslot.image.patch import Op
-from twinslot_image import patch_finders, patch_moved
+from twinslot_image import patch_finders, patch_moved, patch_project, patch_shifts
+from twinslot_image.patch_known import knowledge, look
 from twinslot_image.patch_pages import FileBytes
 from twinslot_image.patch_path import Stretch
 from twinslot_image.patch_references import References, join_references
 from twinslot_image.patch_sections import ARM64, Part, find_parts
+from twinslot_image.patch_shifts import Samples, Sampling, fit
 from twinslot_image.patch_store import Followed, StoredReferences, store, store_words
 
 MIB = 1 << 20
@@ -156,3 +158,36 @@ def test_the_memory_of_the_tool_does_not_follow_the_size_of_the_images(tmp_path:
         return int(done.stdout.split()[-1]) / 1024
 
     assert peak(80) < peak(4) + 16
+
+
+def test_samples_of_a_large_content_stay_few_and_still_say_what_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patch_shifts, "SAMPLES_MAX", 1000)
+    targets, sampling = np.arange(0, 400_000, 4, np.int64), Sampling()
+    shifts = np.where(targets < 200_000, 64, -128)
+    for at in range(0, len(targets), 3000):
+        part = slice(at, at + 3000)
+        sampling.add(Samples.of(targets[part], shifts[part], np.ones(len(targets[part]), np.int64)))
+    found = sampling.result()
+    assert 100 < len(found.targets) <= 1000
+    moved = fit(found, 1 << 30).moved(np.array([1000, 190_000, 210_000, 399_000], np.int64))
+    assert moved.tolist() == [1064, 190_064, 209_872, 398_872]
+
+
+def test_samples_are_the_same_however_many_additions_are_looked_at_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = tmp_path / "old", tmp_path / "new"
+    for path, insert in zip(paths, ({}, {5: 8}), strict=True):
+        data = a64_program(1, insert).build()
+        path.write_bytes(data + bytes(-len(data) % PAGE))
+    pages = [np.ones(path.stat().st_size // PAGE, np.bool_) for path in paths]
+    assert look(tmp_path / "known", *paths, *pages, 3)
+    stretches = [Stretch(at, at + 1024, Op.ADD, 0 if at < 0x2000 else -8) for at in range(0x1000, 0x8000, 1024)]
+    found = list[list[list[int]]]()
+    with knowledge(tmp_path / "known") as known:
+        for size in (1 << 20, 3000, 1):
+            monkeypatch.setattr(patch_project, "_AT_ONCE", size)
+            samples = known.samples(stretches)
+            found.append([samples.targets.tolist(), samples.shifts.tolist(), samples.counts.tolist()])
+    assert found[0] == found[1] == found[2]
+    assert len(found[0][0]) > 100
