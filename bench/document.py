@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 from collections.abc import Callable, Mapping
@@ -13,6 +14,9 @@ from bench.plot import Bar, bars
 
 Report = Mapping[str, Any]
 Row = Mapping[str, Any]
+
+# Reports of bench.formats that are kept; of these architectures only patches are measured.
+PATCHES: Final = (Path(__file__).with_name("armhf.json"),)
 
 _TITLES: Final = {
     "full-file": "Full install from a file",
@@ -51,6 +55,17 @@ largest round in brackets where there was more than one.
 """
 
 
+_PATCHES: Final = """\
+Bytes of a patch from the old to the new image, by `python -m bench.formats --rivals`; exact on any machine. The report
+with the versions and digests of what changed is `bench/armhf.json`. `point` is Debian 12 with what its archive of
+updates held before the point release, and the point release; `unstable` is testing and unstable
+([decision 74](decisions/0074-references-in-armhf-and-amd64.md), which has amd64, too). Format 1 is the patch of before
+references were followed; at most 0.85 of it was asked. xdelta3 is for the whole image. The others are for each file
+that changed: they say nothing of new files or of where files lie, and hold no digests, so they stand beside ours
+without its digests.
+"""
+
+
 def write(report: Report, directory: Path) -> None:
     """Write benchmarks.md and benchmarks/*.svg below a directory; other files there stay."""
     plots = plot_files(report)
@@ -73,7 +88,7 @@ def page(report: Report, plots: list[str]) -> str:
             parts += [f"![{title}](benchmarks/{name})\n" for name in plots if name.startswith(f"{work}.")]
             parts.append(_table(rows))
             parts.append(_commands(rows))
-    parts += [_board(report), _making(report), _start(report), _sampler(report), _packages(report)]
+    parts += [_board(report), _making(report), patches(), _start(report), _sampler(report), _packages(report)]
     return "\n".join(part for part in parts if part)
 
 
@@ -203,6 +218,39 @@ def _making(report: Report) -> str:
         )
         lines.append(f"| {row['peer']} | {row['work']} | {numbers} |")
     return "\n".join(lines) + "\n"
+
+
+def patches() -> str:
+    """Patches of other architectures, from `PATCHES`."""
+    told = [one for path in PATCHES for one in json.loads(path.read_text())]
+    tools = [f"{one['name']} {one['version']}" for one in told[0]["rivals"]]
+    versions = sorted({row["newest"] for row in told[0]["formats"]})
+    names = [
+        "pair",
+        "groups, KiB",
+        *(f"format {version}" for version in versions),
+        "last over first",
+        "without digests",
+        *tools,
+    ]
+    lines = [f"| {' | '.join(names)} |", "|---|" + "---:|" * (len(names) - 1)]
+    for one in told:
+        by_size = itertools.groupby(one["formats"], lambda row: row["group_size"])
+        lines += [_patch_row(one, list(rows)) for _, rows in by_size]
+    return f"## Patches of other architectures\n\n{_PATCHES}\n" + "\n".join(lines) + "\n"
+
+
+def _patch_row(one: Row, formats: list[Row]) -> str:
+    last, ours = formats[-1], [f"{row['size']:,}" for row in formats]
+    others = [f"{size:,}" for size in (last["size"] - last["digests"], *(row["size"] for row in one["rivals"]))]
+    cells = [
+        f"{one['pair']}, {one['updates']}",
+        f"{last['group_size'] // 1024}",
+        *ours,
+        f"{last['ratio']:.2f}",
+        *others,
+    ]
+    return f"| {' | '.join(cells)} |"
 
 
 def _start(report: Report) -> str:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.__main__ import _kept, _same_run
-from bench.document import page, plot_files, write
+from bench.document import PATCHES, page, patches, plot_files, write
 from bench.filesystem import used_inodes
 from bench.goals import judge
 from bench.packages import parse_uris
@@ -93,6 +93,19 @@ def a_report() -> dict[str, Any]:
         "start": start,
     }
     return json.loads(json.dumps(report | {"goals": judge(report)}))  # type: ignore[no-any-return]
+
+
+def test_the_page_has_the_patches_of_other_architectures_as_their_reports_say() -> None:
+    section = patches()
+    assert section in page(a_report(), [])
+    assert section in (Path(__file__).parents[2] / "docs/benchmarks.md").read_text()
+    told = [one for path in PATCHES for one in json.loads(path.read_text())]
+    rows = [line for line in section.splitlines() if line.startswith(("| armhf, ", "| amd64, "))]
+    pairs = [f"{one['pair']}, {one['updates']}" for one in told]
+    assert [row.split(" | ")[0].removeprefix("| ") for row in rows[::2]] == pairs
+    for row, formats in zip(rows, (one["formats"][at : at + 3] for one in told for at in (0, 3)), strict=True):
+        assert [f"{found['size']:,}" for found in formats] == row.split(" | ")[2:5]
+        assert float(row.split(" | ")[5]) <= 0.85, "what was asked"
 
 
 def test_a_ratio_is_taken_within_its_round_before_the_median() -> None:
