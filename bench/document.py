@@ -16,7 +16,7 @@ Report = Mapping[str, Any]
 Row = Mapping[str, Any]
 
 # Reports of bench.formats that are kept; of these architectures only patches are measured.
-PATCHES: Final = (Path(__file__).with_name("armhf.json"),)
+PATCHES: Final = tuple(Path(__file__).with_name(f"{name}.json") for name in ("armhf", "amd64"))
 
 _TITLES: Final = {
     "full-file": "Full install from a file",
@@ -56,13 +56,13 @@ largest round in brackets where there was more than one.
 
 
 _PATCHES: Final = """\
-Bytes of a patch from the old to the new image, by `python -m bench.formats --rivals`; exact on any machine. The report
-with the versions and digests of what changed is `bench/armhf.json`. `point` is Debian 12 with what its archive of
-updates held before the point release, and the point release; `unstable` is testing and unstable
-([decision 74](decisions/0074-references-in-armhf-and-amd64.md), which has amd64, too). Format 1 is the patch of before
-references were followed; at most 0.85 of it was asked. xdelta3 is for the whole image. The others are for each file
-that changed: they say nothing of new files or of where files lie, and hold no digests, so they stand beside ours
-without its digests.
+Bytes of a patch from the old to the new image, by `python -m bench.formats --rivals`; exact on any machine. The reports
+with the versions and digests of what changed are `bench/armhf.json` and `bench/amd64.json`. `security` is Debian 12 and
+its security archive; `point` is Debian 12 with what its archive of updates held before the point release, and the point
+release; `unstable` is testing and unstable ([decision 74](decisions/0074-references-in-armhf-and-amd64.md)). Format 1
+is the patch of before references were followed; at most 0.85 of it was asked. xdelta3 is for the whole image. The
+others are for each file that changed: they say nothing of new files or of where files lie, and hold no digests, so they
+stand beside ours without its digests.
 """
 
 
