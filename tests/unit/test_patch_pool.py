@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,3 +67,22 @@ def test_the_processes_end_with_the_one_that_started_them_even_if_it_is_killed()
             return
         time.sleep(0.05)
     raise AssertionError("they stay")
+
+
+class Watched(list[float]):
+    """Tasks that know the last one that was asked for."""
+
+    last = 0
+
+    def __getitem__(self, number: Any) -> Any:
+        self.last = max(self.last, number)
+        return super().__getitem__(number)
+
+
+def test_results_that_wait_for_a_slow_task_are_few() -> None:
+    tasks = Watched([0.3, *[0.0] * 100])
+    with process_pool(2) as run:
+        results = run(time.sleep, tasks)
+        next(results)
+        assert tasks.last < 20
+        assert len(list(results)) == 100
