@@ -69,7 +69,7 @@ def test_a_date_before_the_build_is_called_by_its_key(bench: Path, capsys: pytes
     (bench / "odd.toml").write_text(TOML.replace("trust", "expires = 2020-01-01T00:00:00Z\ntrust"))
     assert main(["build", str(bench / "odd.toml"), "-o", str(bench / "x.twin")]) == 3
     error = capsys.readouterr().err
-    assert "the image would be stale when it is built: expected ''expires' after" in error
+    assert "the image would be stale when it is built: expected \"'expires' after" in error
 
 
 def test_an_attachment_of_no_bytes_is_named_by_its_file(bench: Path, capsys: pytest.CaptureFixture[str]) -> None:
