@@ -132,7 +132,9 @@ def _erofs(directory: Path, pair: Pair, *, quick: bool) -> list[dict[str, Any]]:
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
         "--quick", action="store_true", help="small images and few rounds: minutes instead of half an hour"
     )

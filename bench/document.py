@@ -295,7 +295,9 @@ def _short(value: float) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Write the page anew."""
-    parser = argparse.ArgumentParser(prog="python -m bench.document", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.document", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("report", type=Path)
     parser.add_argument("directory", type=Path)
     arguments = parser.parse_args(argv)

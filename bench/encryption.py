@@ -33,7 +33,9 @@ _WAYS: Final = ("file", "http")
 
 def main(argv: list[str] | None = None) -> int:
     """Measure and tell."""
-    parser = argparse.ArgumentParser(prog="python -m bench.encryption", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.encryption", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--mib", type=int, default=256, help="size of the content (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=7, help="installs of each kind (default: %(default)s)")
     arguments = parser.parse_args(argv)

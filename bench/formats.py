@@ -181,7 +181,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench.formats", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.formats", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     more = "may be given again (default: all)"
     parser.add_argument("--architecture", action="append", choices=ARCHITECTURES, help=more)
     parser.add_argument("--group-size", type=int, action="append", choices=GROUP_SIZES, help=more)

@@ -107,10 +107,14 @@ def measure(kind: str, mib: int, folder: Path) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the table, row by row."""
     kinds = ("programs", "moved", "mixed", "unknown")
-    parser = argparse.ArgumentParser(prog="python -m bench.making", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.making", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("kinds", nargs="*", choices=[*kinds, []], metavar="KIND", help="default: all four")
     parser.add_argument("--mib", type=int, action="append", help=f"of an image, a multiple of 16; default: {SIZES[0]}")
     arguments = parser.parse_args(argv)
+    if any(mib <= 0 or mib * (1 << 20) % BLOCK for mib in arguments.mib or ()):
+        parser.error(f"argument --mib: expected a multiple of 16, found {arguments.mib}")
     HOME.mkdir(parents=True, exist_ok=True)
     sys.stdout.write(_HEAD)
     for mib in arguments.mib or SIZES:
