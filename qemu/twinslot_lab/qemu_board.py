@@ -88,7 +88,7 @@ class QemuBoard(GuestBoard):
         test, test_end = socket.socketpair()
         argv = self._command(*(end.fileno() for end in (listener, monitor_end, agent_end)))
         if thaw is not None:
-            argv += ["-incoming", f"exec:cat {shlex.quote(str(thaw.memory))}", "-qtest", "chardev:qtest"]
+            argv += ["-incoming", f"exec:zstd -q -d < {shlex.quote(str(thaw.memory))}", "-qtest", "chardev:qtest"]
             argv += ["-chardev", f"socket,id=qtest,fd={test_end.fileno()}", "-qtest-log", "/dev/null"]
         address = listener.getsockname()
         self._spawn(argv, listener, monitor_end, agent_end, test_end)

@@ -28,7 +28,7 @@ Register = tuple[int, int]  # physical address, value of 32 bits
 
 @dataclass(frozen=True, slots=True)
 class Thaw:
-    """How a board goes on: the migration stream, and registers to write before the processors run."""
+    """How a board goes on: the migration stream, packed by zstd, and registers to write before the processors run."""
 
     memory: Path
     registers: tuple[Register, ...]

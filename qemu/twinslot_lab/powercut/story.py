@@ -245,7 +245,7 @@ def tell(name: str, factory: BoardFiles, image: Image, wanted: frozenset[str]) -
         name: Which story.
         factory: The board as it left the factory.
         image: What is installed.
-        wanted: The starting points to freeze, beside UPDATED: each takes 0.2 to 1 GB.
+        wanted: The starting points to freeze, beside UPDATED: each takes 0.2 to 0.7 GB.
     """
     wanted |= {UPDATED}
     made_of = snapshot.key(factory), str(image.path), sorted(wanted)
