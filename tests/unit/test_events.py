@@ -104,6 +104,11 @@ def test_the_line_says_what_who_and_why() -> None:
     )
 
 
+def test_a_value_with_quotes_stands_in_double_quotes() -> None:
+    told = describe("refused", {"message": "a key is wrong", "expected": "'check' alone", "found": "both"})
+    assert told.endswith(""": a key is wrong, expected "'check' alone", found 'both'""")
+
+
 def test_the_journal_gets_the_fields_that_a_search_needs() -> None:
     fields = {"transaction": "a" * 32, "state": "armed", "slot": "b", "release": "2.0", "code": "device.reboot"}
     told = journal_fields(AuditEvent.ACTIVATE, fields)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import cast
+
 import pytest
 
 from twinslot_lab.command import ROOT, run
 from twinslot_lab.description import load
-from twinslot_lab.powercut import campaign, plan, sample
+from twinslot_lab.powercut import campaign, plan, sample, starting_point, story
+from twinslot_lab.qemu_board import QemuBoard
+from twinslot_lab.snapshot import Snapshot
 
 
 def seeded(monkeypatch: pytest.MonkeyPatch, seed: int) -> dict[str, list[plan.Cut]]:
@@ -40,6 +45,18 @@ def test_only_the_parts_that_a_cut_begins_with_are_frozen(monkeypatch: pytest.Mo
         frozen = campaign.stories_of(cut.phase for cut in cuts)
         assert {point for points in frozen.values() for point in points} == {cut.phase.starting_point for cut in cuts}
         assert sum(map(len, frozen.values())) <= sample.COUNT[board]
+
+
+def test_a_part_that_nobody_wants_is_lived_and_not_frozen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frozen, begun = list[str](), list[str]()
+    monkeypatch.setattr(Snapshot, "take", lambda _board, folder, **_: frozen.append(folder.name))
+    monkeypatch.setattr(starting_point, "act", lambda _board, action: begun.append(action))
+    driver = story.StoryDriver(cast(QemuBoard, None), "good", tmp_path, frozenset({"write"}))
+    for name, action in (("verify", "install"), ("write", ""), ("reboot", "reboot")):
+        driver.freeze(name, action)
+    driver.finish()
+    assert frozen == ["write"] == [point.name for point in driver.starting_points]
+    assert begun == ["install", "", "reboot"]
 
 
 def test_some_tens_of_commits_cut_in_every_phase(monkeypatch: pytest.MonkeyPatch) -> None:

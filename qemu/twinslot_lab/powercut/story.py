@@ -42,7 +42,7 @@ class StoryDriver:
         board: On and up.
         story: Its name.
         home: Where the starting points go.
-        wanted: Those to freeze; the others are passed by.
+        wanted: Those to freeze; the others are passed by, but for the beginning of `cold`, which always stands.
     """
 
     def __init__(self, board: QemuBoard, story: str, home: Path, wanted: frozenset[str]) -> None:
