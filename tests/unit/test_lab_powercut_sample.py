@@ -47,7 +47,9 @@ def test_only_the_parts_that_a_cut_begins_with_are_frozen(monkeypatch: pytest.Mo
         assert sum(map(len, frozen.values())) <= sample.COUNT[board]
 
 
-def test_a_part_that_nobody_wants_is_lived_and_not_frozen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_moment_that_no_cut_begins_with_is_passed_without_being_frozen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     frozen, begun = list[str](), list[str]()
     monkeypatch.setattr(Snapshot, "take", lambda _board, folder, **_: frozen.append(folder.name))
     monkeypatch.setattr(starting_point, "act", lambda _board, action: begun.append(action))
