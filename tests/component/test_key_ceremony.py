@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -190,6 +192,9 @@ def test_without_a_yes_nothing_is_signed_and_what_would_change_is_shown(
     assert "role 'clinical': 2 of 3 must sign; afterwards 1 of 3\nnew: targets version 2, until " in shown.out
     assert "nothing was signed" in shown.err
     assert change.read_bytes() == before
+    words = [sys.executable, "-m", "twinslot_image", "keys", "sign", str(keys), str(change)]
+    closed = subprocess.run(["sh", "-c", '"$@" <&-', "sh", *words], capture_output=True, text=True, check=False)
+    assert (closed.returncode, change.read_bytes()) == (4, before), "nobody is there to be asked"
 
 
 class Person:

@@ -29,7 +29,10 @@ from twinslot.system import logs
 if TYPE_CHECKING:
     from twinslot.cli.host import Host
 
-LOOKING: Final = ("status", "history", "doctor", "info", "log", "metrics")  # without their output they did nothing
+_ANSWERING: Final = (  # without their output they were of no use; `_answers` adds what depends on more than the verb
+    *("attest", "decryption-key", "device-key", "doctor", "explain", "history", "info", "log", "metrics", "retire"),
+    "status",
+)
 _VERBS: Final = {  # module below `cli.verbs` -> verbs in it; imported when one of them is asked for
     "look": ("status", "history", "doctor"),
     "info": ("info",),
@@ -78,9 +81,20 @@ def main(argv: list[str] | None = None, host: Host | None = None) -> int:
     output = Output(as_json=arguments.json)
     with _sigterm_as_interrupt():
         status = _guarded(arguments, host, output)
-    if output.lost is not None and arguments.verb in LOOKING:
+    if output.lost is not None and _answers(arguments):
         return output.lost_status()
     return status
+
+
+def _answers(arguments: argparse.Namespace) -> bool:
+    """Whether the call was for what it prints; any other did its work, whoever reads what it says of it."""
+    match arguments.verb:
+        case "audit":
+            return bool(arguments.action != "seal")
+        case "install":
+            return bool(arguments.dry_run)
+        case verb:
+            return verb in _ANSWERING
 
 
 def _guarded(arguments: argparse.Namespace, host: Host | None, output: Output) -> int:

@@ -47,6 +47,8 @@ class Output:
 
     def data(self, data: bytes) -> None:
         """Bytes as they are."""
+        if sys.stdout is None:  # closed by whoever started us
+            return
         with self._guarded():
             sys.stdout.flush()
             sys.stdout.buffer.write(data)

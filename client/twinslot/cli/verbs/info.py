@@ -209,7 +209,7 @@ def _print_attachment(attachment: Attachment, data: bytes, opinion: JsonObject, 
         described = {"name": attachment.name, "size": attachment.size, "media_type": attachment.media_type}
         content = {"sha256": attachment.digest, "base64": base64.b64encode(data).decode()}
         output.line({"type": "attachment"} | described | content | opinion)
-    elif sys.stdout.isatty():  # what it says must not steer a terminal
+    elif sys.stdout is not None and sys.stdout.isatty():  # what it says must not steer a terminal
         output.text(printable(line) for line in data.decode(errors="replace").expandtabs().splitlines())
     else:
         output.data(data)
