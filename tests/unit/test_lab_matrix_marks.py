@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import json
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twinslot_lab.matrix.marks import MarkError, find_marks, statements
-from twinslot_lab.matrix.reach import REACHED, watched
+from twinslot_lab.matrix.reach import REACHED, is_own, watched
 
 MODULE = '''"""A module."""
 import os
@@ -112,6 +113,19 @@ def test_lines_of_shell_are_found_and_not_watched(tmp_path: Path) -> None:
     assert (above.id, above.function, above.place) == ("S16", "reset", "deadline:1")
     assert (inside.id, inside.function, inside.watched) == ("S6", "reset", False)
     assert (outside.id, outside.function, outside.place) == ("S12", "", "deadline:5")
+
+
+def test_a_project_may_stand_below_a_directory_of_any_name(tmp_path: Path) -> None:
+    project = tmp_path / "build/python3-pump/node_modules/pump"
+    for folder in ("client", "client/build", "build"):
+        (project / folder).mkdir(parents=True)
+        (project / folder / "stop.py").write_text("x = 1  # keeps: S1\n")
+    assert [mark.file for mark in find_marks(project, [project])] == ["client/stop.py"], (
+        "what was built is not searched"
+    )
+    assert is_own(project / "client/stop.py")
+    assert not is_own(Path(json.__file__))
+    assert not is_own(Path(pytest.__file__))
 
 
 @given(st.text(alphabet="# keps:S1,\n x=()'\"\\if", max_size=60))

@@ -158,5 +158,5 @@ def _files(sources: Iterable[Path]) -> Iterator[Path]:
         if source.is_file():
             yield source
         for path in sorted(source.rglob("*")) if source.is_dir() else []:
-            if path.is_file() and not path.is_symlink() and not _SKIPPED & set(path.parts):
+            if path.is_file() and not path.is_symlink() and not _SKIPPED.intersection(path.relative_to(source).parts):
                 yield path

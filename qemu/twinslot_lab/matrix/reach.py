@@ -11,6 +11,7 @@ import builtins
 import hashlib
 import importlib.machinery
 import sys
+import sysconfig
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -19,7 +20,7 @@ from typing import Final
 from twinslot_lab.matrix.marks import WORD, Function, MarkError, statements
 
 REACHED: Final = "__twinslot_reached__"  # the name under which marked code finds the set's `add`
-_NOT_SOURCE: Final = ("site-packages", "dist-packages", "python3")
+_NOT_SOURCE: Final = frozenset({"site-packages", "dist-packages"})
 
 
 class Watch:
@@ -62,13 +63,15 @@ class _Finder:
         name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
         spec = importlib.machinery.PathFinder.find_spec(name, path, target)
-        if spec and spec.origin and type(spec.loader) is importlib.machinery.SourceFileLoader and _is_own(spec.origin):
-            spec.loader = _Loader(spec.loader.name, spec.loader.path)
+        loader = spec.loader if spec else None
+        if spec and type(loader) is importlib.machinery.SourceFileLoader and is_own(Path(loader.path)):
+            spec.loader = _Loader(loader.name, loader.path)
         return spec
 
 
-def _is_own(path: str) -> bool:
-    return not any(part.startswith(_NOT_SOURCE) for part in Path(path).parts)
+def is_own(path: Path) -> bool:
+    """Whether a module is of the project, wherever that stands: neither installed nor of Python's own library."""
+    return _NOT_SOURCE.isdisjoint(path.parts) and not path.is_relative_to(sysconfig.get_path("stdlib"))
 
 
 WATCH: Final = Watch()
