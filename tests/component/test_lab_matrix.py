@@ -393,6 +393,23 @@ REFUSED: dict[str, tuple[Change, str]] = {
         lambda: added("requirements/standards/60601.toml", '[[clause]]\nid = "1"\ntitle = "one"\n'),
         "'clause 3.maker' is wrong",
     ),
+    "a text of blanks": (
+        lambda: added("requirements/pump.toml", THIRD.replace("Beeps.", "  ")),
+        "'requirement 3.text' is wrong",
+    ),
+    "a text that no page can show": (
+        lambda: added("requirements/pump.toml", THIRD.replace("Beeps.", "\\u0000")),
+        "'requirement 3.text' is wrong",
+    ),
+    "a title with a line of a terminal": (
+        lambda: added("requirements/pump.toml", THIRD.replace("A third", "A \\u001b[2Jthird")),
+        "'requirement 3.title' is wrong",
+    ),
+    "marked code that is no Python": (
+        lambda: added("app/pump.py", "def f(:  # keeps: PUMP-1\n"),
+        "app/pump.py:14: not Python",
+    ),
+    "marked code with null bytes": (lambda: added("app/pump.py", "\0"), "app/pump.py:1: not Python"),
     "a mark that names nothing": (
         lambda: change("app/pump.py", "# keeps: PUMP-1", "# keeps: the limit"),
         "app/pump.py:13: 'the limit' is no id",
@@ -414,10 +431,16 @@ def test_what_cannot_be_read_is_refused_and_nothing_is_written(what: str, projec
     assert not Path("out").exists()
 
 
+NO_TEXT = {"tests": [{"test": "\ud800", "outcome": "passed", "verifies": ["S5"], "reached": []}]}
+
+
 @pytest.mark.parametrize(
     "run",
-    ["", "[]", "{}", '{"format": "junit"}', '{"format": "twinslot-run/1"}', "[" * 100_000, "nul"],
-    ids=["empty", "list", "nothing", "another format", "half", "deep", "cut short"],
+    [
+        *("", "[]", "{}", '{"format": "junit"}', '{"format": "twinslot-run/1"}', "[" * 100_000, "nul"),
+        json.dumps({"format": "twinslot-run/1", "subject": "", "passed": 1, "failed": 0, "skipped": 0} | NO_TEXT),
+    ],
+    ids=["empty", "list", "nothing", "another format", "half", "deep", "cut short", "no text"],
 )
 def test_a_file_that_is_no_run_is_refused(run: str, project: Path) -> None:
     with pytest.raises(LabError, match=r"run\.json"):
@@ -440,11 +463,62 @@ def test_a_run_of_pytest_fails_by_its_matrix_alone(project: Path) -> None:
     assert "marked-line-not-reached: PUMP-1: app/pump.py:13 in 'Motor.pressure'" in done.stdout
 
 
-def test_an_id_that_is_none_ends_the_run_before_it_begins(project: Path) -> None:
-    change("tests/test_pump.py", '"PUMP-1"', '"pump one"')
+@pytest.mark.parametrize("said", ['"pump one"', '["PUMP-1"]', 'id="PUMP-1"', ""])
+def test_an_id_that_is_none_ends_the_run_before_it_begins(project: Path, said: str) -> None:
+    change("tests/test_pump.py", '"PUMP-1"', said)
     done = ran()
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
-    assert "verifies('pump one'): expected capital letters" in done.stdout + done.stderr
+    told = done.stdout + done.stderr
+    assert f"verifies({said.replace(chr(34), chr(39))}" in told.replace("id=...", "id='PUMP-1'")
+    assert "expected capital letters" in told
+    assert "INTERNALERROR" not in told
+
+
+SUBTESTS = """import unittest
+import pytest
+from app.pump import Motor
+
+
+@pytest.mark.verifies("PUMP-1")
+class TestPump(unittest.TestCase):
+    def test_each_pressure(self):
+        for kpa in (90, 70):
+            with self.subTest(kpa=kpa):
+                motor = Motor()
+                motor.pressure(kpa, 80)
+                self.assertFalse(motor.on)
+"""
+
+
+def test_a_test_has_failed_if_one_of_its_subtests_did(project: Path) -> None:
+    Path("tests/test_pump.py").write_text(SUBTESTS)
+    done = ran("--matrix", "out")
+    assert done.returncode == 1
+    assert "test-failed: PUMP-1: tests/test_pump.py::TestPump::test_each_pressure" in done.stdout
+
+
+def test_what_cannot_be_imported_counts_as_failed(project: Path) -> None:
+    Path("tests/test_alarm.py").write_text("import nothing_of_this_name\n")
+    assert ran("--continue-on-collection-errors", "--run-file", "run.json").returncode == 1
+    assert json.loads(Path("run.json").read_text())["failed"] == 1
+
+
+@pytest.mark.parametrize("stopped", ["raise KeyboardInterrupt", "pytest.exit('no board')"])
+def test_a_run_that_was_stopped_leaves_no_result(project: Path, stopped: str) -> None:
+    added("tests/test_pump.py", f"\n\ndef test_the_rest():\n    {stopped}\n")
+    done = ran("--matrix", "out", "--run-file", "run.json")
+    assert done.returncode == pytest.ExitCode.INTERRUPTED
+    assert "the run was stopped before its end: neither its file nor its matrix is written" in done.stdout
+    assert not [each for each in ("out", "run.json") if Path(each).exists()]
+
+
+@pytest.mark.parametrize("by", ["", " ", "A\nB", "A\udcff", "\x1b[2J"])
+def test_a_reader_without_a_name_is_refused_and_nothing_changes(project: Path, by: str) -> None:
+    before = Path("requirements/reviews.toml").read_bytes()
+    with pytest.raises(LabError, match="expected the name of a person"):
+        main(["review", "PUMP-1", "--by", by])
+    assert Path("requirements/reviews.toml").read_bytes() == before
+    assert main(["review", "PUMP-1", "--by", "Ä. Reviewer"]) == 0
 
 
 def test_workers_of_xdist_write_the_same_run(project: Path, run_file: str) -> None:

@@ -43,6 +43,7 @@ CALLED_BY_OTHERS = {
     "pwrite": "nbdkit's Python plugin",
     "pytest_addoption": "pytest",
     "pytest_collection_modifyitems": "pytest",
+    "pytest_collectreport": "pytest",
     "pytest_configure": "pytest",
     "pytest_runtest_logreport": "pytest",
     "pytest_runtest_makereport": "pytest",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from twinslot_lab.matrix.load import DataError, load, write_reviews
+from twinslot.core.errors import RefusedError
+from twinslot_image.signing_time import clock
+from twinslot_lab.matrix.load import ONE_LINE, DataError, load, write_reviews
 from twinslot_lab.matrix.make import made, write
 from twinslot_lab.matrix.model import Requirement, Requirements, Review, Risk
 from twinslot_lab.matrix.reach import digest_of
@@ -26,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     data = load(arguments.requirements)
     if arguments.action == "review":
-        write_reviews(arguments.requirements, reviewed(data, arguments.ids, arguments.by, time.strftime("%Y-%m-%d")))
+        write_reviews(arguments.requirements, reviewed(data, arguments.ids, arguments.by, today()))
         return 0
     runs = [read_run(path) for path in arguments.runs]
     matrix = made(data, runs, Path.cwd(), arguments.source, arguments.subject or arguments.source)
@@ -52,12 +53,26 @@ def _there(path: Path) -> Path:
     return whole
 
 
+def today() -> str:
+    """The day of a review, by a clock that somebody has set.
+
+    Raises:
+        DataError: This machine's shows a day before this program was written.
+    """
+    try:
+        return f"{clock():%Y-%m-%d}"
+    except RefusedError as e:
+        raise DataError(str(e)) from None
+
+
 def reviewed(data: Requirements, ids: Sequence[str], by: str, on: str) -> dict[str, Review]:
     """The reviews with those of some items made anew.
 
     Raises:
-        DataError: There is no such item.
+        DataError: There is no such item, or the name cannot be printed.
     """
+    if not ONE_LINE.fullmatch(by) or by != by.encode(errors="replace").decode():
+        raise DataError(f"'--by' is wrong: expected the name of a person, in one line, found {by!a}")
     items: dict[str, Requirement | Risk] = {**data.requirements, **data.risks}
     if unknown := [id_ for id_ in ids if id_ not in items]:
         raise DataError(f"there is no requirement or risk '{unknown[0]}'")

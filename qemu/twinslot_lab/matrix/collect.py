@@ -17,6 +17,8 @@ from twinslot_lab.matrix.runs import write_run
 
 _MARKER: Final = "verifies(id, ...): the requirements that the test verifies, such as verifies('S5', 'REQ-IMG-12')"
 
+_WHOLE: Final = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
+
 
 def add_options(parser: pytest.Parser, group: pytest.OptionGroup) -> None:
     """`--run-file` and `--matrix`; what the run is about, and where requirements and marked code are."""
@@ -34,6 +36,7 @@ class Collector:
         config.addinivalue_line("markers", _MARKER)
         self._config = config
         self._results: dict[str, Result] = {}
+        self._failed: set[str] = set()  # node ids of tests of which something failed, if only a subtest
         self._counts = dict.fromkeys(ResultOutcome, 0)
         self._faults: list[str] = []
 
@@ -41,9 +44,11 @@ class Collector:
     def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         """Each id has an id's form; whether it exists, the matrix says."""
         for item in items:
-            for id_ in ids_of(item):
-                if not ID.fullmatch(str(id_)):
-                    raise pytest.UsageError(f"{item.nodeid}: verifies({id_!r}): expected {ID_FORM}")
+            for marker in item.iter_markers("verifies"):
+                wrong = [each for each in marker.args if not isinstance(each, str) or not ID.fullmatch(each)]
+                if wrong or marker.kwargs or not marker.args:
+                    found = ", ".join([*map(repr, wrong), *(f"{key}=..." for key in marker.kwargs)])
+                    raise pytest.UsageError(f"{item.nodeid}: verifies({found}): expected {ID_FORM}")
 
     @staticmethod
     def pytest_runtest_setup() -> None:
@@ -59,18 +64,28 @@ class Collector:
         report.reached = [each.removeprefix(root) for each in reach.WATCH.reached()]  # type: ignore[attr-defined]
         return report
 
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """What cannot be imported has tests that did not run."""
+        self._counts[ResultOutcome.FAILED] += report.failed
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """One result for a test: failed, if any of its phases did."""
+        """One result for a test: failed, if any of its phases or subtests did."""
         if report.when == "teardown" and not report.failed:
             return
         if report.when == "setup" and report.passed:
             return
+        if report.outcome not in list(ResultOutcome):
+            return  # another plugin's word, such as 'rerun': the report that counts comes after it
         outcome = ResultOutcome(report.outcome) if not hasattr(report, "wasxfail") else ResultOutcome.SKIPPED
         before = self._results.get(report.nodeid)
         self._counts[outcome] += 1
-        if ids := getattr(report, "verifies", []):
-            reached = frozenset(report.reached) | (before.reached if before else frozenset())
-            self._results[report.nodeid] = Result(report.nodeid, outcome, tuple(ids), reached)
+        if outcome is ResultOutcome.FAILED:
+            self._failed.add(report.nodeid)
+        ids = getattr(report, "verifies", []) or (before.verifies if before else [])  # a subtest's report has none
+        if ids:
+            reached = frozenset(getattr(report, "reached", [])) | (before.reached if before else frozenset())
+            worst = ResultOutcome.FAILED if report.nodeid in self._failed else outcome
+            self._results[report.nodeid] = Result(report.nodeid, worst, tuple(ids), reached)
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write the file of the run and the matrix, whatever was asked for."""
@@ -78,6 +93,9 @@ class Collector:
         file: Path | None = config.getoption("--run-file")
         folder: Path | None = config.getoption("--matrix")
         if hasattr(config, "workerinput") or not (file or folder):
+            return
+        if session.exitstatus not in _WHOLE:
+            self._faults = ["the run was stopped before its end: neither its file nor its matrix is written"]
             return
         subject = reach.digest_of(config.rootpath, config.getini("twinslot_subject"))
         counts = [self._counts[each] for each in (ResultOutcome.PASSED, ResultOutcome.FAILED, ResultOutcome.SKIPPED)]

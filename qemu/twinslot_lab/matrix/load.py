@@ -29,7 +29,8 @@ STANDARDS: Final = "standards"  # the folder of standards, below the requirement
 MANY: Final = 256  # ids that one key may list
 _FINGERPRINT: Final = re.compile(r"[0-9a-f]{32}")
 _DAY: Final = re.compile(r"\d{4}-\d\d-\d\d")
-_LINE: Final = re.compile(r"\S(.*\S)?")
+ONE_LINE: Final = re.compile(r"[^\s\x00-\x1f\x7f]([^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?")
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")  # what is in no page and no XML, but for tab and line feed
 _ANY: Final = re.compile(r".*", re.DOTALL)
 _REQUIREMENT: Final = ("id", "title", "text", "rationale", "risks", "verification", "evidence")
 _RISK: Final = ("id", "title", "harm", "maker")
@@ -109,6 +110,14 @@ def _ids(table: Table, key: str) -> tuple[str, ...]:
     return table.names(key, ID, ID_FORM, MANY, [])
 
 
+def _said(table: Table, key: str, default: str | None = None) -> str:
+    """A text of one line or more; one that must be there says something."""
+    text: str = (table.get(key, str) if default is None else table.get(key, str, default)).strip()
+    if (default is None and not text) or _CONTROL.search(text):
+        raise table.bad(key, "a text that says something, without control characters", text)
+    return text
+
+
 def _requirement(table: Table, file: Path) -> Requirement:
     try:
         how = Verification(table.choice("verification", list(Verification), Verification.TEST))
@@ -117,9 +126,9 @@ def _requirement(table: Table, file: Path) -> Requirement:
             raise table.bad("evidence", "the inspected file, for whatever no test verifies", evidence or "nothing")
         return Requirement(
             table.text("id", ID, ID_FORM),
-            table.text("title", _LINE, "one line"),
-            table.get("text", str).strip(),
-            table.get("rationale", str, "").strip(),
+            table.text("title", ONE_LINE, "one line"),
+            _said(table, "text"),
+            _said(table, "rationale", ""),
             _ids(table, "risks"),
             how,
             evidence,
@@ -131,8 +140,8 @@ def _requirement(table: Table, file: Path) -> Requirement:
 
 def _risk(table: Table, file: Path) -> Risk:
     try:
-        texts = (table.get("harm", str).strip(), table.get("maker", str, "").strip())
-        return Risk(table.text("id", ID, ID_FORM), table.text("title", _LINE, "one line"), *texts, file)
+        texts = (_said(table, "harm"), _said(table, "maker", ""))
+        return Risk(table.text("id", ID, ID_FORM), table.text("title", ONE_LINE, "one line"), *texts, file)
     except TwinslotError as e:
         raise DataError(str(e)) from None
 
@@ -140,7 +149,7 @@ def _risk(table: Table, file: Path) -> Risk:
 def _standard(file: Path) -> Standard:
     top = _top(file, ("id", "title", "status", "clause"))
     try:
-        head = [top.text(key, _LINE, "one line") for key in ("id", "title", "status")]
+        head = [top.text(key, ONE_LINE, "one line") for key in ("id", "title", "status")]
         clauses = [_clause(table) for table in _tables(top, file, "clause", _CLAUSE)]
     except TwinslotError as e:
         raise DataError(str(e)) from None
@@ -149,11 +158,11 @@ def _standard(file: Path) -> Standard:
 
 def _clause(table: Table) -> Clause:
     clause = Clause(
-        table.text("id", _LINE, "one line"),
-        table.text("title", _LINE, "one line"),
+        table.text("id", ONE_LINE, "one line"),
+        table.text("title", ONE_LINE, "one line"),
         _ids(table, "requirements"),
-        table.names("pages", _LINE, "a path", MANY, []),
-        table.get("maker", str, "").strip(),
+        table.names("pages", ONE_LINE, "a path", MANY, []),
+        _said(table, "maker", ""),
     )
     if not clause.requirements and not clause.pages and not clause.maker:
         raise table.bad("maker", "requirements, pages, or what is the maker's", "none of them")
@@ -169,7 +178,7 @@ def _reviews(file: Path) -> dict[str, Review]:
         for id_, value in data.items():
             table = Table(value, file, id_, ("fingerprint", "by", "on"))
             fingerprint = table.text("fingerprint", _FINGERPRINT, "32 hex digits")
-            found[id_] = Review(fingerprint, table.text("by", _LINE, "a name"), table.text("on", _DAY, "YYYY-MM-DD"))
+            found[id_] = Review(fingerprint, table.text("by", ONE_LINE, "a name"), table.text("on", _DAY, "YYYY-MM-DD"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as e:
         raise DataError(f"{file}: cannot be read: {e}") from None
     except TwinslotError as e:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import io
 import re
+import sys
 import tokenize
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from typing import Final
 
 from twinslot_lab.matrix.model import ID, Mark
 
-WORD: Final = "# keeps:"
+WORD: Final = "keeps:"  # in every file that has a mark
 _COMMENT: Final = re.compile(r"#\s*keeps:\s*(?P<ids>[^#(]*)(?P<why>\(.*\))?")
 _SHELL_FUNCTION: Final = re.compile(r"(\w+)\s*\(\)")
 _SKIPPED: Final = {"__pycache__", ".git", "build", "node_modules"}
@@ -51,14 +52,27 @@ def find_marks(root: Path, sources: Iterable[Path]) -> list[Mark]:
     found = []
     for path in _files(sources):
         data = path.read_bytes() if path.stat().st_size <= _LARGE else b""
-        if b"keeps:" not in data:
+        if WORD.encode() not in data:
             continue
         name, text = path.relative_to(root).as_posix(), data.decode(errors="replace")
         if path.suffix == ".py":
-            found += [mark for marked in statements(ast.parse(text), text, name) for mark in marked.marks]
+            found += [mark for marked in _of_python(text, name) for mark in marked.marks]
         else:
             found += list(_lines(text, name))
     return sorted(found)
+
+
+def _of_python(text: str, name: str) -> list[Marked]:
+    """The marked statements; only of a file with a mark it is asked whether it is Python."""
+    if not _COMMENT.search(text):
+        return []
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError) as e:  # the second: null bytes
+        at = f"{name}:{getattr(e, 'lineno', None) or 1}"
+        hint = f"this is Python {sys.version_info.major}.{sys.version_info.minor}"
+        raise MarkError(f"{at}: not Python, so its marks cannot be found (hint: {hint})") from e
+    return statements(tree, text, name)
 
 
 def statements(tree: ast.Module, text: str, name: str) -> list[Marked]:

@@ -10,6 +10,7 @@ import ast
 import builtins
 import hashlib
 import importlib.machinery
+import importlib.util
 import sys
 import sysconfig
 from collections.abc import Iterable, Sequence
@@ -49,7 +50,7 @@ class _Loader(importlib.machinery.SourceFileLoader):
             return super().get_code(fullname)
         tree = ast.parse(data, path)
         try:
-            watched(tree, data.decode(), path)
+            watched(tree, importlib.util.decode_source(data), path)
         except MarkError:  # `find_marks` says it, with its place
             return super().get_code(fullname)
         return compile(tree, path, "exec", dont_inherit=True)

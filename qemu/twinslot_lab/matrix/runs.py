@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from twinslot_lab.matrix.load import DataError
+from twinslot_lab.matrix.load import ONE_LINE, DataError
 from twinslot_lab.matrix.model import ID, Result, ResultOutcome, Run
 
 FORMAT: Final = "twinslot-run/1"
@@ -63,4 +63,7 @@ def _result(value: Mapping[str, Any]) -> Result:
     ids = tuple(str(each) for each in value["verifies"])
     if not ids or not all(ID.fullmatch(each) for each in ids):
         raise ValueError(f"verifies of {str(value['test'])[:80]}")
-    return Result(str(value["test"]), ResultOutcome(value["outcome"]), ids, frozenset(map(str, value["reached"])))
+    texts = [str(value["test"]), *map(str, value["reached"])]
+    if not all(ONE_LINE.fullmatch(each) and each.encode() for each in texts):  # what UTF-8 cannot say is a ValueError
+        raise ValueError(f"a name that cannot be printed: {ascii(texts[0])[:80]}")
+    return Result(texts[0], ResultOutcome(value["outcome"]), ids, frozenset(texts[1:]))
