@@ -17,7 +17,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,6 +30,8 @@ from twinslot.trust.audit_file import read_public
 from twinslot.trust.device_key import verifies
 
 FILE_MAX: Final = 1 << 20  # bytes
+COUNT_MAX: Final = 1 << 53  # what every reader of JSON keeps exactly (RFC 8259, section 6)
+AHEAD: Final = timedelta(days=1)  # that a device's clock may be before ours
 TEXT_MAX: Final = 200  # characters of anything that is shown
 _TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
 
@@ -79,10 +81,9 @@ class DeviceHistory:
     reports: list[DeviceReport] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
 
-    @property
-    def newest(self) -> DeviceReport:
-        """The report that was made last."""
-        return max(self.reports, key=lambda each: each.at)
+    def newest(self, now: datetime) -> DeviceReport:
+        """The report that was made last; one from a time to come, by a clock that was wrong, only without others."""
+        return max(self.reports, key=lambda each: (each.at <= now + AHEAD, each.at))
 
 
 @dataclass
@@ -169,6 +170,7 @@ def read_report(path: Path, keys: Mapping[str, PublicPart]) -> DeviceReport:
     statement = _opened(data)
     try:
         document = json.loads(statement.payload)
+        json.dumps(document, ensure_ascii=False, allow_nan=False).encode()  # nothing but Unicode and finite numbers
         public = PublicPart.from_pem(str(document["device"]["public"]).encode())
         report = _report(document, public.fingerprint, public.fingerprint in keys)
     except (DeviceError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as e:
@@ -187,8 +189,13 @@ def _opened(data: bytes) -> DeviceStatement:
         raise _bad("it is no signed report", e.expected, e.found or e.message) from e
 
 
+# keeps: REQ-REP-07
 def _report(document: Mapping[str, Any], key: str, known: bool) -> DeviceReport:
-    """Raises KeyError, TypeError, ValueError or AttributeError: it is none."""
+    """Raises KeyError, TypeError, ValueError or AttributeError: it is none.
+
+    Whatever is done with a report later relies on what is asked for here: one report that cannot be used must not keep
+    those of all other devices from being read.
+    """
     if document["format"] != FORMAT:
         raise ValueError("another format")
     at = datetime.strptime(document["at"], _TIME).replace(tzinfo=UTC)
@@ -202,21 +209,33 @@ def _report(document: Mapping[str, Any], key: str, known: bool) -> DeviceReport:
         status=dict(document["status"]),
         rows=rows,
         before=str(document["before"]),
-        dropped=int(document["dropped"]),
-        updates=tuple(dict(each) for each in document["updates"]),
+        dropped=_count(document["dropped"]),
+        updates=tuple(_update(each) for each in document["updates"]),
         telemetry=dict(document["telemetry"]),
     )
 
 
 def _row(row: Mapping[str, Any]) -> Mapping[str, Any]:
     return {
-        "number": int(row["number"]),
+        "number": _count(row["number"]),
         "at": str(row["at"]),
         "boot": str(row["boot"]),
         "event": str(row["event"]),
         "hash": str(row["hash"]),
         "fields": dict(row["fields"]) if "fields" in row else None,
     }
+
+
+def _count(value: object) -> int:
+    """Raises ValueError."""
+    if type(value) is not int or not 0 <= value <= COUNT_MAX:
+        raise ValueError("no count")
+    return value
+
+
+def _update(update: Mapping[str, Any]) -> Mapping[str, Any]:
+    checks = update.get("checks", [])
+    return dict(update) | {"checks": [dict(check) for check in checks]}
 
 
 def _breaks(reports: list[DeviceReport]) -> Iterator[str]:

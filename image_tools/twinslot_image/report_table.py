@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from twinslot.core.events import ENDS, AuditEvent
@@ -13,7 +13,7 @@ from twinslot.core.offer import Offer, Offered
 from twinslot.core.recall import recall_of
 from twinslot.core.text import printable
 from twinslot.core.waves import place_of, turn_of
-from twinslot_image.report_read import TEXT_MAX, Collected, DeviceHistory
+from twinslot_image.report_read import AHEAD, TEXT_MAX, Collected, DeviceHistory
 
 COLUMNS: Final = (
     "device",
@@ -102,7 +102,9 @@ def tabulate(
         silence: Longer without a report than this, a device counts as silent.
         offered: What a repository offers by device type, to know whose wave has ended; None: not asked.
     """
-    histories = sorted(collected.devices.values(), key=lambda each: (_text(each.newest.device.get("id")), each.key))
+    histories = sorted(
+        collected.devices.values(), key=lambda each: (_text(each.newest(now).device.get("id")), each.key)
+    )
     lines = tuple(_line(each, now, silence, offered or {}) for each in histories)
     by_id: dict[str, list[str]] = {}
     for line in lines:
@@ -113,7 +115,7 @@ def tabulate(
 
 
 def _line(history: DeviceHistory, now: datetime, silence: timedelta, offered: Mapping[str, Offered]) -> DeviceLine:
-    newest = history.newest
+    newest = history.newest(now)
     running = _mapping(_mapping(newest.status.get("slots")).get(str(newest.status.get("running"))))
     release = _mapping(running.get("release"))
     sequence = release.get("sequence")
@@ -134,8 +136,14 @@ def _line(history: DeviceHistory, now: datetime, silence: timedelta, offered: Ma
         silent=now - newest.at > silence,
         recalled=any(recall_of(each.recalls, sequence, _text(release.get("manifest"))) for each in mine),
         late=_late(newest.device, sequence, mine, now),
-        broken=tuple(history.broken),
+        broken=(*history.broken, *_ahead(newest.at, now)),
     )
+
+
+def _ahead(last: datetime, now: datetime) -> Iterator[str]:
+    """A device whose clock is wrong is never silent by its own dates."""
+    if last > now + AHEAD:
+        yield f"its last report is dated {last:%Y-%m-%d}, so whether it is silent is not known"
 
 
 def _last_end(history: DeviceHistory) -> tuple[str, str, str]:
@@ -147,10 +155,7 @@ def _last_end(history: DeviceHistory) -> tuple[str, str, str]:
     fields = _mapping(last["fields"])
     updates = (each for report in history.reports for each in report.updates)
     update = next((each for each in updates if each.get("id") == fields.get("transaction")), {})
-    checks = update.get("checks")
-    failed = [
-        _text(each.get("name")) for each in (checks if isinstance(checks, list) else []) if each.get("passed") is False
-    ]
+    failed = [_text(each.get("name")) for each in update.get("checks", []) if each.get("passed") is False]
     reason = "" if last["event"] == AuditEvent.COMMITTED else _text(fields.get("reason")) or "not said"
     return str(last["event"]), reason, ", ".join(failed)
 
@@ -188,9 +193,9 @@ def _ends(history: DeviceHistory) -> Iterable[tuple[datetime, str, str, str]]:
 def _moment(text: str, otherwise: datetime) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        return moment.astimezone(UTC) if moment.tzinfo else otherwise
+    except (ValueError, OverflowError):  # before the year 1 or after 9999, where its zone is taken off
         return otherwise
-    return moment if moment.tzinfo else otherwise
 
 
 def _names(value: object) -> list[str]:
