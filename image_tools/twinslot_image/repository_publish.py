@@ -77,7 +77,8 @@ def publish(
         DeviceError: `device.repository-files`: there is none; `device.key`: a key that must sign is not here.
         RefusedError: A device would refuse the result; nothing that readers see has changed.
     """
-    return _Publication(directory, now, secret, DAYS | days).run(read_listed(directory))
+    listed = read_listed(directory)
+    return _Publication(directory, now, secret, DAYS | days).run(listed)
 
 
 class _Publication:
@@ -113,7 +114,7 @@ class _Publication:
         time = TrustTime(self._now, self._now, self._now)
         paths = tuple(f"{name}{OFFERS_SUFFIX}" for name in listed.names)
         fresh = refresh(RepositoryQuestion(self._first, time, paths), _Judged(self._files))
-        waiting |= self._refused(approved, time)
+        waiting |= self._refused(approved, time) | self._unknown(listed)
         return PublishedRepository(fresh, tuple(self._write()), waiting)
 
     def _approved(self) -> tuple[dict[str, tuple[int, bytes]], dict[str, str]]:
@@ -131,6 +132,13 @@ class _Publication:
             if (published := self._before(role)) is not None:
                 found[role] = (published[1].signed.version, published[0])
         return found, waiting
+
+    def _unknown(self, listed: Listed) -> dict[str, str]:
+        """Roles that waves wait for and that this repository does not have."""
+        waves = (wave for offers in listed.offers.values() for offer in offers for wave in offer.get("waves", ()))
+        named = {role for wave in waves for role in wave.get("approved_by", ())}
+        why = "there is no such role, so a wave that waits for it never begins ('keys propose --add-role' makes one)"
+        return dict.fromkeys(named - approvers(self._directory).keys(), why)
 
     def _refused(self, approved: dict[str, Any], time: TrustTime) -> dict[str, str]:
         """Approvals that no device would believe, by role; they keep nothing else from being published."""

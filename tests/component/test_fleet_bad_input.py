@@ -102,6 +102,25 @@ def test_waves_that_reach_a_part_of_the_devices_say_so_to_the_maker_and_to_the_o
     assert (bench.offered() or {})["why_not"] == "no wave has reached this device"
 
 
+def test_a_wave_that_waits_for_a_role_that_is_not_there_is_told_to_whoever_publishes(
+    bench: RepositoryBench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench.image("wave", "1.1", "100%,2026-12-01T08:00:00Z,approved-by=clincal")
+    capsys.readouterr()
+    bench.publish()
+    assert "role 'clincal' approves nothing new: there is no such role" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("end", ["", ",end=9999-12-31T23:59:59Z"])
+def test_a_wave_that_goes_on_after_the_last_year_is_refused_where_it_is_written(
+    bench: RepositoryBench, capsys: pytest.CaptureFixture[str], end: str
+) -> None:
+    bench.image("wave", "1.1", f"100%,9999-12-31T08:00:00Z,5d{end}", status=3)
+    assert "before the year 10000" in capsys.readouterr().err
+    bench.publish()
+    assert (bench.poll()[0], (bench.offered() or {})["why_not"]) == (0, None)
+
+
 @pytest.mark.parametrize(("duration", "code"), [("0", "range"), ("59", "range"), ("-1", "range"), ('"2h"', "type")])
 def test_a_window_without_length_is_an_error_of_the_configuration_that_names_key_and_bound(
     tmp_path: Path, duration: str, code: str, capsys: pytest.CaptureFixture[str]

@@ -93,6 +93,8 @@ def test_a_wave_that_began_is_open_and_stays_so() -> None:
         offer(11, waves=[wave(share=0)]),
         offer(11, waves=[wave(spread=10**9)]),
         offer(11, waves=[wave(days=1) | {"end": "2026-12-01T00:00:00Z"}]),
+        offer(11, waves=[wave(spread=1) | {"start": "9999-12-31T23:59:59Z"}]),
+        offer(11, waves=[wave(spread=1) | {"start": "9999-12-31T23:59:59Z", "end": "9999-12-31T23:59:59Z"}]),
         offer(11, waves=[wave(rings=[])]),
         offer(11, waves=[wave(approved_by=["Clinical"])]),
         offer(11, barrier="yes"),

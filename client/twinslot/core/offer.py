@@ -186,7 +186,13 @@ def _wave(value: object) -> Wave:
     )
     start, spread = fields.time("start"), fields.integer("spread", 0, SPREAD_MAX)
     end = fields.time("end") if fields.has("end") else None
-    if end is not None and end < start + timedelta(seconds=spread):
+    try:
+        last = start + timedelta(seconds=spread)
+    except OverflowError as e:
+        raise fields.bad(
+            "start", "a start so that the last device's is before the year 10000", fields.get("start")
+        ) from e
+    if end is not None and end < last:
         raise fields.bad("end", "an end behind the start of the last device", fields.get("end"))
     share = fields.integer("share", 0 if rings else 1, WHOLE)
     return Wave(share, start, spread, end, roles, networks, rings)
