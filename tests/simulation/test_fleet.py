@@ -287,6 +287,20 @@ def test_what_the_server_asks_to_wait_is_kept_by_every_run(fleet: FleetBoard, ha
 
 
 @pytest.mark.verifies("REQ-FLT-03")
+@pytest.mark.parametrize(("asked", "kept"), [("7200", 7200), ("99999999", 86_400)])
+def test_a_wait_that_comes_with_a_good_answer_is_kept_whole_and_no_longer_than_a_day(
+    fleet: FleetBoard, hawkbit: FakeHawkbit, asked: str, kept: int
+) -> None:
+    failing(hawkbit, (200, {"Retry-After": asked}, b""), 1, "PUT")
+    assert fleet.run() is None
+    before = len(hawkbit.log)
+    assert fleet.run(later=kept - 10) is None
+    assert len(hawkbit.log) == before
+    assert fleet.run(later=20) is None
+    assert len(hawkbit.log) > before
+
+
+@pytest.mark.verifies("REQ-FLT-03")
 def test_pauses_grow_only_while_the_server_does_nothing_that_it_is_asked(
     fleet: FleetBoard, hawkbit: FakeHawkbit
 ) -> None:

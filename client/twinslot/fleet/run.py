@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from twinslot.app.updater import Updater
-from twinslot.core.backoff import Moment, Pause, left_of, pause_after
+from twinslot.core.backoff import LONGEST, Moment, Pause, left_of, pause_after
 from twinslot.core.errors import DeviceError, RefusedError, TransportError, TwinslotError
 from twinslot.core.progress import Phase
 from twinslot.core.requests import ActivateOptions, InstallOptions
@@ -118,7 +118,7 @@ class FleetRun:
         self._consent(polled)
         if polled.deployment:
             self._follow(polled.deployment)
-        moment, seconds = self._setting.moment, max(polled.sleep, self._server.wait) * EARLY
+        moment, seconds = self._setting.moment, max(polled.sleep * EARLY, min(self._server.wait, LONGEST))
         sleep = Pause(seconds, moment.clock, moment.boot_id, moment.uptime)
         self._keep(replace(self._state, failures=0, pause=Pause(), sleep=sleep))
 
