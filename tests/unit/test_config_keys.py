@@ -208,14 +208,14 @@ def waits(config: Config) -> object:
 
 def watches(config: Config) -> object:
     """What is looked at, and what follows from a first look that failed."""
-    here = LocalWatch(config.watch, config.record.directory, itertools.repeat(Moment(0, "1", 0)).__next__)
+    here = LocalWatch(config.watch, config.record.directory, itertools.repeat(Moment(1e9, "1", 0)).__next__)
     seen = [(each.name, each.passed, each.detail) for each in here.signals()]
     return seen, here.judge("a", failed=True), here.is_over("a")
 
 
 def agrees(config: Config) -> object:
     """What is missing of an update that nobody has said anything of."""
-    asked = LocalConsent(config.policy.consent, config.record.directory, itertools.repeat(Moment(0, "1", 0)).__next__)
+    asked = LocalConsent(config.policy.consent, config.record.directory, itertools.repeat(Moment(1e9, "1", 0)).__next__)
     found = [asked.obstacle("2026.11", change) for change in ("feature", "security")]
     return [(each.why, each.until) if each else None for each in found]
 

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from simulation.updater import NOWHERE
 from twinslot.config.policy import DAY, ConsentConfig
 from twinslot.core.backoff import Moment
 from twinslot.core.consent import Consent, ConsentBounds, ConsentMode, approve, count, hold, missing
 from twinslot.core.errors import DeviceError, RefusedError
+from twinslot.core.policy import Gate, ObstacleKind, Question, Wish
 from twinslot.policy.consent import LocalConsent
+from twinslot.policy.local import LocalPolicy
+from twinslot.storage.kept import write_kept
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 BOUNDS = ConsentBounds(notice=3600, limit=14 * DAY)
 
 
@@ -175,7 +182,31 @@ def test_what_was_said_outlives_restarts_and_ends_with_the_commit(tmp_path: Path
     assert found.why.code == "not-approved"
 
 
-@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, '{"counted": "x"}', "[1]"])
+@pytest.mark.verifies("REQ-POL-02")
+def test_a_device_without_a_clock_that_learns_the_time_after_a_restart_has_waited_no_longer_for_it(
+    tmp_path: Path,
+) -> None:
+    built = datetime(2026, 6, 1, tzinfo=UTC)
+    config = replace(
+        NOWHERE,
+        trust=replace(NOWHERE.trust, build_time=built),
+        record=replace(NOWHERE.record, directory=tmp_path),
+        policy=replace(NOWHERE.policy, consent=ConsentConfig(mode="required")),
+    )
+    wish, started = Question(Gate.ACTIVATE, Wish(), "2.0", "feature"), LocalPolicy(config, lambda: EPOCH, root=tmp_path)
+    assert [each.until for each in started.obstacles(wish) if each.kind is ObstacleKind.CONSENT] == [None]
+    assert started.moment("").clock == started.moment("2026-07-01T00:00:00+00:00").clock == 0
+    kept = started.consent().kept()
+    write_kept(tmp_path / "consent.json", replace(kept, boot_id="0" * 32))  # it was counted before a restart
+    later = LocalPolicy(config, lambda: datetime.now(UTC), root=tmp_path)
+    (asked,) = later.obstacles(wish)
+    assert asked.why.code == "not-approved"
+    assert later.consent().kept().clock > built.timestamp()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", '{"counted": 1e999}', '{"held": NaN}', "[" * 100_000, '{"counted": "x"}', "[1]"]
+)
 def test_a_damaged_file_asks_people_again(tmp_path: Path, text: str) -> None:
     (tmp_path / "consent.json").write_text(text)
     found = people(tmp_path, Device()).obstacle("2.0", "feature")

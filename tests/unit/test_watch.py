@@ -80,6 +80,12 @@ def test_a_value_that_a_program_prints_is_held_to_its_bounds(
     assert (found.passed, found.detail) == (passed, detail)
 
 
+def test_a_release_is_watched_for_its_time_on_a_device_that_learns_it_after_a_restart() -> None:
+    first, _ = looked(WatchState(), "t", Moment(0.0, "1", 100.0), SETTING, failed=False)
+    second, _ = looked(first, "t", Moment(1.8e9, "2", 60.0), SETTING, failed=False)
+    assert not is_over(second, "t", SETTING)
+
+
 def test_what_was_seen_is_kept_and_a_damaged_file_begins_anew(tmp_path: Path) -> None:
     program = WatchProgramConfig(name="drain", argv=("/bin/false",))
     config = WatchConfig(time=3600, failures=2, action="rollback", program=(program, program))

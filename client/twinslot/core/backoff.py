@@ -32,7 +32,7 @@ class Pause(Kept):
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """Now, in three ways; see `Pause`."""
+    """Now, in three ways; see `Pause`. A clock of 0 is one that is not known to be right."""
 
     clock: float
     boot_id: str
@@ -57,11 +57,12 @@ def pause_after(failures: int, wait: float, jitter: float, now: Moment) -> Pause
 def elapsed(clock: float, boot_id: str, uptime: float, now: Moment) -> float:
     """Seconds that are known to have passed since a moment that was kept; 0 when none was (its boot is empty).
 
-    In the same boot by the uptime, which nobody sets; from another one by the clock, as far as it went forward.
+    In the same boot by the uptime, which nobody sets; from another one by the clock, as far as it went forward. Where
+    the clock was not known then (0), its being right now says nothing of the time between.
     """
     if boot_id == now.boot_id:
         return max(0.0, now.uptime - uptime)
-    return max(0.0, now.clock - clock) if boot_id else 0.0
+    return max(0.0, now.clock - clock) if boot_id and clock > 0 else 0.0
 
 
 def left_of(pause: Pause, now: Moment) -> float:

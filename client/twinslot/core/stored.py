@@ -17,12 +17,14 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import sys
 import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
+_FLOAT_MAX: Final = sys.float_info.max  # what is larger, or no number, is damage: nothing counts with it
 _UNKNOWN: Final = "unknown"  # the field's name; a key of this name is one that no version here knows
 
 T = TypeVar("T")
@@ -115,9 +117,9 @@ def _leaf(kind: Any, value: Any, name: str) -> Any:
         return value
     if issubclass(kind, enum.StrEnum) and isinstance(value, str):
         return word(kind, value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _FLOAT_MAX:
         return float(value)
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+    if kind is float or not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise ValueError(f"'{name}' is not of type '{kind.__name__}'")
     return value
 

@@ -25,7 +25,6 @@ from twinslot.health.run import ConfiguredChecks
 from twinslot.health.selection import check_names, configured_checks
 from twinslot.payloads.select import find_places
 from twinslot.policy.local import LocalPolicy
-from twinslot.policy.moment import this_moment
 from twinslot.policy.passed import PassedFile
 from twinslot.policy.trial import TrialFile
 from twinslot.policy.waits import WaitsFile
@@ -103,7 +102,7 @@ def open_device(config: Config, get_worker: GetWorker, origin: Origin) -> Device
         consent=policy.consent(),
         trial=TrialFile(),
         passed=PassedFile(),
-        watch=LocalWatch(config.watch, config.record.directory, this_moment),
+        watch=LocalWatch(config.watch, config.record.directory, policy.moment),
         waits=WaitsFile(),
         ask_elsewhere=ask_again,
         running_notes=running.disagreements,

@@ -52,7 +52,7 @@ class LocalConsent:
         if found is None:
             return None
         why, left = found
-        until = datetime.fromtimestamp(self.moment().clock, UTC) + timedelta(seconds=left)
+        until = datetime.fromtimestamp(consent.clock, UTC) + timedelta(seconds=left) if consent.clock else None
         return Obstacle(ObstacleKind.CONSENT, why, until)
 
     def approve(self, release: str, by: str) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twinslot.config.options import Config
+from twinslot.core.backoff import Moment
 from twinslot.core.inhibitors import NOT_ASKED, WORDS, Inhibitor
 from twinslot.core.inhibitors import obstacles as in_use
 from twinslot.core.policy import Gate, Obstacle, Question
@@ -17,6 +18,7 @@ from twinslot.policy.held import DIRECTORY as HELD
 from twinslot.policy.held import HeldInhibitors
 from twinslot.policy.inhibitors import DIRECTORY, file_inhibitors
 from twinslot.policy.logind import logind_inhibitors
+from twinslot.policy.moment import this_moment
 
 if TYPE_CHECKING:
     from twinslot.core.windows import WindowState
@@ -57,12 +59,25 @@ class LocalPolicy:
         logind = logind_inhibitors(self.root) if self.config.policy.in_use.logind else ()
         return (*held, *file_inhibitors(self._below(DIRECTORY)), *logind)
 
-    def consent(self) -> LocalConsent:
-        """What people have said."""
-        from twinslot.policy.consent import LocalConsent
-        from twinslot.policy.moment import this_moment
+    def consent(self, verified: str = "") -> LocalConsent:
+        """What people have said.
 
-        return LocalConsent(self.config.policy.consent, self.config.record.directory, this_moment)
+        Args:
+            verified: As for `clock_known`.
+        """
+        from twinslot.policy.consent import LocalConsent
+
+        return LocalConsent(self.config.policy.consent, self.config.record.directory, lambda: self.moment(verified))
+
+    # keeps: REQ-POL-02
+    def moment(self, verified: str = "") -> Moment:
+        """Now, for counts that outlive a start: a clock that is not known must not make them jump once it is set.
+
+        Args:
+            verified: As for `clock_known`.
+        """
+        moment = this_moment()
+        return moment if self.clock_known(verified) else replace(moment, clock=0.0)
 
     def metered(self) -> tuple[str, ...]:
         """The interfaces that lead out, if one of them is metered; empty: none is."""
@@ -86,7 +101,7 @@ class LocalPolicy:
     def _people(self, question: Question) -> tuple[Obstacle, ...]:
         if self.config.policy.consent.mode == "none" or question.gate not in WORDS["restart"] or question.wish.revert:
             return ()
-        found = self.consent().obstacle(question.release, question.change)
+        found = self.consent(question.verified).obstacle(question.release, question.change)
         return (found,) if found else ()
 
     # keeps: REQ-POL-03
