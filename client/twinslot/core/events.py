@@ -201,6 +201,16 @@ class AuditEvent(enum.StrEnum):
         "the slot to go back to was read and does not hold what was installed",
         {"slot": "which one", "release": "what was installed"} | _FAILURE,
     )
+    PROVISIONED = (
+        "provisioned",
+        INFO,
+        "the device left the factory with this release",
+        {
+            "slot": "where it is",
+            "release": "its name",
+            "manifest": "SHA-256 of the manifest's bytes",
+        },
+    )
     DEVICE_KEY_MADE = "device-key-made", INFO, "the device's own key was made", {"fingerprint": "of its public part"}
     # What a poll of the repository found, each time that it changes
     REPOSITORY_STALE = (

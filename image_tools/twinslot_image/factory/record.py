@@ -12,6 +12,7 @@ from pathlib import Path
 
 from twinslot.core.boot_variables import rebuild
 from twinslot.core.errors import DeviceError
+from twinslot.core.events import AuditEvent
 from twinslot.core.manifest import parse_manifest
 from twinslot.core.model import Floors, SlotName, SlotRecord, SlotState, StoredPayload
 from twinslot.image.wire import parse_trust
@@ -45,7 +46,7 @@ def provision(image: Path, slot: SlotName, record: Target, built: datetime) -> d
     stamp = built.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     with workspace(record.folder) as directory:
         with _about(record.folder), Record(directory, lambda: stamp, "factory") as new:
-            new.audit("provisioned", slot=slot, release=release.name, manifest=release.manifest)
+            new.audit(AuditEvent.PROVISIONED, slot=slot, release=release.name, manifest=release.manifest)
             new.save_slot(SlotRecord(slot, release, payloads, "", stamp))
             new.keep_documents({"targets": targets.decode()})  # what the device compares the next one with (S24)
             new.raise_floors(Floors(release.sequence, release.epoch, 1))
