@@ -11,8 +11,9 @@ from twinslot.cli.arguments import Parser, whole_number
 from twinslot.cli.output import Output
 from twinslot.core.offer import Offered, parse_offers
 from twinslot.core.text import printable
+from twinslot_image import replaceable
 from twinslot_image.cli_commands import say
-from twinslot_image.replacement import write_whole
+from twinslot_image.outputs import Target
 from twinslot_image.report_page import as_csv, as_html, as_json, counts, needs_a_look
 from twinslot_image.report_read import collect, known_keys
 from twinslot_image.report_table import DeviceLine, tabulate
@@ -47,19 +48,23 @@ def add_reports(verbs: _Verbs, anywhere: Parser) -> None:
     reports.add_argument("--silence", type=whole_number(1, 3650), default=3, metavar="DAYS", help=days)
     reports.add_argument("--csv", type=Path, metavar="FILE", help="write the table there")
     reports.add_argument("--html", type=Path, metavar="FILE", help="write a page with plots there")
+    reports.add_argument("--force", action="store_true", help="replace whatever stands where table and page go")
     reports.set_defaults(run=reports_verb)
 
 
 def reports_verb(arguments: argparse.Namespace, output: Output) -> None:
     """`reports`."""
     now = datetime.now(UTC)
+    inputs, force = [*arguments.place, *arguments.keys], arguments.force
+    csv = arguments.csv and Target(arguments.csv, replaceable.table_of_reports, inputs=inputs, force=force)
+    html = arguments.html and Target(arguments.html, replaceable.page, inputs=inputs, force=force)
     offered = _offered(arguments.repository) if arguments.repository else None
     collected = collect(arguments.place, known_keys(arguments.keys))
     table = tabulate(collected, now, timedelta(days=arguments.silence), offered)
-    if arguments.csv:
-        write_whole(arguments.csv, as_csv(table).encode())
-    if arguments.html:
-        write_whole(arguments.html, as_html(table, now).encode())
+    if csv:
+        _put(csv, as_csv(table))
+    if html:
+        _put(html, as_html(table, now))
     lines = [f"{count} {what}" for what, count in counts(table) if count]
     lines += [f"release {name}: {count}" for name, count in table.releases.most_common()]
     lines += [f"failed, {reason}: {count}" for reason, count in table.reasons.most_common()]
@@ -69,7 +74,13 @@ def reports_verb(arguments: argparse.Namespace, output: Output) -> None:
     if len(looked) > _LINES_MAX:
         lines.append(f"{len(looked) - _LINES_MAX} more with a finding; '--csv' has all")
     lines += [f"does not count: {name}: {why}" for name, why in list(table.refused.items())[:_LINES_MAX]]
-    say(arguments, output, as_json(table), [printable(line) for line in lines] or ["no reports"])
+    aside = next((target for target in (csv, html) if target and target.on_standard_output), None)
+    say(arguments, output, as_json(table), [printable(line) for line in lines] or ["no reports"], aside)
+
+
+def _put(target: Target, text: str) -> None:
+    with target, target.writing() as sink:
+        sink.write(text.encode())
 
 
 def _line(line: DeviceLine) -> str:

@@ -17,6 +17,7 @@ _TO_SIGN = b'{"_type":"targets"'  # how the bytes begin that a signature covers:
 _PAE = b"DSSEv1 "
 _ENVELOPE = b'{"payload":'  # DSSE, in the one form of ours
 _PAGE = b"<!doctype html"
+_TABLE = b"device,key,"  # how its first line begins
 _SBOM_LOOK = 512  # bytes; ours say in the first hundred what they are
 
 
@@ -70,6 +71,11 @@ def envelope(file: BinaryIO) -> str | None:
 def page(file: BinaryIO) -> str | None:
     """A page may be replaced."""
     return None if _first(file, len(_PAGE)).lower() == _PAGE else "a file that is no page"
+
+
+def table_of_reports(file: BinaryIO) -> str | None:
+    """A table of reports may be replaced, with whichever columns."""
+    return None if _first(file, len(_TABLE)) == _TABLE else "a file that is no table of reports"
 
 
 def _first(file: BinaryIO, length: int) -> bytes:

@@ -336,6 +336,21 @@ def test_the_page_and_the_table_hold_whatever_a_device_says(bench: RepositoryBen
     assert "\n'=cmd" in table.read_text()
 
 
+def test_a_table_and_a_page_replace_their_own_kind_and_no_other(bench: RepositoryBench, tmp_path: Path) -> None:
+    path = report_of(bench, tmp_path / "in")
+    mine, fresh = tmp_path / "mine", tmp_path / "fresh"
+    for option in ("--csv", "--html"):
+        mine.write_text("mine")
+        assert image_main(["reports", str(path), option, str(mine)]) == 4
+        assert mine.read_text() == "mine"
+        assert [image_main(["reports", str(path), option, str(fresh)]) for _ in range(2)] == [0, 0]
+        fresh.unlink()
+        assert image_main(["reports", str(path), option, str(path)]) == 4, "a report is no output"
+        assert image_main(["reports", str(path), option, str(path), "--force"]) == 4
+        assert image_main(["reports", str(path), option, str(mine), "--force"]) == 0
+        assert mine.read_text() != "mine"
+
+
 def test_silence_is_told_after_the_days_that_are_given(bench: RepositoryBench, tmp_path: Path) -> None:
     path = report_of(bench, tmp_path / "in")
     assert tabulated(str(path))["silent"] == []
