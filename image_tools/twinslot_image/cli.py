@@ -16,6 +16,7 @@ from twinslot.cli.output import Output
 from twinslot.core.errors import CancelledError, DeviceError, LifecycleError, TwinslotError
 from twinslot.core.text import printable
 from twinslot_image import INSTALL, PASSPHRASE, PIN, PROGRAM
+from twinslot_image.output_place import STANDARD_OUTPUT
 from twinslot_image.stop import Stopped, stopping_by_signals, undisturbed
 from twinslot_image.system_errors import system_error
 
@@ -60,6 +61,8 @@ def _guarded(given: list[str], output: Output) -> int:
     except OSError as e:
         if isinstance(e, BrokenPipeError):
             output.lost = e
+            if e.filename == STANDARD_OUTPUT:  # no error that anybody wants to hear of
+                return output.lost_status()
         error = system_error(e)
         return _report(error, error.exit_status, output)
     except Exception as e:  # noqa: BLE001 - a fault of ours, told as one

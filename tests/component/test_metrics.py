@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
+import stat
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -97,3 +99,30 @@ def test_promtool_finds_nothing_wrong(bench: RepositoryBench, capsys: pytest.Cap
     done = subprocess.run([tool, "check", "metrics"], input=text, capture_output=True, text=True, check=False)
     assert done.returncode in (0, 3), done.stdout + done.stderr  # 3: it would name something otherwise
     assert "error while" not in done.stderr
+
+
+def test_an_output_that_is_no_file_is_written_to_and_stays_and_so_does_a_link(
+    bench: RepositoryBench, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "collector"
+    folder.mkdir()
+    os.mkfifo(folder / "pipe")
+    reader = os.open(folder / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    told(bench, capsys, "--output", str(folder / "pipe"))
+    assert os.read(reader, 1 << 16).endswith(b"# EOF\n")
+    os.close(reader)
+    assert stat.S_ISFIFO((folder / "pipe").stat().st_mode)
+    (folder / "link").symlink_to("file")
+    told(bench, capsys, "--output", str(folder / "link"))
+    assert (folder / "link").is_symlink()
+    assert (folder / "file").read_text().endswith("# EOF\n")
+    assert sorted(path.name for path in folder.iterdir()) == ["file", "link", "pipe"]
+
+
+def test_what_stands_at_the_name_of_a_temporary_file_is_not_followed(
+    bench: RepositoryBench, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "twinslot.prom~new").symlink_to("mine")
+    told(bench, capsys, "--output", str(tmp_path / "twinslot.prom"))
+    assert (tmp_path / "mine").read_text() == "mine"

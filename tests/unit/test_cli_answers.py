@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,10 +18,11 @@ from simulation.updater import BoardUpdater
 from twinslot.app.updater import JsonObject
 from twinslot.cli.host import Host
 from twinslot.cli.main import main
-from twinslot.cli.parser import make_parser
+from twinslot.cli.parser import make_parser, parse
 from twinslot.core.lifecycle import State
 from twinslot.core.replay import UpdateAccount
 from twinslot.core.requests import InstallOptions
+from twinslot_image.cli_parser import parse as image_parse
 
 AUDIT = Path(__file__).parents[1] / "data/0.1.0/audit"
 KEY = {"made": False, "algorithm": "ed25519", "kind": "x25519", "fingerprint": "0f", "key": "0f", "public": "PEM\n"}
@@ -123,6 +126,16 @@ def test_an_answer_that_is_printed_is_a_success(line: str, host: Host) -> None:
     assert main([*line.split(), "--config-root", "."], host) == FOUND.get(line, 0)
 
 
+@pytest.mark.parametrize("line", ANSWERING)
+def test_an_answer_as_json_is_objects_with_a_type_and_nothing_else(
+    line: str, host: Host, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main([*line.split(), "--json", "--config-root", "."], host)
+    printed = capsys.readouterr()
+    assert all(json.loads(each)["type"] for each in printed.out.splitlines())
+    assert (printed.out != "", printed.err) == (True, "")
+
+
 @pytest.mark.parametrize("form", [[], ["--json"]], ids=["text", "json"])
 @pytest.mark.parametrize("line", ANSWERING)
 def test_an_answer_for_which_the_disk_has_no_room_is_no_success(
@@ -140,3 +153,28 @@ def test_a_closed_standard_output_is_no_fault_of_the_program(
 ) -> None:
     monkeypatch.setattr(sys, "stdout", None)
     assert main([*line.split(), "--config-root", "."], host) == FOUND.get(line, 0)
+
+
+PARSERS = {"twinslot": parse, "twinslot-image": image_parse}
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["help"], []], ids=" ".join)
+@pytest.mark.parametrize("program", PARSERS)
+def test_help_that_nobody_reads_or_that_has_no_room_ends_as_any_answer(
+    program: str, words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    for where, status, told in (("/dev/full", 6, "No space left"), (writer, 141, "")):
+        with open(where, "w") as stream:
+            monkeypatch.setattr(sys, "stdout", stream)
+            with pytest.raises(SystemExit) as ended:
+                PARSERS[program](words)
+            monkeypatch.undo()
+        assert ended.value.code == status
+        assert told in capsys.readouterr().err
+
+
+def test_help_may_be_asked_for_behind_options(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--no-service", "--json", "help", "install"], host) == 0
+    assert capsys.readouterr().out.startswith("usage: twinslot install ")

@@ -44,3 +44,10 @@ def test_an_error_has_the_fields_of_the_manual() -> None:
     refused = error_object(RefusedError((Refusal("epoch", "x"), Refusal("downgrade", "y"))), 4)
     assert plain.keys() - {"type"} | {"reasons", "slots", "transaction"} == fields("error")
     assert refused.keys() == plain.keys() - {"expected", "found", "hint"} | {"reasons"}, "what is not known has no key"
+
+
+def test_every_type_of_object_is_in_the_manual() -> None:
+    client = Path(__file__).parents[2] / "client/twinslot/cli"
+    printed = {kind for path in client.rglob("*.py") for kind in re.findall(r'"type": "([a-z-]+)"', path.read_text())}
+    listed = {kind for line in re.findall(r"^\.It Sy (.*)$", PAGE, flags=re.MULTILINE) for kind in line.split(" , ")}
+    assert printed == listed

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+from twinslot.cli.output import Output
 from twinslot.core.errors import UsageError
 
 if TYPE_CHECKING:  # looking loads neither the chain nor statements
@@ -62,6 +63,27 @@ class Parser(argparse.ArgumentParser):
             more = "', '".join(rest)
             raise self._wrong("argument", f"too many arguments: '{more}'")
         return found, rest
+
+    def spelled_out(self, argv: Sequence[str]) -> list[str]:
+        """The words with `--help` for `help`, which may stand behind options without a value."""
+        for at, word in enumerate(argv):
+            if word == "help":
+                return [*argv[:at], *argv[at + 1 :], "--help"]
+            option = self._option_string_actions.get(word)
+            if option is None or option.nargs != 0:
+                break
+        return list(argv)
+
+    def _print_message(self, message: str, _file: Any = None) -> None:
+        """Help and version: an answer as any other.
+
+        Raises:
+            SystemExit: It could not be written, or nobody reads it.
+        """
+        output = Output(as_json=False, program=self.prog)
+        output.text(message.splitlines())
+        if output.lost is not None:
+            raise SystemExit(output.lost_status())
 
     def error(self, message: str) -> NoReturn:
         """Argparse's own complaint, in our words.
@@ -181,7 +203,7 @@ def read(parser: Parser, argv: Sequence[str], defaults: argparse.Namespace) -> a
     if not argv:
         parser.print_help()
         raise UsageError("no command is given", code="missing", hint=f"see '{parser.prog} --help'")
-    return parser.parse_args([*argv[1:], "--help"] if argv[0] == "help" else list(argv), defaults)
+    return parser.parse_args(parser.spelled_out(argv), defaults)
 
 
 def whole_number(low: int, high: int) -> Callable[[str], int]:

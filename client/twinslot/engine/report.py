@@ -51,7 +51,7 @@ from twinslot.engine.verifier import GetWorker
 from twinslot.storage.device_key import DeviceKeyFiles
 from twinslot.storage.lock import this_boot
 from twinslot.storage.record.record import Record
-from twinslot.storage.sync import write_whole
+from twinslot.storage.sync import write_output
 from twinslot.transport.http.small_file import BUSY
 from twinslot.trust.device_key import DeviceKey, open_device_key
 from twinslot.worker.file_fetcher import FileFetcher
@@ -349,7 +349,7 @@ def replace_file(path: Path, data: bytes) -> None:
         DeviceError: `device.report-files`: it cannot be written.
     """
     try:
-        write_whole(path, data, 0o644)
+        write_output(path, data, 0o644)
     except OSError as e:
         hint = "does the directory exist, may this user write there, and is there room?"
         raise DeviceError(f"'{path}' cannot be written", code="report-files", found=e.strerror, hint=hint) from e

@@ -19,7 +19,7 @@ from twinslot.engine.open_update import timestamp
 from twinslot.engine.trust_time import utc_now
 from twinslot.storage.device_key import DeviceKeyFiles
 from twinslot.storage.record.record import Record
-from twinslot.storage.sync import write_whole
+from twinslot.storage.sync import write_output
 from twinslot.trust.audit_file import verify_audit_file
 from twinslot.trust.device_key import open_device_key
 
@@ -51,7 +51,7 @@ def export_audit_to(config: Config, path: Path) -> None:
     """
     data = export_audit(config)
     try:
-        write_whole(path, data, MODE)
+        write_output(path, data, MODE)
     except OSError as e:
         raise DeviceError(f"'{path}' cannot be written", code="system", found=e.strerror) from e
 

@@ -21,12 +21,12 @@ def audit(arguments: argparse.Namespace, host: Host, output: Output) -> int:
 def _export(arguments: argparse.Namespace, host: Host, output: Output) -> int:
     require_root(host, "only root may read the audit and have it signed", "use 'sudo'")
     device = host.local(host.config(arguments.config_root))
-    if arguments.file is None:
-        output.data(device.export_audit(None))
-        return 0
-    device.export_audit(arguments.file)
+    data = device.export_audit(arguments.file)
     if output.as_json:
-        output.line({"type": "audit-export", "file": str(arguments.file)})
+        told = {"text": data.decode()} if arguments.file is None else {"file": str(arguments.file)}
+        output.line({"type": "audit-export"} | told)
+    elif arguments.file is None:
+        output.data(data)
     return 0
 
 

@@ -47,6 +47,10 @@ def metrics(arguments: argparse.Namespace, host: Host, output: Output) -> int:
     device = host.local(host.config(arguments.config_root))
     if arguments.output is not None:
         device.metrics_to(arguments.output)
+        if output.as_json:
+            output.line({"type": "metrics", "file": str(arguments.output)})
+    elif output.as_json:
+        output.line({"type": "metrics", "text": device.metrics()})
     else:
         output.text(device.metrics().splitlines())
     return 0
