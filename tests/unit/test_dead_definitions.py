@@ -25,6 +25,7 @@ CALLED_BY_OTHERS = {
     "_create_unmarshaller": "dbus-next",
     "_fields_": "ctypes",
     "_fill_text": "argparse",
+    "_print_message": "argparse",
     "_writer": "dbus-next",
     "_new_conn": "urllib3",
     "_lost": "asyncio: a task that no name holds may vanish",
