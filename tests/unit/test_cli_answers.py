@@ -160,7 +160,7 @@ PARSERS = {"twinslot": parse, "twinslot-image": image_parse}
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["help"], []], ids=" ".join)
 @pytest.mark.parametrize("program", PARSERS)
-def test_help_that_nobody_reads_or_that_has_no_room_ends_as_any_answer(
+def test_help_for_which_there_is_no_reader_or_no_room_is_no_success(
     program: str, words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     reader, writer = os.pipe()
