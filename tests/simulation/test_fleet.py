@@ -256,6 +256,19 @@ def test_a_closing_report_that_the_server_cannot_take_leaves_later(
     assert said(hawkbit) == ["success"]
 
 
+@pytest.mark.verifies("S23")
+@pytest.mark.parametrize("status", [408, 429, 503])
+def test_the_end_of_an_order_to_download_only_leaves_later_when_the_server_cannot_take_it(
+    fleet: FleetBoard, hawkbit: FakeHawkbit, status: int
+) -> None:
+    action = hawkbit.assign(CONTROLLER, module(NEW), kind="downloadonly")
+    failing(hawkbit, (status, {}, b""), 5, "feedback")
+    for _ in range(8):
+        fleet.run()
+    assert [word for word, *_ in action.entries if word == "downloaded"] == ["downloaded"]
+    assert action.status == "finished"
+
+
 def test_an_action_with_a_thousand_entries_is_closed_all_the_same(fleet: FleetBoard, hawkbit: FakeHawkbit) -> None:
     action = hawkbit.assign(CONTROLLER, module(NEW))
     action.entries += [("proceeding", "none", [], None)] * 1000

@@ -126,6 +126,11 @@ class Order:
         """The name of this order in the device's own audit."""
         return f"{self.id}.{self.mark}"
 
+    @property
+    def fetch_only(self) -> bool:
+        """Whether it is to be written and never armed: a window that is closed will open."""
+        return self.in_window and self.update is Handling.SKIP
+
     def image(self) -> tuple[str, str]:
         """Address of the one image, and why there is none; one of them is empty."""
         images = [each for each in self.artifacts if each.name.endswith(IMAGE)]

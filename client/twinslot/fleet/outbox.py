@@ -5,8 +5,8 @@ Rules:
 1. Rows are taken in their order, and each report leaves before the cursor passes its row: a power cut sends it again,
 and never
    loses it (S23).
-2. What the server does not want (410, 404) is over. What it has too many of (429) is left out, unless it closes the
-action.
+2. What the server does not want (410, 404) is over. What it has too many of (429) is left out, unless it ends the
+action there.
 3. What it cannot take now stops the outbox: the row stays the next one.
 4. The cursor holds for one record. Where the row that it stands on is another one, the record was begun anew, and all
 of it is
@@ -82,7 +82,7 @@ class Outbox:
                 report = report_of(fresh, row, self._tries)
                 last = report if report is not None and report.closes else last
         if last is None or action.closed is Closing.CANCELLED:
-            fresh = ServerAction(action.id, action.name, action.link)
+            fresh = ServerAction(action.id, action.name, action.link, fetch_only=action.fetch_only)
         else:
             fresh = self._sent(fresh, last)
         self._save(_with(state, state.actions.index(action), fresh))
@@ -97,7 +97,8 @@ class Outbox:
             return replace(action, closed=closing_of(report) or Closing.GONE)
         if answer.good:
             return replace(action, closed=closing_of(report))
-        if report.closes or answer.status in (401, 403) or answer.status >= 500:
+        ends = report.closes or (report.ends(action) and not answer.final)
+        if ends or answer.status in (401, 403) or answer.status >= 500:
             raise refusal("feedback", answer)
         log.warning("the server does not take a report: status %d", answer.status)
         return action

@@ -64,6 +64,7 @@ class ServerAction(Kept):
         closed: How it ended.
         first: Number of the first row about it; 0: none yet.
         dropped: Number of the row that says that the last update for it was dropped; 0: it was not.
+        fetch_only: The server wants it written and no more, so for the server `downloaded` is the end of it.
     """
 
     id: str
@@ -76,6 +77,7 @@ class ServerAction(Kept):
     closed: Closing = Closing.OPEN
     first: int = 0
     dropped: int = 0
+    fetch_only: bool = False
 
     @property
     def stopped(self) -> bool:
@@ -103,6 +105,10 @@ class Feedback:
     def closes(self) -> bool:
         """Whether the action is over with it."""
         return self.execution == "closed"
+
+    def ends(self, action: ServerAction) -> bool:
+        """Whether the action is over with it for the server, where it may stay open here."""
+        return self.closes or (action.fetch_only and self.execution == _STEPS[AuditEvent.VERIFIED])
 
     def body(self, progress: int | None = None) -> dict[str, Any]:
         """As DDI wants it.

@@ -227,7 +227,7 @@ class FleetRun:
         order = parse_order(self._setting.home, link, answer.body)
         action = next((each for each in self._state.actions if each.name == order.action), None)
         if action is None:
-            action = ServerAction(order.id, order.action, order.link)
+            action = ServerAction(order.id, order.action, order.link, fetch_only=order.fetch_only)
             self._keep(replace(self._state, actions=(*self._state.actions, action)[-ACTIONS_MAX:]))
         elif action.closed:
             self._outbox.again(self._state, action)
