@@ -44,9 +44,9 @@ def entries() -> dict[str, dict[str, object]]:
     return tomllib.loads((DOCS / "errors.toml").read_text())
 
 
-def page() -> str:
+def page(codes: Codes) -> str:
     """The page as Markdown."""
-    known, found = entries(), Codes().by_code()
+    known, found = entries(), codes.by_code()
     kinds = sorted(errors.TwinslotError.__subclasses__(), key=lambda kind: kind.family)
     rows = "\n".join(
         f"| `{k.family}` | {k.exit_status} | `{ERROR}{k.family.capitalize()}` | {_first(k)} |" for k in kinds
@@ -100,4 +100,4 @@ def _first(kind: type) -> str:
 
 
 if __name__ == "__main__":
-    print(page(), end="")
+    print(page(Codes()), end="")

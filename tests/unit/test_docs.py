@@ -10,6 +10,7 @@ import runpy
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,6 +25,7 @@ FILE = re.compile(r"`((?:tests|qemu|systemd|bootloader_hooks|docs|debian)/[\w./-
 MUTANT = re.compile(r"`(s\d\d-[\w-]+\.patch)`")
 
 
+@functools.cache
 def pages() -> list[str]:
     """Every Markdown page of the project, as a path from the root."""
     found = []
@@ -33,11 +35,13 @@ def pages() -> list[str]:
     return sorted(found)
 
 
+@functools.cache
 def prose(page: Path) -> str:
     """The page without its code blocks: what stands there is no link."""
     return re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
 
 
+@functools.cache
 def anchors(page: Path) -> set[str]:
     """The anchors of a page's headings, as GitHub makes them."""
     titles = re.findall(r"^#+ +(.+)$", prose(page), flags=re.MULTILINE)
@@ -83,18 +87,21 @@ def test_each_mutant_breaks_a_rule_or_a_requirement_that_there_is() -> None:
     assert {path.read_text().split()[1] for path in (ROOT / "tests/mutants").glob("*.patch")} <= known
 
 
-@pytest.mark.parametrize("page", pages())
-def test_every_link_inside_the_project_leads_somewhere(page: str) -> None:
+def broken(page: str) -> Iterator[str]:
+    """Its links to places inside the project that are not there."""
     path = ROOT / page
-    broken = []
     for target in LINK.findall(prose(path)):
         name, _, anchor = target.partition("#")
         if re.match(r"[a-z]+:", target):
             continue
         there = (path.parent / name).resolve() if name else path
         if not there.exists() or (anchor and there.suffix == ".md" and anchor not in anchors(there)):
-            broken.append(target)
-    assert not broken
+            yield f"{page}: {target}"
+
+
+def test_every_link_inside_the_project_leads_somewhere() -> None:
+    assert len(pages()) > 100
+    assert not [each for page in pages() for each in broken(page)]
 
 
 def test_the_safety_page_has_each_rule_once_and_in_order() -> None:
@@ -128,28 +135,34 @@ def test_a_rule_names_a_test_from_the_files_that_its_mutants_run(rule: str) -> N
         assert files & {test.partition("::")[0] for test in runs}, mutant
 
 
-@pytest.mark.parametrize("page", pages())
-def test_every_test_that_a_page_names_exists(page: str) -> None:
-    named_tests = NODE.findall((ROOT / page).read_text())
+def named_in_pages(pattern: re.Pattern[str]) -> list[tuple[str, Any]]:
+    """What pages name so, with the page."""
+    found = [(page, each) for page in pages() for each in pattern.findall((ROOT / page).read_text())]
+    assert len(found) > 50
+    return found
+
+
+def test_every_test_that_a_page_names_exists() -> None:
     missing = [
-        f"{file}::{name}"
-        for file, name in named_tests
+        f"{page}: {file}::{name}"
+        for page, (file, name) in named_in_pages(NODE)
         if not (ROOT / file).is_file() or name not in definitions(ROOT / file)
     ]
     assert not missing
 
 
-@pytest.mark.parametrize("page", pages())
-def test_every_function_that_a_page_names_exists(page: str) -> None:
-    missing = []
-    for file, name in PLACE.findall((ROOT / page).read_text()):
-        path = ROOT / "client" / "twinslot" / file
-        if not path.is_file() or name not in definitions(path):
-            missing.append(f"{file}:{name}")
+def test_every_function_that_a_page_names_exists() -> None:
+    client = ROOT / "client" / "twinslot"
+    missing = [
+        f"{page}: {file}:{name}"
+        for page, (file, name) in named_in_pages(PLACE)
+        if not (client / file).is_file() or name not in definitions(client / file)
+    ]
     assert not missing
 
 
-@pytest.mark.parametrize("page", ["README.md", *(page for page in pages() if page.startswith("docs/"))])
-def test_every_file_that_a_page_names_exists(page: str) -> None:
-    names = [name for name in FILE.findall((ROOT / page).read_text()) if "NAME" not in name]
-    assert not [name for name in names if not (ROOT / name).exists()]
+def test_every_file_that_a_page_names_exists() -> None:
+    named_files = [
+        (page, name) for page, name in named_in_pages(FILE) if page == "README.md" or page.startswith("docs/")
+    ]
+    assert not [each for each in named_files if "NAME" not in each[1] and not (ROOT / each[1]).exists()]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from twinslot.core import errors
 
@@ -23,9 +22,16 @@ IN_WORDS |= {"sqlite3", "tomllib"}  # the words of these are sentences, with the
 PYTHON = {"repr", "type", "ascii"}  # what turns a value into the words of the language
 
 
-def modules() -> list[Path]:
-    """Every module whose errors people read."""
-    return [path for folder in FOLDERS for path in sorted(folder.rglob("*.py"))]
+@functools.cache
+def modules() -> dict[Path, ast.Module]:
+    """Every module whose errors people read, parsed."""
+    return {path: ast.parse(path.read_text()) for folder in FOLDERS for path in sorted(folder.rglob("*.py"))}
+
+
+def errors_of(path: Path, tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
+    """Every place that makes an error, as `file:line`."""
+    for call in calls(tree):
+        yield f"{path.relative_to(ROOT)}:{call.lineno}", call
 
 
 def calls(tree: ast.AST) -> Iterator[ast.Call]:
@@ -73,48 +79,90 @@ def assigned(tree: ast.AST, node: ast.Assign, name: str) -> Iterator[tuple[str, 
                 yield from texts(tree, value)
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: path.name)
-def test_messages_begin_in_lower_case_and_end_without_a_full_stop(path: Path) -> None:
-    tree = ast.parse(path.read_text())
-    for call in calls(tree):
-        for value in values(call):
-            for first, last in texts(tree, value):
-                word = first.split(" ")[0]
-                named = word in ("HTTP", "U-Boot", "UTF-8", "TOML", "Ed25519,", "K/N,", "ROLE=FILE") or word.startswith(
-                    "TWINSLOT"
-                )
-                assert not first[:1].isupper() or named, (path.name, call.lineno, first)
-                assert not last.endswith((".", "!")), (path.name, call.lineno, last)
+SPELLED_SO = ("HTTP", "U-Boot", "UTF-8", "TOML", "Ed25519,", "K/N,", "ROLE=FILE")  # names, also at the beginning
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: path.name)
-def test_messages_hold_no_types_and_no_forms_of_the_language(path: Path) -> None:
-    for call in calls(ast.parse(path.read_text())):
-        if name_of(call) == "LifecycleError":  # a mistake of ours, reported to those who know the program
-            continue
-        for value in values(call):
-            for node in ast.walk(value):
-                where = (path.name, call.lineno)
-                assert not (isinstance(node, ast.FormattedValue) and node.conversion == ord("r")), where
-                assert not (
-                    isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in PYTHON
-                ), where
-                assert not (isinstance(node, ast.Attribute) and node.attr in ("__name__", "pattern", "errno")), where
-                assert not (isinstance(node, ast.Constant) and isinstance(node.value, bytes)), where
+def begins_as_it_should(text: str) -> bool:
+    """In lower case, but for a name."""
+    word = text.split(" ", maxsplit=1)[0]
+    return not text[:1].isupper() or word in SPELLED_SO or word.startswith("TWINSLOT")
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: path.name)
-def test_an_exception_is_not_put_into_a_message_as_it_stands(path: Path) -> None:
+def test_messages_begin_in_lower_case_and_end_without_a_full_stop() -> None:
+    said = [
+        (place, first, last)
+        for path, tree in modules().items()
+        for place, call in errors_of(path, tree)
+        for value in values(call)
+        for first, last in texts(tree, value)
+    ]
+    assert len(said) > 500
+    assert not [each for each in said if not begins_as_it_should(each[1]) or each[2].endswith((".", "!"))]
+
+
+def of_the_language(node: ast.AST) -> bool:
+    """`!r`, `repr()`, a type's name, bytes: what people do not read."""
+    match node:
+        case ast.FormattedValue(conversion=conversion):
+            return conversion == ord("r")
+        case ast.Call(func=ast.Name(id=name)):
+            return name in PYTHON
+        case ast.Attribute(attr=attribute):
+            return attribute in ("__name__", "pattern", "errno")
+        case ast.Constant(value=value):
+            return isinstance(value, bytes)
+        case _:
+            return False
+
+
+def test_messages_hold_no_types_and_no_forms_of_the_language() -> None:
+    assert not [
+        (place, ast.unparse(node))
+        for path, tree in modules().items()
+        for place, call in errors_of(path, tree)
+        if name_of(call) != "LifecycleError"  # a mistake of ours, reported to those who know the program
+        for value in values(call)
+        for node in ast.walk(value)
+        if of_the_language(node)
+    ]
+
+
+def as_it_stands(value: ast.expr, name: str) -> bool:
+    """An exception of this name is the text, or a part of it."""
+    parts = value.values if isinstance(value, ast.JoinedStr) else []
+    shown = [value, *(part.value for part in parts if isinstance(part, ast.FormattedValue))]
+    return any(isinstance(each, ast.Name) and each.id == name for each in shown)
+
+
+def test_an_exception_is_not_put_into_a_message_as_it_stands() -> None:
     """`[Errno 2] No such file or directory: 'x'` names nothing that a person gave."""
-    for handler in ast.walk(ast.parse(path.read_text())):
-        if not isinstance(handler, ast.ExceptHandler) or not handler.name:
-            continue
-        caught = {node.id for node in ast.walk(handler.type or handler) if isinstance(node, ast.Name)}
-        for call in calls(handler):
-            if caught <= IN_WORDS or name_of(call) == "LifecycleError":
-                continue
-            for value in values(call):
-                assert not (isinstance(value, ast.Name) and value.id == handler.name), (path.name, call.lineno)
-                parts = value.values if isinstance(value, ast.JoinedStr) else []
-                shown = [part.value for part in parts if isinstance(part, ast.FormattedValue)]
-                assert not any(isinstance(each, ast.Name) and each.id == handler.name for each in shown), call.lineno
+    handlers = [
+        (path, node, node.name)
+        for path, tree in modules().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ExceptHandler) and node.name
+    ]
+    assert len(handlers) > 100
+    assert not [
+        place
+        for path, handler, name in handlers
+        if not {node.id for node in ast.walk(handler.type or handler) if isinstance(node, ast.Name)} <= IN_WORDS
+        for place, call in errors_of(path, handler)
+        if name_of(call) != "LifecycleError" and any(as_it_stands(value, name) for value in values(call))
+    ]
+
+
+BAD = """
+try: ...
+except OSError as error:
+    raise ImageError(code="x", message=f"{error}", hint=repr(1), found="Upper.")
+"""
+
+
+def test_a_message_that_is_not_as_it_should_be_is_found() -> None:
+    (call,) = calls(ast.parse(BAD))
+    found = {ast.unparse(value): value for value in values(call)}
+    assert as_it_stands(found["f'{error}'"], "error")
+    assert of_the_language(found["repr(1)"])
+    assert not begins_as_it_should("Upper.")
+    assert begins_as_it_should("HTTP is none")

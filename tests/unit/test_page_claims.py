@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import re
 import tomllib
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
-
-import pytest
 
 from twinslot.config import options as config
 from twinslot.config.reference import reference
@@ -24,11 +24,13 @@ PAGES += [ROOT / f"{part}/README.md" for part in ("bootloader_hooks", "client", 
 SIZES = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 
+@functools.cache
 def names(page: Path) -> str:
     """The page's text; of a manual page without roff's marks."""
     return page.read_text().replace("\\-", "-").replace("\\&", "")
 
 
+@functools.cache
 def config_keys() -> dict[str, set[str]]:
     """Table -> keys, as the reference prints them."""
     found: dict[str, set[str]] = {}
@@ -41,14 +43,17 @@ def config_keys() -> dict[str, set[str]]:
     return found
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_key_of_the_configuration_that_a_page_names_exists(page: Path) -> None:
+def named(pattern: str | re.Pattern[str], pages: Iterable[Path] = PAGES) -> list[tuple[str, str]]:
+    """What pages name, with the page's path."""
+    return [(str(page.relative_to(ROOT)), name) for page in pages for name in re.findall(pattern, names(page))]
+
+
+def test_every_key_of_the_configuration_that_a_page_names_exists() -> None:
     keys = config_keys()
-    named = re.findall(rf"[`'\"]((?:{'|'.join(map(re.escape, keys))})\.(\w+))(?: = [^`]*)?[`'\"]", names(page))
-    wrong = {
-        whole for whole, key in named if key not in keys[whole.rpartition(".")[0]] and not is_something_else(whole)
-    }
-    assert not wrong
+    found = named(rf"[`'\"]((?:{'|'.join(map(re.escape, keys))})\.\w+)(?: = [^`]*)?[`'\"]")
+    assert len(found) > 100
+    unknown = [(page, whole) for page, whole in found if whole.rpartition(".")[2] not in keys[whole.rpartition(".")[0]]]
+    assert not [(page, whole) for page, whole in unknown if not is_something_else(whole)]
 
 
 def is_something_else(dotted: str) -> bool:
@@ -59,33 +64,39 @@ def is_something_else(dotted: str) -> bool:
     return (ROOT / f"client/twinslot/{folder}/{name}.py").exists() or name in ("d", "py", "md", "xml", "scr")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_unit_of_ours_that_a_page_names_is_shipped(page: Path) -> None:
+def test_every_unit_of_ours_that_a_page_names_is_shipped() -> None:
     units = {path.name for folder in ("systemd", "qemu", "debian") for path in (ROOT / folder).rglob("twinslot*")}
-    named = set(re.findall(r"\btwinslot[a-z-]*@?\.(?:service|socket|timer|target|slice)\b", names(page)))
-    assert not named - units
+    found = named(r"\btwinslot[a-z-]*@?\.(?:service|socket|timer|target|slice)\b")
+    assert len(found) > 100
+    assert not [(page, unit) for page, unit in found if unit not in units]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_variable_of_ours_that_a_page_names_is_read_somewhere(page: Path) -> None:
-    text = names(page).replace("`TWINSLOT`", "") if page.name == "testing-your-device.md" else names(page)
-    text = re.sub(r"^```makefile.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)  # Buildroot's, after the package
-    code = "".join(
-        path.read_text()
+def variables(page: Path) -> set[str]:
+    """Variables of ours that it names, but those of a makefile, which are Buildroot's, after the package."""
+    text = re.sub(r"^```makefile.*?^```", "", names(page), flags=re.MULTILINE | re.DOTALL)
+    prefix = "`TWINSLOT`" if page.name == "testing-your-device.md" else ""
+    return set(re.findall(r"\bTWINSLOT_[A-Z_]+\b", text.replace(prefix, "") if prefix else text))
+
+
+def test_every_variable_of_ours_that_a_page_names_is_read_somewhere() -> None:
+    read = {
+        name
         for folder in ("client", "image_tools", "qemu", "systemd", "tests", "bootloader_hooks", "bench")
         for path in sorted((ROOT / folder).rglob("*"))
         if path.is_file() and path.suffix in {"", ".py", ".sh", ".env", ".service"} and "cache" not in str(path)
-    )
-    assert not {name for name in re.findall(r"\bTWINSLOT_[A-Z_]+\b", text) if name not in code}
+        for name in re.findall(r"TWINSLOT_[A-Z_]+", path.read_text())
+    }
+    found = [(str(page.relative_to(ROOT)), name) for page in PAGES for name in variables(page)]
+    assert len(found) > 30
+    assert not [(page, name) for page, name in found if name not in read]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_target_of_make_that_a_page_names_exists(page: Path) -> None:
+def test_every_target_of_make_that_a_page_names_exists() -> None:
     rules = "".join((ROOT / file).read_text() for file in ("Makefile", "client/install.mk"))
     targets = set(re.findall(r"^([a-z0-9-]+):", rules, flags=re.MULTILINE))
-    assert page.name == "errors.md" or not {
-        name for name in re.findall(r"`make ([a-z][a-z0-9-]*)", names(page)) if name not in targets
-    }
+    found = named(r"`make ([a-z][a-z0-9-]*)", [page for page in PAGES if page.name != "errors.md"])
+    assert len(found) > 50
+    assert not [(page, target) for page, target in found if target not in targets]
 
 
 def test_the_bounds_of_the_format_page_are_those_of_the_code() -> None:
