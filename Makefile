@@ -28,6 +28,9 @@ INSTALL := @tests/install-packages.sh
 # NAME LOG WHERE PROGRAM: a line every four seconds that says how far it is
 WATCHED := @tests/watched.sh
 
+# Where byte code is not kept, each worker of the tests, and each program that a test starts, compiles all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo crash powercut test check test-host test-debian13 test-board test-long board deb bench bench-quick mutants docs venv wheels clean clean-cache
 
 help: ## this list

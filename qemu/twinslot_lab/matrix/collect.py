@@ -57,11 +57,12 @@ class Collector:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """A report says what its test verifies and what it reached, also from a worker."""
+        """A report says what its test verifies and what it reached for that, also from a worker."""
         report = yield
         root = f"{self._config.rootpath}/"
         report.verifies = ids_of(item)  # type: ignore[attr-defined]
-        report.reached = [each.removeprefix(root) for each in reach.WATCH.reached()]  # type: ignore[attr-defined]
+        reached = reach.WATCH.reached() if report.verifies else []  # type: ignore[attr-defined]
+        report.reached = [each.removeprefix(root) for each in reached]  # type: ignore[attr-defined]
         return report
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:

@@ -98,8 +98,7 @@ def watched(tree: ast.Module, text: str, path: str) -> None:
             block, at = marked.block, marked.at
             if isinstance(node, Function):
                 block, at = node.body, _behind_docstring(node)
-            block.insert(at, ast.copy_location(ast.Expr(call), node))
-    ast.fix_missing_locations(tree)
+            block.insert(at, ast.fix_missing_locations(ast.copy_location(ast.Expr(call), node)))
 
 
 def _behind_docstring(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
