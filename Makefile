@@ -25,6 +25,11 @@ COVERED ?= tests/unit
 BOARD_LISTS := $(DEMO_LISTS) qemu/apt-packages-all-boards.txt debian/apt-packages.txt
 LISTS := $(BOARD_LISTS) tests/apt-packages.txt docs/apt-packages.txt
 INSTALL := @tests/install-packages.sh
+# What holds the whole tree together, and breaks in places that a change does not touch: rules of the code, pages, stored formats.
+QUICK := $(addprefix tests/unit/test_,$(addsuffix .py,bus_names cli_arguments cli_json_manual cli_manual clocks config config_keys \
+	dead_definitions distributions docs doors errors_page events exhaustive layers lifecycle linters messages page_claims stored \
+	terminology threat_model)) \
+	$(addprefix tests/component/test_,$(addsuffix .py,compatibility compatibility_interfaces doctor pages queries_change_nothing))
 # NAME LOG WHERE PROGRAM: a line every four seconds that says how far it is
 WATCHED := @tests/watched.sh
 
@@ -70,6 +75,15 @@ test: packages $(STAMP) ## what CI runs: linters, unit, component, simulation, D
 	$(MAKE) test-board; boards=$$?; \
 	$(MAKE) matrix; matrix=$$?; \
 	exit $$((host | thirteen | hawkbit | goosebit | boards | matrix))
+
+quick: $(STAMP) ## before each commit, half a minute: types, linters, names, layers, messages, pages (make hook: git runs it)
+	$(INSTALL) tests/apt-packages.txt
+	$(BIN)/mypy --no-error-summary
+	$(PYTEST) -q -n 2 --dist worksteal -m "not slow and not board $(UNPRIVILEGED)" $(QUICK)
+
+hook: ## have git run `make quick` before each commit; undo it: git config --unset core.hooksPath
+	git config core.hooksPath tests/hooks
+.PHONY: quick hook
 
 check: $(STAMP) ## the fast part: linters and tests that take seconds
 	$(INSTALL) tests/apt-packages.txt debian/apt-packages.txt

@@ -83,7 +83,7 @@ BARE_PYTHON = """#!/bin/sh
 
 def make(folder: Path, *words: str) -> None:
     """The project's `make` in a folder that holds no more than its rules, on that machine."""
-    lists = [str(path.relative_to(ROOT)) for path in ROOT.glob("*/*.txt")]
+    lists = [str(path.relative_to(ROOT)) for path in ROOT.glob("*/*.txt") if path.parent.name != "build"]
     projects = [f"{each}/pyproject.toml" for each in ("client", "image_tools", "qemu")]
     scripts = [f"tests/{name}.sh" for name in ("install-packages", "make-venv", "watched")]
     for name in ["Makefile", "client/install.mk", *scripts, *lists, *projects]:

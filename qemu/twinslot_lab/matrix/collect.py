@@ -61,7 +61,7 @@ class Collector:
         report = yield
         root = f"{self._config.rootpath}/"
         report.verifies = ids_of(item)  # type: ignore[attr-defined]
-        reached = reach.WATCH.reached() if report.verifies else []  # type: ignore[attr-defined]
+        reached = reach.WATCH.reached() if report.verifies else []
         report.reached = [each.removeprefix(root) for each in reached]  # type: ignore[attr-defined]
         return report
 
