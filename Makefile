@@ -158,7 +158,7 @@ dossier: $(STAMP) ## this release's own dossier, from the last runs; KEY=FILE si
 	@[ -e "$(KEY)" ] || (umask 077; openssl genpkey -algorithm ed25519 -out "$(KEY)")
 	rm -rf build/dossier/first build/dossier/second
 	for build in first second; do SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(MAKE) -s install \
-		DESTDIR=$(abspath build/dossier)/$$build SBOM=$(abspath $(BIN))/python > build/log/dossier-$$build.log 2>&1 || exit 1; done
+		DESTDIR="$(abspath build/dossier)/$$build" SBOM="$(abspath $(BIN))/python" > build/log/dossier-$$build.log 2>&1 || exit 1; done
 	$(BIN)/python docs/make_dossier.py "$(KEY)"
 .PHONY: dossier
 
@@ -198,7 +198,7 @@ docs-site: $(STAMP) ## the site alone
 	$(WATCHED) "the site" build/log/site.log 'echo "$$(find build/site-pages build/site -name "*.md" -o -name "*.html" 2> /dev/null | wc -l) pages"' \
 		$(BIN)/python docs/make_site.py build/site-pages build/site
 	@echo "open in a browser: $(abspath build/site/index.html); for the search, which browsers allow on a web server only:"
-	@echo "  $(PYTHON) -m http.server --bind 127.0.0.1 --directory $(abspath build/site) 8000    # http://127.0.0.1:8000/"
+	@echo "  $(PYTHON) -m http.server --bind 127.0.0.1 --directory '$(abspath build/site)' 8000    # http://127.0.0.1:8000/"
 .PHONY: pages docs-site
 
 packages: ## the apt packages that boards and tests need; those that are there stay as they are
@@ -209,7 +209,7 @@ board-packages:
 .PHONY: packages board-packages
 
 wheels: $(STAMP) ## wheels of the three distributions: build/wheels/
-	for part in $(PROJECTS); do (cd $$part && ../$(BIN)/hatchling build -t wheel -d $(abspath $(WHEELS))) || exit 1; done
+	for part in $(PROJECTS); do (cd $$part && ../$(BIN)/hatchling build -t wheel -d "$(abspath $(WHEELS))") || exit 1; done
 
 venv: $(STAMP) ## the virtual environment .venv with both tools and the lab; `. .venv/bin/activate` puts it on the path
 

@@ -6,7 +6,7 @@ PREFIX ?= /usr
 TARGET_PYTHON ?= /usr/bin/python3
 # The launcher's interpreter if this host has it: the first `python3` in PATH may be another, with other directories.
 HOST_PYTHON := $(firstword $(wildcard $(TARGET_PYTHON)) $(wildcard /usr/bin/python3) python3)
-PYTHONDIR ?= $(shell $(or $(COMPILE),$(HOST_PYTHON)) -I -c 'import sys, sysconfig as s; names = s.get_scheme_names(); \
+PYTHONDIR ?= $(shell "$(or $(COMPILE),$(HOST_PYTHON))" -I -c 'import sys, sysconfig as s; names = s.get_scheme_names(); \
 	place = s.get_path("purelib", "deb_system" if "deb_system" in names else "posix_prefix", {"base": "$(PREFIX)"}); \
 	local = s.get_path("purelib", "posix_local", {"base": "/usr"}) if "posix_local" in names else place; \
 	print(local if "$(PREFIX)" == "/usr/local" else place)' 2>/dev/null)
@@ -36,29 +36,30 @@ PLACED := sed -e 's|/usr/bin/twinslot|$(PREFIX)/bin/twinslot|' -e 's|=/usr/lib/t
 .PHONY: install
 install: ## the client's files below DESTDIR, for packages: PREFIX, PYTHONDIR, COMPILE (docs/packaging.md)
 	@test -n '$(PYTHONDIR)' || { echo "PYTHONDIR is empty: name the directory of the device's Python modules" >&2; exit 2; }
-	install -d $(MODULES) $(DESTDIR)$(UNITDIR) $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/dbus-1/system-services
-	cd client && find twinslot -type f ! -name '*.pyc' -exec install -D -m 644 '{}' '$(abspath $(MODULES))/{}' ';'
-	$(if $(COMPILE),$(COMPILE) -I -m compileall -q -f --invalidation-mode unchecked-hash -s '$(DESTDIR)' -p / $(MODULES)/twinslot)
-	$(PLACED) client/twinslot.launcher > $(DESTDIR)$(PREFIX)/bin/twinslot
-	chmod 755 $(DESTDIR)$(PREFIX)/bin/twinslot
+	install -d "$(MODULES)" "$(DESTDIR)$(UNITDIR)" "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/share/dbus-1/system-services"
+	modules=$$(realpath -m "$(MODULES)") && cd client && \
+		find twinslot -type f ! -name '*.pyc' -exec install -D -m 644 '{}' "$$modules/{}" ';'
+	$(if $(COMPILE),"$(COMPILE)" -I -m compileall -q -f --invalidation-mode unchecked-hash -s "$(DESTDIR)" -p / "$(MODULES)/twinslot")
+	$(PLACED) client/twinslot.launcher > "$(DESTDIR)$(PREFIX)/bin/twinslot"
+	chmod 755 "$(DESTDIR)$(PREFIX)/bin/twinslot"
 	for unit in systemd/twinslot*.service systemd/*.socket systemd/*.timer systemd/*.path systemd/*.target; do \
-		$(PLACED) $$unit > $(DESTDIR)$(UNITDIR)/$${unit##*/} && chmod 644 $(DESTDIR)$(UNITDIR)/$${unit##*/} || exit 1; done
-	install -D -m 755 -t $(DESTDIR)$(PREFIX)/lib/twinslot systemd/deadline
-	install -D -m 644 -t $(DESTDIR)/usr/lib/twinslot systemd/deadline.env  # configuration: not below PREFIX
+		$(PLACED) $$unit > "$(DESTDIR)$(UNITDIR)/$${unit##*/}" && chmod 644 "$(DESTDIR)$(UNITDIR)/$${unit##*/}" || exit 1; done
+	install -D -m 755 -t "$(DESTDIR)$(PREFIX)/lib/twinslot" systemd/deadline
+	install -D -m 644 -t "$(DESTDIR)/usr/lib/twinslot" systemd/deadline.env  # configuration: not below PREFIX
 	for hook in bootloader_hooks/*/twinslot-hook; do name=$${hook#*/}; \
-		install -D -m 755 $$hook $(DESTDIR)/usr/lib/twinslot/hooks/$${name%/*} || exit 1; done  # named by configuration
-	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/dbus-1/system-services systemd/org.twinslot.Update1.service
-	install -D -m 644 -t $(DESTDIR)$(DBUS_POLICY_DIR) systemd/org.twinslot.Update1.conf
-	install -D -m 644 -t $(DESTDIR)$(POLKIT_DIR)/actions systemd/org.twinslot.update1.policy
-	install -D -m 644 -t $(DESTDIR)$(POLKIT_DIR)/rules.d systemd/org.twinslot.update1.rules
-	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/systemd/catalog systemd/twinslot.catalog
-	install -D -m 644 systemd/twinslot.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/twinslot.conf
-	install -D -m 644 systemd/twinslot.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/twinslot.conf
-	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system.conf.d systemd/50-twinslot-watchdog.conf
-	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system-preset systemd/50-twinslot.preset
-	install -D -m 644 client/twinslot.bash-completion $(DESTDIR)$(PREFIX)/share/bash-completion/completions/twinslot
-	install -D -m 644 -t $(DOC) $(PAGES)
-	install -D -m 644 -t $(DOC)/examples $(EXAMPLES)
-	for page in $(MANUALS); do install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man$${page##*.} $$page || exit 1; done
-	$(if $(SBOM),$(SBOM) debian/make_sbom.py $(or $(DESTDIR),/) $(PREFIX) $(PYTHONDIR) > $(DOC)/twinslot.cdx.json)
-	@echo 'installed; next: systemd-sysusers --root=$(DESTDIR)/ and systemctl --root=$(DESTDIR)/ preset UNIT..., see docs/packaging.md' >&2
+		install -D -m 755 $$hook "$(DESTDIR)/usr/lib/twinslot/hooks/$${name%/*}" || exit 1; done  # named by configuration
+	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/dbus-1/system-services" systemd/org.twinslot.Update1.service
+	install -D -m 644 -t "$(DESTDIR)$(DBUS_POLICY_DIR)" systemd/org.twinslot.Update1.conf
+	install -D -m 644 -t "$(DESTDIR)$(POLKIT_DIR)/actions" systemd/org.twinslot.update1.policy
+	install -D -m 644 -t "$(DESTDIR)$(POLKIT_DIR)/rules.d" systemd/org.twinslot.update1.rules
+	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/lib/systemd/catalog" systemd/twinslot.catalog
+	install -D -m 644 systemd/twinslot.tmpfiles "$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/twinslot.conf"
+	install -D -m 644 systemd/twinslot.sysusers "$(DESTDIR)$(PREFIX)/lib/sysusers.d/twinslot.conf"
+	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/lib/systemd/system.conf.d" systemd/50-twinslot-watchdog.conf
+	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/lib/systemd/system-preset" systemd/50-twinslot.preset
+	install -D -m 644 client/twinslot.bash-completion "$(DESTDIR)$(PREFIX)/share/bash-completion/completions/twinslot"
+	install -D -m 644 -t "$(DOC)" $(PAGES)
+	install -D -m 644 -t "$(DOC)/examples" $(EXAMPLES)
+	for page in $(MANUALS); do install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/man/man$${page##*.}" $$page || exit 1; done
+	$(if $(SBOM),"$(SBOM)" debian/make_sbom.py "$(or $(DESTDIR),/)" $(PREFIX) $(PYTHONDIR) > "$(DOC)/twinslot.cdx.json")
+	@echo 'installed; next: systemd-sysusers --root="$(DESTDIR)/" and systemctl --root="$(DESTDIR)/" preset UNIT..., see docs/packaging.md' >&2

@@ -150,6 +150,15 @@ def test_without_a_place_for_modules_nothing_is_installed(tmp_path: Path) -> Non
     assert not (tmp_path / "rootfs").exists()
 
 
+def test_a_directory_with_blanks_in_its_name_gets_all_files_and_nothing_stands_beside_it(
+    packaged: Files, tmp_path: Path
+) -> None:
+    argv = ["make", "install", f"DESTDIR={tmp_path}/my röt fs", f"PYTHONDIR={DEBIAN_MODULES}"]
+    subprocess.run(argv, cwd=REPOSITORY, check=True, capture_output=True, umask=0o022)
+    assert installed(tmp_path / "my röt fs").keys() == packaged.keys() - OF_DEBIAN_ALONE
+    assert [path.name for path in tmp_path.iterdir()] == ["my röt fs"]
+
+
 def make_install(folder: Path, foreign: str, *given: str) -> subprocess.CompletedProcess[str]:
     """`make install` where the first `python3` in PATH is that script."""
     programs = folder / "bin"
