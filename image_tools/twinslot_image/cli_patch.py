@@ -12,7 +12,7 @@ from twinslot.image.patch_head import patch_name
 from twinslot_image import INSTALL, replaceable
 from twinslot_image.cli_commands import say
 from twinslot_image.compose import read_front
-from twinslot_image.file_kind import require_image, require_lasting
+from twinslot_image.file_kind import require_base, require_image, require_lasting
 from twinslot_image.outputs import Target
 from twinslot_image.patch_inspect import describe_patch, render_patch
 from twinslot_image.patch_sources import is_image
@@ -31,6 +31,7 @@ def patch(arguments: argparse.Namespace, output: Output) -> None:
     old, new = arguments.old, arguments.new
     for path in (old, new):
         require_lasting(path)
+    require_base(old)
     require_image(new)
     unlock = unlock_with(arguments)
     name = patch_name(new.name, "0" * 64)  # until the base's digest is known

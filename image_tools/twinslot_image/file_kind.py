@@ -14,6 +14,7 @@ from twinslot.image.wire_patch import PATCH_MAGIC
 from twinslot_image.compose import Front, read_front
 
 _LOOK: Final = 2048  # bytes; both superblocks stand in the second KiB
+_BESIDE: Final = (PATCH_MAGIC, BLOCKS_MAGIC, SEALED_MAGIC)
 _SHOWN: Final = 4  # bytes of what is not known
 # Offset, bytes, and what they are; from Linux (ext4.h, erofs_fs.h, squashfs_fs.h), RFC 1952 and RFC 8878.
 _KINDS: Final = (
@@ -55,6 +56,20 @@ def require_image(path: Path) -> None:
         head = file.read(_LOOK)
     if not head.startswith(MAGIC):
         raise ImageError(f"'{path}' is no .twin image ({_description(head)})", code="header")
+
+
+def require_base(path: Path) -> None:
+    """Refuse what is made beside an image, where an image or the content of a partition is meant.
+
+    Raises:
+        ImageError: `image.header`.
+    """
+    with path.open("rb") as file:
+        head = file.read(_LOOK)
+    if head.startswith(_BESIDE):
+        raise ImageError(
+            f"'{path}' is neither an image nor what a partition holds ({_description(head)})", code="header"
+        )
 
 
 def require_lasting(path: Path) -> None:

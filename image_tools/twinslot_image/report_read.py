@@ -174,7 +174,8 @@ def read_report(path: Path, keys: Mapping[str, PublicPart]) -> DeviceReport:
         public = PublicPart.from_pem(str(document["device"]["public"]).encode())
         report = _report(document, public.fingerprint, public.fingerprint in keys)
     except (DeviceError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as e:
-        raise _bad("it holds no report", found=type(e).__name__) from e
+        found = f"no '{e.args[0]}'" if isinstance(e, KeyError) else "other fields, or of other kinds"
+        raise _bad("it holds no report", found=found) from e
     if statement.key != public.fingerprint or not statement.is_by(public, verifies):
         raise _bad("its signature does not hold", "a signature by the key that it names", "another one")
     if keys and public.fingerprint not in keys:

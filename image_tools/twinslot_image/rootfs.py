@@ -72,7 +72,9 @@ def check_rootfs(
         RefusedError: `refused.rootfs-compressed`.
     """
     with image.open("rb") as file:
-        tree = open_tree(FileSystemImage(file, str(image)))
+        tree = open_tree(
+            FileSystemImage(file, str(image)), 'set check = "none" for a payload that is no root file system'
+        )
         _check_system(tree, image)
         looked, programs = Looked(), _Programs(tree)
         offending = sorted(_offending(tree, architecture, foreign, looked, programs, on_progress))
@@ -80,8 +82,12 @@ def check_rootfs(
         return Checked(reasons, looked)
 
 
-def open_tree(image: FileSystemImage) -> Tree:
+def open_tree(image: FileSystemImage, hint: str | None = None) -> Tree:
     """The file system in an image.
+
+    Args:
+        image: It.
+        hint: For who named something else.
 
     Raises:
         ImageError: `image.rootfs`: neither ext4 nor erofs; `image.rootfs-damaged`, `image.rootfs-feature`.
@@ -93,7 +99,6 @@ def open_tree(image: FileSystemImage) -> Tree:
     if start[fs_erofs.MAGIC_AT : fs_erofs.MAGIC_AT + 4] == fs_erofs.MAGIC:
         return Tree(image, fs_erofs.Erofs(image))
     names = (name for at, magic, name in _OTHERS if start[at : at + len(magic)] == magic)
-    hint = 'set check = "none" for a payload that is not a root file system'
     what = f"'{image.name}' is no root file system"
     raise ImageError(what, code="rootfs", expected="ext4 or erofs", found=next(names, "neither"), hint=hint)
 

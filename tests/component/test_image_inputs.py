@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -226,3 +228,54 @@ def test_without_the_extra_only_what_needs_it_fails_and_says_what_to_install(ben
         hint,
     ]
     assert not (bench / "checked.twin").exists()
+
+
+OTHERS = {
+    "empty": b"",
+    "text": b"# Notes\n",
+    "junk": b"\xb5\x69\xff\x00" * 25,
+    "deep": b"[" * 100_000,
+    "fields": b'{"payload": "e30=", "payloadType": "x", "signatures": [{"keyid": "", "sig": ""}]}',
+    "number": b"NaN",
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize(
+    "command",
+    [
+        "audit verify FILE --key key.pem",
+        "audit verify audit --key FILE",
+        "explain FILE last --key key.pem",
+        "verify-attestation FILE --key key.pem",
+        "inventory FILE --key key.pem",
+        "reports FILE",
+        "keys finish keys FILE",
+        "dossier make FILE --key key.pem -o out",
+        "factory pump.twin --board FILE --root keys/1.root.json -o out",
+        "sbom FILE",
+        "diff FILE pump.twin",
+        "approve pump.twin --attach FILE --statement FILE",
+        "provenance pump.twin --role engineering --attach FILE --statement FILE",
+        "verify pump.twin --root FILE --roles engineering",
+        "build FILE -o out",
+    ],
+)
+def test_a_file_of_another_kind_is_told_of_without_words_of_python(
+    bench: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str, name: str
+) -> None:
+    monkeypatch.chdir(bench)
+    (bench / "other").write_bytes(OTHERS[name])
+    for sample, file in (("audit/pump.pem", "key.pem"), ("audit/pump.audit", "audit")):
+        shutil.copy(Path(__file__).parents[1] / "data/0.1.0" / sample, bench / file)
+    status = main(command.replace("FILE", "other").split())
+    printed = capsys.readouterr()
+    assert status in ((0,) if command == "reports FILE" else (3, 4, 6))
+    said = printed.out + printed.err
+    assert not re.search(r"codec|Expecting|Extra data|[a-z]Error\b|object at|NoneType|\bdict\b|Errno", said), said
+
+
+def test_only_a_build_is_told_how_to_leave_a_payload_unread(bench: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (bench / "other").write_bytes(b"firmware")
+    assert main(["sbom", str(bench / "other")]) == 3
+    assert "check = " not in capsys.readouterr().err

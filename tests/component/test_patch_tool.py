@@ -141,6 +141,7 @@ def test_mistakes_end_with_a_status_and_a_sentence_and_leave_nothing(
         (tmp_path / "empty.img", shelf / "new.twin", 3, "is empty"),
         (tmp_path / "missing", shelf / "new.twin", 6, "there is no file"),
         (shelf / "old.twin", shelf / "old.img", 3, "is no .twin image"),
+        (shelf / "patch", shelf / "new.twin", 3, "is neither an image nor what a partition holds (it is a patch)"),
     ):
         assert main(["patch", str(old), str(new), "-o", out]) == status
         assert sentence in capsys.readouterr().err

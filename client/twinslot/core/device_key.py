@@ -64,7 +64,7 @@ class PublicPart:
             "the public part of the device key is damaged or of another kind",
             code="device-key",
             expected=" or ".join(name for name, _, _ in _KINDS),
-            found=f"{len(der)} bytes that are neither",
+            found=f"{len(der)} bytes of another kind" if der else "no public key in PEM",
             hint="'twinslot device-key init' writes it anew from the key",
         )
 

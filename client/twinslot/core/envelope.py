@@ -102,8 +102,19 @@ def loads(data: bytes, section: str) -> object:
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as e:
-        what = "nested too deep" if isinstance(e, RecursionError) else str(e)[:200]
-        raise ImageError(f"the '{section}' is no JSON", code="json", found=what) from e
+        raise ImageError(f"the '{section}' is no JSON", code="json", found=_what_stands_there(e)) from e
+
+
+def _what_stands_there(error: Exception) -> str:
+    match error:
+        case RecursionError():
+            return "brackets that are nested too deep"
+        case UnicodeDecodeError():
+            return f"no UTF-8 at byte {error.start}"
+        case json.JSONDecodeError():
+            return f"something else at line {error.lineno}, column {error.colno}"
+        case _:
+            return "something else"
 
 
 def _decoded(fields: Fields, key: str, most: int) -> bytes:
