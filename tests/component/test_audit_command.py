@@ -20,6 +20,7 @@ from twinslot.core.audit_chain import NOTHING, ChainEnd, link_of
 from twinslot.core.model import SlotName
 from twinslot.engine.sealing import seal
 from twinslot.storage.device_key import DeviceKeyFiles
+from twinslot.storage.record.record import Record
 from twinslot.trust.device_key import make_device_key, open_device_key
 from twinslot_image.cli import main as image_main
 
@@ -115,6 +116,23 @@ def test_an_export_verifies_on_device_and_in_the_office_and_changes_nothing(
     assert capsys.readouterr().out.splitlines()[1:-1] == file.read_text().splitlines()[1:-1]
     assert main(["audit", "verify", str(file), "--key", str(device.directory / "office.pem")]) == 0
     assert "is whole and as it was written" in capsys.readouterr().out
+
+
+@pytest.mark.verifies("S25")
+def test_an_update_that_begins_while_the_audit_is_exported_cuts_nothing_off(
+    device: HostDevice, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Record.snapshot
+
+    def and_then_an_update(record: Record) -> Any:
+        found = read(record)
+        monkeypatch.undo()
+        device.install(device.bench.directory / "3.0.twin")
+        return found
+
+    monkeypatch.setattr(Record, "snapshot", and_then_an_update)
+    file = exported(device)
+    assert ChainEnd.parse(verdict(device, file, capsys)["end"]).number < anchor(device).number  # type: ignore[union-attr]
 
 
 @pytest.mark.verifies("S25")

@@ -302,6 +302,15 @@ def test_any_selection_and_order_of_the_rows_but_the_whole_is_refused(count: int
 
 
 @pytest.mark.verifies("S25")
+@pytest.mark.parametrize("key", ["at", "boot", "body", "event"])
+def test_half_of_a_surrogate_pair_in_a_row_is_no_text(key: str) -> None:
+    lines = exported(ROWS)
+    lines[3] = json.dumps(json.loads(lines[3]) | {key: "\ud800"}).encode()
+    with pytest.raises(ImageError, match=f"row.{key}"):
+        verified(lines)
+
+
+@pytest.mark.verifies("S25")
 @given(st.binary(max_size=300) | st.sampled_from(exported(ROWS)))
 @settings(max_examples=100, deadline=None)
 def test_a_line_of_anything_is_an_error_of_ours(line: bytes) -> None:

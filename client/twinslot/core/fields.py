@@ -24,6 +24,7 @@ def form(pattern: str, words: str, flags: int = 0) -> re.Pattern[str]:
     return compiled
 
 
+_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")  # "\ud800" in JSON: no text, since UTF-8 cannot say it (RFC 3629, 3)
 _DIGEST: Final = form(r"[0-9a-f]{64}", "64 hex digits, lower case")  # SHA-256, FIPS 180-4
 _TIME: Final = form(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "a time YYYY-MM-DDTHH:MM:SSZ", re.ASCII)  # TUF 1.0, section 4.2
 
@@ -147,7 +148,7 @@ class Fields:
         return value
 
     def _match(self, value: object, key: str, pattern: re.Pattern[str]) -> str:
-        if not isinstance(value, str) or not pattern.fullmatch(value):
+        if not isinstance(value, str) or not pattern.fullmatch(value) or _SURROGATE.search(value):
             words = _WORDS.get(pattern, "text in the form that docs/image-format.md gives")
             raise self.bad(key, words, value)
         return value

@@ -34,11 +34,12 @@ def export_audit(config: Config) -> bytes:
         DeviceError: There is no record or no device key, or one cannot be used.
     """
     key = open_device_key(DeviceKeyFiles(config.record.directory, config.device.key))
+    anchor = anchor_of(config)  # before the rows: of a decision meanwhile the rows are there, and its anchor is not
     with Record(config.record.directory, lambda: "", read_only=True) as record:
         checkpoint, rows = record.snapshot()
         end = rows[-1].end if rows else record.audit_start()
     at, device = timestamp(utc_now()), key.public.fingerprint
-    told = ExportEnd(end, anchor_of(config), at, device, twinslot.__version__)
+    told = ExportEnd(end, anchor, at, device, twinslot.__version__)
     signed = sign(EXPORT_END, told.as_dict(), key.public, key.sign)
     return b"".join([head_line(key.public, checkpoint), *map(row_line, rows), end_line(signed)])
 
