@@ -220,6 +220,8 @@ def _describe(top: Table) -> Description:
         recipients=recipients,
         cipher=cipher,
     )
+    if description.sbom == "auto" and not rootfs:
+        raise top.bad("sbom", 'a payload with check = "rootfs" beside "auto"', "none, so nothing would be listed")
     if description.spdx and description.sbom != "auto":
         raise top.bad("spdx", 'sbom = "auto" beside it', description.sbom)
     for key, count, high in (

@@ -5,7 +5,10 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import shutil
+import sqlite3
+import struct
 import subprocess
 import tarfile
 from collections.abc import Callable
@@ -126,6 +129,7 @@ def test_a_database_of_rpm_in_an_older_form_is_refused_and_not_taken_for_an_empt
         ("lib/apk/db/installed", "P:a\nno line\n"),
         ("lib/apk/db/installed", "V:1\n"),
         ("var/lib/rpm/rpmdb.sqlite", "no database"),
+        ("var/lib/rpm/rpmdb.sqlite", ""),
         ("usr/lib/python3/a-1.dist-info/METADATA", "Version: 1\n"),
         ("usr/lib/python3/a-1.egg-info", "Name: a\n"),
     ],
@@ -139,6 +143,48 @@ def test_a_damaged_database_is_refused_by_name_and_nothing_is_written(
     assert (error["code"], error["exit_status"]) == ("image.package-database", 3)
     assert path in error["message"]
     assert not (tmp_path / "out.json").exists()
+
+
+@pytest.mark.parametrize("state", ["unpacked", "half-configured", "half-installed", "triggers-pending"])
+def test_a_package_whose_files_are_there_is_listed_before_it_is_configured(tmp_path: Path, state: str) -> None:
+    status = f"Package: pump\nStatus: install ok {state}\nVersion: 1\nArchitecture: all\n"
+    put(tmp_path / "tree", "var/lib/dpkg/status", status)
+    assert components(bill(tmp_path / "tree")).keys() == {"deb:pump:1:all"}
+
+
+@pytest.mark.parametrize("there", ["directory", "pipe", "link to nowhere", "link to itself"])
+@pytest.mark.parametrize("path", ["var/lib/dpkg/status", "lib/apk/db/installed", "usr/lib/sysimage/rpm/rpmdb.sqlite"])
+def test_a_database_that_is_no_file_is_not_taken_for_an_empty_one(
+    tmp_path: Path, path: str, there: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "tree" / path
+    place.parent.mkdir(parents=True)
+    if there == "directory":
+        place.mkdir()
+    elif there == "pipe":
+        os.mkfifo(place)
+    else:
+        place.symlink_to(place.name if there == "link to itself" else "/nowhere")
+    assert main(["--json", "sbom", str(tmp_path / "tree")]) == 3
+    error = json.loads(capsys.readouterr().out)
+    assert (error["code"], error["expected"]) == ("image.package-database", "a file")
+
+
+def test_packages_that_stand_in_the_journal_of_an_rpm_database_alone_are_listed(tmp_path: Path) -> None:
+    place = tmp_path / "tree/usr/lib/sysimage/rpm"
+    place.mkdir(parents=True)
+    tags = ((1000, b"pump\0"), (1001, b"3.1\0"), (1002, b"4\0"))
+    entries = b"".join(struct.pack(">IIII", tag, 6, at * 8, 1) for at, (tag, _) in enumerate(tags))
+    header = struct.pack(">II", 3, 24) + entries + b"".join(text.ljust(8, b"\0") for _, text in tags)
+    writer = sqlite3.connect(tmp_path / "rpmdb.sqlite")
+    writer.execute("PRAGMA journal_mode = WAL")
+    writer.execute("CREATE TABLE Packages (hnum INTEGER PRIMARY KEY, blob BLOB NOT NULL)")
+    writer.execute("INSERT INTO Packages VALUES (1, ?)", (header,))
+    writer.commit()
+    for name in ("rpmdb.sqlite", "rpmdb.sqlite-wal"):  # as a build leaves them that was ended while RPM wrote
+        shutil.copyfile(tmp_path / name, place / name)
+    writer.close()
+    assert components(bill(tmp_path / "tree")).keys() == {"rpm:pump:3.1-4"}
 
 
 def test_programs_are_listed_with_digest_build_id_and_the_libraries_that_they_need(tmp_path: Path) -> None:
@@ -216,6 +262,31 @@ def test_a_tree_has_the_same_bill_wherever_it_stands(tmp_path: Path, pack: Calla
     assert packed["metadata"]["component"]["hashes"]
 
 
+@pytest.mark.parametrize("left", [1536, 2000, -1024, -512])
+def test_an_archive_that_was_cut_is_refused_and_no_shorter_bill_is_made(
+    tmp_path: Path, left: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with tarfile.open(tmp_path / "whole.tar", "w") as archive:
+        archive.add(make_dpkg_tree(tmp_path / "tree"), ".")
+        end = archive.offset
+    (tmp_path / "cut.tar").write_bytes((tmp_path / "whole.tar").read_bytes()[: left if left > 0 else end + left])
+    assert main(["--json", "sbom", str(tmp_path / "cut.tar")]) == 3
+    assert json.loads(capsys.readouterr().out)["code"] == "image.rootfs-damaged"
+
+
+def test_an_archive_with_a_damaged_head_in_the_middle_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with tarfile.open(tmp_path / "rootfs.tar", "w") as archive:
+        for name in ("etc/a", "etc/b", "var/lib/dpkg/status"):
+            archive.addfile(tarfile.TarInfo(name))
+    data = bytearray((tmp_path / "rootfs.tar").read_bytes())
+    data[512 + 148] ^= 1  # in the checksum of the second head
+    (tmp_path / "rootfs.tar").write_bytes(data)
+    assert main(["--json", "sbom", str(tmp_path / "rootfs.tar")]) == 3
+    assert json.loads(capsys.readouterr().out)["code"] == "image.rootfs-damaged"
+
+
 def test_the_same_tree_gives_the_same_bytes_and_another_tree_another_serial_number(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -291,10 +362,10 @@ def test_a_squashfs_is_refused_with_what_makes_a_directory_of_it(
     assert main(["sbom", str(tmp_path / "again")]) == 0
 
 
-def built(tmp_path: Path, *, more: str = "") -> int:
+def built(tmp_path: Path, *, more: str = "", check: str = "") -> int:
     (tmp_path / "image.toml").write_text(
         'product = "Pump"\nrelease = "2026.11"\nsequence = 1\ncompatible = "acme,pump"\narchitecture = "amd64"\n'
-        f'trust = "keys"\n{more}\n[payloads.rootfs]\nfile = "rootfs.ext4"\n'
+        f'trust = "keys"\n{more}\n[payloads.rootfs]\nfile = "rootfs.ext4"\n{check}\n'
     )
     return main(["build", str(tmp_path / "image.toml"), "-o", str(tmp_path / "pump.twin")])
 
@@ -340,6 +411,11 @@ def test_an_spdx_document_without_a_bill_to_be_made_is_refused(
     put(product, "given.json", json.dumps(SPDX2))
     assert built(product, more='spdx = "given.json"') == 3
     assert "'spdx' is wrong" in capsys.readouterr().err
+
+
+def test_a_bill_of_no_root_file_system_is_refused(product: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert built(product, more='sbom = "auto"', check='check = "none"') == 3
+    assert "'sbom' is wrong" in capsys.readouterr().err
 
 
 def test_a_name_that_the_bill_is_to_have_is_refused_before_anything_is_packed(

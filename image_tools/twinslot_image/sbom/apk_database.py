@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from twinslot_image.sbom.files import RootFiles
-from twinslot_image.sbom.packages import DATABASE_MAX, InstalledPackage, bounded, checked, damaged
+from twinslot_image.sbom.packages import DATABASE_MAX, InstalledPackage, bounded, checked, damaged, database
 
 _PLACES: Final = ("lib/apk/db/installed", "usr/lib/apk/db/installed")  # apk 2, apk 3
 _VERSION: Final = re.compile(r"[<>=~]")
@@ -15,7 +15,7 @@ _VERSION: Final = re.compile(r"[<>=~]")
 
 def read_apk(root: RootFiles) -> list[InstalledPackage]:
     """What apk installed."""
-    entries = {entry.path: entry for place in _PLACES if (entry := root.get(place))}
+    entries = {entry.path: entry for place in _PLACES if (entry := database(root, place))}
     found = []
     for path, entry in entries.items():
         found += bounded(_packages(entry.read(DATABASE_MAX).decode("utf-8", "surrogateescape"), path), path)

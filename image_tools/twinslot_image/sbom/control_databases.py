@@ -7,7 +7,16 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from twinslot_image.sbom.files import RootFiles, TreeEntry
-from twinslot_image.sbom.packages import DATABASE_MAX, InstalledPackage, bounded, checked, damaged, relations, stanzas
+from twinslot_image.sbom.packages import (
+    DATABASE_MAX,
+    InstalledPackage,
+    bounded,
+    checked,
+    damaged,
+    database,
+    relations,
+    stanzas,
+)
 
 _LIST_MAX: Final = 16 * 1024 * 1024  # bytes of a list of one package's files
 # Where distributions keep them: dpkg(1); for images without a shell status.d, as Bazel's rules and distroless do;
@@ -15,7 +24,7 @@ _LIST_MAX: Final = 16 * 1024 * 1024  # bytes of a list of one package's files
 _DPKG: Final = ("var/lib/dpkg",)
 _OPKG: Final = ("usr/lib/opkg", "var/lib/opkg")
 _SOURCE: Final = re.compile(r"(?P<name>\S+)(?:\s+\((?P<version>[^)]*)\))?")
-_INSTALLED: Final = {"deb": ("installed",), "opkg": ("installed", "unpacked")}
+_ABSENT: Final = ("not-installed", "config-files")  # dpkg(1), "Package states": in all others files are there
 
 
 def read_dpkg(root: RootFiles) -> list[InstalledPackage]:
@@ -31,7 +40,7 @@ def read_opkg(root: RootFiles) -> list[InstalledPackage]:
 def _read(root: RootFiles, directory: str, kind: str) -> Iterator[InstalledPackage]:
     apart = [entry for entry in root.under(f"{directory}/status.d") if not entry.name.endswith(".md5sums")]
     lists = {entry.name: entry for entry in root.under(f"{directory}/info") if entry.name.endswith(".list")}
-    status = root.get(f"{directory}/status")
+    status = database(root, f"{directory}/status")
     for entry in ([status] if status else []) + apart:
         text = entry.read(DATABASE_MAX).decode("utf-8", "replace")
         found = (_package(fields, kind, entry, lists) for fields in stanzas(text, entry.path))
@@ -42,7 +51,7 @@ def _package(
     fields: Mapping[str, str], kind: str, entry: TreeEntry, lists: Mapping[str, TreeEntry]
 ) -> InstalledPackage | None:
     state = fields.get("status", "install ok installed").split()
-    if state[-1:] and state[-1] not in _INSTALLED[kind]:
+    if state[-1:] and state[-1] in _ABSENT:
         return None  # removed, its configuration is left; or never unpacked
     if "package" not in fields:
         raise damaged(entry.path, "a field 'Package' in each paragraph", ", ".join(fields)[:80])

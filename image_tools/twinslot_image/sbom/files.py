@@ -102,6 +102,10 @@ class RootFiles:
         """What a path names, through links; None if it leads nowhere."""
         return self._entries.get(self.real(path))
 
+    def is_listed(self, path: str) -> bool:
+        """Whether the name is there, whatever it names."""
+        return self.real_of_listed(path) in self._entries
+
     def real(self, path: str) -> str:
         """The same path without links; one that leads nowhere as far as it leads."""
         waiting, walked, links = path.split("/"), "", 0
@@ -215,7 +219,7 @@ class _Tar:
     """
 
     def __init__(self, file: BinaryIO, path: Path) -> None:
-        self._path = path
+        self._file, self._path = file, path
         try:
             self._tar = tarfile.TarFile(fileobj=file, errors="surrogateescape")
         except (tarfile.TarError, ValueError, EOFError) as e:
@@ -231,12 +235,22 @@ class _Tar:
         """Every name in it; a hard link is what it is a link to."""
         try:
             members = self._tar.getmembers()
+            self._require_end()
             by_name = {member.name: member for member in members}
             for member in members:
                 if entry := self._entry(member, by_name):
                     yield entry
         except (tarfile.TarError, ValueError, EOFError, OverflowError, KeyError) as e:
             raise self._damaged(str(e)) from e
+
+    def _require_end(self) -> None:
+        """Behind its last member an archive has a block of zeros (POSIX.1-2017, pax); one that was cut has not.
+
+        tarfile takes a damaged head in the middle for the end.
+        """
+        self._file.seek(self._tar.offset)
+        if self._file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            raise self._damaged(f"no end of an archive at byte {self._tar.offset}")
 
     def _entry(self, member: tarfile.TarInfo, by_name: Mapping[str, tarfile.TarInfo]) -> TreeEntry | None:
         parts = [part for part in member.name.split("/") if part not in ("", ".")]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from twinslot.core.errors import ImageError
+from twinslot_image.sbom.files import EntryKind, RootFiles, TreeEntry
 
 DATABASE_MAX: Final = 256 * 1024 * 1024  # bytes of one database; that of a full Debian desktop has 10 MiB
 PACKAGES_MAX: Final = 100_000  # of one tree; all of Debian has fewer
@@ -53,6 +54,20 @@ class InstalledPackage:
     def reference(self) -> str:
         """What stands for it in one bill; two architectures of one package are two."""
         return ":".join(part for part in (self.kind, self.name, self.version, self.architecture) if part)
+
+
+def database(root: RootFiles, path: str) -> TreeEntry | None:
+    """The file of a package database; None: there is none.
+
+    Raises:
+        ImageError: `image.package-database`: something else stands there, or a link that leads nowhere.
+    """
+    entry = root.get(path)
+    if entry is not None and entry.kind is EntryKind.FILE:
+        return entry
+    if root.is_listed(path):
+        raise damaged(path, "a file", "a link that leads nowhere" if entry is None else f"a {entry.kind}")
+    return None
 
 
 def checked(package: InstalledPackage) -> InstalledPackage:

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import sqlite3
 import struct
+import tempfile
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 from typing import Final
 
 from twinslot.core.errors import ImageError
 from twinslot_image.sbom.files import RootFiles, TreeEntry
-from twinslot_image.sbom.packages import DATABASE_MAX, InstalledPackage, bounded, checked, damaged
+from twinslot_image.sbom.packages import DATABASE_MAX, InstalledPackage, bounded, checked, damaged, database
 
 _DIRECTORIES: Final = ("var/lib/rpm", "usr/lib/sysimage/rpm", "usr/share/rpm")
 _OTHERS: Final = {"Packages": "Berkeley DB", "Packages.db": "NDB"}
@@ -32,24 +35,24 @@ def read_rpm(root: RootFiles) -> list[InstalledPackage]:
     Raises:
         ImageError: `image.package-database`: damaged, or in a form of before SQLite.
     """
-    entries = {entry.path: entry for place in _DIRECTORIES if (entry := root.get(f"{place}/rpmdb.sqlite"))}
+    entries = {entry.path: entry for place in _DIRECTORIES if (entry := database(root, f"{place}/rpmdb.sqlite"))}
     for place in _DIRECTORIES:
         for name, form in _OTHERS.items():
             if not entries and (entry := root.get(f"{place}/{name}")):
                 what = f"the package database '{entry.path}' is of a form that is not read here"
                 hint = "'rpmdb --rebuilddb' of RPM 4.16 or later makes one in SQLite"
                 raise ImageError(what, code="package-database", expected="rpmdb.sqlite", found=form, hint=hint)
-    return [package for entry in entries.values() for package in bounded(_packages(entry), entry.path)]
+    return [package for entry in entries.values() for package in bounded(_packages(root, entry), entry.path)]
 
 
-def _packages(entry: TreeEntry) -> Iterator[InstalledPackage]:
-    for blob in _headers(entry):
+def _packages(root: RootFiles, entry: TreeEntry) -> Iterator[InstalledPackage]:
+    for blob in _headers(entry, database(root, f"{entry.path}-wal")):
         tags = _tags(blob, entry.path)
         if tags.get(_NAME) != ["gpg-pubkey"]:  # a key that signs packages stands among them
             yield checked(_package(tags, entry.path))
 
 
-def _headers(entry: TreeEntry) -> list[bytes]:
+def _headers(entry: TreeEntry, journal: TreeEntry | None) -> list[bytes]:
     looks = 0
 
     def enough() -> bool:
@@ -57,22 +60,39 @@ def _headers(entry: TreeEntry) -> list[bytes]:
         looks += 1
         return looks > _LOOKS
 
-    database = sqlite3.connect(":memory:")
+    opened = sqlite3.connect(":memory:")
     try:
-        database.deserialize(_without_wal(entry.read(DATABASE_MAX)))
-        database.execute("PRAGMA trusted_schema = OFF")
-        database.set_progress_handler(enough, _STEPS)
-        kind = database.execute("SELECT type FROM sqlite_master WHERE name = 'Packages'").fetchone()
+        opened.deserialize(_without_wal(_content(entry, journal)))
+        opened.execute("PRAGMA trusted_schema = OFF")
+        opened.set_progress_handler(enough, _STEPS)
+        kind = opened.execute("SELECT type FROM sqlite_master WHERE name = 'Packages'").fetchone()
         if kind != ("table",):
             raise damaged(entry.path, "a table 'Packages'", "none")
-        rows = database.execute("SELECT blob FROM Packages ORDER BY hnum").fetchall()
+        rows = opened.execute("SELECT blob FROM Packages ORDER BY hnum").fetchall()
     except sqlite3.Error as e:
         raise damaged(entry.path, "an SQLite database with a table 'Packages'", e) from e
     finally:
-        database.close()
+        opened.close()
     if not all(isinstance(blob, bytes) for (blob,) in rows):
         raise damaged(entry.path, "headers as blobs", "another type")
     return [blob for (blob,) in rows]
+
+
+def _content(entry: TreeEntry, journal: TreeEntry | None) -> bytes:
+    """The database with what its journal has: of a build that ended while RPM wrote, packages may be there alone."""
+    data = entry.read(DATABASE_MAX)
+    if not data:
+        raise damaged(entry.path, "an SQLite database with a table 'Packages'", "an empty file")
+    if journal is None or not journal.size:
+        return data
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place, "rpmdb.sqlite")
+        path.write_bytes(data)
+        path.with_name(f"{path.name}-wal").write_bytes(journal.read(DATABASE_MAX))
+        with closing(sqlite3.connect(path)) as both:
+            both.execute("PRAGMA trusted_schema = OFF")
+            both.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return path.read_bytes()
 
 
 def _without_wal(data: bytes) -> bytes:
