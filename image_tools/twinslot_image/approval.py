@@ -14,7 +14,7 @@ from securesystemslib.signer import CryptoSigner, Signature, SSlibKey  # type: i
 
 from twinslot.core.describe import TIME
 from twinslot.core.errors import ImageError, Refusal, RefusedError
-from twinslot.core.fields import Fields, form
+from twinslot.core.fields import Fields
 from twinslot.core.manifest import NAME, RELEASE_NAME, SEQUENCE_MAX, Manifest, parse_manifest
 from twinslot_image.dsse import (
     TEXT,
@@ -27,6 +27,7 @@ from twinslot_image.dsse import (
     is_signed,
     parse_statement,
     parse_subject,
+    printed,
     sign_statement,
 )
 from twinslot_image.key_files import ID_SHOWN
@@ -38,7 +39,7 @@ APPROVAL: Final = "approval"
 SUBJECT: Final = "manifest"  # its signed part, whoever signed it since
 _PAE: Final = b"DSSEv1 "
 _LOOKED_AT_MAX: Final = 256
-PERSON: Final = form(r"[^\x00-\x1f\x7f-\x9f]{1,200}", "1 to 200 characters, none of them a control character")
+PERSON: Final = printed(200)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from twinslot_image.binaries import Looked
 from twinslot_image.compose import AttachedFile, ReleaseFacts, compose_manifest, write_image
 from twinslot_image.description import Description, PayloadSource
 from twinslot_image.file_digest import file_digest
-from twinslot_image.gate.bound import bound
+from twinslot_image.gate.bound import bound, require_roles
 from twinslot_image.gate.judge import Contents, judge
 from twinslot_image.keys import load_trust
 from twinslot_image.named_file import NamedFile, read_small
@@ -58,6 +58,8 @@ def build_image(description: Description, target: Target, now: datetime) -> Buil
         DeviceError: No keys, or a program is missing.
     """
     trust = load_trust(description.trust)
+    if description.policy:
+        require_roles(description.policy, trust.targets)
     attachments = [AttachedFile(a.name, a.media_type, _attached(a.file), a.type) for a in description.attachments]
     encryption = read_encryption(description.recipients, description.cipher) if description.recipients else None
     facts = _facts(description, now)

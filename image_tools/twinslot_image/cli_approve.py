@@ -16,8 +16,8 @@ from twinslot_image import approval as approvals
 from twinslot_image import replaceable
 from twinslot_image.approval import Approval
 from twinslot_image.cli_commands import say
-from twinslot_image.cli_sign import add_signature, read_signature
-from twinslot_image.compose import Front
+from twinslot_image.cli_sign import read_signature, signed_by
+from twinslot_image.compose import Front, replace_manifest
 from twinslot_image.dsse import ResourceDescriptor, digest_of
 from twinslot_image.file_kind import read_image_front, require_lasting
 from twinslot_image.key_files import ID_SHOWN
@@ -54,9 +54,12 @@ def approve(arguments: argparse.Namespace, output: Output) -> None:
     signer = open_signer(arguments.key, arguments)
     envelope = approvals.sign_approval(approval, parse_trust(front.trust).targets, signer)
     made = _Made(approval, envelope, signer.public_key.keyid)
+    change = signed_by(arguments.image, approval.role, signer) if arguments.sign else None
+    if change:
+        change(front)  # whatever stands against it is said before the approval is written
     _write(arguments, output, made)
-    if arguments.sign:
-        add_signature(arguments.image, approval.role, signer)
+    if change:
+        replace_manifest(arguments.image, change)
 
 
 def _check_options(arguments: argparse.Namespace) -> None:

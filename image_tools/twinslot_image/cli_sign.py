@@ -68,15 +68,18 @@ def _write_bytes_to_sign(arguments: argparse.Namespace, output: Output) -> None:
     say(arguments, output, {"file": str(target.path), "size": len(data)}, [text], target)
 
 
-def add_signature(image: Path, role: str, signer: CryptoSigner) -> None:
-    """A signature that a device counts, by a key that is open already."""
+def signed_by(image: Path, role: str, signer: CryptoSigner) -> Callable[[Front], bytes]:
+    """What makes a manifest with a signature that a device counts, by a key that is open already.
+
+    It raises whatever stands against the signature, before anything is written.
+    """
     sign = _signing(role, signer)
 
     def change(front: Front) -> bytes:
         require(front, image, role, None)
         return sign(front)
 
-    replace_manifest(image, change)
+    return change
 
 
 def _attaching(arguments: argparse.Namespace) -> Callable[[Front], bytes]:

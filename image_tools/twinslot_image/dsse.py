@@ -7,6 +7,7 @@ written here has one form (`twinslot.core.canonical`), so that the same statemen
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -24,7 +25,16 @@ STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 ENVELOPE_MAX: Final = 16 * 1024 * 1024  # bytes
 SIGNATURES_MAX: Final = 32
 _SUBJECTS_MAX: Final = 4096
-TEXT: Final = form(r"[^\x00-\x1f\x7f-\x9f]{1,2000}", "1 to 2000 characters, none of them a control character")
+_NOT_PRINTED: Final = r"\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069"  # controls; what turns a line around (UAX 9, 2)
+
+
+def printed(most: int) -> re.Pattern[str]:
+    """The form of a text that a person signs or is asked to read: never blank, and what is printed is what it says."""
+    words = f"1 to {most} characters, one of them not blank, none of them a control character"
+    return form(rf"(?=.*\S)[^{_NOT_PRINTED}]{{1,{most}}}", words)
+
+
+TEXT: Final = printed(2000)
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,9 +66,11 @@ def text(value: object) -> str:
 
     Raises:
         TypeError: It is something else.
+        ValueError: UTF-8 cannot say it, as half of a surrogate pair.
     """
     if not isinstance(value, str):
         raise TypeError(f"{json.dumps(value, default=str)[:60]} where a text belongs")
+    value.encode()
     return value
 
 

@@ -22,7 +22,7 @@ _CODE: Final = re.compile(r"[0-9a-f]{16}|[0-9a-f]{40}|[0-9a-f]{64}|pkg:\S+|\S+/\
 
 def render(template: str, **values: Any) -> bytes:
     """A page; the same values are always the same bytes."""
-    return _environment().get_template(template).render(**values).encode()
+    return _environment().get_template(template).render(**values).encode(errors="replace")
 
 
 @cache

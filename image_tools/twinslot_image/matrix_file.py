@@ -11,6 +11,7 @@ from twinslot.core.errors import ImageError
 from twinslot_image.evidence_file import count, parse_json, reading, text
 
 FORMAT: Final = "twinslot-matrix/1"
+_RED: Final = "failed"  # an outcome of a test, and a verdict on a requirement
 _WHAT: Final = "a matrix.json of 'twinslot_lab matrix print'"
 
 
@@ -59,7 +60,14 @@ class MatrixFile:
     @property
     def passed(self) -> bool:
         """No fault, and no test failed in any run."""
-        return not self.faults and bool(self.runs) and not any(run.failed for run in self.runs)
+        return not self.faults and bool(self.runs) and not self.red
+
+    @property
+    def red(self) -> tuple[str, ...]:
+        """What failed by the results themselves, whatever the faults say: runs, tests, requirements."""
+        runs = [f"{run.failed} failed in run '{run.name}'" for run in self.runs if run.failed]
+        tests = [f"{test} {outcome}" for test, outcome in self.tests.items() if outcome == _RED]
+        return (*runs, *tests, *(f"{each.id} {_RED}" for each in self.requirements.values() if each.verdict == _RED))
 
 
 def parse_matrix(data: bytes, path: Path) -> MatrixFile:

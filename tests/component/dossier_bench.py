@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from release_bench import ReleaseBench
 
 from twinslot_image.cli import main
@@ -111,10 +112,18 @@ def vex(product: str = "pkg:deb/debian/libc6@2.41-6", why: str = "never called")
     return {"@context": "https://openvex.dev/ns/v0.2.0", "statements": [said | {"products": [{"@id": product}]}]}
 
 
-def provenance(digest: str) -> dict[str, Any]:
-    """A statement of where a payload is from."""
-    statement = {"subject": [{"name": "payload/rootfs", "digest": {"sha256": digest}}]}
-    return {"payload": base64.b64encode(json.dumps(statement).encode()).decode(), "signatures": []}
+def provenance(digest: str, *keys: Path) -> dict[str, Any]:
+    """A statement of where a payload is from, signed by another program than ours."""
+    statement = {
+        "_type": "https://in-toto.io/Statement/v1",
+        "predicateType": "https://slsa.dev/provenance/v1",
+        "subject": [{"name": "payload/rootfs", "digest": {"sha256": digest}}],
+    }
+    body, kind = json.dumps(statement).encode(), "application/vnd.in-toto+json"
+    covered = b"DSSEv1 %d %b %d %b" % (len(kind), kind.encode(), len(body), body)
+    loaded: list[Any] = [load_pem_private_key(key.read_bytes(), None) for key in keys]
+    signatures = [{"sig": base64.b64encode(key.sign(covered)).decode()} for key in loaded]
+    return {"payload": base64.b64encode(body).decode(), "payloadType": kind, "signatures": signatures}
 
 
 @dataclass(frozen=True)
@@ -176,7 +185,7 @@ class DossierBench:
             "crash.json": crash(),
             "sbom.cdx.json": bill(hashlib.sha256(CONTENT).hexdigest()),
             "vex.json": vex(),
-            "provenance.json": provenance(hashlib.sha256(CONTENT).hexdigest()),
+            "provenance.json": provenance(hashlib.sha256(CONTENT).hexdigest(), self.key("engineering")),
             "anomalies.md": "PR-120: the clock of the log is an hour late in the night of a change of summer time.\n",
             "offers.json": {"offers": [{"manifest": digest, "waves": ["5 %", "100 %"]}]},
             "protocol.md": "Sensitivity on the locked test set, one-sided, 95 %.\n",

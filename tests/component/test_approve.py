@@ -192,6 +192,17 @@ def test_an_approval_that_is_there_is_not_replaced_unasked(
     assert approve(image, *words, "--force") == 0
 
 
+def test_who_may_not_sign_the_image_yet_leaves_no_approval_of_it_either(
+    bench: ReleaseBench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy = '\n[policy]\nattachments = "vex"\nroles = "clinical"\n'
+    image = bench.image("7.0", 70, CONTENT, more=policy, roles=())
+    words = ("--role", "clinical", *PERSON, "--key", key_of(bench, "clinical"))
+    for _ in range(2):
+        assert refused(capsys, image, *words, "--sign") == "refused.policy-missing"
+        assert not approvals(image)
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -206,7 +217,7 @@ def test_options_that_do_not_go_together_are_refused(image: Path, words: tuple[s
     assert approve(image, *words) == 2
 
 
-@pytest.mark.parametrize("name", ["", "A\nB", "A\x1b[2J", "x" * 201])
+@pytest.mark.parametrize("name", ["", "  ", "A\nB", "A\x1b[2J", "A\u202eB", "A\udcff", "x" * 201])
 def test_a_name_that_cannot_be_printed_is_refused(
     bench: ReleaseBench, image: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:

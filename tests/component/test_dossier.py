@@ -224,6 +224,37 @@ def test_an_approval_that_no_key_of_its_role_signed_is_refused(
 
 
 @pytest.mark.verifies("REQ-EVI-03")
+def test_provenance_that_no_key_of_the_image_signed_is_refused(
+    bench: DossierBench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = json.loads((bench.directory / "provenance.json").read_text())
+    body = json.loads(base64.b64decode(good["payload"])) | {"predicate": {"runDetails": {"builder": {"id": "me"}}}}
+    forged = good | {"payload": base64.b64encode(json.dumps(body).encode()).decode()}
+    for given in (good | {"signatures": []}, forged):
+        bench.write("provenance.json", given)
+        [reason] = refused(bench, tmp_path / "dossier", capsys)
+        assert reason["code"] == "refused.bad-signature"
+        assert reason["expected"] == "clinical, engineering"
+
+
+def test_without_an_image_no_provenance_is_called_there(bench: DossierBench, tmp_path: Path) -> None:
+    bench.write("dossier.toml", 'product = "P"\nrelease = "1"\n[documents]\nprovenance = "provenance.json"\n')
+    words = ["dossier", "make", str(bench.directory / "dossier.toml"), "-o", str(tmp_path / "dossier")]
+    assert main([*words, "--key", str(bench.key("engineering"))]) == 0
+    assert states(tmp_path / "dossier")["provenance"] == "unbound"
+
+
+def test_a_matrix_with_a_failed_test_is_not_passed_whatever_its_faults_say(bench: DossierBench, tmp_path: Path) -> None:
+    red = matrix()
+    red["tests"][0]["outcome"] = "failed"
+    bench.write("matrix.json", red)
+    out = tmp_path / "dossier"
+    assert bench.dossier(out) == 0
+    assert states(out)["matrix"] == "not passed"
+    assert main(["dossier", "verify", str(out), "--root", str(bench.team.root)]) == 0, "said, and not forged"
+
+
+@pytest.mark.verifies("REQ-EVI-03")
 def test_cuts_of_other_clients_in_the_ledger_are_not_counted(bench: DossierBench, tmp_path: Path) -> None:
     text = (bench.directory / "dossier.toml").read_text()
     bench.write("dossier.toml", text.replace('["report.json", "ledger.jsonl"]', '"ledger.jsonl"'))
@@ -263,13 +294,16 @@ def test_coverage_that_does_not_say_of_which_client_it_is_is_unbound(
         ("matrix.json", "{", "image.evidence"),
         ("matrix.json", "[" * 5000, "image.evidence"),
         ("matrix.json", {"format": "twinslot-matrix/2"}, "image.evidence"),
+        ("matrix.json", matrix(subject="\ud800"), "image.evidence"),
         ("matrix.json", {"format": "twinslot-matrix/1"}, "image.evidence"),
         ("matrix.json", matrix(runs=[{"name": 1}]), "image.evidence"),
         ("report.json", {"bricks": 1, "campaigns": [], "cuts": []}, "image.evidence"),
         ("report.json", [], "image.evidence"),
         ("ledger.jsonl", "{}\n", "image.evidence"),
         ("crash.json", {"states": True}, "image.evidence"),
+        ("crash.json", crash(bad=1) | {"bad": 0}, "image.evidence"),
         ("coverage.json", {"totals": {}}, "image.evidence"),
+        ("coverage.json", coverage(percent=float("nan")), "image.evidence"),
         ("coverage.json", coverage() | {"files": {"x": {"contexts": {"1": [7]}}}}, "image.evidence"),
         ("coverage.json", coverage() | {"files": [1]}, "image.evidence"),
         ("sbom.cdx.json", {"components": []}, "image.evidence"),

@@ -325,6 +325,49 @@ def the_provenance_is_another_images(f: Forger) -> None:
     f.seal()
 
 
+@forgery("forged", "files/provenance/provenance.json")
+def the_provenance_is_signed_by_nobody(f: Forger) -> None:
+    envelope = json.loads(f.files["files/provenance/provenance.json"])
+    f.put("files/provenance/provenance.json", envelope | {"signatures": []})
+    f.seal()
+
+
+@forgery("forged", "files/provenance/provenance.json")
+def the_provenance_is_signed_by_a_stranger(f: Forger) -> None:
+    f.change("files/provenance/provenance.json", lambda _: None, "stranger")
+    f.seal()
+
+
+@forgery("forged", "files/provenance/provenance.json")
+def another_statement_is_given_for_the_provenance(f: Forger) -> None:
+    f.change("files/provenance/provenance.json", lambda said: said.update(predicateType="https://example.org/1"))
+    f.seal()
+
+
+@forgery("forged", FIGURE)
+def a_test_that_failed_is_no_fault_of_the_matrix(f: Forger) -> None:
+    red = matrix()
+    red["tests"][1]["outcome"] = "failed"
+    f.remade(MATRIX, red, FIGURE)
+
+
+@forgery("forged", "figures/power-cuts.dsse.json")
+def a_report_does_not_count_its_brick(f: Forger) -> None:
+    f.remade("files/power-cuts/report.json", power_cuts(bricks=1) | {"bricks": 0}, "figures/power-cuts.dsse.json")
+
+
+@forgery("forged", "figures/crash-states.dsse.json")
+def a_report_does_not_count_its_bad_state(f: Forger) -> None:
+    f.remade("files/crash-states/crash.json", crash(bad=1) | {"bad": 0}, "figures/crash-states.dsse.json")
+
+
+@forgery("forged", "files/reproducibility/builds.json")
+def two_builds_that_differ_are_called_there(f: Forger) -> None:
+    builds = json.loads(f.files["files/reproducibility/builds.json"])
+    f.put("files/reproducibility/builds.json", builds | {"second": {"file": OTHER}, "equal": False})
+    f.seal()
+
+
 @forgery("stale", "files/deployment/offers.json")
 def the_deployment_is_of_another_image(f: Forger) -> None:
     f.put("files/deployment/offers.json", {"offers": [{"manifest": OTHER}]})

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import json
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twinslot.core.errors import ImageError
-from twinslot_image.gate.osv import read_vulnerabilities
+from twinslot_image.gate.osv import parse_vulnerabilities, read_vulnerabilities
 from twinslot_image.gate.severity import Severity, base_score, severity_of_score
 from twinslot_image.gate.tests_run import read_coverage, read_tests
 from twinslot_image.gate.versions import is_before
-from twinslot_image.gate.vex import read_vex
+from twinslot_image.gate.vex import VexStatement, read_vex
 from twinslot_image.sbom.read import Bill, Component, read_bill, split_purl
 
 VERSIONS = st.from_regex(r"([0-9]:)?[0-9][0-9a-z.+~]{0,6}(-[0-9a-z.+~]{1,4})?", fullmatch=True)
@@ -226,6 +229,49 @@ def test_no_document_ends_a_reader_but_by_a_sentence(tmp_path_factory: pytest.Te
     assert codes <= {"image.evidence", "image.sbom"}
 
 
+ENTRY: Final = {
+    "id": "CVE-2026-1",
+    "severity": [{"type": "CVSS_V3", "score": "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H"}],
+    "affected": [
+        {
+            "package": {"ecosystem": "Debian:13", "name": "openssl"},
+            "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "3.6"}]}],
+        }
+    ],
+}
+GOOD: Final = (
+    openvex({"@id": "Pump", "subcomponents": [{"@id": "x"}]}),
+    csaf("Pump"),
+    cyclonedx("x"),
+    {"vulns": [ENTRY]},
+)
+
+
+def places(value: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Every place in a document but the top."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, each in inner:
+        yield (*above, key)
+        yield from places(each, (*above, key))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from([(good, place) for good in GOOD for place in places(good)]), HOSTILE)
+def test_one_wrong_value_in_a_good_document_ends_no_reader_but_by_a_sentence(
+    at: tuple[Any, tuple[Any, ...]], value: Any
+) -> None:
+    good, (*above, last) = at
+    document = inner = copy.deepcopy(good)
+    for key in above:
+        inner = inner[key]
+    inner[last] = value
+    data = json.dumps(document).encode()
+    read = parse_vulnerabilities if "vulns" in document else read_vex
+    with contextlib.suppress(ImageError):
+        for each in read(data, "x"):
+            _ = each.covers(BILL, OPENSSL) if isinstance(each, VexStatement) else each.concerns(OPENSSL)
+
+
 @given(st.text(max_size=40))
 def test_a_package_url_is_split_or_none(text: str) -> None:
     assert split_purl(text) is None or text.startswith("pkg:")
@@ -245,6 +291,18 @@ def test_junit_is_read_and_a_failed_test_is_named(tmp_path: Path) -> None:
     assert (run.passed, run.wrong) == (1, ("pump.stops",))
     file.write_text(JUNIT.format('<testcase classname="pump" name="stops"><skipped/></testcase>'))
     assert read_tests(file).passed == 1
+
+
+@pytest.mark.parametrize("counted", ['failures="2"', 'errors="1"', 'failures="?"', 'tests="9" failures="1" errors="0"'])
+def test_a_suite_that_counts_a_failure_which_no_case_shows_has_failed(tmp_path: Path, counted: str) -> None:
+    (tmp_path / "junit.xml").write_text(JUNIT.format("").replace("<testsuite>", f'<testsuite name="pump" {counted}>'))
+    [wrong] = read_tests(tmp_path / "junit.xml").wrong
+    assert wrong.startswith("'pump' counts")
+
+
+def test_junit_may_begin_with_the_mark_of_its_encoding(tmp_path: Path) -> None:
+    (tmp_path / "junit.xml").write_bytes(b"\xef\xbb\xbf" + JUNIT.format("").encode())
+    assert read_tests(tmp_path / "junit.xml").passed == 1
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from securesystemslib.signer import Signature  # type: ignore[attr-defined]
+
 from twinslot.core.errors import Refusal
 from twinslot_image.dossier.image_part import ImagePart
+from twinslot_image.dsse import PAYLOAD_TYPE, encoding, is_signed
 from twinslot_image.evidence_file import parse_json, reading, text
 
 _STATEMENT: Final = "an in-toto statement in a DSSE envelope"
@@ -31,7 +34,9 @@ def other_bill(image: ImagePart, path: Path, bill: Mapping[str, Any]) -> Refusal
 
 # keeps: REQ-EVI-03
 def other_provenance(image: ImagePart, path: Path, data: bytes) -> Refusal | None:
-    """A statement has this image's manifest, or a payload of it, among its subjects.
+    """A statement has this image's manifest, or a payload of it, among its subjects, and a key of a role signed it.
+
+    What is attached to the image may be signed by others, as build services do: the manifest's signatures cover it.
 
     Raises:
         ImageError: `image.evidence`: it is no statement.
@@ -41,10 +46,27 @@ def other_provenance(image: ImagePart, path: Path, data: bytes) -> Refusal | Non
     with reading(path, _STATEMENT):
         subjects = json.loads(base64.b64decode(whole["payload"], validate=True))["subject"]
         found = {text(each["digest"].get("sha256", "")) for each in subjects}
-    if ours & found:
+        attached = path.parts[0] == "image" and path.name in image.attachments
+        signed = attached or _is_by_a_role(image, whole)
+    if not ours & found:
+        what = f"the provenance '{path.name}' is of another image"
+        return Refusal(_CODE, what, image.digest, ", ".join(sorted(found)))
+    if signed:
         return None
-    what = f"the provenance '{path.name}' is of another image"
-    return Refusal(_CODE, what, image.digest, ", ".join(sorted(found)))
+    what, hint = f"the provenance '{path.name}' is signed by no key of the image's roles", "have it signed anew: "
+    hint += "'twinslot-image provenance'; what a build service signed is attached to the image"
+    return Refusal("bad-signature", what, ", ".join(role["role"] for role in image.described["roles"]), hint=hint)
+
+
+def _is_by_a_role(image: ImagePart, envelope: Mapping[str, Any]) -> bool:
+    """Whoever wrote the envelope, and however it names its keys."""
+    covered = encoding(base64.b64decode(envelope["payload"], validate=True))
+    made = [base64.b64decode(each["sig"], validate=True).hex() for each in envelope["signatures"]]
+    roles = [role["role"] for role in image.described["roles"]]
+    keys = {id_: key for role in roles for id_, key in image.keys(role).items()}
+    return envelope["payloadType"] == PAYLOAD_TYPE and any(
+        is_signed(key, Signature(id_, signature), covered) for id_, key in keys.items() for signature in made
+    )
 
 
 # keeps: REQ-EVI-03

@@ -145,6 +145,8 @@ def crash_figure(files: Mapping[Path, bytes]) -> Figure:
             clients.add(str(whole.get("subject", "")))
             states, bad = states + count(whole["states"]), bad + count(whole["bad"])
             (failed if whole["bad"] or not whole["states"] else passed).append(path.name)
+            if whole["bad"] != sum(count(row["bad"]) for row in whole["phases"].values()):
+                raise ValueError(f"{whole['bad']} bad states, and another number of them in its phases")
             for phase, row in whole["phases"].items():
                 rows.append([path.name, text(phase), *(str(count(row[key])) for key in ("states", "distinct", "bad"))])
     table = DossierTable("States", ["report", "phase", "states", "distinct", "bad"], rows)
@@ -168,11 +170,17 @@ def coverage_figure(path: Path, data: bytes) -> Figure:
         facts = [
             ["statements", str(count(totals["num_statements"]))],
             ["of them reached", str(count(totals["covered_lines"]))],
-            ["share", f"{float(totals['percent_covered']):.1f} %"],
+            ["share", f"{_share(totals['percent_covered']):.1f} %"],
             ["counted", text(whole["meta"]["timestamp"])],
             ["by", f"coverage.py {text(whole['meta']['version'])}"],
         ]
     return Figure(_one(clients) if all(clients) else "", FigureResult.PASSED, body=Body(facts))
+
+
+def _share(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 100:
+        raise ValueError(f"{value} where percent belong")
+    return float(value)
 
 
 def _contexts(whole: Mapping[str, Any]) -> Iterator[Any]:

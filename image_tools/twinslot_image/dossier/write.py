@@ -37,7 +37,8 @@ def dossier_files(gathered: Gathered, signer: CryptoSigner, role: str) -> dict[s
         if section.figure is not None and section.figure.client:
             files[_figure_path(section)] = sign_statement(_figure(section, section.figure), [signer])
     told = _told(gathered)
-    files["dossier.json"] = json.dumps(told, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"
+    text = json.dumps(told, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    files["dossier.json"] = text.encode(errors="replace")
     files["dossier.html"] = _page(told, files)
     subjects = tuple(ResourceDescriptor(path, digest_of(data)) for path, data in sorted(files.items()))
     files[INDEX] = sign_statement(Statement(subjects, DOSSIER_TYPE, _predicate(gathered, role)), [signer])

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
 from twinslot.core.canonical import parse_document
-from twinslot.core.errors import Refusal, RefusedError
+from twinslot.core.errors import ImageError, Refusal, RefusedError
 from twinslot.core.manifest import parse_manifest
 from twinslot_image.attachments import read_attachments
 from twinslot_image.compose import AttachedFile, Front
 from twinslot_image.gate.judge import Contents, judge
 from twinslot_image.gate.policy import ReleasePolicy
 from twinslot_image.recipients import LOCKED, Unlock
+from twinslot_image.signing import role_key_ids
 
 KEY: Final = "policy"  # of `x-twinslot`; no device looks at it
 
@@ -20,6 +22,25 @@ KEY: Final = "policy"  # of `x-twinslot`; no device looks at it
 def bound(policy: ReleasePolicy) -> dict[str, Any]:
     """What stands in the manifest."""
     return {"roles": sorted(policy.roles), "sha256": policy.digest}
+
+
+# keeps: REQ-IMG-29
+def require_roles(policy: ReleasePolicy, targets: bytes) -> None:
+    """A policy for a role that nobody has would hold nobody back.
+
+    Args:
+        policy: Of the description.
+        targets: The targets document that goes into the image.
+
+    Raises:
+        ImageError: `image.description`: a role is none of the image's.
+    """
+    known = role_key_ids(targets)
+    for role in sorted(set(policy.roles) - known.keys()):
+        near = get_close_matches(role, known, 1)
+        hint = f"did you mean '{near[0]}'?" if near else "'twinslot-image keys list' shows the roles"
+        what = "the policy is for a role that the image does not have"
+        raise ImageError(what, code="description", expected=", ".join(sorted(known)), found=role, hint=hint)
 
 
 # keeps: REQ-IMG-29
@@ -41,7 +62,7 @@ def require(front: Front, image: Path, role: str, policy: ReleasePolicy | None, 
     if policy is None:
         if role in said["roles"]:
             what = f"the image was built to be signed for role '{role}' under a policy"
-            hint = "'--policy' with the image.toml that it was built from"
+            hint = "'twinslot-image sign --policy' with the image.toml that it was built from"
             raise RefusedError(Refusal("policy-missing", what, said["sha256"], "no policy", hint))
         return
     if role in said["roles"] and policy.digest != said["sha256"]:

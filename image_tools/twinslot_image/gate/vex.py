@@ -68,7 +68,8 @@ def _openvex(whole: dict[str, Any], name: object) -> Iterator[VexStatement]:
         about = each.get("vulnerability")
         about = about if isinstance(about, dict) else {"name": about}
         names = [about.get("name"), str(about.get("@id", "")).rpartition("/")[2], *texts(about.get("aliases"))]
-        products = [one for one in each.get("products", []) if isinstance(one, dict | str)]
+        listed = each.get("products")
+        products = [one for one in listed if isinstance(one, dict | str)] if isinstance(listed, list) else []
         yield _statement(names, each.get("status"), (said for one in products for said in _openvex_names(one)))
 
 
