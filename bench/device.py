@@ -11,20 +11,20 @@ from pathlib import Path
 
 from twinslot.cli import main as cli
 from twinslot.core.model import SlotName
-from twinslot.storage import mounts
+from twinslot.storage import lock, mounts, running_slot
 
 
 def main(argv: list[str]) -> int:
-    """Say which slot runs, then be the client."""
-    from twinslot.engine import assemble
-    from twinslot.storage.running_slot import RunningSlot
+    """Say which slot runs, then be the client.
 
+    Said to the modules that look for it and not to the engine, which the client loads when it comes to that.
+    """
     slot, path, boot_id, *arguments = argv
     device = mounts.device_of(Path(path))
     assert device is not None, f"{path} is no block device"
-    running = RunningSlot(SlotName(slot), frozenset({device}), ("said by the bench",))
-    vars(assemble)["find_running_slot"] = lambda *_, **__: running
-    vars(assemble)["BOOT_ID"] = Path(boot_id)
+    running = running_slot.RunningSlot(SlotName(slot), frozenset({device}), ("said by the bench",))
+    vars(running_slot)["find_running_slot"] = lambda *_, **__: running
+    vars(lock)["BOOT_ID"] = Path(boot_id)
     return cli.main(arguments)
 
 

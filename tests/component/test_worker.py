@@ -312,6 +312,32 @@ def test_a_worker_that_dies_at_its_start_says_why(monkeypatch: pytest.MonkeyPatc
     assert error.value.code == "transport.worker-gone"
 
 
+def test_the_worker_that_was_started_ahead_is_the_next_of_its_kind_and_no_other() -> None:
+    before = children()
+    launch.start_ahead("verify")
+    (ahead,) = {*children()} - {*before}
+    with contextlib.closing(launch.start("fetch")) as other, contextlib.closing(launch.start("verify")) as taken:
+        assert (str(process_of(other).pid) != ahead, str(process_of(taken).pid)) == (True, ahead)
+        with contextlib.closing(launch.start("verify")) as fresh:
+            assert str(process_of(fresh).pid) != ahead
+    launch.end_ahead()
+
+
+def test_a_worker_that_was_started_ahead_and_not_taken_is_ended() -> None:
+    before = children()
+    launch.start_ahead("verify")
+    assert len(children()) == len(before) + 1
+    launch.end_ahead()
+    assert children() == before
+
+
+def test_a_worker_that_cannot_be_started_ahead_is_told_to_whoever_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "without_privileges", lambda _: ["/nonexistent/setpriv"])
+    launch.start_ahead("verify")
+    with pytest.raises(DeviceError, match="cannot be started"):
+        launch.start("verify")
+
+
 def test_a_worker_that_cannot_be_started_is_the_devices_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launch, "without_privileges", lambda _: ["/nonexistent/setpriv"])
     with pytest.raises(DeviceError, match="cannot be started"):

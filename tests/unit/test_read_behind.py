@@ -13,7 +13,7 @@ import pytest
 from simulation.disk import SimulatedDisk
 from simulation.image import GROUP, SmallImage
 from twinslot.core.errors import DeviceError, LifecycleError
-from twinslot.payloads.partition.on_medium import READ_SIZE, groups_on
+from twinslot.payloads.partition.on_medium import READ_SIZE, pieces_on
 from twinslot.payloads.partition.read_behind import ReadBehind
 from twinslot.payloads.partition.writer import PayloadWriter
 
@@ -178,13 +178,13 @@ def test_what_an_idle_thread_reads_ahead_is_what_is_read_without_one(size: int) 
     disk = SimulatedDisk("slot", 4 * READ_SIZE)
     disk.fill(random.Random(size).randbytes(disk.size))
 
-    def groups(ahead: Executor | None) -> list[tuple[int, bytes]]:
-        found = groups_on(disk, size, GROUP, lambda _: None, 0, size, ahead)
-        return [(index, bytes(data)) for index, data in found]
+    def pieces(ahead: Executor | None) -> list[tuple[int, bytes]]:
+        found = pieces_on(disk, size, GROUP, lambda _: None, 0, size, ahead)
+        return [(start, bytes(data)) for start, data in found]
 
     with ThreadPoolExecutor(max_workers=1) as run:
-        assert groups(run) == groups(None)
-    assert b"".join(data for _, data in groups(None)) == disk.content()[:size]
+        assert pieces(run) == pieces(None)
+    assert b"".join(data for _, data in pieces(None)) == disk.content()[:size]
 
 
 def test_a_medium_that_cannot_be_read_ahead_is_told_where_its_piece_comes() -> None:
@@ -196,6 +196,6 @@ def test_a_medium_that_cannot_be_read_ahead_is_told_where_its_piece_comes() -> N
 
     seen = []
     with ThreadPoolExecutor(max_workers=1) as run, pytest.raises(DeviceError, match="cannot read"):  # noqa: PT012 - where it is raised counts
-        for index, _ in groups_on(FailingDisk("slot", 4 * READ_SIZE), 2 * READ_SIZE, GROUP, print, ahead=run):
-            seen.append(index)
-    assert seen == list(range(READ_SIZE // GROUP))
+        for start, _ in pieces_on(FailingDisk("slot", 4 * READ_SIZE), 2 * READ_SIZE, GROUP, print, ahead=run):
+            seen.append(start)
+    assert seen == [0]

@@ -14,6 +14,7 @@ from twinslot.core.requests import InstallOptions
 from twinslot.core.stream import ImageStream
 from twinslot.engine.engine import Engine
 from twinslot.engine.verifier import Verifier
+from twinslot.worker import launch
 from twinslot.worker.launch import Worker
 
 
@@ -62,11 +63,14 @@ def test_a_question_that_was_not_expected_starts_its_own(verifier: Verifier, sta
     assert verifier._take_worker() is cast("Worker", started[0])
 
 
-def test_a_device_that_refuses_ends_the_worker_that_started_first() -> None:
+def test_a_device_that_refuses_ends_both_workers_that_started_first(monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
+    trust = Started()
+    monkeypatch.setattr(launch, "_started", lambda _: trust)
 
     class Refusing(LocalUpdater):
         def stream(self, source: str | int) -> ImageStream:
+            launch.start_ahead("verify")
             order.append(f"worker for {source}")
             stream = SimpleNamespace(close=lambda: order.append("worker ended"))
             return cast("ImageStream", stream)
@@ -79,3 +83,4 @@ def test_a_device_that_refuses_ends_the_worker_that_started_first() -> None:
     with pytest.raises(DeviceError, match="which slot runs"):
         Refusing(config).install("x.twin", InstallOptions(), lambda _: None)
     assert order == ["worker for x.twin", "engine", "worker ended"]
+    assert trust.closed == 1

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import waits
 from twinslot.core.errors import DeviceError
 from twinslot.storage import write_buffer as writebehind
 from twinslot.storage.write_buffer import WriteBuffer
@@ -86,6 +89,82 @@ def test_the_end_within_a_sector_is_written_through_the_cache() -> None:
     assert medium.direct == medium.plain == [], "held back"
     held.hand_over()
     assert (medium.direct, medium.plain) == ([(512, 512)], [(1024, 188)])
+
+
+@pytest.mark.verifies("S5")
+@given(writes, st.integers(0, SIZE - 1), st.integers(1, SIZE))
+def test_a_region_that_is_read_after_any_writes_holds_what_was_written_last(
+    steps: list[tuple[int, int, int, bool]], region: int, size: int
+) -> None:
+    medium, expected = Medium(), bytearray(SIZE)
+    held = behind(medium)
+    end = 0
+    for offset, length, value, follows in steps:
+        at = end if follows else offset
+        data = bytes([value]) * min(length, SIZE - at)
+        expected[at : at + len(data)] = data
+        held.write(at, memoryview(data))
+        end = at + len(data)
+        held.hand_over_region(region, size)
+        assert medium.content[region : region + size] == expected[region : region + size]
+
+
+class SlowMedium(Medium):
+    """Takes direct writes only while the gate is open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.gate = threading.Event(), threading.Event()
+
+    def write_direct(self, offset: int, view: memoryview) -> None:
+        self.asked.set()
+        assert self.gate.wait(waits.HANG)
+        super().write_direct(offset, view)
+
+
+@pytest.mark.verifies("S5")
+def test_the_next_buffer_is_filled_while_the_medium_takes_one() -> None:
+    medium = SlowMedium()
+    held = behind(medium)
+    held.write(0, memoryview(b"a" * BUFFER))
+    held.write(BUFFER, memoryview(b"b" * (BUFFER - 1)))
+    assert medium.direct == [], "both writes returned, and the medium has taken nothing yet"
+    medium.gate.set()
+    held.hand_over()
+    assert medium.content[: 2 * BUFFER] == (b"a" * BUFFER + b"b" * (BUFFER - 1)).ljust(2 * BUFFER, b"\0")
+    held.close()
+
+
+def test_who_reads_elsewhere_does_not_wait_for_the_medium_and_who_reads_there_does() -> None:
+    medium = SlowMedium()
+    held = behind(medium)
+    held.write(BUFFER, memoryview(b"a" * BUFFER))
+    writing = threading.Thread(target=held.write, args=(2 * BUFFER, memoryview(b"b" * BUFFER)))
+    writing.start()  # fills the other buffer, and waits for the medium
+    assert medium.asked.wait(waits.HANG)
+    held.hand_over_region(0, BUFFER)
+    assert medium.direct == [], "the region before was free to be read"
+    medium.gate.set()
+    held.hand_over_region(BUFFER, SECTOR)
+    assert medium.direct[0] == (BUFFER, BUFFER), "the region on its way was not"
+    writing.join(waits.HANG)
+    held.close()
+
+
+def test_a_write_that_fails_on_its_way_is_told_by_a_later_call_once_and_what_follows_is_not_held_back() -> None:
+    medium = Medium()
+    medium.broken = True
+    held = behind(medium)
+    held.write(0, memoryview(b"x" * BUFFER))
+    with pytest.raises(DeviceError, match="cannot write"):
+        held.write(BUFFER, memoryview(b"y" * BUFFER))
+    medium.broken = False
+    held.hand_over()
+    assert not any(medium.content)
+    held.write(2 * BUFFER, memoryview(b"z" * BUFFER))
+    held.hand_over()
+    assert medium.content == b"z".rjust(2 * BUFFER + 1, b"\0") + b"z" * (BUFFER - 1) + bytes(SIZE - 3 * BUFFER)
+    held.close()
 
 
 @given(st.integers(0, 3000), st.integers(1, 1000), st.integers(0, 3500), st.integers(1, 500))

@@ -51,9 +51,15 @@ class LocalUpdater(LocalQueries):
         return open_engine(self.config, service_workers=self._service_workers, origin=self._origin)
 
     def stream(self, source: str | int) -> ImageStream:
-        """The image, through a worker."""
-        from twinslot.engine.streams import open_stream
+        """The image, through a worker; the trust process, which judges its head, starts beside it.
 
+        Where systemd starts the workers the engine was loaded long before, and asks for it when it comes to that.
+        """
+        from twinslot.engine.streams import open_stream
+        from twinslot.worker import launch
+
+        if not self._service_workers:
+            launch.start_ahead("verify")
         return open_stream(self.config, source, service_workers=self._service_workers)
 
     def install(
@@ -66,15 +72,19 @@ class LocalUpdater(LocalQueries):
         """See `Updater`; lowers the priority of this thread."""
         from twinslot.system.cancellation import Cancellation
         from twinslot.system.priority import lower_priority
+        from twinslot.worker import launch
 
         lower_priority(self.config.install.nice, self.config.install.io_priority)
-        stream = self.stream(source)  # first: the worker starts while the engine is still being loaded
         cancelled = cancelled or Cancellation()
-        with contextlib.closing(stream), cancelled.ending(stream):  # also while it waits for lock and environment
-            engine = self.engine()
-            if cancelled.is_set():
-                stream.close()
-            return engine.install(stream, options, observer, cancelled)
+        try:
+            stream = self.stream(source)  # first: the workers start while the engine is still being loaded
+            with contextlib.closing(stream), cancelled.ending(stream):  # also while it waits for lock and environment
+                engine = self.engine()
+                if cancelled.is_set():
+                    stream.close()
+                return engine.install(stream, options, observer, cancelled)
+        finally:
+            launch.end_ahead()
 
     def activate(self, options: ActivateOptions, observer: Observer) -> Transaction:  # noqa: ARG002 - has none
         """See `Updater`."""

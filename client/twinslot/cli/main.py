@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import importlib
 import keyword
 import logging
@@ -81,6 +82,8 @@ def main(argv: list[str] | None = None, host: Host | None = None) -> int:
     output = Output(as_json=arguments.json)
     with _sigterm_as_interrupt():
         status = _guarded(arguments, host, output)
+    if host is None:
+        gc.freeze()  # this process ends now: Python would look through all that was imported once more
     if output.lost is not None and _answers(arguments):
         return output.lost_status()
     return status

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING, Final
 
 from twinslot.core.progress import Phase, Progress
@@ -52,6 +51,8 @@ class Reporter:
             self._shown = False
 
     def _redraw(self, progress: Progress) -> None:
+        import shutil  # three compressors with it, for a terminal alone
+
         width = shutil.get_terminal_size().columns
         self._output.aside(_CLEAR + describe(progress)[: width - 1])
         self._shown = True

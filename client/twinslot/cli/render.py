@@ -6,15 +6,17 @@ Input is the JSON-ready data of `engine.report`, so that both outputs say the sa
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from twinslot.core.errors import Refusal
 from twinslot.core.health import failed_checks
 from twinslot.core.lifecycle import State
 from twinslot.core.model import CheckResult, Reason
-from twinslot.core.replay import UpdateAccount
 from twinslot.core.stored import is_known, word
 from twinslot.core.transaction import Outcome, Transaction
+
+if TYPE_CHECKING:
+    from twinslot.core.replay import UpdateAccount
 
 STATES: Final = {
     State.IDLE: "nothing is under way",

@@ -19,7 +19,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -244,6 +243,8 @@ def _erase(path: Path) -> None:
     Raises:
         OSError: As the system says it; the caller names what was meant.
     """
+    import shutil  # three compressors with it, for the last act of a device
+
     if not stat.S_ISDIR(path.lstat().st_mode):
         path.unlink()
         sync_directory(path.parent)

@@ -94,6 +94,9 @@ class Worker:
         return TransportError(error.message, code=GONE.partition(".")[2], found=found, hint="install again")
 
 
+_ahead: Final[dict[str, Worker]] = {}  # started, and taken by nobody yet
+
+
 def connect(kind: str) -> Worker:
     """A worker of this kind (`fetch`, `read`, `relay`, `verify`, `decrypt`) from systemd.
 
@@ -132,17 +135,35 @@ def _connected(path: Path) -> socket.socket:
 
 
 def start(kind: str) -> Worker:
-    """Start a worker of this kind as a child without privileges.
+    """A worker of this kind as a child without privileges: the one that was started ahead, or a new one.
 
     Raises:
         DeviceError: `device.worker`: it cannot be started.
     """
+    if (ready := _ahead.pop(kind, None)) is not None:
+        return ready
     try:
         return _started(kind)
     except OSError as e:
         if is_shortage(e):
             raise shortage(f"the worker '{kind}' cannot be started now", e) from e
         raise DeviceError(f"the worker '{kind}' cannot be started", code="worker", found=e) from e
+
+
+def start_ahead(kind: str) -> None:
+    """Start a worker that the next `start` of its kind takes; if that fails, it is told to whoever needs one.
+
+    Whoever calls this calls `end_ahead` as well.
+    """
+    with contextlib.suppress(DeviceError):
+        _ahead[kind] = start(kind)
+
+
+def end_ahead() -> None:
+    """End the workers that were started ahead and that nobody took."""
+    while _ahead:
+        _, worker = _ahead.popitem()
+        worker.close()
 
 
 def _started(kind: str) -> Worker:

@@ -29,7 +29,7 @@ def digest_on(device: TargetDevice, stored: StoredPayload, tick: Tick) -> str:
     if stored.size > device.size:
         raise DeviceError(f"'{device.path}' is too small", code="size", expected=stored.size, found=device.size)
     whole = hashlib.sha256()
-    for _, data in groups_on(device, stored.size, stored.group_size, tick):
+    for _, data in pieces_on(device, stored.size, stored.group_size, tick):
         whole.update(data)
     check_tail(device, stored.size, tick)
     return whole.hexdigest()
@@ -64,7 +64,14 @@ def is_zero(data: bytes | memoryview) -> bool:
     return not any(data[:16]) and bytes(data) == _ZEROS[: len(data)]  # most content says so at once
 
 
-def groups_on(
+def groups_on(device: TargetDevice, size: int, group_size: int) -> Iterator[tuple[int, memoryview]]:
+    """Each group of a payload as the medium holds it, with its number; see `pieces_on`."""
+    for start, piece in pieces_on(device, size, group_size, lambda _: None):
+        for offset in range(0, len(piece), group_size):
+            yield (start + offset) // group_size, piece[offset : offset + group_size]
+
+
+def pieces_on(
     device: TargetDevice,
     size: int,
     group_size: int,
@@ -73,12 +80,12 @@ def groups_on(
     end: int | None = None,
     ahead: Executor | None = None,
 ) -> Iterator[tuple[int, memoryview]]:
-    """Each group of a region as the medium holds it, with its number; `first` and `end` are at groups' edges.
+    """A region as the medium holds it, in pieces of whole groups, each with its offset in bytes.
 
     Args:
         device: The medium.
         size: Of the payload, in bytes.
-        group_size: Bytes.
+        group_size: Bytes; `first` and `end` are at groups' edges.
         tick: Told how far it is.
         first: Byte at which the region begins.
         end: Byte behind it; None: the payload's.
@@ -95,9 +102,7 @@ def groups_on(
         piece, length = memoryview(whole), min(step, end - start)
         if not is_zero(piece[length:]):
             raise _not_zero(device, start + length)
-        piece = piece[:length]
-        for offset in range(0, length, group_size):
-            yield (start + offset) // group_size, piece[offset : offset + group_size]
+        yield start, piece[:length]
         tick(start + length)
 
 

@@ -26,7 +26,7 @@ from twinslot.core.manifest import Payload
 from twinslot.core.model import SECTOR
 from twinslot.payloads.base import Tick
 from twinslot.payloads.partition.flush import FlushPolicy
-from twinslot.payloads.partition.on_medium import PAGE, check_tail, groups_on, is_zero, padded
+from twinslot.payloads.partition.on_medium import PAGE, check_tail, groups_on, is_zero, padded, pieces_on
 from twinslot.payloads.partition.read_behind import STEP, ReadBehind
 from twinslot.payloads.signed_list import SignedList
 from twinslot.storage.base import TargetDevice
@@ -249,20 +249,25 @@ class PayloadWriter:
         check_tail(self._device, self._payload.size, tick)
 
     def _read_region(self, first: int, end: int, ahead: Executor | None) -> None:
-        """Compare what the medium holds with the list; in the place of the first group it must hold zeros."""
-        for index, data in groups_on(
-            self._device, self._payload.size, self._payload.group_size, self._tick, first, end, ahead
-        ):
-            if index:
-                self._whole.update(data)
-            elif is_zero(data):
-                self._whole.update(self._first)
-            else:
-                raise self._differs(0)
+        """Take the medium's content into the digest of the whole; in the place of the first group it must be zeros.
+
+        In pieces of many groups, since each update may wait for the threads that write and decode.
+        """
+        size, group_size = self._payload.size, self._payload.group_size
+        for start, piece in pieces_on(self._device, size, group_size, self._tick, first, end, ahead):
+            self._whole.update(piece if start else self._with_first_group(piece))
+
+    def _with_first_group(self, piece: memoryview) -> memoryview:
+        """Put the first group's content, which is held back, into the digest of the whole; what is behind it."""
+        length = len(self._first)
+        if not is_zero(piece[:length]):
+            raise self._differs(0)
+        self._whole.update(self._first)
+        return piece[length:]
 
     def _find_difference(self) -> None:
         """Say which group is not on the medium as it was written; returns if each is."""
-        for index, data in groups_on(self._device, self._payload.size, self._payload.group_size, lambda _: None):
+        for index, data in groups_on(self._device, self._payload.size, self._payload.group_size):
             if index:
                 self._check_read_back(index, data)
 

@@ -6,7 +6,6 @@ A file that cannot be used is set aside under another name, never changed and ne
 from __future__ import annotations
 
 import contextlib
-import shutil
 import sqlite3
 import stat
 from collections.abc import Iterator
@@ -254,6 +253,8 @@ def _copy_durably(source: Path, destination: Path) -> None:
     Raises:
         OSError: As the system says it; the caller names what was meant.
     """
+    import shutil  # three compressors with it, for a copy once in a while
+
     partial = destination.with_name(destination.name + ".partial")
     partial.touch(MODE)
     shutil.copyfile(source, partial)
