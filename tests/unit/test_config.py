@@ -150,6 +150,13 @@ def test_a_wrong_value_says_what_was_expected(tmp_path: Path, text: str, code: s
     assert "x.toml" in error.message
 
 
+def test_bounds_that_no_value_is_within_are_refused_since_they_would_leave_every_release(tmp_path: Path) -> None:
+    bounds = "[[watch.program]]\nname = 'drain'\nargv = ['/usr/lib/pump/drain']\nlow = 5\nhigh = 1"
+    put(tmp_path, "etc/twinslot/config.toml", f"{SMALL}\n{bounds}")
+    error = refused(tmp_path, "config-value")
+    assert (error.expected, error.found) == ("'low' of 'drain' not above its 'high', 1", "5")
+
+
 @pytest.mark.parametrize("missing", ["device", "slots.a", "slots.b", "trust"])
 def test_a_missing_table_is_named_by_its_required_key(tmp_path: Path, missing: str) -> None:
     tables = SMALL.replace("\n[", "\n\0[").split("\0")

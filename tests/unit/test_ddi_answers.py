@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -107,3 +108,12 @@ def test_what_a_server_wishes_of_sleep_is_within_bounds(value: object) -> None:
 )
 def test_a_sleep_that_is_none_counts_as_the_servers_default(value: object, seconds: float) -> None:
     assert sleep_of(value) == seconds
+
+
+def test_a_host_for_images_is_the_same_however_it_is_written() -> None:
+    file = {"filename": "2.0.twin", "_links": {"download": {"href": "https://cdn.Example/2.0.twin"}}}
+    order = {"download": "forced", "update": "forced", "chunks": [{"artifacts": [file]}]}
+    told = json.dumps({"id": "1", "deployment": order}).encode()
+    for hosts in (("CDN.example",), ("cdn.example",)):
+        assert parse_order(replace(AT, downloads=hosts), LINK, told).image() == ("https://cdn.Example/2.0.twin", "")
+    assert parse_order(AT, LINK, told).image()[0] == ""

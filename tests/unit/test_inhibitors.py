@@ -58,7 +58,16 @@ def test_one_of_very_many_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(edge, "MANY", 3)
     for number in range(5):
         (tmp_path / str(number)).touch()
-    assert len(file_inhibitors(tmp_path)) == 3
+    assert len(file_inhibitors(tmp_path)) == 4
+
+
+@pytest.mark.verifies("S20")
+def test_a_file_behind_very_many_that_hold_another_step_is_heeded(tmp_path: Path) -> None:
+    for number in range(edge.MANY):
+        (tmp_path / f"{number:04}").write_text("what=fetch\n")
+    assert not obstacles(file_inhibitors(tmp_path), Gate.RESTART)
+    (tmp_path / "therapy").touch()
+    assert obstacles(file_inhibitors(tmp_path), Gate.RESTART)
 
 
 @pytest.mark.verifies("S20")

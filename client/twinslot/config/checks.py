@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from twinslot.config.acceptance import check_acceptance
 from twinslot.config.policy import check_policy
+from twinslot.config.watch import check_watch
 from twinslot.core.errors import DeviceError, TwinslotError
 
 if TYPE_CHECKING:  # which asks for these checks
@@ -109,6 +110,7 @@ _CHECKS: Final[Mapping[str, Callable[[Config], None]]] = {
     "http": _check_http,
     "retire": _check_retire,
     "policy": lambda config: check_policy(config.policy),
+    "watch": lambda config: check_watch(config.watch),
     "acceptance": lambda config: check_acceptance(config.acceptance),
     "device": lambda config: _check_token("device.key", config.device.key, files=False),
     "decryption": lambda config: _check_token("decryption.key", config.decryption.key),

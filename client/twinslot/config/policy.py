@@ -93,7 +93,7 @@ class NetworkConfig:
         choices=("fetch", "wait", "budget"),
     )
     budget: int = option(
-        'With "budget": what one update may fetch there.', default=0, unit="bytes", low=0, high=1 << 44
+        'With "budget": what one update may fetch there; 0: no bound.', default=0, unit="bytes", low=0, high=1 << 44
     )
 
 

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Final
 
 from twinslot.config.fields import option
+from twinslot.core.errors import DeviceError
 
 DAY: Final = 86_400
 FARTHEST: Final = 1e15  # beyond it a float has no tenths
@@ -36,3 +37,15 @@ class WatchConfig:
     )
     units: tuple[str, ...] = option("systemd units that must be active.", default=())
     program: tuple[WatchProgramConfig, ...] = option("Programs of the product.", default=())
+
+
+def check_watch(watch: WatchConfig) -> None:
+    """Bounds that no value is within would leave every release after its commit.
+
+    Raises:
+        DeviceError: `device.config-value`.
+    """
+    for each in watch.program:
+        if each.low is not None and each.high is not None and each.low > each.high:
+            expected, found = f"'low' of '{each.name}' not above its 'high', {each.high:g}", f"{each.low:g}"
+            raise DeviceError("'watch.program.low' is wrong", code="config-value", expected=expected, found=found)

@@ -299,7 +299,7 @@ def _may_fetch(at: Home, url: str) -> bool:
         address = parse_address(url)
     except TransportError:
         return False
-    return _same_server(at.address, address) or address.host in at.downloads
+    return _same_server(at.address, address) or address.host in map(str.lower, at.downloads)
 
 
 def _same_server(one: Address, other: Address) -> bool:

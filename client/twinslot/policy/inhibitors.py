@@ -13,7 +13,8 @@ from typing import Final
 from twinslot.core.inhibitors import FILE_LIMIT, WORDS, Inhibitor, of_file, shown
 
 DIRECTORY: Final = Path("/run/twinslot/inhibit.d")
-MANY: Final = 256  # files that are looked at; one is enough to wait for
+MANY: Final = 256  # files that are looked at
+_TOO_MANY: Final = f"more than {MANY} files stand there, so that nobody knows what the others say"
 
 
 # keeps: S20
@@ -25,7 +26,7 @@ def file_inhibitors(directory: Path = DIRECTORY) -> tuple[Inhibitor, ...]:
         return ()
     except OSError as e:
         return (_unknown(str(directory), f"the directory cannot be listed ({e.strerror})"),)
-    return tuple(_read(paths[:MANY]))
+    return (*_read(paths[:MANY]), *([_unknown(str(directory), _TOO_MANY)] if len(paths) > MANY else ()))
 
 
 def _read(paths: list[Path]) -> Iterator[Inhibitor]:
