@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import shlex
 import shutil
+import subprocess
 import tomllib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -213,6 +215,35 @@ def test_an_offer_waits_for_its_wave_and_a_halted_one_for_nothing(bench: Reposit
 
 
 @pytest.mark.verifies("REQ-REP-06")
+def test_the_turn_that_the_guide_has_one_reckon_is_the_one_that_the_device_takes(bench: RepositoryBench) -> None:
+    page = (Path(__file__).parents[2] / "docs/guide-repository.md").read_text()
+    (line,) = re.findall(r"^```sh place\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    bench.image("wave", "1.1", "12.5%,2030-01-01T00:00:00Z,6h", "87.5%,2030-02-01T00:00:00Z,5d")
+    bench.publish()
+    bench.poll()
+    (offer,) = json.loads((bench.fleet / "repository.json").read_text())["offers"]["acme,pump-3"]
+    numbers = set()
+    for identity in ("bed-1", "bed-2", "ward 7/bed:3", *(f"{number:032x}" for number in range(9))):
+        (bench.fleet.parent / "device/machine-id").write_text(f"{identity}\n")
+        variables = {"ID": identity, "MANIFEST": offer["manifest"], "PATH": os.environ["PATH"]}
+        told = subprocess.run(["sh", "-c", line], env=variables, capture_output=True, check=True).stdout
+        place, first, low = int(told, 16), 0, 0
+        for wave in offer["waves"]:
+            first += wave["share"]
+            high = first * 2**32 // 10**6
+            if place < high:
+                start = datetime.fromisoformat(wave["start"]).timestamp() + wave["spread"] * (place - low) // (
+                    high - low
+                )
+                break
+            low = high
+        found = bench.offered()
+        assert found
+        assert datetime.fromisoformat(found["start"]).timestamp() == start
+        numbers.add(found["wave"]["number"])
+    assert numbers == {1, 2}
+
+
 def test_a_device_without_a_clock_takes_its_turn_by_when_the_repository_was_published(
     bench: RepositoryBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -603,7 +634,7 @@ def test_no_device_passes_a_barrier_by_and_a_dead_end_is_told_to_maker_and_devic
 
 def test_a_device_whose_id_became_another_says_so(bench: RepositoryBench) -> None:
     bench.poll()
-    (bench.device.directory / "machine-id").write_text("fedcba9876543210\n")
+    (bench.fleet.parent / "device/machine-id").write_text("fedcba9876543210\n")
     findings = [each["text"] for each in bench.run("doctor")[1]["findings"] if each["name"] == "repository"]
     assert any("the id of this device is another one" in text for text in findings)
     bench.poll()
