@@ -512,6 +512,10 @@ def plain_http(ward: Ward) -> None:
     ward.set("[health]", '[http]\nschemes = ["https", "http"]\n[health]')
 
 
+def window_of_the_past(ward: Ward) -> None:
+    ward.set("[health]", '[[policy.restart_window]]\ncalendar = "2020-01-01 02:00"\nduration = 7200\n[health]')
+
+
 FINDINGS: list[tuple[Callable[[Ward], None], str, str, str]] = [
     (no_slot, "running-slot", "fault", "no configured slot holds the root file system: the root mount is /dev/mm"),
     (other_claim, "claims", "warning", "the kernel command line says slot 'b'"),
@@ -578,6 +582,7 @@ FINDINGS: list[tuple[Callable[[Ward], None], str, str, str]] = [
     (decryption_key_of_another_kind, "decryption-key", "fault", "the decryption key cannot be used"),
     (plain_http, "addresses", "warning", "addresses that begin with http:// are allowed"),
     (no_build_time, "clock", "warning", "'trust.build_time' is not set"),
+    (window_of_the_past, "clock", "warning", "no 'restart' window is open, and none ever opens again"),
     (clock_before_build, "clock", "warning", "which is before the build time of this system (2026-01-01"),
 ]
 

@@ -227,7 +227,7 @@ def test_the_turn_that_the_guide_has_one_reckon_is_the_one_that_the_device_takes
         (bench.fleet.parent / "device/machine-id").write_text(f"{identity}\n")
         variables = {"ID": identity, "MANIFEST": offer["manifest"], "PATH": os.environ["PATH"]}
         told = subprocess.run(["sh", "-c", line], env=variables, capture_output=True, check=True).stdout
-        place, first, low = int(told, 16), 0, 0
+        place, first, low, start = int(told, 16), 0, 0, 0.0
         for wave in offer["waves"]:
             first += wave["share"]
             high = first * 2**32 // 10**6

@@ -178,7 +178,7 @@ LOOKS: Final = (
         "clock",
         _WARNING,
         "the clock, 'trust.build_time', and the date that was verified last",
-        "the clock is before one of them, or 'trust.build_time' is not set",
+        "the clock is before one of them, 'trust.build_time' is not set, or no window of '[policy]' ever opens again",
         looks_device.clock,
     ),
     Look(

@@ -24,6 +24,7 @@ from twinslot.health.systemd import is_pattern
 from twinslot.payloads.select import HANDLERS
 from twinslot.queries.diagnosis import Looked, Scene, Severity
 from twinslot.queries.doctor_boot import NOT_READABLE, denied
+from twinslot.queries.doctor_use import never_open
 from twinslot.queries.offers import poll_state, silent_since
 from twinslot.repository.state import PollState
 from twinslot.storage.known_lists import ListStore
@@ -261,6 +262,7 @@ def clock(scene: Scene) -> Looked:
     for what, moment in late:
         text = f"the clock says {_time(scene.now)}, which is before {what} ({_time(moment)})"
         yield Severity.WARNING, text, "check the clock's battery, or set the time from the network"
+    yield from never_open(scene, verified or "")
     if not late:
         yield Severity.FINE, f"the clock says {_time(scene.now)}", ""
 

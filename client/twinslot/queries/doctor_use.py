@@ -30,6 +30,21 @@ def in_use(scene: Scene) -> Looked:
         yield Severity.FINE, "nobody says that the device is in use; programs in 'ready.d' were not asked", ""
 
 
+def never_open(scene: Scene, verified: str) -> Looked:
+    """The steps for which there are windows, of which none is left.
+
+    Args:
+        scene: What is looked at.
+        verified: The date that was verified last, ISO 8601; empty: none was.
+    """
+    policy = LocalPolicy(scene.config, lambda: scene.now, root=scene.root)
+    for step in ("fetch", "restart") if policy.clock_known(verified) else ():
+        state = policy.window(step, verified)
+        if state is not None and not state.open and state.next is None:
+            hint = f"an update would wait for one for ever: see the calendars of 'policy.{step}_window'"
+            yield Severity.WARNING, f"no '{step}' window is open, and none ever opens again", hint
+
+
 def _limit(scene: Scene) -> float:
     """Seconds: `policy.consent.limit`, or `limit_security` where a security update waits."""
     people, current = scene.config.policy.consent, scene.view.facts.record.current if scene.view.facts.record else None
