@@ -115,7 +115,8 @@ def _add_halt(actions: _Verbs, anywhere: Parser) -> None:
         anywhere,
         "halt",
         "stop a release, or offer it again",
-        "No device takes the release any more, as soon as it has heard; those that have it keep it.",
+        "No device takes the release any more, as soon as it has heard, and drops "
+        "it where it waits to be started; those that run it keep it.",
         (
             "twinslot-image repository halt fleet 2026.11 --reason 'alarm too quiet'",
             "twinslot-image repository halt fleet 2026.11 --undo",

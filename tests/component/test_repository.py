@@ -594,6 +594,24 @@ def test_by_policy_a_device_goes_back_from_a_recalled_release_and_stays_when_the
     assert (said["recall"]["action"], said["recall"]["outcome"]) == ("cancel", "abandoned")
 
 
+@pytest.mark.verifies("REQ-REP-08")
+def test_an_update_that_waits_is_dropped_once_its_release_is_halted_and_may_be_taken_when_that_is_over(
+    bench: RepositoryBench,
+) -> None:
+    bench.poll()
+    bench.device.install(bench.maker.directory / "1.1.twin")
+    assert bench.run("status")[1]["transaction"]["state"] == "armed"
+    bench.image("halt", "1.1", "--reason", "alarm too quiet")
+    bench.publish()
+    _, said = bench.poll()
+    assert (said["recall"]["action"], said["recall"]["outcome"]) == ("cancel", "abandoned")
+    assert (bench.run("status")[1]["state"], bench.run("status")[1]["repository"]["halted"]) == ("idle", None)
+    bench.image("halt", "1.1", "--undo")
+    bench.publish()
+    assert bench.poll()[1]["recall"] is None
+    assert (bench.offered() or {})["why_not"] is None
+
+
 def test_a_release_that_was_never_offered_is_recalled_by_its_sequence_alone(
     bench: RepositoryBench, capsys: pytest.CaptureFixture[str]
 ) -> None:

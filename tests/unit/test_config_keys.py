@@ -27,7 +27,7 @@ from twinslot.core.inhibitors import Inhibitor
 from twinslot.core.model import Floors, SlotName
 from twinslot.core.origin import Origin
 from twinslot.core.policy import Gate, Question, Wish
-from twinslot.core.recall import Holding, OnRecall, answer_to
+from twinslot.core.recall import Holding, OnRecall, Recall, answer_to
 from twinslot.core.requests import InstallOptions
 from twinslot.core.stream import ImageHead
 from twinslot.engine import assemble, facts, poll, report, streams, trust_time, verifier
@@ -192,8 +192,9 @@ def tells(config: Config) -> object:
 
 
 def recalled(config: Config) -> object:
-    """What is done about a recall of what waits."""
-    return answer_to(OnRecall(config.repository.on_recall), Holding(None, waits_recalled=True))
+    """What is done about a recall of what runs."""
+    running = Recall("1.0", 10, "x")
+    return answer_to(OnRecall(config.repository.on_recall), Holding(running, back_is_good=True))
 
 
 def waits(config: Config) -> object:

@@ -21,7 +21,7 @@ def answer(policy: str, **holding: Any) -> tuple[str, str]:
 
 @pytest.mark.verifies("REQ-REP-02")
 def test_a_recall_alone_changes_nothing() -> None:
-    assert answer("tell", back_is_good=True, offered=11, on_trial=True, waits_recalled=True) == ("nothing", "")
+    assert answer("tell", back_is_good=True, offered=11, on_trial=True) == ("nothing", "")
 
 
 @pytest.mark.verifies("REQ-REP-02")
@@ -41,6 +41,13 @@ def test_a_device_takes_the_successor_once_it_is_offered_and_its_turn_has_come()
     assert answer("successor", offered=11, offer_waits="its turn comes")[1] == "its turn comes"
     unnamed = Recall("2026.10", 10, "alarm too quiet")
     assert answer("successor", running=unnamed, offered=11)[1] == "the recall names no successor"
+
+
+@pytest.mark.verifies("REQ-REP-02")
+@pytest.mark.parametrize("policy", ["tell", "back", "successor"])
+def test_what_waits_and_must_not_be_taken_any_more_is_dropped_whatever_the_policy(policy: str) -> None:
+    assert answer(policy, running=None, waits_recalled=True, idle=False) == ("cancel", "")
+    assert answer(policy, running=None, waits_halted=True, idle=False) == ("cancel", "")
 
 
 @pytest.mark.verifies("REQ-REP-02")

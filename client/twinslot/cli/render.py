@@ -136,6 +136,8 @@ def repository_lines(repository: dict[str, Any] | None) -> Iterator[str]:
     for each in repository.get("recalled") or ():
         where = "runs" if each["running"] else f"is in slot {each['slot']}"
         yield f"RECALLED  {each['release']['name']} (sequence {each['sequence']}), which {where}: {each['reason']}"
+    if halted := repository.get("halted"):
+        yield f"HALTED    the release of the update that waits: {halted}"
     if answer := repository.get("recall_answer"):
         yield from _recall_lines(answer)
     if repository["stale"]:

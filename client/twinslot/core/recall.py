@@ -104,6 +104,7 @@ class Holding:
         running: The recall of the release that runs; None: another one is recalled.
         on_trial: What runs is on trial.
         waits_recalled: An update was written or armed and waits, and its release is recalled.
+        waits_halted: The same, and its release is halted.
         idle: No update is under way.
         back_is_good: There is a committed release to go back to.
         back_recalled: Which is recalled itself.
@@ -116,6 +117,7 @@ class Holding:
     running: Recall | None
     on_trial: bool = False
     waits_recalled: bool = False
+    waits_halted: bool = False
     idle: bool = True
     back_is_good: bool = False
     back_recalled: bool = False
@@ -145,13 +147,14 @@ def answer_to(policy: OnRecall, holding: Holding) -> Answer:
     """What this device does by itself. It never goes to a release that is recalled or that rolled back here.
 
     Args:
-        policy: Of this device; a recall alone changes nothing.
+        policy: Of this device; a recall alone changes nothing of what runs. What waits and must not be taken any more
+            is dropped in any case, since it would start by itself.
         holding: What is true of it.
     """
+    if holding.waits_recalled or holding.waits_halted:
+        return Answer(Action.CANCEL)
     if policy is OnRecall.TELL:
         return Answer(Action.NOTHING)
-    if holding.waits_recalled:
-        return Answer(Action.CANCEL)
     if holding.running is None:
         return Answer(Action.NOTHING)
     if holding.on_trial:

@@ -61,6 +61,19 @@ def recalls_here(config: Config, facts: Facts, state: PollState) -> dict[SlotNam
     return {name: (held[name], recall) for name, recall in found.items() if recall is not None}
 
 
+# keeps: REQ-REP-08
+def halt_of_waiting(config: Config, facts: Facts, state: PollState) -> str:
+    """Why the release of the update that waits is halted; empty: none waits, or it is not."""
+    waiting = facts.transaction if facts.under_way in (State.WRITTEN, State.ARMED) else None
+    if waiting is None or waiting.kind != "install":
+        return ""
+    release = waiting.release
+    for each in offered_to(config, state).offers:
+        if each.halted and each.sequence == release.sequence and release.manifest in ("", each.manifest):
+            return each.halted
+    return ""
+
+
 def _offer_facts(config: Config, facts: Facts, state: PollState, now: datetime) -> OfferFacts:
     floors = facts.floors
     known = facts.holds(facts.running) if facts.running else None
@@ -94,6 +107,7 @@ def recall_answer(config: Config, facts: Facts, state: PollState, now: datetime)
             running=running[1] if running else None,
             on_trial=facts.on_trial,
             waits_recalled=facts.under_way in (State.WRITTEN, State.ARMED) and target in recalls,
+            waits_halted=bool(halt_of_waiting(config, facts, state)),
             idle=facts.under_way is State.IDLE,
             back_is_good=bool(facts.state and back and facts.state.states[back] is SlotState.GOOD),
             back_recalled=back in recalls,

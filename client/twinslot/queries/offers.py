@@ -9,7 +9,7 @@ from twinslot.config.options import Config
 from twinslot.core import stored
 from twinslot.core.offer import Choice
 from twinslot.engine.facts import View
-from twinslot.engine.offered import chosen, recall_answer, recalls_here
+from twinslot.engine.offered import chosen, halt_of_waiting, recall_answer, recalls_here
 from twinslot.engine.trust_time import trust_time
 from twinslot.repository.state import PollState, describe_poll, moment_of, place_of_images, read_state
 
@@ -37,11 +37,13 @@ def repository_status(config: Config, view: View) -> dict[str, Any]:
         {"slot": name, "running": name is view.facts.running, "release": stored.write(release)} | stored.write(recall)
         for name, (release, recall) in recalls_here(config, view.facts, state).items()
     ]
-    answer = recall_answer(config, view.facts, state, now) if recalled else None
+    halted = halt_of_waiting(config, view.facts, state)
+    answer = recall_answer(config, view.facts, state, now) if recalled or halted else None
     image = f"{place_of_images(state)}/{answer.image}" if answer and answer.image else None
     said = {"action": answer.action, "image": image} if answer else {}
     why = {"why_not": answer.why_not or None} if answer else {}
-    return describe_poll(state) | {"offer": told, "recalled": recalled, "recall_answer": said | why or None}
+    found = {"offer": told, "recalled": recalled, "halted": halted or None, "recall_answer": said | why or None}
+    return describe_poll(state) | found
 
 
 def _wave(choice: Choice) -> dict[str, Any] | None:
