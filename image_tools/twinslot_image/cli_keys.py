@@ -14,7 +14,7 @@ from twinslot.core.manifest import NAME
 from twinslot.core.text import printable
 from twinslot_image import PASSPHRASE, keys
 from twinslot_image.build import build_time
-from twinslot_image.key_files import ID_SHOWN, KeyDirectory, one_at_a_time
+from twinslot_image.key_files import ID_SHOWN, KeyDirectory, makes_alone, one_at_a_time
 from twinslot_image.key_list import describe_keys, render_keys
 from twinslot_image.key_source import PublicKey, open_publics
 
@@ -53,16 +53,17 @@ def init_keys(arguments: argparse.Namespace, output: Output) -> None:
     labels = {each.key.keyid: each.label for found in given.values() for each in found}
     wanted = plans | roles
     made = {name: keys.RolePlan(n, least, *_halves(given.get(name, ()))) for name, (least, n) in wanted.items()}
-    change = keys.init_keys(
-        arguments.directory,
-        {name: made[name] for name in roles},
-        made["root"],
-        build_time(os.environ),
-        arguments.passphrase,
-        targets=made["targets"],
-        labels=labels,
-        private=arguments.private,
-    )
+    with makes_alone(arguments.directory):
+        change = keys.init_keys(
+            arguments.directory,
+            {name: made[name] for name in roles},
+            made["root"],
+            build_time(os.environ),
+            arguments.passphrase,
+            targets=made["targets"],
+            labels=labels,
+            private=arguments.private,
+        )
     root = KeyDirectory(arguments.directory).root_file(1)
     more = [f"{root}: give this to devices as their trusted root"]
     _tell(arguments, output, change, [_locked(arguments)] * bool(change.made) + more)

@@ -14,7 +14,7 @@ from twinslot_image.build import build_time
 from twinslot_image.cli_commands import say
 from twinslot_image.file_kind import require_image, require_lasting
 from twinslot_image.key_change import ONLINE_ROLES
-from twinslot_image.key_files import one_at_a_time
+from twinslot_image.key_files import makes_alone, one_at_a_time
 from twinslot_image.repository_approvals import approve_release, withdraw_release
 from twinslot_image.repository_files import ROLE, Listed, RepositoryDirectory, init_repository, read_listed
 from twinslot_image.repository_offers import (
@@ -33,7 +33,8 @@ def init(arguments: argparse.Namespace, output: Output) -> None:
     directory = RepositoryDirectory(arguments.directory)
     plans = {"root": arguments.root, "targets": arguments.targets, ROLE: arguments.offers}
     plans |= dict.fromkeys(ONLINE_ROLES, (1, 1)) | dict(arguments.approver)
-    made = init_repository(directory, plans, build_time(os.environ), arguments.passphrase)
+    with makes_alone(arguments.directory):
+        made = init_repository(directory, plans, build_time(os.environ), arguments.passphrase)
     root = directory.keys.root_file(1)
     lines = [f"{path}: new key" for path in made]
     lines.append(f"{root}: give this to devices as 'repository.root'")

@@ -8,7 +8,7 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -320,6 +320,25 @@ def one_at_a_time(directory: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+@contextmanager
+def makes_alone(directory: Path) -> Iterator[None]:
+    """Wait until no other process makes this directory of keys; from looking for keys to writing them (flock(2)).
+
+    What stands above it is made, and removed again where nothing came of it.
+    """
+    above = directory.absolute().parent
+    made: list[Path] = []
+    _make_directories({above}, set(), made)
+    try:
+        with one_at_a_time(above):
+            yield
+    except BaseException:
+        with suppress(OSError):  # somebody else has use for it
+            for path in reversed(made):
+                path.rmdir()
+        raise
+
+
 def check_private(directory: KeyDirectory, passphrase: bytes | None) -> None:
     """Before a private key is made: others must not get at it, and it must not be the only one without a passphrase.
 
@@ -370,5 +389,6 @@ def _make_directories(wanted: set[Path], secret: set[Path], made: list[Path]) ->
     """Those that are not there, outer ones first, each noted in `made`; into a secret one only its owner gets."""
     absent = {path for each in wanted for path in (each, *each.parents) if not path.exists()}
     for path in sorted(absent, key=lambda each: len(each.parts)):
-        path.mkdir(mode=0o700 if path in secret else 0o777)
-        made.append(path)
+        with suppress(FileExistsError):  # another process was faster
+            path.mkdir(mode=0o700 if path in secret else 0o777)
+            made.append(path)

@@ -639,3 +639,20 @@ def test_a_key_directory_holds_public_parts_only_when_the_private_ones_have_a_pl
     told = json.loads(capsys.readouterr().out)
     assert all(key["private"] for each in told["roles"] for key in each["keys"] if key["state"] == "current")
     assert not any(b"PRIVATE" in path.read_bytes() for path in keys.rglob("*"))
+
+
+@pytest.mark.parametrize("command", [["keys", "init"], ["repository", "init"]], ids=" ".join)
+def test_of_those_who_make_one_directory_at_once_one_does(command: list[str], tmp_path: Path) -> None:
+    started = threading.Barrier(3)
+
+    def make(ended: list[int]) -> None:
+        started.wait()
+        ended.append(main([*command, str(tmp_path / "new/keys")]))
+
+    ended: list[int] = []
+    people = [threading.Thread(target=make, args=(ended,)) for _ in range(3)]
+    for each in people:
+        each.start()
+    for each in people:
+        each.join()
+    assert sorted(ended) == [0, 4, 4]
