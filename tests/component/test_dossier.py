@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from dossier_bench import CLIENT, DossierBench, bill, coverage, crash, matrix, power_cuts, provenance, vex
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+from dossier_bench import CLIENT, CONTENT, DossierBench, bill, coverage, crash, matrix, power_cuts, provenance, vex
 
 from twinslot_image.cli import main
 from twinslot_image.dossier.model import MEANS
@@ -252,6 +252,42 @@ def test_a_matrix_with_a_failed_test_is_not_passed_whatever_its_faults_say(bench
     assert bench.dossier(out) == 0
     assert states(out)["matrix"] == "not passed"
     assert main(["dossier", "verify", str(out), "--root", str(bench.team.root)]) == 0, "said, and not forged"
+
+
+def test_two_approvals_in_files_of_one_name_are_both_there(bench: DossierBench, tmp_path: Path) -> None:
+    for role, folder in (("clinical", "ward"), ("engineering", "office")):
+        (bench.directory / folder).mkdir(exist_ok=True)
+        words = ("--role", role, "--as", role, "--meaning", "review", "--key", str(bench.key(role)))
+        out = bench.directory / folder / "approval.json"
+        assert main(["approve", str(bench.directory / "pump.twin"), *words, "-o", str(out)]) == 0
+    given = 'approvals = ["ward/approval.json", "office/approval.json"]'
+    bench.write("dossier.toml", f'image = "pump.twin"\n[documents]\n{given}\n')
+    assert bench.dossier(tmp_path / "dossier") == 0
+    found = sorted((tmp_path / "dossier/approvals").iterdir())
+    assert len(found) == 2
+    assert main(["dossier", "verify", str(tmp_path / "dossier"), "--root", str(bench.team.root)]) == 0
+
+
+@pytest.mark.verifies("REQ-EVI-04")
+def test_a_role_that_must_have_signed_and_did_not_is_refused_though_nothing_is_forged(
+    bench: DossierBench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, root = tmp_path / "dossier", ("--root", str(bench.team.root))
+    bench.write("dossier.toml", f'image = "{bench.team.image("3.0", 30, CONTENT, roles=("engineering",))}"\n')
+    assert bench.dossier(out) == 0
+    assert main(["dossier", "verify", str(out), *root, "--roles", "engineering"]) == 0
+    for asked in ("engineering,clinical", "nobody"):
+        assert main(["dossier", "verify", str(out), *root, "--roles", asked]) == 4
+    bench.write("dossier.toml", 'product = "P"\nrelease = "1"\n[documents]\nsummary = "summary.md"\n')
+    words = ["dossier", "make", str(bench.directory / "dossier.toml"), "-o", str(tmp_path / "none")]
+    assert main([*words, "--key", str(bench.key("engineering"))]) == 0
+    private = load_pem_private_key(bench.key("engineering").read_bytes(), None)
+    pem = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    public = bench.write("public.pem", pem.decode())
+    assert main(["dossier", "verify", str(tmp_path / "none"), "--key", str(public)]) == 0
+    capsys.readouterr()
+    assert main(["dossier", "verify", str(tmp_path / "none"), "--key", str(public), "--roles", "clinical"]) == 4
+    assert "missing: image/manifest.json: fewer signatures than role 'clinical'" in capsys.readouterr().out
 
 
 @pytest.mark.verifies("REQ-EVI-03")

@@ -105,7 +105,8 @@ def approvals_section(image: ImagePart, paths: Iterable[Path], refuse: Callable[
         paths: Their files.
         refuse: Takes the reason.
     """
-    rows, files = [], {}
+    rows: list[list[str]] = []
+    files: dict[str, bytes] = {}
     for path in paths:
         data = read_evidence(path)
         try:
@@ -123,7 +124,7 @@ def approvals_section(image: ImagePart, paths: Iterable[Path], refuse: Callable[
                 Refusal("approval", what, f"of {image.manifest.release.name}, by a key of '{approval.role}'", problem)
             )
             continue
-        files[f"approvals/{path.name}"] = data
+        files[_free(f"approvals/{path.name}", files)] = data
         seen = ", ".join(each.name for each in approval.looked_at) or "the manifest"
         by = _short(signed.signers(keys))
         when = f"{approval.signed.time:%Y-%m-%d %H:%M:%S} UTC"
@@ -134,6 +135,15 @@ def approvals_section(image: ImagePart, paths: Iterable[Path], refuse: Callable[
     return DossierSection(
         "approvals", SectionState.THERE, files=files, body=Body(tables=[DossierTable("", head, rows)])
     )
+
+
+def _free(name: str, taken: Mapping[str, bytes]) -> str:
+    """A name that no other approval has: two people may give files of one name."""
+    start, number = name.removesuffix(".json"), 1
+    while name in taken:
+        number += 1
+        name = f"{start}-{number}.json"
+    return name
 
 
 def build_digest(path: Path) -> dict[str, str]:
