@@ -20,6 +20,7 @@ from twinslot_image.encryption import (
 from twinslot_image.envelope_inspect import describe_envelope, render_envelope
 from twinslot_image.file_kind import require_image, require_lasting
 from twinslot_image.key_encryption import encrypt_key
+from twinslot_image.output_place import cannot_write
 from twinslot_image.progress import size_text
 from twinslot_image.recipients import read_encryption, read_public, unlock_with
 from twinslot_image.replacement import MODE_SECRET, write_whole
@@ -40,15 +41,22 @@ def encrypt(arguments: argparse.Namespace, output: Output) -> None:
 def new_recipient(arguments: argparse.Namespace, output: Output) -> None:
     """`recipients new`."""
     private = arguments.private
+    if not private.name:
+        raise cannot_write(str(private), "a directory", expected="the name of a file")
     public = private.with_suffix(".pub" + private.suffix)
     for path in (private, public):
-        if path.exists():
+        if path.exists() or path.is_symlink():
             what, hint = f"'{path}' is there already", "name another file"
-            raise RefusedError(Refusal("output-exists", what, found="a file", hint=hint))
+            found = "a directory" if path.is_dir() else "a file"
+            raise RefusedError(Refusal("output-exists", what, found=found, hint=hint))
     key = make_private(KINDS[arguments.kind])
     passphrase = arguments.passphrase
     write_whole(private, encrypt_key(key.der(), passphrase) if passphrase else key.pem(), MODE_SECRET)
-    write_whole(public, key.public_key.pem())
+    try:
+        write_whole(public, key.public_key.pem())
+    except BaseException:
+        private.unlink(missing_ok=True)  # both halves, or nothing is in the way of another try
+        raise
     key_id = key.public_key.key_id.hex()
     kept = "under the passphrase" if passphrase else "NOT encrypted, as a device needs it"
     data = {"private": str(private), "public": str(public), "key": key_id, "encrypted": bool(passphrase)}

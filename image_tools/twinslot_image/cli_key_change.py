@@ -27,10 +27,12 @@ from twinslot_image.key_proposal import (
     count_needs,
     covered,
     finish_proposal,
+    labels_for,
     make_proposal,
     merge_proposals,
     open_change,
     read_proposal,
+    refuse_others,
     sign_proposal,
 )
 from twinslot_image.key_source import open_publics, open_signer
@@ -86,7 +88,7 @@ def sign(arguments: argparse.Namespace, output: Output) -> None:
         _ask(arguments.change, change, shown, directory, output)
     add = _attaching(arguments, shown, change) if arguments.attach else _signing(arguments, change, directory)
     with locked(arguments.change):  # others may have signed meanwhile; what is signed is what was shown
-        proposal = merge_proposals([shown, read_proposal(arguments.change)])
+        proposal = merge_proposals([shown, read_proposal(arguments.change)], change)
         proposal, used = add(proposal)
         write_whole(arguments.change, proposal.data())
     _tell(output, "sign", proposal, change, directory, file=str(arguments.change), signed=used)
@@ -96,8 +98,10 @@ def finish(arguments: argparse.Namespace, output: Output) -> None:
     """`keys finish`."""
     directory = KeyDirectory(arguments.directory)
     with one_at_a_time(arguments.directory):
-        proposal = merge_proposals([read_proposal(path) for path in arguments.change])
-        change = open_change(proposal, directory)
+        proposals = [read_proposal(path) for path in arguments.change]
+        refuse_others(proposals)
+        change = open_change(proposals[0], directory)
+        proposal = merge_proposals(proposals, change)
         finish_proposal(proposal, change, directory)
     _tell(output, "finish", proposal, change, directory)
 
@@ -105,7 +109,7 @@ def finish(arguments: argparse.Namespace, output: Output) -> None:
 def _tell(
     output: Output, verb: str, proposal: Proposal, change: KeyChange, directory: KeyDirectory, **more: Any
 ) -> None:
-    labels = _labels(proposal, directory)
+    labels = labels_for(proposal, change, directory)
     data, needs = describe_change(change, labels), count_needs(proposal, change, labels)
     whole = all(row["given"] >= row["needed"] for row in needs)
     if output.as_json:
@@ -127,14 +131,9 @@ def _next(more: Mapping[str, Any], *, whole: bool) -> str:
     return "complete: 'twinslot-image keys finish'" if whole else "more must sign"
 
 
-def _labels(proposal: Proposal, directory: KeyDirectory) -> Mapping[str, str]:
-    """Our own names before those that came with the file."""
-    return {**proposal.labels, **directory.labels()}
-
-
 def _ask(path: Path, change: KeyChange, proposal: Proposal, directory: KeyDirectory, output: Output) -> None:
     """Show what changes, and wait for a yes; without a terminal nothing is signed."""
-    lines = render_change(describe_change(change, _labels(proposal, directory)))
+    lines = render_change(describe_change(change, labels_for(proposal, change, directory)))
     hint = f"read what '{path}' changes, and say yes, or give '--yes'"
     if not output.as_json:
         output.text(map(printable, lines))

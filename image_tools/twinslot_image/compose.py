@@ -15,6 +15,7 @@ from twinslot.core.canonical import encode
 from twinslot.core.change import Change
 from twinslot.core.errors import ImageError
 from twinslot.core.manifest import FORMAT, SEQUENCE_MAX, SequenceRange, Source, parse_manifest
+from twinslot.image.layout import layout
 from twinslot.image.wire import HEADER_SIZE, Header, Section, TrustDocuments, build_header, build_trust, parse_header
 from twinslot_image.pack import PackedPayload
 from twinslot_image.replacement import rewriting
@@ -22,6 +23,7 @@ from twinslot_image.sealing import Chain, Encryption, seal_body, sealed_header
 
 SPEC_VERSION = "1.0.31"  # TUF specification; fixed, so that another python-tuf gives the same image
 _COPY = 1024 * 1024  # bytes
+_AGAIN = "it stays as it is: build or fetch it again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,19 +196,39 @@ def replace_manifest(
         path: The image; locked from before its front is read until it is replaced, so nothing of another's is lost.
         change: Makes the new manifest from the front that stands there now.
         on_progress: Called with the bytes copied so far.
+
+    Raises:
+        ImageError: What stands there is not a whole image; it stays as it is.
     """
     with rewriting(path) as (source, sink):
         front = read_front(source)
+        layout(front.header, parse_manifest(front.manifest))
         manifest = change(front)
         lengths = {name: getattr(front.header, name) for name in Header.__slots__}
         sink.write(build_header(Header(**(lengths | {"manifest": len(manifest)}))))
         sink.write(front.trust)
         sink.write(manifest)
-        done = 0
-        for block in iter(lambda: source.read(_COPY), b""):
-            sink.write(block)
-            done += len(block)
-            on_progress(done)
+        copy_rest(source, sink, front.header, on_progress)
+
+
+def copy_rest(
+    source: BinaryIO, sink: BinaryIO, header: Header, on_progress: Callable[[int], None] = lambda _: None
+) -> None:
+    """What follows in an image, as it is.
+
+    Raises:
+        ImageError: `image.truncated` or `image.trailing`: it does not end where its header says.
+    """
+    before = source.tell()
+    for block in iter(lambda: source.read(_COPY), b""):
+        sink.write(block)
+        on_progress(source.tell() - before)
+    expected, found = f"{header.total} bytes", f"{source.tell()} bytes"
+    if source.tell() < header.total:
+        raise ImageError("the image ends early", code="truncated", expected=expected, found=found, hint=_AGAIN)
+    if source.tell() > header.total:
+        what = "bytes follow the end of the image"
+        raise ImageError(what, code="trailing", expected=expected, found=found, hint=_AGAIN)
 
 
 def _time(moment: datetime) -> str:

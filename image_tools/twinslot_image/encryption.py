@@ -6,11 +6,10 @@ envelope is signed, and nothing behind it is touched.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO
 
 from twinslot.core.canonical import encode, parse_document
 from twinslot.core.errors import Refusal, RefusedError
@@ -21,13 +20,11 @@ from twinslot.crypto.units import ContentKey
 from twinslot.image.envelope import Envelope, Recipient, build_envelope, parse_envelope
 from twinslot.image.layout import layout
 from twinslot.image.wire import Header, build_header
-from twinslot_image.compose import Front, read_front
+from twinslot_image.compose import Front, copy_rest, read_front
 from twinslot_image.envelope_inspect import SHOWN
 from twinslot_image.recipients import Unlock
 from twinslot_image.replacement import rewriting
 from twinslot_image.sealing import Encryption, seal_body, sealed_header
-
-_COPY: Final = 1024 * 1024  # bytes
 
 
 def encrypt_image(path: Path, encryption: Encryption) -> int:
@@ -93,6 +90,7 @@ def add_recipients(path: Path, keys: Iterable[RecipientKey], unlock: Unlock) -> 
 
     Raises:
         RefusedError: It is not encrypted, or `unlock` does not open it.
+        ImageError: It is damaged.
     """
 
     def change(data: bytes) -> list[Recipient]:
@@ -134,7 +132,7 @@ def _change(path: Path, change: Callable[[bytes], list[Recipient]]) -> Envelope:
         after = build_envelope(old.cipher, old.image_id, change(before))
         sink.write(build_header(_longer(front.header, len(after) - len(before))))
         sink.writelines((front.trust, front.manifest, after))
-        shutil.copyfileobj(source, sink, _COPY)
+        copy_rest(source, sink, front.header)
     return parse_envelope(after)
 
 

@@ -22,14 +22,14 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 from securesystemslib.signer import CryptoSigner, SSlibKey  # type: ignore[attr-defined]
-from tuf.api.metadata import Metadata, Root, Targets  # type: ignore[attr-defined]  # marked as export nowhere
-from tuf.api.serialization import DeserializationError
+from tuf.api.metadata import Root, Targets  # type: ignore[attr-defined]  # marked as export nowhere
 
 from twinslot.core.errors import DeviceError, ImageError, Refusal, RefusedError
 from twinslot.core.fields import Fields
 from twinslot.trust.keys import SCHEMES, check_keys
 from twinslot_image import PASSPHRASE
 from twinslot_image.ed25519_point import is_ed25519_point
+from twinslot_image.key_documents import read_document
 from twinslot_image.key_encryption import encrypt_key
 from twinslot_image.key_signer import signer_of
 from twinslot_image.named_file import read_small
@@ -133,9 +133,14 @@ class KeyDirectory:
         path = self.path / "labels.json"
         try:
             found = json.loads(path.read_bytes()) if path.is_file() else {}
-        except ValueError as e:
-            raise DeviceError(f"'{path}' is damaged", code="keys", hint="it only holds labels: remove it") from e
-        return {str(key): str(label) for key, label in found.items()} if isinstance(found, dict) else {}
+            if not isinstance(found, dict):
+                raise TypeError
+            labels = {str(key): str(label) for key, label in found.items()}
+            json.dumps(labels, ensure_ascii=False).encode()
+        except (ValueError, TypeError, RecursionError) as e:
+            what, expected = f"'{path}' is damaged", "a JSON object: key ids, and a text for each"
+            raise DeviceError(what, code="keys", expected=expected, hint="it only holds labels: remove it") from e
+        return labels
 
     def labelled(self, labels: dict[str, str]) -> NewFile:
         """The file of labels with more in it."""
@@ -268,34 +273,6 @@ def open_role(
             hint="; ".join(missing),
         )
     return Present(tuple(signers), tuple(missing))
-
-
-# Documents
-
-
-def read_document(path: Path, kind: type[Root | Targets]) -> Any:
-    """The signed part of a root or targets document.
-
-    Raises:
-        ImageError: `image.trust`: it is none.
-    """
-    signed = parse_metadata(read_small(path), str(path)).signed
-    if not isinstance(signed, kind):
-        raise ImageError(f"'{path}' is no {kind.type} document", code="trust", found=signed.type)
-    return signed
-
-
-def parse_metadata(data: bytes, where: str) -> Metadata[Any]:
-    """A document as tuf reads it, unverified.
-
-    Raises:
-        ImageError: `image.trust`: it holds none.
-    """
-    try:
-        metadata: Metadata[Any] = Metadata.from_bytes(data)
-    except DeserializationError as e:
-        raise ImageError(f"'{where}' is no root or targets document", code="trust") from e
-    return metadata
 
 
 # Writing

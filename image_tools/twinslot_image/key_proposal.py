@@ -23,7 +23,8 @@ from twinslot.image.wire import TrustDocuments
 from twinslot.trust.verify import check_documents
 from twinslot_image.dsse import is_signed
 from twinslot_image.key_change import TOP_ROLES, KeyChange, Need, names_of_new, refuse_shared, roles_of
-from twinslot_image.key_files import Documents, KeyDirectory, NewFile, parse_metadata, write_together
+from twinslot_image.key_documents import parse_metadata, parse_signed, read_document
+from twinslot_image.key_files import ID_SHOWN, Documents, KeyDirectory, NewFile, write_together
 from twinslot_image.key_words import named
 from twinslot_image.named_file import read_small
 
@@ -90,7 +91,8 @@ def read_proposal(path: Path) -> Proposal:
             raise fields.bad("labels", "labels, and a new document", labels)
     except ImageError as e:
         what, hint = f"'{path}' is no change of keys", "give the file that 'twinslot-image keys propose' made"
-        raise DeviceError(what, code="key-change", found=e.message, hint=hint) from e
+        found = ": ".join(filter(None, (e.message, e.found)))
+        raise DeviceError(what, code="key-change", expected=e.expected, found=found, hint=hint) from e
     shown = {str(key): str(label)[:_LABEL_MAX] for key, label in labels.items()}
     return Proposal({name: str(base.get(name)) for name in ("root", "targets")}, documents, shown)
 
@@ -98,8 +100,22 @@ def read_proposal(path: Path) -> Proposal:
 def _read(value: object, name: str) -> dict[str, Any]:
     metadata = parse_metadata(encode(value), name)
     if metadata.signed.type != name:
-        raise ImageError(f"the new '{name}' is another document", code="trust", found=metadata.signed.type)
+        raise ImageError(
+            f"the new '{name}' is another document", code="trust", expected=name, found=metadata.signed.type
+        )
+    _require_keys(metadata.signed)
     return dict(metadata.to_dict())
+
+
+def _require_keys(signed: Root | Targets) -> None:
+    """So much that who has which role can be told; whether a device reads it comes behind what would be worse."""
+    roles: Mapping[str, Any] = signed.roles if isinstance(signed, Root) else roles_of(signed)
+    if not roles:
+        raise ImageError(f"the new '{signed.type}' has no roles", code="trust", expected="one role or more")
+    for name, role in roles.items():
+        if absent := [key_id for key_id in role.keyids if key_id not in _held_keys(signed)]:
+            what = f"the new '{signed.type}' names a key for role '{name}' that it does not hold"
+            raise ImageError(what, code="trust", found=str(absent[0])[:ID_SHOWN])
 
 
 def open_change(proposal: Proposal, directory: KeyDirectory) -> KeyChange:
@@ -108,8 +124,9 @@ def open_change(proposal: Proposal, directory: KeyDirectory) -> KeyChange:
     Raises:
         RefusedError: `refused.key-change-base`: it starts from other documents; `refused.key-change-more`: it changes
             what is neither keys nor thresholds nor dates; `refused.shared-key`: one key would stand in two roles.
+        ImageError: `image.trust`: no device reads a new document.
     """
-    before = directory.documents()
+    before = _documents_before(proposal, directory)
     here = _base(before)
     if changed := [name for name in here if here[name] != proposal.base[name]]:
         what = f"this change starts from another {' and '.join(changed)} document than '{directory.path}' holds"
@@ -122,7 +139,20 @@ def open_change(proposal: Proposal, directory: KeyDirectory) -> KeyChange:
     _refuse_more(before, new)
     change = KeyChange(before, new.get("root"), new.get("targets"))
     refuse_shared(change)
+    for name, document in proposal.documents.items():
+        parse_signed(encode(document), f"the new {name} document", Root if name == "root" else Targets)
     return change
+
+
+# keeps: S24
+def _documents_before(proposal: Proposal, directory: KeyDirectory) -> Documents:
+    """What stands here. Where a power cut left the new root beside the old targets, what stood before the change."""
+    now = directory.documents()
+    before = now.root.version - 1
+    new = {name: _digest(Metadata.from_dict(_copy(document)).signed) for name, document in proposal.documents.items()}
+    if {"root": new.get("root"), "targets": proposal.base["targets"]} != _base(now) or "targets" not in new:
+        return now
+    return Documents(read_document(directory.root_file(before), Root), now.targets) if before else now
 
 
 def _refuse_more(before: Documents, new: Mapping[str, Any]) -> None:
@@ -236,11 +266,11 @@ def _key_of(change: KeyChange, need: Need, key_id: str) -> Any:
     return roots[need.version].keys[key_id]
 
 
-def merge_proposals(proposals: Sequence[Proposal]) -> Proposal:
-    """One proposal with the signatures of all its copies.
+def refuse_others(proposals: Sequence[Proposal]) -> None:
+    """Only copies of one change can be put together.
 
     Raises:
-        RefusedError: `refused.key-change-other`: they are not copies of one.
+        RefusedError: `refused.key-change-other`: they are not.
     """
     first = proposals[0]
     for other in proposals[1:]:
@@ -248,9 +278,21 @@ def merge_proposals(proposals: Sequence[Proposal]) -> Proposal:
         if not same or any(covered(first, name) != covered(other, name) for name in first.documents):
             what, hint = "these files are different changes of keys", "finish one after the other"
             raise RefusedError(Refusal("key-change-other", what, hint=hint))
-        for name in first.documents:
-            first = first.with_signatures(name, {**first.signed_by(name), **other.signed_by(name)})
-    return first
+
+
+def merge_proposals(proposals: Sequence[Proposal], change: KeyChange) -> Proposal:
+    """One proposal with the valid signatures of all its copies; one that was damaged in a copy takes nobody's place.
+
+    Raises:
+        RefusedError: `refused.key-change-other`: they are not copies of one.
+    """
+    refuse_others(proposals)
+    merged = keep_valid(proposals[0], change)
+    for other in proposals[1:]:
+        valid = keep_valid(other, change)
+        for name in merged.documents:
+            merged = merged.with_signatures(name, {**merged.signed_by(name), **valid.signed_by(name)})
+    return merged
 
 
 def count_needs(proposal: Proposal, change: KeyChange, labels: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -271,7 +313,7 @@ def finish_proposal(proposal: Proposal, change: KeyChange, directory: KeyDirecto
     Raises:
         RefusedError: `refused.signatures`: some are missing, or a device would refuse the documents.
     """
-    labels = {**proposal.labels, **directory.labels()}
+    labels = labels_for(proposal, change, directory)
     missing = [row for row in count_needs(proposal, change, labels) if row["given"] < row["needed"]]
     if missing:
         raise RefusedError(tuple(map(_missing, missing)))
@@ -281,13 +323,19 @@ def finish_proposal(proposal: Proposal, change: KeyChange, directory: KeyDirecto
     kept = directory.targets_file.read_bytes()
     roots = (files["root"],) if "root" in files else ()
     check_documents(trusted, TrustDocuments(roots, files.get("targets", kept)), kept)
-    named = {key_id: label for key_id, label in proposal.labels.items() if key_id not in directory.labels()}
-    new = [directory.labelled(named)] if named else []  # our own names stay
+    new = [directory.labelled(labels)] if labels != directory.labels() else []
     if change.root:
         new.append(NewFile(directory.root_file(change.root.version), files["root"]))
     if change.targets:
         new.append(NewFile(directory.targets_file, files["targets"]))
     write_together(new)
+
+
+def labels_for(proposal: Proposal, change: KeyChange, directory: KeyDirectory) -> dict[str, str]:
+    """What keys are called here. The file names only keys that join: whose the others are is not for it to say."""
+    known = _held_keys(change.before.root).keys() | _held_keys(change.before.targets).keys()
+    joining = {key_id: label for key_id, label in proposal.labels.items() if key_id not in known}
+    return joining | directory.labels()
 
 
 def _missing(row: Mapping[str, Any]) -> Refusal:
@@ -298,10 +346,11 @@ def _missing(row: Mapping[str, Any]) -> Refusal:
 
 def _base(documents: Documents) -> dict[str, str]:
     named = {"root": documents.root, "targets": documents.targets}
-    return {
-        name: hashlib.sha256(str(encode_canonical(signed.to_dict())).encode()).hexdigest()
-        for name, signed in named.items()
-    }
+    return {name: _digest(signed) for name, signed in named.items()}
+
+
+def _digest(signed: Root | Targets) -> str:
+    return hashlib.sha256(str(encode_canonical(signed.to_dict())).encode()).hexdigest()
 
 
 def _copy(document: Mapping[str, Any]) -> dict[str, Any]:

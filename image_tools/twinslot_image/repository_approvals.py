@@ -23,7 +23,8 @@ from twinslot.core.errors import Refusal, RefusedError
 from twinslot.core.waves import WHOLE
 from twinslot_image.compose import SPEC_VERSION
 from twinslot_image.key_change import roles_of
-from twinslot_image.key_files import open_role, parse_metadata
+from twinslot_image.key_documents import parse_metadata
+from twinslot_image.key_files import open_role
 from twinslot_image.replacement import write_whole
 from twinslot_image.repository_files import ROLE, RepositoryDirectory, read_listed
 from twinslot_image.repository_offers import TIME, find_offer

@@ -32,7 +32,8 @@ from twinslot.trust.repository import DATE, PUBLISHED, refresh
 from twinslot.trust.repository_messages import DocumentRequest, FreshMetadata, RepositoryQuestion
 from twinslot.trust.verdict import TrustTime
 from twinslot_image.compose import SPEC_VERSION
-from twinslot_image.key_files import open_role, parse_metadata
+from twinslot_image.key_documents import parse_metadata, parse_signed
+from twinslot_image.key_files import open_role
 from twinslot_image.replacement import write_whole
 from twinslot_image.repository_approvals import approvals_of, approvers, is_complete
 from twinslot_image.repository_files import (
@@ -99,7 +100,7 @@ class _Publication:
         for name, data in self._roots.items():
             self._files[f"metadata/{name}"] = data
         top = self._directory.keys.targets_file.read_bytes()
-        targets: Targets = parse_metadata(top, "targets.json").signed
+        targets: Targets = parse_signed(top, "targets.json", Targets)
         offers = self._offers(listed, targets)
         approved, waiting = self._approved()
         roles = {f"{role}.json": document for role, document in approved.items()}

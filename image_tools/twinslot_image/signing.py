@@ -8,11 +8,13 @@ from typing import Any
 from securesystemslib.exceptions import UnverifiedSignatureError
 from securesystemslib.formats import encode_canonical
 from securesystemslib.signer import CryptoSigner, Signature  # type: ignore[attr-defined]
+from tuf.api.metadata import Targets  # type: ignore[attr-defined]  # marked as export nowhere
 
 from twinslot.core.canonical import encode, parse_document
 from twinslot.core.errors import Refusal, RefusedError
 from twinslot.core.manifest import parse_manifest
-from twinslot_image.key_files import ID_SHOWN, parse_metadata
+from twinslot_image.key_documents import parse_metadata, parse_signed
+from twinslot_image.key_files import ID_SHOWN
 
 
 def sign_manifest(manifest: bytes, targets: bytes, role: str, signer: CryptoSigner) -> bytes:
@@ -61,7 +63,7 @@ def _add_signature(manifest: bytes, signature: Signature) -> bytes:
 
 def role_key_ids(targets: bytes) -> dict[str, tuple[int, tuple[str, ...]]]:
     """For each role of a targets document, its threshold and the ids of its keys; for people, unverified."""
-    roles = parse_metadata(targets, "the targets document").signed.delegations.roles
+    roles = parse_signed(targets, "the targets document", Targets).delegations.roles
     return {name: (role.threshold, tuple(role.keyids)) for name, role in roles.items()}
 
 
@@ -82,9 +84,9 @@ def role_keys(targets: bytes, role: str, key_id: str | None = None) -> dict[str,
     Raises:
         RefusedError: `refused.role-unknown`, or `refused.wrong-key`: the key is not one of this role's.
     """
-    signed = parse_metadata(targets, "the targets document").signed
-    if not signed.delegations or role not in (signed.delegations.roles or {}):
-        known = ", ".join(signed.delegations.roles or {}) if signed.delegations else ""
+    signed = parse_signed(targets, "the targets document", Targets)
+    if role not in signed.delegations.roles:
+        known = ", ".join(signed.delegations.roles)
         raise RefusedError(Refusal("role-unknown", f"the image has no role '{role}'", known, role))
     keys = {each: signed.delegations.keys[each] for each in signed.delegations.roles[role].keyids}
     if key_id is not None and key_id not in keys:

@@ -14,7 +14,7 @@ from twinslot.core.manifest import Manifest, parse_manifest
 from twinslot.image.events import EndOfImage, Event, Group, Head
 from twinslot.trust.verdict import TrustPolicy, TrustRequest, TrustTime, Verdict
 from twinslot.trust.verify import verify
-from twinslot_image.key_files import parse_metadata
+from twinslot_image.key_documents import parse_metadata
 from twinslot_image.named_file import read_small
 from twinslot_image.reading import read_events
 from twinslot_image.recipients import LOCKED, Unlock

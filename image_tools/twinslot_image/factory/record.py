@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from twinslot.core.boot_variables import rebuild
+from twinslot.core.canonical import parse_document
 from twinslot.core.errors import DeviceError
 from twinslot.core.events import AuditEvent
 from twinslot.core.manifest import parse_manifest
@@ -36,11 +37,12 @@ def provision(image: Path, slot: SlotName, record: Target, built: datetime) -> d
         The variables for both copies of the boot environment (docs/boot-contract.md section 2).
 
     Raises:
-        ImageError: Not an image.
+        ImageError: Not an image, or one whose targets document is damaged.
         OSError: The record cannot be written.
     """
     front = read_image_front(image)
     manifest, targets = parse_manifest(front.manifest), parse_trust(front.trust).targets
+    parse_document(targets, "trust")  # else the device would hold every image to what it cannot read
     release = manifest.release
     payloads = {p.name: StoredPayload(p.size, p.group_size, p.digest, p.type) for p in manifest.payloads}
     stamp = built.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
