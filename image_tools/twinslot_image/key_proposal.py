@@ -345,8 +345,7 @@ def _missing(row: Mapping[str, Any]) -> Refusal:
 
 
 def _base(documents: Documents) -> dict[str, str]:
-    named = {"root": documents.root, "targets": documents.targets}
-    return {name: _digest(signed) for name, signed in named.items()}
+    return {"root": _digest(documents.root), "targets": _digest(documents.targets)}
 
 
 def _digest(signed: Root | Targets) -> str:
