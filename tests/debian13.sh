@@ -31,6 +31,7 @@ $sudo unshare --mount --pid --fork --kill-child sh -c '
         --ignore=tests/unit/test_linters.py --ignore=tests/unit/test_layers.py --ignore=tests/unit/test_doors.py \
         --ignore=tests/unit/test_dead_definitions.py --ignore=tests/unit/test_clocks.py --ignore=tests/unit/test_docs.py \
         --ignore=tests/unit/test_errors_page.py --ignore=tests/unit/test_page_claims.py --ignore=tests/component/test_pages.py \
+        --ignore=tests/unit/test_messages.py --ignore=tests/unit/test_terminology.py --ignore=tests/unit/test_threat_model.py \
         --ignore=tests/component/test_emergency.py --ignore=tests/component/test_commit_hook.py \
         --ignore=tests/component/test_sbom.py --ignore=tests/component/test_provenance.py --ignore=tests/component/test_release_gate.py \
         --ignore=tests/unit/test_gate_parsers.py --ignore-glob=\"*test_dossier*\" --ignore=tests/component/test_diff.py \

@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import marshal
-import os
 import re
 import shutil
 import subprocess
@@ -16,7 +15,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from test_units import ENABLED
+from test_units import ENABLED, built
 
 from fakes.rigs import REPOSITORY
 from twinslot import __version__
@@ -36,12 +35,7 @@ if shutil.which("dh") is None:
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("deb")
-    environment = os.environ | {"SBOM": sys.executable}
-    command = [REPOSITORY / "debian/build.sh", out]
-    said = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert said.returncode == 0, said.stderr
-    return Path(said.stdout.strip())
+    return built(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")

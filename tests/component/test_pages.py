@@ -21,6 +21,8 @@ import pytest
 
 pytest.importorskip("qemu.qmp", reason="pages are tried with the programs of the checkout's own environment")
 
+from shared_once import made_once
+
 from image_samples import make_sample
 from rootfs_samples import make_tree
 from twinslot.bootloader.uboot import rawenv
@@ -327,7 +329,13 @@ def text_of(name: str, language: str = "sh") -> str:
 @pytest.fixture(scope="module")
 def release(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
     """The directory after all commands of the release guide, and what each block printed."""
-    folder = tmp_path_factory.mktemp("release")
+    folder = made_once(tmp_path_factory, "release", follow_the_release_guide)
+    said = {file.name.removeprefix("said."): file.read_text() for file in folder.glob("said.*")}
+    return folder, said | {"missing": (folder / "missing").read_text()}
+
+
+def follow_the_release_guide(folder: Path) -> None:
+    """All of its commands, in this directory."""
     tree = make_tree(folder / "tree")
     (tree / "usr/lib/python3").mkdir()
     (tree / "usr/lib/python3/pump.py").write_text("READY = True\n")
@@ -347,8 +355,6 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, s
         text=True,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    said = {file.name.removeprefix("said."): file.read_text() for file in folder.glob("said.*")}
-    return folder, said | {"missing": (folder / "missing").read_text()}
 
 
 def shape(text: str) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from shared_once import made_once
 
 import twinslot
 from fakes.rigs import REPOSITORY
@@ -98,17 +99,31 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of what the package is made from, so that nobody changes it meanwhile."""
     if shutil.which("dh") is None:
         pytest.skip("debhelper is not installed: this is not the host that builds the package")
-    copy = tmp_path_factory.mktemp("checkout")
-    for name in ("client", "systemd", "debian", "bootloader_hooks", "docs"):
-        shutil.copytree(REPOSITORY / name, copy / name)
-    shutil.copy2(REPOSITORY / "LICENSE", copy)
-    return copy
+    return copied(tmp_path_factory)
+
+
+def copied(factory: pytest.TempPathFactory) -> Path:
+    """The copy, the same for every worker."""
+
+    def copy(place: Path) -> None:
+        for name in ("client", "systemd", "debian", "bootloader_hooks", "docs"):
+            shutil.copytree(REPOSITORY / name, place / name)
+        shutil.copy2(REPOSITORY / "LICENSE", place)
+
+    return made_once(factory, "checkout", copy)
+
+
+def built(factory: pytest.TempPathFactory) -> Path:
+    """The .deb of that copy, the same for every worker."""
+    checkout = copied(factory)
+    (package,) = made_once(factory, "deb", lambda place: build(checkout, place)).glob("*.deb")
+    return package
 
 
 @pytest.fixture(scope="module")
 def package(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The built .deb."""
-    return build(checkout, tmp_path_factory.mktemp("deb"))
+    return built(tmp_path_factory)
 
 
 def build(checkout: Path, out: Path) -> Path:
