@@ -8,6 +8,7 @@ from pathlib import Path
 from twinslot.cli.output import Output
 from twinslot.core.errors import Refusal, RefusedError, UsageError
 from twinslot.core.manifest import parse_manifest
+from twinslot.core.text import printable
 from twinslot.image.wire import parse_trust
 from twinslot_image import provenance as statements
 from twinslot_image import replaceable
@@ -61,10 +62,30 @@ def _made(arguments: argparse.Namespace, front: Front) -> tuple[bytes, Statement
         signature, signed = read_signature(arguments.attach), read_small(arguments.statement)
         data = statements.attach_signature(signed, front.manifest, targets, arguments.role, signature)
         return data, open_envelope(data, statements.PROVENANCE).statement
-    inputs = tuple(ResourceDescriptor(name, file_digest(path)) for name, path in arguments.input or ())
-    origins = statements.Origins(arguments.builder or "", arguments.repository or "", inputs)
+    origins = statements.Origins(arguments.builder or "", _repository(arguments), _inputs(arguments, front))
     statement = statements.provenance_of(front.manifest, origins)
     if arguments.detached_payload:
         return statements.bytes_to_sign(statement), statement
     signer = open_signer(arguments.key, arguments)
     return statements.sign_provenance(statement, targets, arguments.role, signer), statement
+
+
+def _repository(arguments: argparse.Namespace) -> str:
+    repository: str = arguments.repository or ""
+    if repository and not statements.URI.fullmatch(repository):
+        expected = "a URI such as https://git.example/pump"
+        raise UsageError("'--repository' is wrong", code="value", expected=expected, found=ascii(repository))
+    return repository
+
+
+def _inputs(arguments: argparse.Namespace, front: Front) -> tuple[ResourceDescriptor, ...]:
+    """Each under a name of its own, which none of what the image itself consists of has."""
+    taken = {each.name for each in statements.inputs_of(parse_manifest(front.manifest))}
+    made = []
+    for name, path in arguments.input or ():
+        if name in taken or printable(name) != name:
+            what = "a name that can be printed and that no other input has"
+            raise UsageError("'--input' is wrong", code="value", expected=what, found=ascii(name))
+        taken.add(name)
+        made.append(ResourceDescriptor(name, file_digest(path)))
+    return tuple(made)

@@ -35,7 +35,7 @@ PROVENANCE: Final = "provenance"
 PREDICATE_TYPE: Final = "https://slsa.dev/provenance/v1"
 BUILD_TYPE: Final = "tag:twinslot.org,2026:build/1"  # RFC 4151
 MANIFEST: Final = "manifest"  # the subject: its signed part
-_URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]{1,1000}")  # RFC 3986, section 3
+URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]{1,1000}")  # RFC 3986, section 3
 _PAE: Final = b"DSSEv1 "
 
 
@@ -100,10 +100,14 @@ def _sources(manifest: Manifest, origins: Origins) -> Iterable[dict[str, Any]]:
     yield found
 
 
-def _inputs(manifest: Manifest, origins: Origins) -> list[ResourceDescriptor]:
+def inputs_of(manifest: Manifest) -> tuple[ResourceDescriptor, ...]:
+    """What the image itself says that it consists of: payloads and attachments."""
     attached = (ResourceDescriptor(f"attachment/{each.name}", each.digest) for each in manifest.attachments)
-    named = {each.name: each for each in (*_payloads(manifest), *attached, *origins.inputs)}
-    return [named[name] for name in sorted(named)]
+    return (*_payloads(manifest), *attached)
+
+
+def _inputs(manifest: Manifest, origins: Origins) -> list[ResourceDescriptor]:
+    return sorted((*inputs_of(manifest), *origins.inputs), key=lambda each: each.name)
 
 
 def _input(each: ResourceDescriptor) -> dict[str, Any]:
@@ -112,7 +116,7 @@ def _input(each: ResourceDescriptor) -> dict[str, Any]:
 
 def _builder(manifest: Manifest, origins: Origins) -> str:
     builder = origins.builder or manifest.source.builder
-    if not _URI.fullmatch(builder):
+    if not URI.fullmatch(builder):
         what = "provenance names who built the image, by a URI"
         hint = "'--builder URI', or 'builder' in '[source]' of the description"
         raise RefusedError(

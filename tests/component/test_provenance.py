@@ -35,6 +35,8 @@ file = "notes.md"
 type = "release-notes"
 """
 
+KEYED = ("--role", "engineering", "--key", "KEY")
+
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -146,12 +148,18 @@ def test_a_signature_that_was_made_elsewhere_is_attached_and_one_for_another_ima
         (["--role", "engineering", "--key", "KEY", "--statement", "KEY"], 2, "belongs to '--attach'"),
         (["--role", "engineering", "--attach", "KEY", "--statement", "KEY"], 3, "holds no provenance"),
         (["--role", "engineering", "--key", "KEY", "--input", "x=absent"], 6, "there is no file 'absent'"),
+        ([*KEYED, "--input", "x=KEY", "--input", "x=KEY"], 2, "that no other input has', found \"'x'\""),
+        ([*KEYED, "--input", "payload/firmware=KEY"], 2, "that no other input has', found \"'payload/firmware'\""),
+        ([*KEYED, "--input", "attachment/notes.md=KEY"], 2, "that no other input has"),
+        ([*KEYED, "--input", "a\nb=KEY"], 2, "a name that can be printed"),
+        ([*KEYED, "--input", "\udcff=KEY"], 2, "a name that can be printed"),
+        ([*KEYED, "--repository", "my sources"], 2, "expected 'a URI such as https://git.example/pump'"),
     ],
 )
 def test_what_cannot_be_said_is_refused_and_nothing_is_written(
     bench: Path, argv: list[str], status: int, words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    argv = [key(bench) if each == "KEY" else each for each in argv]
+    argv = [each.replace("KEY", key(bench)) for each in argv]
     assert main(["provenance", str(bench / "pump.twin"), *argv]) == status
     assert words in capsys.readouterr().err
     assert not (bench / "pump.twin.provenance.json").exists()
