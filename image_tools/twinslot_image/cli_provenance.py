@@ -74,7 +74,7 @@ def _repository(arguments: argparse.Namespace) -> str:
     repository: str = arguments.repository or ""
     if repository and not statements.URI.fullmatch(repository):
         expected = "a URI such as https://git.example/pump"
-        raise UsageError("'--repository' is wrong", code="value", expected=expected, found=ascii(repository))
+        raise UsageError("'--repository' is wrong", code="value", expected=expected, found=repository)
     return repository
 
 
@@ -85,7 +85,7 @@ def _inputs(arguments: argparse.Namespace, front: Front) -> tuple[ResourceDescri
     for name, path in arguments.input or ():
         if name in taken or printable(name) != name:
             what = "a name that can be printed and that no other input has"
-            raise UsageError("'--input' is wrong", code="value", expected=what, found=ascii(name))
+            raise UsageError("'--input' is wrong", code="value", expected=what, found=name)
         taken.add(name)
         made.append(ResourceDescriptor(name, file_digest(path)))
     return tuple(made)

@@ -111,6 +111,18 @@ def test_without_a_committed_release_behind_there_is_nothing_to_read(device: Hos
     with pytest.raises(RefusedError) as refused:
         device.engine().scrub()
     assert refused.value.code == "refused.no-other-slot"
+    [reason] = refused.value.reasons
+    assert (reason.expected, reason.found) == ("a release with its digests", "trial")
+
+
+def test_the_slot_of_the_factory_of_which_nothing_is_known_is_said_to_be_that(
+    tmp_path: Path, bench: ReleaseBench
+) -> None:
+    fresh = HostDevice(tmp_path, bench)
+    take(fresh, "2.0", SlotName.B)
+    with pytest.raises(RefusedError) as refused:
+        fresh.engine().scrub()
+    assert refused.value.reasons[0].found == "nothing known of what it holds"
 
 
 @pytest.mark.verifies("REQ-AUD-01")

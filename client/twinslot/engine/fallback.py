@@ -79,7 +79,8 @@ def _subject(session: Session) -> SlotRecord:
     known = session.record.slot(slot)
     if state.states[slot] is not SlotState.GOOD or known is None or not known.payloads:
         what = f"slot '{slot}' holds no release that was committed"
-        raise RefusedError(Refusal("no-other-slot", what, found=state.states[slot], hint="see 'twinslot status'"))
+        found = state.states[slot] if state.states[slot] is not SlotState.GOOD else "nothing known of what it holds"
+        raise RefusedError(Refusal("no-other-slot", what, "a release with its digests", found, "see 'twinslot status'"))
     return known
 
 
