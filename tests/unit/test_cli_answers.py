@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -24,7 +25,7 @@ from twinslot.core.replay import UpdateAccount
 from twinslot.core.requests import InstallOptions
 from twinslot_image.cli_parser import parse as image_parse
 
-AUDIT = Path(__file__).parents[1] / "data/0.1.0/audit"
+SAMPLES = Path(__file__).parents[1] / "data/0.1.0"
 KEY = {"made": False, "algorithm": "ed25519", "kind": "x25519", "fingerprint": "0f", "key": "0f", "public": "PEM\n"}
 FORECAST: JsonObject = dict.fromkeys(
     ("size", "patch", "image", "head", "running", "target", "zero", "write", "fetch"), 0
@@ -34,7 +35,7 @@ ROW = {"number": 1, "at": "2026-11-21T08:00:00Z", "boot": "1", "event": "committ
 ANSWERING = [
     "attest",
     "audit export",
-    f"audit verify {AUDIT}/pump.audit --key {AUDIT}/pump.pem",
+    "audit verify pump.audit --key pump.pem",
     "decryption-key show",
     "decryption-key init",
     "device-key show",
@@ -42,7 +43,7 @@ ANSWERING = [
     "doctor",
     "explain last",
     "history",
-    f"info {AUDIT.parent}/pump-2026.11.twin --attachment release-notes.md",
+    "info pump-2026.11.twin --attachment release-notes.md",
     "install --dry-run 2.0.twin",
     "log",
     "metrics",
@@ -102,8 +103,10 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     board = SimulatedBoard(tmp_path, OLD)
     board.start()
     config = write_config(tmp_path) / "etc/twinslot/config.toml"
-    config.write_text(config.read_text().replace("[trust]", f"[trust]\nroot = '{AUDIT.parent}/root.json'"))
+    config.write_text(config.read_text().replace("[trust]", f"[trust]\nroot = '{tmp_path}/root.json'"))
     (tmp_path / "2.0.twin").write_text("2.0")
+    for sample in ("audit/pump.audit", "audit/pump.pem", "pump-2026.11.twin", "root.json"):
+        shutil.copy(SAMPLES / sample, tmp_path)
     monkeypatch.chdir(tmp_path)
     return replace(BoardWorld(board).host, local=lambda config: Answers(board, config, {"2.0": NEW}))
 

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -321,7 +322,7 @@ def test_a_full_disk_behind_the_output_is_told(tmp_path: Path) -> None:
 
 
 def test_closed_standard_streams_do_no_harm(tmp_path: Path) -> None:
-    shell = " ".join(command(tmp_path, "status")) + " >&- 2>&-"
+    shell = shlex.join(command(tmp_path, "status")) + " >&- 2>&-"
     assert subprocess.run(["sh", "-c", shell], check=False).returncode == 0
 
 

@@ -86,9 +86,8 @@ COMPLETIONS = {
 def completed(*words: str, program: str = "twinslot", folder: Path = ROOT) -> set[str]:
     """What bash offers for the last word, in a folder."""
     function = f"_{program.replace('-', '_')}"
-    script = (
-        f'source {ROOT / COMPLETIONS[program]}; COMPREPLY=(); COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); {function}; '
-    )
+    place = shlex.quote(str(ROOT / COMPLETIONS[program]))
+    script = f'source {place}; COMPREPLY=(); COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); {function}; '
     command = ["bash", "-uc", script + "printf '%s\\n' \"${COMPREPLY[@]}\"", "-", program, *words]
     return set(subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout.split())
 

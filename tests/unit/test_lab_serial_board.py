@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+import shlex
 import socket
 import sys
 import threading
@@ -168,7 +169,7 @@ def test_a_board_that_does_not_come_up_is_switched_off_and_its_line_let_go(line:
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        (f"{sys.executable} -c 'import sys; sys.exit(\"no relay\")'", "ended with status 1: no relay"),
+        (f"{shlex.quote(sys.executable)} -c 'import sys; sys.exit(\"no relay\")'", "ended with status 1: no relay"),
         ("/no/such/program on", "No such file"),
     ],
 )
@@ -203,7 +204,8 @@ def test_a_line_that_comes_with_the_power_is_opened_then(tmp_path: Path) -> None
     says = (
         f'import socket; s = socket.create_server(("127.0.0.1", {port})); c, _ = s.accept(); c.send(b"hi"); c.recv(1)'
     )
-    power = {"on": f"sh -c '{sys.executable} -c \"$0\" & ' '{says}'", "cut": "true"}
+    on = shlex.join(["sh", "-c", '"$0" -c "$1" & ', sys.executable, says])
+    power = {"on": on, "cut": "true"}
     data = {"name": "x", "kind": "real", "console": {"url": f"socket://127.0.0.1:{port}"}, "power": power}
     with SerialBoard.open(data, tmp_path) as board:
         board.power_on()
