@@ -278,6 +278,17 @@ def report_of(bench: RepositoryBench, folder: Path) -> Path:
     return max(folder.glob("*.json"))
 
 
+def test_a_link_that_stands_at_the_name_of_a_report_is_not_followed(bench: RepositoryBench, tmp_path: Path) -> None:
+    path = report_of(bench, tmp_path / "in")
+    (tmp_path / "mine").write_text("mine")
+    path.unlink()
+    for name in (path.name, f"{path.name}~new"):
+        (path.parent / name).symlink_to(tmp_path / "mine")
+    assert report_of(bench, tmp_path / "in") == path
+    assert not path.is_symlink()
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
 def test_reports_that_were_changed_or_signed_by_others_do_not_count(bench: RepositoryBench, tmp_path: Path) -> None:
     path = report_of(bench, tmp_path / "in")
     whole = json.loads(path.read_bytes())

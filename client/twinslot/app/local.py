@@ -162,9 +162,9 @@ class LocalUpdater(LocalQueries):
 
     def metrics_to(self, path: Path) -> None:
         """See `DeviceUpdater`."""
-        from twinslot.engine.report import replace_file
+        from twinslot.engine.report import write_figures
 
-        replace_file(path, self.metrics().encode())
+        write_figures(path, self.metrics().encode())
 
     def device_key(self, *, make: bool) -> JsonObject:
         """See `DeviceUpdater`."""

@@ -51,7 +51,7 @@ from twinslot.engine.verifier import GetWorker
 from twinslot.storage.device_key import DeviceKeyFiles
 from twinslot.storage.lock import this_boot
 from twinslot.storage.record.record import Record
-from twinslot.storage.sync import write_output
+from twinslot.storage.sync import write_among_others, write_output
 from twinslot.transport.http.small_file import BUSY
 from twinslot.trust.device_key import DeviceKey, open_device_key
 from twinslot.worker.file_fetcher import FileFetcher
@@ -339,17 +339,21 @@ def _post(fetcher: FileFetcher, url: str, data: bytes) -> None:
 
 def _file_in(directory: Path) -> Deliver:
     """Writes each report as a file of its own."""
-    return lambda name, data: replace_file(directory / f"{name}{SUFFIX}", data)
+    return lambda name, data: _written(write_among_others, directory / f"{name}{SUFFIX}", data)
 
 
-def replace_file(path: Path, data: bytes) -> None:
+def write_figures(path: Path, data: bytes) -> None:
     """A file that others read, whole or not at all, also through a power cut.
 
     Raises:
         DeviceError: `device.report-files`: it cannot be written.
     """
+    _written(write_output, path, data)
+
+
+def _written(write: Callable[[Path, bytes, int], None], path: Path, data: bytes) -> None:
     try:
-        write_output(path, data, 0o644)
+        write(path, data, 0o644)
     except OSError as e:
         hint = "does the directory exist, may this user write there, and is there room?"
         raise DeviceError(f"'{path}' cannot be written", code="report-files", found=e.strerror, hint=hint) from e

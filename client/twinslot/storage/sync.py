@@ -66,10 +66,9 @@ def write_whole(path: Path, data: bytes, mode: int) -> None:
 
 
 def write_output(path: Path, data: bytes, mode: int) -> None:
-    """Write what a person has named: a file whole or not at all, as `write_whole`; anything else is written to.
+    """Write what a person has named: a file as `write_among_others` does; anything else is written to.
 
-    A device, a pipe and a socket stay what they are, and so does a link: what it names is replaced. Of several at once
-    one stands there, whole.
+    A device, a pipe and a socket stay what they are, and so does a link: what it names is replaced.
 
     Args:
         path: Of it.
@@ -79,20 +78,35 @@ def write_output(path: Path, data: bytes, mode: int) -> None:
     Raises:
         OSError: As the system says it; the caller names what was meant.
     """
-    place = path.resolve()
     if path.exists() and not path.is_file():
         with path.open("wb") as there:
             there.write(data)
-        return
-    fresh = place.with_name(f".twinslot-{os.urandom(8).hex()}")
+    else:
+        write_among_others(path.resolve(), data, mode)
+
+
+def write_among_others(path: Path, data: bytes, mode: int) -> None:
+    """As `write_whole`, where others may write, such as on a stick: no link that stands there is followed.
+
+    Of several at once one stands there, whole. A power cut may leave a temporary file.
+
+    Args:
+        path: Of it.
+        data: All of it.
+        mode: Its permissions, whatever the umask.
+
+    Raises:
+        OSError: As the system says it; the caller names what was meant.
+    """
+    fresh = path.with_name(f".twinslot-{os.urandom(8).hex()}")
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
         try:
             file.write(data)
             file.flush()
             os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
-            fresh.rename(place)
+            fresh.rename(path)
         except BaseException:
             fresh.unlink()
             raise
-    sync_directory(place.parent)
+    sync_directory(path.parent)
