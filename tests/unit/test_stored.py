@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 import importlib
 import json
 import types
@@ -60,6 +61,7 @@ def hints(kind: type) -> dict[str, Any]:
     return {name: hint for name, hint in typing.get_type_hints(kind).items() if name != "unknown"}
 
 
+@functools.cache
 def as_newer(kind: type) -> st.SearchStrategy[dict[str, Any]]:
     """JSON of a stored class as a newer client may write it: every field, further keys, further words."""
     known = {name: of_hint(hint) for name, hint in hints(kind).items()}
