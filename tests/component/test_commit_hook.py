@@ -20,9 +20,13 @@ NOBODY = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null", "E
 
 
 def plan(target: str) -> list[str]:
-    """The commands of a target of the Makefile."""
+    """The commands of a target of the Makefile, also where a `make` runs these tests."""
+    environment = {
+        name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MFLAGS", "MAKELEVEL"}
+    }
+    argv = ["make", "-n", target]
     return subprocess.run(
-        ["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True
+        argv, cwd=ROOT, env=environment, capture_output=True, text=True, check=True
     ).stdout.splitlines()
 
 
