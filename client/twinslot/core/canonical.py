@@ -36,7 +36,7 @@ def parse_document(data: bytes, section: str) -> dict[str, object]:
         _check_depth(document)
         again = encode(document)
     except (ValueError, RecursionError) as e:
-        raise ImageError(f"the '{section}' section holds no strict JSON", code="json", found=_reason(e)) from e
+        raise ImageError(f"the '{section}' section holds no strict JSON", code="json", found=why_no_json(e)) from e
     if not isinstance(document, dict):
         found = type(document).__name__
         raise ImageError(f"the '{section}' section is not a JSON object", code="json", expected="object", found=found)
@@ -99,5 +99,14 @@ def _children(value: object) -> list[object]:
     return value if isinstance(value, list) else []
 
 
-def _reason(error: BaseException) -> str:
-    return "nested too deep" if isinstance(error, RecursionError) else str(error)[:200]
+def why_no_json(error: Exception) -> str:
+    """What stands where JSON was expected, as far as the parser's error says."""
+    match error:
+        case RecursionError():
+            return "nested too deep"
+        case UnicodeDecodeError():
+            return f"no UTF-8 at byte {error.start}"
+        case json.JSONDecodeError():
+            return f"something else at line {error.lineno}, column {error.colno}"
+        case _:
+            return str(error)[:200]

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from twinslot.core.canonical import encode, parse_document
+from twinslot.core.canonical import encode, parse_document, why_no_json
 from twinslot.core.device_key import PublicPart
 from twinslot.core.errors import ImageError
 from twinslot.core.fields import Fields, form
@@ -102,19 +102,7 @@ def loads(data: bytes, section: str) -> object:
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as e:
-        raise ImageError(f"the '{section}' is no JSON", code="json", found=_what_stands_there(e)) from e
-
-
-def _what_stands_there(error: Exception) -> str:
-    match error:
-        case RecursionError():
-            return "brackets that are nested too deep"
-        case UnicodeDecodeError():
-            return f"no UTF-8 at byte {error.start}"
-        case json.JSONDecodeError():
-            return f"something else at line {error.lineno}, column {error.colno}"
-        case _:
-            return "something else"
+        raise ImageError(f"the '{section}' is no JSON", code="json", found=why_no_json(e)) from e
 
 
 def _decoded(fields: Fields, key: str, most: int) -> bytes:
