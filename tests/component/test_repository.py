@@ -23,6 +23,7 @@ from repository_bench import CONTENT, RepositoryBench, repository_bench
 
 from twinslot.cli.parser import make_parser
 from twinslot.config.repository import RepositoryConfig
+from twinslot.core.canonical import encode
 from twinslot.engine import trust_time
 from twinslot_image import replacement, repository_publish
 from twinslot_image.cli import main as image_main
@@ -339,7 +340,7 @@ def test_what_a_device_would_refuse_is_not_published(
     before = (bench.fleet / "public/metadata/timestamp.json").read_bytes()
     targets = json.loads((bench.fleet / "keys/targets.json").read_bytes())
     targets["signed"]["version"] += 1  # and so nobody has signed it
-    (bench.fleet / "keys/targets.json").write_text(json.dumps(targets))
+    (bench.fleet / "keys/targets.json").write_bytes(encode(targets))
     bench.image("publish", status=4)
     assert "'targets'" in capsys.readouterr().err
     assert (bench.fleet / "public/metadata/timestamp.json").read_bytes() == before
