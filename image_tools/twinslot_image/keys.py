@@ -25,7 +25,6 @@ from tuf.api.metadata import (  # type: ignore[attr-defined]  # documented there
 from twinslot.core.canonical import encode
 from twinslot.core.errors import DeviceError, Refusal, RefusedError
 from twinslot.image.wire import ROOTS_MAX, TrustDocuments
-from twinslot.trust.verify import check_documents
 from twinslot_image.compose import SPEC_VERSION
 from twinslot_image.key_change import (
     ROOT_DAYS,
@@ -51,7 +50,6 @@ from twinslot_image.key_files import (
     private_file,
     write_together,
 )
-from twinslot_image.verify import naming_root
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,21 +277,15 @@ def load_trust(directory: Path) -> TrustDocuments:
     """What goes into an image: every root but the first, and the targets document.
 
     Raises:
-        DeviceError: `device.keys`: the directory lacks them; `device.trust-root`: the first root is damaged.
-        ImageError, RefusedError: No device would take these documents from it, dates aside.
+        DeviceError: `device.keys`: the directory lacks them.
     """
     store = KeyDirectory(directory)
     versions = store.root_versions()
     if not versions or not store.targets_file.is_file():
         hint = "make them with 'twinslot-image keys init'"
         raise DeviceError(f"'{directory}' holds no root and targets documents", code="keys", hint=hint)
-    store.documents()  # says which file it is that no device reads
-    first, *later = versions[-ROOTS_MAX - 1 :]
-    roots = tuple(store.root_file(version).read_bytes() for version in later)
-    documents = TrustDocuments(roots, store.targets_file.read_bytes())
-    with naming_root(store.root_file(first)):
-        check_documents(store.root_file(first).read_bytes(), documents, documents.targets)
-    return documents
+    roots = tuple(store.root_file(version).read_bytes() for version in versions[1:][-ROOTS_MAX:])
+    return TrustDocuments(roots, store.targets_file.read_bytes())
 
 
 def _check_plans(plans: Mapping[str, RolePlan]) -> None:

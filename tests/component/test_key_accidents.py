@@ -12,7 +12,6 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from twinslot.core.canonical import encode
 from twinslot_image.cli import main
 
 Object = dict[str, Any]
@@ -156,7 +155,6 @@ VERBS = (
     ("keys", "propose", "keys", "clinical", "-o", "other.json"),
     ("keys", "sign", "keys", "change.json", "--yes"),
     ("keys", "finish", "keys", "change.json"),
-    ("build", "image.toml", "-o", "pump.twin"),
 )
 
 
@@ -200,22 +198,3 @@ def test_a_change_with_a_document_that_no_device_reads_is_none(
     assert main(["keys", "sign", "keys", str(change), "--yes"]) in REFUSED
     assert main(["keys", "finish", "keys", str(change)]) in REFUSED
     assert files(bench) == before
-
-
-def test_no_image_is_built_with_documents_that_do_not_follow_from_each_other(
-    bench: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """As a key directory is that was put together from two copies: every device would refuse the image."""
-    shutil.copytree("keys", "later")
-    assert main(["keys", "rotate", "later", "targets"]) == 0
-    shutil.copy("later/targets.json", "keys/targets.json")
-    capsys.readouterr()
-    assert main(["build", "image.toml", "-o", "pump.twin"]) == 4
-    assert "signature" in capsys.readouterr().err
-    assert not Path("pump.twin").exists()
-
-
-def test_an_edited_document_is_not_built_into_an_image(bench: Path) -> None:
-    edit("keys/targets.json", lambda document: document["signed"].update(version=7))
-    Path("keys/targets.json").write_bytes(encode(json.loads(Path("keys/targets.json").read_bytes())))
-    assert main(["build", "image.toml", "-o", "pump.twin"]) == 4
