@@ -440,6 +440,17 @@ def test_a_forged_dossier_is_told_apart(good: Forger, tmp_path: Path, name: str)
     assert status in ((1, 2) if kind == "missing" else (2,))
 
 
+@pytest.mark.verifies("REQ-EVI-04")
+def test_a_forged_dossier_is_one_whether_or_not_standard_output_is_open(good: Forger, tmp_path: Path) -> None:
+    forger = Forger(good.bench, dict(good.files), good.keys)
+    a_file_is_changed(forger)
+    verified(forger, tmp_path / "dossier")
+    program = [sys.executable, "-I", str(READER), str(tmp_path / "dossier"), "--root", str(good.bench.team.root)]
+    for end, status in ((">&-", 2), ("> /dev/full", 120)):  # 120: Python's own, when what it wrote was lost
+        done = subprocess.run(["sh", "-c", f'exec "$@" {end}', "sh", *program], capture_output=True, text=True)
+        assert (done.returncode, "Traceback" in done.stderr) == (status, False)
+
+
 def test_what_signs_dossiers_may_be_a_key_that_the_auditor_brings(good: Forger, tmp_path: Path) -> None:
     out = tmp_path / "dossier"
     verified(good, out)
